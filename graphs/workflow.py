@@ -1,0 +1,215 @@
+"""A workflow: a LangGraph `StateGraph` that knows its name and how to take in parts of all kinds."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Concatenate, TypeAlias
+
+from langchain_core.runnables import Runnable
+from langgraph.channels import LastValue
+from langgraph.graph import StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Overwrite
+from langgraph.typing import StateT
+from pydantic import BaseModel, ValidationError
+
+from ..nodes.node import Node
+from ..state.errors import DefinitionError, InputError
+from ..state.schema import (
+    StateType,
+    check_fields,
+    signature_types,
+    validate_field,
+)
+from ..state.serde import allow
+
+
+class Workflow(StateGraph[StateT, None, StateT, StateT]):
+    """What every pattern returns: an ordinary `StateGraph` over the user's own state type.
+
+    `compile()` makes an ordinary compiled LangGraph graph of it; `add_node`, `add_edge` and the rest
+    work as always, up to the compilation.
+    """
+
+    def __init__(self, state: StateType, name: str) -> None:
+        super().__init__(state)
+        self.name = name
+        self.state: StateType = state
+        self.writes_all: set[str] | None = set()
+        allow(state)
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+        kwargs.setdefault("name", self.name)
+        return super().compile(*args, **kwargs)
+
+    def plain_fields(self) -> set[str]:
+        """Return the state's fields that have no reducer."""
+        schema = self.schemas[self.state]
+        return {name for name, channel in schema.items() if isinstance(channel, LastValue)}
+
+    def take(self, part: Part[StateT], name: str | None = None) -> str:
+        """Add a part as a node and return the node's name, made unique where need be."""
+        node = self._unique(name or name_of(part))
+        self._add(node, as_runnable(part, self))
+        wrote = written_by(part)
+        if self.writes_all is not None:
+            self.writes_all = None if wrote is None else self.writes_all | wrote
+        return node
+
+    def take_node(self, node: Node[Any], schema: type[Any]) -> str:
+        """Add one of the pattern's own nodes, which reads a schema beyond the user's state."""
+        name = self._unique(node.name)
+        self._add(name, node, input_schema=schema)
+        return name
+
+    def _add(self, name: str, node: Any, **options: Any) -> None:
+        adder: Any = self
+        adder.add_node(name, node, **options)
+
+    def _unique(self, name: str) -> str:
+        if name not in self.nodes:
+            return name
+        number = 2
+        while f"{name}_{number}" in self.nodes:
+            number += 1
+        return f"{name}_{number}"
+
+
+Part: TypeAlias = (
+    Node[StateT]
+    | Workflow[StateT]
+    | CompiledStateGraph[Any, Any, Any, Any]
+    | Callable[Concatenate[StateT, ...], Any]
+)
+"""What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def name_of(part: Any) -> str:
+    """Return the name that a part gets as a node."""
+    name = getattr(part, "name", None) or getattr(part, "__name__", None)
+    return name if isinstance(name, str) and name.isidentifier() else type(part).__name__
+
+
+def written_by(part: Any) -> set[str] | None:
+    """Return the fields that a part can write, None where nobody knows."""
+    if isinstance(part, Workflow):
+        return part.writes_all
+    if isinstance(part, Node):
+        writes = getattr(part, "writes", None)
+        return {writes} if writes else set()
+    return None
+
+
+def state_of(parts: Iterable[Any], where: str) -> StateType:
+    """Return the state type that all parts share. Raises DefinitionError if there is none."""
+    found: dict[StateType, str] = {}
+    for part in parts:
+        state = _own_state(part, where)
+        if state is not None:
+            found.setdefault(state, name_of(part))
+    if len(found) > 1:
+        shown = ", ".join(f"{name} works on {state.__name__}" for state, name in found.items())
+        raise DefinitionError(
+            f"{where}: all parts must work on one state type, but {shown}. Call the odd one from a plain "
+            "node function that translates between the two."
+        )
+    if not found:
+        raise DefinitionError(
+            f"{where}: no part says what the state is. Annotate a node function's first parameter with it."
+        )
+    return next(iter(found))
+
+
+def _own_state(part: Any, where: str) -> StateType | None:
+    if isinstance(part, (Workflow, Node)):
+        return part.state
+    if isinstance(part, CompiledStateGraph):
+        return None
+    if isinstance(part, StateGraph):
+        raise DefinitionError(f"{where}: compile a hand-written graph first: chain(step, graph.compile()).")
+    if isinstance(part, Runnable):
+        return None
+    if callable(part):
+        return signature_types(part)[0]
+    raise DefinitionError(
+        f"{where}: {part!r} is no part of a graph. Expected a step, a pattern, a compiled graph or a "
+        "function of the state."
+    )
+
+
+def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
+    """Return what LangGraph is given as the node."""
+    if isinstance(part, Workflow):
+        return nested(part.compile(), graph)
+    if isinstance(part, Pregel):
+        return nested(part, graph)
+    if isinstance(part, Runnable):
+        return part
+    return checked(part, graph.state)
+
+
+def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any]) -> Any:
+    """Return a compiled graph as a node that writes each reducer field's final value, once.
+
+    A subgraph starts with its parent's values and returns all of them; through the reducer again,
+    what was there before would count twice.
+    """
+    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
+    shared = reduced & set(inner.channels)
+    if not shared:
+        return inner
+
+    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+
+    return inner | _runnable(settle)
+
+
+def _runnable(function: Callable[..., Any]) -> Runnable[Any, Any]:
+    from langgraph._internal._runnable import RunnableCallable
+
+    return RunnableCallable(function, trace=False)
+
+
+def checked(function: Callable[..., Any], state: StateType) -> Callable[..., Any]:
+    """Return a node function whose updates are checked: LangGraph drops unknown fields silently."""
+    name = name_of(function)
+
+    def check(update: Any) -> Any:
+        if isinstance(update, Mapping):
+            check_fields(state, update, f"Node {name!r}")
+            if issubclass(state, BaseModel):
+                return {field: _fitted(state, field, value, name) for field, value in update.items()}
+        elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
+            check_fields(state, update.update, f"Node {name!r}")
+        return update
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def acall(*args: Any, **kwargs: Any) -> Any:
+            return check(await function(*args, **kwargs))
+
+        return acall
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return check(function(*args, **kwargs))
+
+    return call
+
+
+def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:
+    if isinstance(value, Overwrite):
+        return value
+    try:
+        return validate_field(state, field, value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise InputError(
+            f"Node {name!r} wrote {value!r:.100} to {state.__name__}.{field}: {problem}."
+        ) from None

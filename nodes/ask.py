@@ -1,0 +1,50 @@
+"""What a step returns: a question with a typed answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
+from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
+
+from ..providers.model import Message
+
+T = TypeVar("T", covariant=True, default=str)
+L = TypeVar("L", default=str)
+
+
+@dataclass(frozen=True)
+class Ask(Generic[T]):
+    """A question to a model; the step's return annotation, `Ask[T]`, says what type answers it.
+
+    `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
+    the model's settings for this question.
+    """
+
+    prompt: str | Sequence[BaseMessage]
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+    def messages(self) -> tuple[Message, ...]:
+        """Return the messages in OpenAI's form."""
+        messages: list[Any] = []
+        if self.system:
+            messages.append({"role": "system", "content": self.system})
+        if isinstance(self.prompt, str):
+            messages.append({"role": "user", "content": self.prompt})
+        else:
+            converted = convert_to_openai_messages(list(self.prompt))
+            messages.extend(converted if isinstance(converted, list) else [converted])
+        return tuple(messages)
+
+
+class Choice(BaseModel, Generic[L]):
+    """A decision with its confidence (0 to 1) and reason; `label` None means "I don't know"."""
+
+    label: L | None
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    reason: str = ""

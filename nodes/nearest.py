@@ -1,0 +1,107 @@
+"""The embedding classifier: which label's examples a text resembles most. No model call, no cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Generic, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ..providers.embedding import embed
+from ..state.errors import DefinitionError
+from ..state.schema import StateType, caller_names, signature_types
+from .ask import Choice
+from .node import Node
+from .step import check_writes
+
+L = TypeVar("L", bound=Hashable)
+
+# How sharply a lead in similarity turns into confidence; chosen on the support desk's example
+# phrases alone, each classified by the others.
+SHARPNESS = 18.0
+NEIGHBOURS = 2
+
+
+class Nearest(Node[StateT], Generic[StateT, L]):
+    """One graph node that finds the label whose examples are nearest to a text. Made by `nearest`."""
+
+    def __init__(
+        self,
+        function: Callable[[StateT], str],
+        labels: Mapping[L, Sequence[str]],
+        writes: str | None,
+        *,
+        state: StateType,
+    ) -> None:
+        self.__doc__ = function.__doc__
+        self.name = function.__name__
+        self.writes = writes
+        self.state = state
+        self.labels = labels
+        self._function = function
+
+    @cached_property
+    def _examples(self) -> list[tuple[L, list[float]]]:
+        pairs = [(label, text) for label, texts in self.labels.items() for text in texts]
+        vectors = embed([text for _, text in pairs])
+        return [(label, vector) for (label, _), vector in zip(pairs, vectors, strict=True)]
+
+    def classify(self, text: str) -> Choice[L]:
+        """Return the nearest label with its confidence; no label for a text without words."""
+        if not any(character.isalnum() for character in text):
+            return Choice(label=None, confidence=0.0, reason="the text has no words")
+        (vector,) = embed([text])
+        similar: dict[L, list[float]] = {label: [] for label in self.labels}
+        for label, example in self._examples:
+            similar[label].append(sum(a * b for a, b in zip(vector, example, strict=True)))
+        scores = {
+            label: sum(sorted(values)[-NEIGHBOURS:]) / len(sorted(values)[-NEIGHBOURS:])
+            for label, values in similar.items()
+        }
+        ranked = sorted(scores, key=lambda label: scores[label], reverse=True)
+        weights = {label: math.exp(SHARPNESS * score) for label, score in scores.items()}
+        confidence = weights[ranked[0]] / sum(weights.values()) * max(0.0, min(1.0, scores[ranked[0]] / 0.35))
+        shown = ", ".join(f"{label} {scores[label]:.2f}" for label in ranked[:3])
+        return Choice(label=ranked[0], confidence=confidence, reason=f"similarity: {shown}")
+
+    async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Choice[L]:
+        return self.classify(self._function(state))
+
+    def update(self, value: Choice[L]) -> dict[str, Any]:
+        return {} if self.writes is None or value.label is None else {self.writes: value.label}
+
+    async def ainvoke(
+        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return self.update(await self.answer(input, config))
+
+
+def nearest(
+    labels: Mapping[L, Sequence[str]], *, writes: str | None = None
+) -> Callable[[Callable[[StateT], str]], Nearest[StateT, L]]:
+    """Make an embedding classifier of a function from the state to the text that is classified.
+
+    `labels` maps each label to example texts, five or more for good results. `writes` names a state
+    field that takes the label. The embeddings ship in the package wordllama: 0.2 ms a text.
+
+        @nearest({"billing": ["I was charged twice"], "technical": ["It does not turn on"]})
+        def topic(ticket: Ticket) -> str:
+            return ticket.body
+    """
+    if not labels or any(isinstance(t, str) or not t for t in labels.values()):
+        raise DefinitionError(
+            'nearest needs labels with a list of example texts each: {"billing": ["charged twice", …]}.'
+        )
+    namespace = caller_names()
+
+    def decorate(function: Callable[[StateT], str]) -> Nearest[StateT, L]:
+        state, _ = signature_types(function, namespace)
+        if writes is not None:
+            check_writes(function.__name__, state, writes, Literal[tuple(labels)])
+        return Nearest(function, labels, writes, state=state)
+
+    return decorate

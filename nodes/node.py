@@ -1,0 +1,90 @@
+"""What all of stepgraph's nodes have in common: written async, callable either way."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from typing import Any, Generic, Protocol
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ..providers.loops import run_sync
+from ..state.journal import Decision
+from ..state.recorder import path_of
+from ..state.schema import StateType
+from ..state.session import SESSION_KEY
+
+S_contra = TypeVar("S_contra", contravariant=True)
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Node(Runnable[StateT, dict[str, Any]], Generic[StateT]):
+    """One graph node: `ainvoke` takes the state and returns the update; sync callers get the same.
+
+    A LangChain Runnable, so it is a node of any LangGraph graph over the same state.
+    """
+
+    name: str
+    state: StateType
+
+    @abstractmethod
+    async def ainvoke(
+        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]: ...
+
+    def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        return run_sync(self.ainvoke(input, config, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.name}>"
+
+
+class Valued(Protocol[S_contra, V_co]):
+    """A node with a typed value, which loops, routes and gates decide by."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def state(self) -> StateType: ...
+
+    @property
+    def writes(self) -> str | None: ...
+
+    async def answer(self, state: S_contra, config: RunnableConfig | None = None) -> V_co:
+        """Return the value for a state."""
+        ...
+
+    def update(self, value: Any) -> dict[str, Any]:
+        """Return the state update that keeps a value."""
+        ...
+
+
+def record_decision(
+    config: RunnableConfig | None,
+    kind: str,
+    choice: str,
+    *,
+    confidence: float | None = None,
+    reason: str | None = None,
+) -> None:
+    """Put a decision on the record of the run, if it keeps one."""
+    configurable = (config or {}).get("configurable", {})
+    session = configurable.get(SESSION_KEY)
+    if session is None:
+        return
+    task = str(configurable.get("checkpoint_ns", ""))
+    session.journal.add(
+        Decision(
+            thread_id=str(configurable.get("thread_id", "")),
+            task=task,
+            path=path_of(task),
+            kind=kind,
+            choice=choice,
+            confidence=confidence,
+            reason=reason,
+            decided_at=time.time(),
+        )
+    )

@@ -1,0 +1,86 @@
+"""A rule: code that answers what a step would ask a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ..state.errors import DefinitionError
+from ..state.schema import StateType, caller_names, signature_types
+from .node import Node
+from .step import check_writes
+
+T = TypeVar("T")
+
+
+class Rule(Node[StateT], Generic[StateT, T]):
+    """One graph node that computes a value and, if it has a field, writes it there.
+
+    Made by `rule`, or from a plain function that a route or refine loop is given.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[StateT], T],
+        writes: str | None,
+        *,
+        state: StateType,
+        answer: Any,
+    ) -> None:
+        self.__doc__ = function.__doc__
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.writes = writes
+        self.state = state
+        self.answer_type = answer
+        self._function = function
+
+    def __call__(self, state: StateT) -> T:
+        """Return the value for a state: for tests."""
+        return self._function(state)
+
+    async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
+        return self._function(state)
+
+    def update(self, value: T) -> dict[str, Any]:
+        return {} if self.writes is None else {self.writes: value}
+
+    async def ainvoke(
+        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return self.update(self._function(input))
+
+
+def rule(
+    writes: str,
+) -> Callable[[Callable[[StateT], T]], Rule[StateT, T]]:
+    """Make a rule of a function from state to a value; `writes` is the field that takes the value.
+
+    @rule("problems")
+    def check(post: Post) -> list[str]:
+        return [] if len(post.draft) < 2000 else ["Too long: at most 2000 characters."]
+    """
+    if callable(writes):
+        raise DefinitionError('rule needs the field it writes: @rule("problems"), not @rule.')
+    namespace = caller_names()
+
+    def decorate(function: Callable[[StateT], T]) -> Rule[StateT, T]:
+        if inspect.iscoroutinefunction(function):
+            raise DefinitionError(f"Rule {function.__name__!r} is async; a rule is plain code.")
+        state, returns = signature_types(function, namespace)
+        check_writes(function.__name__, state, writes, Any if returns is None else returns)
+        return Rule(function, writes, state=state, answer=returns)
+
+    return decorate
+
+
+def as_rule(function: Any, where: str) -> Rule[Any, Any]:
+    """Return a plain function of the state as a rule that writes nothing."""
+    if not callable(function):
+        raise DefinitionError(f"{where}: {function!r} is no step, no rule and no function of the state.")
+    state, returns = signature_types(function)
+    return Rule(function, None, state=state, answer=returns)

@@ -1,0 +1,207 @@
+"""A step: a pure function from state to a question, run by the toolkit as one graph node."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, get_args, get_origin
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ..providers.model import Message, Model, Reply, Request, Site
+from ..providers.roles import as_model, find_model_async
+from ..state.errors import DefinitionError, InvalidAnswer, ModelError, UnboundRole
+from ..state.schema import (
+    StateType,
+    accepts,
+    caller_names,
+    check_fields,
+    fields_of,
+    signature_types,
+)
+from ..state.serde import allow
+from .answers import AnswerForm, Unfit, form_of
+from .ask import Ask
+from .node import Node
+
+T = TypeVar("T")
+
+TRIES = 3
+
+
+class Step(Node[StateT], Generic[StateT, T]):
+    """One graph node that asks a model and writes the answer to a field of the state.
+
+    Made by `step`. Works as a node of any LangGraph graph over the same state.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[StateT], Ask[T]],
+        writes: str,
+        *,
+        state: StateType,
+        answer: Any,
+        model: str | Model | BaseChatModel | None,
+        tries: int,
+    ) -> None:
+        self.__doc__ = function.__doc__
+        self.name = function.__name__
+        self.answer_type = answer
+        self.writes = writes
+        self.state = state
+        self.tries = tries
+        self._function = function
+        self._form: AnswerForm = form_of(answer)
+        self.role = model if isinstance(model, str) else None
+        self._model = None if model is None or isinstance(model, str) else as_model(model, self.name)
+
+    def ask(self, state: StateT) -> Ask[T]:
+        """Return the question for a state, without asking anyone: for tests of a prompt."""
+        question = self._function(state)
+        if not isinstance(question, Ask):
+            raise DefinitionError(
+                f"Step {self.name!r} returned {type(question).__name__}; expected Ask(prompt)."
+            )
+        return question
+
+    def request(self, state: StateT) -> Request:
+        """Return the request that goes to the model for a state."""
+        return self._request(self.ask(state))
+
+    def _request(self, question: Ask[T]) -> Request:
+        return Request(
+            messages=question.messages(),
+            schema=self._form.schema,
+            temperature=question.temperature,
+            max_tokens=question.max_tokens,
+        )
+
+    async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
+        """Ask the model and return its answer; from inside a node the run's config is found.
+
+        An answer that does not fit its type is asked for again, with what is wrong with it, at most
+        `tries` times in all. Raises InvalidAnswer then, or a ModelError.
+        """
+        config = config or var_child_runnable_config.get()
+        request = self._request(self.ask(state))
+        model = await self._find_model()
+        site = Site(step=self.name, role=self.role, config=config)
+        asked = request.messages
+        answers: list[str] = []
+        for _ in range(self.tries):
+            reply = await self._reply(model, request, site)
+            try:
+                value: T = self._form.parse(reply.text, reply.finish_reason)
+            except Unfit as unfit:
+                problems = str(unfit)
+            else:
+                return value
+            answers.append(reply.text)
+            if site.session is not None and reply.call_id and not reply.replayed:
+                site.session.journal.note_problem(reply.call_id, problems)
+            request = Request(
+                messages=(*asked, *_correction(reply.text, problems)),
+                schema=request.schema,
+                temperature=request.temperature,
+                max_tokens=request.max_tokens,
+            )
+        raise InvalidAnswer(
+            f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {self.tries} tries. "
+            f"Last problem: {problems} Last answer: {answers[-1][:300]!r}. Simplify the type, show an "
+            "example in the prompt, raise max_tokens, or use a stronger model.",
+            step=self.name,
+            answers=tuple(answers),
+            problems=problems,
+        )
+
+    async def _find_model(self) -> Model:
+        if self._model is not None:
+            return self._model
+        try:
+            return await find_model_async(self.role)
+        except UnboundRole as error:
+            raise UnboundRole(f"Step {self.name!r}: {error}") from None
+
+    async def _reply(self, model: Model, request: Request, site: Site) -> Reply:
+        try:
+            return await model.complete(request, site)
+        except ModelError as error:
+            error.args = (f"Step {self.name!r}: {error}",)
+            raise
+
+    def update(self, value: T) -> dict[str, Any]:
+        return {self.writes: value}
+
+    async def ainvoke(
+        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return self.update(await self.answer(input, config))
+
+    def __repr__(self) -> str:
+        return f"<step {self.name} -> {self.writes}>"
+
+
+def _correction(answer: str, problems: str) -> tuple[Message, ...]:
+    return (
+        {"role": "assistant", "content": answer or "(nothing)"},
+        {"role": "user", "content": f"That answer does not fit: {problems}\nAnswer again, correctly."},
+    )
+
+
+def step(
+    writes: str, *, model: str | Model | BaseChatModel | None = None, tries: int = TRIES
+) -> Callable[[Callable[[StateT], Ask[T]]], Step[StateT, T]]:
+    """Make a step of a function that turns the state into an `Ask[T]`.
+
+    `writes` is the state field that takes the answer. `model` is a role ("small", "judge", …; None
+    is the role "default"), a LangChain chat model, or a `Model`. `tries` bounds how often an answer
+    is asked for in all when it does not fit its type. Raises DefinitionError for a field that the
+    state does not have, or whose type the answer does not fit.
+
+        @step("outline", model="small")
+        def plan(post: Post) -> Ask[str]:
+            return Ask(f"Outline a post on {post.topic}.")
+    """
+    if callable(writes):
+        raise DefinitionError('step needs the field it writes: @step("outline"), not @step.')
+    if tries < 1:
+        raise DefinitionError(f"step({writes!r}, tries={tries}): expected at least 1.")
+    namespace = caller_names()
+
+    def decorate(function: Callable[[StateT], Ask[T]]) -> Step[StateT, T]:
+        if inspect.iscoroutinefunction(function):
+            raise DefinitionError(
+                f"Step {function.__name__!r} is async, but a step only builds the question. Fetch what "
+                "it needs in a plain node before it: chain(fetch, step)."
+            )
+        state, returns = signature_types(function, namespace)
+        if returns is Ask:
+            returns = Ask[str]
+        if get_origin(returns) is not Ask:
+            raise DefinitionError(
+                f"Step {function.__name__!r} must say what it asks for: annotate it `-> Ask[str]`, or "
+                "Ask[YourType]."
+            )
+        answer = get_args(returns)[0]
+        check_writes(function.__name__, state, writes, answer)
+        return Step(function, writes, state=state, answer=answer, model=model, tries=tries)
+
+    return decorate
+
+
+def check_writes(name: str, state: StateType, writes: str, value: Any) -> None:
+    """Raise DefinitionError unless the state has the field and it can hold the value's type."""
+    check_fields(state, [writes], f"Step {name!r}")
+    field = fields_of(state)[writes]
+    if not accepts(field, value):
+        shown = getattr(value, "__name__", value)
+        raise DefinitionError(
+            f"Step {name!r} answers with {shown}, but {state.__name__}.{writes} is {field}. "
+            "Give the field that type, or let the step write another field."
+        )
+    allow(state, value)

@@ -1,0 +1,118 @@
+"""LangChain chat models behind the seam, and the ways to ask them for structured answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from ..state.errors import ModelError
+from .faults import explained
+from .model import Message, Reply, Request, Site, Usage
+from .settings import Structured
+
+
+async def ask_chat_model(
+    chat: BaseChatModel,
+    request: Request,
+    site: Site,
+    *,
+    name: str,
+    structured: Structured,
+    options: Mapping[str, Any],
+) -> Reply:
+    """Ask once and return the reply; every failure comes back as a ModelError."""
+    messages = request.messages
+    arguments = dict(options)
+    if request.schema is not None:
+        if structured == "json_schema":
+            arguments["response_format"] = schema_format(request.schema)
+        else:
+            messages = with_schema_in_prompt(messages, request.schema)
+            if structured == "json_object":
+                arguments["response_format"] = {"type": "json_object"}
+    started = time.perf_counter()
+    try:
+        message = await chat.ainvoke([dict(m) for m in messages], site.config, **arguments)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise explained(error, name) from None
+    return _reply(message, name, time.perf_counter() - started)
+
+
+def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
+    usage = message.usage_metadata
+    metadata = message.response_metadata
+    return Reply(
+        text=str(message.text),
+        model=metadata.get("model_name") or asked,
+        usage=Usage(
+            input=usage["input_tokens"],
+            output=usage["output_tokens"],
+            cached=usage.get("input_token_details", {}).get("cache_read"),
+            reasoning=usage.get("output_token_details", {}).get("reasoning"),
+        )
+        if usage
+        else Usage(),
+        reasoning=message.additional_kwargs.get("reasoning_content"),
+        finish_reason=metadata.get("finish_reason"),
+        latency_s=latency_s,
+    )
+
+
+def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return OpenAI's `response_format` for a JSON schema."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": str(schema.get("title", "Answer"))[:60], "schema": dict(schema)},
+    }
+
+
+def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the messages with the schema spelled out, for servers that cannot enforce it."""
+    order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n" + json.dumps(
+        schema
+    )
+    if messages and messages[0]["role"] == "system":
+        first = {"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}
+        return (first, *messages[1:])
+    return ({"role": "system", "content": order}, *messages)
+
+
+class ChatModel:
+    """Any LangChain chat model as a `Model`. The caller's object is used as it is.
+
+    OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
+    validated all the same.
+    """
+
+    def __init__(self, chat: BaseChatModel) -> None:
+        self._chat = chat
+        self._structured: Structured = "prompt"
+        if any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__):
+            self._structured = "json_schema"
+        known = (getattr(chat, field, None) for field in ("model_name", "model"))
+        self.name = next((str(n) for n in known if n), type(chat).__name__)
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        options = {
+            name: value
+            for name, value in (
+                ("temperature", request.temperature),
+                ("max_tokens", request.max_tokens),
+            )
+            if value is not None
+        }
+        return await ask_chat_model(
+            self._chat,
+            request,
+            site,
+            name=self.name,
+            structured=self._structured,
+            options=options,
+        )

@@ -1,0 +1,104 @@
+"""What went wrong at an endpoint, as one of our errors; no key ever gets into a message."""
+
+from __future__ import annotations
+
+import re
+
+import openai
+
+from ..state.errors import (
+    ModelDenied,
+    ModelError,
+    ModelMissing,
+    ModelOverloaded,
+    ModelRefused,
+    ModelUnreachable,
+)
+
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}|Bearer\s+\S+")
+_MAX_DETAIL = 300
+
+
+def scrubbed(text: str, secret: str | None = None) -> str:
+    """Return the text without the secret and without anything that looks like a key."""
+    if secret:
+        text = text.replace(secret, "***")
+    text = _KEY_LIKE.sub("***", text)
+    return text if len(text) <= _MAX_DETAIL else text[:_MAX_DETAIL] + "…"
+
+
+def explained(
+    error: Exception,
+    model: str,
+    *,
+    address: str | None = None,
+    secret: str | None = None,
+    key_env: str | None = None,
+) -> ModelError:
+    """Return the ModelError for whatever a client library raised."""
+    at = f" at {address}" if address else ""
+    detail = scrubbed(_detail(error), secret)
+    if isinstance(error, openai.APITimeoutError):
+        return ModelUnreachable(
+            f"{model}{at} did not answer in time. Raise timeout_s for it, or ask for less.",
+            model=model,
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return ModelUnreachable(
+            f"{model}{at} cannot be reached ({detail}). Is the server running, and the address right?",
+            model=model,
+        )
+    if isinstance(error, openai.APIStatusError):
+        return _by_status(error, model, at, detail, key_env)
+    return ModelError(
+        f"{model}{at} answered in a form that cannot be read ({type(error).__name__}: {detail}). "
+        "Is it an OpenAI-compatible chat endpoint?",
+        model=model,
+    )
+
+
+def _by_status(
+    error: openai.APIStatusError, model: str, at: str, detail: str, key_env: str | None
+) -> ModelError:
+    status = error.status_code
+    if status in (401, 403):
+        where = f"the variable {key_env}" if key_env else "the key"
+        return ModelDenied(
+            f"{model}{at} rejects the key (HTTP {status}: {detail}). Check {where}.",
+            model=model,
+            status=status,
+        )
+    if status == 404:
+        return ModelMissing(
+            f"{model}{at} is not there (HTTP 404: {detail}). Check the model's name and the address; "
+            "most servers list their models under /models.",
+            model=model,
+            status=status,
+        )
+    if status in (408, 409, 425, 429) or status >= 500:
+        return ModelOverloaded(
+            f"{model}{at} could not serve the call (HTTP {status}: {detail}).",
+            model=model,
+            status=status,
+            retry_after=_retry_after(error),
+        )
+    return ModelRefused(
+        f"{model}{at} rejects the request (HTTP {status}: {detail}).", model=model, status=status
+    )
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    value = error.response.headers.get("retry-after")
+    try:
+        return float(value) if value is not None else None
+    except ValueError:
+        return None
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, openai.APIStatusError):
+        body = error.body
+        if isinstance(body, dict):
+            return str(body.get("message") or body.get("error") or body)
+        return str(body or error.message)
+    return str(error.__cause__ or error)

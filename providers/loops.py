@@ -1,0 +1,102 @@
+"""Event loops: resources that belong to one, and one for callers that have none."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class PerLoop(Generic[R]):
+    """A resource that is opened once in each event loop and closed with it.
+
+    The end of a loop is seen by an async generator that waits in it: `loop.shutdown_asyncgens()`,
+    which `asyncio.run` and every server call, finishes it.
+    """
+
+    def __init__(self, open: Callable[[], Awaitable[R]], close: Callable[[R], Awaitable[None]]) -> None:
+        self._open = open
+        self._close = close
+        self._held: dict[asyncio.AbstractEventLoop, asyncio.Future[R]] = {}
+        self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+
+    async def get(self) -> R:
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            held = self._held[loop] = loop.create_future()
+            try:
+                held.set_result(await self._open())
+            except BaseException as error:
+                del self._held[loop]
+                held.set_exception(error)
+                held.exception()
+                raise
+            self._keepers[loop] = keeper = self._keep(loop, held.result())
+            await anext(keeper)
+        return held.result() if held.done() else await asyncio.shield(held)
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop, resource: R) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._held.pop(loop, None)
+            self._keepers.pop(loop, None)
+            await self._close(resource)
+
+
+class _Background:
+    """A daemon thread with an event loop, for sync callers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError(
+                "A sync call was made from inside an async one that runs for a sync caller. "
+                "Use the async form (`await step.ainvoke(...)`) there."
+            )
+        future = asyncio.run_coroutine_threadsafe(work, self._started())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="stepgraph", daemon=True)
+                self._thread.start()
+                atexit.register(self._stop)
+            return self._loop
+
+    def _stop(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        closing = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
+        try:
+            closing.result(timeout=2)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=2)
+            if not thread.is_alive():
+                loop.close()
+
+
+_background = _Background()
+
+
+def run_sync(work: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine for a sync caller, who may itself be inside a running event loop."""
+    return _background.run(work)

@@ -1,0 +1,121 @@
+"""The seam: one async method between a workflow and whoever answers it.
+
+Everything around a call, such as journal, retries, prices and the cap on concurrency, is a `Model` that
+wraps another one, so each is a small class of its own and they stack in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from langchain_core.runnables import RunnableConfig
+
+from ..state.internals import execution_of
+from ..state.journal import CallKey
+from ..state.recorder import path_of
+from ..state.session import SESSION_KEY, Session
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked: messages in OpenAI's form, and how to answer.
+
+    `schema` is a JSON schema that the answer must fit; None asks for text. `max_tokens` bounds the
+    answer, None leaves that to the model's settings.
+    """
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+    def params(self) -> dict[str, Any]:
+        """Return everything but the messages, without what is not set."""
+        values = {
+            "schema": self.schema,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts; `cached` is part of `input`, `reasoning` is part of `output`."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal."""
+
+    text: str
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
+    replayed: bool = False
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where in which run a call is made. Outside of a run, all but `step` is empty."""
+
+    step: str
+    role: str | None = None
+    config: RunnableConfig | None = None
+    key: CallKey | None = None
+    attempt: int = 1
+
+    @property
+    def configurable(self) -> Mapping[str, Any]:
+        return (self.config or {}).get("configurable", {})
+
+    @property
+    def session(self) -> Session | None:
+        return self.configurable.get(SESSION_KEY)
+
+    @property
+    def thread_id(self) -> str:
+        return str(self.configurable.get("thread_id", ""))
+
+    @property
+    def task(self) -> str:
+        return str(self.configurable.get("checkpoint_ns", ""))
+
+    @property
+    def path(self) -> str:
+        return path_of(self.task)
+
+    def call_key(self, session: Session, model: str, request: Request) -> CallKey:
+        """Return the key under which the journal finds this very call again."""
+        content = json.dumps([model, request.messages, request.params()], default=str)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        execution = execution_of(self.configurable)
+        number = session.journal.occurrence(execution, self.task, digest) if execution is not None else 0
+        return CallKey(self.thread_id, self.task, digest, number)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Who answers. `name` is what the caller asked for; the reply says who really answered."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        """Return the reply, or raise a ModelError."""
+        ...

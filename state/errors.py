@@ -1,0 +1,144 @@
+"""Every error that stepgraph raises on purpose.
+
+    StepgraphError
+    ├── DefinitionError      a graph, step or pattern is put together wrongly
+    ├── InputError           a run's input does not fit the graph's state
+    ├── SettingsError        the settings file or a model spec cannot be used
+    │   └── UnboundRole      a step's model role has no model
+    ├── ModelError           a model did not answer
+    │   ├── ModelUnreachable     nothing answers at the address, or not in time
+    │   ├── ModelDenied          the key is wrong or missing, or may not do this
+    │   ├── ModelMissing         the server does not have that model
+    │   ├── ModelOverloaded      rate limit or server error, still there after the retries
+    │   └── ModelRefused         the server rejected the request itself
+    ├── InvalidAnswer        a model answered, never in the asked-for form
+    ├── GateFailed           a gate stopped a chain
+    ├── NoRoute              a route knows no branch for a decision and has no fallback
+    ├── ScriptError          a scripted model and the graph disagree
+    └── StoreError           the SQLite file cannot be used
+
+Messages say what was expected and what to do next. All of them survive pickling.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class StepgraphError(Exception):
+    """The base of all errors that stepgraph raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[StepgraphError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StepgraphError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class DefinitionError(StepgraphError):
+    """A graph, step or pattern is put together wrongly."""
+
+
+class InputError(StepgraphError):
+    """A run's input does not fit the graph's state."""
+
+
+class SettingsError(StepgraphError):
+    """The settings file, the environment or a model spec cannot be used."""
+
+
+class UnboundRole(SettingsError):
+    """A step asks for a model role that nothing binds to a model."""
+
+
+class ModelError(StepgraphError):
+    """A model did not answer. `status` is the HTTP status, where there was one."""
+
+    def __init__(self, message: str, *, model: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status = status
+
+
+class ModelUnreachable(ModelError):
+    """Nothing answers at the model's address, or it took too long."""
+
+
+class ModelDenied(ModelError):
+    """The endpoint rejects the key."""
+
+
+class ModelMissing(ModelError):
+    """The endpoint does not have the model."""
+
+
+class ModelOverloaded(ModelError):
+    """The endpoint reports a rate limit or an error of its own.
+
+    `retry_after` is the wait in seconds that the server asked for, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status)
+        self.retry_after = retry_after
+
+
+class ModelRefused(ModelError):
+    """The endpoint rejects the request itself, so the same request cannot succeed."""
+
+
+class InvalidAnswer(StepgraphError):
+    """A model answered, but never in the form that the step asks for.
+
+    `answers` holds every answer that it gave, `problems` what was wrong with the last.
+    """
+
+    def __init__(self, message: str, *, step: str, answers: tuple[str, ...], problems: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.answers = answers
+        self.problems = problems
+
+
+class GateFailed(StepgraphError):
+    """A gate stopped a chain; `output` is the intermediate state that it rejected."""
+
+    def __init__(self, message: str, *, step: str, reason: str, output: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.step = step
+        self.reason = reason
+        self.output = output
+
+
+class NoRoute(StepgraphError):
+    """A route's decision has no branch, and the route has no fallback."""
+
+
+class ScriptError(StepgraphError):
+    """A scripted model ran out of answers, or has answers left over."""
+
+
+class StoreError(StepgraphError):
+    """The SQLite file cannot be used."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the hint that goes into an error about an unknown name, or the list of known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(names)}." if names else "There are none."

@@ -1,0 +1,19 @@
+"""All that stepgraph uses of LangGraph's private parts; tests/state/test_internals.py guards it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ
+
+__all__ = ["CONFIG_KEY_CHECKPOINTER", "execution_of"]
+
+
+def execution_of(configurable: Mapping[str, Any]) -> Any:
+    """Return an object that is the same throughout one execution of a node, and new for the next.
+
+    LangGraph hands each node execution a reader of its own; a node that runs again after an
+    interrupt or a crash keeps its task id but gets a new reader.
+    """
+    return configurable.get(CONFIG_KEY_READ)

@@ -1,0 +1,304 @@
+"""The journal: every model call, node visit and decision of a run, in SQLite, as it happens.
+
+A call's answer is committed before the node that asked sees it, on a connection of the journal's
+own. Answers that arrive together are committed together: the first one in a pass of the event loop
+schedules the commit, the others of that pass join it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .database import aretrying, connect, retrying
+from .errors import StoreError
+from .tables import TABLES, VERSION
+
+VISIT_DELAY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes a call the same call after a crash: where it is made, what it asks, which sample."""
+
+    thread_id: str
+    task: str
+    request_hash: str
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a model call, as the `calls` table keeps it."""
+
+    id: str
+    thread_id: str
+    task: str
+    path: str
+    step: str
+    role: str | None
+    request_hash: str
+    occurrence: int
+    attempt: int
+    status: str
+    model_asked: str
+    messages: str
+    params: str
+    latency_s: float
+    started_at: float
+    model_answered: str | None = None
+    answer: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    problem: str | None = None
+    replays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One execution of one node; `output` is JSON."""
+
+    thread_id: str
+    task: str
+    path: str
+    node: str
+    superstep: int
+    status: str
+    output: str | None
+    error: str | None
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which way a route, loop or gate went, how sure it was (0 to 1) and why."""
+
+    thread_id: str
+    task: str
+    path: str
+    kind: str
+    choice: str
+    confidence: float | None
+    reason: str | None
+    decided_at: float
+
+
+Record = Call | Visit | Decision
+Statement = tuple[str, Sequence[Any]]
+
+
+def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
+    names = [field.name for field in fields(record_type)]
+    marks = ", ".join("?" * len(names))
+    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({marks})"
+
+
+_INSERT: dict[type[Any], str] = {
+    # A second answer to the same call can only come from two runs of one thread; the first one stays.
+    Call: _insert("calls", Call, "INSERT OR IGNORE"),
+    Visit: _insert("visits", Visit),
+    # A node that runs again after a resume decides again: the last word counts.
+    Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
+}
+_CALL_NAMES = ", ".join(field.name for field in fields(Call))
+_FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
+
+
+def _statement(record: Record) -> Statement:
+    cls = type(record)
+    return _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
+
+
+class Journal:
+    """The record of runs in one SQLite file; safe to use from several threads and event loops."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listeners: list[Callable[[Record], None]] = []
+        self._connection = connect(path)
+        self._lock = threading.RLock()
+        self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
+        self._waiting: list[Statement] = []
+        self._waiting_since = 0.0
+        self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str]]] = WeakKeyDictionary()
+        retrying(self._set_up, path)
+
+    def _set_up(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer stepgraph (format {version}, this one knows "
+                f"{VERSION}). Upgrade stepgraph, or name another file."
+            )
+        if version < VERSION:
+            self._connection.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
+
+    # Calls
+
+    def occurrence(self, execution: Any, task: str, request_hash: str) -> int:
+        """Number equal requests within one execution of a node: 0 for the first.
+
+        `execution` is any object that lives as long as that execution and no longer.
+        """
+        with self._lock:
+            counter = self._occurrences.setdefault(execution, Counter())
+            number = counter[task, request_hash]
+            counter[task, request_hash] += 1
+            return number
+
+    async def find_answer(self, key: CallKey) -> Call | None:
+        """Return the committed answer to this very call, and count the replay."""
+        where = "thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?"
+        values = (key.thread_id, key.task, key.request_hash, key.occurrence)
+
+        def look() -> Call | None:
+            with self._lock:
+                row = self._connection.execute(
+                    f"SELECT {_CALL_NAMES} FROM calls WHERE {where} AND status = 'answered'", values
+                ).fetchone()
+            return Call(*row) if row else None
+
+        call = await aretrying(look, self.path)
+        if call is not None:
+            self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
+        return call
+
+    async def commit_call(self, call: Call) -> None:
+        """Return once the call is committed."""
+        loop = asyncio.get_running_loop()
+        batch = self._batches.get(loop)
+        if batch is None:
+            batch = self._batches[loop] = _Batch(loop.create_future())
+            loop.call_soon(self._start_commit, loop, batch)
+        batch.statements.append(_statement(call))
+        await asyncio.shield(batch.done)
+        self._tell(call)
+
+    def _start_commit(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
+        del self._batches[loop]
+        batch.task = loop.create_task(self._commit_batch(batch))
+
+    async def _commit_batch(self, batch: _Batch) -> None:
+        try:
+            await aretrying(lambda: self._write(batch.statements), self.path)
+        except BaseException as error:
+            if not batch.done.done():
+                batch.done.set_exception(error)
+                batch.done.exception()
+        else:
+            if not batch.done.done():
+                batch.done.set_result(None)
+
+    def note_problem(self, call_id: str, problem: str) -> None:
+        """Note why a committed answer was rejected."""
+        self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (problem, call_id)))
+
+    # Visits, decisions and runs: written with the next commit, or after VISIT_DELAY_S
+
+    def add(self, record: Visit | Decision) -> None:
+        self.add_later(_statement(record))
+        self._tell(record)
+
+    def add_later(self, statement: Statement) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._waiting_since = time.monotonic()
+            self._waiting.append(statement)
+            due = time.monotonic() - self._waiting_since > VISIT_DELAY_S
+        if due:
+            self.flush()
+
+    def start_run(self, thread_id: str) -> None:
+        """Note that a run of the thread begins or goes on."""
+        now = time.time()
+        sql = (
+            "INSERT INTO runs (thread_id, status, started_at, updated_at) VALUES (?, 'running', ?, ?) "
+            "ON CONFLICT (thread_id) DO UPDATE SET status = 'running', error = NULL, updated_at = ?"
+        )
+        self.add_later((sql, (thread_id, now, now, now)))
+
+    def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
+        """Note what is needed to resume the thread in another process."""
+        now = time.time()
+        values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
+        self._write_now(
+            "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
+            "VALUES (?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "graph = excluded.graph, models = excluded.models, input = excluded.input",
+            values,
+        )
+
+    def end_run(self, thread_id: str, status: str, error: str | None = None) -> None:
+        self._write_now(
+            "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?",
+            (status, error, time.time(), thread_id),
+        )
+
+    def _write_now(self, sql: str, values: Sequence[Any]) -> None:
+        retrying(lambda: self._write([(sql, values)]), self.path)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        retrying(lambda: self._write([]), self.path)
+
+    def _write(self, statements: Iterable[Statement]) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+            try:
+                for sql, values in (*waiting, *statements):
+                    self._connection.execute(sql, values)
+                self._connection.commit()
+            except sqlite3.Error:
+                self._connection.rollback()
+                raise
+            del self._waiting[: len(waiting)]
+
+    def _tell(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener(record)
+
+    # Reading
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT as dictionaries, what waits included."""
+        self.flush()
+
+        def read() -> list[dict[str, Any]]:
+            with self._lock:
+                cursor = self._connection.execute(sql, values)
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor]
+
+        return retrying(read, self.path)
+
+    def close(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self._connection.close()
+
+
+class _Batch:
+    """Calls that are committed together."""
+
+    __slots__ = ("done", "statements", "task")
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+        self.statements: list[Statement] = []
+        self.task: asyncio.Task[None] | None = None

@@ -1,0 +1,102 @@
+"""Notes every node visit of a LangGraph run in the journal; works on any LangGraph graph."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from pydantic_core import to_json
+
+from .journal import Journal, Visit
+
+MAX_OUTPUT = 20_000
+
+
+def path_of(task: str) -> str:
+    """Return the names of the nested nodes in a checkpoint namespace, joined by "/"."""
+    return "/".join(part.split(":", 1)[0] for part in task.split("|"))
+
+
+class Recorder(BaseCallbackHandler):
+    """A LangChain callback handler that writes node visits and the run's status."""
+
+    run_inline = True
+    ignore_llm = True
+    ignore_chat_model = True
+    ignore_retriever = True
+    ignore_agent = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self, journal: Journal, thread_id: str) -> None:
+        self._journal = journal
+        self._thread = thread_id
+        self._open: dict[UUID, tuple[dict[str, Any] | None, float]] = {}
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if parent_run_id is None:
+            self._open[run_id] = (None, time.time())
+            self._journal.start_run(self._thread)
+        elif metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
+            self._open[run_id] = (metadata, time.time())
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        if run_id not in self._open:
+            return
+        if self._open[run_id][0] is None:
+            interrupted = isinstance(outputs, dict) and "__interrupt__" in outputs
+            self._close(run_id, "interrupted" if interrupted else "done")
+        else:
+            self._close(run_id, "done", output=outputs)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        if run_id not in self._open:
+            return
+        if isinstance(error, GraphInterrupt):
+            self._close(run_id, "interrupted")
+        elif isinstance(error, GraphBubbleUp):
+            self._close(run_id, "done")
+        else:
+            self._close(run_id, "failed", error=f"{type(error).__name__}: {error}")
+
+    def _close(self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None) -> None:
+        metadata, started = self._open.pop(run_id)
+        if metadata is None:
+            self._journal.end_run(self._thread, status, error)
+            return
+        task = metadata["langgraph_checkpoint_ns"]
+        self._journal.add(
+            Visit(
+                thread_id=self._thread,
+                task=task,
+                path=path_of(task),
+                node=metadata["langgraph_node"],
+                superstep=metadata["langgraph_step"],
+                status=status,
+                output=None if output is None else as_json(output),
+                error=error,
+                started_at=started,
+                ended_at=time.time(),
+            )
+        )
+
+
+def as_json(value: Any) -> str:
+    """Return any state value as JSON for a reader; what JSON cannot say is shown by its repr."""
+    text = to_json(value, fallback=repr, inf_nan_mode="strings").decode()
+    if len(text) > MAX_OUTPUT:
+        return to_json({"cut": len(text), "start": text[:MAX_OUTPUT]}).decode()
+    return text

@@ -1,0 +1,74 @@
+"""stepgraph: agentic workflows on LangGraph, visible, priced, resumable and tested.
+
+The names below are the public face; each lives in one of the folders `graphs`, `nodes`, `providers`
+and `state`. They load when first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .graphs.chaining import chain
+    from .graphs.refining import refine
+    from .graphs.routing import route
+    from .graphs.workflow import Workflow
+    from .nodes.ask import Ask, Choice
+    from .nodes.gate import gate
+    from .nodes.nearest import nearest
+    from .nodes.rule import rule
+    from .nodes.step import Step, step
+    from .providers.roles import using
+    from .providers.scripted import ScriptedModel
+    from .state.errors import StepgraphError
+    from .state.session import Session
+
+__all__ = [
+    "Ask",
+    "Choice",
+    "ScriptedModel",
+    "Session",
+    "Step",
+    "StepgraphError",
+    "Workflow",
+    "chain",
+    "gate",
+    "nearest",
+    "refine",
+    "route",
+    "rule",
+    "step",
+    "using",
+]
+
+_HOMES = {
+    "Ask": "nodes.ask",
+    "Choice": "nodes.ask",
+    "ScriptedModel": "providers.scripted",
+    "Session": "state.session",
+    "Step": "nodes.step",
+    "StepgraphError": "state.errors",
+    "Workflow": "graphs.workflow",
+    "chain": "graphs.chaining",
+    "gate": "nodes.gate",
+    "nearest": "nodes.nearest",
+    "refine": "graphs.refining",
+    "route": "graphs.routing",
+    "rule": "nodes.rule",
+    "step": "nodes.step",
+    "using": "providers.roles",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'stepgraph' has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
