@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Literal, TypedDict, get_args, get_origin, overload
+from collections.abc import Hashable, Mapping
+from types import CodeType
+from typing import Any, Literal, Protocol, TypedDict, get_args, get_origin, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -17,8 +18,23 @@ from ..state.errors import DefinitionError, NoRoute, did_you_mean
 from .workflow import Part, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
+S_contra = TypeVar("S_contra", contravariant=True)
+V_co = TypeVar("V_co", covariant=True)
 
 FALLBACK = "fallback"
+
+
+class Classifier(Protocol[S_contra, V_co]):
+    """A plain function that names a branch.
+
+    As a `Callable`, mypy would not infer its labels. Its code tells it from a rule, which can be
+    called too but whose labels are checked more strictly, as a step's are.
+    """
+
+    @property
+    def __code__(self) -> CodeType: ...
+
+    def __call__(self, state: S_contra, /) -> V_co: ...
 
 
 class Routed(TypedDict, total=False):
@@ -89,7 +105,7 @@ def route(
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Callable[[StateT], L | None],
+    classifier: Classifier[StateT, Choice[L]],
     branches: Mapping[L, Part[StateT]],
     *,
     fallback: Part[StateT] | None = None,
@@ -98,7 +114,7 @@ def route(
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Callable[[StateT], Choice[L]],
+    classifier: Classifier[StateT, L | None],
     branches: Mapping[L, Part[StateT]],
     *,
     fallback: Part[StateT] | None = None,

@@ -17,6 +17,7 @@ from langgraph.typing import StateT
 from pydantic import BaseModel, ValidationError
 
 from ..nodes.node import Node
+from ..providers.loops import run_sync
 from ..state.errors import DefinitionError, InputError
 from ..state.schema import (
     StateType,
@@ -169,14 +170,17 @@ def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any]) -> Any:
     return inner | _runnable(settle)
 
 
-def _runnable(function: Callable[..., Any]) -> Runnable[Any, Any]:
+def _runnable(function: Callable[..., Any], afunction: Any = None) -> Runnable[Any, Any]:
     from langgraph._internal._runnable import RunnableCallable
 
-    return RunnableCallable(function, trace=False)
+    return RunnableCallable(function, afunction, trace=False)
 
 
-def checked(function: Callable[..., Any], state: StateType) -> Callable[..., Any]:
-    """Return a node function whose updates are checked: LangGraph drops unknown fields silently."""
+def checked(function: Callable[..., Any], state: StateType) -> Any:
+    """Return a node whose updates are checked: LangGraph drops unknown fields silently.
+
+    An async function serves sync callers too, which it would not in LangGraph.
+    """
     name = name_of(function)
 
     def check(update: Any) -> Any:
@@ -194,7 +198,11 @@ def checked(function: Callable[..., Any], state: StateType) -> Callable[..., Any
         async def acall(*args: Any, **kwargs: Any) -> Any:
             return check(await function(*args, **kwargs))
 
-        return acall
+        @functools.wraps(function)
+        def from_sync(*args: Any, **kwargs: Any) -> Any:
+            return run_sync(acall(*args, **kwargs))
+
+        return _runnable(from_sync, acall)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

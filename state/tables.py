@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS runs (
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr
     models      TEXT,              -- JSON: model roles bound on the command line; never a key
     input       TEXT,              -- JSON
-    status      TEXT NOT NULL,     -- running | done | failed | interrupted
+    status      TEXT NOT NULL,     -- queued | running | done | failed | interrupted
     error       TEXT,
     started_at  REAL NOT NULL,
     updated_at  REAL NOT NULL

@@ -1,1 +1,1 @@
-
+"""What happened in a run, read back from its record."""

@@ -1,0 +1,228 @@
+"""The support desk: route a ticket, look the facts up, draft a reply, check it by code, revise.
+
+    triage ──► billing    look up order and payments ─┐
+           ──► technical  look up order and manual    ├─► draft ⇄ check (at most 3 rounds) ─► release
+           ──► general    search the help articles   ─┘
+           ──► fallback   hand over to a person
+
+Embeddings route and code checks, so the small on-device model has to do one thing only: write. A
+reply that still breaks a check after the last round is held for a person, with what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from pydantic import StringConstraints
+
+from ...nodes.ask import Ask
+from ...nodes.nearest import nearest
+from ...nodes.rule import rule
+from ...nodes.step import step
+from ..chaining import chain
+from ..refining import refine
+from ..routing import route
+from ..workflow import Workflow
+from . import shop
+from .topics import PHRASES, Topic
+
+Status = Literal["new", "released", "held", "handed over"]
+
+MAX_CHARACTERS = 700
+MIN_CHARACTERS = 40
+# Shares of content words: of each fact that the reply tells, of the reply that the facts back.
+COVERED = 0.7
+GROUNDED = 0.7
+
+
+@dataclass
+class Ticket:
+    """A customer's message, and what the desk makes of it."""
+
+    body: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
+    ticket: str = ""
+    topic: Topic | None = None
+    order: str | None = None
+    facts: list[str] = field(default_factory=list)
+    reply: str = ""
+    problems: list[str] = field(default_factory=list)
+    status: Status = "new"
+
+
+@nearest(PHRASES, writes="topic")
+def triage(ticket: Ticket) -> str:
+    return shop.ORDER_NUMBER.sub("", ticket.body)
+
+
+def find_payments(ticket: Ticket) -> dict[str, object]:
+    """Look the order and its payments up."""
+    order = shop.order_number_in(ticket.body)
+    return {"order": order, "facts": _about(order, shop.payment_facts(order) if order else [])}
+
+
+def find_manual(ticket: Ticket) -> dict[str, object]:
+    """Look up what the help articles say about the fault, and the warranty."""
+    order = shop.order_number_in(ticket.body)
+    product = shop.product_of(order) if order else ""
+    advice = shop.find_article(f"{ticket.body} {product}")
+    return {"order": order, "facts": [*advice, *(shop.warranty_facts(order) if order else [])]}
+
+
+def find_help(ticket: Ticket) -> dict[str, object]:
+    """Search the help articles."""
+    return {"facts": shop.find_article(ticket.body)}
+
+
+def _about(order: str | None, facts: list[str]) -> list[str]:
+    if order is None:
+        return ["Please send us the number of your order, and we will look into it."]
+    known = shop.order_facts(order)
+    return [*known, *facts] if known else [f"We have no order {order}. Please check the number."]
+
+
+# Small models copy a shown pattern better than they follow an instruction.
+THANKS = "Thank you for your message."
+EXAMPLES: dict[Topic, list[tuple[str, str]]] = {
+    "billing": [
+        (
+            "Order SG-1002 (1 x Golden toaster) is shipped. It was shipped on 2026-05-02. $59.00 was charged "
+            "on 2026-05-01. The invoice is in your account.",
+            f"{THANKS} Your order SG-1002 (1 x Golden toaster) is shipped. It was shipped on 2026-05-02. "
+            "$59.00 was charged on 2026-05-01. The invoice is in your account.",
+        ),
+        (
+            "Order SG-1001 (2 x Gram kitchen scale) is cancelled. $50.00 was charged on 2026-02-11. "
+            "$50.00 was refunded on 2026-02-13.",
+            f"{THANKS} Your order SG-1001 (2 x Gram kitchen scale) is cancelled. $50.00 was charged on "
+            "2026-02-11. $50.00 was refunded on 2026-02-13.",
+        ),
+    ],
+    "technical": [
+        (
+            "Call us if the lid does not close.",
+            f"{THANKS} Please call us if the lid does not close.",
+        ),
+        (
+            "Rinse the jug twice and let it dry. The Golden toaster from order SG-1002 is under warranty "
+            "until 2027-03-09.",
+            f"{THANKS} Please rinse the jug twice and let it dry. The Golden toaster from order SG-1002 is "
+            "under warranty until 2027-03-09.",
+        ),
+    ],
+    "general": [
+        ("The workshop is closed in August.", f"{THANKS} The workshop is closed in August."),
+        (
+            "You can pay by card or by bank transfer. We send a receipt.",
+            f"{THANKS} You can pay by card or by bank transfer. We send a receipt.",
+        ),
+    ],
+}
+
+
+@step("reply")
+def draft(ticket: Ticket) -> Ask[str]:
+    """Ask for a reply that tells the facts; in later rounds, what was left out comes first."""
+    messages: list[BaseMessage] = []
+    for shown, reply in EXAMPLES[ticket.topic or "general"]:
+        messages += [HumanMessage(f"Facts: {shown}"), AIMessage(reply)]
+    missing = left_out(ticket) if ticket.problems else []
+    facts = [*missing, *(fact for fact in ticket.facts if fact not in missing)]
+    messages.append(HumanMessage(f"Facts: {' '.join(facts)}"))
+    return Ask(
+        messages,
+        system="You write short, polite replies to customers. You tell all the facts and nothing else.",
+        temperature=0.6 if ticket.problems else 0.0,
+        max_tokens=120,
+    )
+
+
+def left_out(ticket: Ticket) -> list[str]:
+    """Return the facts that the reply does not tell."""
+    return [fact for fact in ticket.facts if _shared(fact, ticket.reply) < COVERED]
+
+
+_MONEY = re.compile(
+    r"(?:\$|USD|EUR|€|£)\s?(\d[\d,]*(?:\.\d+)?)|(\d[\d,]*(?:\.\d+)?)\s?(?:dollars|euros?|USD|EUR)"
+)
+_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+_PLACEHOLDER = re.compile(r"\[[^\]]{2,}\]|<[^>]{2,}>")
+_WORD = re.compile(r"[a-z]{4,}")
+_POLITE = frozenset(
+    "about best customer dear from have hello help hope kind message order please regards reply sorry thank "
+    "thanks this that will with would your".split()
+)
+
+
+@rule("problems")
+def check(ticket: Ticket) -> list[str]:
+    """Say what is wrong with the reply: order, amounts, dates, facts left out or made up, length."""
+    reply, facts = ticket.reply, " ".join(ticket.facts)
+    problems = []
+    if ticket.order and ticket.order not in reply:
+        problems.append(f"Name the order {ticket.order}.")
+    strange = {f"SG-{n}" for n in shop.ORDER_NUMBER.findall(reply)} - {ticket.order}
+    if strange:
+        problems.append(f"Do not name {', '.join(sorted(strange))}.")
+    if _amounts(reply) - _amounts(facts):
+        problems.append("Do not name amounts of money that are not in the facts.")
+    if set(_DATE.findall(reply)) - set(_DATE.findall(facts)):
+        problems.append("Do not name dates that are not in the facts.")
+    if _PLACEHOLDER.search(reply):
+        problems.append("Do not leave placeholders in brackets.")
+    if missing := left_out(ticket):
+        problems.append(f"Tell this too: {' '.join(missing)}")
+    if _shared(reply, f"{facts} {ticket.body}") < GROUNDED:
+        problems.append("Say only what the facts say.")
+    sentences = [s.strip() for s in re.split(r"[.!?]\s", reply) if s.strip()]
+    if len(set(sentences)) < len(sentences):
+        problems.append("Do not repeat yourself.")
+    if not MIN_CHARACTERS <= len(reply) <= MAX_CHARACTERS:
+        problems.append(f"Write between {MIN_CHARACTERS} and {MAX_CHARACTERS} characters.")
+    return problems
+
+
+def _shared(text: str, other: str) -> float:
+    """Return which share of a text's content words the other text has, 0 to 1."""
+    words = set(_WORD.findall(text.lower())) - _POLITE
+    return len(words & set(_WORD.findall(other.lower()))) / len(words) if words else 1.0
+
+
+def _amounts(text: str) -> set[float]:
+    return {float((a or b).replace(",", "")) for a, b in _MONEY.findall(text)}
+
+
+def release(ticket: Ticket) -> dict[str, Status]:
+    """Release a reply that passed every check; hold any other one for a person."""
+    return {"status": "held" if ticket.problems else "released"}
+
+
+def hand_over(_: Ticket) -> dict[str, str]:
+    """Tell the customer that a person will answer."""
+    return {
+        "reply": "Thank you for your message. A colleague will read it and answer you today.",
+        "status": "handed over",
+    }
+
+
+def support_desk() -> Workflow[Ticket]:
+    """Return the support desk as a state graph over `Ticket`."""
+    answer = refine(
+        draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
+    )
+    return route(
+        triage,
+        {
+            "billing": chain(find_payments, answer, release),
+            "technical": chain(find_manual, answer, release),
+            "general": chain(find_help, answer, release),
+        },
+        fallback=hand_over,
+        floor=0.5,
+        name="support-desk",
+    )
+
+
+graph = support_desk()

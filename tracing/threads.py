@@ -1,0 +1,53 @@
+"""The threads of a file, each with its status and what it cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ..state.errors import InputError, did_you_mean
+from ..state.journal import Journal
+
+_SELECT = """
+SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
+       count(c.id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       coalesce(sum(c.status = 'answered' AND c.cost_usd IS NULL), 0) AS unknown_costs
+FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
+"""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread. Status `running` may also mean that its process died."""
+
+    thread_id: str
+    graph: str | None
+    models: dict[str, str]
+    status: str
+    error: str | None
+    started_at: float
+    updated_at: float
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    unknown_costs: int
+
+
+def list_threads(journal: Journal, limit: int = 50) -> list[Thread]:
+    """Return the threads, the latest first."""
+    rows = journal.query(
+        _SELECT + "GROUP BY r.thread_id ORDER BY r.updated_at DESC, r.rowid DESC LIMIT ?", (limit,)
+    )
+    return [Thread(**{**row, "models": json.loads(row["models"] or "{}")}) for row in rows]
+
+
+def find_thread(journal: Journal, thread_id: str) -> Thread:
+    """Return one thread. Raises InputError for an unknown one."""
+    rows = journal.query(_SELECT + "WHERE r.thread_id = ? GROUP BY r.thread_id", (thread_id,))
+    if not rows:
+        known = [row["thread_id"] for row in journal.query("SELECT thread_id FROM runs")]
+        hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
+        raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
+    return Thread(**{**rows[0], "models": json.loads(rows[0]["models"] or "{}")})
