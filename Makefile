@@ -22,11 +22,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local,dev,studio]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[draw,local,dev,studio]"
 	@touch $@
 
 demo: $(VENV)/.installed
 	@$(BIN)/stepgraph run support-desk --input examples/tickets.jsonl --limit 6 --model local
+	@echo
+	@echo "How all 20 example tickets are routed (no model needed):"
+	@$(BIN)/python examples/support_routing.py
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup

@@ -29,12 +29,12 @@ def read_inputs(inputs: Sequence[str], state: type[Any]) -> list[RunInput]:
     if pairs and len(pairs) < len(inputs):
         raise InputError("Give either field=value inputs, or one JSON input or file, not both.")
     if pairs or not inputs:
-        return [_checked("the input", _from_pairs(pairs, state), state)]
+        return [_checked("", _from_pairs(pairs, state), state)]
     if len(inputs) > 1:
         raise InputError("Give one JSON input or file; several inputs go into a .jsonl file.")
     (text,) = inputs
     if text.lstrip().startswith("{"):
-        return [_checked("the input", _json(text, "the input"), state)]
+        return [_checked("", _json(text, "The input"), state)]
     return _from_file(text, state)
 
 
@@ -101,4 +101,4 @@ def _checked(where: str, data: dict[str, Any], state: type[Any]) -> RunInput:
     try:
         return RunInput(where, data, parse_input(state, data))
     except InputError as error:
-        return RunInput(where, data, error=InputError(f"{where}: {error}"))
+        return RunInput(where, data, error=InputError(f"{where}: {error}") if where else error)

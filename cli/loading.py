@@ -46,8 +46,8 @@ def load_graph(reference: str) -> Loaded:
     if ":" not in reference and not reference.endswith(".py"):
         if reference not in READY:
             raise InputError(
-                f"There is no ready graph {reference!r}. {did_you_mean(reference, READY)} For a graph of your "
-                "own, write module:attr or file.py:attr."
+                f"There is no ready graph {reference!r}. {did_you_mean(reference, READY)} For a graph of "
+                "your own, write module:attr or file.py:attr."
             )
         return Loaded(ready_graph(reference).compile(), reference)
     place, _, attribute = reference.rpartition(":") if ":" in reference else (reference, "", "")

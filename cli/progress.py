@@ -29,7 +29,7 @@ class Progress:
                 self._say(record.thread_id, f"    {record.path}: {one_line(record.problem or '', 160)}")
         elif isinstance(record, Decision):
             self._decisions[record.task] = record
-        elif record.task not in self._containers or record.status == "failed":
+        elif record.task not in self._containers:
             self._say(record.thread_id, self._line(record))
 
     def _line(self, visit: Visit) -> str:

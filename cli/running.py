@@ -121,7 +121,8 @@ def resume_threads(
         raise InputError(f"There is no file {database}, so there is nothing to resume.")
     with Session(database) as session:
         if everything:
-            found = [t for t in reversed(list_threads(session.journal, 10_000)) if t.status != "done"]
+            found = [t for t in list_threads(session.journal, 10_000) if t.status != "done"]
+            found.sort(key=lambda t: (t.started_at, t.thread_id))
         else:
             found = [find_thread(session.journal, thread) for thread in threads]
         if not found:
@@ -133,7 +134,9 @@ def resume_threads(
         for thread in found:
             reference = _reference_of(thread)
             loaded[reference] = loaded.get(reference) or load_graph(reference)
-            work.append(Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models))
+            job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
+            job.given = _recorded_input(session, thread.thread_id)
+            work.append(job)
         return _run_all(session, work, 1, as_json, answer=answer)
 
 
@@ -222,8 +225,7 @@ async def _invoke(session: Session, job: Job, answer: str | None) -> dict[str, A
     if given is None:
         snapshot = await graph.aget_state(config)
         if snapshot.created_at is None:
-            rows = session.journal.query("SELECT input FROM runs WHERE thread_id = ?", (job.thread,))
-            given = parse_input(job.loaded.state, json.loads(rows[0]["input"] or "{}"))
+            given = parse_input(job.loaded.state, job.given)
         elif snapshot.interrupts and answer is None:
             return {**snapshot.values, "__interrupt__": snapshot.interrupts}
         elif snapshot.interrupts:
@@ -233,6 +235,12 @@ async def _invoke(session: Session, job: Job, answer: str | None) -> dict[str, A
             return dict(snapshot.values)
     result = await graph.ainvoke(given, config)
     return dict(result) if isinstance(result, dict) else values_of(result)
+
+
+def _recorded_input(session: Session, thread: str) -> dict[str, Any]:
+    rows = session.journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread,))
+    given: dict[str, Any] = json.loads(rows[0]["input"] or "{}")
+    return given
 
 
 def _parsed(text: str) -> Any:

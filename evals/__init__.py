@@ -1,1 +1,1 @@
-
+"""How good a workflow is, measured."""

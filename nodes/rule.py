@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any, Generic
@@ -44,7 +45,8 @@ class Rule(Node[StateT], Generic[StateT, T]):
         return self._function(state)
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
-        return self._function(state)
+        """Return the value; computed in a thread, so that slow code holds nothing else up."""
+        return await asyncio.to_thread(self._function, state)
 
     def update(self, value: T) -> dict[str, Any]:
         return {} if self.writes is None else {self.writes: value}
@@ -52,7 +54,7 @@ class Rule(Node[StateT], Generic[StateT, T]):
     async def ainvoke(
         self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        return self.update(self._function(input))
+        return self.update(await self.answer(input, config))
 
 
 def rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -24,6 +24,7 @@ async def ask_chat_model(
     name: str,
     structured: Structured,
     options: Mapping[str, Any],
+    explain: Callable[[Exception], ModelError],
 ) -> Reply:
     """Ask once and return the reply; every failure comes back as a ModelError."""
     messages = request.messages
@@ -41,7 +42,7 @@ async def ask_chat_model(
     except ModelError:
         raise
     except Exception as error:
-        raise explained(error, name) from None
+        raise explain(error) from None
     return _reply(message, name, time.perf_counter() - started)
 
 
@@ -115,4 +116,5 @@ class ChatModel:
             name=self.name,
             structured=self._structured,
             options=options,
+            explain=lambda error: explained(error, self.name),
         )

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from openai import DefaultAioHttpClient
 from pydantic import SecretStr
 
-from ..state.errors import SettingsError
+from ..state.errors import ModelError, SettingsError
 from .chat import ask_chat_model
 from .faults import explained
 from .loops import PerLoop
@@ -89,17 +89,18 @@ class Endpoint:
         self._chat: PerLoop[_Chat] = PerLoop(self._open, self._close)
 
     async def complete(self, request: Request, site: Site) -> Reply:
-        try:
-            return await ask_chat_model(
-                await self._chat.get(),
-                request,
-                site,
-                name=self.name,
-                structured=self._structured,
-                options=self._options(request),
-            )
-        except openai.OpenAIError as error:
-            raise explained(error, self.name) from None
+        return await ask_chat_model(
+            await self._chat.get(),
+            request,
+            site,
+            name=self.name,
+            structured=self._structured,
+            options=self._options(request),
+            explain=self._explain,
+        )
+
+    def _explain(self, error: Exception) -> ModelError:
+        return explained(error, self.name, address=self.address, secret=self._key, key_env=self._key_env)
 
     def _options(self, request: Request) -> dict[str, Any]:
         temperature = request.temperature if request.temperature is not None else self._settings.temperature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import aiohttp
 import openai
 
 from ..state.errors import (
@@ -37,17 +38,18 @@ def explained(
 ) -> ModelError:
     """Return the ModelError for whatever a client library raised."""
     at = f" at {address}" if address else ""
-    detail = scrubbed(_detail(error), secret)
-    if isinstance(error, openai.APITimeoutError):
-        return ModelUnreachable(
-            f"{model}{at} did not answer in time. Raise timeout_s for it, or ask for less.",
-            model=model,
-        )
     if isinstance(error, openai.APIConnectionError):
+        broken = _broken_connection(error)
+        if broken is None:
+            return ModelUnreachable(
+                f"{model}{at} did not answer in time. Raise timeout_s for it, or ask for less.", model=model
+            )
         return ModelUnreachable(
-            f"{model}{at} cannot be reached ({detail}). Is the server running, and the address right?",
+            f"{model}{at} cannot be reached ({scrubbed(broken, secret)}). Is the server running, and is the "
+            "address right?",
             model=model,
         )
+    detail = scrubbed(_detail(error), secret)
     if isinstance(error, openai.APIStatusError):
         return _by_status(error, model, at, detail, key_env)
     return ModelError(
@@ -55,6 +57,18 @@ def explained(
         "Is it an OpenAI-compatible chat endpoint?",
         model=model,
     )
+
+
+def _broken_connection(error: Exception) -> str | None:
+    """Return what broke the connection, None for a timeout; the client reports both alike."""
+    inner: BaseException | None = error
+    while (cause := inner.__cause__ or inner.__context__ if inner else None) is not None:
+        inner = cause
+        if isinstance(inner, TimeoutError):
+            return None
+        if isinstance(inner, (OSError, aiohttp.ClientError)):
+            return str(inner) or type(inner).__name__
+    return None if isinstance(error, openai.APITimeoutError) else str(inner or error)
 
 
 def _by_status(

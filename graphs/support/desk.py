@@ -80,7 +80,9 @@ def _about(order: str | None, facts: list[str]) -> list[str]:
     if order is None:
         return ["Please send us the number of your order, and we will look into it."]
     known = shop.order_facts(order)
-    return [*known, *facts] if known else [f"We have no order {order}. Please check the number."]
+    if not known:
+        return [f"We have no order {order}. Please check the number."]
+    return [*known, *facts, "The invoice is in your account."]
 
 
 # Small models copy a shown pattern better than they follow an instruction.
@@ -88,10 +90,10 @@ THANKS = "Thank you for your message."
 EXAMPLES: dict[Topic, list[tuple[str, str]]] = {
     "billing": [
         (
-            "Order SG-1002 (1 x Golden toaster) is shipped. It was shipped on 2026-05-02. $59.00 was charged "
+            "Order SG-1002 (1 x Golden toaster) was shipped on 2026-05-02. $59.00 was charged on 2026-05-01. "
+            "The invoice is in your account.",
+            f"{THANKS} Your order SG-1002 (1 x Golden toaster) was shipped on 2026-05-02. $59.00 was charged "
             "on 2026-05-01. The invoice is in your account.",
-            f"{THANKS} Your order SG-1002 (1 x Golden toaster) is shipped. It was shipped on 2026-05-02. "
-            "$59.00 was charged on 2026-05-01. The invoice is in your account.",
         ),
         (
             "Order SG-1001 (2 x Gram kitchen scale) is cancelled. $50.00 was charged on 2026-02-11. "
@@ -174,14 +176,23 @@ def check(ticket: Ticket) -> list[str]:
         problems.append("Do not leave placeholders in brackets.")
     if missing := left_out(ticket):
         problems.append(f"Tell this too: {' '.join(missing)}")
-    if _shared(reply, f"{facts} {ticket.body}") < GROUNDED:
+    sentences = [s.strip() for s in re.split(r"(?<=[.!?])\s+", reply) if s.strip()]
+    if any(_is_made_up(sentence, ticket) for sentence in sentences):
         problems.append("Say only what the facts say.")
-    sentences = [s.strip() for s in re.split(r"[.!?]\s", reply) if s.strip()]
     if len(set(sentences)) < len(sentences):
         problems.append("Do not repeat yourself.")
     if not MIN_CHARACTERS <= len(reply) <= MAX_CHARACTERS:
         problems.append(f"Write between {MIN_CHARACTERS} and {MAX_CHARACTERS} characters.")
     return problems
+
+
+def _is_made_up(sentence: str, ticket: Ticket) -> bool:
+    """Tell whether no fact backs a sentence; one with a date or an amount needs the fact that has it."""
+    marks = {*_DATE.findall(sentence), *map(str, _amounts(sentence))}
+    backing = [f for f in ticket.facts if marks <= {*_DATE.findall(f), *map(str, _amounts(f))}]
+    if not marks:
+        backing = [" ".join([*ticket.facts, ticket.body])]
+    return max((_shared(sentence, fact) for fact in backing), default=0.0) < GROUNDED
 
 
 def _shared(text: str, other: str) -> float:

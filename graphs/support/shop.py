@@ -39,32 +39,36 @@ def order_number_in(text: str) -> str | None:
 def order_facts(number: str) -> list[str]:
     """Return what is known about an order, one sentence a fact; empty for an unknown number."""
     rows = _rows(
-        "SELECT o.*, p.name, p.price, p.warranty_months, p.in_stock "
-        "FROM orders o JOIN products p USING (sku) WHERE number = ?",
+        "SELECT o.*, p.name FROM orders o JOIN products p USING (sku) WHERE number = ?",
         number,
     )
     if not rows:
         return []
     (order,) = rows
-    facts = [f"Order {number} ({order['quantity']} x {order['name']}) is {order['status']}."]
-    if order["shipped_on"]:
-        facts.append(f"It was shipped on {order['shipped_on']}.")
-    elif not order["in_stock"]:
-        facts.append(f"The {order['name']} is out of stock.")
-    return facts
+    what = f"Order {number} ({order['quantity']} x {order['name']})"
+    if order["status"] == "shipped":
+        return [f"{what} was shipped on {order['shipped_on']}."]
+    stock = [f"The {order['name']} is out of stock."] if order["status"].startswith("waiting") else []
+    return [f"{what} is {order['status']}.", *stock]
 
 
 def payment_facts(number: str) -> list[str]:
-    """Return the payments of an order, and whether it was charged twice."""
-    rows = _rows("SELECT * FROM payments WHERE number = ? ORDER BY charged_on", number)
+    """Return the payments of an order; two equal charges on one day are a mistake of ours."""
+    rows = _rows(
+        "SELECT kind, charged_on, amount, count(*) AS times FROM payments WHERE number = ? "
+        "GROUP BY kind, charged_on, amount ORDER BY charged_on",
+        number,
+    )
     facts = []
     for row in rows:
-        verb = "charged" if row["kind"] == "charge" else "refunded"
-        facts.append(f"${row['amount']:.2f} was {verb} on {row['charged_on']}.")
-    charges = [(row["charged_on"], row["amount"]) for row in rows if row["kind"] == "charge"]
-    if len(set(charges)) < len(charges):
-        facts = [*dict.fromkeys(facts), "It was charged twice by mistake, and one charge will be refunded."]
-    return [*facts, "The invoice is in your account."] if facts else []
+        amount, day = f"${row['amount']:.2f}", row["charged_on"]
+        if row["kind"] == "refund":
+            facts.append(f"{amount} was refunded on {day}.")
+        elif row["times"] > 1:
+            facts += [f"{amount} was charged twice on {day}.", "We will refund the second charge."]
+        else:
+            facts.append(f"{amount} was charged on {day}.")
+    return facts
 
 
 def warranty_facts(number: str) -> list[str]:
