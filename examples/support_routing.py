@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from stepgraph import ScriptedModel, Session, StepgraphError, using
-from stepgraph.evals.confusion import Confusion, confusion
+from stepgraph.evals.confusions import Confusion, confusion
 from stepgraph.graphs.support.desk import Ticket, graph
 from stepgraph.state.schema import parse_input
 
@@ -21,7 +21,7 @@ def taken_routes(database: Path) -> dict[str, str]:
     """Run every ticket with a model that writes nothing of use, and return the routes on record."""
     app = graph.compile()
     routes = {}
-    with ScriptedModel(lambda request, site: "-") as model, using(model), Session(database) as session:
+    with ScriptedModel(lambda *_: "-") as model, using(model), Session(database) as session:
         for line in (HERE / "tickets.jsonl").read_text(encoding="utf-8").splitlines():
             data = json.loads(line)
             name = data["ticket"]

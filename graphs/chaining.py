@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
-from ..nodes.gate import Gate
+from ..nodes.gates import Gate
 from ..state.errors import DefinitionError
 from .workflow import Part, Workflow, name_of, state_of
 

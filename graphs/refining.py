@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from typing_extensions import TypeVar
 
 from ..nodes.node import Node, Valued, record_decision
-from ..nodes.rule import as_rule
+from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError
 from ..state.schema import extended, values_of
 from ..state.serde import allow

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from ..nodes.ask import Choice
 from ..nodes.node import Node, Valued, record_decision
-from ..nodes.rule import as_rule
+from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError, NoRoute, did_you_mean
 from .workflow import Part, Workflow, state_of
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from ..nodes.node import Node
 from ..providers.loops import run_sync
 from ..state.errors import DefinitionError, InputError
+from ..state.internals import node_of
 from ..state.schema import (
     StateType,
     check_fields,
@@ -167,13 +168,7 @@ def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any]) -> Any:
     def settle(values: Mapping[str, Any]) -> dict[str, Any]:
         return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
 
-    return inner | _runnable(settle)
-
-
-def _runnable(function: Callable[..., Any], afunction: Any = None) -> Runnable[Any, Any]:
-    from langgraph._internal._runnable import RunnableCallable
-
-    return RunnableCallable(function, afunction, trace=False)
+    return inner | node_of(settle)
 
 
 def checked(function: Callable[..., Any], state: StateType) -> Any:
@@ -202,7 +197,7 @@ def checked(function: Callable[..., Any], state: StateType) -> Any:
         def from_sync(*args: Any, **kwargs: Any) -> Any:
             return run_sync(acall(*args, **kwargs))
 
-        return _runnable(from_sync, acall)
+        return node_of(from_sync, acall)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

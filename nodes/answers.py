@@ -79,7 +79,7 @@ def form_of(answer: Any) -> AnswerForm:
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(
             f"Ask[{name}]: a model cannot answer with this type ({_first_line(error)}). Use text, "
-            "a number, a bool, a Literal, an Enum, a dataclass, a TypedDict, a pydantic model, or a list of such."
+            "a number, a bool, a Literal, an Enum, a dataclass, a TypedDict, a pydantic model, or a list."
         ) from None
 
 

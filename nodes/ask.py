@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from ..providers.model import Message
 
 T = TypeVar("T", covariant=True, default=str)
-L = TypeVar("L", default=str)
+L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an Enum would lose its type
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..state.schema import StateType
 from ..state.session import SESSION_KEY
 
 S_contra = TypeVar("S_contra", contravariant=True)
-V_co = TypeVar("V_co", covariant=True)
+V = TypeVar("V")
 
 
 class Node(Runnable[StateT, dict[str, Any]], Generic[StateT]):
@@ -41,7 +41,7 @@ class Node(Runnable[StateT, dict[str, Any]], Generic[StateT]):
         return f"<{type(self).__name__.lower()} {self.name}>"
 
 
-class Valued(Protocol[S_contra, V_co]):
+class Valued(Protocol[S_contra, V]):
     """A node with a typed value, which loops, routes and gates decide by."""
 
     @property
@@ -53,11 +53,11 @@ class Valued(Protocol[S_contra, V_co]):
     @property
     def writes(self) -> str | None: ...
 
-    async def answer(self, state: S_contra, config: RunnableConfig | None = None) -> V_co:
+    async def answer(self, state: S_contra, config: RunnableConfig | None = None) -> V:
         """Return the value for a state."""
         ...
 
-    def update(self, value: Any) -> dict[str, Any]:
+    def update(self, value: V) -> dict[str, Any]:
         """Return the state update that keeps a value."""
         ...
 

@@ -105,7 +105,7 @@ class Site:
         content = json.dumps([model, request.messages, request.params()], default=str)
         digest = hashlib.sha256(content.encode()).hexdigest()
         execution = execution_of(self.configurable)
-        number = session.journal.occurrence(execution, self.task, digest) if execution is not None else 0
+        number = session.journal.occurrence(execution, self.thread_id, self.task, digest)
         return CallKey(self.thread_id, self.task, digest, number)
 
 

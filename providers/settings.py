@@ -121,7 +121,11 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
 
 def environment_variable(role: str) -> str:
     """Return the name of the variable that binds a role."""
-    return ENVIRONMENT_PREFIX if role == DEFAULT_ROLE else f"{ENVIRONMENT_PREFIX}_{role.upper()}"
+    return (
+        ENVIRONMENT_PREFIX
+        if role == DEFAULT_ROLE
+        else f"{ENVIRONMENT_PREFIX}_{role.upper().replace('-', '_')}"
+    )
 
 
 def binding_of(role: str) -> ModelSettings | None:
@@ -136,7 +140,11 @@ def binding_of(role: str) -> ModelSettings | None:
 def bound_roles() -> list[str]:
     """Return the roles that the environment or the settings file binds."""
     prefix = f"{ENVIRONMENT_PREFIX}_"
-    named = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    named = {
+        name.removeprefix(prefix).lower()
+        for name, spec in os.environ.items()
+        if spec and name.startswith(prefix)
+    }
     if os.environ.get(ENVIRONMENT_PREFIX):
         named.add(DEFAULT_ROLE)
     return sorted({*named, *file_bindings()})

@@ -55,7 +55,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def explained(error: Exception, path: Path) -> StoreError:
     """Return the StoreError that says what is wrong with the file and what to do."""
-    text = str(error)
+    text = str(error).rstrip(".")
     if "not a database" in text:
         return StoreError(f"{path} is not a SQLite database. Name another file, or move this one away.")
     if "malformed" in text:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from langchain_core.runnables import Runnable
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ
+from langgraph._internal._runnable import RunnableCallable
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "execution_of"]
+__all__ = ["CONFIG_KEY_CHECKPOINTER", "execution_of", "node_of"]
 
 
 def execution_of(configurable: Mapping[str, Any]) -> Any:
@@ -17,3 +19,8 @@ def execution_of(configurable: Mapping[str, Any]) -> Any:
     interrupt or a crash keeps its task id but gets a new reader.
     """
     return configurable.get(CONFIG_KEY_READ)
+
+
+def node_of(function: Callable[..., Any], afunction: Callable[..., Any] | None = None) -> Runnable[Any, Any]:
+    """Return functions as a node that gets `config`, `runtime` and the like injected, untraced."""
+    return RunnableCallable(function, afunction, trace=False)

@@ -135,8 +135,13 @@ class Journal:
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._waiting: list[Statement] = []
         self._waiting_since = 0.0
+        self._closed = False
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str]]] = WeakKeyDictionary()
-        retrying(self._set_up, path)
+        try:
+            retrying(self._set_up, path)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _set_up(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -150,11 +155,15 @@ class Journal:
 
     # Calls
 
-    def occurrence(self, execution: Any, task: str, request_hash: str) -> int:
+    def occurrence(self, execution: Any, thread_id: str, task: str, request_hash: str) -> int:
         """Number equal requests within one execution of a node: 0 for the first.
 
-        `execution` is any object that lives as long as that execution and no longer.
+        `execution` is any object that lives as long as that execution and no longer. Without one, for
+        a call outside of any graph, the number is one that was never used, so nothing is replayed.
         """
+        if execution is None:
+            sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
+            return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
         with self._lock:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash]
@@ -205,8 +214,14 @@ class Journal:
                 batch.done.set_result(None)
 
     def note_problem(self, call_id: str, problem: str) -> None:
-        """Note why a committed answer was rejected."""
+        """Note why a committed answer did not fit."""
         self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (problem, call_id)))
+
+    def reject(self, call_ids: Sequence[str]) -> None:
+        """Give answers up, so that a resume asks anew instead of replaying them."""
+        for call_id in call_ids:
+            self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
+        self.flush()
 
     # Visits, decisions and runs: written with the next commit, or after VISIT_DELAY_S
 
@@ -238,7 +253,7 @@ class Journal:
         values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
         self._write_now(
             "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
             "graph = excluded.graph, models = excluded.models, input = excluded.input",
             values,
         )
@@ -287,6 +302,9 @@ class Journal:
         return retrying(read, self.path)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.flush()
         finally:

@@ -34,7 +34,9 @@ class Recorder(BaseCallbackHandler):
     def __init__(self, journal: Journal, thread_id: str) -> None:
         self._journal = journal
         self._thread = thread_id
-        self._open: dict[UUID, tuple[dict[str, Any] | None, float]] = {}
+        self._root: UUID | None = None
+        self._open: dict[UUID, tuple[dict[str, Any], float]] = {}
+        self._interrupted = False
 
     def on_chain_start(
         self,
@@ -47,36 +49,40 @@ class Recorder(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if parent_run_id is None:
-            self._open[run_id] = (None, time.time())
-            self._journal.start_run(self._thread)
-        elif metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
+        if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
             self._open[run_id] = (metadata, time.time())
+        elif self._root is None:
+            self._root = run_id
+            self._interrupted = False
+            self._journal.start_run(self._thread)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        if run_id not in self._open:
-            return
-        if self._open[run_id][0] is None:
-            interrupted = isinstance(outputs, dict) and "__interrupt__" in outputs
-            self._close(run_id, "interrupted" if interrupted else "done")
-        else:
-            self._close(run_id, "done", output=outputs)
+        if run_id == self._root:
+            self._end("interrupted" if self._interrupted else "done")
+        elif run_id in self._open:
+            self._leave(run_id, "done", output=outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        if run_id not in self._open:
+        told = f"{type(error).__name__}: {error}"
+        if run_id == self._root:
+            self._end("failed", told)
+        elif run_id not in self._open:
             return
-        if isinstance(error, GraphInterrupt):
-            self._close(run_id, "interrupted")
+        elif isinstance(error, GraphInterrupt):
+            self._interrupted = True
+            self._leave(run_id, "interrupted")
         elif isinstance(error, GraphBubbleUp):
-            self._close(run_id, "done")
+            self._leave(run_id, "done")
         else:
-            self._close(run_id, "failed", error=f"{type(error).__name__}: {error}")
+            self._leave(run_id, "failed", error=told)
 
-    def _close(self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None) -> None:
+    def _end(self, status: str, error: str | None = None) -> None:
+        self._root = None
+        self._open.clear()
+        self._journal.end_run(self._thread, status, error)
+
+    def _leave(self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None) -> None:
         metadata, started = self._open.pop(run_id)
-        if metadata is None:
-            self._journal.end_run(self._thread, status, error)
-            return
         task = metadata["langgraph_checkpoint_ns"]
         self._journal.add(
             Visit(

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    ParamSpec,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
+import typing_extensions
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
 from .errors import DefinitionError, InputError, did_you_mean
@@ -130,14 +144,25 @@ def accepts(field: Any, value: Any) -> bool:
 
 
 def _bare(annotation: Any) -> Any:
-    while get_origin(annotation) is Annotated:
+    while get_origin(annotation) in (Annotated, Required, NotRequired):
         annotation = get_args(annotation)[0]
     return type(None) if annotation is None else annotation
 
 
 @remembered
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    if sys.version_info < (3, 12) and is_typeddict(annotation):
+        annotation = _for_pydantic(annotation)
     return TypeAdapter(annotation)
+
+
+def _for_pydantic(state: StateType) -> StateType:
+    """Return a TypedDict as typing_extensions' kind, the only one that pydantic reads before Python 3.12."""
+    hints = typing.get_type_hints(state, include_extras=True)
+    for name, hint in hints.items():
+        if get_origin(hint) not in (Required, NotRequired):
+            hints[name] = Required[hint] if name in state.__required_keys__ else NotRequired[hint]
+    return typing.cast(StateType, typing_extensions.TypedDict(state.__name__, hints))  # type: ignore[operator]
 
 
 def validate_field(state: StateType, name: str, value: Any) -> Any:
@@ -167,6 +192,8 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
         raise InputError(
             f"The input does not fit {state.__name__}: {problems}. Fields: {', '.join(known)}."
         ) from None
+    except PydanticUserError as error:
+        raise DefinitionError(f"{state.__name__} cannot be read from plain data: {error.message}") from None
 
 
 def types_in(annotation: Any) -> set[type[Any]]:

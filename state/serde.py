@@ -6,6 +6,7 @@ this one revives LangGraph's own safe types and those that a workflow in this pr
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from pydantic import BaseModel
 
 from .errors import StoreError
 from .schema import types_in
@@ -27,7 +29,18 @@ def allow(*annotations: Any) -> None:
     Steps and patterns declare their own; call this for the state of a hand-written graph.
     """
     for annotation in annotations:
-        _declared.update((cls.__module__, cls.__name__) for cls in types_in(annotation))
+        _declared.update(
+            (cls.__module__, cls.__name__) for cls in types_in(annotation) if _is_importable(cls)
+        )
+
+
+def _is_importable(cls: type[Any]) -> bool:
+    """Tell whether a checkpoint can find the class by its name; LangGraph gives plain dicts for others."""
+    module = sys.modules.get(cls.__module__)
+    if issubclass(cls, BaseModel) and cls.__pydantic_generic_metadata__["origin"]:
+        # Choice[Kind] has a name in its module only where pydantic gave it one.
+        setattr(module, cls.__name__, cls)
+    return getattr(module, cls.__name__, None) is cls
 
 
 def _note_blocked(event: SerdeEvent) -> None:
@@ -59,6 +72,6 @@ class AllowListSerializer(SerializerProtocol):
             raise StoreError(
                 f"The checkpoint holds {', '.join(sorted(set(_blocked.names)))}, which no workflow in "
                 "this process declares, so it was not loaded. Import the graph that wrote it, or allow "
-                "the type: Session(path, allow=[TheType])."
+                "the type: Session(path, allow=[TheType]). It must be defined at module level."
             )
         return value

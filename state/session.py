@@ -33,7 +33,11 @@ class Session:
         self.path = Path(path)
         declare(*allow)
         self.journal = Journal(self.path)
-        self.checkpointer = SqliteCheckpointer(self.path)
+        try:
+            self.checkpointer = SqliteCheckpointer(self.path)
+        except BaseException:
+            self.journal.close()
+            raise
 
     def config(self, thread_id: str | None = None, **configurable: Any) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
@@ -44,6 +48,7 @@ class Session:
         return {
             "configurable": {
                 "thread_id": thread,
+                "checkpoint_ns": "",
                 CONFIG_KEY_CHECKPOINTER: self.checkpointer,
                 SESSION_KEY: self,
                 **configurable,

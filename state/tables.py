@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS calls (
     request_hash   TEXT NOT NULL,
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
-    status         TEXT NOT NULL,     -- answered | failed
+    status         TEXT NOT NULL,     -- answered | rejected | failed
     model_asked    TEXT NOT NULL,
     model_answered TEXT,
     messages       TEXT NOT NULL,     -- JSON: the prompt, in OpenAI's form
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS calls (
     reasoning_tokens INTEGER,
     cost_usd       REAL,
     latency_s      REAL NOT NULL,
-    problem        TEXT,              -- why the answer was rejected, or the error of a failed call
+    problem        TEXT,              -- why the answer did not fit, or the error of a failed call
     replays        INTEGER NOT NULL DEFAULT 0,  -- how often a resume used it again, at no cost
     started_at     REAL NOT NULL
 );

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .graphs.routing import route
     from .graphs.workflow import Workflow
     from .nodes.ask import Ask, Choice
-    from .nodes.gate import gate
-    from .nodes.nearest import nearest
-    from .nodes.rule import rule
-    from .nodes.step import Step, step
+    from .nodes.gates import gate
+    from .nodes.neighbours import nearest
+    from .nodes.rules import rule
+    from .nodes.steps import Step, step
     from .providers.roles import using
     from .providers.scripted import ScriptedModel
     from .state.errors import StepgraphError
@@ -47,16 +47,16 @@ _HOMES = {
     "Choice": "nodes.ask",
     "ScriptedModel": "providers.scripted",
     "Session": "state.session",
-    "Step": "nodes.step",
+    "Step": "nodes.steps",
     "StepgraphError": "state.errors",
     "Workflow": "graphs.workflow",
     "chain": "graphs.chaining",
-    "gate": "nodes.gate",
-    "nearest": "nodes.nearest",
+    "gate": "nodes.gates",
+    "nearest": "nodes.neighbours",
     "refine": "graphs.refining",
     "route": "graphs.routing",
-    "rule": "nodes.rule",
-    "step": "nodes.step",
+    "rule": "nodes.rules",
+    "step": "nodes.steps",
     "using": "providers.roles",
 }
 

@@ -12,7 +12,7 @@ _SELECT = """
 SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
        count(c.id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
        coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
-       coalesce(sum(c.status = 'answered' AND c.cost_usd IS NULL), 0) AS unknown_costs
+       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
 

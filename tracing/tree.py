@@ -85,7 +85,7 @@ def read_calls(journal: Journal, thread_id: str) -> list[Row]:
 
 def totals(calls: list[Row]) -> Totals:
     """Return the sums over calls."""
-    answered = [call for call in calls if call["status"] == "answered"]
+    answered = [call for call in calls if call["status"] != "failed"]
     return Totals(
         calls=len(calls),
         failed=len(calls) - len(answered),

@@ -19,9 +19,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import StringConstraints
 
 from ...nodes.ask import Ask
-from ...nodes.nearest import nearest
-from ...nodes.rule import rule
-from ...nodes.step import step
+from ...nodes.neighbours import nearest
+from ...nodes.rules import rule
+from ...nodes.steps import step
 from ..chaining import chain
 from ..refining import refine
 from ..routing import route

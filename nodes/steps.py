@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, get_args, get_origin
 
 from langchain_core.language_models import BaseChatModel
@@ -92,7 +93,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         model = await self._find_model()
         site = Site(step=self.name, role=self.role, config=config)
         asked = request.messages
-        answers: list[str] = []
+        replies: list[Reply] = []
         for _ in range(self.tries):
             reply = await self._reply(model, request, site)
             try:
@@ -101,21 +102,19 @@ class Step(Node[StateT], Generic[StateT, T]):
                 problems = str(unfit)
             else:
                 return value
-            answers.append(reply.text)
+            replies.append(reply)
             if site.session is not None and reply.call_id and not reply.replayed:
                 site.session.journal.note_problem(reply.call_id, problems)
-            request = Request(
-                messages=(*asked, *_correction(reply.text, problems)),
-                schema=request.schema,
-                temperature=request.temperature,
-                max_tokens=request.max_tokens,
-            )
+            request = replace(request, messages=(*asked, *_correction(reply.text, problems)))
+        if site.session is not None:
+            site.session.journal.reject([reply.call_id for reply in replies if reply.call_id])
+        answers = tuple(reply.text for reply in replies)
         raise InvalidAnswer(
             f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {self.tries} tries. "
             f"Last problem: {problems} Last answer: {answers[-1][:300]!r}. Simplify the type, show an "
             "example in the prompt, raise max_tokens, or use a stronger model.",
             step=self.name,
-            answers=tuple(answers),
+            answers=answers,
             problems=problems,
         )
 

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from ..state.errors import DefinitionError
 from ..state.schema import StateType, caller_names, signature_types
 from .node import Node
-from .step import check_writes
+from .steps import check_writes
 
 T = TypeVar("T")
 

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph.cli.app import main
+
+Command = Callable[..., "Done"]
+
+MEMO = """
+from dataclasses import dataclass
+from langgraph.types import interrupt
+from stepgraph import Ask, chain, gate, route, step
+
+@dataclass
+class Memo:
+    text: str
+    count: int = 0
+    short: str = ""
+    approved: bool = False
+
+@step("short", model="writer")
+def shorten(memo: Memo) -> Ask[str]:
+    return Ask(f"Shorten: {memo.text}")
+
+def not_rude(memo: Memo) -> bool | str:
+    return "rude" not in memo.short or "it is rude."
+
+def approve(memo: Memo) -> dict[str, bool]:
+    return {"approved": interrupt({"question": "Send it?", "short": memo.short})}
+
+def crash(memo: Memo) -> dict[str, int]:
+    raise ZeroDivisionError("by nought")
+
+graph = chain(shorten, gate(not_rude), name="memo")
+reviewed = chain(shorten, approve, name="reviewed")
+broken = chain(shorten, crash, name="broken")
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process."""
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["stepgraph", *words])
+        before = list(sys.path)
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            sys.path[:] = before
+        told = capsys.readouterr()
+        return Done(code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture
+def memo(tmp_path: Path, server: Any) -> Any:
+    """A workflow in a file, and the server that its roles are bound to."""
+    (tmp_path / "memo.py").write_text(MEMO)
+    (tmp_path / "stepgraph.toml").write_text(
+        f'[models]\nwriter = {{ base_url = "{server.url}", model = "served", retries = 0, '
+        "price = { input = 1, output = 2 } }\n"
+    )
+    return server

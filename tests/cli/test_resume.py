@@ -1,0 +1,146 @@
+"""`stepgraph resume`: after kill -9, after a failure, and with the answer to an interrupt."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..servers import Fault
+from .conftest import Command
+
+KILLED = """
+import os
+from pathlib import Path
+from memo import Memo, shorten
+from stepgraph import chain
+
+def dies_once(memo: Memo) -> dict[str, int]:
+    if not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), 9)
+    return {"count": 1}
+
+graph = chain(shorten, dies_once, name="killed")
+"""
+
+DIES_IN_THE_NODE = """
+import os
+from pathlib import Path
+from memo import Memo, shorten
+from stepgraph import chain
+
+async def asks_then_dies_once(memo: Memo) -> dict[str, str]:
+    first = await shorten.answer(memo)
+    if not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), 9)
+    return {"short": first + await shorten.answer(memo)}
+
+graph = chain(asks_then_dies_once, name="killed")
+"""
+
+
+def in_a_process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stepgraph", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_kill_9_then_resume_finishes_from_the_last_checkpoint(
+    command: Command, memo: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    memo.will("Short.")
+    killed = in_a_process(tmp_path, "run", "killed.py:graph", "-i", "text=x", "--thread", "k")
+    assert killed.returncode == -signal.SIGKILL
+    assert command("threads", "--json").rows[0]["status"] == "running"
+
+    resumed = in_a_process(tmp_path, "resume", "k", "--json")
+    row = json.loads(resumed.stdout)
+    assert (row["status"], row["output"]["short"], row["output"]["count"]) == ("done", "Short.", 1)
+    assert memo.calls == 1
+
+
+def test_kill_9_inside_a_node_does_not_pay_for_its_answered_call_again(memo: Any, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(DIES_IN_THE_NODE)
+    memo.will("one ", "two")
+    killed = in_a_process(tmp_path, "run", "killed.py:graph", "-i", "text=x", "--thread", "k")
+    assert killed.returncode == -signal.SIGKILL
+    assert memo.calls == 1
+
+    row = json.loads(in_a_process(tmp_path, "resume", "k", "--json").stdout)
+    assert row["output"]["short"] == "onetwo"
+    assert memo.calls == 2
+
+
+def test_resume_all_takes_what_failed_and_what_never_began(
+    command: Command, memo: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    (tmp_path / "in.jsonl").write_text('{"text": "1"}\n{"text": "2"}\n{"text": "3"}\n')
+    assert in_a_process(tmp_path, "run", "killed.py:graph", "-i", "in.jsonl").returncode == -signal.SIGKILL
+    assert sorted(row["status"] for row in command("threads", "--json").rows) == [
+        "queued",
+        "queued",
+        "running",
+    ]
+
+    done = command("resume", "--all", "--json")
+    assert [row["status"] for row in done.rows] == ["done"] * 3
+    assert [row["output"]["text"] for row in done.rows] == ["1", "2", "3"]
+    assert memo.calls == 3
+    assert "Every thread has ended." in command("resume", "--all").out
+
+
+def test_a_failed_run_goes_on_where_it_failed(command: Command, memo: Any) -> None:
+    memo.will(Fault(status=401))
+    assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "f").code == 3
+    done = command("resume", "f", "--json")
+    assert (done.code, done.rows[0]["output"]["short"]) == (0, "ok")
+
+
+def test_a_run_that_has_ended_is_shown_again_and_pays_nothing(command: Command, memo: Any) -> None:
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "e")
+    done = command("resume", "e", "--json")
+    assert (done.code, done.rows[0]["status"], memo.calls) == (0, "done", 1)
+
+
+def test_an_interrupt_waits_and_takes_its_answer(command: Command, memo: Any) -> None:
+    done = command("run", "memo.py:reviewed", "-i", "text=x", "--thread", "i")
+    assert done.code == 5
+    assert "Send it?" in done.out
+    assert "stepgraph resume i --answer" in done.out
+    assert command("threads", "--json").rows[0]["status"] == "interrupted"
+
+    assert command("resume", "i").code == 5
+    answered = command("resume", "i", "--answer", "true", "--json")
+    assert (answered.code, answered.rows[0]["output"]["approved"]) == (0, True)
+    assert memo.calls == 1
+
+
+def test_the_models_of_the_first_run_are_used_again(command: Command, memo: Any, tmp_path: Path) -> None:
+    (tmp_path / "stepgraph.toml").unlink()
+    assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "vllm:gone").code == 3
+    done = command("resume", "v", "--json")
+    assert done.code == 3
+    assert "gone" in done.rows[0]["error"]
+
+
+def test_a_thread_from_python_says_how_to_go_on(command: Command, memo: Any, tmp_path: Path) -> None:
+    from stepgraph import Session
+    from stepgraph.graphs.support.desk import Ticket, graph
+
+    with Session(tmp_path / "stepgraph.sqlite") as session:
+        graph.compile().invoke(Ticket("I will call my lawyer!"), session.config("py"))
+    done = command("resume", "py")
+    assert done.code == 2
+    assert "session.config('py')" in done.err

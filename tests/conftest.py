@@ -1,0 +1,36 @@
+"""What every test stands on: no settings from outside, and a server, a session and a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
+from stepgraph.state.session import Session
+
+from .servers import ChatServer
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    file_bindings.cache_clear()
+    yield
+    file_bindings.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer() as server:
+        yield server
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(tmp_path / "runs.sqlite") as session:
+        yield session

@@ -1,0 +1,74 @@
+"""Every fenced example in the README and in docs/ runs, in the order in which it stands.
+
+The Python blocks of one page share one module, as a reader would type them. A block with a title is
+a file that later commands use. Commands run for real, but for those that set a machine up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from stepgraph.providers.settings import read_file
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SET_UP = ("make ", "pip ", "git ", "cd ")
+
+pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(f"page_{page.stem.lower()}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    text = page.read_text(encoding="utf-8")
+    for language, title, code in FENCE.findall(text):
+        if title:
+            (tmp_path / title).write_text(code, encoding="utf-8")
+        if language == "python":
+            exec(compile(code, f"{page.name}:{title or 'python'}", "exec"), vars(module))
+        elif language == "toml":
+            assert read_file(tmp_path / title)
+        elif language == "json":
+            json.loads(code)
+        elif language == "sh":
+            for line in code.splitlines():
+                run_command(line, tmp_path)
+        else:
+            pytest.fail(f"{page.name}: a fence in {language or 'no language'} is not run by anything")
+
+
+def run_command(line: str, folder: Path) -> None:
+    if line.startswith("make "):
+        targets = subprocess.run(
+            ["make", "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert targets.returncode == 0, targets.stderr
+    if line.startswith(SET_UP):
+        return
+    words = shlex.split(line)
+    assert words[0] == "stepgraph", f"unknown command in the docs: {line}"
+    done = subprocess.run(
+        [sys.executable, "-m", "stepgraph", *words[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,35 @@
+"""Every file in examples/ runs; the example tickets are what they claim to be."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_example_is_covered() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing"}
+
+
+def test_at_least_17_of_the_20_tickets_are_routed_right(tmp_path: Path) -> None:
+    table = load("support_routing").main(tmp_path / "routes.sqlite")
+    assert table.total == 20
+    assert table.right >= 17
+
+
+def test_the_tickets_have_one_expected_route_each() -> None:
+    lines = (EXAMPLES / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
+    routes = json.loads((EXAMPLES / "tickets.routes.json").read_text(encoding="utf-8"))
+    assert [json.loads(line)["ticket"] for line in lines] == list(routes)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stepgraph import Session
+from stepgraph.providers.model import Request, Site
+
+HELLO = Request(({"role": "user", "content": "Hello"},))
+
+
+def site_in(session: Session) -> Site:
+    configurable = {**session.config("t")["configurable"], "checkpoint_ns": "inner:1|write:2"}
+    return Site("write", config={"configurable": configurable})
+
+
+def test_a_site_knows_its_place(session: Session) -> None:
+    site = site_in(session)
+    assert (site.thread_id, site.task, site.path) == ("t", "inner:1|write:2", "inner/write")
+    assert site.session is session
+    outside = Site("write")
+    assert (outside.thread_id, outside.task, outside.session) == ("", "", None)
+
+
+def test_the_same_call_has_the_same_key_and_no_other_has(session: Session) -> None:
+    site = site_in(session)
+    key = site.call_key(session, "m", HELLO)
+    assert key == site.call_key(session, "m", replace(HELLO))
+    others = [
+        site.call_key(session, "n", HELLO),
+        site.call_key(session, "m", replace(HELLO, temperature=0)),
+        site.call_key(session, "m", replace(HELLO, max_tokens=5)),
+        site.call_key(session, "m", replace(HELLO, schema={"type": "object"})),
+        site.call_key(session, "m", Request(({"role": "user", "content": "Bye"},))),
+    ]
+    assert len({key, *others}) == 6
+
+
+def test_params_leave_out_what_is_not_set() -> None:
+    assert HELLO.params() == {}
+    assert replace(HELLO, temperature=0).params() == {"temperature": 0}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+
+from stepgraph import Session
+
+
+class State(TypedDict):
+    text: str
+
+
+def shout(state: State) -> dict[str, Any]:
+    return {"text": state["text"] + "!"}
+
+
+graph = StateGraph(State)
+graph.add_node("shout", shout)
+graph.add_edge(START, "shout")
+graph.add_edge("shout", END)
+app = graph.compile()
+
+
+async def test_sync_and_async_callers_see_the_same_history(session: Session) -> None:
+    config = session.config("t")
+    app.invoke({"text": "a"}, config)
+    await app.ainvoke({"text": "b"}, config)
+    history = [state.values for state in app.get_state_history(config)]
+    assert history == [state.values async for state in app.aget_state_history(config)]
+    assert history[0] == {"text": "b!"}
+    assert len(history) == 6
+    assert len([s async for s in app.aget_state_history(config, limit=2)]) == 2
+
+
+async def test_a_thread_can_be_deleted(session: Session) -> None:
+    for thread in "abc":
+        app.invoke({"text": thread}, session.config(thread))
+    session.checkpointer.delete_thread("a")
+    await session.checkpointer.adelete_thread("b")
+    assert [bool(app.get_state(session.config(thread)).values) for thread in "abc"] == [False, False, True]
+
+
+def test_a_failed_transaction_is_undone(session: Session) -> None:
+    checkpointer = session.checkpointer
+
+    def half() -> None:
+        with checkpointer.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO writes (thread_id, checkpoint_id, task_id, idx, channel) VALUES (1, 2, 3, 4, 5)"
+            )
+            cursor.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        half()
+    with checkpointer.cursor() as cursor:
+        assert cursor.execute("SELECT count(*) FROM writes").fetchone() == (0,)
+
+
+def test_the_file_survives_a_crash_at_little_cost(session: Session) -> None:
+    for connection in (session.checkpointer.conn, session.journal._connection):
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (1,)

@@ -1,0 +1,60 @@
+"""Guards what stepgraph takes from LangGraph's private parts: an upgrade that breaks it fails here."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+
+from stepgraph.state.internals import CONFIG_KEY_CHECKPOINTER, execution_of
+
+
+class State(TypedDict):
+    text: str
+
+
+def graph_of(node: Any) -> Any:
+    graph = StateGraph(State)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    return graph.compile()
+
+
+def test_a_checkpointer_in_the_config_keeps_the_thread() -> None:
+    app = graph_of(lambda state: {"text": state["text"] + "!"})
+    config: RunnableConfig = {"configurable": {"thread_id": "1", CONFIG_KEY_CHECKPOINTER: InMemorySaver()}}
+
+    app.invoke({"text": "hi"}, config)
+
+    assert CONFIG_KEY_CHECKPOINTER == "__pregel_checkpointer"
+    assert app.get_state(config).values == {"text": "hi!"}
+    assert len(list(app.get_state_history(config))) == 3
+
+
+async def test_one_execution_of_a_node_has_one_identity_and_the_next_another() -> None:
+    seen: list[Any] = []
+
+    async def node(state: State, config: RunnableConfig) -> None:
+        first, second = execution_of(config["configurable"]), execution_of(config["configurable"])
+        assert first is second
+        weakref.ref(first)
+        seen.append((first, config["configurable"]["checkpoint_ns"]))
+        interrupt("stop")
+
+    app = graph_of(node)
+    config: RunnableConfig = {"configurable": {"thread_id": "1", CONFIG_KEY_CHECKPOINTER: InMemorySaver()}}
+    await app.ainvoke({"text": "hi"}, config)
+    await app.ainvoke(Command(resume="go"), config)
+
+    (first, task), (again, same_task) = seen
+    assert first is not again
+    assert task == same_task
+
+
+def test_outside_of_a_run_there_is_no_execution() -> None:
+    assert execution_of({}) is None

@@ -1,0 +1,168 @@
+"""What a type checker must reject: exactly the marked lines."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from pydantic import BaseModel
+
+from stepgraph import Ask, Choice, chain, gate, nearest, refine, route, rule, step
+
+Kind = Literal["howto", "opinion"]
+
+
+class Grade(BaseModel):
+    score: int
+    fix: str = ""
+
+
+@dataclass
+class Post:
+    topic: str
+    kind: Kind = "howto"
+    draft: str = ""
+    grade: Grade | None = None
+    choice: Choice[Kind] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Other:
+    text: str
+
+
+@step("kind")
+def classify(post: Post) -> Ask[Kind]:
+    return Ask(post.topic)
+
+
+@step("choice")
+def choose(post: Post) -> Ask[Choice[Kind]]:
+    return Ask(post.topic)
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask(post.topic)
+
+
+@step("grade")
+def judge(post: Post) -> Ask[Grade]:
+    return Ask(post.draft)
+
+
+@rule("problems")
+def check(post: Post) -> list[str]:
+    return [post.draft]
+
+
+@step("text")
+def elsewhere(other: Other) -> Ask[str]:
+    return Ask(other.text)
+
+
+@step("text")
+def judge_elsewhere(other: Other) -> Ask[str]:
+    return Ask(other.text)
+
+
+def length(post: Post) -> int:
+    return len(post.draft)
+
+
+@rule("kind")
+def by_topic(post: Post) -> Kind:
+    return "howto" if post.topic else "opinion"
+
+
+def by_doubt(post: Post) -> Choice[Kind]:
+    return Choice(label=by_topic(post))
+
+
+def node_elsewhere(other: Other) -> dict[str, Any]:
+    return {"text": other.text}
+
+
+def node_elsewhere_with_config(other: Other, config: RunnableConfig) -> dict[str, Any]:
+    return {"text": f"{config} {other.text}"}
+
+
+async def async_node_elsewhere(other: Other) -> dict[str, Any]:
+    return {"text": other.text}
+
+
+LABELS: dict[Kind, list[str]] = {"howto": ["how do I"], "opinion": ["I think"]}
+
+
+@nearest(LABELS)
+def near(post: Post) -> str:
+    return post.topic
+
+
+# A misspelt field of the judge's value, or of the state
+refine(write, judge, until=lambda grade: grade.scor >= 4, rounds=3)  # expect-error
+refine(write, judge, until=lambda grade: grade.score >= 4, rounds=3, score=lambda g: g.scor)  # expect-error
+gate(judge, lambda grade: grade.scor > 3)  # expect-error
+
+
+@step("draft")
+def misspelt(post: Post) -> Ask[str]:
+    return Ask(post.topik)  # expect-error
+
+
+# A value compared with something of another type
+refine(write, judge, until=lambda grade: grade.score >= "4", rounds=3)  # expect-error
+refine(write, judge, until=lambda grade: grade >= 4, rounds=3)  # expect-error
+refine(write, check, until=lambda problems: problems < 1, rounds=3)  # expect-error
+refine(write, length, until=lambda size: size.score > 4, rounds=3)  # expect-error
+refine(write, judge, until=lambda grade: grade.score, rounds="3")  # expect-error
+
+# A label that the classifier cannot return
+route(classify, {"howto": write, "opinoin": write})  # expect-error
+route(choose, {"howto": write, "opinoin": write})  # expect-error
+route(by_topic, {"howto": write, "opinoin": write})  # expect-error
+route(by_doubt, {"howto": write, "opinoin": write})  # expect-error
+route(near, {"howto": write, "opinoin": write})  # expect-error
+route(classify, {1: write})  # expect-error
+
+# A part that works on another state
+chain(write, elsewhere)  # expect-error
+chain(write, chain(elsewhere))  # expect-error
+chain(write, node_elsewhere)  # expect-error
+chain(write, node_elsewhere_with_config)  # expect-error
+chain(write, async_node_elsewhere)  # expect-error
+chain(write, gate(elsewhere, lambda text: text != ""))  # expect-error
+refine(elsewhere, judge, until=lambda grade: grade.score > 3, rounds=2)  # expect-error
+refine(write, judge_elsewhere, until=lambda text: text == "good", rounds=2)  # expect-error
+refine(node_elsewhere, judge, until=lambda grade: grade.score > 3, rounds=2)  # expect-error
+route(classify, {"howto": elsewhere, "opinion": write})  # expect-error
+route(classify, {"howto": node_elsewhere, "opinion": write})  # expect-error
+route(classify, {"howto": write}, fallback=elsewhere)  # expect-error
+route(near, {"howto": elsewhere, "opinion": write})  # expect-error
+
+# A gate that does not know what passes
+gate(judge)  # expect-error
+gate(length, lambda size: size > 3)  # expect-error
+
+# No part at all
+chain("write")  # expect-error
+step("draft", model=3)  # expect-error
+
+
+# An answer that is not of the type which the step asks for
+@step("draft")  # expect-error
+def no_ask(post: Post) -> str:
+    return post.topic
+
+
+async def answers(post: Post, other: Other) -> None:
+    text: str = await judge.answer(post)  # expect-error
+    number: int = await write.answer(post)  # expect-error
+    kind: Literal["howto"] = await classify.answer(post)  # expect-error
+    await write.answer(other)  # expect-error
+    write.ask(other)  # expect-error
+    print(text, number, kind)
+
+
+async def writes(post: Post) -> Ask[int]:
+    return write.ask(post)  # expect-error
