@@ -1,0 +1,117 @@
+"""Every pattern's drawing, held against a snapshot; `UPDATE_DRAWINGS=1` rewrites the snapshots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from stepgraph import Ask, Workflow, chain, gate, refine, route, rule, step
+from stepgraph.cli.drawing import render
+from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
+from stepgraph.graphs.support.desk import support_desk
+
+DRAWINGS = Path(__file__).with_name("drawings")
+
+
+@dataclass
+class Post:
+    topic: str = ""
+    kind: str = ""
+    draft: str = ""
+    ok: bool = False
+
+
+@step("kind")
+def classify(post: Post) -> Ask[Literal["howto", "opinion"]]:
+    return Ask(post.topic)
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask(post.topic)
+
+
+@rule("ok")
+def judge(post: Post) -> bool:
+    return bool(post.draft)
+
+
+def fetch(post: Post) -> dict[str, str]:
+    return {"topic": post.topic}
+
+
+polish = refine(write, judge, until=bool, rounds=3)
+PATTERNS: dict[str, Workflow[Post]] = {
+    "chain": chain(fetch, write),
+    "chain-with-gate": chain(write, gate(judge, bool), fetch),
+    "refine": polish,
+    "route": route(classify, {"howto": write, "opinion": fetch}),
+    "route-with-fallback": route(classify, {"howto": write}, fallback=fetch),
+    "nested": route(classify, {"howto": chain(fetch, polish), "opinion": polish}, name="nested"),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pattern(name: str) -> None:
+    compare(name, PATTERNS[name])
+
+
+def test_support_desk() -> None:
+    compare("support-desk", support_desk())
+
+
+def compare(name: str, graph: Workflow[Post] | Workflow[object]) -> None:
+    drawing = to_mermaid(graph.compile().get_graph(xray=True)) + "\n"
+    path = DRAWINGS / f"{name}.mmd"
+    if os.environ.get("UPDATE_DRAWINGS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(drawing, encoding="utf-8")
+    assert drawing == path.read_text(encoding="utf-8")
+
+
+def test_no_snapshot_is_left_over() -> None:
+    assert {path.stem for path in DRAWINGS.glob("*.mmd")} == {*PATTERNS, "support-desk"}
+
+
+def test_text_shows_nesting_and_labels() -> None:
+    lines = list(to_text(PATTERNS["nested"].compile().get_graph(xray=True)))
+    assert "howto:" in lines
+    assert "  refine_write:" in lines
+    assert "    judge -> __end__ (done), write (again)" in lines
+
+
+def test_hostile_names_stay_text() -> None:
+    graph: Workflow[Post] = chain(write, name="x")
+    graph.add_node('a"]; click n "javascript alert(1)', fetch)  # type: ignore[call-overload]
+    graph.add_edge("write", 'a"]; click n "javascript alert(1)')
+    drawable = graph.compile().get_graph()
+    mermaid = to_mermaid(drawable)
+    assert '"]' not in "".join(
+        line.split('("')[1].rsplit('")')[0] for line in mermaid.splitlines() if '("' in line
+    )
+    assert b"<svg" in render(to_dot(drawable), "svg")
+
+
+def test_graphviz_takes_every_pattern() -> None:
+    for graph in PATTERNS.values():
+        assert b"<svg" in render(to_dot(graph.compile().get_graph(xray=True)), "svg")
+
+
+def test_without_graphviz_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stepgraph import StepgraphError
+
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(StepgraphError, match=r"pip install 'stepgraph\[draw\]'"):
+        render("digraph {}", "svg")
+
+
+def test_a_drawing_that_graphviz_refuses_is_told() -> None:
+    from stepgraph import StepgraphError
+
+    with pytest.raises((StepgraphError, subprocess.TimeoutExpired), match="Graphviz cannot draw"):
+        render("digraph {", "svg")
