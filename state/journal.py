@@ -65,6 +65,8 @@ class Call:
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
     problem: str | None = None
+    source: str = "model"
+    origin: str | None = None
     replays: int = 0
 
 

@@ -13,7 +13,11 @@ CREATE TABLE IF NOT EXISTS runs (
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr
     models      TEXT,              -- JSON: model roles bound on the command line; never a key
     input       TEXT,              -- JSON
-    status      TEXT NOT NULL,     -- queued | running | done | failed | interrupted
+    status      TEXT NOT NULL,     -- queued | running | done | partial | failed | interrupted
+    budget      TEXT,              -- JSON: the limits of the run, see state/budget.py
+    fingerprint TEXT,              -- JSON: the graph's shape and state type when it first ran
+    parent_thread     TEXT,        -- where the thread was forked from
+    parent_checkpoint TEXT,
     error       TEXT,
     started_at  REAL NOT NULL,
     updated_at  REAL NOT NULL
@@ -29,6 +33,8 @@ CREATE TABLE IF NOT EXISTS calls (
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
     status         TEXT NOT NULL,     -- answered | rejected | failed
+    source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; joined, cache: taken from `origin`
+    origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
     model_asked    TEXT NOT NULL,
     model_answered TEXT,
     messages       TEXT NOT NULL,     -- JSON: the prompt, in OpenAI's form
@@ -49,6 +55,7 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE UNIQUE INDEX IF NOT EXISTS calls_answered
     ON calls (thread_id, task, request_hash, occurrence) WHERE status = 'answered';
 CREATE INDEX IF NOT EXISTS calls_thread ON calls (thread_id, started_at);
+CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE TABLE IF NOT EXISTS visits (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
@@ -76,4 +83,20 @@ CREATE TABLE IF NOT EXISTS decisions (
 );
 CREATE INDEX IF NOT EXISTS decisions_thread ON decisions (thread_id, decided_at);
 CREATE UNIQUE INDEX IF NOT EXISTS decisions_task ON decisions (thread_id, task);
+CREATE TABLE IF NOT EXISTS claims (
+    thread_id   TEXT PRIMARY KEY,
+    owner       TEXT NOT NULL,        -- unique for each run
+    host        TEXT NOT NULL,
+    pid         INTEGER NOT NULL,
+    expires_at  REAL NOT NULL         -- renewed while the owner lives
+);
+CREATE TABLE IF NOT EXISTS effects (
+    key         TEXT PRIMARY KEY,     -- the idempotency key
+    thread_id   TEXT NOT NULL,
+    path        TEXT NOT NULL,
+    status      TEXT NOT NULL,        -- begun | done
+    result      TEXT,                 -- JSON: what the node wrote
+    began_at    REAL NOT NULL,
+    ended_at    REAL
+);
 """
