@@ -18,6 +18,7 @@ Exit codes:
   3  a model could not be reached, or refused
   4  the SQLite file cannot be used
   5  a workflow waits for an answer
+  6  a budget ended: the result is partial
 """
 
 database_option = click.option(
@@ -35,6 +36,19 @@ model_option = click.option(
     multiple=True,
     metavar="[ROLE=]SPEC",
     help="A model for one role, or for all: local, openai:gpt-5-mini, large=vllm:qwen3. Repeatable.",
+)
+budget_option = click.option(
+    "--budget",
+    "limits",
+    multiple=True,
+    metavar="LIMIT=N",
+    help="A limit for each thread: tokens, usd, calls, seconds or supersteps. Repeatable.",
+)
+cache_option = click.option(
+    "--cache",
+    "cache_s",
+    metavar="AGE",
+    help="Let answers of other runs serve that are at most so old: 12h, 7d.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 
@@ -58,6 +72,8 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Run only the first N inputs.")
 @click.option("--thread", help="The thread's id, for a single input; default: a new one.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Inputs at a time.")
+@budget_option
+@cache_option
 @model_option
 @database_option
 @json_option
@@ -72,6 +88,8 @@ def run(graph: str, **options: Any) -> None:
 @click.argument("threads", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Resume every thread that has not ended.")
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
+@budget_option
+@cache_option
 @model_option
 @database_option
 @json_option

@@ -16,18 +16,23 @@ from langgraph.types import Command
 
 from ..providers.roles import using
 from ..providers.settings import parse_spec
+from ..runners.local import RunResult, arun
+from ..state.budget import Budget
 from ..state.errors import InputError, StepgraphError
-from ..state.schema import parse_input, values_of
+from ..state.pauses import budget_end
+from ..state.schema import parse_input
 from ..state.session import Session, new_thread_id
 from ..tracing.threads import Thread, find_thread, list_threads
 from ..tracing.tree import read_calls, totals
 from .app import exit_code
 from .inputs import RunInput, read_inputs
+from .limits import parse_age, parse_budget
 from .loading import Loaded, load_graph
 from .progress import Progress
 from .text import clean, duration, money, one_line, plain, show_value, tokens
 
 WAITING = 5
+PARTIAL = 6
 EVERY = "*"
 
 
@@ -42,6 +47,8 @@ class Job:
     state: Any = None
     refused: StepgraphError | None = None
     given: dict[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    cache_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def run_graph(
     limit: int | None,
     thread: str | None,
     jobs: int,
+    limits: Sequence[str],
+    cache_s: str | None,
     models: Sequence[str],
     database: Path,
     as_json: bool,
@@ -77,6 +86,7 @@ def run_graph(
     bound = parse_models(models)
     base = thread or new_thread_id(loaded.name)
     work = [_job(base, number, len(found), item, loaded, bound) for number, item in enumerate(found, 1)]
+    _limit(work, limits, cache_s)
     with Session(database) as session:
         for job in work:
             if job.refused is None:
@@ -110,6 +120,8 @@ def resume_threads(
     *,
     everything: bool,
     answer: str | None,
+    limits: Sequence[str],
+    cache_s: str | None,
     models: Sequence[str],
     database: Path,
     as_json: bool,
@@ -137,6 +149,7 @@ def resume_threads(
             job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
             job.given = _recorded_input(session, thread.thread_id)
             work.append(job)
+        _limit(work, limits, cache_s)
         return _run_all(session, work, 1, as_json, answer=answer)
 
 
@@ -205,36 +218,47 @@ async def _run_job(session: Session, job: Job, answer: str | None) -> Outcome:
     every = models.pop(EVERY, None)
     try:
         with using(every, **models):
-            output = await _invoke(session, job, answer)
+            result = await _go_on(session, job, answer)
     except StepgraphError as error:
         return ended("failed", exit_code(error), error=str(error))
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
         return ended("failed", 1, error=f"{type(error).__name__} ({place}): {error}")
-    if waiting := output.pop("__interrupt__", None):
-        asked = "; ".join(show_value(item.value) for item in waiting)
-        return ended("interrupted", WAITING, output=plain(output), error=f"waits for an answer to: {asked}")
-    return ended("done", 0, output=plain(output))
+    output = plain(result.values)
+    if result.status == "partial":
+        missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
+        return ended("partial", PARTIAL, output=output, error=f"{result.limit}{missing}")
+    if result.status == "interrupted":
+        asked = "; ".join(show_value(item.value) for item in result.waiting)
+        return ended("interrupted", WAITING, output=output, error=f"waits for an answer to: {asked}")
+    return ended("done", 0, output=output)
 
 
-async def _invoke(session: Session, job: Job, answer: str | None) -> dict[str, Any]:
-    config = session.config(job.thread)
+async def _go_on(session: Session, job: Job, answer: str | None) -> RunResult:
     graph = job.loaded.graph
     given: Any = job.state
     if given is None:
-        snapshot = await graph.aget_state(config)
+        snapshot = await graph.aget_state(session.config(job.thread))
+        waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
+        spent = session.spent(job.thread)
         if snapshot.created_at is None:
             given = parse_input(job.loaded.state, job.given)
-        elif snapshot.interrupts and answer is None:
-            return {**snapshot.values, "__interrupt__": snapshot.interrupts}
-        elif snapshot.interrupts:
+        elif waiting and answer is None:
+            return RunResult(job.thread, "interrupted", snapshot.values, spent, waiting=tuple(waiting))
+        elif waiting:
             given = Command(resume=_parsed(answer or ""))
         elif not snapshot.next:
             session.journal.end_run(job.thread, "done")
-            return dict(snapshot.values)
-    result = await graph.ainvoke(given, config)
-    return dict(result) if isinstance(result, dict) else values_of(result)
+            return RunResult(job.thread, "done", snapshot.values, spent)
+    return await arun(graph, given, session, job.thread, budget=job.budget, cache_s=job.cache_s)
+
+
+def _limit(work: list[Job], limits: Sequence[str], cache_s: str | None) -> None:
+    budget = parse_budget(limits)
+    lifetime = None if cache_s is None else parse_age(cache_s)
+    for job in work:
+        job.budget, job.cache_s = budget, lifetime
 
 
 def _recorded_input(session: Session, thread: str) -> dict[str, Any]:
@@ -270,7 +294,7 @@ def _print_outcome(job: Job, outcome: Outcome) -> None:
         if job.given.get(name) != value and value not in (None, "", [], {}):
             shown = show_value(value).replace("\n", "\n        ")
             click.echo(f"    {name}: {shown}")
-    colour = {"done": "green", "interrupted": "yellow"}.get(outcome.status, "red")
+    colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
     click.secho(f"  {outcome.status}", fg=colour, nl=False)
     click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))
     click.echo()
@@ -294,6 +318,6 @@ def _print_summary(session: Session, outcomes: list[Outcome], seconds: float) ->
         click.echo(f"See every step of a run:  stepgraph show {ran[0].thread}{option}")
         for outcome in ran:
             if outcome.status != "done":
-                rest = " --answer …" if outcome.code == WAITING else ""
+                rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
                 click.echo(f"Go on with it:            stepgraph resume {outcome.thread}{rest}{option}")
                 break

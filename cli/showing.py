@@ -123,13 +123,16 @@ def _call_lines(call: dict[str, Any], inner: str, limit: int | None) -> Iterator
     used = tokens(call["input_tokens"], call["output_tokens"])
     cached = f" ({call['cached_tokens']} cached)" if call["cached_tokens"] else ""
     replayed = f", replayed {call['replays']} x" if call["replays"] else ""
+    source = {"cache": ", from the cache", "joined": ", joined an equal call"}.get(call["source"], "")
     attempt = f", attempt {call['attempt']}" if call["attempt"] > 1 else ""
     if call["status"] == "failed":
         yield f"{inner}call   {role}{model}{attempt}: failed after {duration(call['latency_s'])}"
     else:
         cost = money(call["cost_usd"])
         took = duration(call["latency_s"])
-        yield f"{inner}call   {role}{model}{attempt}, {used}{cached}, {cost}, {took}{replayed}"
+        yield f"{inner}call   {role}{model}{attempt}, {used}{cached}, {cost}, {took}{source}{replayed}"
+    if call["reason"]:
+        yield from _indented("why", _cut(call["reason"], limit), inner)
     messages = json.loads(call["messages"])
     shown = messages if limit is None else messages[-1:]
     for message in shown:

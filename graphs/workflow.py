@@ -62,6 +62,12 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
             self.writes_all = None if wrote is None else self.writes_all | wrote
         return node
 
+    def take_subgraph(self, name: str, inner: CompiledStateGraph[Any, Any, Any, Any], node: Any) -> str:
+        """Add a compiled graph that a node of the pattern's own runs."""
+        name = self._unique(name)
+        self._add(name, nested(inner, self, node))
+        return name
+
     def take_node(self, node: Node[Any], schema: type[Any]) -> str:
         """Add one of the pattern's own nodes, which reads a schema beyond the user's state."""
         name = self._unique(node.name)
@@ -154,21 +160,22 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     return checked(part, graph.state)
 
 
-def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any]) -> Any:
+def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
     """Return a compiled graph as a node that writes each reducer field's final value, once.
 
     A subgraph starts with its parent's values and returns all of them; through the reducer again,
-    what was there before would count twice.
+    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
     """
+    node = node or inner
     reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
     shared = reduced & set(inner.channels)
     if not shared:
-        return inner
+        return node
 
     def settle(values: Mapping[str, Any]) -> dict[str, Any]:
         return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
 
-    return inner | node_of(settle)
+    return node | node_of(settle)
 
 
 def checked(function: Callable[..., Any], state: StateType) -> Any:

@@ -21,13 +21,16 @@ class Ask(Generic[T]):
     """A question to a model; the step's return annotation, `Ask[T]`, says what type answers it.
 
     `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
-    the model's settings for this question.
+    the model's settings for this question. Equal questions that are under way at the same time in one
+    thread are asked once; give each a `sample` number of its own where every answer must be drawn
+    anew, as in a vote.
     """
 
     prompt: str | Sequence[BaseMessage]
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    sample: int = 0
 
     def messages(self) -> tuple[Message, ...]:
         """Return the messages in OpenAI's form."""

@@ -15,7 +15,9 @@ from typing_extensions import TypeVar
 
 from ..providers.model import Message, Model, Reply, Request, Site
 from ..providers.roles import as_model, find_model_async
-from ..state.errors import DefinitionError, InvalidAnswer, ModelError, UnboundRole
+from ..state.errors import BudgetEnded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
+from ..state.internals import CONFIG_KEY_CHECKPOINTER
+from ..state.pauses import paused
 from ..state.schema import (
     StateType,
     accepts,
@@ -25,6 +27,7 @@ from ..state.schema import (
     signature_types,
 )
 from ..state.serde import allow
+from ..state.session import CACHE_KEY
 from .answers import AnswerForm, Unfit, form_of
 from .ask import Ask
 from .node import Node
@@ -49,6 +52,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         answer: Any,
         model: str | Model | BaseChatModel | None,
         tries: int,
+        cache_s: float | None,
     ) -> None:
         self.__doc__ = function.__doc__
         self.name = function.__name__
@@ -56,6 +60,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         self.writes = writes
         self.state = state
         self.tries = tries
+        self.cache_s = cache_s
         self._function = function
         self._form: AnswerForm = form_of(answer)
         self.role = model if isinstance(model, str) else None
@@ -80,6 +85,7 @@ class Step(Node[StateT], Generic[StateT, T]):
             schema=self._form.schema,
             temperature=question.temperature,
             max_tokens=question.max_tokens,
+            sample=question.sample,
         )
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
@@ -91,7 +97,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         config = config or var_child_runnable_config.get()
         request = self._request(self.ask(state))
         model = await self._find_model()
-        site = Site(step=self.name, role=self.role, config=config)
+        site = Site(step=self.name, role=self.role, config=config, cache_s=self._lifetime(config))
         asked = request.messages
         replies: list[Reply] = []
         for _ in range(self.tries):
@@ -118,6 +124,13 @@ class Step(Node[StateT], Generic[StateT, T]):
             problems=problems,
         )
 
+    def _lifetime(self, config: RunnableConfig | None) -> float | None:
+        """Return how old a cached answer may be in seconds, None where the cache is off."""
+        if self.cache_s is not None:
+            return self.cache_s
+        run: float | None = (config or {}).get("configurable", {}).get(CACHE_KEY)
+        return run
+
     async def _find_model(self) -> Model:
         if self._model is not None:
             return self._model
@@ -132,6 +145,10 @@ class Step(Node[StateT], Generic[StateT, T]):
         except ModelError as error:
             error.args = (f"Step {self.name!r}: {error}",)
             raise
+        except BudgetEnded as ended:
+            if site.configurable.get(CONFIG_KEY_CHECKPOINTER) is None or not site.task:
+                raise
+            raise paused(ended, site.task) from None
 
     def update(self, value: T) -> dict[str, Any]:
         return {self.writes: value}
@@ -153,14 +170,19 @@ def _correction(answer: str, problems: str) -> tuple[Message, ...]:
 
 
 def step(
-    writes: str, *, model: str | Model | BaseChatModel | None = None, tries: int = TRIES
+    writes: str,
+    *,
+    model: str | Model | BaseChatModel | None = None,
+    tries: int = TRIES,
+    cache_s: float | None = None,
 ) -> Callable[[Callable[[StateT], Ask[T]]], Step[StateT, T]]:
     """Make a step of a function that turns the state into an `Ask[T]`.
 
     `writes` is the state field that takes the answer. `model` is a role ("small", "judge", …; None
     is the role "default"), a LangChain chat model, or a `Model`. `tries` bounds how often an answer
-    is asked for in all when it does not fit its type. Raises DefinitionError for a field that the
-    state does not have, or whose type the answer does not fit.
+    is asked for in all when it does not fit its type. `cache_s` lets answers of other runs serve, if
+    the request is equal and they are at most so many seconds old. Raises DefinitionError for a field
+    that the state does not have, or whose type the answer does not fit.
 
         @step("outline", model="small")
         def plan(post: Post) -> Ask[str]:
@@ -188,7 +210,7 @@ def step(
             )
         answer = get_args(returns)[0]
         check_writes(function.__name__, state, writes, answer)
-        return Step(function, writes, state=state, answer=answer, model=model, tries=tries)
+        return Step(function, writes, state=state, answer=answer, model=model, tries=tries, cache_s=cache_s)
 
     return decorate
 

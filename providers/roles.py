@@ -14,13 +14,16 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from ..state.errors import DefinitionError, UnboundRole
+from .budgeting import Budgeted
 from .chat import ChatModel
 from .endpoint import Endpoint
+from .journaling import Journaled, Replayed
 from .model import Model
-from .ondevice import FREE, OnDevice
+from .ondevice import OnDevice
 from .settings import (
     DEFAULT_ROLE,
     FILE_NAME,
+    FREE,
     LOCAL,
     ModelSettings,
     binding_of,
@@ -29,7 +32,8 @@ from .settings import (
     is_loaded,
     parse_spec,
 )
-from .wrappers import Capped, Journaled, Priced, Replayed, Retried
+from .sharing import Shared
+from .wrappers import Capped, Priced, Retried
 
 EVERY_ROLE = "*"
 
@@ -70,7 +74,8 @@ def as_model(model: Bindable, where: str) -> Model:
     if isinstance(model, BaseChatModel):
         return stacked(ChatModel(model), ModelSettings(model="", provider="given"))
     if isinstance(model, Model):
-        return stacked(model, ModelSettings(model="", provider="given"))
+        price = getattr(model, "price", None)
+        return stacked(model, ModelSettings(model="", provider="given", price=price))
     raise DefinitionError(
         f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', a "
         "LangChain chat model, or an object with `name` and `async complete(request, site)`."
@@ -81,7 +86,8 @@ def stacked(model: Model, settings: ModelSettings) -> Model:
     """Wrap a model in all that happens around a call."""
     capped = Capped(model, settings.max_concurrency)
     recorded = Journaled(Priced(capped, settings.price))
-    return Replayed(Retried(recorded, settings.retries))
+    budgeted = Budgeted(recorded, settings.price, settings.max_tokens)
+    return Replayed(Shared(Retried(budgeted, settings.retries)))
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from ..state.errors import ScriptError
 from .model import Reply, Request, Site, Usage
+from .settings import FREE, Price
 
 Answer = str | BaseModel | Mapping[str, Any] | list[Any] | int | float | bool | BaseException
 Script = Iterable[Answer] | Mapping[str, Iterable[Answer]] | Callable[[Request, Site], Answer]
@@ -27,7 +28,8 @@ class ScriptedModel:
     pydantic model, a value that goes out as JSON, or an exception to raise.
 
     Used as a context manager, or with `finish()`, it raises ScriptError unless all were used.
-    Tokens are counted as words, so that usage is there and is predictable.
+    Tokens are counted as words, so that usage is there and is predictable; they are free unless
+    `price` says otherwise.
 
         with ScriptedModel(["howto", "1. Boil water.", "Boil water.", {"score": 5}]) as model:
             with using(model):
@@ -36,7 +38,15 @@ class ScriptedModel:
 
     name = "scripted"
 
-    def __init__(self, script: Script, *, delay_s: float = 0.0, reasoning: str | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        delay_s: float = 0.0,
+        reasoning: str | None = None,
+        price: Price = FREE,
+    ) -> None:
+        self.price = price
         self.asks: list[tuple[str, Request]] = []
         self._function = script if callable(script) else None
         self._by_step = (
@@ -65,7 +75,6 @@ class ScriptedModel:
             ),
             reasoning=self._reasoning,
             finish_reason="stop",
-            cost_usd=0.0,
         )
 
     def _next(self, request: Request, site: Site) -> Answer:

@@ -30,6 +30,9 @@ class Price(BaseModel):
     cached: float | None = Field(default=None, ge=0)
 
 
+FREE = Price(input=0, output=0)
+
+
 class ModelSettings(BaseModel):
     """One model at one endpoint, and how to use it."""
 

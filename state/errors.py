@@ -13,6 +13,7 @@
     │   └── ModelRefused         the server rejected the request itself
     ├── InvalidAnswer        a model answered, never in the asked-for form
     ├── GateFailed           a gate stopped a chain
+    ├── BudgetEnded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── ScriptError          a scripted model and the graph disagree
     └── StoreError           the SQLite file cannot be used
@@ -121,6 +122,22 @@ class GateFailed(StepgraphError):
         self.step = step
         self.reason = reason
         self.output = output
+
+
+class BudgetEnded(StepgraphError):
+    """A call would have gone beyond a budget, so it was not made.
+
+    `limit` names the limit, `budget` holds all limits, `spent` what was spent before.
+    """
+
+    def __init__(
+        self, message: str, *, limit: str, scope: str, budget: dict[str, Any], spent: dict[str, Any]
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.scope = scope
+        self.budget = budget
+        self.spent = spent
 
 
 class NoRoute(StepgraphError):

@@ -67,6 +67,7 @@ class Call:
     problem: str | None = None
     source: str = "model"
     origin: str | None = None
+    reason: str | None = None
     replays: int = 0
 
 
@@ -121,7 +122,8 @@ _CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
 
 
-def _statement(record: Record) -> Statement:
+def insert(record: Record) -> Statement:
+    """Return the statement that adds a record."""
     cls = type(record)
     return _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
 
@@ -174,17 +176,10 @@ class Journal:
 
     async def find_answer(self, key: CallKey) -> Call | None:
         """Return the committed answer to this very call, and count the replay."""
-        where = "thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?"
+        where = "thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ? AND status = 'answered'"
         values = (key.thread_id, key.task, key.request_hash, key.occurrence)
-
-        def look() -> Call | None:
-            with self._lock:
-                row = self._connection.execute(
-                    f"SELECT {_CALL_NAMES} FROM calls WHERE {where} AND status = 'answered'", values
-                ).fetchone()
-            return Call(*row) if row else None
-
-        call = await aretrying(look, self.path)
+        rows = await aretrying(lambda: self._calls(where, values), self.path)
+        call = rows[0] if rows else None
         if call is not None:
             self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
         return call
@@ -196,7 +191,7 @@ class Journal:
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start_commit, loop, batch)
-        batch.statements.append(_statement(call))
+        batch.statements.append(insert(call))
         await asyncio.shield(batch.done)
         self._tell(call)
 
@@ -215,6 +210,32 @@ class Journal:
             if not batch.done.done():
                 batch.done.set_result(None)
 
+    async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
+        """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
+        where = (
+            "request_hash = ? AND status = 'answered' AND source = 'model' AND problem IS NULL "
+            "AND started_at >= ? ORDER BY started_at DESC LIMIT 1"
+        )
+        oldest = time.time() - lifetime_s
+        if self._waiting:  # it may say that an answer did not fit
+            await aretrying(lambda: self._write([]), self.path)
+        rows = await aretrying(lambda: self._calls(where, (request_hash, oldest)), self.path)
+        return rows[0] if rows else None
+
+    async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
+        """Return the latest answer of a step that is nearest to a request: equal, or equally worded."""
+        where = (
+            "step = ? AND status = 'answered' AND source = 'model' "
+            "ORDER BY request_hash = ? DESC, messages = ? DESC, started_at DESC LIMIT 1"
+        )
+        rows = await aretrying(lambda: self._calls(where, (step, request_hash, messages)), self.path)
+        return rows[0] if rows else None
+
+    def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT {_CALL_NAMES} FROM calls WHERE {where}", values)
+            return [Call(*row) for row in rows]
+
     def note_problem(self, call_id: str, problem: str) -> None:
         """Note why a committed answer did not fit."""
         self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (problem, call_id)))
@@ -228,7 +249,7 @@ class Journal:
     # Visits, decisions and runs: written with the next commit, or after VISIT_DELAY_S
 
     def add(self, record: Visit | Decision) -> None:
-        self.add_later(_statement(record))
+        self.add_later(insert(record))
         self._tell(record)
 
     def add_later(self, statement: Statement) -> None:
@@ -259,6 +280,33 @@ class Journal:
             "graph = excluded.graph, models = excluded.models, input = excluded.input",
             values,
         )
+
+    def set_budget(self, thread_id: str, budget: str) -> None:
+        """Note the limits of a thread, as JSON, for its resumes."""
+        now = time.time()
+        self._write_now(
+            "INSERT INTO runs (thread_id, budget, status, started_at, updated_at) "
+            "VALUES (?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET budget = excluded.budget",
+            (thread_id, budget, now, now),
+        )
+
+    def budget_of(self, thread_id: str) -> str | None:
+        rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
+        return rows[0]["budget"] if rows else None
+
+    def spent(self, thread_id: str, task: str | None = None) -> tuple[int, int, float]:
+        """Return the number of paid calls of a thread, their tokens, and their known cost in dollars.
+
+        With a task, only the calls below that node execution count.
+        """
+        below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
+        (row,) = self.query(
+            "SELECT count(*) AS calls, coalesce(sum(cost_usd), 0.0) AS usd, coalesce(sum("
+            "coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens "
+            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {below}",
+            (thread_id, task, task, task, task),
+        )
+        return row["calls"], row["tokens"], row["usd"]
 
     def end_run(self, thread_id: str, status: str, error: str | None = None) -> None:
         self._write_now(

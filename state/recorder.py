@@ -11,6 +11,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic_core import to_json
 
 from .journal import Journal, Visit
+from .pauses import budget_end
 
 MAX_OUTPUT = 20_000
 
@@ -36,7 +37,7 @@ class Recorder(BaseCallbackHandler):
         self._thread = thread_id
         self._root: UUID | None = None
         self._open: dict[UUID, tuple[dict[str, Any], float]] = {}
-        self._interrupted = False
+        self._ended = "done"
 
     def on_chain_start(
         self,
@@ -53,12 +54,12 @@ class Recorder(BaseCallbackHandler):
             self._open[run_id] = (metadata, time.time())
         elif self._root is None:
             self._root = run_id
-            self._interrupted = False
+            self._ended = "done"
             self._journal.start_run(self._thread)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
-            self._end("interrupted" if self._interrupted else "done")
+            self._end(self._ended)
         elif run_id in self._open:
             self._leave(run_id, "done", output=outputs)
 
@@ -69,7 +70,8 @@ class Recorder(BaseCallbackHandler):
         elif run_id not in self._open:
             return
         elif isinstance(error, GraphInterrupt):
-            self._interrupted = True
+            interrupts = error.args[0] if error.args else ()
+            self._ended = "partial" if budget_end(interrupts) else "interrupted"
             self._leave(run_id, "interrupted")
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
 
+from .budget import Budget, Ledger, Spent
 from .checkpoints import SqliteCheckpointer
 from .internals import CONFIG_KEY_CHECKPOINTER
 from .journal import Journal
@@ -17,6 +18,8 @@ from .recorder import Recorder
 from .serde import allow as declare
 
 SESSION_KEY = "__stepgraph_session"
+CACHE_KEY = "__stepgraph_cache_s"
+LEDGERS_KEY = "__stepgraph_ledgers"
 
 
 class Session:
@@ -39,22 +42,46 @@ class Session:
             self.journal.close()
             raise
 
-    def config(self, thread_id: str | None = None, **configurable: Any) -> RunnableConfig:
+    def config(
+        self,
+        thread_id: str | None = None,
+        *,
+        budget: Budget | None = None,
+        cache_s: float | None = None,
+        **configurable: Any,
+    ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
 
-        Without a `thread_id` a new thread begins. Further keywords go into `configurable`.
+        Without a `thread_id` a new thread begins. `budget` limits the thread as a whole, what it spent
+        before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
+        `cache_s` lets answers of other runs serve that are at most so many seconds old. Further
+        keywords go into `configurable`.
         """
         thread = thread_id or new_thread_id()
-        return {
+        config: RunnableConfig = {
             "configurable": {
                 "thread_id": thread,
                 "checkpoint_ns": "",
                 CONFIG_KEY_CHECKPOINTER: self.checkpointer,
                 SESSION_KEY: self,
+                CACHE_KEY: cache_s,
                 **configurable,
             },
             "callbacks": [Recorder(self.journal, thread)],
         }
+        if budget is not None:
+            self.journal.set_budget(thread, budget.to_json())
+        elif thread_id is not None and (recorded := self.journal.budget_of(thread)):
+            budget = Budget.from_json(recorded)
+        if budget is not None:
+            config["configurable"][LEDGERS_KEY] = (Ledger(budget, self.spent(thread)),)
+            if budget.supersteps is not None:
+                config["recursion_limit"] = budget.supersteps
+        return config
+
+    def spent(self, thread_id: str, task: str | None = None) -> Spent:
+        """Return what a thread's calls, or those below one node execution, have cost."""
+        return Spent(*self.journal.spent(thread_id, task))
 
     def close(self) -> None:
         """Write what waits and close the file."""

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS calls (
     status         TEXT NOT NULL,     -- answered | rejected | failed
     source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; joined, cache: taken from `origin`
     origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
+    reason         TEXT,              -- where the cache is on: why the model was asked, or was not
     model_asked    TEXT NOT NULL,
     model_answered TEXT,
     messages       TEXT NOT NULL,     -- JSON: the prompt, in OpenAI's form

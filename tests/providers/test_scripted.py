@@ -81,4 +81,4 @@ async def test_usage_delay_and_reasoning_are_played() -> None:
     started = time.monotonic()
     reply = await model.complete(Request(({"role": "user", "content": "one two three"},)), Site("s"))
     assert time.monotonic() - started >= 0.04
-    assert (reply.usage.input, reply.usage.output, reply.reasoning, reply.cost_usd) == (3, 2, "Hm.", 0.0)
+    assert (reply.usage.input, reply.usage.output, reply.reasoning, reply.cost_usd) == (3, 2, "Hm.", None)

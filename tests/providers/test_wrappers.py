@@ -67,7 +67,8 @@ async def test_a_price_gives_a_cost_only_where_none_came() -> None:
     priced = Priced(Counting(), Price(input=1, output=2))
     assert (await priced.complete(HELLO, HERE)).cost_usd == 3
     assert (await Priced(Counting(), None).complete(HELLO, HERE)).cost_usd is None
-    assert (await Priced(ScriptedModel(["x"]), Price(input=1, output=2)).complete(HELLO, HERE)).cost_usd == 0
+    own_cost = Priced(Counting(), Price(input=0, output=0))
+    assert (await Priced(own_cost, Price(input=1, output=2)).complete(HELLO, HERE)).cost_usd == 0
 
 
 @pytest.mark.parametrize(

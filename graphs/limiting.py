@@ -1,0 +1,50 @@
+"""A budget for a part of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+
+from ..state.budget import Budget, Ledger
+from ..state.internals import node_of
+from ..state.session import LEDGERS_KEY, SESSION_KEY
+from .chaining import chain
+from .workflow import Part, Workflow, name_of
+
+
+def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Workflow[StateT]:
+    """Run a part under a budget of its own, inside whatever budget the run has.
+
+    Each execution of the part starts with the whole budget; a resume goes on with what is left of
+    it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
+    """
+    inner = (part if isinstance(part, Workflow) else chain(part)).compile()
+    scope = name or name_of(part)
+
+    def limited(config: RunnableConfig) -> RunnableConfig:
+        configurable = config.get("configurable", {})
+        session = configurable.get(SESSION_KEY)
+        if session is None:
+            return config
+        task = str(configurable.get("checkpoint_ns", ""))
+        spent = session.spent(str(configurable.get("thread_id", "")), task)
+        ledger = Ledger(budget, spent, scope=f"the part {scope!r}")
+        outer = configurable.get(LEDGERS_KEY, ())
+        limits = {"recursion_limit": budget.supersteps} if budget.supersteps is not None else {}
+        return {**config, **limits, "configurable": {**configurable, LEDGERS_KEY: (*outer, ledger)}}  # type: ignore[typeddict-item]
+
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        return await inner.ainvoke(state, limited(config))
+
+    def run(state: Any, config: RunnableConfig) -> Any:
+        return inner.invoke(state, limited(config))
+
+    graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
+    node = graph.take_subgraph(scope, inner, node_of(run, arun))
+    graph.writes_all = part.writes_all if isinstance(part, Workflow) else None
+    graph.add_edge(START, node)
+    graph.add_edge(node, END)
+    return graph

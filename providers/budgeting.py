@@ -1,0 +1,92 @@
+"""Budgets around a call: reserve the most that it can cost, make it, settle for what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..state.budget import Ledger, Spent
+from ..state.errors import ModelUnreachable, SettingsError
+from ..state.session import LEDGERS_KEY
+from .model import Model, Reply, Request, Site
+from .settings import Price
+
+# What chat templates and schemas add to the text of a request, in tokens, at the very most.
+OVERHEAD_TOKENS = 16
+
+
+class Budgeted:
+    """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
+
+    def __init__(self, inner: Model, price: Price | None, max_tokens: int | None) -> None:
+        self._inner = inner
+        self._price = price
+        self._max_tokens = max_tokens
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        ledgers: Sequence[Ledger] = site.configurable.get(LEDGERS_KEY, ())
+        if not ledgers:
+            return await self._inner.complete(request, site)
+        request, bound = self._bounded(request, ledgers)
+        held: list[Ledger] = []
+        spent = Spent()
+        try:
+            for ledger in ledgers:
+                await ledger.reserve(bound)
+                held.append(ledger)
+            spent = Spent(calls=1)
+            reply = await self._within_time(ledgers, request, site)
+            spent = self._cost(reply, bound)
+            return reply
+        finally:
+            for ledger in held:
+                ledger.settle(bound, spent)
+
+    def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Spent]:
+        """Return the request with a limit on its answer, and the most that it can cost.
+
+        A token is at least one byte of text, so the bytes of the request bound its tokens.
+        """
+        limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
+        if not limiting:
+            return request, Spent(calls=1)
+        text = json.dumps([request.messages, request.schema], ensure_ascii=False, default=str)
+        given = len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
+        answer = request.max_tokens or self._max_tokens
+        if answer is None:
+            answer = min(ledger.budget.answer_tokens for ledger in limiting)
+            request = replace(request, max_tokens=answer)
+        usd = 0.0
+        if any(ledger.budget.usd is not None for ledger in ledgers):
+            if self._price is None:
+                raise SettingsError(
+                    f"The run has a budget in dollars, but the price of {self.name} is not known. Set it: "
+                    "price = { input = …, output = … } in dollars per million tokens."
+                )
+            usd = (
+                given * max(self._price.input, self._price.cached or 0) + answer * self._price.output
+            ) / 1e6
+        return request, Spent(calls=1, tokens=given + answer, usd=usd)
+
+    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: Site) -> Reply:
+        left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
+        if not left:
+            return await self._inner.complete(request, site)
+        try:
+            async with asyncio.timeout(min(left)):
+                return await self._inner.complete(request, site)
+        except (TimeoutError, ModelUnreachable):
+            for ledger in ledgers:
+                if (seconds := ledger.seconds_left()) is not None and seconds <= 0:
+                    raise ledger.end("seconds") from None
+            raise
+
+    def _cost(self, reply: Reply, bound: Spent) -> Spent:
+        """Return what the call cost; where the server does not say, what was reserved for it."""
+        usage = reply.usage
+        known = usage.input is not None and usage.output is not None
+        tokens = (usage.input or 0) + (usage.output or 0) if known else bound.tokens
+        return Spent(calls=1, tokens=tokens, usd=bound.usd if reply.cost_usd is None else reply.cost_usd)

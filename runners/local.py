@@ -1,0 +1,125 @@
+"""Runs a graph in this process and tells how it ended, its partial result included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Interrupt, StateSnapshot
+
+from ..graphs.refining import CHANNEL, Rounds
+from ..providers.loops import run_sync
+from ..state.budget import Budget, Spent
+from ..state.pauses import budget_end
+from ..state.session import Session, new_thread_id
+
+Graph = CompiledStateGraph[Any, Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    `partial` means that a budget ended: `values` is the best state so far, with the work of branches
+    and loops that did not finish, `missing` the paths of the nodes that were still to run, `limit`
+    what ended it and why. `waiting` holds what interrupts ask. Go on with `run(graph, None, …)`, or
+    with a `Command(resume=…)`.
+    """
+
+    thread_id: str
+    status: Literal["done", "partial", "interrupted"]
+    values: dict[str, Any]
+    spent: Spent
+    missing: tuple[str, ...] = ()
+    limit: str | None = None
+    waiting: tuple[Interrupt, ...] = field(default=())
+
+
+async def arun(
+    graph: Graph,
+    given: Any,
+    session: Session,
+    thread_id: str | None = None,
+    *,
+    budget: Budget | None = None,
+    cache_s: float | None = None,
+) -> RunResult:
+    """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
+
+    `given` is a state; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
+    """
+    thread = thread_id or new_thread_id()
+    config = session.config(thread, budget=budget, cache_s=cache_s)
+    limit = None
+    try:
+        result = await graph.ainvoke(given, config)
+    except GraphRecursionError:
+        if budget is None or budget.supersteps is None:
+            raise
+        session.journal.end_run(thread, "partial")
+        limit, waiting = f"supersteps = {budget.supersteps}", ()
+    else:
+        waiting = tuple(result.pop("__interrupt__", ()))
+        if not waiting:
+            return RunResult(thread, "done", result, session.spent(thread))
+        ended = budget_end(waiting)
+        if ended is None:
+            return RunResult(thread, "interrupted", result, session.spent(thread), waiting=waiting)
+        limit = ended["message"]
+    snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+    return RunResult(
+        thread,
+        "partial",
+        best_values(graph, snapshot),
+        session.spent(thread),
+        missing=tuple(dict.fromkeys(_missing(snapshot))),
+        limit=limit,
+        waiting=waiting,
+    )
+
+
+def run(
+    graph: Graph,
+    given: Any,
+    session: Session,
+    thread_id: str | None = None,
+    *,
+    budget: Budget | None = None,
+    cache_s: float | None = None,
+) -> RunResult:
+    """Like `arun`, for sync callers."""
+    return run_sync(arun(graph, given, session, thread_id, budget=budget, cache_s=cache_s))
+
+
+def _reading(config: RunnableConfig) -> RunnableConfig:
+    return {"configurable": config["configurable"]}
+
+
+def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
+    """Return a thread's state with what the nested graphs under way have reached."""
+    values = dict(snapshot.values)
+    subgraphs = dict(graph.get_subgraphs())
+    for task in snapshot.tasks:
+        inner = subgraphs.get(task.name)
+        if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
+            reached = best_values(inner, task.state)
+            values.update({name: value for name, value in reached.items() if name in graph.channels})
+    rounds = values.pop(CHANNEL, None)
+    if isinstance(rounds, Rounds):
+        values.update(rounds.best)
+    return {name: value for name, value in values.items() if not name.startswith("stepgraph_")}
+
+
+def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
+    for task in snapshot.tasks:
+        if task.result is not None:
+            continue
+        path = f"{outer}{task.name}"
+        if isinstance(task.state, StateSnapshot) and task.state.tasks:
+            yield from _missing(task.state, f"{path}/")
+        else:
+            yield path

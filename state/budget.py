@@ -1,0 +1,157 @@
+"""Budgets: hard limits on what a run may spend, kept by reserving before a call and settling after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+
+from .errors import BudgetEnded
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a run, or of a part of it; None is no limit.
+
+    `tokens` counts input and output together, `usd` US dollars, `calls` attempts at model calls,
+    `seconds` the wall-clock time of one invocation, `supersteps` LangGraph's supersteps in each
+    (nested) graph of one invocation. `answer_tokens` bounds answers that set no max_tokens
+    themselves, where tokens or dollars are limited: without a bound nothing could be reserved.
+    """
+
+    tokens: int | None = None
+    usd: float | None = None
+    calls: int | None = None
+    seconds: float | None = None
+    supersteps: int | None = None
+    answer_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value < 0:
+                raise ValueError(f"Budget({field.name}={value}): expected 0 or more.")
+
+    def to_json(self) -> str:
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text: str) -> Budget:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was spent: calls, tokens, US dollars. The sum leaves out what nobody knows."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.calls - other.calls, self.tokens - other.tokens, self.usd - other.usd)
+
+
+NOTHING = Spent()
+ROUNDING_USD = 1e-9
+
+
+class Ledger:
+    """What one budget has left; safe to use from several threads and event loops.
+
+    A call that does not fit waits while others hold reservations, because most of them settle for
+    less than they reserved. It is refused as soon as waiting cannot help.
+    """
+
+    def __init__(self, budget: Budget, spent: Spent = NOTHING, *, scope: str = "the run") -> None:
+        self.budget = budget
+        self.scope = scope
+        self.spent = spent
+        self.reserved = NOTHING
+        self.overspent = 0
+        self._holders = 0
+        self._lock = threading.Lock()
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._started: float | None = None
+
+    @property
+    def limits_tokens(self) -> bool:
+        """Whether a call's tokens must be bounded before it is made."""
+        return self.budget.tokens is not None or self.budget.usd is not None
+
+    def seconds_left(self) -> float | None:
+        """Return the wall-clock seconds left since this was first asked, None without such a limit."""
+        if self.budget.seconds is None:
+            return None
+        now = time.monotonic()
+        self._started = now if self._started is None else self._started
+        return self._started + self.budget.seconds - now
+
+    async def reserve(self, bound: Spent) -> None:
+        """Reserve the most that a call can cost. Raises BudgetEnded once that can never fit."""
+        while True:
+            with self._lock:
+                self._check(self.spent + bound)
+                if self._over(self.spent + self.reserved + bound) is None:
+                    self.reserved += bound
+                    self._holders += 1
+                    return
+                loop = asyncio.get_running_loop()
+                freed: asyncio.Future[None] = loop.create_future()
+                self._waiters.append((loop, freed))
+            try:
+                await asyncio.wait_for(freed, self.seconds_left())
+            except TimeoutError:
+                continue
+
+    def settle(self, bound: Spent, spent: Spent) -> None:
+        """Give a reservation back and note what was spent in its place."""
+        with self._lock:
+            self.reserved -= bound
+            self._holders -= 1
+            if not self._holders:
+                self.reserved = NOTHING  # floats may leave a rest
+            self.spent += spent
+            self.overspent += max(0, spent.tokens - bound.tokens) if self.limits_tokens else 0
+            waiters, self._waiters = self._waiters, []
+        for loop, freed in waiters:
+            loop.call_soon_threadsafe(_wake, freed)
+
+    def end(self, limit: str) -> BudgetEnded:
+        """Return the error that says which limit ended what, and what was spent."""
+        budget, spent = asdict(self.budget), asdict(self.spent)
+        used = f" {spent[limit]:g} of it is spent." if limit in spent else ""
+        return BudgetEnded(
+            f"The budget of {self.scope} ended: {limit} = {budget[limit]:g}.{used} What was done is kept; go "
+            "on with a larger budget.",
+            limit=limit,
+            scope=self.scope,
+            budget={name: value for name, value in budget.items() if value is not None},
+            spent=spent,
+        )
+
+    def _check(self, least: Spent) -> None:
+        left = self.seconds_left()
+        limit = "seconds" if left is not None and left <= 0 else self._over(least)
+        if limit is not None:
+            raise self.end(limit)
+
+    def _over(self, total: Spent) -> str | None:
+        budget = self.budget
+        if budget.calls is not None and total.calls > budget.calls:
+            return "calls"
+        if budget.tokens is not None and total.tokens > budget.tokens:
+            return "tokens"
+        if budget.usd is not None and total.usd > budget.usd + ROUNDING_USD:
+            return "usd"
+        return None
+
+
+def _wake(freed: asyncio.Future[None]) -> None:
+    if not freed.done():
+        freed.set_result(None)

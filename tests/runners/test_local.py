@@ -1,0 +1,124 @@
+"""How runs end, and what a partial result holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from langgraph.types import Command, interrupt
+
+from stepgraph import Ask, ScriptedModel, Session, chain, refine, step, using
+from stepgraph.graphs.limiting import within
+from stepgraph.runners.local import arun, run
+from stepgraph.state.budget import Budget
+
+
+@dataclass
+class Post:
+    topic: str = "tea"
+    plan: str = ""
+    draft: str = ""
+    grade: int = 0
+    end: str = ""
+
+
+@step("plan")
+def plan(post: Post) -> Ask[str]:
+    return Ask("plan")
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask(f"write {post.grade} {post.draft}")
+
+
+@step("grade")
+def judge(post: Post) -> Ask[int]:
+    return Ask(f"judge {post.draft}")
+
+
+@step("end")
+def end(post: Post) -> Ask[str]:
+    return Ask(f"end {post.draft}")
+
+
+def approve(post: Post) -> dict[str, Any]:
+    return {"end": interrupt("ok?")}
+
+
+polish = refine(write, judge, until=lambda grade: grade >= 9, rounds=5)
+ANSWERS = ["p", "good", 5, "worse", 3, "best", 9, "e"]
+
+
+def test_a_budget_that_ends_in_a_loop_keeps_the_best_round_and_can_go_on(session: Session) -> None:
+    graph = chain(plan, polish, end).compile()
+    with ScriptedModel(ANSWERS) as model, using(model):
+        first = run(graph, Post(), session, "t", budget=Budget(calls=5))
+        assert (first.status, first.values["draft"], first.values["grade"]) == ("partial", "good", 5)
+        assert first.values["plan"] == "p"
+        assert first.missing == ("refine_write/write",)
+        assert first.spent.calls == 5
+        assert "stepgraph_rounds" not in first.values
+        done = run(graph, None, session, "t", budget=Budget(calls=8))
+    assert (done.status, done.values["draft"], done.values["end"], done.spent.calls) == (
+        "done",
+        "best",
+        "e",
+        8,
+    )
+
+
+def test_a_part_has_a_budget_of_its_own_for_each_execution(session: Session) -> None:
+    def graph(calls: int) -> Any:
+        return chain(plan, within(polish, Budget(calls=calls)), end).compile()
+
+    with ScriptedModel(ANSWERS) as model, using(model):
+        first = run(graph(3), Post(), session, "t")
+        assert (first.status, first.spent.calls) == ("partial", 4)
+        assert first.limit is not None
+        assert "the part 'refine_write' ended: calls = 3" in first.limit
+        assert run(graph(3), None, session, "t").spent.calls == 4
+        assert run(graph(6), None, session, "t").status == "done"
+
+
+def test_a_part_within_a_run_is_held_by_the_tighter_limit(session: Session) -> None:
+    graph = chain(plan, within(polish, Budget(calls=100))).compile()
+    drafts = iter(range(100))
+    with using(ScriptedModel(lambda _, site: 1 if site.step == "judge" else f"draft {next(drafts)}")):
+        result = run(graph, Post(), session, "t", budget=Budget(calls=4))
+    assert (result.status, result.spent.calls) == ("partial", 4)
+    assert result.limit is not None
+    assert "The budget of the run ended" in result.limit
+
+
+def test_without_a_session_a_part_just_runs() -> None:
+    with ScriptedModel(["d", 9]) as model, using(model):
+        assert within(polish, Budget(calls=1)).compile().invoke(Post())["draft"] == "d"
+
+
+async def test_supersteps_end_a_run_as_partial(session: Session) -> None:
+    graph = chain(plan, write, end).compile()
+    with using(ScriptedModel(["p", "d"])):
+        result = await arun(graph, Post(), session, "t", budget=Budget(supersteps=2))
+    assert (result.status, result.values["draft"], result.missing) == ("partial", "d", ("end",))
+    assert result.limit == "supersteps = 2"
+    with using(ScriptedModel(["e"])):
+        assert (await arun(graph, None, session, "t", budget=Budget())).status == "done"
+
+
+def test_an_interrupt_waits_beside_a_budget(session: Session) -> None:
+    graph = chain(plan, approve).compile()
+    with ScriptedModel(["p"]) as model, using(model):
+        first = run(graph, Post(), session, "t", budget=Budget(calls=9))
+        assert (first.status, [item.value for item in first.waiting]) == ("interrupted", ["ok?"])
+        done = run(graph, Command(resume="yes"), session, "t")
+    assert (done.status, done.values["end"]) == ("done", "yes")
+
+
+def test_errors_of_nodes_are_raised(session: Session) -> None:
+    def fail(post: Post) -> None:
+        raise ZeroDivisionError("by nought")
+
+    with pytest.raises(ZeroDivisionError):
+        run(chain(fail).compile(), Post(), session, "t")
