@@ -1,7 +1,7 @@
 """stepgraph: agentic workflows on LangGraph, visible, priced, resumable and tested.
 
-The names below are the public face; each lives in one of the folders `graphs`, `nodes`, `providers`
-and `state`. They load when first used, so that the command line starts fast.
+The names below are the public face; each lives in one of the folders beside this one. They load when
+first used, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .graphs.chaining import chain
+    from .graphs.limiting import within
     from .graphs.refining import refine
     from .graphs.routing import route
     from .graphs.workflow import Workflow
@@ -21,43 +22,55 @@ if TYPE_CHECKING:
     from .nodes.steps import Step, step
     from .providers.roles import using
     from .providers.scripted import ScriptedModel
+    from .runners.local import RunResult, arun, run
+    from .state.budget import Budget
     from .state.errors import StepgraphError
     from .state.session import Session
 
 __all__ = [
     "Ask",
+    "Budget",
     "Choice",
+    "RunResult",
     "ScriptedModel",
     "Session",
     "Step",
     "StepgraphError",
     "Workflow",
+    "arun",
     "chain",
     "gate",
     "nearest",
     "refine",
     "route",
     "rule",
+    "run",
     "step",
     "using",
+    "within",
 ]
 
 _HOMES = {
     "Ask": "nodes.ask",
+    "Budget": "state.budget",
     "Choice": "nodes.ask",
+    "RunResult": "runners.local",
     "ScriptedModel": "providers.scripted",
     "Session": "state.session",
     "Step": "nodes.steps",
     "StepgraphError": "state.errors",
     "Workflow": "graphs.workflow",
+    "arun": "runners.local",
     "chain": "graphs.chaining",
     "gate": "nodes.gates",
     "nearest": "nodes.neighbours",
     "refine": "graphs.refining",
     "route": "graphs.routing",
     "rule": "nodes.rules",
+    "run": "runners.local",
     "step": "nodes.steps",
     "using": "providers.roles",
+    "within": "graphs.limiting",
 }
 
 
