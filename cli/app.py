@@ -87,6 +87,7 @@ def run(graph: str, **options: Any) -> None:
 @cli.command()
 @click.argument("threads", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Resume every thread that has not ended.")
+@click.option("--graph", help="The graph to load, instead of the one on record.")
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
 @budget_option
 @cache_option
@@ -140,6 +141,90 @@ def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None
     draw_graph(graph, form, output, flat=flat)
 
 
+@cli.command()
+@click.argument("thread")
+@database_option
+@json_option
+def history(thread: str, **options: Any) -> None:
+    """List the checkpoints of THREAD: what changed, what ran next, what that cost."""
+    from .traveling import show_history
+
+    show_history(thread, **options)
+
+
+@cli.command()
+@click.argument("thread")
+@click.option("--at", metavar="CHECKPOINT", help="A checkpoint's id, its beginning, or a superstep's number.")
+@click.option("--call", metavar="CALL", help="Go back to before one call: its id, or a step's name.")
+@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Change the state. Repeatable.")
+@click.option("--prompt", help="With --call: ask this instead of the last user message.")
+@click.option("--answer", help="With --call: ask nobody, take this as the answer.")
+@click.option("--as-node", metavar="NODE", help="With --set: whose edges to follow from there.")
+@click.option("--thread", "new_thread", metavar="NEW", help="The new thread's id; default: a new one.")
+@click.option("--run/--no-run", default=True, show_default=True, help="Run the new thread, and compare.")
+@model_option
+@database_option
+@json_option
+def fork(thread: str, **options: Any) -> None:
+    """Begin a new thread from a point of THREAD, which stays as it was."""
+    from .traveling import fork_thread
+
+    sys.exit(fork_thread(thread, **options))
+
+
+@cli.command()
+@click.argument("a")
+@click.argument("b")
+@database_option
+@json_option
+def diff(a: str, b: str, **options: Any) -> None:
+    """Tell where the threads A and B differ: path, calls, state, cost."""
+    from .traveling import show_difference
+
+    show_difference(a, b, **options)
+
+
+@cli.command()
+@click.argument("query", metavar="SELECT")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds.")
+@database_option
+@json_option
+def sql(query: str, **options: Any) -> None:
+    """Run one SELECT on the record, read-only: "SELECT * FROM costs_by_step"."""
+    from .upkeep import run_sql
+
+    run_sql(query, **options)
+
+
+@cli.command()
+@click.argument("threads", nargs=-1)
+@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+@database_option
+def export(threads: tuple[str, ...], **options: Any) -> None:
+    """Write the records of THREADS, or of all, as JSON lines."""
+    from .upkeep import export_records
+
+    export_records(threads, **options)
+
+
+@cli.command()
+@click.option("--older-than", metavar="AGE", help="Not changed for so long: 12h, 30d.")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the N latest threads.")
+@click.option("--status", "statuses", multiple=True, help="Only with this status. Repeatable.")
+@click.option("--thread", "threads", multiple=True, metavar="THREAD", help="Only this one. Repeatable.")
+@click.option("--checkpoints-only", is_flag=True, help="Keep calls and visits; only of ended threads.")
+@click.option("--with-effects", is_flag=True, help="Forget which side effects happened, too.")
+@click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
+@click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")
+@database_option
+def prune(**options: Any) -> None:
+    """Delete threads that fit all options, and shrink the file."""
+    from .upkeep import prune_threads
+
+    prune_threads(**options)
+
+
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error."""
     from ..state import errors
@@ -169,5 +254,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except StepgraphError as error:
-        click.echo(f"Error: {error}", err=True)
+        from .text import clean
+
+        click.echo(clean(f"Error: {error}"), err=True)
         sys.exit(exit_code(error))

@@ -29,7 +29,7 @@ def read_inputs(inputs: Sequence[str], state: type[Any]) -> list[RunInput]:
     if pairs and len(pairs) < len(inputs):
         raise InputError("Give either field=value inputs, or one JSON input or file, not both.")
     if pairs or not inputs:
-        return [_checked("", _from_pairs(pairs, state), state)]
+        return [_checked("", from_pairs(pairs, state), state)]
     if len(inputs) > 1:
         raise InputError("Give one JSON input or file; several inputs go into a .jsonl file.")
     (text,) = inputs
@@ -43,8 +43,8 @@ def _is_pair(text: str) -> bool:
     return bool(sign) and name.isidentifier()
 
 
-def _from_pairs(pairs: Sequence[str], state: type[Any]) -> dict[str, Any]:
-    """Values are text where the field takes text, else JSON where they can be."""
+def from_pairs(pairs: Sequence[str], state: type[Any]) -> dict[str, Any]:
+    """Return fields from field=value texts; values are JSON where they can be, text for a text field."""
     known = fields_of(state)
     data: dict[str, Any] = {}
     for pair in pairs:
@@ -53,7 +53,7 @@ def _from_pairs(pairs: Sequence[str], state: type[Any]) -> dict[str, Any]:
         if known.get(name) is not str:
             try:
                 data[name] = json.loads(value)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 data[name] = value
     return data
 
@@ -63,12 +63,12 @@ def _from_file(name: str, state: type[Any]) -> list[RunInput]:
         text, name = sys.stdin.read(), "standard input"
     else:
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"The input {name!r} is neither JSON, nor field=value, nor a readable file: {error}."
             ) from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError(f"{name} is empty.")
     if name.endswith(".jsonl") or (len(lines) > 1 and _all_objects(lines)):
@@ -90,8 +90,8 @@ def _line(where: str, line: str, state: type[Any]) -> RunInput:
 def _json(text: str, where: str) -> Any:
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON that can be read: {error}.") from None
     if not isinstance(data, dict):
         raise InputError(f"{where} must be a JSON object with the state's fields.")
     return data

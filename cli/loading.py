@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator
@@ -41,7 +42,18 @@ class Loaded:
         return self.graph.builder.input_schema
 
 
-def load_graph(reference: str) -> Loaded:
+def load_recorded(reference: str) -> Loaded:
+    """Load the graph that a record names. A record is data: it may not name code from elsewhere."""
+    place = Path(reference.rpartition(":")[0] or reference)
+    if place.suffix == ".py" and not place.absolute().is_relative_to(Path.cwd()):
+        raise InputError(
+            f"The thread's graph {reference} lies outside this folder. If you trust it, name it: "
+            f"--graph {reference}"
+        )
+    return load_graph(reference, factories=False)
+
+
+def load_graph(reference: str, *, factories: bool = True) -> Loaded:
     """Load and compile a graph. Raises InputError or, for a broken one, DefinitionError."""
     if ":" not in reference and not reference.endswith(".py"):
         if reference not in READY:
@@ -54,14 +66,20 @@ def load_graph(reference: str) -> Loaded:
     if place.endswith(".py"):
         path = Path(place).absolute()
         found = _pick(_import_file(path), attribute, place)
-        return Loaded(_compiled(found[1], reference), f"{path}:{found[0]}")
+        return Loaded(_compiled(found[1], reference, factories), f"{path}:{found[0]}")
     found = _pick(_import_module(place), attribute, place)
-    return Loaded(_compiled(found[1], reference), f"{place}:{found[0]}")
+    return Loaded(_compiled(found[1], reference, factories), f"{place}:{found[0]}")
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) != str(path):
+        raise InputError(
+            f"{path} has the name of another module, {path.stem!r}, that is loaded already. Rename the file, "
+            "or resume its threads on their own."
+        )
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -112,11 +130,19 @@ def _pick(module: ModuleType, attribute: str, place: str) -> tuple[str, Any]:
     return attribute, getattr(module, attribute)
 
 
+def _is_own_function(found: object) -> bool:
+    """Tell whether something is a function that is written in a file of this folder."""
+    source = inspect.getsourcefile(found) if inspect.isfunction(found) else None
+    return source is not None and Path(source).absolute().is_relative_to(Path.cwd())
+
+
 def _is_graph(value: object) -> bool:
     return isinstance(value, (StateGraph, CompiledStateGraph))
 
 
-def _compiled(found: Any, reference: str) -> Compiled:
+def _compiled(found: Any, reference: str, factories: bool) -> Compiled:
+    if not factories and not _is_graph(found) and not _is_own_function(found):
+        raise InputError(f"The thread's graph {reference} is no graph. If you trust it, name it: --graph.")
     if not _is_graph(found) and callable(found) and not isinstance(found, type):
         with _told(reference):
             found = found()

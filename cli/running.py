@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 import traceback
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from ..tracing.tree import read_calls, totals
 from .app import exit_code
 from .inputs import RunInput, read_inputs
 from .limits import parse_age, parse_budget
-from .loading import Loaded, load_graph
+from .loading import Loaded, load_graph, load_recorded
 from .progress import Progress
 from .text import clean, duration, money, one_line, plain, show_value, tokens
 
@@ -120,6 +121,7 @@ def resume_threads(
     *,
     everything: bool,
     answer: str | None,
+    graph: str | None,
     limits: Sequence[str],
     cache_s: str | None,
     models: Sequence[str],
@@ -138,14 +140,16 @@ def resume_threads(
         else:
             found = [find_thread(session.journal, thread) for thread in threads]
         if not found:
-            click.echo("Every thread has ended.")
+            if not as_json:
+                click.echo("Every thread has ended.")
             return 0
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
         work = []
         for thread in found:
-            reference = _reference_of(thread)
-            loaded[reference] = loaded.get(reference) or load_graph(reference)
+            reference = graph or _reference_of(thread)
+            load = load_graph if graph else load_recorded
+            loaded[reference] = loaded.get(reference) or load(reference)
             job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
             job.given = _recorded_input(session, thread.thread_id)
             work.append(job)
@@ -184,13 +188,13 @@ def _run_all(
     async def one(job: Job, gate: asyncio.Semaphore) -> Outcome:
         async with gate:
             if not as_json and at_once == 1:
-                click.echo(f"{job.thread}  {job.title}")
+                click.echo(f"{one_line(job.thread)}  {job.title}")
             outcome = await _run_job(session, job, answer)
             if as_json:
-                click.echo(json.dumps(_as_json(session, outcome), ensure_ascii=False))
+                click.echo(json.dumps(_as_json(session, outcome)))
             else:
                 if at_once > 1:
-                    click.echo(f"{job.thread}  {job.title}")
+                    click.echo(f"{one_line(job.thread)}  {job.title}")
                 progress.ended(job.thread)
                 _print_outcome(job, outcome)
             return outcome
@@ -314,10 +318,17 @@ def _print_summary(session: Session, outcomes: list[Outcome], seconds: float) ->
     )
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
-        option = "" if session.path == Path("stepgraph.sqlite") else f" --db {session.path}"
-        click.echo(f"See every step of a run:  stepgraph show {ran[0].thread}{option}")
+        option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"
+        click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
         for outcome in ran:
             if outcome.status != "done":
                 rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
-                click.echo(f"Go on with it:            stepgraph resume {outcome.thread}{rest}{option}")
+                click.echo(
+                    f"Go on with it:            stepgraph resume {_typed(outcome.thread)}{rest}{option}"
+                )
                 break
+
+
+def _typed(thread: str) -> str:
+    """Return a thread's name as one types it in a shell."""
+    return shlex.quote(one_line(thread, 1000))

@@ -23,7 +23,7 @@ def one_line(text: str, limit: int = 100) -> str:
 
 def plain(value: Any) -> Any:
     """Return any state value as what JSON can say."""
-    return to_jsonable_python(value, fallback=repr, serialize_unknown=True)
+    return to_jsonable_python(value, fallback=repr, serialize_unknown=True, inf_nan_mode="strings")
 
 
 def show_value(value: Any, limit: int | None = SHORT) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, overload
@@ -9,12 +11,12 @@ from typing import Any, TypedDict, overload
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 from langgraph.typing import StateT
-from pydantic_core import to_json
 from typing_extensions import TypeVar
 
 from ..nodes.node import Node, Valued, record_decision
 from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError
+from ..state.recorder import json_text
 from ..state.schema import extended, values_of
 from ..state.serde import allow
 from .workflow import Part, Workflow, name_of, state_of, written_by
@@ -81,7 +83,7 @@ class _Judge(Node[Any]):
     ) -> dict[str, Any]:
         values = values_of(input)
         past: Rounds = values.get(CHANNEL) or Rounds()
-        produced = {name: values[name] for name in self._produced if name in values}
+        produced = {name: _copy(values[name]) for name in self._produced if name in values}
         if past.number and _equal(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
@@ -90,11 +92,11 @@ class _Judge(Node[Any]):
         number = past.number + 1
         now = replace(past, number=number, produced=produced)
         score = self._score_of(value)
-        if past.best_score is None or score is None or score >= past.best_score:
-            best = {**produced, **update}
+        if past.best_score is None or (score is not None and score >= past.best_score):
+            best = {**produced, **{name: _copy(kept) for name, kept in update.items()}}
             now = replace(now, best=best, best_round=number, best_score=score)
 
-        shown = to_json(value, fallback=repr).decode()[:MAX_REASON]
+        shown = json_text(value)[:MAX_REASON]
         if self._until(value):
             record_decision(config, "refine", "approved", reason=f"round {number}: {shown}")
             return {**update, CHANNEL: replace(now, going=False, best={})}
@@ -110,10 +112,18 @@ class _Judge(Node[Any]):
         return {**rounds.best, CHANNEL: replace(rounds, going=False, best={})}
 
     def _score_of(self, value: Any) -> float | None:
-        if self._score is not None:
-            return float(self._score(value))
         number = value if isinstance(value, (int, float)) else getattr(value, "score", None)
-        return float(number) if isinstance(number, (int, float)) else None
+        if self._score is not None:
+            number = self._score(value)
+        return float(number) if isinstance(number, (int, float)) and not math.isnan(number) else None
+
+
+def _copy(value: Any) -> Any:
+    """Return a value that later rounds cannot change, or the value itself where it has no copy."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
 
 
 def _equal(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

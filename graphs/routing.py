@@ -47,7 +47,7 @@ class _Classify(Node[Any]):
     """Classifies, keeps the value in the state if it has a field, and picks the branch."""
 
     def __init__(
-        self, classifier: Valued[Any, Any], branches: Mapping[Any, str], *, floor: float, fallback: bool
+        self, classifier: Valued[Any, Any], branches: Mapping[Any, str], *, floor: float, fallback: str | None
     ) -> None:
         self.name = classifier.name
         self.state = classifier.state
@@ -78,7 +78,7 @@ class _Classify(Node[Any]):
         if not doubt:
             return self._branches[choice.label], ""
         if self._fallback:
-            return FALLBACK, doubt
+            return self._fallback, doubt
         raise NoRoute(
             f"Route {self.name!r}: {doubt}, and there is no fallback. Branches: "
             f"{', '.join(map(str, self._branches))}. Add one: route(…, fallback=part)."
@@ -149,9 +149,11 @@ def route(
 
     ends = {label: graph.take(part, _branch_name(label)) for label, part in branches.items()}
     targets: dict[Hashable, str] = {end: end for end in ends.values()}
+    otherwise: str | None = None
     if fallback is not None:
-        targets[FALLBACK] = graph.take(fallback, FALLBACK)
-    start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=fallback is not None), state)
+        otherwise = graph.take(fallback, FALLBACK)
+        targets[otherwise] = otherwise
+    start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=otherwise), state)
     if graph.writes_all is not None and decider.writes:
         graph.writes_all.add(decider.writes)
 
@@ -167,7 +169,8 @@ def route(
 
 def _branch_name(label: Any) -> str:
     text = str(getattr(label, "value", label))
-    return "".join(c if c.isalnum() or c in "_- " else "_" for c in text) or "branch"
+    name = "".join(c if c.isalnum() or c in "_- " else "_" for c in text) or "branch"
+    return f"{name}branch" if name in (START, END) else name
 
 
 def _check_labels(decider: Any, branches: Mapping[Any, Any], *, has_fallback: bool) -> None:

@@ -157,7 +157,7 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
         return nested(part, graph)
     if isinstance(part, Runnable):
         return part
-    return checked(part, graph.state)
+    return checked(part, graph.state, graph.plain_fields())
 
 
 def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
@@ -178,10 +178,11 @@ def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = 
     return node | node_of(settle)
 
 
-def checked(function: Callable[..., Any], state: StateType) -> Any:
+def checked(function: Callable[..., Any], state: StateType, plain: set[str] | None = None) -> Any:
     """Return a node whose updates are checked: LangGraph drops unknown fields silently.
 
-    An async function serves sync callers too, which it would not in LangGraph.
+    An async function serves sync callers too, which it would not in LangGraph. `plain` names the
+    fields without a reducer: an update of those has the field's own type.
     """
     name = name_of(function)
 
@@ -189,7 +190,10 @@ def checked(function: Callable[..., Any], state: StateType) -> Any:
         if isinstance(update, Mapping):
             check_fields(state, update, f"Node {name!r}")
             if issubclass(state, BaseModel):
-                return {field: _fitted(state, field, value, name) for field, value in update.items()}
+                return {
+                    field: _fitted(state, field, value, name) if plain is None or field in plain else value
+                    for field, value in update.items()
+                }
         elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
             check_fields(state, update.update, f"Node {name!r}")
         return update

@@ -7,10 +7,10 @@ from typing import Any, Generic, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
-from pydantic_core import to_json
 from typing_extensions import TypeVar
 
 from ..state.errors import DefinitionError, GateFailed
+from ..state.recorder import json_text
 from ..state.schema import StateType, signature_types, values_of
 from .node import Node, Valued, record_decision
 
@@ -49,7 +49,7 @@ class Gate(Node[StateT], Generic[StateT]):
         part, step = self._after or (None, "the input")
         output = {**values_of(input), **update}
         field = getattr(part, "writes", None)
-        shown = to_json(output.get(field, output), fallback=repr).decode()
+        shown = json_text(output.get(field, output))
         if len(shown) > MAX_SHOWN:
             shown = shown[:MAX_SHOWN] + "…"
         raise GateFailed(
@@ -98,7 +98,7 @@ def _plain(check: Callable[[Any], bool | str | None]) -> Any:
 def _valued(check: Valued[Any, Any], passes: Callable[[Any], bool]) -> Any:
     async def judge(state: Any, config: RunnableConfig | None) -> tuple[str | None, dict[str, Any]]:
         value = await check.answer(state, config)
-        shown = to_json(value, fallback=repr).decode()
+        shown = json_text(value)
         return (None if passes(value) else f"{check.name} said {shown}."), check.update(value)
 
     return judge

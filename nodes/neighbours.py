@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
@@ -13,6 +12,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..providers.embedding import embed
+from ..providers.loops import in_thread
 from ..state.errors import DefinitionError
 from ..state.schema import StateType, caller_names, signature_types
 from .ask import Choice
@@ -69,7 +69,7 @@ class Nearest(Node[StateT], Generic[StateT, L]):
         return Choice(label=ranked[0], confidence=confidence, reason=f"similarity: {shown}")
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Choice[L]:
-        return await asyncio.to_thread(self.classify, self._function(state))
+        return await in_thread(self.classify, self._function(state))
 
     def update(self, value: Choice[L]) -> dict[str, Any]:
         return {} if self.writes is None or value.label is None else {self.writes: value.label}

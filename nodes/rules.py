@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any, Generic
@@ -11,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
+from ..providers.loops import in_thread
 from ..state.errors import DefinitionError
 from ..state.schema import StateType, caller_names, signature_types
 from .node import Node
@@ -46,10 +46,13 @@ class Rule(Node[StateT], Generic[StateT, T]):
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
         """Return the value; computed in a thread, so that slow code holds nothing else up."""
-        return await asyncio.to_thread(self._function, state)
+        return await in_thread(self._function, state)
 
     def update(self, value: T) -> dict[str, Any]:
         return {} if self.writes is None else {self.writes: value}
+
+    def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        return self.update(self._function(input))
 
     async def ainvoke(
         self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any

@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from pydantic import SecretStr
 
 from ..state.errors import ModelError
 from .faults import explained
@@ -47,23 +48,44 @@ async def ask_chat_model(
 
 
 def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
-    usage = message.usage_metadata
     metadata = message.response_metadata
     return Reply(
         text=str(message.text),
         model=metadata.get("model_name") or asked,
-        usage=Usage(
-            input=usage["input_tokens"],
-            output=usage["output_tokens"],
-            cached=usage.get("input_token_details", {}).get("cache_read"),
-            reasoning=usage.get("output_token_details", {}).get("reasoning"),
-        )
-        if usage
-        else Usage(),
+        usage=_usage(message),
         reasoning=message.additional_kwargs.get("reasoning_content"),
         finish_reason=metadata.get("finish_reason"),
         latency_s=latency_s,
     )
+
+
+def _usage(message: AIMessage) -> Usage:
+    """Return the token counts; what the server does not say is unknown, never zero."""
+    usage = message.usage_metadata
+    if not usage:
+        return Usage()
+    given: Any = usage["input_tokens"]
+    answered: Any = usage["output_tokens"]
+    raw = message.response_metadata.get("token_usage")
+    if isinstance(raw, Mapping) and raw.keys() <= {"total_tokens"} | _OPENAI_COUNTS:
+        given, answered = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    elif not given and not answered:
+        given = answered = None
+    known = _count(given)
+    cached = _count(usage.get("input_token_details", {}).get("cache_read"))
+    return Usage(
+        input=known,
+        output=_count(answered),
+        cached=None if cached is None else min(cached, known or 0),
+        reasoning=_count(usage.get("output_token_details", {}).get("reasoning")),
+    )
+
+
+_OPENAI_COUNTS = {"prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"}
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,5 +138,10 @@ class ChatModel:
             name=self.name,
             structured=self._structured,
             options=options,
-            explain=lambda error: explained(error, self.name),
+            explain=self._explain,
         )
+
+    def _explain(self, error: Exception) -> ModelError:
+        held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)
+        keys = [value.get_secret_value() for value in held if isinstance(value, SecretStr)]
+        return explained(error, self.name, secrets=keys)

@@ -100,7 +100,13 @@ class Endpoint:
         )
 
     def _explain(self, error: Exception) -> ModelError:
-        return explained(error, self.name, address=self.address, secret=self._key, key_env=self._key_env)
+        return explained(
+            error,
+            self.name,
+            address=self.address,
+            secrets=[self._key] if self._key else [],
+            key_env=self._key_env,
+        )
 
     def _options(self, request: Request) -> dict[str, Any]:
         temperature = request.temperature if request.temperature is not None else self._settings.temperature

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 import aiohttp
 import openai
@@ -20,10 +26,11 @@ _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}
 _MAX_DETAIL = 300
 
 
-def scrubbed(text: str, secret: str | None = None) -> str:
-    """Return the text without the secret and without anything that looks like a key."""
-    if secret:
-        text = text.replace(secret, "***")
+def scrubbed(text: str, secrets: Sequence[str] = ()) -> str:
+    """Return the text without the secrets, however quoted, and without what looks like a key."""
+    for secret in filter(None, secrets):
+        for form in {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe="")}:
+            text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
     text = _KEY_LIKE.sub("***", text)
     return text if len(text) <= _MAX_DETAIL else text[:_MAX_DETAIL] + "…"
 
@@ -33,7 +40,7 @@ def explained(
     model: str,
     *,
     address: str | None = None,
-    secret: str | None = None,
+    secrets: Sequence[str] = (),
     key_env: str | None = None,
 ) -> ModelError:
     """Return the ModelError for whatever a client library raised."""
@@ -45,11 +52,11 @@ def explained(
                 f"{model}{at} did not answer in time. Raise timeout_s for it, or ask for less.", model=model
             )
         return ModelUnreachable(
-            f"{model}{at} cannot be reached ({scrubbed(broken, secret)}). Is the server running, and is the "
+            f"{model}{at} cannot be reached ({scrubbed(broken, secrets)}). Is the server running, and is the "
             "address right?",
             model=model,
         )
-    detail = scrubbed(_detail(error), secret)
+    detail = scrubbed(_detail(error), secrets)
     if isinstance(error, openai.APIStatusError):
         return _by_status(error, model, at, detail, key_env)
     return ModelError(
@@ -103,10 +110,16 @@ def _by_status(
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
     value = error.response.headers.get("retry-after")
-    try:
-        return float(value) if value is not None else None
-    except ValueError:
+    if value is None:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _detail(error: Exception) -> str:

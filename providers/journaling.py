@@ -8,25 +8,28 @@ import secrets
 import time
 from dataclasses import replace
 
-from pydantic_core import to_json
-
 from ..state.errors import ModelError
-from ..state.journal import Call, insert
+from ..state.journal import Call, bindable, insert
+from ..state.recorder import json_text
 from .model import Model, Reply, Request, Site, Usage
 
 
 class Replayed:
-    """Answers a call that the journal already holds, and names all others for it."""
+    """Answers a call that the journal already holds, and names all others for it.
 
-    def __init__(self, inner: Model) -> None:
+    `identity` tells models apart that have one name: another address, other settings.
+    """
+
+    def __init__(self, inner: Model, identity: str) -> None:
         self._inner = inner
+        self._identity = identity
         self.name = inner.name
 
     async def complete(self, request: Request, site: Site) -> Reply:
         session = site.session
         if session is None:
             return await self._inner.complete(request, site)
-        key = site.call_key(session, self.name, request)
+        key = site.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key)
         if call is None:
             return await self._inner.complete(request, replace(site, key=key))
@@ -45,20 +48,22 @@ class Journaled:
         if session is None:
             return await self._inner.complete(request, site)
         started = time.time()
+        call = call_record(self.name, request, site, started, "answered", 0.0)
         try:
             reply = await self._inner.complete(request, site)
         except (ModelError, asyncio.CancelledError) as error:
-            call = call_record(self.name, request, site, started, "failed", time.time() - started)
-            failed = replace(call, problem=f"{type(error).__name__}: {error}")
+            told = f"{type(error).__name__}: {error}"
+            failed = replace(call, status="failed", latency_s=time.time() - started, problem=told)
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:
                 session.journal.add_later(insert(failed))
             raise
-        call = call_record(self.name, request, site, started, "answered", reply.latency_s)
+        reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
         await session.journal.commit_call(
             replace(
                 call,
+                latency_s=reply.latency_s,
                 model_answered=reply.model,
                 answer=reply.text,
                 reasoning=reply.reasoning,
@@ -105,8 +110,8 @@ def call_record(
         attempt=site.attempt,
         status=status,
         model_asked=model,
-        messages=to_json(request.messages, fallback=repr).decode(),
-        params=json.dumps(request.params()),
+        messages=json_text(request.messages),
+        params=json.dumps(request.params(), default=repr),
         latency_s=latency_s,
         started_at=started,
         reason=site.reason,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
+import functools
+import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
 R = TypeVar("R")
+P = ParamSpec("P")
 
 
 class PerLoop(Generic[R]):
@@ -23,11 +29,20 @@ class PerLoop(Generic[R]):
         self._close = close
         self._held: dict[asyncio.AbstractEventLoop, asyncio.Future[R]] = {}
         self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+        _per_loop.add(self)
+
+    def forget(self) -> None:
+        """Drop everything, unclosed."""
+        self._held.clear()
+        self._keepers.clear()
 
     async def get(self) -> R:
         loop = asyncio.get_running_loop()
         held = self._held.get(loop)
         if held is None:
+            for closed in [other for other in self._held if other.is_closed()]:
+                self._held.pop(closed, None)
+                self._keepers.pop(closed, None)
             held = self._held[loop] = loop.create_future()
             try:
                 held.set_result(await self._open())
@@ -95,6 +110,28 @@ class _Background:
 
 
 _background = _Background()
+_per_loop: WeakSet[PerLoop[Any]] = WeakSet()
+_threads = ThreadPoolExecutor(256, thread_name_prefix="stepgraph-code")
+
+
+def _after_fork() -> None:
+    """Forget the parent's threads and event loops, which a forked child does not have."""
+    global _background, _threads
+    _background = _Background()
+    _threads = ThreadPoolExecutor(256, thread_name_prefix="stepgraph-code")
+    for resource in _per_loop:
+        resource.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run plain code in a thread of our own, so that code which waits for code finds a thread too."""
+    context = contextvars.copy_context()
+    call = functools.partial(context.run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_threads, call)
 
 
 def run_sync(work: Coroutine[Any, Any, R]) -> R:

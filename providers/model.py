@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 
-from ..state.internals import execution_of
+from ..state.internals import attempt_of, execution_of
 from ..state.journal import CallKey
 from ..state.recorder import path_of
 from ..state.session import SESSION_KEY, Session
@@ -111,10 +111,12 @@ class Site:
 
     def call_key(self, session: Session, model: str, request: Request) -> CallKey:
         """Return the key under which the journal finds this very call again."""
-        content = json.dumps([model, request.messages, request.params()], default=str)
-        digest = hashlib.sha256(content.encode()).hexdigest()
+        content = json.dumps([model, request.messages, request.params()], default=repr)
+        digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
         execution = execution_of(self.configurable)
-        number = session.journal.occurrence(execution, self.thread_id, self.task, digest)
+        number = session.journal.occurrence(
+            execution, self.thread_id, self.task, digest, attempt=attempt_of(self.configurable)
+        )
         return CallKey(self.thread_id, self.task, digest, number)
 
 

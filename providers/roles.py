@@ -87,7 +87,13 @@ def stacked(model: Model, settings: ModelSettings) -> Model:
     capped = Capped(model, settings.max_concurrency)
     recorded = Journaled(Priced(capped, settings.price))
     budgeted = Budgeted(recorded, settings.price, settings.max_tokens)
-    return Replayed(Shared(Retried(budgeted, settings.retries)))
+    return Replayed(Shared(Retried(budgeted, settings.retries)), _identity(model, settings))
+
+
+def _identity(model: Model, settings: ModelSettings) -> str:
+    """Return what makes two models give different answers to one request; never a key."""
+    own = settings.model_dump(include={"structured", "temperature", "max_tokens"}, exclude_none=True)
+    return f"{model.name} {getattr(model, 'address', '')} {own or ''}".rstrip()
 
 
 @lru_cache(maxsize=256)

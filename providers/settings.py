@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -117,6 +118,12 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
         )
     if provider is None and settings.base_url is None:
         raise SettingsError(f"{where}: neither provider nor base_url is given. {SPEC_HELP}")
+    address = urlsplit(settings.base_url or "")
+    if address.username or address.password or address.query:
+        raise SettingsError(
+            f"{where}: base_url holds a user, a password or a query. Keys go into an environment variable, "
+            "named by api_key_env."
+        )
     if not settings.model and provider != LOCAL:
         raise SettingsError(f"{where}: no model is named. {SPEC_HELP}")
     return settings

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
+from ..state.errors import BudgetEnded, StepgraphError
 from ..state.journal import Journal
 from .journaling import call_record, reply_of
 from .model import Model, Reply, Request, Site
@@ -48,9 +50,14 @@ class Shared:
             try:
                 reply = await asyncio.shield(leader)
             except asyncio.CancelledError:
-                if not leader.cancelled():
+                task = asyncio.current_task()
+                if not leader.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # the leader was cancelled, not this call: take its place
+            except BudgetEnded:
+                continue  # the leader's own budget ended, which says nothing about this call's
+            except StepgraphError as error:
+                raise copy.copy(error) from None
             reason = "an equal call was under way"
             return await self._share(journal, request, site, reply, "joined", reason)
         return await self._lead(flights, flight, request, site)

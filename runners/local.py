@@ -65,7 +65,12 @@ async def arun(
     else:
         waiting = tuple(result.pop("__interrupt__", ()))
         if not waiting:
-            return RunResult(thread, "done", result, session.spent(thread))
+            status: Literal["done", "interrupted"] = "done"
+            breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
+            if breakpoints and (await graph.aget_state(_reading(config))).next:
+                status = "interrupted"
+                session.journal.end_run(thread, status)
+            return RunResult(thread, status, result, session.spent(thread))
         ended = budget_end(waiting)
         if ended is None:
             return RunResult(thread, "interrupted", result, session.spent(thread), waiting=waiting)

@@ -29,6 +29,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     try:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # prompts and answers are nobody else's business
         mode = "ro" if read_only else "rwc"
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
@@ -46,7 +47,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        if _is_busy(error):
+        if is_busy(error):
             return connection
         connection.close()
         raise explained(error, path) from None
@@ -76,7 +77,8 @@ def explained(error: Exception, path: Path) -> StoreError:
     return StoreError(f"{path}: {text}.")
 
 
-def _is_busy(error: Exception) -> bool:
+def is_busy(error: Exception) -> bool:
+    """Tell whether somebody else holds the lock."""
     return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
 
 
@@ -87,7 +89,7 @@ def retrying(work: Callable[[], R], path: Path) -> R:
         try:
             return work()
         except sqlite3.Error as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise explained(error, path) from None
             time.sleep(0.05)
 
@@ -97,6 +99,6 @@ async def aretrying(work: Callable[[], R], path: Path) -> R:
     try:
         return work()
     except sqlite3.Error as error:
-        if not _is_busy(error):
+        if not is_busy(error):
             raise explained(error, path) from None
     return await asyncio.to_thread(retrying, work, path)

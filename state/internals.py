@@ -6,10 +6,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import Runnable
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_READ
+from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_RUNTIME,
+)
 from langgraph._internal._runnable import RunnableCallable
+from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "execution_of", "node_of"]
+__all__ = [
+    "CONFIG_KEY_CHECKPOINTER",
+    "CONFIG_KEY_DURABILITY",
+    "DeltaSnapshot",
+    "attempt_of",
+    "execution_of",
+    "node_of",
+]
 
 
 def execution_of(configurable: Mapping[str, Any]) -> Any:
@@ -19,6 +32,12 @@ def execution_of(configurable: Mapping[str, Any]) -> Any:
     interrupt or a crash keeps its task id but gets a new reader.
     """
     return configurable.get(CONFIG_KEY_READ)
+
+
+def attempt_of(configurable: Mapping[str, Any]) -> int:
+    """Return how often LangGraph's RetryPolicy has begun this node execution: 1 for the first time."""
+    info = getattr(configurable.get(CONFIG_KEY_RUNTIME), "execution_info", None)
+    return getattr(info, "node_attempt", 1)
 
 
 def node_of(function: Callable[..., Any], afunction: Callable[..., Any] | None = None) -> Runnable[Any, Any]:

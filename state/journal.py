@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .database import aretrying, connect, retrying
+from .database import aretrying, connect, explained, is_busy, retrying
 from .errors import StoreError
 from .tables import TABLES, VERSION
 
@@ -128,6 +128,18 @@ def insert(record: Record) -> Statement:
     return _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
 
 
+MAX_INTEGER = 2**63 - 1
+
+
+def bindable(value: Any) -> Any:
+    """Return the value as SQLite can keep it: text without lone surrogates, integers of 64 bits."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return MAX_INTEGER if value > 0 else -MAX_INTEGER
+    return value
+
+
 class Journal:
     """The record of runs in one SQLite file; safe to use from several threads and event loops."""
 
@@ -140,7 +152,7 @@ class Journal:
         self._waiting: list[Statement] = []
         self._waiting_since = 0.0
         self._closed = False
-        self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str]]] = WeakKeyDictionary()
+        self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         try:
             retrying(self._set_up, path)
         except BaseException:
@@ -159,10 +171,13 @@ class Journal:
 
     # Calls
 
-    def occurrence(self, execution: Any, thread_id: str, task: str, request_hash: str) -> int:
+    def occurrence(
+        self, execution: Any, thread_id: str, task: str, request_hash: str, *, attempt: int = 1
+    ) -> int:
         """Number equal requests within one execution of a node: 0 for the first.
 
-        `execution` is any object that lives as long as that execution and no longer. Without one, for
+        `execution` is any object that lives as long as that execution and no longer; each `attempt` that
+        a retry policy makes at it counts anew, so that it replays the one before. Without one, for
         a call outside of any graph, the number is one that was never used, so nothing is replayed.
         """
         if execution is None:
@@ -170,8 +185,8 @@ class Journal:
             return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
         with self._lock:
             counter = self._occurrences.setdefault(execution, Counter())
-            number = counter[task, request_hash]
-            counter[task, request_hash] += 1
+            number = counter[task, request_hash, attempt]
+            counter[task, request_hash, attempt] += 1
             return number
 
     async def find_answer(self, key: CallKey) -> Call | None:
@@ -244,7 +259,7 @@ class Journal:
         """Give answers up, so that a resume asks anew instead of replaying them."""
         for call_id in call_ids:
             self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
-        self.flush()
+        self.try_flush()
 
     # Visits, decisions and runs: written with the next commit, or after VISIT_DELAY_S
 
@@ -259,7 +274,7 @@ class Journal:
             self._waiting.append(statement)
             due = time.monotonic() - self._waiting_since > VISIT_DELAY_S
         if due:
-            self.flush()
+            self.try_flush()
 
     def start_run(self, thread_id: str) -> None:
         """Note that a run of the thread begins or goes on."""
@@ -309,16 +324,23 @@ class Journal:
         return row["calls"], row["tokens"], row["usd"]
 
     def end_run(self, thread_id: str, status: str, error: str | None = None) -> None:
-        self._write_now(
-            "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?",
-            (status, error, time.time(), thread_id),
-        )
+        sql = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
+        self.add_later((sql, (status, error, time.time(), thread_id)))
+        self.try_flush()
 
     def _write_now(self, sql: str, values: Sequence[Any]) -> None:
         retrying(lambda: self._write([(sql, values)]), self.path)
 
+    def try_flush(self) -> None:
+        """Write what waits, unless somebody else holds the lock: then it goes on waiting."""
+        try:
+            self._write([])
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise explained(error, self.path) from None
+
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, waiting for the lock."""
         retrying(lambda: self._write([]), self.path)
 
     def _write(self, statements: Iterable[Statement]) -> None:
@@ -326,9 +348,9 @@ class Journal:
             waiting = list(self._waiting)
             try:
                 for sql, values in (*waiting, *statements):
-                    self._connection.execute(sql, values)
+                    self._connection.execute(sql, [bindable(value) for value in values])
                 self._connection.commit()
-            except sqlite3.Error:
+            except BaseException:
                 self._connection.rollback()
                 raise
             del self._waiting[: len(waiting)]
@@ -350,6 +372,11 @@ class Journal:
                 return [dict(zip(names, row, strict=True)) for row in cursor]
 
         return retrying(read, self.path)
+
+    def write(self, statements: Iterable[Statement]) -> None:
+        """Carry out all of the statements, or none of them."""
+        batch = list(statements)
+        retrying(lambda: self._write(batch), self.path)
 
     def close(self) -> None:
         if self._closed:

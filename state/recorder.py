@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from .journal import Journal, Visit
 from .pauses import budget_end
@@ -102,9 +103,17 @@ class Recorder(BaseCallbackHandler):
         )
 
 
+def json_text(value: Any) -> str:
+    """Return any value as JSON, whatever is in it."""
+    try:
+        return to_json(value, fallback=repr, inf_nan_mode="strings").decode()
+    except (PydanticSerializationError, UnicodeError, ValueError):
+        return json.dumps(value, default=repr)
+
+
 def as_json(value: Any) -> str:
     """Return any state value as JSON for a reader; what JSON cannot say is shown by its repr."""
-    text = to_json(value, fallback=repr, inf_nan_mode="strings").decode()
+    text = json_text(value)
     if len(text) > MAX_OUTPUT:
         return to_json({"cut": len(text), "start": text[:MAX_OUTPUT]}).decode()
     return text

@@ -166,8 +166,17 @@ def _for_pydantic(state: StateType) -> StateType:
 
 
 def validate_field(state: StateType, name: str, value: Any) -> Any:
-    """Return the value as the field's type, or raise pydantic's ValidationError."""
-    return _adapter(_bare(fields_of(state)[name])).validate_python(value)
+    """Return the value as the state's field takes it, or raise pydantic's ValidationError.
+
+    The field's type counts, and a pydantic field's constraints; not the model's own validators.
+    """
+    if not issubclass(state, BaseModel):
+        return _adapter(_bare(fields_of(state)[name])).validate_python(value)
+    info = state.model_fields[name]
+    annotation: Any = info.annotation
+    for constraint in info.metadata:
+        annotation = Annotated[annotation, constraint]
+    return TypeAdapter(annotation).validate_python(value)
 
 
 def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:

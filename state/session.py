@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from .budget import Budget, Ledger, Spent
 from .checkpoints import SqliteCheckpointer
-from .internals import CONFIG_KEY_CHECKPOINTER
+from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
 from .journal import Journal
 from .recorder import Recorder
 from .serde import allow as declare
@@ -63,6 +63,8 @@ class Session:
                 "thread_id": thread,
                 "checkpoint_ns": "",
                 CONFIG_KEY_CHECKPOINTER: self.checkpointer,
+                # A call is found again by its task, which takes its id from the checkpoint before it.
+                CONFIG_KEY_DURABILITY: "sync",
                 SESSION_KEY: self,
                 CACHE_KEY: cache_s,
                 **configurable,

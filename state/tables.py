@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS calls (
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
     status         TEXT NOT NULL,     -- answered | rejected | failed
-    source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; joined, cache: taken from `origin`
+    source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; all others cost nothing: joined,
+                                      -- cache, copied (by a fork): taken from `origin`; given: by a fork
     origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
     reason         TEXT,              -- where the cache is on: why the model was asked, or was not
     model_asked    TEXT NOT NULL,
@@ -100,4 +101,37 @@ CREATE TABLE IF NOT EXISTS effects (
     began_at    REAL NOT NULL,
     ended_at    REAL
 );
+CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ended last
+SELECT v.thread_id, v.path, v.node, v.superstep, v.status, d.kind AS decided_by, d.choice, d.confidence,
+       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
+       coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
+       coalesce(c.cost_usd, 0) AS cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
+       v.ended_at - v.started_at AS seconds, v.output, v.error, v.started_at, v.task
+FROM visits v
+LEFT JOIN decisions d ON d.thread_id = v.thread_id AND d.task = v.task
+LEFT JOIN (
+    SELECT thread_id, task, count(*) AS calls, sum(status = 'failed') AS failed,
+           sum(source <> 'model') AS shared, sum(input_tokens) AS input_tokens,
+           sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd,
+           sum(status <> 'failed' AND cost_usd IS NULL) AS unknown_costs
+    FROM calls GROUP BY thread_id, task
+) c ON c.thread_id = v.thread_id AND c.task = v.task
+WHERE v.id IN (SELECT max(id) FROM visits GROUP BY thread_id, task);
+CREATE VIEW IF NOT EXISTS costs_by_step AS  -- a row for each step of each graph and model
+SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls, sum(c.status = 'failed') AS failed,
+       sum(c.source <> 'model') AS shared, coalesce(sum(c.input_tokens), 0) AS input_tokens,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       sum(c.status <> 'failed' AND c.cost_usd IS NULL) AS unknown_costs,
+       avg(CASE WHEN c.source = 'model' AND c.status <> 'failed' THEN c.latency_s END) AS mean_latency_s
+FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
+GROUP BY r.graph, c.step, c.model_asked;
+CREATE VIEW IF NOT EXISTS run_costs AS  -- a row for each thread
+SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
+       coalesce(sum(c.status = 'failed'), 0) AS failed, coalesce(sum(c.source <> 'model'), 0) AS shared,
+       coalesce(sum(c.replays), 0) AS replays, coalesce(sum(c.input_tokens), 0) AS input_tokens,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs,
+       r.updated_at - r.started_at AS seconds, r.started_at
+FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
+GROUP BY r.thread_id;
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from ..state.errors import InputError, did_you_mean
 from ..state.journal import Journal
@@ -40,7 +41,14 @@ def list_threads(journal: Journal, limit: int = 50) -> list[Thread]:
     rows = journal.query(
         _SELECT + "GROUP BY r.thread_id ORDER BY r.updated_at DESC, r.rowid DESC LIMIT ?", (limit,)
     )
-    return [Thread(**{**row, "models": json.loads(row["models"] or "{}")}) for row in rows]
+    return [_thread(row) for row in rows]
+
+
+def _thread(row: dict[str, Any]) -> Thread:
+    """Read a row; of the models only specs are taken, for the file may come from anywhere."""
+    models = json.loads(row["models"] or "{}")
+    specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
+    return Thread(**{**row, "models": specs})
 
 
 def find_thread(journal: Journal, thread_id: str) -> Thread:
@@ -50,4 +58,4 @@ def find_thread(journal: Journal, thread_id: str) -> Thread:
         known = [row["thread_id"] for row in journal.query("SELECT thread_id FROM runs")]
         hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
         raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
-    return Thread(**{**rows[0], "models": json.loads(rows[0]["models"] or "{}")})
+    return _thread(rows[0])

@@ -58,12 +58,12 @@ class Done:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Run the command line in this process."""
 
     def run(*words: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["stepgraph", *words])
-        before = list(sys.path)
+        before, modules = list(sys.path), set(sys.modules)
         capsys.readouterr()
         try:
             main()
@@ -72,6 +72,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             code = int(stop.code or 0)
         finally:
             sys.path[:] = before
+            for name in set(sys.modules) - modules:
+                if "/pytest-" in str(getattr(sys.modules[name], "__file__", "")):
+                    del sys.modules[name]
         told = capsys.readouterr()
         return Done(code, told.out, told.err)
 

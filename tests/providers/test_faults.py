@@ -167,6 +167,6 @@ async def test_what_cannot_succeed_is_not_tried_again(server: ChatServer, status
     "text", ["sk-proj-abc123def456", "Bearer abc", "gsk_abcdef123456", "key-abcdefgh", f"my {KEY} here"]
 )
 def test_keys_are_scrubbed(text: str) -> None:
-    clean = scrubbed(f"Wrong: {text}.", KEY)
+    clean = scrubbed(f"Wrong: {text}.", [KEY])
     assert "***" in clean
     assert not any(part in clean for part in ("abc", "plugh"))
