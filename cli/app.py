@@ -229,7 +229,8 @@ def exit_code(error: BaseException) -> int:
     """Return the exit code for an error."""
     from ..state import errors
 
-    if isinstance(error, (errors.InputError, errors.DefinitionError, errors.SettingsError)):
+    refused = (errors.InputError, errors.DefinitionError, errors.SettingsError, errors.ThreadBusy)
+    if isinstance(error, refused):
         return 2
     if isinstance(error, errors.ModelError):
         return 3

@@ -86,8 +86,11 @@ def _import_file(path: Path) -> ModuleType:
         raise InputError(f"{path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    with _told(str(path)):
-        spec.loader.exec_module(module)
+    try:
+        with _told(str(path)):
+            spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise DefinitionError(f"{path} imports {error.name!r}, which is not installed here.") from None
     return module
 
 

@@ -21,6 +21,12 @@ class Progress:
         self._containers: set[str] = set()
 
     def __call__(self, record: Record) -> None:
+        try:
+            self._hear(record)
+        except OSError:  # nobody reads the output any more; the run goes on
+            self._live = False
+
+    def _hear(self, record: Record) -> None:
         if "|" in record.task:
             self._containers.add(record.task.rsplit("|", 1)[0])
         if isinstance(record, Call):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -172,8 +173,11 @@ def refine(
 
     Costs at most `rounds` times what producer and judge cost: two steps make 2 x rounds model calls.
     """
-    if rounds < 1:
-        raise DefinitionError(f"refine(rounds={rounds}): expected at least 1.")
+    if not isinstance(rounds, int) or rounds < 1:
+        raise DefinitionError(f"refine(rounds={rounds!r}): expected a whole number, at least 1.")
+    for option, function in (("until", until), ("score", score)):
+        if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
+            raise DefinitionError(f"refine({option}=…): expected a plain function of the judge's value.")
     decider = judge if hasattr(judge, "answer") else as_rule(judge, "refine")
     state = state_of([produce, decider], "refine")
     graph: Workflow[Any] = Workflow(state, name or f"refine_{name_of(produce)}")

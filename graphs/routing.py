@@ -87,6 +87,24 @@ class _Classify(Node[Any]):
 
 @overload
 def route(
+    classifier: Valued[StateT, L],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Valued[StateT, L | None],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
     classifier: Valued[StateT, Choice[L]],
     branches: Mapping[L, Part[StateT]],
     *,
@@ -96,7 +114,7 @@ def route(
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Valued[StateT, L] | Valued[StateT, L | None],
+    classifier: Classifier[StateT, L | None],
     branches: Mapping[L, Part[StateT]],
     *,
     fallback: Part[StateT] | None = None,
@@ -106,15 +124,6 @@ def route(
 @overload
 def route(
     classifier: Classifier[StateT, Choice[L]],
-    branches: Mapping[L, Part[StateT]],
-    *,
-    fallback: Part[StateT] | None = None,
-    floor: float = 0.0,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def route(
-    classifier: Classifier[StateT, L | None],
     branches: Mapping[L, Part[StateT]],
     *,
     fallback: Part[StateT] | None = None,
@@ -139,6 +148,10 @@ def route(
 
     Costs one model call if a step classifies, else none, plus the branch that runs.
     """
+    if not isinstance(branches, Mapping):
+        raise DefinitionError("route() takes its branches as a mapping: route(classify, {label: part}).")
+    if not 0 <= floor <= 1:
+        raise DefinitionError(f"route(floor={floor}): a confidence lies between 0 and 1.")
     if not branches:
         raise DefinitionError("route() needs at least one branch: route(classify, {label: part}).")
     decider = classifier if hasattr(classifier, "answer") else as_rule(classifier, "route")

@@ -46,7 +46,13 @@ class Rule(Node[StateT], Generic[StateT, T]):
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
         """Return the value; computed in a thread, so that slow code holds nothing else up."""
-        return await in_thread(self._function, state)
+        value = await in_thread(self._function, state)
+        if self.writes is None and isinstance(value, dict):
+            raise DefinitionError(
+                f"{self.name} returned a dict, but it decides by its value and writes nothing. To keep a "
+                f'value in the state, make it a rule: @rule("field") over a function that returns the value.'
+            )
+        return value
 
     def update(self, value: T) -> dict[str, Any]:
         return {} if self.writes is None else {self.writes: value}

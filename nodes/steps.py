@@ -73,6 +73,11 @@ class Step(Node[StateT], Generic[StateT, T]):
             raise DefinitionError(
                 f"Step {self.name!r} returned {type(question).__name__}; expected Ask(prompt)."
             )
+        if not isinstance(question.prompt, (str, list, tuple)):
+            raise DefinitionError(
+                f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or LangChain "
+                "messages."
+            )
         return question
 
     def request(self, state: StateT) -> Request:

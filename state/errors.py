@@ -16,6 +16,7 @@
     ├── BudgetEnded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── ScriptError          a scripted model and the graph disagree
+    ├── ThreadBusy           somebody else runs the thread
     └── StoreError           the SQLite file cannot be used
 
 Messages say what was expected and what to do next. All of them survive pickling.
@@ -146,6 +147,10 @@ class NoRoute(StepgraphError):
 
 class ScriptError(StepgraphError):
     """A scripted model ran out of answers, or has answers left over."""
+
+
+class ThreadBusy(StepgraphError):
+    """A thread is being run already, here or in another process."""
 
 
 class StoreError(StepgraphError):

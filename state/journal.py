@@ -23,8 +23,6 @@ from .database import aretrying, connect, explained, is_busy, retrying
 from .errors import StoreError
 from .tables import TABLES, VERSION
 
-VISIT_DELAY_S = 0.2
-
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
@@ -150,7 +148,6 @@ class Journal:
         self._lock = threading.RLock()
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._waiting: list[Statement] = []
-        self._waiting_since = 0.0
         self._closed = False
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         try:
@@ -261,7 +258,7 @@ class Journal:
             self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
         self.try_flush()
 
-    # Visits, decisions and runs: written with the next commit, or after VISIT_DELAY_S
+    # Visits, decisions and runs: written with the next commit, at the latest in the loop's next pass
 
     def add(self, record: Visit | Decision) -> None:
         self.add_later(insert(record))
@@ -269,12 +266,15 @@ class Journal:
 
     def add_later(self, statement: Statement) -> None:
         with self._lock:
-            if not self._waiting:
-                self._waiting_since = time.monotonic()
+            first = not self._waiting
             self._waiting.append(statement)
-            due = time.monotonic() - self._waiting_since > VISIT_DELAY_S
-        if due:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
             self.try_flush()
+        else:
+            if first:
+                loop.call_soon(self.try_flush)
 
     def start_run(self, thread_id: str) -> None:
         """Note that a run of the thread begins or goes on."""
@@ -333,6 +333,8 @@ class Journal:
 
     def try_flush(self) -> None:
         """Write what waits, unless somebody else holds the lock: then it goes on waiting."""
+        if self._closed or not self._waiting:
+            return
         try:
             self._write([])
         except sqlite3.Error as error:
@@ -367,9 +369,19 @@ class Journal:
 
         def read() -> list[dict[str, Any]]:
             with self._lock:
-                cursor = self._connection.execute(sql, values)
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in cursor]
+                self._connection.execute("PRAGMA query_only = ON")
+                try:
+                    cursor = self._connection.execute(sql, values)
+                    names = [column[0] for column in cursor.description or ()]
+                    return [dict(zip(names, row, strict=True)) for row in cursor]
+                except sqlite3.OperationalError as error:
+                    if "readonly" in str(error):
+                        raise StoreError(
+                            "Journal.query only reads; the record of a run is not edited."
+                        ) from None
+                    raise
+                finally:
+                    self._connection.execute("PRAGMA query_only = OFF")
 
         return retrying(read, self.path)
 

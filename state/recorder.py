@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic_core import PydanticSerializationError, to_json
 
+from .claims import Claims
 from .journal import Journal, Visit
 from .pauses import budget_end
 
@@ -26,6 +28,7 @@ class Recorder(BaseCallbackHandler):
     """A LangChain callback handler that writes node visits and the run's status."""
 
     run_inline = True
+    raise_error = True
     ignore_llm = True
     ignore_chat_model = True
     ignore_retriever = True
@@ -33,8 +36,9 @@ class Recorder(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
-    def __init__(self, journal: Journal, thread_id: str) -> None:
+    def __init__(self, journal: Journal, claims: Claims, thread_id: str) -> None:
         self._journal = journal
+        self._claims = claims
         self._thread = thread_id
         self._root: UUID | None = None
         self._open: dict[UUID, tuple[dict[str, Any], float]] = {}
@@ -53,7 +57,8 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
             self._open[run_id] = (metadata, time.time())
-        elif self._root is None:
+        elif parent_run_id is None or self._root is None:
+            self._claims.acquire(self._thread)
             self._root = run_id
             self._ended = "done"
             self._journal.start_run(self._thread)
@@ -65,7 +70,8 @@ class Recorder(BaseCallbackHandler):
             self._leave(run_id, "done", output=outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        told = f"{type(error).__name__}: {error}"
+        cancelled = isinstance(error, asyncio.CancelledError)
+        told = "stopped before it ended" if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root:
             self._end("failed", told)
         elif run_id not in self._open:
@@ -83,6 +89,7 @@ class Recorder(BaseCallbackHandler):
         self._root = None
         self._open.clear()
         self._journal.end_run(self._thread, status, error)
+        self._claims.release(self._thread)
 
     def _leave(self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None) -> None:
         metadata, started = self._open.pop(run_id)

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from .budget import Budget, Ledger, Spent
 from .checkpoints import SqliteCheckpointer
+from .claims import Claims
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
 from .journal import Journal
 from .recorder import Recorder
@@ -36,6 +37,7 @@ class Session:
         self.path = Path(path)
         declare(*allow)
         self.journal = Journal(self.path)
+        self.claims = Claims(self.journal)
         try:
             self.checkpointer = SqliteCheckpointer(self.path)
         except BaseException:
@@ -69,7 +71,7 @@ class Session:
                 CACHE_KEY: cache_s,
                 **configurable,
             },
-            "callbacks": [Recorder(self.journal, thread)],
+            "callbacks": [Recorder(self.journal, self.claims, thread)],
         }
         if budget is not None:
             self.journal.set_budget(thread, budget.to_json())
@@ -87,6 +89,7 @@ class Session:
 
     def close(self) -> None:
         """Write what waits and close the file."""
+        self.claims.close()
         self.journal.close()
         self.checkpointer.close()
 

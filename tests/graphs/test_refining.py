@@ -163,7 +163,7 @@ def test_one_round_judges_once() -> None:
 
 
 def test_a_loop_that_cannot_work_is_refused() -> None:
-    with pytest.raises(DefinitionError, match=r"rounds=0\): expected at least 1"):
+    with pytest.raises(DefinitionError, match=r"rounds=0\): expected a whole number, at least 1"):
         refine(write, judge, until=good, rounds=0)
     with pytest.raises(DefinitionError, match="3 is no step"):
         refine(write, 3, until=good, rounds=1)  # type: ignore[call-overload]

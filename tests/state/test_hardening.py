@@ -95,8 +95,6 @@ async def test_one_name_at_two_addresses_is_two_models(session: Session) -> None
 
 async def test_the_loop_goes_on_while_somebody_else_holds_the_lock(session: Session) -> None:
     holder = sqlite3.connect(session.path, isolation_level=None, check_same_thread=False)
-    holder.execute("BEGIN IMMEDIATE")
-    threading.Timer(1.2, lambda: holder.execute("COMMIT")).start()
     gaps: list[float] = []
 
     async def watch() -> None:
@@ -111,7 +109,11 @@ async def test_the_loop_goes_on_while_somebody_else_holds_the_lock(session: Sess
 
     watcher = asyncio.create_task(watch())
     graph = chain(*[plain] * 8).compile()
-    await asyncio.gather(*(graph.ainvoke(Note(), session.config(f"t{n}")) for n in range(5)))
+    runs = [asyncio.create_task(graph.ainvoke(Note(), session.config(f"t{n}"))) for n in range(5)]
+    await asyncio.sleep(0.1)
+    holder.execute("BEGIN IMMEDIATE")
+    threading.Timer(1.2, lambda: holder.execute("COMMIT")).start()
+    await asyncio.gather(*runs)
     watcher.cancel()
     holder.close()
     assert max(gaps) < 0.8
