@@ -51,7 +51,9 @@ chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 
 bench: $(VENV)/.dev-installed
-	$(BIN)/python benchmarks/cpu_per_call.py
+	$(BIN)/python -m benchmarks.cpu_per_call
+	$(BIN)/python -m benchmarks.concurrent_runs
+	$(BIN)/python -m benchmarks.file_growth
 
 # Writes the versions that the tests ran with, as bounds for everybody else.
 lock: $(VENV)/.dev-installed
