@@ -89,6 +89,7 @@ def run(graph: str, **options: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="Resume every thread that has not ended.")
 @click.option("--graph", help="The graph to load, instead of the one on record.")
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
+@click.option("--force", is_flag=True, help="Go on although the graph's shape changed.")
 @budget_option
 @cache_option
 @model_option
@@ -229,8 +230,8 @@ def exit_code(error: BaseException) -> int:
     """Return the exit code for an error."""
     from ..state import errors
 
-    refused = (errors.InputError, errors.DefinitionError, errors.SettingsError, errors.ThreadBusy)
-    if isinstance(error, refused):
+    wrong = (errors.InputError, errors.DefinitionError, errors.SettingsError)
+    if isinstance(error, (*wrong, errors.ThreadBusy, errors.GraphChanged, errors.EffectUnknown)):
         return 2
     if isinstance(error, errors.ModelError):
         return 3

@@ -50,6 +50,7 @@ class Job:
     given: dict[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
     cache_s: float | None = None
+    insist: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def resume_threads(
     *,
     everything: bool,
     answer: str | None,
+    force: bool = False,
     graph: str | None,
     limits: Sequence[str],
     cache_s: str | None,
@@ -151,7 +153,7 @@ def resume_threads(
             load = load_graph if graph else load_recorded
             loaded[reference] = loaded.get(reference) or load(reference)
             job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
-            job.given = _recorded_input(session, thread.thread_id)
+            job.given, job.insist = _recorded_input(session, thread.thread_id), force
             work.append(job)
         _limit(work, limits, cache_s)
         return _run_all(session, work, 1, as_json, answer=answer)
@@ -255,7 +257,9 @@ async def _go_on(session: Session, job: Job, answer: str | None) -> RunResult:
         elif not snapshot.next:
             session.journal.end_run(job.thread, "done")
             return RunResult(job.thread, "done", snapshot.values, spent)
-    return await arun(graph, given, session, job.thread, budget=job.budget, cache_s=job.cache_s)
+    return await arun(
+        graph, given, session, job.thread, budget=job.budget, cache_s=job.cache_s, insist=job.insist
+    )
 
 
 def _limit(work: list[Job], limits: Sequence[str], cache_s: str | None) -> None:

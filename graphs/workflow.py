@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from ..nodes.node import Node
 from ..providers.loops import run_sync
 from ..state.errors import DefinitionError, InputError
+from ..state.fingerprint import GRAPH_KEY, GraphMark
 from ..state.internals import node_of
 from ..state.schema import (
     StateType,
@@ -46,7 +47,9 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
         """Like `StateGraph.compile`, with the workflow's name as the graph's."""
         kwargs.setdefault("name", self.name)
-        return super().compile(*args, **kwargs)
+        graph = super().compile(*args, **kwargs)
+        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        return graph
 
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""

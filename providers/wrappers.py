@@ -71,7 +71,10 @@ def cost_of(usage: Usage, price: Price) -> float | None:
 
 
 class Capped:
-    """Lets at most `limit` calls run at once in each event loop; the others wait in line."""
+    """Lets at most `limit` calls run at once in each event loop; the others wait in line.
+
+    Whoever's turn it is asks the journal first whether an answer could be kept.
+    """
 
     def __init__(self, inner: Model, limit: int) -> None:
         self._inner = inner
@@ -81,6 +84,8 @@ class Capped:
 
     async def complete(self, request: Request, site: Site) -> Reply:
         async with await self._gates.get():
+            if site.session is not None:
+                site.session.journal.check_writable()
             return await self._inner.complete(request, site)
 
     async def _new_gate(self) -> asyncio.Semaphore:

@@ -47,13 +47,15 @@ async def arun(
     *,
     budget: Budget | None = None,
     cache_s: float | None = None,
+    insist: bool = False,
 ) -> RunResult:
     """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
 
     `given` is a state; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
+    `insist` goes on although the graph's shape changed.
     """
     thread = thread_id or new_thread_id()
-    config = session.config(thread, budget=budget, cache_s=cache_s)
+    config = session.config(thread, budget=budget, cache_s=cache_s, graph=graph, insist=insist)
     limit = None
     try:
         result = await graph.ainvoke(given, config)
@@ -95,9 +97,10 @@ def run(
     *,
     budget: Budget | None = None,
     cache_s: float | None = None,
+    insist: bool = False,
 ) -> RunResult:
     """Like `arun`, for sync callers."""
-    return run_sync(arun(graph, given, session, thread_id, budget=budget, cache_s=cache_s))
+    return run_sync(arun(graph, given, session, thread_id, budget=budget, cache_s=cache_s, insist=insist))
 
 
 def _reading(config: RunnableConfig) -> RunnableConfig:

@@ -65,10 +65,10 @@ def explained(error: Exception, path: Path) -> StoreError:
         )
     if "readonly" in text or isinstance(error, PermissionError):
         return StoreError(f"{path} cannot be written: {text}. Name a file in a writable folder.")
+    if "full" in text or "No space left" in text:
+        return StoreError(f"{path}: the disk is full. Free some space, then resume the thread.")
     if "unable to open" in text or isinstance(error, OSError):
         return StoreError(f"{path} cannot be opened: {text}. Check that its folder exists and is writable.")
-    if "full" in text:
-        return StoreError(f"{path}: the disk is full. Free some space, then resume the thread.")
     if "locked" in text or "busy" in text:
         return StoreError(
             f"{path} was locked by another process for {LOCK_WAIT_S:.0f} s. Nothing was lost: "

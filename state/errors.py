@@ -17,6 +17,8 @@
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── ScriptError          a scripted model and the graph disagree
     ├── ThreadBusy           somebody else runs the thread
+    ├── GraphChanged         a thread would go on with another graph than it began with
+    ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
 
 Messages say what was expected and what to do next. All of them survive pickling.
@@ -151,6 +153,22 @@ class ScriptError(StepgraphError):
 
 class ThreadBusy(StepgraphError):
     """A thread is being run already, here or in another process."""
+
+
+class GraphChanged(StepgraphError):
+    """A thread would go on with a graph that differs from the one it ran with; `changes` says in what."""
+
+    def __init__(self, message: str, *, changes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.changes = changes
+
+
+class EffectUnknown(StepgraphError):
+    """A side effect was begun and its end is not on record, so it is not done again; `key` names it."""
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class StoreError(StepgraphError):

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from .database import aretrying, connect, explained, is_busy, retrying
 from .errors import StoreError
+from .spill import Spill
 from .tables import TABLES, VERSION
 
 
@@ -145,6 +146,10 @@ class Journal:
         self.path = path
         self.listeners: list[Callable[[Record], None]] = []
         self._connection = connect(path)
+        self._file = path.absolute()
+        self._inode = _inode(self._file)
+        self._spill = Spill(self._file)
+        self._trouble: StoreError | None = None
         self._lock = threading.RLock()
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._waiting: list[Statement] = []
@@ -155,6 +160,7 @@ class Journal:
         except BaseException:
             self._connection.close()
             raise
+        self._take_in()
 
     def _set_up(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -203,7 +209,7 @@ class Journal:
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start_commit, loop, batch)
-        batch.statements.append(insert(call))
+        batch.calls.append(call)
         await asyncio.shield(batch.done)
         self._tell(call)
 
@@ -213,14 +219,49 @@ class Journal:
 
     async def _commit_batch(self, batch: _Batch) -> None:
         try:
-            await aretrying(lambda: self._write(batch.statements), self.path)
-        except BaseException as error:
+            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
+            self._check_place()
+        except BaseException as failed:
+            error = self._trouble = self._spill.keep(batch.calls, failed)
             if not batch.done.done():
                 batch.done.set_exception(error)
                 batch.done.exception()
         else:
             if not batch.done.done():
                 batch.done.set_result(None)
+
+    def check_writable(self) -> None:
+        """Raise StoreError unless an answer could be kept: to be asked before one is paid for."""
+        self._check_place()
+        if self._trouble is not None:
+            self._take_in()
+        if self._trouble is not None:
+            raise StoreError(f"No model is asked as long as its answer cannot be kept. {self._trouble}")
+        try:
+            self._spill.reserve()
+        except OSError as error:
+            raise explained(error, self.path) from None
+
+    def _check_place(self) -> None:
+        """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
+        if _inode(self._file) != self._inode:
+            raise StoreError(
+                f"{self._file} was moved or deleted while it was in use. Put it back, or begin a new session."
+            )
+
+    def _take_in(self) -> None:
+        """Commit what could not be committed before; what still cannot be waits on."""
+        try:
+            self._check_place()
+            self._spill.take_in(lambda rows: self._write([insert(Call(**row)) for row in rows]))
+            self._write([])
+        except StoreError as error:
+            self._trouble = error
+        except (sqlite3.Error, OSError) as error:
+            if not is_busy(error):
+                self._trouble = explained(error, self.path)
+        else:
+            self._trouble = None
 
     async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
         """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
@@ -276,14 +317,15 @@ class Journal:
             if first:
                 loop.call_soon(self.try_flush)
 
-    def start_run(self, thread_id: str) -> None:
-        """Note that a run of the thread begins or goes on."""
+    def start_run(self, thread_id: str, fingerprint: str | None = None) -> None:
+        """Note that a run of the thread begins or goes on, and what shape its graph has."""
         now = time.time()
         sql = (
-            "INSERT INTO runs (thread_id, status, started_at, updated_at) VALUES (?, 'running', ?, ?) "
-            "ON CONFLICT (thread_id) DO UPDATE SET status = 'running', error = NULL, updated_at = ?"
+            "INSERT INTO runs (thread_id, fingerprint, status, started_at, updated_at) "
+            "VALUES (?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
+            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint)"
         )
-        self.add_later((sql, (thread_id, now, now, now)))
+        self.add_later((sql, (thread_id, fingerprint, now, now, now)))
 
     def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
         """Note what is needed to resume the thread in another process."""
@@ -352,8 +394,10 @@ class Journal:
                 for sql, values in (*waiting, *statements):
                     self._connection.execute(sql, [bindable(value) for value in values])
                 self._connection.commit()
-            except BaseException:
+            except BaseException as error:
                 self._connection.rollback()
+                if isinstance(error, sqlite3.Error) and not is_busy(error):
+                    self._trouble = explained(error, self.path)
                 raise
             del self._waiting[: len(waiting)]
 
@@ -395,17 +439,28 @@ class Journal:
             return
         self._closed = True
         try:
+            self._spill.release()
+            if self._trouble is not None:
+                self._take_in()
             self.flush()
         finally:
             self._connection.close()
 
 
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class _Batch:
     """Calls that are committed together."""
 
-    __slots__ = ("done", "statements", "task")
+    __slots__ = ("calls", "done", "task")
 
     def __init__(self, done: asyncio.Future[None]) -> None:
         self.done = done
-        self.statements: list[Statement] = []
+        self.calls: list[Call] = []
         self.task: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic_core import PydanticSerializationError, to_json
 
 from .claims import Claims
+from .fingerprint import GRAPH_KEY, GraphMark, check_unchanged
 from .journal import Journal, Visit
 from .pauses import budget_end
 
@@ -36,10 +37,11 @@ class Recorder(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
-    def __init__(self, journal: Journal, claims: Claims, thread_id: str) -> None:
+    def __init__(self, journal: Journal, claims: Claims, thread_id: str, *, insist: bool = False) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
+        self._insist = insist
         self._root: UUID | None = None
         self._open: dict[UUID, tuple[dict[str, Any], float]] = {}
         self._ended = "done"
@@ -59,9 +61,10 @@ class Recorder(BaseCallbackHandler):
             self._open[run_id] = (metadata, time.time())
         elif parent_run_id is None or self._root is None:
             self._claims.acquire(self._thread)
+            fingerprint = self._fingerprint((metadata or {}).get(GRAPH_KEY))
             self._root = run_id
             self._ended = "done"
-            self._journal.start_run(self._thread)
+            self._journal.start_run(self._thread, fingerprint)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
@@ -84,6 +87,18 @@ class Recorder(BaseCallbackHandler):
             self._leave(run_id, "done")
         else:
             self._leave(run_id, "failed", error=told)
+
+    def _fingerprint(self, mark: Any) -> str | None:
+        """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
+        if not isinstance(mark, GraphMark):
+            return None
+        if not self._insist:
+            try:
+                check_unchanged(self._journal, self._thread, mark.fingerprint)
+            except BaseException:
+                self._claims.release(self._thread)
+                raise
+        return mark.fingerprint
 
     def _end(self, status: str, error: str | None = None) -> None:
         self._root = None

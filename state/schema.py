@@ -116,7 +116,7 @@ def caller_names() -> Mapping[str, Any]:
 
 def accepts(field: Any, value: Any) -> bool:
     """Tell whether a field's annotation could hold a value's type; only clear misfits are False."""
-    field, value = _bare(field), _bare(value)
+    field, value = bare(field), bare(value)
     if field is Any or value is Any or isinstance(field, TypeVar) or isinstance(value, TypeVar):
         return True
     if get_origin(value) in (Union, types.UnionType):
@@ -143,7 +143,8 @@ def accepts(field: Any, value: Any) -> bool:
         return True
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
+    """Return the annotation without Annotated, Required and NotRequired around it."""
     while get_origin(annotation) in (Annotated, Required, NotRequired):
         annotation = get_args(annotation)[0]
     return type(None) if annotation is None else annotation
@@ -171,7 +172,7 @@ def validate_field(state: StateType, name: str, value: Any) -> Any:
     The field's type counts, and a pydantic field's constraints; not the model's own validators.
     """
     if not issubclass(state, BaseModel):
-        return _adapter(_bare(fields_of(state)[name])).validate_python(value)
+        return _adapter(bare(fields_of(state)[name])).validate_python(value)
     info = state.model_fields[name]
     annotation: Any = info.annotation
     for constraint in info.metadata:

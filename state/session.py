@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
 
 from .budget import Budget, Ledger, Spent
 from .checkpoints import SqliteCheckpointer
 from .claims import Claims
+from .fingerprint import GRAPH_KEY, GraphMark
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
 from .journal import Journal
 from .recorder import Recorder
@@ -50,14 +52,19 @@ class Session:
         *,
         budget: Budget | None = None,
         cache_s: float | None = None,
+        graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
+        insist: bool = False,
         **configurable: Any,
     ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
 
         Without a `thread_id` a new thread begins. `budget` limits the thread as a whole, what it spent
         before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
-        `cache_s` lets answers of other runs serve that are at most so many seconds old. Further
-        keywords go into `configurable`.
+        `cache_s` lets answers of other runs serve that are at most so many seconds old.
+
+        A thread goes on only with a graph of the same shape, else GraphChanged is raised, unless you
+        `insist`. Patterns tell their shape themselves; for a hand-written graph, pass it as `graph`.
+        Further keywords go into `configurable`.
         """
         thread = thread_id or new_thread_id()
         config: RunnableConfig = {
@@ -71,8 +78,10 @@ class Session:
                 CACHE_KEY: cache_s,
                 **configurable,
             },
-            "callbacks": [Recorder(self.journal, self.claims, thread)],
+            "callbacks": [Recorder(self.journal, self.claims, thread, insist=insist)],
         }
+        if graph is not None:
+            config["metadata"] = {GRAPH_KEY: GraphMark(graph)}
         if budget is not None:
             self.journal.set_budget(thread, budget.to_json())
         elif thread_id is not None and (recorded := self.journal.budget_of(thread)):

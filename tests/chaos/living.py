@@ -47,13 +47,12 @@ class Server:
 
     def asked(self, run: str) -> Counter[str]:
         """Return how often each prompt came in, once all has been read that the dead had sent."""
-        before: Counter[str] | None = None
+        before, now = None, self._asked(run)
         for _ in range(50):
-            now = self._asked(run)
             if now == before:
                 break
-            before = now
             time.sleep(0.01)
+            before, now = now, self._asked(run)
         return now
 
     def _asked(self, run: str) -> Counter[str]:

@@ -121,6 +121,11 @@ def loop() -> Workflow[Work]:
     return refine(redraft, judge, until=lambda grade: grade >= 4, rounds=5)
 
 
+def routed() -> Workflow[Work]:
+    either = route(classify, {"howto": improve, "opinion": plan})
+    return chain(plan, either)
+
+
 def nested() -> Workflow[Work]:
     inner = route(classify, {"howto": chain(improve, loop(), distinct_at_once), "opinion": improve})
     return chain(plan, chain(inner, improve, name="middle"), improve)
@@ -146,7 +151,7 @@ def _chained(*parts: Any) -> Callable[[], Any]:
 SCENARIOS: dict[str, Scenario] = {
     "chain": Scenario(_chained(plan, *[improve] * 5)),
     "chain, by invoke": Scenario(_chained(plan, *[improve] * 5), sync=True),
-    "route": Scenario(lambda: chain(plan, route(classify, {"howto": improve, "opinion": plan})).compile()),
+    "route": Scenario(lambda: routed().compile()),
     "refine": Scenario(lambda: chain(plan, loop()).compile()),
     "calls one by one": Scenario(_chained(plan, one_by_one, improve)),
     "equal calls one by one": Scenario(_chained(plan, equal_one_by_one, improve)),

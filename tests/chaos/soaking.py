@@ -34,9 +34,9 @@ def soak(server: Server, file: Path, seconds: float) -> list[str]:
     done = sum(finished for finished, _ in reports)
     asked = server.asked("soak").total()
     with closing(sqlite3.connect(file)) as connection:
-        read = lambda sql: connection.execute(sql).fetchone()[0]  # noqa: E731
-        runs, rows = read("SELECT count(*) FROM runs WHERE status = 'done'"), read(ANSWERED)
-        whole = read("PRAGMA integrity_check")
+        (runs,) = connection.execute("SELECT count(*) FROM runs WHERE status = 'done'").fetchone()
+        (rows,) = connection.execute(ANSWERED).fetchone()
+        (whole,) = connection.execute("PRAGMA integrity_check").fetchone()
     shares = " + ".join(str(finished) for finished, _ in reports)
     print(
         f"soak: {PROCESSES} processes x {WORKERS} threads, {seconds:g} s: {done} runs ({shares}), "

@@ -24,9 +24,9 @@ def app(session: Session) -> Any:
     """Return a graph whose nodes note the superstep of the last checkpoint that is kept."""
 
     def kept(config: RunnableConfig) -> int:
-        thread = config["configurable"]["thread_id"]
+        thread = config.get("configurable", {})["thread_id"]
         last = session.checkpointer.get_tuple({"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
-        return last.metadata["step"] if last else -2
+        return last.metadata.get("step", -2) if last else -2
 
     def first(_: Seen, config: RunnableConfig) -> dict[str, int]:
         return {"first": kept(config)}

@@ -17,6 +17,8 @@ DETAILS: dict[str, dict[str, Any]] = {
     "ModelRefused": {"model": "m", "status": 400},
     "InvalidAnswer": {"step": "judge", "answers": ("x", "y"), "problems": "score: missing"},
     "BudgetEnded": {"limit": "calls", "scope": "the run", "budget": {"calls": 1}, "spent": {"calls": 1}},
+    "GraphChanged": {"changes": ("node 'draft' is gone",)},
+    "EffectUnknown": {"key": "send_mail:1"},
     "GateFailed": {"step": "plan", "reason": "too short", "output": {"outline": "1."}},
 }
 EVERY = sorted(
