@@ -5,6 +5,7 @@ from __future__ import annotations
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
+from ..nodes.costs import costs_of
 from ..nodes.gates import Gate
 from ..state.errors import DefinitionError
 from .workflow import Part, Workflow, name_of, state_of
@@ -29,4 +30,5 @@ def chain(*parts: Part[StateT], name: str | None = None) -> Workflow[StateT]:
         graph.add_edge(previous, node)
         previous = node
     graph.add_edge(previous, END)
+    graph.cost = costs_of(parts)
     return graph

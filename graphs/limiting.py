@@ -8,6 +8,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
+from ..nodes.costs import cost_of
 from ..state.budget import Budget, Ledger
 from ..state.internals import node_of
 from ..state.session import LEDGERS_KEY, SESSION_KEY
@@ -44,6 +45,7 @@ def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Wo
 
     graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
     node = graph.take_subgraph(scope, inner, node_of(run, arun))
+    graph.cost = cost_of(part)
     graph.writes_all = part.writes_all if isinstance(part, Workflow) else None
     graph.add_edge(START, node)
     graph.add_edge(node, END)

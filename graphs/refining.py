@@ -14,6 +14,7 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
+from ..nodes.costs import Times, costs_of
 from ..nodes.node import Node, Valued, record_decision
 from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError
@@ -200,4 +201,5 @@ def refine(
     graph.add_edge(begin, draft)
     graph.add_edge(draft, verdict)
     graph.add_conditional_edges(verdict, again, {"again": draft, "done": END})
+    graph.cost = Times(costs_of([produce, decider]), 1, rounds)
     return graph

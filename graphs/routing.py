@@ -12,6 +12,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..nodes.ask import Choice
+from ..nodes.costs import All, OneOf, cost_of, costs_of
 from ..nodes.node import Node, Valued, record_decision
 from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError, NoRoute, did_you_mean
@@ -177,6 +178,7 @@ def route(
     graph.add_conditional_edges(start, branch, {**targets})
     for target in targets.values():
         graph.add_edge(target, END)
+    graph.cost = All((cost_of(decider), OneOf(costs_of(parts).parts)))
     return graph
 
 

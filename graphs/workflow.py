@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, TypeAlias
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -16,8 +16,10 @@ from langgraph.types import Command, Overwrite
 from langgraph.typing import StateT
 from pydantic import BaseModel, ValidationError
 
+from ..nodes.costs import FREE, Cost
+from ..nodes.effects import Effect
 from ..nodes.node import Node
-from ..providers.loops import run_sync
+from ..providers.loops import in_thread, run_sync
 from ..state.errors import DefinitionError, InputError
 from ..state.fingerprint import GRAPH_KEY, GraphMark
 from ..state.internals import node_of
@@ -28,6 +30,15 @@ from ..state.schema import (
     validate_field,
 )
 from ..state.serde import allow
+
+BRANCHES = 512
+
+
+class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
+    """What `Workflow.compile` returns; a sync caller too has up to BRANCHES branches run at once."""
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return super().stream(input, {"max_concurrency": BRANCHES, **(config or {})}, **kwargs)
 
 
 class Workflow(StateGraph[StateT, None, StateT, StateT]):
@@ -42,12 +53,14 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.name = name
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
+        self.cost: Cost = FREE
         allow(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
         """Like `StateGraph.compile`, with the workflow's name as the graph's."""
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
+        graph.__class__ = CompiledWorkflow
         graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
         return graph
 
@@ -69,6 +82,15 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         """Add a compiled graph that a node of the pattern's own runs."""
         name = self._unique(name)
         self._add(name, nested(inner, self, node))
+        return name
+
+    def take_lane(self, part: Part[StateT], name: str, node: Any) -> str:
+        """Add a part as a node that runs beside others, under its pattern's control."""
+        wrote = written_by(part)
+        if self.writes_all is not None:
+            self.writes_all = None if wrote is None else self.writes_all | wrote
+        name = self._unique(name)
+        self._add(name, node)
         return name
 
     def take_node(self, node: Node[Any], schema: type[Any]) -> str:
@@ -109,6 +131,8 @@ def written_by(part: Any) -> set[str] | None:
     """Return the fields that a part can write, None where nobody knows."""
     if isinstance(part, Workflow):
         return part.writes_all
+    if isinstance(part, Effect):
+        return None
     if isinstance(part, Node):
         writes = getattr(part, "writes", None)
         return {writes} if writes else set()
@@ -217,7 +241,11 @@ def checked(function: Callable[..., Any], state: StateType, plain: set[str] | No
     def call(*args: Any, **kwargs: Any) -> Any:
         return check(function(*args, **kwargs))
 
-    return call
+    @functools.wraps(function)
+    async def from_async(*args: Any, **kwargs: Any) -> Any:
+        return await in_thread(call, *args, **kwargs)
+
+    return node_of(call, from_async)
 
 
 def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import functools
 import os
@@ -132,6 +133,33 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+async def in_new_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run plain code in a thread made for it: for code that itself waits for many threads."""
+    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, failed = None, None
+        try:
+            result = context.run(function, *args, **kwargs)
+        except BaseException as error:
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    threading.Thread(target=work, name="stepgraph-graph", daemon=True).start()
+    outcome: R = await done
+    return outcome
 
 
 def run_sync(work: Coroutine[Any, Any, R]) -> R:

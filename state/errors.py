@@ -10,11 +10,17 @@
     │   ├── ModelDenied          the key is wrong or missing, or may not do this
     │   ├── ModelMissing         the server does not have that model
     │   ├── ModelOverloaded      rate limit or server error, still there after the retries
+    │   │   └── ModelPaused          not asked: it failed too often just now, or too many wait for it
+    │   ├── ModelGarbled         it answered, in a form that cannot be read
     │   └── ModelRefused         the server rejected the request itself
+    │       ├── ContextTooLong       the request does not fit the model's context window
+    │       └── ModelFiltered        a content filter, or the model itself, would not answer
     ├── InvalidAnswer        a model answered, never in the asked-for form
     ├── GateFailed           a gate stopped a chain
     ├── BudgetEnded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
+    ├── BranchTimeout        a branch of a section, vote or fan-out took too long
+    ├── GuardTripped         a guard stopped the generation beside it
     ├── ScriptError          a scripted model and the graph disagree
     ├── ThreadBusy           somebody else runs the thread
     ├── GraphChanged         a thread would go on with another graph than it began with
@@ -62,7 +68,13 @@ class UnboundRole(SettingsError):
 
 
 class ModelError(StepgraphError):
-    """A model did not answer. `status` is the HTTP status, where there was one."""
+    """A model did not answer. `status` is the HTTP status, where there was one.
+
+    `attempts` counts the calls that were made of it, and `lasting` is True where trying again cannot help.
+    """
+
+    attempts = 1
+    lasting = False
 
     def __init__(self, message: str, *, model: str = "", status: int | None = None) -> None:
         super().__init__(message)
@@ -100,8 +112,26 @@ class ModelOverloaded(ModelError):
         self.retry_after = retry_after
 
 
+class ModelPaused(ModelOverloaded):
+    """The model was not asked: it failed too often just now, or too many calls wait for it already."""
+
+    attempts = 0
+
+
+class ModelGarbled(ModelError):
+    """The endpoint answered in a form that cannot be read: half a JSON, no choices, a stream that ends early."""
+
+
 class ModelRefused(ModelError):
     """The endpoint rejects the request itself, so the same request cannot succeed."""
+
+
+class ContextTooLong(ModelRefused):
+    """The request does not fit the model's context window."""
+
+
+class ModelFiltered(ModelRefused):
+    """A content filter stopped the answer, or the model refused to give one."""
 
 
 class InvalidAnswer(StepgraphError):
@@ -145,6 +175,18 @@ class BudgetEnded(StepgraphError):
 
 class NoRoute(StepgraphError):
     """A route's decision has no branch, and the route has no fallback."""
+
+
+class BranchTimeout(StepgraphError):
+    """A branch took longer than its pattern lets it."""
+
+
+class GuardTripped(StepgraphError):
+    """A guard stopped what ran beside it; `reason` is what the guard said."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ScriptError(StepgraphError):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .graphs.chaining import chain
+    from .graphs.gating import gate
     from .graphs.limiting import within
     from .graphs.refining import refine
     from .graphs.routing import route
+    from .graphs.sectioning import section
     from .graphs.workflow import Workflow
     from .nodes.ask import Ask, Choice
-    from .nodes.gates import gate
+    from .nodes.effects import effect
     from .nodes.neighbours import nearest
     from .nodes.rules import rule
     from .nodes.steps import Step, step
@@ -39,12 +41,14 @@ __all__ = [
     "Workflow",
     "arun",
     "chain",
+    "effect",
     "gate",
     "nearest",
     "refine",
     "route",
     "rule",
     "run",
+    "section",
     "step",
     "using",
     "within",
@@ -62,12 +66,14 @@ _HOMES = {
     "Workflow": "graphs.workflow",
     "arun": "runners.local",
     "chain": "graphs.chaining",
-    "gate": "nodes.gates",
+    "effect": "nodes.effects",
+    "gate": "graphs.gating",
     "nearest": "nodes.neighbours",
     "refine": "graphs.refining",
     "route": "graphs.routing",
     "rule": "nodes.rules",
     "run": "runners.local",
+    "section": "graphs.sectioning",
     "step": "nodes.steps",
     "using": "providers.roles",
     "within": "graphs.limiting",

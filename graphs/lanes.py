@@ -1,0 +1,170 @@
+"""Lanes: parts that run side by side, under the control of the pattern that started them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import LastValue
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+
+from ..providers.loops import in_new_thread, run_sync
+from ..state.errors import BranchTimeout, DefinitionError
+from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ..state.schema import values_of
+from .workflow import Workflow, as_runnable, name_of
+
+R = TypeVar("R")
+
+ABSENT = object()
+
+
+def changes(
+    inner: CompiledStateGraph[Any, Any, Any, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the update that a nested graph amounts to: what it changed, in terms of the reducers.
+
+    A nested graph begins with its parent's values and ends with all of them. Beside others, it must
+    write what it changed and nothing else.
+    """
+    update: dict[str, Any] = {}
+    for name, value in after.items():
+        was = before.get(name, ABSENT)
+        if was is not ABSENT and same(value, was):
+            continue
+        channel = inner.channels.get(name)
+        if was is ABSENT or isinstance(channel, LastValue) or channel is None:
+            update[name] = value
+        else:
+            update[name] = _increment(name, was, value, channel, inner.get_name())
+    return update
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal; those that cannot be compared are not."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except Exception:  # a type whose == does not give a bool, such as an array
+        return False
+
+
+def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> Any:
+    """Return what a reducer makes `after` of, given `before`: found by trying, and checked."""
+    for candidate in _candidates(before, after):
+        if same(_reduced(channel, before, candidate), after):
+            return candidate
+    raise DefinitionError(
+        f"{graph!r} runs beside other parts and changed {name!r} in a way that cannot be put into one "
+        f"update for its reducer, from {before!r:.100} to {after!r:.100}. Let it write a plain field of its "
+        "own, and merge that afterwards."
+    )
+
+
+def _candidates(before: Any, after: Any) -> list[Any]:
+    found = [after]
+    if isinstance(before, Sequence) and isinstance(after, Sequence):
+        found.append(after[len(before) :])
+    elif isinstance(before, (int, float)) and isinstance(after, (int, float)):
+        found.append(after - before)
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        found.append({k: v for k, v in after.items() if k not in before or not same(v, before[k])})
+    return found
+
+
+def _reduced(channel: Any, before: Any, update: Any) -> Any:
+    try:
+        trial = channel.from_checkpoint(before)
+        trial.update([update])
+        return trial.get()
+    except Exception:  # not of a type that the reducer takes
+        return ABSENT
+
+
+Work = Callable[[], Awaitable[dict[str, Any]]]
+Control = Callable[[Any, RunnableConfig, Work], Coroutine[Any, Any, dict[str, Any]]]
+
+
+def lane(part: Any, graph: Workflow[Any], control: Control) -> Any:
+    """Return a part as a node that runs beside others: it writes what it changed and nothing else.
+
+    `control` gets the state, the config and the work, whose awaiting gives the part's update; it may
+    time the work, cancel it, or put another update in its place.
+    """
+    inner = _graph_of(part)
+    if inner is None:
+        node = as_runnable(part, graph)
+
+        async def ask(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            return await control(state, config, lambda: _updated(node, state, config, part))
+
+        return node_of(_from_sync(ask), ask)
+
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        async def work() -> dict[str, Any]:
+            return changes(inner, values_of(state), await inner.ainvoke(state, config))
+
+        return await control(state, config, work)
+
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        async def work() -> dict[str, Any]:
+            after = await _invoke(inner, state, config)
+            return changes(inner, values_of(state), after)
+
+        return run_sync(control(state, config, work))
+
+    return node_of(run, arun)
+
+
+async def timed(work: Work, seconds: float | None, what: str) -> dict[str, Any]:
+    """Await the work. Raises BranchTimeout, and cancels it, after so many seconds."""
+    if seconds is None:
+        return await work()
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise BranchTimeout(f"{what} took longer than {seconds:g} s, so it was stopped.") from None
+
+
+def _graph_of(part: Any) -> CompiledStateGraph[Any, Any, Any, Any] | None:
+    if isinstance(part, Workflow):
+        return part.compile()
+    return part if isinstance(part, CompiledStateGraph) else None
+
+
+async def _updated(node: Any, state: Any, config: RunnableConfig, part: Any) -> dict[str, Any]:
+    update = await node.ainvoke(state, config)
+    if update is None:
+        return {}
+    if not isinstance(update, Mapping):
+        raise DefinitionError(
+            f"{name_of(part)!r} runs beside other parts and returned {type(update).__name__}; expected a "
+            "state update (a dict) or None. Only the pattern says where to go from here."
+        )
+    return dict(update)
+
+
+def _from_sync(function: Callable[[Any, RunnableConfig], Coroutine[Any, Any, R]]) -> Callable[..., R]:
+    def call(state: Any, config: RunnableConfig) -> R:
+        return run_sync(function(state, config))
+
+    return call
+
+
+async def _invoke(
+    inner: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig
+) -> Mapping[str, Any]:
+    """Run a nested graph for a sync caller: async where the checkpointer can, else in a thread of its own."""
+    saver = config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
+    if isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple is BaseCheckpointSaver.aget_tuple:
+        after: Mapping[str, Any] = await in_new_thread(inner.invoke, state, config)
+        return after
+    unbounded = cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
+    return await inner.ainvoke(state, unbounded)

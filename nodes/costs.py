@@ -1,0 +1,157 @@
+"""What a part costs in model calls, as an expression that follows the graph's topology."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from langgraph.graph.state import CompiledStateGraph
+
+Weight: TypeAlias = Callable[["Asks"], float]
+
+
+@dataclass(frozen=True)
+class Asks:
+    """One execution of a step: one call, and at most `tries` of them if its answers do not fit."""
+
+    step: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.step.name)
+
+    @property
+    def tries(self) -> int:
+        return int(self.step.tries)
+
+
+@dataclass(frozen=True)
+class All:
+    """All parts run."""
+
+    parts: tuple[Cost, ...] = ()
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of the parts runs."""
+
+    parts: tuple[Cost, ...]
+
+
+@dataclass(frozen=True)
+class Times:
+    """The part runs between `least` and `most` times; `most` may be infinite."""
+
+    part: Cost
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """Nobody knows how often the parts of a hand-written graph with a loop run."""
+
+    name: str
+    part: Cost
+
+
+Cost: TypeAlias = Asks | All | OneOf | Times | Unbounded
+
+FREE = All()
+
+
+def least(cost: Cost, weight: Weight = lambda _: 1) -> float:
+    """Return the smallest possible sum of weights; by default, the number of calls."""
+    match cost:
+        case Asks():
+            return weight(cost)
+        case All(parts):
+            return sum(least(part, weight) for part in parts)
+        case OneOf(parts):
+            return min((least(part, weight) for part in parts), default=0)
+        case Times(part, low, _):
+            return low * least(part, weight)
+        case Unbounded():
+            return 0
+
+
+def most(cost: Cost, weight: Weight = lambda _: 1) -> float:
+    """Return the largest possible sum of weights, infinite where there is no bound.
+
+    By default that is the number of calls if every answer fits its type at once; weigh each step with
+    its `tries` for the number with all re-asks.
+    """
+    match cost:
+        case Asks():
+            return weight(cost)
+        case All(parts):
+            return sum(most(part, weight) for part in parts)
+        case OneOf(parts):
+            return max((most(part, weight) for part in parts), default=0)
+        case Times(part, _, high):
+            once = most(part, weight)
+            return once * high if once else 0
+        case Unbounded(_, part):
+            return math.inf if most(part, weight) else 0
+
+
+def cost_of(part: Any) -> Cost:
+    """Return what a part costs: its own word for it, or what the graph's edges say.
+
+    Plain functions count as free: what they ask inside cannot be seen.
+    """
+    told = getattr(part, "cost", None)
+    if isinstance(told, (Asks, All, OneOf, Times, Unbounded)):
+        return told
+    if hasattr(part, "tries") and hasattr(part, "request"):
+        return Asks(part)
+    if isinstance(part, CompiledStateGraph):
+        own = getattr(part.builder, "cost", None)
+        return own if own is not None else _by_hand(part)
+    return FREE
+
+
+def costs_of(parts: Iterable[Any]) -> All:
+    """Return what parts cost that all run."""
+    return All(tuple(cost_of(part) for part in parts))
+
+
+def _by_hand(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Cost:
+    builder = graph.builder
+    parts = All(tuple(cost_of(spec.runnable) for spec in builder.nodes.values()))
+    if not most(parts):
+        return FREE
+    edges: dict[str, set[str]] = {}
+    for source, target in builder.edges:
+        edges.setdefault(source, set()).add(target)
+    for sources, target in builder.waiting_edges:
+        for source in sources:
+            edges.setdefault(source, set()).add(target)
+    for source, branches in builder.branches.items():
+        for branch in branches.values():
+            ends = builder.nodes if branch.ends is None else branch.ends.values()
+            edges.setdefault(source, set()).update(ends)
+    if _loops(edges):
+        return Unbounded(graph.get_name(), parts)
+    return Times(parts, 0, 1)
+
+
+def _loops(edges: Mapping[str, set[str]]) -> bool:
+    done: set[str] = set()
+    above: set[str] = set()
+
+    def visit(node: str) -> bool:
+        if node in above:
+            return True
+        if node in done:
+            return False
+        above.add(node)
+        found = any(visit(target) for target in edges.get(node, ()))
+        above.discard(node)
+        done.add(node)
+        return found
+
+    return any(visit(node) for node in list(edges))
