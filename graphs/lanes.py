@@ -112,7 +112,7 @@ def lane(part: Any, graph: Workflow[Any], control: Control) -> Any:
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
-            after = await _invoke(inner, state, config)
+            after = await invoke_for_sync(inner, state, config)
             return changes(inner, values_of(state), after)
 
         return run_sync(control(state, config, work))
@@ -158,7 +158,7 @@ def _from_sync(function: Callable[[Any, RunnableConfig], Coroutine[Any, Any, R]]
     return call
 
 
-async def _invoke(
+async def invoke_for_sync(
     inner: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig
 ) -> Mapping[str, Any]:
     """Run a nested graph for a sync caller: async where the checkpointer can, else in a thread of its own."""

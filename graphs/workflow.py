@@ -93,6 +93,12 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self._add(name, node)
         return name
 
+    def take_worker(self, name: str, node: Any, schema: type[Any]) -> str:
+        """Add a node that is sent its input, which is of the schema's type."""
+        name = self._unique(name)
+        self._add(name, node, input_schema=schema)
+        return name
+
     def take_node(self, node: Node[Any], schema: type[Any]) -> str:
         """Add one of the pattern's own nodes, which reads a schema beyond the user's state."""
         name = self._unique(node.name)
@@ -134,8 +140,8 @@ def written_by(part: Any) -> set[str] | None:
     if isinstance(part, Effect):
         return None
     if isinstance(part, Node):
-        writes = getattr(part, "writes", None)
-        return {writes} if writes else set()
+        writes = getattr(part, "writes", None), getattr(part, "writes_also", None)
+        return {field for field in writes if field}
     return None
 
 

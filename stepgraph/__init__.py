@@ -10,16 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .graphs.cascading import cascade
     from .graphs.chaining import chain
     from .graphs.gating import gate
+    from .graphs.fanning import fan_out
     from .graphs.limiting import within
     from .graphs.refining import refine
     from .graphs.routing import route
     from .graphs.sectioning import section
+    from .graphs.verifying import verify
     from .graphs.workflow import Workflow
     from .nodes.ask import Ask, Choice
     from .nodes.effects import effect
     from .nodes.neighbours import nearest
+    from .nodes.reviews import Verdict, review
     from .nodes.rules import rule
     from .nodes.steps import Step, step
     from .providers.roles import using
@@ -38,19 +42,24 @@ __all__ = [
     "Session",
     "Step",
     "StepgraphError",
+    "Verdict",
     "Workflow",
     "arun",
+    "cascade",
     "chain",
     "effect",
+    "fan_out",
     "gate",
     "nearest",
     "refine",
+    "review",
     "route",
     "rule",
     "run",
     "section",
     "step",
     "using",
+    "verify",
     "within",
 ]
 
@@ -63,19 +72,24 @@ _HOMES = {
     "Session": "state.session",
     "Step": "nodes.steps",
     "StepgraphError": "state.errors",
+    "Verdict": "nodes.reviews",
     "Workflow": "graphs.workflow",
     "arun": "runners.local",
+    "cascade": "graphs.cascading",
     "chain": "graphs.chaining",
     "effect": "nodes.effects",
+    "fan_out": "graphs.fanning",
     "gate": "graphs.gating",
     "nearest": "nodes.neighbours",
     "refine": "graphs.refining",
+    "review": "nodes.reviews",
     "route": "graphs.routing",
     "rule": "nodes.rules",
     "run": "runners.local",
     "section": "graphs.sectioning",
     "step": "nodes.steps",
     "using": "providers.roles",
+    "verify": "graphs.verifying",
     "within": "graphs.limiting",
 }
 
