@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypedDict, overload
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import Topic
-from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START
 from langgraph.types import Send
 from langgraph.typing import StateT
@@ -26,7 +25,7 @@ from ..state.internals import node_of
 from ..state.schema import StateType, accepts, check_fields, extended, fields_of, values_of
 from ..state.serde import allow
 from .chaining import chain
-from .lanes import invoke_for_sync, timed
+from .lanes import FATAL, invoke_for_sync, timed
 from .workflow import Part, Workflow, as_runnable, name_of, state_of
 
 W = TypeVar("W")
@@ -226,7 +225,7 @@ def _worker(part: Any, state: StateType, timeout_s: float | None, failed: str) -
 
         try:
             update = await timed(work, timeout_s, f"Item {index} of {name!r}")
-        except (GraphBubbleUp, DefinitionError):
+        except FATAL:
             raise
         except Exception as error:
             if failed == "fail":

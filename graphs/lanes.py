@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
 
 from ..providers.loops import in_new_thread, run_sync
-from ..state.errors import BranchTimeout, DefinitionError
+from ..providers.sampling import drawing
+from ..state.errors import (
+    BranchTimeout,
+    BudgetEnded,
+    DefinitionError,
+    ScriptError,
+    SettingsError,
+    StoreError,
+)
 from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
-from ..state.schema import values_of
+from ..state.schema import StateType, fields_of, values_of
 from .workflow import Workflow, as_runnable, name_of
 
-R = TypeVar("R")
-
 ABSENT = object()
+FATAL = (GraphBubbleUp, BudgetEnded, DefinitionError, SettingsError, ScriptError, StoreError)
+"""What no pattern may take for the failure of one of its parts."""
 
 
 def changes(
@@ -86,38 +96,46 @@ def _reduced(channel: Any, before: Any, update: Any) -> Any:
 
 
 Work = Callable[[], Awaitable[dict[str, Any]]]
+Call = Callable[[Any, RunnableConfig], Awaitable[Any]]
 Control = Callable[[Any, RunnableConfig, Work], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def lane(part: Any, graph: Workflow[Any], control: Control) -> Any:
+def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None = None) -> Any:
     """Return a part as a node that runs beside others: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the work, whose awaiting gives the part's update; it may
-    time the work, cancel it, or put another update in its place.
+    time the work, cancel it, or put another update in its place. Lanes with another `draw` never share
+    a model's answer.
     """
-    inner = _graph_of(part)
-    if inner is None:
-        node = as_runnable(part, graph)
+    inner: Any = _graph_of(part)
+    node = as_runnable(part, graph) if inner is None else inner
 
-        async def ask(state: Any, config: RunnableConfig) -> dict[str, Any]:
-            return await control(state, config, lambda: _updated(node, state, config, part))
+    async def controlled(state: Any, config: RunnableConfig, call: Call) -> dict[str, Any]:
+        given = state if inner is None else _without_private(state, graph.state)
+        config = config if draw is None else drawing(config, draw)
 
-        return node_of(_from_sync(ask), ask)
-
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
-            return changes(inner, values_of(state), await inner.ainvoke(state, config))
+            after = await call(given, config)
+            return _update_of(part, after) if inner is None else changes(inner, values_of(given), after)
 
         return await control(state, config, work)
 
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        async def work() -> dict[str, Any]:
-            after = await invoke_for_sync(inner, state, config)
-            return changes(inner, values_of(state), after)
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        return await controlled(state, config, node.ainvoke)
 
-        return run_sync(control(state, config, work))
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        call = node.ainvoke if inner is None else partial(invoke_for_sync, inner)
+        return run_sync(controlled(state, config, call))
 
     return node_of(run, arun)
+
+
+def _without_private(given: Any, state: StateType) -> Any:
+    if type(given) is state or isinstance(given, Mapping):
+        return (
+            {n: v for n, v in given.items() if n in fields_of(state)} if isinstance(given, Mapping) else given
+        )
+    return {name: value for name, value in values_of(given).items() if name in fields_of(state)}
 
 
 async def timed(work: Work, seconds: float | None, what: str) -> dict[str, Any]:
@@ -139,8 +157,7 @@ def _graph_of(part: Any) -> CompiledStateGraph[Any, Any, Any, Any] | None:
     return part if isinstance(part, CompiledStateGraph) else None
 
 
-async def _updated(node: Any, state: Any, config: RunnableConfig, part: Any) -> dict[str, Any]:
-    update = await node.ainvoke(state, config)
+def _update_of(part: Any, update: Any) -> dict[str, Any]:
     if update is None:
         return {}
     if not isinstance(update, Mapping):
@@ -149,13 +166,6 @@ async def _updated(node: Any, state: Any, config: RunnableConfig, part: Any) -> 
             "state update (a dict) or None. Only the pattern says where to go from here."
         )
     return dict(update)
-
-
-def _from_sync(function: Callable[[Any, RunnableConfig], Coroutine[Any, Any, R]]) -> Callable[..., R]:
-    def call(state: Any, config: RunnableConfig) -> R:
-        return run_sync(function(state, config))
-
-    return call
 
 
 async def invoke_for_sync(

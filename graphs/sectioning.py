@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import Topic
-from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
@@ -15,7 +14,7 @@ from ..nodes.costs import costs_of
 from ..nodes.node import Node, record_decision
 from ..state.errors import DefinitionError, did_you_mean
 from ..state.schema import StateType, accepts, check_fields, extended, fields_of, values_of
-from .lanes import Work, lane, timed
+from .lanes import FATAL, Work, lane, timed
 from .workflow import Part, Workflow, state_of, written_by
 
 CHANNEL = "stepgraph_missing"
@@ -117,7 +116,7 @@ class _Limits:
     async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
         try:
             return await timed(work, self._timeout_s, f"Branch {self._label!r}")
-        except (GraphBubbleUp, DefinitionError):
+        except FATAL:
             raise
         except Exception as error:
             if self._default is None and self._failed == "fail":

@@ -84,13 +84,16 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self._add(name, nested(inner, self, node))
         return name
 
-    def take_lane(self, part: Part[StateT], name: str, node: Any) -> str:
-        """Add a part as a node that runs beside others, under its pattern's control."""
+    def take_lane(self, part: Part[StateT], name: str, node: Any, schema: type[Any] | None = None) -> str:
+        """Add a part as a node that runs beside others, under its pattern's control.
+
+        `schema` is the user's state with the private channels that the control reads.
+        """
         wrote = written_by(part)
         if self.writes_all is not None:
             self.writes_all = None if wrote is None else self.writes_all | wrote
         name = self._unique(name)
-        self._add(name, node)
+        self._add(name, node, **({"input_schema": schema} if schema else {}))
         return name
 
     def take_worker(self, name: str, node: Any, schema: type[Any]) -> str:

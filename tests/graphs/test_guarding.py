@@ -1,0 +1,164 @@
+"""Guards: what gets out, what is stopped, and what it costs in time and calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from langgraph.types import Command, interrupt
+from pydantic import BaseModel
+
+from stepgraph import Ask, ScriptedModel, Session, chain, guard, step, using
+from stepgraph.state.errors import DefinitionError, GuardTripped
+
+
+class Verdict(BaseModel):
+    safe: bool
+    reason: str = ""
+
+
+@dataclass
+class Chat:
+    text: str = "How do I boil an egg?"
+    reply: str = "(nothing)"
+    verdict: Verdict | None = None
+    log: list[str] = field(default_factory=list)
+
+
+@step("reply")
+def answer(chat: Chat) -> Ask[str]:
+    return Ask(chat.text)
+
+
+@step("verdict")
+def screen(chat: Chat) -> Ask[Verdict]:
+    return Ask(f"Safe? {chat.text} {chat.reply}")
+
+
+def safe(verdict: Verdict) -> bool | str:
+    return verdict.safe or verdict.reason
+
+
+def decline(chat: Chat) -> dict[str, str]:
+    return {"reply": f"I cannot help with that: {chat.verdict.reason if chat.verdict else ''}"}
+
+
+def polite(chat: Chat) -> bool | str:
+    return "damn" not in chat.text or "it swears"
+
+
+BAD = {"safe": False, "reason": "weapons"}
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_what_passes_gets_out(session: Session, sync: bool) -> None:
+    app = guard(answer, screen, safe).compile()
+    with ScriptedModel({"answer": ["Ten minutes."], "screen": [{"safe": True}]}) as model, using(model):
+        config = session.config("t")
+        result = app.invoke(Chat(), config) if sync else asyncio.run(app.ainvoke(Chat(), config))
+    assert (result["reply"], result["verdict"]) == ("Ten minutes.", Verdict(safe=True))
+    assert not [name for name in result if name.startswith("stepgraph_")]
+    prompt = next(request for name, request in model.asks if name == "screen")
+    assert "(nothing)" in prompt.messages[0]["content"]
+    rows = session.journal.query("SELECT kind, choice FROM decisions")
+    assert [(row["kind"], row["choice"]) for row in rows] == [("guard", "passed")]
+
+
+def test_what_trips_stays_in(session: Session) -> None:
+    app = guard(answer, screen, safe).compile()
+    with ScriptedModel({"answer": ["Mix …"], "screen": [BAD]}) as model, using(model):
+        with pytest.raises(GuardTripped, match="'screen' stopped 'answer': weapons") as caught:
+            app.invoke(Chat(), session.config("t"))
+    assert caught.value.reason == "weapons"
+    assert app.get_state(session.config("t")).values["reply"] == "(nothing)"
+    assert len(model.asks) == 2
+
+
+def test_something_else_instead() -> None:
+    app = guard(answer, screen, safe, otherwise=decline).compile()
+    with ScriptedModel({"answer": ["Mix …"], "screen": [BAD]}) as model, using(model):
+        assert app.invoke(Chat())["reply"] == "I cannot help with that: weapons"
+
+
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_tripped_guard_stops_the_main_work(session: Session, sync: bool, nested: bool) -> None:
+    ended = []
+
+    class Slow:
+        name = "slow"
+
+        async def complete(self, request: Any, site: Any) -> Any:
+            if site.step == "answer":
+                await asyncio.sleep(30)
+                ended.append(site.step)
+            return await fast.complete(request, site)
+
+    fast = ScriptedModel([BAD])
+    main = chain(answer, answer, answer) if nested else answer
+    app = guard(main, screen, safe, otherwise=decline).compile()
+    began = time.perf_counter()
+    with using(Slow()):
+        config = session.config("t")
+        result = app.invoke(Chat(), config) if sync else asyncio.run(app.ainvoke(Chat(), config))
+    assert result["reply"] == "I cannot help with that: weapons"
+    assert time.perf_counter() - began < 15
+    assert ended == []
+
+
+async def test_a_guard_adds_no_time() -> None:
+    """Both take 0.5 s; one after the other they would take a second."""
+    app = guard(answer, screen, safe).compile()
+    model = ScriptedModel({"answer": ["Ten minutes."], "screen": [{"safe": True}]}, delay_s=0.5)
+    began = time.perf_counter()
+    with model, using(model):
+        await app.ainvoke(Chat())
+    assert time.perf_counter() - began < 0.95
+
+
+def test_a_guard_of_plain_code(session: Session) -> None:
+    app = guard(answer, polite).compile()
+    with ScriptedModel(["Ten minutes."]) as model, using(model):
+        assert app.invoke(Chat(), session.config("t"))["reply"] == "Ten minutes."
+    with ScriptedModel(lambda *_: "…") as model, using(model), pytest.raises(GuardTripped, match="it swears"):
+        app.invoke(Chat("damn"), session.config("u"))
+
+
+def test_a_check_that_raises_lets_nothing_out(session: Session) -> None:
+    def broken(chat: Chat) -> bool:
+        raise ValueError("no word list")
+
+    app = guard(answer, broken).compile()
+    with (
+        ScriptedModel(lambda *_: "out") as model,
+        using(model),
+        pytest.raises(ValueError, match="no word list"),
+    ):
+        app.invoke(Chat(), session.config("t"))
+    assert app.get_state(session.config("t")).values["reply"] == "(nothing)"
+
+
+def test_a_person_in_the_main_work(session: Session) -> None:
+    def ask_person(chat: Chat) -> dict[str, Any]:
+        return {"reply": interrupt("Reply?")}
+
+    app = guard(chain(answer, ask_person), screen, safe).compile()
+    with ScriptedModel({"answer": ["Ten."], "screen": [{"safe": True}]}) as model, using(model):
+        app.invoke(Chat(), session.config("t"))
+        result = app.invoke(Command(resume="Seven."), session.config("t"))
+    assert (result["reply"], result["verdict"]) == ("Seven.", Verdict(safe=True))
+    assert len(model.asks) == 2
+
+
+def test_guards_nest(session: Session) -> None:
+    app = guard(guard(answer, screen, safe), polite, otherwise=decline).compile()
+    with ScriptedModel({"answer": ["Ten."], "screen": [{"safe": True}]}) as model, using(model):
+        assert app.invoke(Chat(), session.config("t"))["reply"] == "Ten."
+
+
+def test_a_step_needs_passes() -> None:
+    with pytest.raises(DefinitionError, match="needs `passes`"):
+        guard(answer, screen)  # type: ignore[call-overload]
