@@ -54,6 +54,7 @@ bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.cpu_per_call
 	$(BIN)/python -m benchmarks.concurrent_runs
 	$(BIN)/python -m benchmarks.file_growth
+	$(BIN)/python -m benchmarks.fan_out
 
 # Writes the versions that the tests ran with, as bounds for everybody else.
 lock: $(VENV)/.dev-installed

@@ -1,6 +1,7 @@
 """An OpenAI-compatible chat endpoint that answers at once, always the same, at as little CPU as it can.
 
-Run it as a process of its own: it prints its port, and ends when its standard input does.
+Run it as a process of its own: it prints its port, and ends when its standard input does. An argument
+gives the seconds that it waits before each answer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COMPLETION = {
 }
 BODY = json.dumps(COMPLETION).encode()
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+LATENCY_S = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 RESPONSE = HEAD.encode() + BODY
 
 
@@ -42,7 +44,10 @@ class Chat(asyncio.Protocol):
         if blank and len(body) >= _length(head):
             self._received = b""
             assert self._transport is not None
-            self._transport.write(RESPONSE)
+            if LATENCY_S:
+                asyncio.get_running_loop().call_later(LATENCY_S, self._transport.write, RESPONSE)
+            else:
+                self._transport.write(RESPONSE)
 
 
 def _length(head: bytes) -> int:

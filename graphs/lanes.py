@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import LastValue
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
 
@@ -25,7 +24,7 @@ from ..state.errors import (
 )
 from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
 from ..state.schema import StateType, fields_of, values_of
-from .workflow import Workflow, as_runnable, name_of
+from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 ABSENT = object()
 FATAL = (GraphBubbleUp, BudgetEnded, DefinitionError, SettingsError, ScriptError, StoreError)
@@ -172,9 +171,7 @@ async def invoke_for_sync(
     inner: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig
 ) -> Mapping[str, Any]:
     """Run a nested graph for a sync caller: async where the checkpointer can, else in a thread of its own."""
-    saver = config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
-    if isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple is BaseCheckpointSaver.aget_tuple:
+    if is_sync_only(config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)):
         after: Mapping[str, Any] = await in_new_thread(inner.invoke, state, config)
         return after
-    unbounded = cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
-    return await inner.ainvoke(state, unbounded)
+    return await inner.ainvoke(state, unbounded(config))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Concatenate, TypeAlias
+from typing import Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -22,7 +23,7 @@ from ..nodes.node import Node
 from ..providers.loops import in_thread, run_sync
 from ..state.errors import DefinitionError, InputError
 from ..state.fingerprint import GRAPH_KEY, GraphMark
-from ..state.internals import node_of
+from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
 from ..state.schema import (
     StateType,
     check_fields,
@@ -35,10 +36,32 @@ BRANCHES = 512
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
-    """What `Workflow.compile` returns; a sync caller too has up to BRANCHES branches run at once."""
+    """What `Workflow.compile` returns: sync callers have branches run at once as async ones do.
+
+    LangGraph gives them a pool of few threads. `invoke` runs async underneath, unless the checkpointer
+    is sync only; `stream` has up to BRANCHES threads.
+    """
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+        if is_sync_only((config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) or own):
+            return super().invoke(input, config, **kwargs)
+        return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         return super().stream(input, {"max_concurrency": BRANCHES, **(config or {})}, **kwargs)
+
+
+def is_sync_only(saver: Any) -> bool:
+    """Tell whether a checkpointer cannot be used async."""
+    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple is BaseCheckpointSaver.aget_tuple
+
+
+def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
+    """Return a config without the width of the thread pool, which async would take for a limit."""
+    if config is None or config.get("max_concurrency") != BRANCHES:
+        return config
+    return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
 
 
 class Workflow(StateGraph[StateT, None, StateT, StateT]):

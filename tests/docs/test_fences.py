@@ -1,7 +1,8 @@
 """Every fenced example in the README and in docs/ runs, in the order in which it stands.
 
 The Python blocks of one page share one module, as a reader would type them. A block with a title is
-a file that later commands use. Commands run for real, but for those that set a machine up.
+a file that later commands use. Commands run for real, but for those that set a machine up. A drawing is that
+of the workflow that its title names.
 """
 
 from __future__ import annotations
@@ -16,22 +17,27 @@ from pathlib import Path
 
 import pytest
 
+from stepgraph.graphs.drawing import to_mermaid
 from stepgraph.providers.settings import read_file
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = ("make ", "pip ", "git ", "cd ")
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType(f"page_{page.stem.lower()}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     text = page.read_text(encoding="utf-8")
     for language, title, code in FENCE.findall(text):
+        if language == "mermaid":
+            drawn = to_mermaid(vars(module)[title].compile().get_graph(xray=True))
+            assert code == drawn + "\n", f"{page.name}: the drawing of {title}"
+            continue
         if title:
             (tmp_path / title).write_text(code, encoding="utf-8")
         if language == "python":

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PATTERNS = sorted((EXAMPLES / "patterns").glob("*.py"))
+SCREEN = 60  # lines
 
 
 def load(name: str) -> ModuleType:
@@ -33,3 +39,18 @@ def test_the_tickets_have_one_expected_route_each() -> None:
     lines = (EXAMPLES / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
     routes = json.loads((EXAMPLES / "tickets.routes.json").read_text(encoding="utf-8"))
     assert [json.loads(line)["ticket"] for line in lines] == list(routes)
+
+
+@pytest.mark.parametrize("path", PATTERNS, ids=lambda path: path.stem)
+def test_each_pattern_has_an_example_that_runs(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= SCREEN
