@@ -1,0 +1,227 @@
+"""What a run can cost at the very most, from the graph's topology, and what it cost before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.graph.state import CompiledStateGraph
+
+from ..nodes.costs import All, Asks, Cost, OneOf, Times, Unbounded, cost_of, least, most
+from ..providers.budgeting import bound_of
+from ..providers.model import Model
+from ..providers.pricing import tariff_for
+from ..providers.roles import find_model
+from ..providers.settings import ModelSettings
+from ..state.errors import UnboundRole
+from ..state.fingerprint import GraphMark
+from ..state.journal import Journal
+from ..state.session import Session
+from .workflow import Workflow
+
+MANY = 10**9  # tokens
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """One step: how often it can be asked, and the most that one call of it costs.
+
+    `prompt_tokens` is a bound where `prompt_from` is "input", and the largest seen where it is "past".
+    None stands for what nobody knows.
+    """
+
+    step: str
+    model: str | None
+    least: float
+    most: float
+    tries: int
+    prompt_tokens: int | None = None
+    prompt_from: str | None = None
+    answer_tokens: int | None = None
+    usd_per_call: float | None = None
+
+    @property
+    def tokens_per_call(self) -> int | None:
+        if self.prompt_tokens is None or self.answer_tokens is None:
+            return None
+        return self.prompt_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True)
+class Past:
+    """What finished runs of a graph of the same shape asked and cost, on average and at most."""
+
+    runs: int
+    calls: float
+    tokens: float
+    usd: float | None
+    most_calls: int
+    most_usd: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run can cost. Calls, tokens and dollars may be infinite, or None where nobody knows.
+
+    `most_calls` counts every answer as fitting at once; `worst_calls` has each step ask as often as its
+    `tries` allow. Tokens and dollars are those of `worst_calls`. Attempts that fail on the wire, and what
+    plain functions ask, are not in it.
+    """
+
+    graph: str
+    steps: tuple[StepEstimate, ...]
+    least_calls: float
+    most_calls: float
+    worst_calls: float
+    tokens: float | None
+    usd: float | None
+    past: Past | None = None
+    unknown: tuple[str, ...] = field(default=())
+
+
+def estimate(
+    graph: Workflow[Any] | CompiledStateGraph[Any, Any, Any, Any],
+    given: Any = None,
+    *,
+    session: Session | None = None,
+) -> Estimate:
+    """Say what a run of the graph can cost before it runs, and what such runs cost before.
+
+    Prompts are as long as the longest that the session's file has seen of a step, or else as `given`,
+    the state that a run would begin with, makes them; prompts that grow during the run are longer.
+    """
+    compiled = graph.compile() if isinstance(graph, Workflow) else graph
+    cost = cost_of(compiled)
+    journal = session.journal if session else None
+    found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(_leaves(cost))}
+    unknown = tuple(dict.fromkeys(text for asks, step in found.items() for text in _unknown(asks, step)))
+    tokens = {asks: step.tokens_per_call for asks, step in found.items()}
+    dollars = {asks: step.usd_per_call for asks, step in found.items()}
+    return Estimate(
+        graph=compiled.get_name(),
+        steps=tuple(found.values()),
+        least_calls=least(cost),
+        most_calls=most(cost),
+        worst_calls=most(cost, lambda asks: asks.tries),
+        tokens=_sum(cost, tokens),
+        usd=_sum(cost, dollars),
+        past=_past(compiled, journal) if journal else None,
+        unknown=unknown,
+    )
+
+
+def _leaves(cost: Cost) -> Iterator[Asks]:
+    match cost:
+        case Asks():
+            yield cost
+        case All(parts) | OneOf(parts):
+            for part in parts:
+                yield from _leaves(part)
+        case Times(part, _, _) | Unbounded(_, part):
+            yield from _leaves(part)
+
+
+def _sum(cost: Cost, per_call: dict[Asks, Any]) -> float | None:
+    if any(value is None for value in per_call.values()):
+        return None
+    return most(cost, lambda asks: asks.tries * per_call[asks])
+
+
+def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:
+    step = asks.step
+    members = _members(step)
+    request = None
+    if given is not None:
+        try:
+            request = step.request(given)
+        except Exception:  # a prompt that needs what earlier steps write
+            request = None
+    prompt, source = _prompt(asks.name, request, journal)
+    answers = [(request.max_tokens if request else None) or _limit(*member) for member in members]
+    answer = None if not members or None in answers else max(n for n in answers if n is not None)
+    prices = [_price(*member, prompt, answer) for member in members]
+    known = [price for price in prices if price is not None]
+    usd = max(known) if known and len(known) == len(prices) else None
+    one = lambda other: 1.0 if other == asks else 0.0  # noqa: E731
+    return StepEstimate(
+        step=asks.name,
+        model=" | ".join(model.name for model, _ in members) or None,
+        least=least(cost, one),
+        most=most(cost, one),
+        tries=asks.tries,
+        prompt_tokens=prompt,
+        prompt_from=source,
+        answer_tokens=answer,
+        usd_per_call=usd,
+    )
+
+
+def _members(step: Any) -> Sequence[tuple[Model, ModelSettings]]:
+    """Return the bare models that a step may ask, with their settings; none if its role is not bound."""
+    model = getattr(step, "own_model", None)
+    if model is None:
+        try:
+            model = find_model(step.role)
+        except UnboundRole:
+            return ()
+    members: Sequence[tuple[Model, ModelSettings]] = getattr(model, "members", ())
+    return members
+
+
+def _limit(model: Model, settings: ModelSettings) -> int | None:
+    own: int | None = getattr(model, "max_tokens", None)
+    return settings.max_tokens or own
+
+
+def _price(model: Model, settings: ModelSettings, prompt: int | None, answer: int | None) -> float | None:
+    """Return the most that a call can cost; what is free is free at any length."""
+    tariff = tariff_for(settings, model)
+    if tariff is None:
+        return None
+    if prompt is None or answer is None:
+        return 0.0 if tariff.most(MANY, MANY) == 0 else None
+    return tariff.most(prompt, answer)
+
+
+def _prompt(name: str, request: Any, journal: Journal | None) -> tuple[int | None, str | None]:
+    if journal is not None:
+        rows = journal.query("SELECT max(input_tokens) AS n FROM calls WHERE step = ?", (name,))
+        if rows[0]["n"] is not None:
+            return int(rows[0]["n"]), "past"
+    return (None, None) if request is None else (bound_of(request), "input")
+
+
+def _unknown(asks: Asks, step: StepEstimate) -> Iterator[str]:
+    if step.model is None:
+        yield f"no model is bound to the role {asks.step.role or 'default'!r} of {step.step!r}"
+        return
+    if step.prompt_tokens is None:
+        yield f"the prompt of {step.step!r}: give an input, or run it once"
+    if step.answer_tokens is None:
+        yield f"the answer of {step.step!r}: set max_tokens for {step.model}"
+    if step.usd_per_call is None and step.tokens_per_call is not None:
+        yield f"the price of {step.model}: set price = {{ input = …, output = … }}"
+
+
+def _past(graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal) -> Past | None:
+    """Return what finished runs of graphs of the same shape took."""
+    fingerprint = GraphMark(graph).fingerprint
+    rows = journal.query(
+        "SELECT c.calls - c.shared AS calls, c.input_tokens + c.output_tokens AS tokens, c.cost_usd AS usd "
+        "FROM runs r JOIN run_costs c ON c.thread_id = r.thread_id "
+        "WHERE r.status = 'done' AND r.fingerprint = ? AND r.parent_thread IS NULL",
+        (fingerprint,),
+    )
+    if not rows:
+        return None
+    costs = [row["usd"] for row in rows]
+    known = None not in costs
+    return Past(
+        runs=len(rows),
+        calls=sum(row["calls"] for row in rows) / len(rows),
+        tokens=sum(row["tokens"] for row in rows) / len(rows),
+        usd=sum(costs) / len(rows) if known else None,
+        most_calls=max(row["calls"] for row in rows),
+        most_usd=max(costs) if known else None,
+    )
