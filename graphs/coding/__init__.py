@@ -1,0 +1,1 @@
+"""Code generation: write a function, run its tests in a sandbox, repair it from the failures."""

