@@ -15,7 +15,7 @@ from ..graphs.refining import CHANNEL, Rounds
 from ..providers.loops import run_sync
 from ..state.budget import Budget, Spent
 from ..state.pauses import budget_end
-from ..state.session import Session, new_thread_id
+from ..state.session import LEDGERS_KEY, Session, new_thread_id
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -55,16 +55,21 @@ async def arun(
     `insist` goes on although the graph's shape changed.
     """
     thread = thread_id or new_thread_id()
+    await session.journal.until_free()
     config = session.config(thread, budget=budget, cache_s=cache_s, graph=graph, insist=insist)
     limit = None
     try:
         result = await graph.ainvoke(given, config)
     except GraphRecursionError:
-        if budget is None or budget.supersteps is None:
+        supersteps = next(
+            (ledger.budget.supersteps for ledger in config["configurable"].get(LEDGERS_KEY, ())), None
+        )
+        if supersteps is None:
             raise
         session.journal.end_run(thread, "partial")
-        limit, waiting = f"supersteps = {budget.supersteps}", ()
+        limit, waiting = f"supersteps = {supersteps}", ()
     else:
+        await session.journal.until_free()
         waiting = tuple(result.pop("__interrupt__", ()))
         if not waiting:
             status: Literal["done", "interrupted"] = "done"

@@ -16,8 +16,9 @@ class Budget:
     """Limits of a run, or of a part of it; None is no limit.
 
     `tokens` counts input and output together, `usd` US dollars, `calls` attempts at model calls,
-    `seconds` the wall-clock time of one invocation, `supersteps` LangGraph's supersteps in each
-    (nested) graph of one invocation. `answer_tokens` bounds answers that set no max_tokens
+    `seconds` the time in which the thread's nodes ran, in all its invocations, not the time in which it
+    waited for a person or a resume, `supersteps` LangGraph's supersteps in each (nested) graph of one
+    invocation. `answer_tokens` bounds answers that set no max_tokens
     themselves, where tokens or dollars are limited: without a bound nothing could be reserved.
     """
 
@@ -44,17 +45,45 @@ class Budget:
 
 @dataclass(frozen=True)
 class Spent:
-    """What was spent: calls, tokens, US dollars. The sum leaves out what nobody knows."""
+    """What was spent: calls, tokens, US dollars.
+
+    `usd` sums the known costs, `unknown` counts the answered calls whose cost nobody knows.
+    """
 
     calls: int = 0
     tokens: int = 0
     usd: float = 0.0
+    unknown: int = 0
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The whole cost in US dollars, None where a part of it is unknown; `usd` is then the least."""
+        return None if self.unknown else self.usd
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+        return Spent(
+            self.calls + other.calls,
+            self.tokens + other.tokens,
+            self.usd + other.usd,
+            self.unknown + other.unknown,
+        )
+
+    def at_least(self, other: Spent) -> Spent:
+        """Return the larger one of each number."""
+        return Spent(
+            max(self.calls, other.calls),
+            max(self.tokens, other.tokens),
+            max(self.usd, other.usd),
+            max(self.unknown, other.unknown),
+        )
 
     def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.calls - other.calls, self.tokens - other.tokens, self.usd - other.usd)
+        return Spent(
+            self.calls - other.calls,
+            self.tokens - other.tokens,
+            self.usd - other.usd,
+            self.unknown - other.unknown,
+        )
 
 
 NOTHING = Spent()
@@ -68,7 +97,9 @@ class Ledger:
     less than they reserved. It is refused as soon as waiting cannot help.
     """
 
-    def __init__(self, budget: Budget, spent: Spent = NOTHING, *, scope: str = "the run") -> None:
+    def __init__(
+        self, budget: Budget, spent: Spent = NOTHING, *, scope: str = "the run", ran_s: float = 0.0
+    ) -> None:
         self.budget = budget
         self.scope = scope
         self.spent = spent
@@ -77,6 +108,7 @@ class Ledger:
         self._holders = 0
         self._lock = threading.Lock()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._ran_s = ran_s
         self._started: float | None = None
 
     @property
@@ -84,13 +116,22 @@ class Ledger:
         """Whether a call's tokens must be bounded before it is made."""
         return self.budget.tokens is not None or self.budget.usd is not None
 
+    def begin(self, spent: Spent, ran_s: float) -> None:
+        """Start the clock of an invocation, given what was spent and how many seconds were run before."""
+        with self._lock:
+            self.spent = self.spent.at_least(spent)
+            self._ran_s, self._started = ran_s, time.monotonic()
+
     def seconds_left(self) -> float | None:
-        """Return the wall-clock seconds left since this was first asked, None without such a limit."""
+        """Return the seconds left, None without such a limit. The clock starts now, unless it runs."""
         if self.budget.seconds is None:
             return None
+        return self.budget.seconds - self._seconds()
+
+    def _seconds(self) -> float:
         now = time.monotonic()
         self._started = now if self._started is None else self._started
-        return self._started + self.budget.seconds - now
+        return self._ran_s + now - self._started
 
     async def reserve(self, bound: Spent) -> None:
         """Reserve the most that a call can cost. Raises BudgetEnded once that can never fit."""
@@ -125,6 +166,8 @@ class Ledger:
     def end(self, limit: str) -> BudgetEnded:
         """Return the error that says which limit ended what, and what was spent."""
         budget, spent = asdict(self.budget), asdict(self.spent)
+        if limit == "seconds":
+            spent["seconds"] = round(self._seconds(), 3)
         used = f" {spent[limit]:g} of it is spent." if limit in spent else ""
         return BudgetEnded(
             f"The budget of {self.scope} ended: {limit} = {budget[limit]:g}.{used} What was done is kept; go "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -20,6 +21,20 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .database import aretrying, connect, retrying
 from .serde import AllowListSerializer
+
+STARTER_KEY = "__stepgraph_starter"
+
+
+class Starter(Protocol):
+    """What begins a run that had to wait for the file's lock.
+
+    LangGraph begins every run by asking for its checkpoint, and it is the first thing that it awaits.
+    """
+
+    @property
+    def waits(self) -> bool: ...
+
+    def start_late(self) -> None: ...
 
 
 class SqliteCheckpointer(SqliteSaver):
@@ -52,6 +67,9 @@ class SqliteCheckpointer(SqliteSaver):
                 cursor.close()
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        starter: Starter | None = config["configurable"].get(STARTER_KEY)
+        if starter is not None and starter.waits:
+            starter.start_late()
         return retrying(lambda: super(SqliteCheckpointer, self).get_tuple(config), self.path)
 
     def put(
@@ -79,6 +97,9 @@ class SqliteCheckpointer(SqliteSaver):
         retrying(lambda: delete(thread_id), self.path)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        starter: Starter | None = config["configurable"].get(STARTER_KEY)
+        if starter is not None and starter.waits:
+            await asyncio.to_thread(starter.start_late)
         get_tuple = super().get_tuple
         return await aretrying(lambda: get_tuple(config), self.path)
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from typing import Any
 
 from .errors import ThreadBusy
 from .journal import Journal
@@ -44,7 +45,7 @@ class Claims:
             (row,) = self._journal.query("SELECT * FROM claims WHERE thread_id = ?", (thread_id,))
             if row["owner"] == owner:
                 break
-            if row["host"] != self._host or _is_alive(row["pid"]):
+            if self._lives(row):
                 raise ThreadBusy(
                     f"The thread {thread_id!r} is being run by process {row['pid']} on {row['host']}. Wait "
                     "until it has ended, or stop it; then go on. A run beside it needs another thread."
@@ -56,6 +57,15 @@ class Claims:
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
+
+    def is_run(self, thread_id: str) -> bool:
+        """Tell whether somebody, here or elsewhere, is running a thread."""
+        sql = "SELECT * FROM claims WHERE thread_id = ? AND expires_at > ?"
+        rows = self._journal.query(sql, (thread_id, time.time()))
+        return any(self._lives(row) for row in rows)
+
+    def _lives(self, row: dict[str, Any]) -> bool:
+        return row["host"] != self._host or _is_alive(row["pid"])
 
     def release(self, thread_id: str) -> None:
         """Give a claim of this session up."""

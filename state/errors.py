@@ -17,10 +17,12 @@
     │       └── ModelFiltered        a content filter, or the model itself, would not answer
     ├── InvalidAnswer        a model answered, never in the asked-for form
     ├── GateFailed           a gate stopped a chain
+    │   └── Rejected             a person rejected what they were asked to review
     ├── BudgetEnded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── BranchTimeout        a branch of a section, vote or fan-out took too long
     ├── GuardTripped         a guard stopped the generation beside it
+    ├── SandboxUnavailable   model-written code cannot be kept apart here
     ├── ScriptError          a scripted model and the graph disagree
     ├── ThreadBusy           somebody else runs the thread
     ├── GraphChanged         a thread would go on with another graph than it began with
@@ -157,6 +159,14 @@ class GateFailed(StepgraphError):
         self.output = output
 
 
+class Rejected(GateFailed):
+    """A person rejected what a review asked about; `by` is who, as far as they said."""
+
+    def __init__(self, message: str, *, step: str, reason: str, output: dict[str, Any], by: str = "") -> None:
+        super().__init__(message, step=step, reason=reason, output=output)
+        self.by = by
+
+
 class BudgetEnded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
@@ -187,6 +197,10 @@ class GuardTripped(StepgraphError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SandboxUnavailable(StepgraphError):
+    """Code that a model wrote cannot be kept apart on this system."""
 
 
 class ScriptError(StepgraphError):

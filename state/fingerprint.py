@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import json
 import types
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal, Union, get_args, get_origin
@@ -52,8 +53,14 @@ def shape_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Shape:
     """Return nodes, edges and fields of a graph and all its nested ones, and the types of the fields."""
     annotations: dict[str, Any] = {}
     shape = _graph_shape(graph, annotations, {})
-    found = set().union(*(types_in(annotation) for annotation in annotations.values()))
-    described = {cls.__qualname__: _type_shape(cls) for cls in found}
+    found: set[type[Any]] = set().union(*(types_in(annotation) for annotation in annotations.values()))
+    named = Counter(cls.__qualname__ for cls in found)
+    described = {
+        cls.__qualname__
+        if named[cls.__qualname__] == 1
+        else f"{cls.__module__}.{cls.__qualname__}": _type_shape(cls)
+        for cls in found
+    }
     return {**shape, "types": {name: fields for name, fields in described.items() if fields}}
 
 
@@ -93,11 +100,20 @@ def _field(annotation: Any, required: bool, reducer: str | None = None) -> Shape
 
 def _type_shape(cls: type[Any]) -> Shape:
     if issubclass(cls, enum.Enum):
-        return {member.name: {"type": [repr(member.value)]} for member in cls}
+        return {member.name: {"type": [_literal(member.value)]} for member in cls}
     if not is_state_type(cls):
         return {}
     needed = _required(cls)
     return {name: _field(annotation, name in needed) for name, annotation in fields_of(cls).items()}
+
+
+def _literal(value: Any) -> str:
+    """Return a constant as text that is the same in every process."""
+    return (
+        repr(value)
+        if isinstance(value, (str, bytes, int, float, bool, type(None)))
+        else type(value).__qualname__
+    )
 
 
 def _required(schema: type[Any]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import Runnable
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph._internal._constants import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
@@ -14,6 +15,8 @@ from langgraph._internal._constants import (
 )
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
+from langgraph.pregel._task_status import read_task_statuses
+from langgraph.types import _interrupt_id as interrupt_id
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
@@ -21,7 +24,10 @@ __all__ = [
     "DeltaSnapshot",
     "attempt_of",
     "execution_of",
+    "hears_tokens",
+    "interrupt_id",
     "node_of",
+    "read_task_statuses",
 ]
 
 
@@ -40,6 +46,13 @@ def attempt_of(configurable: Mapping[str, Any]) -> int:
     return getattr(info, "node_attempt", 1)
 
 
-def node_of(function: Callable[..., Any], afunction: Callable[..., Any] | None = None) -> Runnable[Any, Any]:
+def node_of(
+    function: Callable[..., Any] | None, afunction: Callable[..., Any] | None = None
+) -> Runnable[Any, Any]:
     """Return functions as a node that gets `config`, `runtime` and the like injected, untraced."""
     return RunnableCallable(function, afunction, trace=False)
+
+
+def hears_tokens(handler: Any) -> bool:
+    """Tell whether a callback handler wants an answer's words as they come, as LangGraph's streams do."""
+    return isinstance(handler, _StreamingCallbackHandler)

@@ -180,6 +180,17 @@ def validate_field(state: StateType, name: str, value: Any) -> Any:
     return TypeAdapter(annotation).validate_python(value)
 
 
+def json_schema_of(state: StateType, name: str) -> dict[str, Any]:
+    """Return the JSON schema of what a state's field takes. Raises DefinitionError if it has none."""
+    annotation = bare(fields_of(state)[name])
+    try:
+        return _adapter(annotation).json_schema()
+    except PydanticUserError as error:
+        raise DefinitionError(
+            f"{state.__name__}.{name} cannot be described to a person or read from JSON: {error.message}"
+        ) from None
+
+
 def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
     """Return the state that a plain mapping describes.
 

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +28,14 @@ class Spill:
     """Keeps rows that could not be committed, until they are taken in. One for each connection.
 
     It holds a nameless file of RESERVE_BYTES on the same disk. When the disk is full, that is given
-    up and makes room. Rows that cannot be written anywhere stay in memory.
+    up and makes room. Rows that cannot be written anywhere stay in memory. Lines that lack one of the
+    `required` fields cannot be read.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, required: Collection[str] = ()) -> None:
         self.path = database.with_name(database.name + ".spill")
         self._folder = database.parent
+        self._required = required
         self._reserve: int | None = None
         self._unwritten: list[Row] = []
 
@@ -106,9 +108,9 @@ class Spill:
             return
         with self._opened(os.O_RDWR) as handle:
             lines = os.pread(handle, os.fstat(handle).st_size, 0).split(b"\n")
-            rows = [row for line in lines if (row := _row(line)) is not None]
+            rows = [row for line in lines if (row := self._row(line)) is not None]
             commit(rows)
-            torn = [line for line in lines if line.strip() and _row(line) is None]
+            torn = [line for line in lines if line.strip() and self._row(line) is None]
             if torn:
                 self.path.rename(self.path.with_name(self.path.name + ".unreadable"))
             else:
@@ -128,10 +130,9 @@ class Spill:
             finally:
                 os.close(handle)
 
-
-def _row(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+    def _row(self, line: bytes) -> Row | None:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return row if isinstance(row, dict) and all(name in row for name in self._required) else None

@@ -1,13 +1,36 @@
 """The tables in which a run's record can be queried, beside LangGraph's own checkpoint tables.
 
 Times are Unix seconds, durations are seconds, money is US dollars; a NULL cost is an *unknown* cost.
+A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: it cost at least that.
 `task` is LangGraph's checkpoint namespace of one node execution and survives a resume;
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 1
+VERSION = 2
 
-TABLES = """
+
+def running_time(where: str = "") -> str:
+    """Return the SELECT of each thread's seconds in which at least one of its nodes or calls ran.
+
+    What a fork copied counts nothing. Of what a crash cut short, the calls that were answered count.
+    """
+    return f"""
+    SELECT thread_id, sum(max(0, b - max(a, coalesce(before, a)))) AS seconds
+    FROM (
+        SELECT thread_id, a, b, max(b) OVER (
+            PARTITION BY thread_id ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+        FROM (
+            SELECT v.thread_id, v.task, v.started_at AS a, v.ended_at AS b
+            FROM visits v JOIN runs r ON r.thread_id = v.thread_id AND r.started_at <= v.started_at
+            UNION ALL
+            SELECT thread_id, task, started_at, started_at + latency_s FROM calls WHERE source = 'model'
+        ) {where}
+    )
+    GROUP BY thread_id"""
+
+
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS runs (
     thread_id   TEXT PRIMARY KEY,
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr
@@ -22,6 +45,7 @@ CREATE TABLE IF NOT EXISTS runs (
     started_at  REAL NOT NULL,
     updated_at  REAL NOT NULL
 );
+CREATE INDEX IF NOT EXISTS runs_updated ON runs (updated_at);
 CREATE TABLE IF NOT EXISTS calls (
     id             TEXT PRIMARY KEY,
     thread_id      TEXT NOT NULL,
@@ -42,14 +66,21 @@ CREATE TABLE IF NOT EXISTS calls (
     messages       TEXT NOT NULL,     -- JSON: the prompt, in OpenAI's form
     params         TEXT NOT NULL,     -- JSON: schema, temperature, max_tokens …
     answer         TEXT,
+    tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
     cached_tokens  INTEGER,
     reasoning_tokens INTEGER,
+    cache_write_tokens INTEGER,
     cost_usd       REAL,
+    price_source   TEXT,              -- provider (it sent the cost), settings, or a list and its version
+    price_date     TEXT,              -- since when that price holds, where the source says it
+    cost_parts     TEXT,              -- JSON: the cost by kind of token, where it is known
+    reserved       TEXT,              -- JSON: what its budgets set aside for it
     latency_s      REAL NOT NULL,
+    first_token_s  REAL,              -- where the answer was streamed
     problem        TEXT,              -- why the answer did not fit, or the error of a failed call
     replays        INTEGER NOT NULL DEFAULT 0,  -- how often a resume used it again, at no cost
     started_at     REAL NOT NULL
@@ -57,6 +88,8 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE UNIQUE INDEX IF NOT EXISTS calls_answered
     ON calls (thread_id, task, request_hash, occurrence) WHERE status = 'answered';
 CREATE INDEX IF NOT EXISTS calls_thread ON calls (thread_id, started_at);
+CREATE INDEX IF NOT EXISTS calls_sums
+    ON calls (thread_id, status, source, cost_usd, input_tokens, output_tokens, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE TABLE IF NOT EXISTS visits (
     id          INTEGER PRIMARY KEY,
@@ -66,7 +99,9 @@ CREATE TABLE IF NOT EXISTS visits (
     node        TEXT NOT NULL,
     superstep   INTEGER NOT NULL,
     status      TEXT NOT NULL,        -- done | failed | interrupted
+    input       TEXT,                 -- JSON: the state that the node was given, long values cut
     output      TEXT,                 -- JSON: what the node wrote to the state
+    asked       TEXT,                 -- JSON: what its interrupts ask
     error       TEXT,
     started_at  REAL NOT NULL,
     ended_at    REAL NOT NULL
@@ -77,7 +112,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     path        TEXT NOT NULL,
-    kind        TEXT NOT NULL,        -- route | refine | gate
+    kind        TEXT NOT NULL,        -- route | refine | gate | verify | cascade | review | …
     choice      TEXT NOT NULL,
     confidence  REAL,                 -- 0 to 1, NULL where the decider gives none
     reason      TEXT,
@@ -85,6 +120,52 @@ CREATE TABLE IF NOT EXISTS decisions (
 );
 CREATE INDEX IF NOT EXISTS decisions_thread ON decisions (thread_id, decided_at);
 CREATE UNIQUE INDEX IF NOT EXISTS decisions_task ON decisions (thread_id, task);
+CREATE TABLE IF NOT EXISTS invocations (
+    id          INTEGER PRIMARY KEY,
+    thread_id   TEXT NOT NULL,
+    trace       INTEGER NOT NULL,     -- 0, 1, … counts the thread's inputs; going on keeps the number
+    graph       TEXT,
+    input       TEXT,                 -- JSON: the input, or the answers to interrupts
+    output      TEXT,                 -- JSON
+    status      TEXT NOT NULL,        -- running | done | partial | failed | interrupted
+    error       TEXT,
+    user        TEXT,
+    tags        TEXT,                 -- JSON
+    metadata    TEXT,                 -- JSON: further metadata of the run's config
+    environment TEXT,
+    version     TEXT,
+    started_at  REAL NOT NULL,
+    ended_at    REAL                  -- NULL while it runs, or if its process died
+);
+CREATE INDEX IF NOT EXISTS invocations_thread ON invocations (thread_id, started_at);
+CREATE TABLE IF NOT EXISTS hits (     -- answers that a resume took from the journal
+    id          INTEGER PRIMARY KEY,
+    thread_id   TEXT NOT NULL,
+    task        TEXT NOT NULL,
+    call_id     TEXT NOT NULL,
+    at          REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS hits_thread ON hits (thread_id, at);
+CREATE TABLE IF NOT EXISTS scores (
+    id          TEXT PRIMARY KEY,
+    thread_id   TEXT NOT NULL,
+    trace       INTEGER NOT NULL,
+    span        TEXT,                 -- the span that it judges, NULL for the whole trace
+    path        TEXT,
+    name        TEXT NOT NULL,
+    value       REAL,
+    label       TEXT,                 -- in the place of a number
+    comment     TEXT,
+    scored_at   REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS scores_thread ON scores (thread_id, scored_at);
+CREATE TABLE IF NOT EXISTS exports (  -- what was sent where
+    destination TEXT NOT NULL,
+    thread_id   TEXT NOT NULL,
+    spans       BLOB NOT NULL,        -- the ids of the spans that arrived, eight bytes each
+    complete_at REAL,                 -- runs.updated_at when nothing was left to send
+    PRIMARY KEY (destination, thread_id)
+);
 CREATE TABLE IF NOT EXISTS claims (
     thread_id   TEXT PRIMARY KEY,
     owner       TEXT NOT NULL,        -- unique for each run
@@ -97,7 +178,7 @@ CREATE TABLE IF NOT EXISTS effects (
     thread_id   TEXT NOT NULL,
     path        TEXT NOT NULL,
     status      TEXT NOT NULL,        -- begun | done
-    result      TEXT,                 -- JSON: what the node wrote
+    result      TEXT,                 -- JSON: what the node wrote; while begun, the error that left it open
     began_at    REAL NOT NULL,
     ended_at    REAL
 );
@@ -105,7 +186,8 @@ CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ende
 SELECT v.thread_id, v.path, v.node, v.superstep, v.status, d.kind AS decided_by, d.choice, d.confidence,
        coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
        coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
-       coalesce(c.cost_usd, 0) AS cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
+       CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.cost_usd, 0) END AS cost_usd,
+       coalesce(c.cost_usd, 0) AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
        v.ended_at - v.started_at AS seconds, v.output, v.error, v.started_at, v.task
 FROM visits v
 LEFT JOIN decisions d ON d.thread_id = v.thread_id AND d.task = v.task
@@ -120,7 +202,10 @@ WHERE v.id IN (SELECT max(id) FROM visits GROUP BY thread_id, task);
 CREATE VIEW IF NOT EXISTS costs_by_step AS  -- a row for each step of each graph and model
 SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls, sum(c.status = 'failed') AS failed,
        sum(c.source <> 'model') AS shared, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
+            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
+       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
        sum(c.status <> 'failed' AND c.cost_usd IS NULL) AS unknown_costs,
        avg(CASE WHEN c.source = 'model' AND c.status <> 'failed' THEN c.latency_s END) AS mean_latency_s
 FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
@@ -129,9 +214,27 @@ CREATE VIEW IF NOT EXISTS run_costs AS  -- a row for each thread
 SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
        coalesce(sum(c.status = 'failed'), 0) AS failed, coalesce(sum(c.source <> 'model'), 0) AS shared,
        coalesce(sum(c.replays), 0) AS replays, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
+            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
+       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
        coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs,
        r.updated_at - r.started_at AS seconds, r.started_at
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 GROUP BY r.thread_id;
+CREATE VIEW IF NOT EXISTS budgets AS  -- a row for each limit of each thread
+WITH paid AS (
+    SELECT thread_id, count(*) AS calls, sum(cost_usd) AS usd,
+           sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens
+    FROM calls WHERE source = 'model' GROUP BY thread_id
+), ran AS ({running_time()})
+SELECT thread_id, status, resource, allowed, spent, allowed - spent AS remaining FROM (
+    SELECT r.thread_id, r.status, b.key AS resource, b.value AS allowed,
+           CASE b.key WHEN 'calls' THEN coalesce(p.calls, 0) WHEN 'tokens' THEN coalesce(p.tokens, 0)
+                      WHEN 'usd' THEN coalesce(p.usd, 0)  -- the known costs
+                      WHEN 'seconds' THEN coalesce(n.seconds, 0) END AS spent
+    FROM runs r JOIN json_each(r.budget) b
+    LEFT JOIN paid p ON p.thread_id = r.thread_id LEFT JOIN ran n ON n.thread_id = r.thread_id
+    WHERE b.key <> 'answer_tokens'
+);
 """

@@ -25,6 +25,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "GraphChanged": {"changes": ("node 'draft' is gone",)},
     "EffectUnknown": {"key": "send_mail:1"},
     "GateFailed": {"step": "plan", "reason": "too short", "output": {"outline": "1."}},
+    "Rejected": {"step": "look", "reason": "too short", "output": {"outline": "1."}, "by": "ada"},
 }
 EVERY = sorted(
     name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)

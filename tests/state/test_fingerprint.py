@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import operator
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
+import stepgraph
 from stepgraph import Session, chain, refine, route
 from stepgraph.state.errors import GraphChanged
 from stepgraph.state.fingerprint import changes, shape_of
@@ -212,3 +217,117 @@ def test_checkpoints_and_nodes_do_not_see_the_shape(session: Session) -> None:
     metadata = app.get_state(session.config("t")).metadata
     assert metadata is not None
     assert not any("graph" in key for key in metadata)
+
+
+RICH = """
+import operator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, Any, Literal, TypedDict
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import Send
+from pydantic import BaseModel
+
+from stepgraph import chain, refine, route
+
+
+class Odd(Enum):
+    A = object()
+    B = "b"
+
+
+class Inner(BaseModel):
+    colors: dict[str, set[Literal["red", "green", "blue"]]] = {}
+    odd: Odd = Odd.B
+    next: "Inner | None" = None
+
+
+def another():
+    class Inner(BaseModel):
+        size: int = 0
+
+    return Inner
+
+
+class Extra(TypedDict, total=False):
+    a: int | str | None
+    b: tuple[Inner, ...]
+
+
+@dataclass
+class State:
+    kind: Literal["x", "y", "z"] = "x"
+    inner: Inner | None = None
+    extra: Extra | None = None
+    log: Annotated[list[str], operator.add] = field(default_factory=list)
+    count: Annotated[int, lambda a, b: a + b] = 0
+
+
+def one(state: State) -> dict[str, Any]:
+    return {}
+
+
+def two(state: State) -> dict[str, Any]:
+    return {}
+
+
+def good(state: State) -> int:
+    return 1
+
+
+def which(state: State) -> Literal["x", "y", "z"]:
+    return state.kind
+
+
+loop = refine(one, good, until=lambda n: n > 2, rounds=2)
+graph = chain(one, route(which, {"x": loop, "y": two, "z": chain(one, two, name="both")}), two).compile()
+"""
+
+
+def test_the_shape_is_the_same_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text(RICH)
+    code = "import rich; from stepgraph.state.fingerprint import *; print(GraphMark(rich.graph).fingerprint)"
+    home = str(Path(stepgraph.__file__).parents[1])
+    shapes = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{home}", "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(shapes) == 1
+    assert "0x" not in shapes.pop()
+
+
+def test_two_types_of_one_name_are_told_apart() -> None:
+    def made(module: str, kind: type) -> Any:
+        return create_model("Grade", __module__=module, score=(kind, ...))
+
+    one, two, changed = made("a", int), made("b", str), made("b", int)
+    for order in (0, 1):
+        fields = {"x": (one,), "y": (two,)}
+        old = over(**dict(list(fields.items())[:: 1 - 2 * order]))
+        assert differences(old, over(x=(one,), y=(two,))) == []
+    assert differences(over(x=(one,), y=(two,)), over(x=(one,), y=(changed,))) == [
+        "field 'b.Grade.score' changed from str to int"
+    ]
+
+
+def test_only_a_graph_that_is_shaped_otherwise_is_refused_among_many_at_once(session: Session) -> None:
+    apps = [chain(plan, ask, write).compile(), chain(plan, ask).compile()]
+    for number in range(6):
+        apps[0].invoke(Post(), session.config(f"t{number}"))
+    for number in range(6):
+        app = apps[number % 2]
+        if app is apps[0]:
+            assert app.invoke(Command(resume="tea"), session.config(f"t{number}"))["topic"] == "tea"
+        else:
+            with pytest.raises(GraphChanged):
+                app.invoke(Command(resume="tea"), session.config(f"t{number}"))
+    assert session.journal.query("SELECT * FROM claims") == []

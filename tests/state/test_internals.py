@@ -10,7 +10,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from stepgraph.state.internals import CONFIG_KEY_CHECKPOINTER, execution_of
+from stepgraph.state.internals import (
+    CONFIG_KEY_CHECKPOINTER,
+    execution_of,
+    interrupt_id,
+    read_task_statuses,
+)
 
 
 class State(TypedDict):
@@ -58,3 +63,29 @@ async def test_one_execution_of_a_node_has_one_identity_and_the_next_another() -
 
 def test_outside_of_a_run_there_is_no_execution() -> None:
     assert execution_of({}) is None
+
+
+def test_an_interrupt_is_told_by_its_task_and_the_answers_so_far() -> None:
+    seen: list[str] = []
+
+    def node(state: State, config: RunnableConfig) -> None:
+        seen.append(config["configurable"]["checkpoint_ns"])
+        interrupt("first")
+        interrupt("second")
+
+    saver = InMemorySaver()
+    app = graph_of(node)
+    config: RunnableConfig = {"configurable": {"thread_id": "1", CONFIG_KEY_CHECKPOINTER: saver}}
+
+    def waiting() -> list[tuple[str, str]]:
+        saved = saver.get_tuple({"configurable": {"thread_id": "1", "checkpoint_ns": ""}})
+        assert saved is not None
+        statuses = read_task_statuses(saved.pending_writes or [])
+        return [(item.id, item.value) for status in statuses.values() for item in status.pending_interrupts]
+
+    app.invoke({"text": "hi"}, config)
+    assert waiting() == [(interrupt_id(seen[0], 0), "first")]
+    app.invoke(Command(resume="go"), config)
+    assert waiting() == [(interrupt_id(seen[0], 1), "second")]
+    app.invoke(Command(resume="go"), config)
+    assert waiting() == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.state import database
 from stepgraph.state.errors import StoreError
@@ -204,3 +207,98 @@ def test_a_session_leaves_nothing_beside_its_file(tmp_path: Path) -> None:
         asks(1).invoke(Batch(), session.config())
         assert session.journal._spill._reserve is not None
     assert [file.name for file in tmp_path.iterdir()] == ["runs.sqlite"]
+
+
+@pytest.mark.parametrize("line", ['{"id": 1}', "[1]", "null", '"x"', "[" * 100_000, "\x00\x01"])
+def test_a_foreign_line_does_not_keep_the_file_from_opening(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "runs.sqlite"
+    path.with_name("runs.sqlite.spill").write_text(line + "\n")
+    with Session(path) as session:
+        assert session.journal.query("SELECT * FROM calls") == []
+    assert path.with_name("runs.sqlite.spill.unreadable").read_text() == line + "\n"
+
+
+async def test_a_line_that_was_taken_in_before_or_comes_from_another_version(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = "lone \ud800 surrogate, nul \x00, 😀"
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.1)
+    config = session.config("t")
+    other = sqlite3.connect(session.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with using(ScriptedModel([odd])), pytest.raises(StoreError):
+        await ask(1, config)
+    other.close()
+    (row,) = spilled(session.path)
+    file = session.path.with_name("runs.sqlite.spill")
+    file.write_text(2 * (json.dumps({**row, "a_later_column": 1}) + "\n"))
+    with Session(session.path) as again:
+        (found,) = again.journal.query("SELECT answer FROM calls")
+        assert found["answer"] == odd.replace("\ud800", "?")
+    file.write_text(json.dumps(row) + "\n")  # a crash came between the commit and the deletion
+    with Session(session.path) as again:
+        assert again.journal.query("SELECT count(*) AS n FROM calls") == [{"n": 1}]
+    assert spilled(session.path) == []
+
+
+LIMITED = """
+import json, resource, sys
+from dataclasses import dataclass, field
+
+from stepgraph import Ask, Session, chain, step, using
+from stepgraph.state.errors import StoreError
+
+
+@dataclass
+class Batch:
+    texts: list[str] = field(default_factory=list)
+    one: str = ""
+    number: int = 0
+
+
+@step("one")
+def text_of(batch: Batch) -> Ask[str]:
+    return Ask(f"Text {batch.number}")
+
+
+async def many(batch: Batch) -> dict:
+    return {"texts": [len(await text_of.answer(Batch(number=n))) for n in range(30)]}
+
+
+app = chain(many).compile()
+
+if __name__ == "__main__":
+    with using({"model": "m", "base_url": sys.argv[1], "retries": 0}):
+        try:
+            with Session("runs.sqlite") as session:
+                if len(sys.argv) > 2:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+                known = session.journal.query("SELECT 1 FROM runs")
+                print(len(app.invoke(None if known else Batch(), session.config("t"))["texts"]))
+        except StoreError as error:
+            print("StoreError", error)
+"""
+
+
+def test_a_limit_on_the_size_of_files_loses_no_answer(tmp_path: Path, server: ChatServer) -> None:
+    (tmp_path / "flow.py").write_text(LIMITED)
+    server.always = Answer(LONG)
+    home = str(Path(stepgraph.__file__).parents[1])
+
+    def run(*limit: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "flow.py", server.url, *limit],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": home},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout or done.stderr
+
+    assert run("1200000").startswith("StoreError")
+    paid = server.calls
+    assert 3 < paid < 30
+    assert run() == "30\n"
+    assert server.calls == 30

@@ -1,0 +1,288 @@
+"""An effect: a node that does something outside, such as sending an e-mail, once and not again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from operator import itemgetter
+from typing import Any, Concatenate, Generic, Protocol, overload
+from weakref import WeakKeyDictionary
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.errors import GraphBubbleUp
+from langgraph.typing import StateT
+from pydantic import ValidationError
+
+from ..providers.loops import in_thread
+from ..state.effects import (
+    EffectRecord,
+    begin_effect,
+    end_effect,
+    forget_effect,
+    leave_effect,
+    lineage_of,
+    packed,
+    unknown,
+    unpacked,
+)
+from ..state.errors import DefinitionError, InputError, StoreError
+from ..state.internals import node_of
+from ..state.journal import Journal
+from ..state.recorder import json_text, path_of
+from ..state.schema import (
+    StateType,
+    caller_names,
+    check_fields,
+    is_state_type,
+    signature_types,
+    validate_field,
+    values_of,
+)
+from ..state.serde import allow
+from ..state.session import SESSION_KEY, Session
+from .node import Node
+
+Function = Callable[Concatenate[StateT, ...], Any]
+
+LOOK_AGAIN_S = 0.2
+
+_under_way: WeakKeyDictionary[Journal, dict[str, Future[None]]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class Effect(Node[StateT], Generic[StateT]):
+    """One graph node with a side effect, which happens once for each key. Made by `effect`."""
+
+    def __init__(
+        self,
+        function: Function[StateT],
+        *,
+        state: StateType,
+        key: Callable[[StateT], object] | None,
+        reads: tuple[str, ...],
+        undone: tuple[type[Exception], ...],
+        retry: bool,
+    ) -> None:
+        self.__doc__ = function.__doc__
+        self.name = function.__name__
+        self.state = state
+        self._key = key
+        self._reads = reads
+        self._undone = undone
+        self._retry = retry
+        self._takes_key = "key" in inspect.signature(function).parameters
+        self._async = inspect.iscoroutinefunction(function)
+        self._node = node_of(None, function) if self._async else node_of(function)
+        allow(state)
+
+    def key_of(self, state: StateT, config: RunnableConfig | None = None) -> str:
+        """Return the key under which the effect happens once; without a session it has no lineage."""
+        if self._key is not None:
+            own = self._key(state)
+            if own is None or own == "":
+                raise InputError(
+                    f"The key of effect {self.name!r} is {own!r}, so all effects without one would count as "
+                    "the same. Return what tells them apart, such as an order's id."
+                )
+            return f"{self.name}:{own}"
+        session, thread, path = _place(config)
+        line = lineage_of(session.journal, thread) if session else thread
+        values = values_of(state)
+        read = {name: self._content(name, values.get(name)) for name in self._reads or sorted(values)}
+        content = json_text([line, path, read])
+        return f"{self.name}:{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:20]}"
+
+    def _content(self, field: str, value: Any) -> Any:
+        """Return a field's value as plain data that is the same in every process."""
+        if isinstance(value, (set, frozenset)):
+            return sorted(json_text(self._content(field, item)) for item in value)
+        if isinstance(value, (list, tuple)):
+            return [self._content(field, item) for item in value]
+        if is_state_type(type(value)):
+            value = values_of(value)
+        if isinstance(value, Mapping):
+            items = ((str(name), self._content(field, item)) for name, item in value.items())
+            return dict(sorted(items, key=itemgetter(0)))
+        if not isinstance(value, str) and " at 0x" in (text := json_text(value)):
+            raise InputError(
+                f"The field {field!r} holds {text:.80}, which is another one after a resume, so effect "
+                f"{self.name!r} would not be known again. Name what tells it apart: effect(key=…) or reads=…."
+            )
+        return value
+
+    async def ainvoke(
+        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        config = config or var_child_runnable_config.get()
+        session, thread, path = _place(config)
+        if session is None:
+            return await self._do(input, config, self.key_of(input, config))
+        await session.journal.until_free()
+        key = self.key_of(input, config)
+        async with _turn(session.journal, key):
+            found = await self._begin(session, key, thread, path)
+            if found is None:
+                return await self._happen(input, config, session, key)
+            if found.status == "begun":
+                raise unknown(found)
+            return self._recorded(found, session)
+
+    async def _begin(self, session: Session, key: str, thread: str, path: str) -> EffectRecord | None:
+        """Begin, or return the record that is in the way; waits for another thread that is at it."""
+        left: EffectRecord | None = None
+        while True:
+            found = await begin_effect(session.journal, key, thread, path, again=self._retry)
+            if found is None or found.status == "done" or found.error or found.thread_id == thread:
+                return found
+            if found == left:
+                return found
+            if await in_thread(session.claims.is_run, found.thread_id):
+                await asyncio.sleep(LOOK_AGAIN_S)
+            else:
+                left = found  # or it ended, and then its thread, since it was read: look once more
+
+    async def _happen(
+        self, state: StateT, config: RunnableConfig | None, session: Session, key: str
+    ) -> dict[str, Any]:
+        journal = session.journal
+        try:
+            update = await self._do(state, config, key)
+        except GraphBubbleUp:
+            raise DefinitionError(
+                f"Effect {self.name!r} interrupted. It would begin anew when the thread goes on, and repeat "
+                "what it did before: ask in a node of its own, in front of the effect. If nothing had "
+                f"happened yet: session.decide_effect({key!r}, happened=False)."
+            ) from None
+        except self._undone:
+            await forget_effect(journal, key)
+            raise
+        except Exception as error:
+            if not self._retry:
+                error.add_note(
+                    f"Nobody knows whether the effect {key!r} happened, so it is not tried again by itself."
+                )
+                with suppress(StoreError):
+                    await leave_effect(journal, key, f"{type(error).__name__}: {error}")
+            raise
+        try:
+            await end_effect(journal, key, packed(update, session.checkpointer.serde))
+        except Exception as error:
+            error.add_note(
+                f"The effect {key!r} happened, but that could not be put on record. Say so before the thread "
+                f"goes on: session.decide_effect({key!r}, happened=True, update=…)."
+            )
+            raise
+        return update
+
+    async def _do(self, state: StateT, config: RunnableConfig | None, key: str) -> dict[str, Any]:
+        given = {"key": key} if self._takes_key else {}
+        if self._async:
+            update = await self._node.ainvoke(state, config, **given)
+        else:
+            update = await in_thread(self._node.invoke, state, config, **given)
+        if update is None:
+            return {}
+        if not isinstance(update, Mapping):
+            raise DefinitionError(
+                f"Effect {self.name!r} returned {type(update).__name__}; expected a state update (a dict) or "
+                "None. Route in a node behind it."
+            )
+        check_fields(self.state, update, f"Effect {self.name!r}")
+        return dict(update)
+
+    def _recorded(self, found: EffectRecord, session: Session) -> dict[str, Any]:
+        update, exact = unpacked(found.result, session.checkpointer.serde)
+        check_fields(self.state, update, f"The effect {found.key!r}, as it is on record,")
+        if exact:
+            return update
+        try:
+            return {name: validate_field(self.state, name, value) for name, value in update.items()}
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            raise InputError(f"What was said to be written by the effect {found.key!r}: {problem}.") from None
+
+
+def _place(config: RunnableConfig | None) -> tuple[Session | None, str, str]:
+    """Return the session, the thread and the path of a node."""
+    configurable = (config or {}).get("configurable", {})
+    path = path_of(str(configurable.get("checkpoint_ns", "")))
+    return configurable.get(SESSION_KEY), str(configurable.get("thread_id", "")), path
+
+
+@asynccontextmanager
+async def _turn(journal: Journal, key: str) -> AsyncIterator[None]:
+    """Wait until nobody else in this process, in whatever event loop, is at an effect with this key."""
+    mine: Future[None] = Future()
+    while True:
+        with _lock:
+            others = _under_way.setdefault(journal, {})
+            other = others.setdefault(key, mine)
+        if other is mine:
+            break
+        await asyncio.shield(asyncio.wrap_future(other))
+    try:
+        yield
+    finally:
+        with _lock:
+            del others[key]
+        mine.set_result(None)
+
+
+class _Decorator(Protocol):
+    def __call__(self, function: Function[StateT], /) -> Effect[StateT]: ...
+
+
+@overload
+def effect(function: Function[StateT], /) -> Effect[StateT]: ...
+@overload
+def effect(
+    *,
+    key: Callable[[Any], object] | None = None,
+    reads: tuple[str, ...] = (),
+    undone: tuple[type[Exception], ...] = (),
+    retry: bool = False,
+) -> _Decorator: ...
+def effect(
+    function: Any = None,
+    /,
+    *,
+    key: Callable[[Any], object] | None = None,
+    reads: tuple[str, ...] = (),
+    undone: tuple[type[Exception], ...] = (),
+    retry: bool = False,
+) -> Any:
+    """Make a node function with a side effect happen once for each key, whatever is replayed or forked.
+
+    What it wrote the first time is written again in its place. The key is the function's name and
+    `key(state)`, in all threads of the file. Without `key`, it is made of the thread (forks count as
+    the thread they come from), the node's path, and the content of the fields named in `reads`, or of
+    the whole state. A function with a parameter `key` is given it.
+
+    If a crash or an exception leaves open whether it happened, EffectUnknown is raised instead of a
+    second try, until somebody decides. Exceptions in `undone` prove that nothing happened; `retry`
+    says that the receiver takes the key and sorts out repetitions itself. Without a session there is
+    no guard.
+
+        @effect(key=lambda order: order.id)
+        def charge(order: Order, key: str) -> dict[str, str]:
+            return {"receipt": shop.charge(order.total, idempotency_key=key)}
+    """
+    namespace = caller_names()
+
+    def decorate(function: Any) -> Effect[Any]:
+        state = signature_types(function, namespace)[0]
+        if retry and "key" not in inspect.signature(function).parameters:
+            raise DefinitionError(
+                f"effect(retry=True): {function.__name__} takes no `key`, so the receiver cannot tell a "
+                f"repetition. Write def {function.__name__}(state, key: str), and send the key along."
+            )
+        check_fields(state, reads, f"effect(reads=…) on {function.__name__!r}")
+        return Effect(function, state=state, key=key, reads=reads, undone=undone, retry=retry)
+
+    return decorate if function is None else decorate(function)

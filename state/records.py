@@ -1,0 +1,138 @@
+"""The rows of the journal: what is kept of a call, of a node's visit and of a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes a call the same call after a crash: where it is made, what it asks, which sample."""
+
+    thread_id: str
+    task: str
+    request_hash: str
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a model call, as the `calls` table keeps it."""
+
+    id: str
+    thread_id: str
+    task: str
+    path: str
+    step: str
+    role: str | None
+    request_hash: str
+    occurrence: int
+    attempt: int
+    status: str
+    model_asked: str
+    messages: str
+    params: str
+    latency_s: float
+    started_at: float
+    model_answered: str | None = None
+    answer: str | None = None
+    tool_calls: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_usd: float | None = None
+    cost_parts: str | None = None
+    reserved: str | None = None
+    first_token_s: float | None = None
+    price_source: str | None = None
+    price_date: str | None = None
+    problem: str | None = None
+    source: str = "model"
+    origin: str | None = None
+    reason: str | None = None
+    replays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One execution of one node; `output` is JSON."""
+
+    thread_id: str
+    task: str
+    path: str
+    node: str
+    superstep: int
+    status: str
+    output: str | None
+    error: str | None
+    started_at: float
+    ended_at: float
+    input: str | None = None
+    asked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which way a route, loop or gate went, how sure it was (0 to 1) and why."""
+
+    thread_id: str
+    task: str
+    path: str
+    kind: str
+    choice: str
+    confidence: float | None
+    reason: str | None
+    decided_at: float
+
+
+Record = Call | Visit | Decision
+Statement = tuple[str, Sequence[Any]]
+
+
+def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
+    names = [field.name for field in fields(record_type)]
+    marks = ", ".join("?" * len(names))
+    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({marks})"
+
+
+_INSERT: dict[type[Any], str] = {
+    # A second answer to the same call can only come from two runs of one thread; the first one stays.
+    Call: _insert("calls", Call, "INSERT OR IGNORE"),
+    Visit: _insert("visits", Visit),
+    # A node that runs again after a resume decides again: the last word counts.
+    Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
+}
+CALL_NAMES = ", ".join(field.name for field in fields(Call))
+_FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
+
+
+CALL_REQUIRED = frozenset(field.name for field in fields(Call) if field.default is MISSING)
+
+
+def call_of(row: Mapping[str, Any]) -> Call:
+    """Return a call from its fields; those that another version of stepgraph knows are left out."""
+    return Call(**{name: row[name] for name in _FIELD_NAMES[Call] if name in row})
+
+
+def insert(record: Record) -> Statement:
+    """Return the statement that adds a record."""
+    cls = type(record)
+    return _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
+
+
+MAX_INTEGER = 2**63 - 1
+
+
+def bindable(value: Any) -> Any:
+    """Return the value as SQLite can keep it: text without lone surrogates, integers of 64 bits."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return MAX_INTEGER if value > 0 else -MAX_INTEGER
+    return value
