@@ -8,7 +8,12 @@ from typing import Any
 from ..state.errors import InputError, did_you_mean
 from .workflow import Workflow
 
-READY = {"support-desk": "support.desk"}
+READY = {
+    "code": "coding.coder",
+    "research": "research.study",
+    "summary": "summary.document",
+    "support-desk": "support.desk",
+}
 
 
 def ready_graph(name: str) -> Workflow[Any]:

@@ -31,8 +31,9 @@ def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Wo
         if session is None:
             return config
         task = str(configurable.get("checkpoint_ns", ""))
-        spent = session.spent(str(configurable.get("thread_id", "")), task)
-        ledger = Ledger(budget, spent, scope=f"the part {scope!r}")
+        thread = str(configurable.get("thread_id", ""))
+        ledger = Ledger(budget, scope=f"the part {scope!r}")
+        ledger.begin(session.spent(thread, task), session.ran_s(thread, task))
         outer = configurable.get(LEDGERS_KEY, ())
         limits = {"recursion_limit": budget.supersteps} if budget.supersteps is not None else {}
         return {**config, **limits, "configurable": {**configurable, LEDGERS_KEY: (*outer, ledger)}}  # type: ignore[typeddict-item]

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from ..nodes.ask import Choice
 from ..nodes.costs import All, OneOf, cost_of, costs_of
 from ..nodes.node import Node, Valued, record_decision
+from ..nodes.reviews import Label, Review
 from ..nodes.rules import as_rule
 from ..state.errors import DefinitionError, NoRoute, did_you_mean
 from .workflow import Part, Workflow, state_of
@@ -108,6 +109,15 @@ def route(
 def route(
     classifier: Valued[StateT, Choice[L]],
     branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Review[StateT],
+    branches: Mapping[Label, Part[StateT]],
     *,
     fallback: Part[StateT] | None = None,
     floor: float = 0.0,

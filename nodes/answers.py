@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from ..state.errors import DefinitionError
+from ..state.recorder import json_text
 from ..state.schema import remembered
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
@@ -31,6 +32,12 @@ class AnswerForm:
     schema: dict[str, Any] | None
     adapter: TypeAdapter[Any]
     wrapped: bool
+
+    def text(self, value: Any) -> str:
+        """Return a value as a model would have given it."""
+        if self.schema is None:
+            return str(value)
+        return json_text({"answer": value} if self.wrapped else value)
 
     def parse(self, text: str, finish_reason: str | None = None) -> Any:
         """Return the answer as its type. Raises Unfit."""

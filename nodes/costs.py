@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -117,6 +117,18 @@ def cost_of(part: Any) -> Cost:
 def costs_of(parts: Iterable[Any]) -> All:
     """Return what parts cost that all run."""
     return All(tuple(cost_of(part) for part in parts))
+
+
+def asks_in(cost: Cost) -> Iterator[Asks]:
+    """Yield every step that a cost counts."""
+    match cost:
+        case Asks():
+            yield cost
+        case All(parts) | OneOf(parts):
+            for part in parts:
+                yield from asks_in(part)
+        case Times(part, _, _) | Unbounded(_, part):
+            yield from asks_in(part)
 
 
 def _by_hand(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Cost:

@@ -1,104 +1,67 @@
-"""A gate: a check between the steps of a chain that lets the run pass or stops it."""
+"""A gate: a check between the steps of a chain that lets the run pass or stops it. Made by `gate`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, overload
+from typing import Any, Generic
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
-from typing_extensions import TypeVar
 
-from ..state.errors import DefinitionError, GateFailed
+from ..state.errors import GateFailed
 from ..state.recorder import json_text
-from ..state.schema import StateType, signature_types, values_of
-from .node import Node, Valued, record_decision
+from ..state.schema import values_of
+from .checks import Check, Finding
+from .node import Node
 
-V = TypeVar("V")
 MAX_SHOWN = 400
 
 
 class Gate(Node[StateT], Generic[StateT]):
-    """One graph node that raises GateFailed unless its check passes. Made by `gate`."""
+    """One graph node that raises GateFailed unless its check passes."""
 
-    def __init__(
-        self,
-        name: str,
-        judge: Callable[[StateT, RunnableConfig | None], Any],
-        *,
-        state: StateType,
-        after: Any = None,
-    ) -> None:
-        self.name = name
-        self.state = state
-        self._judge = judge
+    def __init__(self, check: Check[StateT], *, after: Any = None) -> None:
+        self.name = check.name
+        self.state = check.state
+        self.writes = check.writes
+        self.cost = check.cost
+        self._check = check
         self._after = after
 
     def behind(self, part: Any, name: str) -> Gate[StateT]:
         """Return this gate, placed behind a part of a chain, for its error to name."""
-        return Gate(self.name, self._judge, state=self.state, after=(part, name))
+        return Gate(self._check, after=(part, name))
 
     async def ainvoke(
         self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        reason, update = await self._judge(input, config)
-        if reason is None:
-            record_decision(config, "gate", "passed")
-            return dict(update)
-        record_decision(config, "gate", "stopped", reason=reason)
+        finding = await self._check.answer(input, config)
+        if finding.passed:
+            self._check.record(config, "passed", finding)
+            return self._check.update(finding)
+        self._check.record(config, "stopped", finding)
         part, step = self._after or (None, "the input")
-        output = {**values_of(input), **update}
-        field = getattr(part, "writes", None)
-        shown = json_text(output.get(field, output))
-        if len(shown) > MAX_SHOWN:
-            shown = shown[:MAX_SHOWN] + "…"
-        raise GateFailed(
-            f"Gate {self.name!r} stopped the chain after {step!r}: {reason} "
-            f"Intermediate {f'{field} ' if field else 'state '}was: {shown}",
-            step=step,
-            reason=reason,
-            output=output,
+        raise gate_failed(
+            self.name, finding, values_of(input), step=step, field=getattr(part, "writes", None)
         )
 
 
-@overload
-def gate(check: Valued[StateT, V], passes: Callable[[V], bool]) -> Gate[StateT]: ...
-@overload
-def gate(check: Callable[[StateT], bool | str | None]) -> Gate[StateT]: ...
-def gate(check: Any, passes: Callable[[Any], bool] | None = None) -> Gate[Any]:
-    """Make a gate for a chain.
-
-    `check` is a function of the state that returns True or None to pass, False or the reason (text)
-    to stop; or a step or rule, whose value `passes` judges. The gate raises GateFailed, with the step
-    before it, the reason and the intermediate state.
-
-        chain(plan, gate(has_five_points), write)
-    """
-    if passes is None:
-        if not callable(check) or isinstance(check, Node):
-            raise DefinitionError(
-                "gate(step) needs `passes`, which judges the step's value: gate(judge, lambda g: g.ok)."
-            )
-        return Gate(getattr(check, "__name__", "gate"), _plain(check), state=signature_types(check)[0])
-    if not hasattr(check, "answer"):
-        raise DefinitionError("gate(check, passes) needs a step or a rule as its check.")
-    return Gate(check.name, _valued(check, passes), state=check.state)
+def gate_failed(
+    gate: str, finding: Finding, state: dict[str, Any], *, step: str, field: str | None, repairs: int = 0
+) -> GateFailed:
+    """Return the error that names the gate, the step before it, the reason and the intermediate output."""
+    output, shown = shown_output({**state, **finding.written}, field)
+    tried = f", repaired {repairs} x" if repairs else ""
+    return GateFailed(
+        f"Gate {gate!r} stopped the chain after {step!r}{tried}: {finding.reason} "
+        f"Intermediate {f'{field} ' if field else 'state '}was: {shown}",
+        step=step,
+        reason=finding.reason,
+        output=output,
+    )
 
 
-def _plain(check: Callable[[Any], bool | str | None]) -> Any:
-    async def judge(state: Any, _: RunnableConfig | None) -> tuple[str | None, dict[str, Any]]:
-        verdict = check(state)
-        if verdict is None or verdict is True or verdict == "":
-            return None, {}
-        return (verdict if isinstance(verdict, str) else "the check failed."), {}
-
-    return judge
-
-
-def _valued(check: Valued[Any, Any], passes: Callable[[Any], bool]) -> Any:
-    async def judge(state: Any, config: RunnableConfig | None) -> tuple[str | None, dict[str, Any]]:
-        value = await check.answer(state, config)
-        shown = json_text(value)
-        return (None if passes(value) else f"{check.name} said {shown}."), check.update(value)
-
-    return judge
+def shown_output(state: dict[str, Any], field: str | None) -> tuple[dict[str, Any], str]:
+    """Return a state without the patterns' bookkeeping, and one field of it, or all, for a message."""
+    output = {name: value for name, value in state.items() if not name.startswith("stepgraph_")}
+    shown = json_text(output.get(field, output) if field else output)
+    return output, shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"

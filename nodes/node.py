@@ -84,7 +84,7 @@ def record_decision(
             kind=kind,
             choice=choice,
             confidence=confidence,
-            reason=reason,
+            reason=reason and session.journal.mask.text(reason),
             decided_at=time.time(),
         )
     )

@@ -13,8 +13,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ..providers.model import Message, Model, Reply, Request, Site
+from ..providers.model import Message, Model, Reply, Request, Site, Verdict
 from ..providers.roles import as_model, find_model_async
+from ..providers.settings import DEFAULT_ROLE
 from ..state.errors import BudgetEnded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
 from ..state.internals import CONFIG_KEY_CHECKPOINTER
 from ..state.pauses import paused
@@ -25,6 +26,7 @@ from ..state.schema import (
     check_fields,
     fields_of,
     signature_types,
+    values_of,
 )
 from ..state.serde import allow
 from ..state.session import CACHE_KEY
@@ -66,6 +68,18 @@ class Step(Node[StateT], Generic[StateT, T]):
         self.role = model if isinstance(model, str) else None
         self._model = None if model is None or isinstance(model, str) else as_model(model, self.name)
 
+    def on(self, model: str | Model | BaseChatModel) -> Step[StateT, T]:
+        """Return this step on another model: `write.on("large")`."""
+        return Step(
+            self._function,
+            self.writes,
+            state=self.state,
+            answer=self.answer_type,
+            model=model,
+            tries=self.tries,
+            cache_s=self.cache_s,
+        )
+
     def ask(self, state: StateT) -> Ask[T]:
         """Return the question for a state, without asking anyone: for tests of a prompt."""
         question = self._function(state)
@@ -99,10 +113,32 @@ class Step(Node[StateT], Generic[StateT, T]):
         An answer that does not fit its type is asked for again, with what is wrong with it, at most
         `tries` times in all. Raises InvalidAnswer then, or a ModelError.
         """
+        return await self.answer_to(self.request(state), config)
+
+    async def again(self, state: StateT, reason: str, config: RunnableConfig | None = None) -> T:
+        """Ask once more: the model sees the answer that the state holds, and why it will not do."""
+        request = self.request(state)
+        given = self._form.text(values_of(state).get(self.writes))
+        messages = (*request.messages, *_correction(given, reason))
+        return await self.answer_to(replace(request, messages=messages), config)
+
+    async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
+        """Ask the step's model once, with a request of the caller's making, and return what comes back."""
         config = config or var_child_runnable_config.get()
-        request = self._request(self.ask(state))
-        model = await self._find_model()
         site = Site(step=self.name, role=self.role, config=config, cache_s=self._lifetime(config))
+        return await self._reply(await self.bound_model(), request, site)
+
+    async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
+        """Like `answer`, for a request of the caller's making."""
+        config = config or var_child_runnable_config.get()
+        model = await self.bound_model()
+        site = Site(
+            step=self.name,
+            role=self.role,
+            config=config,
+            cache_s=self._lifetime(config),
+            check=self._verdict,
+        )
         asked = request.messages
         replies: list[Reply] = []
         for _ in range(self.tries):
@@ -129,6 +165,15 @@ class Step(Node[StateT], Generic[StateT, T]):
             problems=problems,
         )
 
+    def _verdict(self, reply: Reply) -> Verdict:
+        """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
+        try:
+            value: Any = self._form.parse(reply.text, reply.finish_reason)
+        except Unfit as unfit:
+            return Verdict(problem=str(unfit))
+        confidence = getattr(value, "confidence", None)
+        return Verdict(confidence=confidence if isinstance(confidence, (int, float)) else None)
+
     def _lifetime(self, config: RunnableConfig | None) -> float | None:
         """Return how old a cached answer may be in seconds, None where the cache is off."""
         if self.cache_s is not None:
@@ -136,7 +181,22 @@ class Step(Node[StateT], Generic[StateT, T]):
         run: float | None = (config or {}).get("configurable", {}).get(CACHE_KEY)
         return run
 
-    async def _find_model(self) -> Model:
+    @property
+    def own_model(self) -> Model | None:
+        """The model that the definition gives, None for a role."""
+        return self._model
+
+    @property
+    def model_label(self) -> str:
+        """What the step is bound to, as far as the definition says: a role, or a model's name."""
+        return (self.role or DEFAULT_ROLE).lower() if self._model is None else self._model.name
+
+    def is_same_question(self, other: Step[Any, Any]) -> bool:
+        """Tell whether another step asks the same thing of the same model."""
+        return self._function is other._function and self.model_label == other.model_label
+
+    async def bound_model(self) -> Model:
+        """Return the model that answers now. Raises UnboundRole."""
         if self._model is not None:
             return self._model
         try:

@@ -1,12 +1,18 @@
-"""The support desk: route a ticket, look the facts up, draft a reply, check it by code, revise.
+"""The support desk: route a ticket beside a guard, look the facts up, draft a reply, check it, act.
 
-    triage ──► billing    look up order and payments ─┐
-           ──► technical  look up order and manual    ├─► draft ⇄ check (at most 3 rounds) ─► release
-           ──► general    search the help articles   ─┘
-           ──► fallback   hand over to a person
+    screen ║ triage ──► billing    look up order and payments, check what we owe ─┐
+           ║        ──► technical  diagnose: the order's machine, and the manual  ├─► draft ⇄ check
+           ║        ──► general    search the help articles                       ─┘   (3 rounds)
+           ║        ──► urgent     a holding reply
+           ║        ──► fallback   hand over to a person
+    then:  urgent? a colleague approves or edits ─► owed? refund, a large one once approved ─► release
 
-Embeddings route and code checks, so the small on-device model has to do one thing only: write. A
-reply that still breaks a check after the last round is held for a person, with what is wrong.
+Embeddings guard and route, code checks, so the small on-device model has to do one thing only: write. A
+reply that still breaks a check after the last round is held for a person, with what is wrong. What
+reaches out of the graph stands behind the guard, and what is paid back comes from the shop's records,
+never from a model.
+
+    stepgraph run support-desk --input examples/tickets.jsonl --model local
 """
 
 from __future__ import annotations
@@ -19,18 +25,24 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import StringConstraints
 
 from ...nodes.ask import Ask
+from ...nodes.effects import effect
 from ...nodes.neighbours import nearest
+from ...nodes.reviews import review
 from ...nodes.rules import rule
 from ...nodes.steps import step
 from ..chaining import chain
+from ..gating import gate
+from ..guarding import guard
 from ..refining import refine
 from ..routing import route
 from ..workflow import Workflow
 from . import shop
-from .topics import PHRASES, Topic
+from .outbox import post
+from .topics import INTENTS, PHRASES, Topic
 
-Status = Literal["new", "released", "held", "handed over"]
+Status = Literal["new", "urgent", "released", "held", "handed over"]
 
+REFUND_LIMIT = 100.0  # dollars; a person approves what is more
 MAX_CHARACTERS = 700
 MIN_CHARACTERS = 40
 # Shares of content words: of each fact that the reply tells, of the reply that the facts back.
@@ -47,9 +59,17 @@ class Ticket:
     topic: Topic | None = None
     order: str | None = None
     facts: list[str] = field(default_factory=list)
+    refund: float = 0.0
     reply: str = ""
     problems: list[str] = field(default_factory=list)
+    note: str = ""
+    refunded: float = 0.0
     status: Status = "new"
+
+
+@nearest(INTENTS)
+def screen(ticket: Ticket) -> str:
+    return shop.ORDER_NUMBER.sub("", ticket.body)
 
 
 @nearest(PHRASES, writes="topic")
@@ -63,7 +83,12 @@ def find_payments(ticket: Ticket) -> dict[str, object]:
     return {"order": order, "facts": _about(order, shop.payment_facts(order) if order else [])}
 
 
-def find_manual(ticket: Ticket) -> dict[str, object]:
+def check_claim(ticket: Ticket) -> dict[str, float]:
+    """Find out from the payments what we owe the customer, whatever the ticket says."""
+    return {"refund": shop.owed(ticket.order) if ticket.order else 0.0}
+
+
+def diagnose(ticket: Ticket) -> dict[str, object]:
     """Look up what the help articles say about the fault, and the warranty."""
     order = shop.order_number_in(ticket.body)
     product = shop.product_of(order) if order else ""
@@ -71,7 +96,7 @@ def find_manual(ticket: Ticket) -> dict[str, object]:
     return {"order": order, "facts": [*advice, *(shop.warranty_facts(order) if order else [])]}
 
 
-def find_help(ticket: Ticket) -> dict[str, object]:
+def search(ticket: Ticket) -> dict[str, object]:
     """Search the help articles."""
     return {"facts": shop.find_article(ticket.body)}
 
@@ -87,7 +112,7 @@ def _about(order: str | None, facts: list[str]) -> list[str]:
 
 # Small models copy a shown pattern better than they follow an instruction.
 THANKS = "Thank you for your message."
-EXAMPLES: dict[Topic, list[tuple[str, str]]] = {
+EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "billing": [
         (
             "Order SG-1002 (1 x Golden toaster) was shipped on 2026-05-02. $59.00 was charged on 2026-05-01. "
@@ -205,11 +230,6 @@ def _amounts(text: str) -> set[float]:
     return {float((a or b).replace(",", "")) for a, b in _MONEY.findall(text)}
 
 
-def release(ticket: Ticket) -> dict[str, Status]:
-    """Release a reply that passed every check; hold any other one for a person."""
-    return {"status": "held" if ticket.problems else "released"}
-
-
 def hand_over(_: Ticket) -> dict[str, str]:
     """Tell the customer that a person will answer."""
     return {
@@ -218,20 +238,78 @@ def hand_over(_: Ticket) -> dict[str, str]:
     }
 
 
+def escalate(_: Ticket) -> dict[str, str]:
+    """Write what the customer is told until a colleague has looked."""
+    return {
+        "reply": "Thank you for telling us. A colleague is looking at this now and will call you today.",
+        "status": "urgent",
+    }
+
+
+def is_calm(ticket: Ticket) -> bool | str:
+    return ticket.status != "urgent" or "it is urgent."
+
+
+@review("reply", reason="note")
+def colleague(ticket: Ticket) -> str:
+    return f"Urgent: {ticket.body} Send this reply?"
+
+
+def is_settled(ticket: Ticket) -> bool | str:
+    return not ticket.refund or f"we owe ${ticket.refund:.2f}."
+
+
+def size(ticket: Ticket) -> Literal["small", "large"]:
+    return "small" if ticket.refund <= REFUND_LIMIT else "large"
+
+
+@review("refund", reason="note")
+def approve_refund(ticket: Ticket) -> str:
+    return f"Pay ${ticket.refund:.2f} back for {ticket.order}?"
+
+
+@effect(key=lambda ticket: f"{ticket.order}:{ticket.refund:.2f}", retry=True)
+def refund(ticket: Ticket, key: str) -> dict[str, float]:
+    """Order the refund, once: the outbox knows a key again."""
+    post(key, f"Refund ${ticket.refund:.2f} for the order {ticket.order}.\n")
+    return {"refunded": ticket.refund}
+
+
+def keep(ticket: Ticket) -> dict[str, list[str]]:
+    """Hold a reply that may promise what was refused."""
+    return {"problems": [*ticket.problems, f"The refund was refused: {ticket.note}"]}
+
+
+def release(ticket: Ticket) -> dict[str, Status]:
+    """Release a reply that passed every check and every person; hold any other one for a person."""
+    if ticket.status == "handed over":
+        return {}
+    return {"status": "held" if ticket.problems or ticket.note else "released"}
+
+
 def support_desk() -> Workflow[Ticket]:
     """Return the support desk as a state graph over `Ticket`."""
     answer = refine(
         draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
     )
-    return route(
+    desk = route(
         triage,
         {
-            "billing": chain(find_payments, answer, release),
-            "technical": chain(find_manual, answer, release),
-            "general": chain(find_help, answer, release),
+            "billing": chain(find_payments, check_claim, answer),
+            "technical": chain(diagnose, answer),
+            "general": chain(search, answer),
+            "urgent": escalate,
         },
         fallback=hand_over,
         floor=0.5,
+        name="desk",
+    )
+    large = route(approve_refund, {"approved": refund, "rejected": keep})
+    return chain(
+        guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
+        gate(is_calm, otherwise=colleague),
+        gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
+        release,
         name="support-desk",
     )
 

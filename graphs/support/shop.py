@@ -71,6 +71,20 @@ def payment_facts(number: str) -> list[str]:
     return facts
 
 
+def owed(number: str) -> float:
+    """Return what we owe the customer: equal charges on one day, charges of a cancelled order; not refunded."""
+    rows = _rows(
+        "SELECT coalesce(sum(amount), 0) AS charged FROM (SELECT amount * (count(*) - (status != 'cancelled')) "
+        "AS amount FROM payments JOIN orders USING (number) WHERE number = ? AND kind = 'charge' "
+        "GROUP BY charged_on, amount)",
+        number,
+    )
+    back = _rows(
+        "SELECT coalesce(sum(amount), 0) AS back FROM payments WHERE number = ? AND kind = 'refund'", number
+    )
+    return max(0.0, round(float(rows[0]["charged"]) - float(back[0]["back"]), 2))
+
+
 def warranty_facts(number: str) -> list[str]:
     """Return until when the ordered product is under warranty."""
     rows = _rows(

@@ -23,7 +23,8 @@ INSERT INTO orders VALUES
     ('SG-1046', 'Aiko Tanaka',    'TOA-5', 1, 'cancelled', '2026-11-01', NULL),
     ('SG-1047', 'Lena Hofmann',   'SCA-6', 3, 'delivered', '2026-10-20', '2026-10-21'),
     ('SG-1048', 'Omar Haddad',    'ESP-3', 1, 'delivered', '2025-12-01', '2025-12-02'),
-    ('SG-1049', 'Ruth Okafor',    'BLE-4', 1, 'delivered', '2026-10-30', '2026-10-31');
+    ('SG-1049', 'Ruth Okafor',    'BLE-4', 1, 'delivered', '2026-10-30', '2026-10-31'),
+    ('SG-1050', 'Noor Bakker',    'GRI-2', 1, 'delivered', '2026-11-05', '2026-11-06');
 
 CREATE TABLE payments (
     number TEXT NOT NULL REFERENCES orders, charged_on TEXT NOT NULL, amount REAL NOT NULL, kind TEXT NOT NULL
@@ -38,7 +39,9 @@ INSERT INTO payments VALUES
     ('SG-1046', '2026-11-02', 59.00, 'refund'),
     ('SG-1047', '2026-10-20', 75.00, 'charge'),
     ('SG-1048', '2025-12-01', 389.00, 'charge'),
-    ('SG-1049', '2026-10-30', 89.00, 'charge');
+    ('SG-1049', '2026-10-30', 89.00, 'charge'),
+    ('SG-1050', '2026-11-05', 129.00, 'charge'),
+    ('SG-1050', '2026-11-05', 129.00, 'charge');
 
 CREATE VIRTUAL TABLE articles USING fts5 (title, body, tokenize = 'porter');
 INSERT INTO articles VALUES

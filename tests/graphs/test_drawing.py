@@ -4,18 +4,47 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from stepgraph import Ask, Workflow, chain, gate, refine, route, rule, step
+from stepgraph import (
+    Ask,
+    Workflow,
+    agent,
+    cascade,
+    chain,
+    ensemble,
+    fan_out,
+    gate,
+    guard,
+    map_reduce,
+    orchestrate,
+    refine,
+    review,
+    route,
+    rule,
+    section,
+    step,
+    verify,
+    vote,
+)
 from stepgraph.cli.drawing import render
 from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
+from stepgraph.graphs.research.study import research
+from stepgraph.graphs.summary.document import long_summary
 from stepgraph.graphs.support.desk import support_desk
 
 DRAWINGS = Path(__file__).with_name("drawings")
+
+
+@dataclass
+class Part:
+    text: str = ""
+    note: str = ""
 
 
 @dataclass
@@ -24,6 +53,8 @@ class Post:
     kind: str = ""
     draft: str = ""
     ok: bool = False
+    parts: list[Part] = field(default_factory=list)
+    digest: Part | None = None
 
 
 @step("kind")
@@ -41,17 +72,62 @@ def judge(post: Post) -> bool:
     return bool(post.draft)
 
 
+@step("ok", model="judge")
+def second(post: Post) -> Ask[bool]:
+    return Ask(post.draft)
+
+
+@review("draft")
+def look(post: Post) -> str:
+    return "Good?"
+
+
 def fetch(post: Post) -> dict[str, str]:
     return {"topic": post.topic}
+
+
+def look_up(topic: str) -> str:
+    """Look a topic up."""
+    return topic
+
+
+@step("parts")
+def plan(post: Post) -> Ask[list[Part]]:
+    return Ask(post.topic)
+
+
+@step("note")
+def sum_up(part: Part) -> Ask[str]:
+    return Ask(part.text)
+
+
+def cut(post: Post) -> list[Part]:
+    return [Part(line) for line in post.topic.splitlines()]
+
+
+def join(parts: list[Part]) -> Part:
+    return Part("\n".join(part.note for part in parts))
 
 
 polish = refine(write, judge, until=bool, rounds=3)
 PATTERNS: dict[str, Workflow[Post]] = {
     "chain": chain(fetch, write),
     "chain-with-gate": chain(write, gate(judge, bool), fetch),
+    "gate-with-repair": chain(write, gate(judge, bool, repair=write, otherwise=look), fetch),
+    "review": route(look, {"approved": fetch, "rejected": write}),
+    "verify": verify(write, second, agrees=bool, tries=1, otherwise=look),
+    "cascade": cascade(write, write.on("medium"), write.on("large"), accept=bool),
+    "section": section({"draft": write, "topic": fetch}, merge=judge),
+    "vote": vote(write, 3, uncertain=""),
+    "guard": guard(write, judge, bool, otherwise=fetch),
+    "ensemble": ensemble([write, write.on("medium")], score=len),
+    "agent": agent(write, tools=[look_up]),
     "refine": polish,
     "route": route(classify, {"howto": write, "opinion": fetch}),
     "route-with-fallback": route(classify, {"howto": write}, fallback=fetch),
+    "fan-out": fan_out(cut, sum_up, into="parts"),
+    "map-reduce": map_reduce(cut, sum_up, join=join, into="digest", tokens=1000),
+    "orchestrate": orchestrate(plan, sum_up, write, into="parts", more=cut),
     "nested": route(classify, {"howto": chain(fetch, polish), "opinion": polish}, name="nested"),
 }
 
@@ -61,11 +137,19 @@ def test_pattern(name: str) -> None:
     compare(name, PATTERNS[name])
 
 
-def test_support_desk() -> None:
-    compare("support-desk", support_desk())
+APPLICATIONS: dict[str, Callable[[], Workflow[Any]]] = {
+    "research": research,
+    "summary": long_summary,
+    "support-desk": support_desk,
+}
 
 
-def compare(name: str, graph: Workflow[Post] | Workflow[object]) -> None:
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_application(name: str) -> None:
+    compare(name, APPLICATIONS[name]())
+
+
+def compare(name: str, graph: Workflow[Any]) -> None:
     drawing = to_mermaid(graph.compile().get_graph(xray=True)) + "\n"
     path = DRAWINGS / f"{name}.mmd"
     if os.environ.get("UPDATE_DRAWINGS"):
@@ -75,7 +159,7 @@ def compare(name: str, graph: Workflow[Post] | Workflow[object]) -> None:
 
 
 def test_no_snapshot_is_left_over() -> None:
-    assert {path.stem for path in DRAWINGS.glob("*.mmd")} == {*PATTERNS, "support-desk"}
+    assert {path.stem for path in DRAWINGS.glob("*.mmd")} == {*PATTERNS, *APPLICATIONS}
 
 
 def test_text_shows_nesting_and_labels() -> None:

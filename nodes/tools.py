@@ -1,0 +1,263 @@
+"""Tools of an agent: one call is run, and whatever becomes of it is told to the model as a message."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.errors import GraphBubbleUp
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
+from pydantic import BaseModel, create_model
+
+from ..providers.faults import scrubbed
+from ..providers.loops import in_new_thread
+from ..state.effects import find_effect, lineage_of
+from ..state.errors import (
+    BudgetEnded,
+    DefinitionError,
+    EffectUnknown,
+    ScriptError,
+    StoreError,
+    did_you_mean,
+)
+from ..state.recorder import json_text, path_of
+from ..state.session import LEDGERS_KEY, SESSION_KEY, Session
+from .effects import Effect
+from .node import Node, record_decision
+from .reviews import Review, Verdict
+from .toolkits import AnyTool, is_async, problem_with, tools_by_name
+
+Key: TypeAlias = Callable[[Mapping[str, Any]], object]
+Outcome = Literal["ran", "failed", "timed out", "refused", "rejected", "unknown"]
+Content: TypeAlias = str | list[Any]
+
+MESSAGES = "stepgraph_messages"
+CALL = "stepgraph_call"
+STOPPING = (BudgetEnded, DefinitionError, ScriptError, StoreError)
+MAX_REASON = 500
+OPEN = (
+    "Nobody knows whether it took effect, so with these arguments it is not run again until a person has "
+    "decided. Do not try to get around that; say so in your answer."
+)
+
+
+class Result(TypedDict, total=False):
+    """What the record keeps of a call that happens once."""
+
+    result: Any
+
+
+class TimedOut(Exception):
+    """A tool took longer than it may, or than the budget lets it."""
+
+
+class _Threaded(BaseTool):
+    """A sync tool that runs in a thread of its own, which nobody waits for once its time is up."""
+
+    inner: BaseTool
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return await in_new_thread(_invoked, self.inner, input, config)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+def _invoked(tool: BaseTool, call: Any, config: RunnableConfig | None) -> Any:
+    try:
+        return tool.invoke(call, config)
+    except (StopIteration, SystemExit) as error:  # no future can hold the one, the other ends the event loop
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+class Tools(Node[Any]):
+    """The graph node that runs one tool call. LangGraph's ToolNode injects what the tool asks for.
+
+    What is added to it: a tool has its time, its result its length, sync tools hold nothing up; some
+    ask a person first, some happen once.
+    """
+
+    name = "tools"
+
+    def __init__(
+        self,
+        tools: Iterable[AnyTool],
+        *,
+        timeout_s: float,
+        max_chars: int,
+        approve: Sequence[str] = (),
+        once: Sequence[str] | Mapping[str, Key] = (),
+    ) -> None:
+        self.by_name = tools_by_name(tools)
+        for option, names in (("approve", approve), ("once", once)):
+            for name in [names] if isinstance(names, str) else names:
+                if name not in self.by_name:
+                    raise DefinitionError(
+                        f"agent({option}=…) names {name!r}, which is none of its tools. "
+                        + did_you_mean(name, self.by_name)
+                    )
+        self._timeout_s = timeout_s
+        self._max_chars = max_chars
+        self._reviews = {name: _review_of(self.by_name[name]) for name in approve}
+        self._once = dict(once) if isinstance(once, Mapping) else dict.fromkeys(once)
+        self._node = ToolNode(
+            list(self.by_name.values()), handle_tool_errors=False, awrap_tool_call=_off_the_loop
+        )
+
+    @property
+    def schemas(self) -> tuple[Mapping[str, Any], ...]:
+        """The tools as OpenAI function schemas."""
+        return tuple(convert_to_openai_tool(tool)["function"] for tool in self.by_name.values())
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        call: ToolCall = input[CALL]
+        content, outcome = await self._run(call, config or {})
+        record_decision(config, "tool", outcome, reason=_shown(call)[:MAX_REASON])
+        message = ToolMessage(
+            content=content,
+            name=call["name"],
+            tool_call_id=call["id"] or "",
+            status="success" if outcome == "ran" else "error",
+            id=f"result-{call['id']}",
+        )
+        return {MESSAGES: [message]}
+
+    async def _run(self, call: ToolCall, config: RunnableConfig) -> tuple[Content, Outcome]:
+        tool = self.by_name[call["name"]]
+        if problem := problem_with(tool, call["args"]):
+            return f"The call was not made: {problem} Mend the arguments and call again.", "refused"
+        note = ""
+        if tool.name in self._reviews:
+            verdict = await self._reviews[tool.name].answer({"arguments": call["args"]}, config)
+            if not verdict.approved:
+                return f"A person rejected this call: {verdict.comment} Do not make it again.", "rejected"
+            if verdict.edited:
+                call = {**call, "args": _arguments(verdict)}
+                note = f"A person changed the arguments to {json_text(call['args'])}.\n"
+        try:
+            content = await self._content(tool, call, config)
+        except (GraphBubbleUp, *STOPPING):
+            raise
+        except EffectUnknown as error:
+            if not _failed_before(error.key, config):
+                raise  # the process died in the middle of it: for a person to decide
+            return f"It failed before. {OPEN}", "unknown"
+        except ToolException as error:
+            return capped(f"{note}{tool.name} failed: {error}", self._max_chars), "failed"
+        except Exception as error:
+            timed_out = isinstance(error, TimedOut)
+            told = str(error) if timed_out else f"{type(error).__name__}: {error}"
+            open_end = f" {OPEN}" if tool.name in self._once else ""
+            outcome: Outcome = "timed out" if timed_out else "failed"
+            return f"{note}{tool.name} failed: {scrubbed(told)}{open_end}", outcome
+        return (note + content if isinstance(content, str) else content), "ran"
+
+    async def _content(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
+        if tool.name in self._once:
+            return await self._only_once(tool, call, config)
+        return await self._in_time(call, config)
+
+    async def _only_once(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
+        async def happen(_: Result) -> dict[str, Any]:
+            return {"result": await self._in_time(call, config)}
+
+        happen.__name__ = tool.name
+        own = self._once[tool.name]
+        key = own(call["args"]) if own else _key(call, config)
+        effect: Effect[Any] = Effect(
+            happen, state=Result, key=lambda _: key, reads=(), undone=(ToolException,), retry=False
+        )
+        update = await effect.ainvoke({}, config)
+        return cast("Content", update.get("result", "A person confirmed that this happened."))
+
+    async def _in_time(self, call: ToolCall, config: RunnableConfig) -> Content:
+        ledgers = config.get("configurable", {}).get(LEDGERS_KEY, ())
+        left = [seconds for ledger in ledgers if (seconds := ledger.seconds_left()) is not None]
+        limit = max(0.0, min([self._timeout_s, *left]))
+        task = asyncio.ensure_future(self._invoke(call, config))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            finished, _ = await asyncio.wait({task}, timeout=None if math.isinf(limit) else limit)
+        finally:
+            task.cancel()
+        if not finished:
+            raise TimedOut(f"it was stopped after {limit:g} s.")
+        return capped(task.result(), self._max_chars)
+
+    async def _invoke(self, call: ToolCall, config: RunnableConfig) -> Content:
+        try:
+            output = await self._node.ainvoke([{**call, "type": "tool_call"}], config)
+        except ToolInvocationError as error:  # the arguments fit, so it comes from inside the tool
+            raise error.source from None
+        messages = output.get("messages") if isinstance(output, dict) else None
+        if not messages or len(messages) != 1 or not isinstance(messages[0], ToolMessage):
+            raise DefinitionError(
+                f"The tool {call['name']!r} returned a Command. In an agent, a tool returns what the model "
+                "shall read; the graph around the agent decides where to go."
+            )
+        if messages[0].status == "error":
+            raise ToolException(str(messages[0].content))
+        return messages[0].content
+
+
+async def _off_the_loop(request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
+    tool = request.tool
+    if tool is not None and not is_async(tool):
+        threaded = _Threaded(name=tool.name, description=tool.description, inner=tool)
+        request = request.override(tool=threaded)
+    return await execute(request)
+
+
+def _review_of(tool: BaseTool) -> Review[Any]:
+    schema: Any = tool.tool_call_schema
+    typed = isinstance(schema, type) and issubclass(schema, BaseModel)
+    state = create_model(f"{tool.name}_call", arguments=(schema if typed else dict[str, Any], ...))
+
+    def question(_: Any) -> str:
+        return f"Run {tool.name}? {tool.description}".strip()
+
+    question.__name__ = tool.name
+    return Review(question, "arguments", state=state, reason=None)
+
+
+def _arguments(verdict: Verdict) -> dict[str, Any]:
+    value = verdict.value
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else dict(value)
+
+
+def _failed_before(key: str, config: RunnableConfig) -> bool:
+    """Tell whether an open effect failed while somebody was there to see it."""
+    session: Session = config.get("configurable", {})[SESSION_KEY]
+    found = find_effect(session.journal, key)
+    return found is not None and found.error is not None
+
+
+def _key(call: ToolCall, config: RunnableConfig) -> str:
+    """Return what makes a call the same one: the thread it was forked from, its place, its arguments."""
+    configurable = config.get("configurable", {})
+    session, thread = configurable.get(SESSION_KEY), str(configurable.get("thread_id", ""))
+    line = lineage_of(session.journal, thread) if session else thread
+    content = json_text([line, path_of(str(configurable.get("checkpoint_ns", ""))), call["args"]])
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:20]
+
+
+def capped(content: Content, limit: int) -> Content:
+    """Return a result with at most `limit` characters, and a mark where it was cut."""
+    text = content if isinstance(content, str) else json_text(content)
+    if len(text) <= limit:
+        return content
+    return f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
+
+
+def _shown(call: ToolCall) -> str:
+    return f"{call['name']}({json_text(call['args'])})"

@@ -1,0 +1,475 @@
+"""The orchestrator: sound plans, repairs, rounds, failures, limits, cost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.types import Command, interrupt
+from pydantic import BaseModel
+
+from stepgraph import (
+    Ask,
+    Budget,
+    ScriptedModel,
+    Session,
+    chain,
+    fan_out,
+    orchestrate,
+    refine,
+    rule,
+    run,
+    step,
+    using,
+)
+from stepgraph.nodes.costs import least, most
+from stepgraph.state.errors import DefinitionError, InputError, InvalidAnswer, ModelRefused
+
+
+class Task(BaseModel):
+    title: str
+    text: str = ""
+
+
+@dataclass
+class Study:
+    subject: str = "tea"
+    tasks: list[Task] = field(default_factory=list)
+    more: list[Task] = field(default_factory=list)
+    findings: list[Task] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    report: str = ""
+    complete: bool = False
+
+
+@step("tasks")
+def plan(study: Study) -> Ask[list[Task]]:
+    return Ask(f"Subtasks for {study.subject}")
+
+
+@step("text")
+def research(task: Task) -> Ask[str]:
+    return Ask(f"Research {task.title}")
+
+
+@step("report")
+def write_up(study: Study) -> Ask[str]:
+    return Ask("Write up: " + "; ".join(task.text for task in study.findings))
+
+
+@step("more")
+def wants(study: Study) -> Ask[list[Task]]:
+    return Ask(f"What else? {study.report}")
+
+
+def tasks(*titles: str) -> list[dict[str, str]]:
+    return [{"title": title} for title in titles]
+
+
+def answers(*plans: Any, more: tuple[Any, ...] = ()) -> Any:
+    """Answer plans in turn, and everything else in capitals."""
+    left = {"plan": list(plans), "wants": list(more)}
+
+    def answer(request: Any, site: Any) -> Any:
+        if site.step in left:
+            return left[site.step].pop(0)
+        return str(request.messages[-1]["content"]).upper()
+
+    return answer
+
+
+study = orchestrate(plan, research, write_up, into="findings")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_subtasks_are_planned_worked_on_and_put_together(session: Session, sync: bool) -> None:
+    app = study.compile()
+    with ScriptedModel(answers(tasks("history", "taste"))) as model, using(model):
+        config = session.config("t")
+        result = app.invoke(Study(), config) if sync else asyncio.run(app.ainvoke(Study(), config))
+    assert result["report"] == "WRITE UP: RESEARCH HISTORY; RESEARCH TASTE"
+    assert [task.title for task in result["findings"]] == ["history", "taste"]
+    assert set(result) == {"subject", "tasks", "more", "findings", "missing", "report", "complete"}
+
+
+async def test_every_node_is_streamed(session: Session) -> None:
+    script = answers(tasks("history", "taste"), more=(tasks("price"), tasks()))
+    with ScriptedModel(script) as model, using(model):
+        stream = further.compile().astream(Study(), session.config("t"), stream_mode="updates")
+        seen = [name async for update in stream for name in update]
+    one, two = ["research", "collect", "write_up", "wants"], ["research"]
+    assert seen == ["plan", *two, *one, *one]
+
+
+@pytest.mark.parametrize("broken", ["Subtasks for tea", "Research taste", "Write up: RESEARCH"])
+def test_after_a_failed_model_call_only_what_is_missing_is_paid_for(session: Session, broken: str) -> None:
+    inner, failing = answers(tasks("history", "taste"), tasks("history", "taste")), iter([True])
+
+    def answer(request: Any, site: Any) -> Any:
+        hit = str(request.messages[-1]["content"]).startswith(broken) and next(failing, False)
+        return ModelRefused("no") if hit else inner(request, site)
+
+    app = study.compile()
+    with ScriptedModel(answer) as model, using(model):
+        with pytest.raises(ModelRefused):
+            app.invoke(Study(), session.config("t"))
+        result = app.invoke(None, session.config("t"))
+    assert result["report"] == "WRITE UP: RESEARCH HISTORY; RESEARCH TASTE"
+    assert len(model.asks) == 4 + 1
+
+
+@pytest.mark.parametrize("number", [1, 3, 8])
+def test_a_round_costs_two_calls_and_one_for_each_subtask(number: int) -> None:
+    app = orchestrate(plan, research, write_up, into="findings", most=number, tries=1)
+    with ScriptedModel(answers(tasks(*(f"part{n}" for n in range(number))))) as model, using(model):
+        app.compile().invoke(Study())
+    assert len(model.asks) == 2 + number == most(app.cost)
+    assert least(app.cost) == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (tasks(), "The plan is empty"),
+        (tasks("a", "b", "c", "d"), "4 subtasks, but at most 3"),
+        (
+            tasks("history of tea", "taste", "the history of tea"),
+            "Subtasks 1 and 3 overlap: 'history of tea'",
+        ),
+        (tasks("History", "HISTORY!"), "Subtasks 1 and 2 overlap"),
+        (tasks("history", " - "), "Subtask 2 says nothing"),
+        ("{my plan", "not valid JSON"),
+        ([{"name": "history"}], "title: Field required"),
+    ],
+)
+def test_a_bad_plan_is_asked_for_again_with_the_reason(session: Session, bad: Any, told: str) -> None:
+    app = orchestrate(plan, research, write_up, into="findings", most=3, alike=0.7).compile()
+    with ScriptedModel(answers(bad, tasks("history", "taste"))) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert len(result["findings"]) == 2
+    said = model.asks[1][1].messages
+    assert told in said[-1]["content"]
+    assert said[-2]["role"] == "assistant"
+    assert len(model.asks) == 1 + 2 + 2
+
+
+def test_overlapping_subtasks_can_be_dropped_without_asking_again() -> None:
+    app = orchestrate(plan, research, write_up, into="findings", overlapping="drop").compile()
+    with ScriptedModel(answers(tasks("tea", "Tea!", "taste", "TEA"))) as model, using(model):
+        result = app.invoke(Study())
+    assert [task.title for task in result["findings"]] == ["tea", "taste"]
+    assert [task.title for task in result["tasks"]] == ["tea", "taste"]
+    assert len(model.asks) == 4
+
+
+def test_a_plan_that_stays_bad_is_refused_with_the_plan_in_the_error() -> None:
+    app = orchestrate(plan, research, write_up, into="findings", tries=2).compile()
+    with (
+        ScriptedModel(answers(tasks("tea", "tea"), tasks("cup", "cup"))) as model,
+        using(model),
+        pytest.raises(InvalidAnswer, match=r"'plan' gave no sound plan in 2 tries.*overlap.*'cup'") as caught,
+    ):
+        app.invoke(Study())
+    assert "tea" in caught.value.answers[0]
+    assert "cup" in caught.value.answers[1]
+    assert "cup" in str(caught.value).partition("Last plan")[2]
+    assert len(model.asks) == 2
+
+
+def test_a_plan_that_is_never_json_is_refused_with_the_answer_in_the_error() -> None:
+    with (
+        ScriptedModel(answers("{one", "{two", "{three")) as model,
+        using(model),
+        pytest.raises(InvalidAnswer, match=r"Last answer: '\{three'"),
+    ):
+        study.compile().invoke(Study())
+
+
+def test_a_plan_made_by_code_is_refused_at_once() -> None:
+    @rule("tasks")
+    def outline(study: Study) -> list[Task]:
+        return [Task(title="tea"), Task(title="tea")]
+
+    with pytest.raises(InputError, match=r"'outline' gave no sound plan.*overlap.*Last plan"):
+        orchestrate(outline, research, write_up, into="findings").compile().invoke(Study())
+
+
+def test_a_plan_that_leaves_something_out_is_repaired(session: Session) -> None:
+    def covers(study: Study) -> bool | str:
+        return any("taste" in task.title for task in study.tasks) or "nothing is said of the taste."
+
+    app = orchestrate(plan, research, write_up, into="findings", check=covers).compile()
+    with ScriptedModel(answers(tasks("history"), tasks("history", "taste"))) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert len(result["findings"]) == 2
+    assert "nothing is said of the taste" in model.asks[1][1].messages[-1]["content"]
+    reasons = session.journal.query("SELECT reason FROM decisions")
+    assert [row["reason"] for row in reasons] == [
+        "round 1: history; taste | repaired: nothing is said of the taste."
+    ]
+
+
+def test_a_subtask_is_briefed_from_the_state(session: Session) -> None:
+    def brief(study: Study, task: Task) -> Task:
+        return Task(title=f"{task.title} of {study.subject}")
+
+    app = orchestrate(plan, research, write_up, into="findings", brief=brief).compile()
+    with ScriptedModel(answers(tasks("history", "taste"))) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history of tea", "taste of tea"]
+
+
+def test_another_model_checks_the_plan(session: Session) -> None:
+    @step("complete", model="judge")
+    def complete(study: Study) -> Ask[bool]:
+        return Ask(f"Complete? {[task.title for task in study.tasks]}")
+
+    app = orchestrate(plan, research, write_up, into="findings", check=complete, passes=bool, tries=2)
+    script = {
+        "plan": [tasks("a"), tasks("a", "b")],
+        "complete": [False, True],
+        "research": ["A", "B"],
+        "write_up": ["AB"],
+    }
+    with ScriptedModel(script) as model, using(model):
+        app.compile().invoke(Study(), session.config("t"))
+    assert len(model.asks) == 7
+    assert most(app.cost) == 2 * 2 + 8 + 1
+
+
+further = orchestrate(plan, research, write_up, into="findings", more=wants, rounds=3, most=4, tries=1)
+
+
+def test_more_work_until_it_is_enough(session: Session) -> None:
+    script = answers(tasks("history"), more=(tasks("taste", "price"), tasks()))
+    with ScriptedModel(script) as model, using(model):
+        result = further.compile().invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history", "taste", "price"]
+    assert result["report"] == "WRITE UP: RESEARCH HISTORY; RESEARCH TASTE; RESEARCH PRICE"
+    assert len(model.asks) == (2 + 1) + (2 + 2) + 1
+    rows = session.journal.query("SELECT choice FROM decisions ORDER BY decided_at")
+    assert [row["choice"] for row in rows] == ["1 subtasks", "2 subtasks", "enough"]
+
+
+def test_rounds_are_bounded_and_cost_two_calls_and_their_subtasks_each() -> None:
+    script = answers(tasks("a", "b", "c", "d"), more=(tasks("e", "f", "g", "h"), tasks("i", "j", "k", "l")))
+    with ScriptedModel(script) as model, using(model):
+        result = further.compile().invoke(Study())
+    assert len(result["findings"]) == 12
+    assert len(model.asks) == 3 * (2 + 4) == most(further.cost)
+    assert least(further.cost) == 3
+
+
+def test_what_is_done_already_is_not_done_again(session: Session) -> None:
+    script = answers(tasks("history", "taste"), more=(tasks("Taste", "price"), tasks("price", "history")))
+    with ScriptedModel(script) as model, using(model):
+        result = further.compile().invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history", "taste", "price"]
+    rows = session.journal.query("SELECT choice, reason FROM decisions ORDER BY decided_at")
+    assert [(row["choice"], row["reason"]) for row in rows] == [
+        ("2 subtasks", "round 1: history; taste"),
+        ("1 subtasks", "round 2: price | done already: Taste"),
+        ("enough", "2 rounds | done already: price; history"),
+    ]
+
+
+def test_code_says_what_else(session: Session) -> None:
+    def untold(study: Study) -> list[Task]:
+        return [] if "PRICE" in study.report else [Task(title="price")]
+
+    app = orchestrate(plan, research, write_up, into="findings", more=untold, rounds=9).compile()
+    with ScriptedModel(answers(tasks("history"))) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert result["report"] == "WRITE UP: RESEARCH HISTORY; RESEARCH PRICE"
+    assert len(model.asks) == 5
+
+
+def test_a_second_run_forgets_the_first(session: Session) -> None:
+    app = further.compile()
+    script = answers(tasks("a"), tasks("b"), more=(tasks(), tasks()))
+    with ScriptedModel(script) as model, using(model):
+        app.invoke(Study(), session.config("t"))
+        result = app.invoke({"subject": "milk"}, session.config("t"))
+    assert [task.title for task in result["findings"]] == ["b"]
+
+
+def stubborn(task: Task) -> dict[str, str]:
+    if task.title == "taste":
+        raise ValueError("no source")
+    return {"text": task.title.upper()}
+
+
+def test_a_failed_subtask_is_left_out_named_and_may_be_planned_again(session: Session) -> None:
+    app = orchestrate(
+        plan,
+        stubborn,
+        write_up,
+        into="findings",
+        failed="skip",
+        missing="missing",
+        more=wants,
+        rounds=2,
+    ).compile()
+    script = answers(tasks("history", "taste"), more=(tasks("taste", "price"),))
+    with ScriptedModel(script) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history", "price"]
+    assert result["missing"] == {"taste": "ValueError: no source"}
+
+
+def test_a_failed_subtask_fails_the_whole_by_default() -> None:
+    app = orchestrate(plan, stubborn, write_up, into="findings").compile()
+    with (
+        ScriptedModel(answers(tasks("history", "taste"))) as model,
+        using(model),
+        pytest.raises(ValueError, match="no source"),
+    ):
+        app.invoke(Study())
+
+
+def test_nothing_is_made_of_nothing() -> None:
+    app = orchestrate(plan, stubborn, write_up, into="findings", failed="skip").compile()
+    with (
+        ScriptedModel(answers(tasks("taste"))) as model,
+        using(model),
+        pytest.raises(InputError, match=r"Every one of 1 subtasks failed.*no source"),
+    ):
+        app.invoke(Study())
+
+
+async def test_a_straggler_is_left_out() -> None:
+    async def wait(task: Task) -> dict[str, str]:
+        await asyncio.sleep(30 if task.title == "taste" else 0)
+        return {"text": task.title}
+
+    options: dict[str, Any] = {"failed": "skip", "missing": "missing", "timeout_s": 0.2}
+    app = orchestrate(plan, wait, write_up, into="findings", **options).compile()
+    with ScriptedModel(answers(tasks("history", "taste"))) as model, using(model):
+        result = await app.ainvoke(Study())
+    assert "took longer than 0.2 s" in result["missing"]["taste"]
+
+
+def test_workers_are_patterns(session: Session) -> None:
+    @rule("title")
+    def judge(task: Task) -> str:
+        return f"{task.title}!"
+
+    worker = refine(research, judge, until=lambda title: title.endswith("!!"), rounds=3)
+    app = orchestrate(plan, worker, write_up, into="findings").compile()
+    with ScriptedModel(answers(tasks("history", "taste"))) as model, using(model):
+        result = app.invoke(Study(), session.config("t"))
+    assert [task.title for task in result["findings"]] == ["history!!", "taste!!"]
+
+
+def test_a_person_is_asked_inside(session: Session) -> None:
+    def approve(task: Task) -> dict[str, str]:
+        return {"text": interrupt(task.title)}
+
+    graph = orchestrate(plan, chain(research, approve), write_up, into="findings").compile()
+    with ScriptedModel(answers(tasks("history", "taste"))) as model, using(model):
+        graph.invoke(Study(), session.config("t"))
+        waiting = graph.get_state(session.config("t")).interrupts
+        assert len(waiting) == 2
+        reply = Command(resume={i.id: f"{i.value} is fine" for i in waiting})
+        result = graph.invoke(reply, session.config("t"))
+    assert result["report"] == "WRITE UP: HISTORY IS FINE; TASTE IS FINE"
+    assert len(model.asks) == 4
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5])
+def test_a_budget_that_ends_inside_pauses_and_goes_on(session: Session, calls: int) -> None:
+    app = further.compile()
+    script = answers(tasks("a", "b"), more=(tasks("c"), tasks()))
+    with ScriptedModel(script) as model, using(model):
+        stopped = run(app, Study(), session, "t", budget=Budget(calls=calls))
+        assert (stopped.status, len(model.asks)) == ("partial", calls)
+        done = run(app, None, session, "t", budget=Budget())
+    assert [task.title for task in done.values["findings"]] == ["a", "b", "c"]
+    assert len(model.asks) == 4 + 3 + 1
+
+
+@dataclass
+class Desk:
+    subjects: list[str]
+    studies: list[Study] = field(default_factory=list)
+
+
+def test_an_orchestrator_is_a_worker(session: Session) -> None:
+    def each(desk: Desk) -> list[Study]:
+        return [Study(subject) for subject in desk.subjects]
+
+    def answer(request: Any, site: Any) -> Any:
+        return tasks(f"of {request.messages[-1]['content']}") if site.step == "plan" else "x"
+
+    app = fan_out(each, study, into="studies").compile()
+    with ScriptedModel(answer) as model, using(model):
+        result = app.invoke(Desk(["a", "b"]), session.config("t"))
+    assert [s.findings[0].title for s in result["studies"]] == ["of Subtasks for a", "of Subtasks for b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"into": "finding"}, "Did you mean 'findings'"),
+        ({"into": "report"}, "expected list\\[Task\\]"),
+        ({"missing": "report"}, "expected dict\\[str, str\\]"),
+        ({"most": 0}, "at least 1"),
+        ({"rounds": 0}, "at least 1"),
+        ({"tries": 0}, "at least 1"),
+        ({"alike": 0}, "above 0 to 1"),
+        ({"alike": 1.5}, "above 0 to 1"),
+        ({"overlapping": "x"}, "'repair' or 'drop'"),
+        ({"timeout_s": -1}, "above 0"),
+        ({"failed": "x"}, "'fail' or 'skip'"),
+        ({"check": wants}, "needs `passes`"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        orchestrate(plan, research, write_up, **{"into": "findings", **options})
+
+
+def test_a_function_is_no_plan() -> None:
+    def outline(study: Study) -> list[Task]:
+        return []
+
+    with pytest.raises(DefinitionError, match="needs no plan: fan_out"):
+        orchestrate(outline, research, write_up, into="findings")  # type: ignore[arg-type]
+
+
+class Essay(BaseModel):
+    subject: str = "tea"
+    tasks: list[Task] = []
+    findings: list[Task] = []
+    text: str = ""
+
+
+class Talk(TypedDict):
+    tasks: list[Task]
+    findings: list[Task]
+    text: str
+
+
+@pytest.mark.parametrize("kind", [Essay, Talk])
+def test_states_of_other_kinds(session: Session, kind: Any) -> None:
+    def outline(state: Any) -> list[Task]:
+        return [Task(title="history"), Task(title="taste")]
+
+    def else_(state: Any) -> list[Task]:
+        return [Task(title="price")]
+
+    def join(state: Any) -> dict[str, str]:
+        found = state["findings"] if kind is Talk else state.findings
+        return {"text": ",".join(task.text for task in found)}
+
+    def shout(task: Task) -> dict[str, str]:
+        return {"text": task.title.upper()}
+
+    for function in (outline, else_, join):
+        function.__annotations__["state"] = kind
+    app = orchestrate(rule("tasks")(outline), shout, join, into="findings", more=else_).compile()
+    given: Any = {"tasks": [], "findings": [], "text": ""}
+    result = app.invoke(given, session.config("t"))
+    assert result["text"] == "HISTORY,TASTE,PRICE"
