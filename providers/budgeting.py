@@ -8,21 +8,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..state.budget import Ledger, Spent
-from ..state.errors import ModelUnreachable, SettingsError
+from ..state.errors import ModelPaused, ModelUnreachable, SettingsError
+from ..state.recorder import json_text
 from ..state.session import LEDGERS_KEY
 from .model import Model, Reply, Request, Site
-from .settings import Price
+from .pricing import Tariff
 
 # What chat templates and schemas add to the text of a request, in tokens, at the very most.
 OVERHEAD_TOKENS = 16
 
 
+def bound_of(request: Request) -> int:
+    """Return the most tokens that a request can have: a token is at least one byte of text."""
+    text = json.dumps([request.messages, request.schema, request.tools], ensure_ascii=False, default=str)
+    return len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
+
+
 class Budgeted:
     """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
 
-    def __init__(self, inner: Model, price: Price | None, max_tokens: int | None) -> None:
+    def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None) -> None:
         self._inner = inner
-        self._price = price
+        self._tariff = tariff
         self._max_tokens = max_tokens
         self.name = inner.name
 
@@ -31,6 +38,7 @@ class Budgeted:
         if not ledgers:
             return await self._inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)
+        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}))
         held: list[Ledger] = []
         spent = Spent()
         try:
@@ -41,34 +49,32 @@ class Budgeted:
             reply = await self._within_time(ledgers, request, site)
             spent = self._cost(reply, bound)
             return reply
+        except ModelPaused:
+            spent = Spent()  # it was not made
+            raise
         finally:
             for ledger in held:
                 ledger.settle(bound, spent)
 
     def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Spent]:
-        """Return the request with a limit on its answer, and the most that it can cost.
-
-        A token is at least one byte of text, so the bytes of the request bound its tokens.
-        """
+        """Return the request with a limit on its answer, and the most that it can cost."""
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Spent(calls=1)
-        text = json.dumps([request.messages, request.schema], ensure_ascii=False, default=str)
-        given = len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
+        given = bound_of(request)
         answer = request.max_tokens or self._max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
             request = replace(request, max_tokens=answer)
         usd = 0.0
         if any(ledger.budget.usd is not None for ledger in ledgers):
-            if self._price is None:
+            most = None if self._tariff is None else self._tariff.most(given, answer)
+            if most is None:
                 raise SettingsError(
                     f"The run has a budget in dollars, but the price of {self.name} is not known. Set it: "
                     "price = { input = …, output = … } in dollars per million tokens."
                 )
-            usd = (
-                given * max(self._price.input, self._price.cached or 0) + answer * self._price.output
-            ) / 1e6
+            usd = most
         return request, Spent(calls=1, tokens=given + answer, usd=usd)
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: Site) -> Reply:
@@ -89,4 +95,6 @@ class Budgeted:
         usage = reply.usage
         known = usage.input is not None and usage.output is not None
         tokens = (usage.input or 0) + (usage.output or 0) if known else bound.tokens
-        return Spent(calls=1, tokens=tokens, usd=bound.usd if reply.cost_usd is None else reply.cost_usd)
+        if reply.cost_usd is None:
+            return Spent(calls=1, tokens=tokens, usd=bound.usd, unknown=1)
+        return Spent(calls=1, tokens=tokens, usd=reply.cost_usd)

@@ -9,12 +9,14 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
 from pydantic import SecretStr
 
 from ..state.errors import ModelError
+from .capabilities import Structured
 from .faults import explained
-from .model import Message, Reply, Request, Site, Usage
-from .settings import Structured
+from .model import Message, Reply, Request, Site, ToolCall, Usage
+from .usages import OPENAI_NAMES, read_cost, read_usage
 
 
 async def ask_chat_model(
@@ -30,6 +32,14 @@ async def ask_chat_model(
     """Ask once and return the reply; every failure comes back as a ModelError."""
     messages = request.messages
     arguments = dict(options)
+    asked: Runnable[Any, AIMessage] = chat
+    if request.tools:
+        functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+        if _is_openai(chat):
+            arguments["tools"] = functions
+            arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
+        else:
+            asked = chat.bind_tools(functions)
     if request.schema is not None:
         if structured == "json_schema":
             arguments["response_format"] = schema_format(request.schema)
@@ -39,7 +49,7 @@ async def ask_chat_model(
                 arguments["response_format"] = {"type": "json_object"}
     started = time.perf_counter()
     try:
-        message = await chat.ainvoke([dict(m) for m in messages], site.config, **arguments)
+        message = await asked.ainvoke([dict(m) for m in messages], site.config, **arguments)
     except ModelError:
         raise
     except Exception as error:
@@ -51,25 +61,38 @@ def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
     metadata = message.response_metadata
     return Reply(
         text=str(message.text),
+        tool_calls=_tool_calls(message),
         model=metadata.get("model_name") or asked,
         usage=_usage(message),
         reasoning=message.additional_kwargs.get("reasoning_content"),
         finish_reason=metadata.get("finish_reason"),
+        cost_usd=_cost(message),
         latency_s=latency_s,
     )
 
 
+def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
+    good = [ToolCall(call["name"], call["args"], call["id"] or "") for call in message.tool_calls]
+    bad = [
+        ToolCall(
+            call["name"] or "", id=call["id"] or "", problem=f"no valid JSON: {call['args'] or ''!r:.200}"
+        )
+        for call in message.invalid_tool_calls
+    ]
+    return (*good, *bad)
+
+
 def _usage(message: AIMessage) -> Usage:
     """Return the token counts; what the server does not say is unknown, never zero."""
+    raw = message.response_metadata.get("token_usage")
+    if isinstance(raw, Mapping) and raw.keys() & OPENAI_NAMES:
+        return read_usage(raw)
     usage = message.usage_metadata
     if not usage:
         return Usage()
     given: Any = usage["input_tokens"]
     answered: Any = usage["output_tokens"]
-    raw = message.response_metadata.get("token_usage")
-    if isinstance(raw, Mapping) and raw.keys() <= {"total_tokens"} | _OPENAI_COUNTS:
-        given, answered = raw.get("prompt_tokens"), raw.get("completion_tokens")
-    elif not given and not answered:
+    if not given and not answered:
         given = answered = None
     known = _count(given)
     cached = _count(usage.get("input_token_details", {}).get("cache_read"))
@@ -78,10 +101,13 @@ def _usage(message: AIMessage) -> Usage:
         output=_count(answered),
         cached=None if cached is None else min(cached, known or 0),
         reasoning=_count(usage.get("output_token_details", {}).get("reasoning")),
+        cache_write=_count(usage.get("input_token_details", {}).get("cache_creation")),
     )
 
 
-_OPENAI_COUNTS = {"prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"}
+def _cost(message: AIMessage) -> float | None:
+    raw = message.response_metadata.get("token_usage")
+    return read_cost(raw) if isinstance(raw, Mapping) else None
 
 
 def _count(value: Any) -> int | None:
@@ -107,6 +133,10 @@ def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, An
     return ({"role": "system", "content": order}, *messages)
 
 
+def _is_openai(chat: BaseChatModel) -> bool:
+    return any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
+
+
 class ChatModel:
     """Any LangChain chat model as a `Model`. The caller's object is used as it is.
 
@@ -114,11 +144,14 @@ class ChatModel:
     validated all the same.
     """
 
+    tells = True  # it tells LangChain's callbacks itself
+
     def __init__(self, chat: BaseChatModel) -> None:
         self._chat = chat
         self._structured: Structured = "prompt"
-        if any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__):
+        if _is_openai(chat):
             self._structured = "json_schema"
+        self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
         known = (getattr(chat, field, None) for field in ("model_name", "model"))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 

@@ -6,12 +6,14 @@ import asyncio
 import json
 import secrets
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from ..state.errors import ModelError
 from ..state.journal import Call, bindable, insert
+from ..state.observing import Seen, under_way
 from ..state.recorder import json_text
-from .model import Model, Reply, Request, Site, Usage
+from .model import Model, Reply, Request, Site, ToolCall, Usage
 
 
 class Replayed:
@@ -49,30 +51,40 @@ class Journaled:
             return await self._inner.complete(request, site)
         started = time.time()
         call = call_record(self.name, request, site, started, "answered", 0.0)
+        token = under_way.set(seen := Seen())
         try:
             reply = await self._inner.complete(request, site)
         except (ModelError, asyncio.CancelledError) as error:
-            told = f"{type(error).__name__}: {error}"
+            told = session.journal.mask.text(f"{type(error).__name__}: {error}")
             failed = replace(call, status="failed", latency_s=time.time() - started, problem=told)
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:
                 session.journal.add_later(insert(failed))
             raise
+        finally:
+            under_way.reset(token)
+        first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
         await session.journal.commit_call(
             replace(
                 call,
                 latency_s=reply.latency_s,
+                first_token_s=None if first is None else first - started,
                 model_answered=reply.model,
                 answer=reply.text,
+                tool_calls=tool_calls_json(reply.tool_calls),
                 reasoning=reply.reasoning,
                 finish_reason=reply.finish_reason,
                 input_tokens=reply.usage.input,
                 output_tokens=reply.usage.output,
                 cached_tokens=reply.usage.cached,
                 reasoning_tokens=reply.usage.reasoning,
+                cache_write_tokens=reply.usage.cache_write,
                 cost_usd=reply.cost_usd,
+                cost_parts=json_text(reply.cost_parts) if reply.cost_parts else None,
+                price_source=reply.price_source,
+                price_date=reply.price_date,
             )
         )
         return replace(reply, call_id=call.id)
@@ -82,15 +94,33 @@ def reply_of(call: Call) -> Reply:
     """Return the reply that a recorded call got."""
     return Reply(
         text=call.answer or "",
+        tool_calls=tuple(ToolCall(**row) for row in json.loads(call.tool_calls or "[]")),
         model=call.model_answered or call.model_asked,
-        usage=Usage(call.input_tokens, call.output_tokens, call.cached_tokens, call.reasoning_tokens),
+        usage=Usage(
+            call.input_tokens,
+            call.output_tokens,
+            call.cached_tokens,
+            call.reasoning_tokens,
+            call.cache_write_tokens,
+        ),
         reasoning=call.reasoning,
         finish_reason=call.finish_reason,
         cost_usd=call.cost_usd,
+        price_source=call.price_source,
+        price_date=call.price_date,
         latency_s=call.latency_s,
         source=call.source,
         call_id=call.id,
     )
+
+
+def tool_calls_json(tool_calls: Sequence[ToolCall]) -> str | None:
+    """Return tool calls as the journal keeps them."""
+    return json_text([asdict(tool_call) for tool_call in tool_calls]) if tool_calls else None
+
+
+def _masked(site: Site, text: str) -> str:
+    return text if site.session is None else site.session.journal.mask.json(text)
 
 
 def call_record(
@@ -110,7 +140,8 @@ def call_record(
         attempt=site.attempt,
         status=status,
         model_asked=model,
-        messages=json_text(request.messages),
+        messages=_masked(site, json_text(request.messages)),
+        reserved=site.reserved,
         params=json.dumps(request.params(), default=repr),
         latency_s=latency_s,
         started_at=started,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 
@@ -28,7 +28,8 @@ class Request:
 
     `schema` is a JSON schema that the answer must fit; None asks for text. `max_tokens` bounds the
     answer, None leaves that to the model's settings. Requests that differ in nothing but `sample` are
-    different draws: they never share an answer.
+    different draws: they never share an answer. `tools` are OpenAI function schemas (name, description,
+    parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
     """
 
     messages: tuple[Message, ...]
@@ -36,6 +37,8 @@ class Request:
     temperature: float | None = None
     max_tokens: int | None = None
     sample: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: Literal["auto", "none"] = "auto"
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""
@@ -44,50 +47,96 @@ class Request:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "sample": self.sample or None,
+            "tools": self.tools or None,
+            "tool_choice": "none" if self.tools and self.tool_choice == "none" else None,
         }
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish that a tool be run; `problem` says why its arguments cannot be read, if they cannot.
+
+    The `id` ties the result to the call. A script may leave it out.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts; `cached` is part of `input`, `reasoning` is part of `output`."""
+    """Token counts; `cached` and `cache_write` are part of `input`, `reasoning` is part of `output`."""
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
     reasoning: int | None = None
+    cache_write: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
+    `price_source` and `price_date` say where the cost comes from, see providers/pricing.py.
+
     `source` is model, joined (an equal call was under way) or cache; `call_id` is its journal row.
     """
 
     text: str
     model: str
+    tool_calls: tuple[ToolCall, ...] = field(default=(), kw_only=True)
     usage: Usage = field(default_factory=Usage)
     reasoning: str | None = None
     finish_reason: str | None = None
     cost_usd: float | None = None
+    cost_parts: Mapping[str, float] | None = None
+    price_source: str | None = None
+    price_date: str | None = None
     latency_s: float = 0.0
     replayed: bool = False
     source: str = "model"
     call_id: str | None = None
 
 
+class Voice(Protocol):
+    """Who hears an answer while it comes; `listened` tells whether anybody does, token by token."""
+
+    listened: bool
+
+    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+        """Pass on what is new in the answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a step says of a reply: why it does not fit, and how sure it is of itself, where it says so."""
+
+    problem: str | None = None
+    confidence: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where in which run a call is made. Outside of a run, all but `step` is empty."""
+    """Where in which run a call is made. Outside of a run, all but `step` is empty.
+
+    `check` tells whether a reply will do, for models that can ask another one instead.
+    """
 
     step: str
     role: str | None = None
     config: RunnableConfig | None = None
     key: CallKey | None = None
     attempt: int = 1
+    reserved: str | None = None
     cache_s: float | None = None
     reason: str | None = None
+    voice: Voice | None = None
+    check: Callable[[Reply], Verdict] | None = None
 
     @property
     def configurable(self) -> Mapping[str, Any]:

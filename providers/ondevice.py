@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..state.errors import SettingsError
+from .capabilities import capabilities_of
 from .endpoint import Endpoint
 from .model import Message, Reply, Request, Site
 from .settings import ModelSettings
@@ -55,7 +56,9 @@ class OnDevice:
     def __init__(self, path: Path | None = None, settings: ModelSettings | None = None) -> None:
         self._path = path
         self._settings = settings or ModelSettings(provider="local")
+        self.tools = capabilities_of("local", self._settings.overrides).tools
         self._endpoint: Endpoint | None = None
+        self.max_tokens = self._settings.max_tokens or MAX_TOKENS
         self.name = (path or Path(WEIGHTS_FILE)).stem
 
     async def complete(self, request: Request, site: Site) -> Reply:
@@ -73,11 +76,12 @@ class OnDevice:
                 "provider": None,
                 "model": self.name,
                 "base_url": f"{running.address}/v1",
-                "max_tokens": settings.max_tokens or MAX_TOKENS,
+                "max_tokens": self.max_tokens,
                 "temperature": temperature,
             }
         )
-        return Endpoint(here, api_key=running.key)
+        can = capabilities_of("local", settings.overrides)
+        return Endpoint(here, api_key=running.key, can=can)
 
 
 def _suited(request: Request) -> Request:

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 
 from ..state.errors import DefinitionError, UnboundRole
-from .budgeting import Budgeted
 from .chat import ChatModel
-from .endpoint import Endpoint
-from .journaling import Journaled, Replayed
 from .model import Model
-from .ondevice import OnDevice
+from .sampling import Drawn
 from .settings import (
     DEFAULT_ROLE,
     FILE_NAME,
-    FREE,
     LOCAL,
+    ChainSettings,
     ModelSettings,
     binding_of,
     bound_roles,
     environment_variable,
     is_loaded,
+    parse_binding,
     parse_spec,
 )
-from .sharing import Shared
-from .wrappers import Capped, Priced, Retried
+from .stacking import Member, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
 
-Bindable = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
+One = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
+Bindable = One | ChainSettings | Sequence[One]
 
 _overrides: ContextVar[Mapping[str, Model]] = ContextVar("stepgraph_models", default=MappingProxyType({}))
 
@@ -47,9 +43,10 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     """Bind model roles for the calls made inside the `with` block, over settings and environment.
 
     A positional model answers for every role that is not named. A binding is a spec such as
-    "local" or "openai:gpt-5-mini", a table of settings, a LangChain chat model, or a `Model`.
+    "local" or "openai:gpt-5-mini", a table of settings, a LangChain chat model, a `Model`, or a list of
+    these: where one fails, the next is asked. A table with such a list as `models` may say for what.
 
-        with using("local", large="openai:gpt-5-mini"):
+        with using("local", large=["openai:gpt-5-mini", "local"]):
             app.invoke(Post("tea"))
     """
     bound = {name.lower(): as_model(model, f"using({name}=…)") for name, model in roles.items()}
@@ -66,45 +63,47 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
 
 
 def as_model(model: Bindable, where: str) -> Model:
-    """Return the full stack for whatever names or is a model."""
+    """Return the full stack for whatever names or is a model, or a list of those to be asked in turn."""
+    if isinstance(model, Drawn):
+        return model  # it is the full stack
+    if isinstance(model, (ModelSettings, ChainSettings)):
+        return from_settings(model)
+    if isinstance(model, Mapping) and not all(isinstance(one, (str, Mapping)) for one in _models_in(model)):
+        policy = cast("ChainSettings", parse_binding({**model, "models": [LOCAL]}, where))
+        members = [_member(one, where) for one in _models_in(model)]
+        return stacked(*members, on=policy.on, min_confidence=policy.min_confidence)
+    if isinstance(model, (str, Mapping)):
+        return from_settings(parse_binding(model, where))
+    if isinstance(model, (BaseChatModel, Model)) or not isinstance(model, (list, tuple)):
+        return stacked(_member(cast("One", model), where))
+    if not model:
+        raise DefinitionError(f"{where}: an empty list names no model.")
+    return stacked(*(_member(one, where) for one in model))
+
+
+def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
+    models = table.get("models", ())
+    return models if isinstance(models, (list, tuple)) else ()
+
+
+def _member(model: One, where: str) -> Member:
+    if isinstance(model, Drawn) and len(model.members) == 1:
+        return model.members[0]
     if isinstance(model, type):
         raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")
     if isinstance(model, ModelSettings):
-        return _from_settings(model)
+        return member_of(model)
     if isinstance(model, (str, Mapping)):
-        return _from_settings(parse_spec(model, where))
+        return member_of(parse_spec(model, where))
     if isinstance(model, BaseChatModel):
-        return stacked(ChatModel(model), ModelSettings(model="", provider="given"))
+        return ChatModel(model), ModelSettings(model="", provider="given")
     if isinstance(model, Model):
         price = getattr(model, "price", None)
-        return stacked(model, ModelSettings(model="", provider="given", price=price))
+        return model, ModelSettings(model="", provider="given", price=price)
     raise DefinitionError(
         f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', a "
-        "LangChain chat model, or an object with `name` and `async complete(request, site)`."
+        "LangChain chat model, an object with `name` and `async complete(request, site)`, or a list of these."
     )
-
-
-def stacked(model: Model, settings: ModelSettings) -> Model:
-    """Wrap a model in all that happens around a call."""
-    capped = Capped(model, settings.max_concurrency)
-    recorded = Journaled(Priced(capped, settings.price))
-    budgeted = Budgeted(recorded, settings.price, settings.max_tokens)
-    return Replayed(Shared(Retried(budgeted, settings.retries)), _identity(model, settings))
-
-
-def _identity(model: Model, settings: ModelSettings) -> str:
-    """Return what makes two models give different answers to one request; never a key."""
-    own = settings.model_dump(include={"structured", "temperature", "max_tokens"}, exclude_none=True)
-    return f"{model.name} {getattr(model, 'address', '')} {own or ''}".rstrip()
-
-
-@lru_cache(maxsize=256)
-def _from_settings(settings: ModelSettings) -> Model:
-    if settings.provider == LOCAL:
-        path = Path(settings.model) if settings.model else None
-        local = settings.model_copy(update={"price": settings.price or FREE, "max_concurrency": 1})
-        return stacked(OnDevice(path, local), local)
-    return stacked(Endpoint(settings), settings)
 
 
 def find_model(role: str | None) -> Model:
@@ -118,7 +117,7 @@ def find_model(role: str | None) -> Model:
         return overrides[DEFAULT_ROLE]
     settings = settings or binding_of(DEFAULT_ROLE)
     if settings is not None:
-        return _from_settings(settings)
+        return from_settings(settings)
     known = sorted({*overrides, *bound_roles()})
     bound = f" Bound roles: {', '.join(known)}." if known else ""
     variable = environment_variable(wanted)

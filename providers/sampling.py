@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
 from .model import Model, Reply, Request, Site
+from .settings import ModelSettings
 
 DRAW_KEY = "__stepgraph_draw"
 
@@ -22,10 +23,14 @@ def drawing(config: RunnableConfig, number: int) -> RunnableConfig:
 
 
 class Drawn:
-    """Gives each request the sample number of the draw that it belongs to."""
+    """Gives each request the sample number of the draw that it belongs to.
 
-    def __init__(self, inner: Model) -> None:
+    `members` are the bare models underneath, with their settings.
+    """
+
+    def __init__(self, inner: Model, members: Sequence[tuple[Model, ModelSettings]] = ()) -> None:
         self._inner = inner
+        self.members = members
         self.name = inner.name
 
     async def complete(self, request: Request, site: Site) -> Reply:

@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ..state.errors import ScriptError
-from .model import Reply, Request, Site, Usage
-from .settings import FREE, Price
+from .model import Reply, Request, Site, ToolCall, Usage
+from .prices import FREE, Price
+from .toolcalls import FINAL_ANSWER
 
-Answer = str | BaseModel | Mapping[str, Any] | list[Any] | int | float | bool | BaseException
+Answer = ToolCall | str | BaseModel | Mapping[str, Any] | list[Any] | int | float | bool | BaseException
 Script = Iterable[Answer] | Mapping[str, Iterable[Answer]] | Callable[[Request, Site], Answer]
 
 
@@ -25,7 +26,8 @@ class ScriptedModel:
 
     `script` is a sequence of answers in the order of the calls; or a mapping from step name to that
     step's answers, for parallel branches; or a function of request and site. An answer is text, a
-    pydantic model, a value that goes out as JSON, or an exception to raise.
+    pydantic model, a value that goes out as JSON, or an exception to raise; a `ToolCall`, or a list of
+    them, has an agent run tools.
 
     Used as a context manager, or with `finish()`, it raises ScriptError unless all were used.
     Tokens are counted as words, so that usage is there and is predictable; they are free unless
@@ -69,16 +71,19 @@ class ScriptedModel:
             await asyncio.sleep(self._delay)
         if isinstance(answer, BaseException):
             raise answer
-        text = _text(answer, request)
+        tool_calls = _tool_calls(answer)
+        text = "" if tool_calls else _text(answer, request)
+        said = text or to_json(tool_calls).decode()
         return Reply(
             text=text,
+            tool_calls=tool_calls,
             model=self.name,
             usage=Usage(
-                input=sum(len(str(m["content"]).split()) for m in request.messages),
-                output=len(text.split()),
+                input=sum(len(str(m.get("content")).split()) for m in request.messages),
+                output=len(said.split()),
             ),
             reasoning=self._reasoning,
-            finish_reason="stop",
+            finish_reason="tool_calls" if tool_calls else "stop",
         )
 
     def _next(self, request: Request, site: Site) -> Answer:
@@ -118,10 +123,20 @@ class ScriptedModel:
             self.finish()
 
 
+def _tool_calls(answer: Any) -> tuple[ToolCall, ...]:
+    if isinstance(answer, ToolCall):
+        return (answer,)
+    if isinstance(answer, list) and answer and all(isinstance(item, ToolCall) for item in answer):
+        return tuple(answer)
+    return ()
+
+
 def _text(answer: Any, request: Request) -> str:
     if isinstance(answer, BaseModel):
         return answer.model_dump_json()
-    wrapped = request.schema is not None and request.schema.get("title") == "Answer"
+    final = (tool["parameters"] for tool in request.tools if tool["name"] == FINAL_ANSWER)
+    schema = request.schema or next(final, None)
+    wrapped = schema is not None and schema.get("title") == "Answer"
     if wrapped and not (isinstance(answer, str) and answer.lstrip().startswith("{")):
         return json.dumps({"answer": answer})
     return answer if isinstance(answer, str) else to_json(answer).decode()

@@ -7,49 +7,79 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from ..state.errors import SettingsError, did_you_mean
+from .capabilities import Overrides, Structured
+from .keys import warn_of_plain_key
+from .prices import PRICE_KINDS, AnyPrice
 
 FILE_NAME = "stepgraph.toml"
 DEFAULT_ROLE = "default"
 ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 
-Structured = Literal["json_schema", "json_object", "prompt"]
+Trigger = Literal[
+    "busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled", "invalid", "unsure"
+]
+ALWAYS: tuple[Trigger, ...] = (
+    "busy",
+    "unreachable",
+    "denied",
+    "refused",
+    "filtered",
+    "too_long",
+    "garbled",
+)
 
 
-class Price(BaseModel):
-    """US dollars per million tokens; `cached` input costs as much as `input` unless given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached: float | None = Field(default=None, ge=0)
-
-
-FREE = Price(input=0, output=0)
-
-
-class ModelSettings(BaseModel):
-    """One model at one endpoint, and how to use it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ModelSettings(BaseModel, frozen=True, extra="forbid"):
+    """One model at one endpoint, and how to use it; docs/models.md says what each setting means."""
 
     provider: str | None = None
     model: str = ""
     base_url: str | None = None
     api_key_env: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     structured: Structured | None = None
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, gt=0)
     timeout_s: float = Field(default=120, gt=0)
     retries: int = Field(default=2, ge=0, le=20)
+    retry_for_s: float = Field(default=300, ge=0)
+    hedge_after_s: float | None = Field(default=None, gt=0)
     max_concurrency: int = Field(default=32, gt=0)
-    price: Price | None = None
+    queue_s: float | None = Field(default=None, ge=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    burst: int = Field(default=1, gt=0)
+    pause_after: int = Field(default=10, ge=0)
+    pause_s: float = Field(default=15, gt=0)
+    price: AnyPrice | None = None
+    capabilities: Overrides | None = None
+
+    @property
+    def overrides(self) -> Overrides | None:
+        """What the settings say about the endpoint's capabilities."""
+        if self.structured is None:
+            return self.capabilities
+        return (self.capabilities or Overrides()).model_copy(update={"structured": self.structured})
+
+
+class ChainSettings(BaseModel, frozen=True, extra="forbid"):
+    """Models that are asked in turn: the next one where the one before fails for a reason in `on`.
+
+    `min_confidence` goes with the reason "unsure": the answer's own field `confidence` is below it.
+    """
+
+    models: tuple[ModelSettings, ...] = Field(min_length=1)
+    on: tuple[Trigger, ...] = ALWAYS
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+
+
+Binding = ModelSettings | ChainSettings
 
 
 class Preset(BaseModel):
@@ -57,22 +87,24 @@ class Preset(BaseModel):
 
     base_url: str
     api_key_env: str | None = None
-    structured: Structured = "json_schema"
 
 
 PRESETS: dict[str, Preset] = {
     "openai": Preset(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"),
     "openrouter": Preset(base_url="https://openrouter.ai/api/v1", api_key_env="OPENROUTER_API_KEY"),
     "together": Preset(base_url="https://api.together.xyz/v1", api_key_env="TOGETHER_API_KEY"),
-    # DeepSeek's API documents JSON mode only, no schema.
-    "deepseek": Preset(
-        base_url="https://api.deepseek.com/v1",
-        api_key_env="DEEPSEEK_API_KEY",
-        structured="json_object",
-    ),
+    "deepseek": Preset(base_url="https://api.deepseek.com/v1", api_key_env="DEEPSEEK_API_KEY"),
     "vllm": Preset(base_url="http://localhost:8000/v1"),
     "ollama": Preset(base_url="http://localhost:11434/v1"),
 }
+
+
+def key_variable(settings: ModelSettings) -> str | None:
+    """Return the name of a model's key, in the environment and in the keyring."""
+    preset = PRESETS.get(settings.provider or "")
+    return settings.api_key_env or (preset.api_key_env if preset else None)
+
+
 LOCAL = "local"
 PROVIDERS = (*PRESETS, LOCAL)
 
@@ -92,22 +124,65 @@ def parse_spec(spec: str | Mapping[str, Any], where: str) -> ModelSettings:
     else:
         values = dict(spec)
     for name in values:
-        if name == "api_key":
-            raise SettingsError(
-                f"{where}: a key does not belong in a settings file. Put it in an environment "
-                'variable and name the variable: api_key_env = "MY_KEY".'
-            )
         if name not in ModelSettings.model_fields:
             hint = did_you_mean(name, ModelSettings.model_fields)
             raise SettingsError(f"{where}: unknown setting {name!r}. {hint}")
+    for name in values["capabilities"] if isinstance(values.get("capabilities"), Mapping) else ():
+        if name not in Overrides.model_fields:
+            hint = did_you_mean(name, Overrides.model_fields)
+            raise SettingsError(f"{where}: unknown capability {name!r}. {hint}")
     try:
         settings = ModelSettings.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)
-        )
-        raise SettingsError(f"{where}: {problems}") from None
-    return _checked(settings, where)
+        raise SettingsError(f"{where}: {_problems(error)}") from None
+    settings = _checked(settings, where)
+    if settings.api_key is not None:
+        warn_of_plain_key(where, key_variable(settings))
+    return settings
+
+
+def parse_binding(spec: Any, where: str) -> Binding:
+    """Return what a role is bound to: one model, or a chain of them.
+
+    A chain is a list of model specs, a text with commas between them, or a table with `models` and, if
+    need be, `on` and `min_confidence`. Raises SettingsError that names `where`.
+    """
+    if isinstance(spec, str) and "," in spec:
+        spec = [part.strip() for part in spec.split(",")]
+    values: dict[str, Any]
+    if isinstance(spec, (list, tuple)):
+        values = {"models": spec}
+    elif isinstance(spec, Mapping) and "models" in spec:
+        values = dict(spec)
+    else:
+        return parse_spec(spec, where)
+    for name in values:
+        if name not in ChainSettings.model_fields:
+            hint = did_you_mean(name, ChainSettings.model_fields)
+            raise SettingsError(f"{where}: unknown setting {name!r} of a chain of models. {hint}")
+    models = values["models"]
+    if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Mapping)) for m in models):
+        raise SettingsError(f"{where}: models must be a list of model specs. {SPEC_HELP}")
+    for trigger in values.get("on", ()):
+        if trigger not in get_args(Trigger):
+            hint = did_you_mean(str(trigger), get_args(Trigger))
+            raise SettingsError(f"{where}: unknown reason {trigger!r} in on. {hint}")
+    members = tuple(parse_spec(m, f"{where}, model {n}") for n, m in enumerate(models, 1))
+    if values.get("min_confidence") is not None:
+        values["on"] = (*values.get("on", ALWAYS), "unsure")
+    elif "unsure" in values.get("on", ()):
+        raise SettingsError(f"{where}: the reason 'unsure' needs min_confidence, a number from 0 to 1.")
+    try:
+        return ChainSettings.model_validate({**values, "models": members})
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {_problems(error)}") from None
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'] if part not in PRICE_KINDS)}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    )
 
 
 def _checked(settings: ModelSettings, where: str) -> ModelSettings:
@@ -138,12 +213,12 @@ def environment_variable(role: str) -> str:
     )
 
 
-def binding_of(role: str) -> ModelSettings | None:
+def binding_of(role: str) -> Binding | None:
     """Return what binds the role: the environment as it is now, else the settings file."""
     variable = environment_variable(role)
     spec = os.environ.get(variable)
     if spec:
-        return parse_spec(spec, f"the variable {variable}")
+        return parse_binding(spec, f"the variable {variable}")
     return file_bindings().get(role)
 
 
@@ -168,33 +243,33 @@ def find_file(folder: Path) -> Path | None:
     return None
 
 
-def read_file(path: Path) -> dict[str, ModelSettings]:
+def read_file(path: Path) -> dict[str, Binding]:
     """Return the roles that a settings file binds. Raises SettingsError that names the file."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     for name in data:
-        if name != "models":
+        if name not in ("models", "tracing"):
             raise SettingsError(f"{path}: unknown table [{name}]. {did_you_mean(name, ['models'])}")
     models = data.get("models", {})
     if not isinstance(models, dict):
         raise SettingsError(f"{path}: [models] must be a table that maps roles to models.")
     return {
-        role.lower(): parse_spec(spec, f"{path}, model role {role!r}")
+        role.lower(): parse_binding(spec, f"{path}, model role {role!r}")
         for role, spec in models.items()
         if _is_spec(role, spec, path)
     }
 
 
 def _is_spec(role: str, spec: Any, path: Path) -> bool:
-    if not isinstance(spec, (str, dict)):
-        raise SettingsError(f"{path}, model role {role!r}: expected a string or a table. {SPEC_HELP}")
+    if not isinstance(spec, (str, dict, list)):
+        raise SettingsError(f"{path}, model role {role!r}: expected a string, a table or a list. {SPEC_HELP}")
     return True
 
 
 @cache
-def file_bindings() -> dict[str, ModelSettings]:
+def file_bindings() -> dict[str, Binding]:
     """Return what the settings file of the working folder binds. It is read once in a process."""
     path = find_file(Path.cwd())
     return read_file(path) if path else {}

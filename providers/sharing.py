@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ..state.errors import BudgetEnded, StepgraphError
 from ..state.journal import Journal
-from .journaling import call_record, reply_of
+from .journaling import call_record, reply_of, tool_calls_json
 from .model import Model, Reply, Request, Site
 
 Flight = tuple[str, str, int]
@@ -91,6 +91,7 @@ class Shared:
             call_record(self.name, request, site, time.time(), "answered", 0.0),
             model_answered=reply.model,
             answer=reply.text,
+            tool_calls=tool_calls_json(reply.tool_calls),
             reasoning=reply.reasoning,
             finish_reason=reply.finish_reason,
             input_tokens=0,

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -26,17 +26,23 @@ class Answer:
     usage: bool = True
     finish_reason: str = "stop"
     delay_s: float = 0.0
+    tool_calls: tuple[tuple[str, str], ...] = ()  # names, and arguments as JSON
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Anything else that can come over the wire; `cut` breaks the connection in mid-body."""
+    """Anything else that can come over the wire.
+
+    `cut` breaks the connection in mid-body, `reset` before any answer; `drip_s` is the pause between bytes.
+    """
 
     status: int = 200
-    body: str = '{"error": {"message": "out of order"}}'
+    body: str | bytes = '{"error": {"message": "out of order"}}'
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    reset: bool = False
+    drip_s: float = 0.0
 
 
 ERROR_BODY = Fault(body='{"error": {"message": "upstream is gone", "code": 502}}')
@@ -54,6 +60,9 @@ class ChatServer:
         self.keys: list[str | None] = []
         self.most_in_flight = 0
         self.always: Answer | Fault = Answer()
+        self.decide: Callable[[], Answer | Fault] | None = None
+        self.disconnects = 0
+        self.asked = threading.Event()
         self._next: deque[Answer | Fault] = deque()
         self._in_flight = 0
         self._loop = asyncio.new_event_loop()
@@ -85,7 +94,7 @@ class ChatServer:
     async def _start(self) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
@@ -94,8 +103,10 @@ class ChatServer:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
+        self.asked.set()
         self.keys.append(request.headers.get("Authorization"))
-        outcome = self._next.popleft() if self._next else self.always
+        later = self.always if self.decide is None else self.decide()
+        outcome = self._next.popleft() if self._next else later
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
@@ -105,6 +116,9 @@ class ChatServer:
             if body.get("stream"):
                 return await _stream(request, body, outcome)
             return web.json_response(_completion(body, outcome))
+        except asyncio.CancelledError:
+            self.disconnects += 1
+            raise
         finally:
             self._in_flight -= 1
 
@@ -116,20 +130,33 @@ def unused_url() -> str:
 
 
 async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:
-    if not fault.cut:
-        return web.Response(
-            status=fault.status, text=fault.body, content_type=fault.content_type, headers=fault.headers
-        )
-    response = web.StreamResponse(headers={"Content-Length": "9999", "Content-Type": fault.content_type})
-    await response.prepare(request)
-    await response.write(fault.body.encode())
     assert request.transport is not None
+    body = fault.body if isinstance(fault.body, bytes) else fault.body.encode()
+    headers = {**fault.headers, "Content-Type": fault.content_type}
+    if fault.reset:
+        request.transport.abort()
+        return web.Response()
+    if not fault.cut and not fault.drip_s:
+        return web.Response(status=fault.status, body=body, headers=headers)
+    response = web.StreamResponse(headers={"Content-Length": "9999", **headers})
+    await response.prepare(request)
+    for number in range(len(body)) if fault.drip_s else ():
+        await response.write(body[number : number + 1])
+        await asyncio.sleep(fault.drip_s)
+    if not fault.drip_s:
+        await response.write(body)
     request.transport.abort()
     return response
 
 
 def _completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    message = {"role": "assistant", "content": _text(body, answer)}
+    message: dict[str, Any] = {"role": "assistant", "content": _text(body, answer)}
+    if answer.tool_calls:
+        message["content"] = answer.text
+        message["tool_calls"] = [
+            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for i, (name, arguments) in enumerate(answer.tool_calls)
+        ]
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}

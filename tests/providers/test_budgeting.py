@@ -11,7 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from stepgraph import Ask, ScriptedModel, Session, step, using
-from stepgraph.providers.settings import Price
+from stepgraph.providers.prices import Price
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget, Spent
 from stepgraph.state.errors import BudgetEnded, SettingsError
@@ -62,7 +62,7 @@ async def test_calls_are_hard_at_200_parallel_branches_and_paid_answers_are_kept
         assert (result.status, server.calls, len(result.values["out"])) == ("partial", 20, 20)
         assert result.limit is not None
         assert "calls = 20" in result.limit
-        assert result.spent == Spent(20, 20 * 120, 0.0)
+        assert result.spent == Spent(20, 20 * 120, 0.0, unknown=20)
 
         more = await arun(graph, None, session, "t", budget=Budget(calls=30))
         assert (more.status, server.calls, len(more.values["out"])) == ("partial", 30, 30)

@@ -14,9 +14,15 @@ from pydantic import BaseModel, Field
 
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.chat import ChatModel, with_schema_in_prompt
-from stepgraph.state.errors import ModelError
+from stepgraph.state.errors import (
+    ContextTooLong,
+    ModelDenied,
+    ModelError,
+    ModelOverloaded,
+    ModelUnreachable,
+)
 
-from ..servers import Answer, ChatServer
+from ..servers import Answer, ChatServer, Fault
 
 
 class Grade(BaseModel):
@@ -118,3 +124,26 @@ def test_a_schema_joins_the_system_message_or_makes_one() -> None:
     joined = with_schema_in_prompt((system, user), {"type": "object"})
     assert len(joined) == 2
     assert joined[0]["content"].startswith("Be strict.\n\nAnswer with one JSON object")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault(401), ModelDenied),
+        (Fault(429, headers={"Retry-After": "0"}), ModelOverloaded),
+        (Fault(400, '{"error": {"code": "context_length_exceeded"}}'), ContextTooLong),
+        (Fault(reset=True), ModelUnreachable),
+    ],
+)
+async def test_the_errors_of_openais_own_client_are_told_apart(
+    server: ChatServer, fault: Fault, kind: type[ModelError]
+) -> None:
+    server.always = fault
+    chat = ChatOpenAI(model="gpt", base_url=server.url, api_key="k", max_retries=0)
+
+    @step("draft", model=chat)
+    def write(post: Post) -> Ask[str]:
+        return Ask("Write.")
+
+    with pytest.raises(kind, match=r"^Step 'write': gpt"):
+        await write.answer(Post())

@@ -127,7 +127,7 @@ def test_presets_know_address_key_and_way(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
     endpoint = Endpoint(ModelSettings(provider="deepseek", model="deepseek-chat"))
     assert endpoint.address == PRESETS["deepseek"].base_url
-    assert endpoint._structured == "json_object"
+    assert endpoint.can.structured == "json_object"
 
 
 def test_a_client_is_closed_with_its_loop(server: ChatServer) -> None:
@@ -135,13 +135,13 @@ def test_a_client_is_closed_with_its_loop(server: ChatServer) -> None:
 
     async def use() -> Any:
         await asyncio.gather(*(endpoint.complete(HELLO, Site("s")) for _ in range(3)))
-        return (await endpoint._chat.get()).root_async_client
+        return await endpoint._wire._clients.get()
 
     first, second = asyncio.run(use()), asyncio.run(use())
     assert first is not second
-    assert first.is_closed()
-    assert second.is_closed()
-    assert not endpoint._chat._held
+    assert first.closed
+    assert second.closed
+    assert not endpoint._wire._clients._held
     del first, second
     gc.collect()
 

@@ -10,8 +10,11 @@ import pytest
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.faults import scrubbed
 from stepgraph.state.errors import (
+    ContextTooLong,
     ModelDenied,
     ModelError,
+    ModelFiltered,
+    ModelGarbled,
     ModelMissing,
     ModelOverloaded,
     ModelRefused,
@@ -53,12 +56,20 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
         (Fault(429), ModelOverloaded, "could not serve the call .HTTP 429"),
         (Fault(500, "oh no", "text/plain"), ModelOverloaded, "HTTP 500"),
         (Fault(503, ECHO), ModelOverloaded, "HTTP 503"),
-        (Fault(400, '{"error": "context too long"}'), ModelRefused, "HTTP 400: context too long"),
+        (Fault(400, '{"error": "no such field"}'), ModelRefused, "HTTP 400: no such field"),
+        (
+            Fault(400, '{"error": "context too long"}'),
+            ContextTooLong,
+            "HTTP 400: context too long.*Ask with less",
+        ),
+        (Fault(402, '{"error": "Insufficient Balance"}'), ModelOverloaded, "nothing left .HTTP 402"),
+        (Fault(400, '{"error": {"code": "content_filter"}}'), ModelFiltered, "content filter stopped"),
+        (Fault(307, "", headers={"Location": "https://elsewhere/v1"}), ModelRefused, "https://elsewhere/v1"),
         (Fault(422, ECHO), ModelRefused, "HTTP 422"),
-        (ERROR_BODY, ModelError, "cannot be read .*upstream is gone"),
-        (HTML, ModelError, "cannot be read .*Is it an OpenAI-compatible chat endpoint"),
-        (EMPTY_CHOICES, ModelError, "cannot be read"),
-        (HALF_JSON, ModelError, "cannot be read"),
+        (ERROR_BODY, ModelOverloaded, "HTTP 502: upstream is gone"),
+        (HTML, ModelGarbled, "cannot be read .*is it an OpenAI-compatible chat endpoint"),
+        (EMPTY_CHOICES, ModelGarbled, "cannot be read .the answer has no choices"),
+        (HALF_JSON, ModelGarbled, "cannot be read .*not valid JSON"),
         (CUT, ModelUnreachable, "cannot be reached"),
     ],
 )
@@ -74,7 +85,9 @@ async def test_a_fault_becomes_the_right_error(
 
     assert type(caught.value) is error
     assert caught.value.model == "served"
-    assert caught.value.status == (fault.status if fault.status != 200 else None)
+    assert caught.value.status == (
+        fault.status if fault.status != 200 else 502 if fault is ERROR_BODY else None
+    )
     assert server.keys == [f"Bearer {KEY}"]
     (call,) = session.journal.query("SELECT status, problem FROM calls")
     assert call["status"] == "failed"

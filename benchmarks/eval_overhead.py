@@ -1,0 +1,199 @@
+"""What a trial of an eval suite costs beside the workflow itself: stepgraph, and pydantic-evals alone.
+
+    python -m benchmarks.eval_overhead [--trials 1000] [--rounds 3] [--at-once 8]
+
+Every contender runs the same graph of two steps on a model that answers at once, and scores each trial
+with one exact comparison. They are processes that take turns. Prints CPU and wall-clock milliseconds a
+trial, and how much memory the second half of the trials added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+
+CONTENDERS = ("bare", "pydantic-evals", "session", "stepgraph")
+
+
+@dataclass
+class Sum:
+    question: str
+    plan: str = ""
+    answer: str = ""
+
+
+@step("plan")
+def think(state: Sum) -> Ask[str]:
+    return Ask(f"Plan: {state.question}")
+
+
+@step("answer")
+def say(state: Sum) -> Ask[str]:
+    return Ask(f"Answer: {state.question} by {state.plan}")
+
+
+graph = chain(think, say, name="sums")
+
+
+def memory_kb() -> int:
+    """Return the resident memory now; where that cannot be read, the most so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() // 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Meter:
+    """CPU, time and memory of the trials."""
+
+    def __init__(self, trials: int) -> None:
+        self._half = trials // 2
+        self._done = 0
+        self._at_half = 0
+        self._cpu, self._began = time.process_time(), time.perf_counter()
+
+    def tick(self) -> None:
+        self._done += 1
+        if self._done == self._half:
+            self._at_half = memory_kb()
+
+    def figures(self, trials: int) -> dict[str, float]:
+        return {
+            "cpu_ms": (time.process_time() - self._cpu) * 1000 / trials,
+            "wall_ms": (time.perf_counter() - self._began) * 1000 / trials,
+            "grown_kb": (memory_kb() - self._at_half) / (trials - self._half),
+        }
+
+
+async def at_once(trials: int, limit: int, one: Callable[[int], Any]) -> None:
+    numbers = iter(range(trials))
+
+    async def work() -> None:
+        for number in numbers:
+            await one(number)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+async def bare(trials: int, limit: int, _: Path, meter: Meter) -> None:
+    app = graph.compile()
+
+    async def one(number: int) -> None:
+        assert (await app.ainvoke(Sum(str(number))))["answer"] == "42"
+        meter.tick()
+
+    await at_once(trials, limit, one)
+
+
+async def session(trials: int, limit: int, folder: Path, meter: Meter) -> None:
+    app = graph.compile()
+    with Session(folder / "runs.sqlite") as kept:
+
+        async def one(number: int) -> None:
+            assert (await app.ainvoke(Sum(str(number)), kept.config(f"t{number}")))["answer"] == "42"
+            meter.tick()
+
+        await at_once(trials, limit, one)
+
+
+async def pydantic_evals(trials: int, limit: int, _: Path, meter: Meter) -> None:
+    from pydantic_evals import Case, Dataset
+    from pydantic_evals.evaluators import EqualsExpected
+
+    app = graph.compile()
+
+    async def task(question: str) -> str:
+        answer: str = (await app.ainvoke(Sum(question)))["answer"]
+        meter.tick()
+        return answer
+
+    cases = [Case(name=str(n), inputs=str(n), expected_output="42") for n in range(trials)]
+    data: Any = Dataset(name="sums", cases=cases, evaluators=[EqualsExpected()])
+    report = await data.evaluate(task, max_concurrency=limit, progress=False)
+    assert len(report.cases) == trials
+
+
+async def stepgraph(trials: int, limit: int, folder: Path, meter: Meter) -> None:
+    from stepgraph.evals.running import arun_suite
+    from stepgraph.evals.suites import Case, Expected, Suite
+
+    cases = [
+        Case(str(n), {"question": str(n)}, Expected(output={"answer": "42"}, has_output=True))
+        for n in range(trials)
+    ]
+    suite = Suite("sums", cases, concurrency=limit)
+    with Session(folder / "runs.sqlite") as kept:
+        results = await arun_suite(
+            suite,
+            graph.compile(),
+            kept,
+            results=folder / "results.jsonl",
+            progress=lambda *_: meter.tick(),
+        )
+    assert all(trial.passed for trial in results.trials.values())
+    assert results.complete
+
+
+RUNNERS = {"bare": bare, "session": session, "pydantic-evals": pydantic_evals, "stepgraph": stepgraph}
+
+
+def measure(name: str, trials: int, limit: int) -> None:
+    """Run one contender in this process and print its figures as JSON."""
+    runner = RUNNERS[name]
+    model = ScriptedModel(lambda *_: "42")
+    model.asks = Forgetful()
+    with tempfile.TemporaryDirectory() as folder, using(model):
+        (Path(folder) / "warm").mkdir()
+        asyncio.run(runner(20, limit, Path(folder) / "warm", Meter(20)))
+        meter = Meter(trials)
+        asyncio.run(runner(trials, limit, Path(folder), meter))
+        print(json.dumps(meter.figures(trials)))
+
+
+class Forgetful(list[Any]):
+    """What the scripted model was asked, forgotten at once: it would grow."""
+
+    def append(self, item: Any) -> None:
+        return None
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--trials", type=int, default=1000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--at-once", type=int, default=8)
+    options.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.one:
+        measure(given.one, given.trials, given.at_once)
+        return
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    for _ in range(given.rounds):
+        for name in CONTENDERS:
+            command = [sys.executable, "-m", "benchmarks.eval_overhead", "--one", name]
+            command += ["--trials", str(given.trials), "--at-once", str(given.at_once)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    print(f"{given.trials} trials, {given.at_once} at once, median of {given.rounds} rounds")
+    print(f"{'':<16}{'CPU ms':>10}{'wall ms':>10}{'grown kB a trial':>18}")
+    for name, rounds in found.items():
+        cells = [median(one[figure] for one in rounds) for figure in ("cpu_ms", "wall_ms", "grown_kb")]
+        print(f"{name:<16}{cells[0]:>10.2f}{cells[1]:>10.2f}{cells[2]:>18.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What sending traces costs: CPU per call beside Langfuse's own handler, and what a dead server delays.
+
+Every contender runs in a process of its own; they take turns within each round. The receiver and the
+model are processes too, whose CPU does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypedDict
+
+HERE = Path(__file__).parent
+CHAIN, REPEATS = 10, 40
+LATENCY_S = "0.03"  # of the model, where the wall-clock counts
+PROMPT = "Answer the customer in two sentences, politely, and name the next step. " * 6
+
+CPU = ("plain", "plain + Langfuse's handler", "session", "session + Tracing")
+WALL = ("off", "nobody there", "refusing (401)", "failing (500)", "hanging 30 s")
+
+
+class State(TypedDict, total=False):
+    number: int
+    text: str
+
+
+def graph_of(number: int) -> Any:
+    from stepgraph import Ask, chain, step
+
+    @step("text")
+    def ask(state: State) -> Ask[str]:
+        return Ask(f"{PROMPT} Ticket {state.get('number')}: {state.get('text')}")
+
+    return chain(*[ask] * number).compile()
+
+
+def langfuse_handler(url: str) -> tuple[Any, Any]:
+    """Return Langfuse's own handler and client, on a tracer provider of their own."""
+    from langfuse import Langfuse
+    from langfuse.langchain import CallbackHandler
+    from opentelemetry.sdk.trace import TracerProvider
+
+    client = Langfuse(
+        public_key="pk-lf-bench",
+        secret_key="sk-lf-bench",
+        base_url=url,
+        tracer_provider=TracerProvider(),
+    )
+    return CallbackHandler(public_key="pk-lf-bench"), client
+
+
+def tracing_to(url: str) -> Any:
+    from stepgraph.tracing.live import Tracing
+    from stepgraph.tracing.settings import TracingSettings, langfuse
+
+    return Tracing(TracingSettings(destinations=(langfuse("pk-lf-bench", "sk-lf-bench", url),)))
+
+
+async def cpu(contender: str, model: str, receiver: str) -> float:
+    """Return the CPU milliseconds per call of one round, what is left to send included."""
+    from stepgraph import Session, using
+
+    app = graph_of(CHAIN)
+    models = {"model": "stub", "base_url": model, "price": {"input": 1, "output": 2}}
+    with using(models), tempfile.TemporaryDirectory() as folder:
+        handler, client = langfuse_handler(receiver) if "handler" in contender else (None, None)
+
+        async def runs(number: int, file: str) -> None:
+            session: Any = nullcontext()
+            if contender.startswith("session"):
+                tracing = tracing_to(receiver) if "Tracing" in contender else None
+                session = Session(Path(folder) / file, tracing=tracing)
+            with session:
+                for run in range(number):
+                    config: Any = {"callbacks": [handler]} if handler is not None else {}
+                    if contender.startswith("session"):
+                        config = session.config()
+                    await app.ainvoke({"number": run}, config)
+            if client is not None:
+                client.flush()
+
+        await runs(3, "warm.sqlite")
+        start = time.process_time()
+        await runs(REPEATS, "runs.sqlite")
+        return (time.process_time() - start) * 1e3 / (REPEATS * CHAIN)
+
+
+def wall(contender: str, model: str, receiver: str) -> dict[str, float]:
+    """Return the seconds of a run of 100 calls, of closing the session, and of CPU in both."""
+    from stepgraph import Session, using
+
+    app = graph_of(CHAIN)
+
+    async def calls(session: Any) -> None:
+        for number in range(100 // CHAIN):
+            await app.ainvoke({"number": number}, session.config())
+
+    with using({"model": "stub", "base_url": model}), tempfile.TemporaryDirectory() as folder:
+        tracing = None if contender == "off" else tracing_to(receiver)
+        session = Session(Path(folder) / "runs.sqlite", tracing=tracing)
+        start, used = time.perf_counter(), time.process_time()
+        asyncio.run(calls(session))
+        ran = time.perf_counter()
+        session.close()
+        closed = time.perf_counter() - ran
+        return {"run": ran - start, "close": closed, "cpu": time.process_time() - used}
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes everything, answers with a status, after a wait."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int, wait_s: float) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(wait_s)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+def serve(status: int, wait_s: float) -> None:
+    server = Receiver(status, wait_s)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_port, flush=True)
+    sys.stdin.read()
+
+
+def start(*command: str | Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def worker(kind: str, name: str, model: str, receiver: str) -> Any:
+    command = [sys.executable, __file__, "--worker", kind, name, model, receiver]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def unused_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="two rounds, to see that it works")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(int(options.serve[0]), float(options.serve[1]))
+        return
+    if options.worker:
+        kind, name, model, receiver = options.worker
+        found = asyncio.run(cpu(name, model, receiver)) if kind == "cpu" else wall(name, model, receiver)
+        print(json.dumps(found), flush=True)
+        os._exit(0)  # not waiting for anybody's exit handlers: they are not what is measured
+    rounds = 2 if options.quick else options.rounds
+    stub, port = start(HERE / "stub_server.py")
+    model = f"http://127.0.0.1:{port}/v1"
+    slow, port = start(HERE / "stub_server.py", LATENCY_S)
+    slow_model = f"http://127.0.0.1:{port}/v1"
+    servers = [stub, slow]
+    urls = {"off": "", "nobody there": unused_url()}
+    for name, status, wait in (
+        ("good", "200", "0"),
+        ("refusing (401)", "401", "0"),
+        ("failing (500)", "500", "0"),
+        ("hanging 30 s", "200", "30"),
+    ):
+        process, port = start(__file__, "--serve", status, wait)
+        servers.append(process)
+        urls[name] = f"http://127.0.0.1:{port}"
+
+    times: dict[str, list[float]] = {name: [] for name in CPU}
+    walls: dict[str, list[dict[str, float]]] = {name: [] for name in WALL}
+    for number in range(rounds):
+        print(f"round {number + 1}", file=sys.stderr)
+        for name in CPU:
+            times[name].append(worker("cpu", name, model, urls["good"]))
+        for name in WALL:
+            walls[name].append(worker("wall", name, slow_model, urls[name]))
+    for process in servers:
+        process.kill()
+
+    print(f"CPU ms per call, chain of {CHAIN}, median (min - max) of {rounds} rounds")
+    for name, values in times.items():
+        print(f"  {name:30} {statistics.median(values):6.2f}  ({min(values):.2f} - {max(values):.2f})")
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    handler, ours = medians[CPU[1]] - medians[CPU[0]], medians[CPU[3]] - medians[CPU[2]]
+    print(f"  Langfuse's handler adds {handler:.2f}, Tracing {ours:.2f}")
+    print("wall-clock of 100 calls, and of closing the session, in seconds: medians")
+    off = statistics.median(one["run"] for one in walls["off"])
+    for name, rounds_of in walls.items():
+        keys = ("run", "close", "cpu")
+        run, close, used = (statistics.median(one[key] for one in rounds_of) for key in keys)
+        print(f"  {name:30} {run:6.3f} ({run / off:.3f} of off)  close {close:.3f}  CPU {used:.3f}")
+
+
+if __name__ == "__main__":
+    main()

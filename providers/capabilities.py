@@ -1,0 +1,174 @@
+"""What each provider can do beyond plain chat, and where that is documented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Structured = Literal["json_schema", "json_object", "prompt"]
+Tools = Literal["native", "emulated"]
+Spelling = Literal["max_tokens", "max_completion_tokens", "both"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """One provider's record.
+
+    `structured` is the best way to ask for JSON; "prompt" means that the server enforces nothing, so the
+    schema goes into the prompt and the answer is validated. With `schema_in_prompt` the schema goes there
+    as well. `tools` is "emulated" where the server takes no tools. `reasoning` names the fields of a
+    message that may hold the reasoning text, in the order in which they are looked at; text between
+    <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
+    paths within `usage`. `sources` says for each field where it is documented; a field without one is what an
+    endpoint compatible with OpenAI's is taken to do.
+    """
+
+    structured: Structured = "json_schema"
+    schema_in_prompt: bool = False
+    tools: Tools = "native"
+    logprobs: bool = True
+    stream_usage: bool = True
+    reasoning: tuple[str, ...] = ("reasoning_content", "reasoning")
+    max_tokens: Spelling = "both"
+    cached: tuple[str, ...] = ("prompt_tokens_details.cached_tokens",)
+    cost: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, source) of every field, for readers."""
+        shown = []
+        for item in fields(self):
+            if item.name == "sources":
+                continue
+            value = getattr(self, item.name)
+            text = ", ".join(value) if isinstance(value, tuple) else str(value)
+            shown.append((item.name, text, self.sources.get(item.name, "")))
+        return shown
+
+
+class Overrides(BaseModel):
+    """What a settings file says otherwise about an endpoint; None keeps the provider's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    structured: Structured | None = None
+    schema_in_prompt: bool | None = None
+    tools: Tools | None = None
+    logprobs: bool | None = None
+    stream_usage: bool | None = None
+    reasoning: tuple[str, ...] | None = None
+    max_tokens: Spelling | None = None
+    cached: tuple[str, ...] | None = None
+    cost: str | None = None
+
+
+_OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
+_TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
+_DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
+_VLLM = "https://docs.vllm.ai/en/stable/features/reasoning_outputs/"
+_OLLAMA = "https://docs.ollama.com/api/openai-compatibility"
+
+# What can be assumed of an endpoint that only says it is compatible with OpenAI's.
+COMPATIBLE = Capabilities()
+
+CAPABILITIES: dict[str, Capabilities] = {
+    "openai": Capabilities(
+        reasoning=(),
+        max_tokens="max_completion_tokens",
+        sources={
+            "structured": "https://github.com/arena-ai/structured-logprobs",
+            "logprobs": "https://github.com/arena-ai/structured-logprobs",
+            "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
+            "max_tokens": "https://github.com/simonw/llm/issues/724",
+            "cached": "https://docs.rs/crate/openai-cost/0.1.0",
+        },
+    ),
+    "openrouter": Capabilities(
+        max_tokens="max_tokens",
+        reasoning=("reasoning", "reasoning_content"),
+        cost="cost",
+        sources={
+            "stream_usage": _OPENROUTER,
+            "cached": _OPENROUTER,
+            "cost": _OPENROUTER,
+        },
+    ),
+    "together": Capabilities(
+        schema_in_prompt=True,
+        max_tokens="max_tokens",
+        reasoning=("reasoning", "reasoning_content"),
+        cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
+        sources={
+            "structured": _TOGETHER,
+            "schema_in_prompt": _TOGETHER,
+            "max_tokens": _TOGETHER,
+            "tools": "https://docs.together.ai/docs/reasoning-overview",
+            "reasoning": "https://docs.together.ai/docs/inference/chat/reasoning",
+        },
+    ),
+    "deepseek": Capabilities(
+        structured="json_object",
+        max_tokens="max_tokens",
+        reasoning=("reasoning_content",),
+        cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
+        sources={
+            "structured": _DEEPSEEK,
+            "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
+            "logprobs": _DEEPSEEK,
+            "stream_usage": _DEEPSEEK,
+            "reasoning": "https://share.apidog.com/apidoc/docs-site/747793/reasoning-model-deepseek-reasoner-835841m0",
+            "max_tokens": _DEEPSEEK,
+            "cached": "https://platform.deepseek.com/api-docs/guides/kv_cache/",
+        },
+    ),
+    "vllm": Capabilities(
+        reasoning=("reasoning", "reasoning_content"),
+        sources={
+            "structured": _VLLM,
+            "tools": _VLLM,
+            "reasoning": _VLLM,
+            "max_tokens": "https://github.com/vllm-project/vllm/issues/28266",
+            "cached": "https://github.com/vllm-project/vllm/pull/18192",
+        },
+    ),
+    "ollama": Capabilities(
+        max_tokens="max_tokens",
+        reasoning=("reasoning", "reasoning_content"),
+        cached=(),
+        sources={
+            "structured": _OLLAMA,
+            "tools": _OLLAMA,
+            "logprobs": _OLLAMA,
+            "stream_usage": _OLLAMA,
+            "reasoning": _OLLAMA,
+            "max_tokens": "https://github.com/ollama/ollama/issues/7125",
+        },
+    ),
+    # llama.cpp's server, for the model on this machine. Its small models never emit tool calls (measured).
+    "local": Capabilities(
+        tools="emulated",
+        max_tokens="max_tokens",
+        sources={
+            "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
+            "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
+            "reasoning": "https://pypi.org/project/langchain-llama-cpp/",
+            "max_tokens": "https://github.com/ggml-org/llama.cpp/issues/13700",
+        },
+    ),
+}
+
+
+def capabilities_of(provider: str | None, overrides: Overrides | None = None) -> Capabilities:
+    """Return a provider's record, with what the settings say otherwise.
+
+    It holds at the provider's own address and by way of a proxy; where no provider is named, the address
+    is taken to be compatible with OpenAI's, and nothing more is assumed.
+    """
+    found = CAPABILITIES.get(provider or "", COMPATIBLE)
+    own: dict[str, Any] = overrides.model_dump(exclude_none=True) if overrides else {}
+    if not own:
+        return found
+    return replace(found, **own, sources={**found.sources, **dict.fromkeys(own, "the settings")})

@@ -1,0 +1,624 @@
+"""Local servers that behave on the wire as well-known providers do, where they differ from each other.
+
+Each difference names the document or issue that it comes from. What answers is no model: it calls the
+first tool that it is given, fits its answer to a schema if the provider enforces one, or if the prompt
+spells one out, and says "ok" otherwise. It thinks before it answers, and remembers prompts, where the
+provider reports thoughts and cached tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from .servers import ChatServer, Fault, _fail, _least
+
+KEY = "right-key"
+MODEL = "imitated-model"
+THOUGHT = "The user greets me."
+WINDOW = 4000
+_SCHEMA_IN_PROMPT = re.compile(r"JSON schema:\n(\{.*\})", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Something that this provider does otherwise, and who says so."""
+
+    what: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the imitated model answers."""
+
+    text: str | None
+    tool_call: tuple[str, dict[str, Any]] | None = None
+    finish_reason: str = "stop"
+
+
+def error(status: int, body: Mapping[str, Any], **headers: str) -> Fault:
+    return Fault(status, json.dumps(body), headers=headers)
+
+
+class Imitator(ChatServer):
+    """What all of them have in common: OpenAI's chat completions, whole and streamed."""
+
+    provider: ClassVar[str]
+    deviations: ClassVar[tuple[Deviation, ...]] = ()
+    takes_any_key: ClassVar[bool] = False
+    limits: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
+    reasoning_field: ClassVar[str | None] = None
+    streams_usage: ClassVar[str] = "if asked"  # or: always
+    comment: ClassVar[str | None] = None
+    enforces_schema: ClassVar[bool] = True
+    reports_overflow: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone = threading.Event()  # a client went away before its answer ended
+        self.slow_s = 0.0
+        self._seen: set[str] = set()
+
+    # What the providers differ in
+
+    def refuse(self, body: Mapping[str, Any]) -> Fault | None:
+        """Return why the provider rejects a request that others take."""
+        return None
+
+    def denied(self, key: str) -> Fault:
+        raise NotImplementedError
+
+    def missing(self, model: str) -> Fault:
+        raise NotImplementedError
+
+    def too_long(self, tokens: int) -> Fault:
+        raise NotImplementedError
+
+    def busy(self) -> Fault:
+        raise NotImplementedError
+
+    def broke(self) -> Fault | None:
+        """Return how it says that the account has no money left, if it ever does."""
+        return None
+
+    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
+        return {
+            "prompt_tokens": given,
+            "completion_tokens": answered,
+            "total_tokens": given + answered,
+        }
+
+    def finish(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Return a choice with what the provider adds to it."""
+        return choice
+
+    # What is common
+
+    def spec(self, **settings: Any) -> dict[str, Any]:
+        return {"provider": self.provider, "model": MODEL, "base_url": self.url, **settings}
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.keys.append(key)
+        fault = self._next.popleft() if self._next else self._refusal(body, key)
+        if isinstance(fault, Fault):
+            return await _fail(request, fault)
+        try:
+            if self.slow_s:
+                await asyncio.sleep(self.slow_s)
+            if body.get("stream"):
+                return await self._stream_out(request, body)
+            return web.Response(
+                text=self.padding() + json.dumps(self._whole(body)), content_type="application/json"
+            )
+        except ConnectionError:
+            self.gone.set()
+            return web.Response()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+
+    def padding(self) -> str:
+        return ""
+
+    def _refusal(self, body: Mapping[str, Any], key: str) -> Fault | None:
+        if key != KEY and not self.takes_any_key:
+            return self.denied(key)
+        if body["model"] != MODEL:
+            return self.missing(body["model"])
+        if not isinstance(body.get("messages"), list) or not body["messages"]:
+            return self.invalid("messages must be a list that is not empty")
+        tokens = _tokens(body["messages"])
+        if tokens > WINDOW and self.reports_overflow:
+            return self.too_long(tokens)
+        return self.refuse(body)
+
+    def invalid(self, message: str) -> Fault:
+        return error(
+            400,
+            {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}},
+        )
+
+    def _say(self, body: Mapping[str, Any]) -> Said:
+        messages = body["messages"]
+        asks_tool = body.get("tools") and body.get("tool_choice", "auto") != "none"
+        if asks_tool and messages[-1]["role"] != "tool":
+            function = body["tools"][0]["function"]
+            parameters = function.get("parameters") or {"type": "object"}
+            return Said(None, (function["name"], _least(parameters, parameters)), "tool_calls")
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is None or not self.enforces_schema:
+            found = _SCHEMA_IN_PROMPT.search(" ".join(str(m.get("content")) for m in messages))
+            schema = json.loads(found.group(1)) if found else None
+        if schema is not None:
+            return Said(json.dumps(_least(schema, schema)))
+        if body.get("response_format", {}).get("type") == "json_object":
+            return Said('{"answer": "ok"}')
+        limit = next((body[name] for name in self.limits if name in body), None)
+        words = [str(n) for n in range(1, 101)] if "Count" in str(messages[-1].get("content")) else ["ok"]
+        if limit is not None and len(words) > limit:
+            return Said(" ".join(words[:limit]), finish_reason="length")
+        return Said(" ".join(words))
+
+    def _counts(self, body: Mapping[str, Any], said: Said) -> dict[str, Any]:
+        given = min(_tokens(body["messages"]), WINDOW)
+        prompt = json.dumps(body["messages"])
+        cached = given // 64 * 64 if prompt in self._seen else 0
+        self._seen.add(prompt)
+        answered = len((said.text or json.dumps(said.tool_call)).split())
+        thought = len(THOUGHT.split()) if self.reasoning_field else 0
+        return self.usage(given, answered + thought, cached, thought)
+
+    def _whole(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        said = self._say(body)
+        message: dict[str, Any] = {"role": "assistant", "content": said.text}
+        if self.reasoning_field:
+            message[self.reasoning_field] = THOUGHT
+        if said.tool_call:
+            message["tool_calls"] = [_call(said.tool_call)]
+        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": said.finish_reason}
+        if body.get("logprobs"):
+            choice["logprobs"] = _logprobs(said.text or "")
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": f"{MODEL}-2026-10-01",
+            "choices": [self.finish(choice)],
+            "usage": self._counts(body, said),
+        }
+
+    async def _stream_out(self, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
+        said = self._say(body)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        if self.comment:
+            await response.write(f"{self.comment}\n\n".encode())
+        for chunk in self.chunks(said, body):
+            whole = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, **chunk}
+            await response.write(f"data: {json.dumps(whole)}\n\n".encode())
+            await asyncio.sleep(self.slow_s)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    def chunks(self, said: Said, body: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        """Yield what a stream consists of."""
+        yield _delta({"role": "assistant", "content": ""})
+        if self.reasoning_field:
+            for word in THOUGHT.split(" "):
+                yield _delta({self.reasoning_field: f"{word} "})
+        if said.tool_call:
+            yield from self.call_chunks(said.tool_call)
+        for word in re.findall(r"\S+\s*", said.text or ""):
+            yield _delta({"content": word})
+        yield {"choices": [self.finish({"index": 0, "delta": {}, "finish_reason": said.finish_reason})]}
+        if self.streams_usage == "always" or (body.get("stream_options") or {}).get("include_usage"):
+            yield {"choices": [], "usage": self._counts(body, said)}
+
+    def call_chunks(self, call: tuple[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """Yield a tool call piece by piece: first id and name, then the arguments."""
+        whole = _call(call)
+        arguments = whole["function"]["arguments"]
+        start = {**whole, "index": 0, "function": {"name": call[0], "arguments": ""}}
+        yield _delta({"tool_calls": [start]})
+        for at in range(0, len(arguments), 5):
+            yield _delta({"tool_calls": [{"index": 0, "function": {"arguments": arguments[at : at + 5]}}]})
+
+
+class OpenAI(Imitator):
+    provider = "openai"
+    limits = ("max_completion_tokens",)
+    deviations = (
+        Deviation(
+            "the newer models reject max_tokens: 400, unsupported_parameter",
+            "https://github.com/griptape-ai/ComfyUI-Griptape/issues/312",
+        ),
+        Deviation(
+            "a context overflow is a 400 with the code context_length_exceeded",
+            "https://github.com/crewAIInc/crewAI-examples/issues/121",
+        ),
+        Deviation(
+            "a stream has usage only if stream_options asks for it; its last chunk has no choices then",
+            "https://github.com/ollama/ollama/issues/4448",
+        ),
+        Deviation(
+            "an empty account is a 429, like a rate limit, with the code insufficient_quota",
+            "https://github.com/mattvr/ShellGPT/issues/23",
+        ),
+        Deviation(
+            "reasoning is counted (completion_tokens_details), never shown",
+            "https://platform.openai.com/docs/guides/reasoning",
+        ),
+        Deviation(
+            "cached tokens are in prompt_tokens_details, as a part of prompt_tokens",
+            "https://platform.openai.com/docs/guides/prompt-caching",
+        ),
+    )
+
+    def refuse(self, body: Mapping[str, Any]) -> Fault | None:
+        if "max_tokens" in body:
+            said = (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead."
+            )
+            return _openai_error(400, said, "invalid_request_error", "max_tokens", "unsupported_parameter")
+        return None
+
+    def denied(self, key: str) -> Fault:
+        said = f"Incorrect API key provided: {key[:8]}****{key[-4:]}."
+        return _openai_error(401, said, "invalid_request_error", None, "invalid_api_key")
+
+    def missing(self, model: str) -> Fault:
+        said = f"The model `{model}` does not exist or you do not have access to it."
+        return _openai_error(404, said, "invalid_request_error", None, "model_not_found")
+
+    def too_long(self, tokens: int) -> Fault:
+        said = (
+            f"This model's maximum context length is {WINDOW} tokens. However, your messages resulted in "
+            f"{tokens} tokens. Please reduce the length of the messages."
+        )
+        return _openai_error(400, said, "invalid_request_error", "messages", "context_length_exceeded")
+
+    def busy(self) -> Fault:
+        said = "Rate limit reached for requests per min. Please try again in 20ms."
+        return _openai_error(429, said, "requests", None, "rate_limit_exceeded", **{"retry-after": "0"})
+
+    def broke(self) -> Fault:
+        said = "You exceeded your current quota, please check your plan and billing details."
+        return _openai_error(429, said, "insufficient_quota", None, "insufficient_quota")
+
+    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
+        return {
+            **super().usage(given, answered + 64, cached, thought),
+            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 64, "audio_tokens": 0},
+        }
+
+
+class VLLM(Imitator):
+    provider = "vllm"
+    takes_any_key = True
+    reasoning_field = "reasoning"
+    deviations = (
+        Deviation(
+            "reasoning is in the field reasoning; it was reasoning_content",
+            "https://docs.vllm.ai/en/stable/features/reasoning_outputs/",
+        ),
+        Deviation(
+            "tools are rejected unless the server was started for them: 400",
+            "https://github.com/vllm-project/vllm/issues/9986",
+        ),
+        Deviation(
+            "errors were flat objects ({object: error, message, …}), without an error inside",
+            "https://github.com/vllm-project/vllm/issues/4667",
+        ),
+        Deviation(
+            "a context overflow is a 400 whose code is the number 400; only the message tells",
+            "https://github.com/harbor-framework/harbor/pull/996",
+        ),
+        Deviation(
+            "prompt_tokens_details is null unless --enable-prompt-tokens-details is set",
+            "https://github.com/vllm-project/vllm/issues/18062",
+        ),
+    )
+
+    def __init__(self, *, tool_parser: bool = True, token_details: bool = True) -> None:
+        super().__init__()
+        self._tool_parser = tool_parser
+        self._token_details = token_details
+
+    def refuse(self, body: Mapping[str, Any]) -> Fault | None:
+        if body.get("tools") and body.get("tool_choice", "auto") != "none" and not self._tool_parser:
+            said = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+            flat = {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": 400}
+            return error(400, flat)
+        return None
+
+    def missing(self, model: str) -> Fault:
+        said = f"The model `{model}` does not exist."
+        return error(404, {"error": {"message": said, "type": "NotFoundError", "param": None, "code": 404}})
+
+    def too_long(self, tokens: int) -> Fault:
+        said = (
+            f"You passed {tokens} input tokens and requested 10 output tokens. However, the model's context "
+            f"length is only {WINDOW} tokens, resulting in a maximum input length of {WINDOW - 10} tokens. "
+            f"Please reduce the length of the input prompt. (parameter=input_tokens, value={tokens})"
+        )
+        body = {"message": said, "type": "BadRequestError", "param": "input_tokens", "code": 400}
+        return error(400, {"error": body})
+
+    def busy(self) -> Fault:
+        return error(503, {"error": {"message": "overloaded", "type": "ServiceUnavailable", "code": 503}})
+
+    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
+        details = {"cached_tokens": cached} if self._token_details and cached else None
+        return {**super().usage(given, answered, cached, thought), "prompt_tokens_details": details}
+
+    def finish(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {"logprobs": None, "stop_reason": None, **choice}
+
+
+class DeepSeek(Imitator):
+    provider = "deepseek"
+    limits = ("max_tokens",)
+    reasoning_field = "reasoning_content"
+    comment = ": keep-alive"
+    deviations = (
+        Deviation(
+            "a JSON schema is rejected: This response_format type is unavailable now",
+            "https://github.com/llm-exe/llm-exe/issues/662",
+        ),
+        Deviation(
+            "JSON mode wants the word json in the prompt",
+            "https://github.com/browserbase/stagehand/issues/1204",
+        ),
+        Deviation(
+            "reasoning is in the field reasoning_content",
+            "https://api-docs.deepseek.com/guides/reasoning_model",
+        ),
+        Deviation(
+            "cached tokens are prompt_cache_hit_tokens",
+            "https://api-docs.deepseek.com/guides/kv_cache",
+        ),
+        Deviation(
+            "while it works, empty lines come before the JSON and `: keep-alive` comments in a stream",
+            "https://api-docs.deepseek.com/quick_start/rate_limit",
+        ),
+        Deviation(
+            "an empty account is a 402, wrong parameters are a 422",
+            "https://api-docs.deepseek.com/quick_start/error_codes",
+        ),
+    )
+
+    def padding(self) -> str:
+        return "\n\n\n"
+
+    def refuse(self, body: Mapping[str, Any]) -> Fault | None:
+        form = body.get("response_format", {}).get("type")
+        if form == "json_schema":
+            return self.invalid("This response_format type is unavailable now")
+        if form == "json_object" and "json" not in json.dumps(body["messages"]).lower():
+            return self.invalid(
+                "Prompt must contain the word 'json' in some form to use 'response_format' of type "
+                "'json_object'."
+            )
+        return None
+
+    def invalid(self, message: str) -> Fault:
+        return _openai_error(400, message, "invalid_request_error", None, "invalid_request_error")
+
+    def denied(self, key: str) -> Fault:
+        said = f"Authentication Fails, Your api key: ****{key[-4:]} is invalid"
+        return _openai_error(401, said, "authentication_error", None, "invalid_request_error")
+
+    def missing(self, model: str) -> Fault:
+        return self.invalid("Model Not Exist")
+
+    def too_long(self, tokens: int) -> Fault:
+        return self.invalid(
+            f"This model's maximum context length is {WINDOW} tokens. However, you requested {tokens} tokens "
+            f"({tokens} in the messages, 0 in the completion). Please reduce the length of the messages or "
+            "completion."
+        )
+
+    def busy(self) -> Fault:
+        return _openai_error(429, "Rate limit reached", "rate_limit", None, "rate_limit")
+
+    def broke(self) -> Fault:
+        return _openai_error(402, "Insufficient Balance", "unknown_error", None, "invalid_request_error")
+
+    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
+        return {
+            **super().usage(given, answered, cached, thought),
+            "prompt_cache_hit_tokens": cached,
+            "prompt_cache_miss_tokens": given - cached,
+            "completion_tokens_details": {"reasoning_tokens": thought},
+        }
+
+
+class Together(Imitator):
+    provider = "together"
+    limits = ("max_tokens",)
+    reasoning_field = "reasoning"
+    enforces_schema = False
+    deviations = (
+        Deviation(
+            "the schema must be in the prompt as well as in response_format",
+            "https://docs.together.ai/docs/inference/chat/structured-outputs",
+        ),
+        Deviation(
+            "reasoning is in the field reasoning",
+            "https://github.com/togethercomputer/openapi/pull/132",
+        ),
+        Deviation(
+            "a model that is not served is a 400 with the code model_not_available",
+            "https://github.com/HeyPuter/puter/issues/3168",
+        ),
+    )
+
+    def denied(self, key: str) -> Fault:
+        said = "Invalid API key provided. You can find your API key at https://api.together.ai/settings/api-keys."
+        return _together_error(401, said, "invalid_request_error", "invalid_api_key")
+
+    def missing(self, model: str) -> Fault:
+        said = f"Unable to access non-serverless model {model}. Please visit https://api.together.ai/models"
+        return _together_error(400, said, "invalid_request_error", "model_not_available")
+
+    def too_long(self, tokens: int) -> Fault:
+        said = (
+            f"The sum of prompt length ({tokens}) and max tokens exceeds maximum context length ({WINDOW})."
+        )
+        return _together_error(422, said, "invalid_request_error", None)
+
+    def busy(self) -> Fault:
+        return _together_error(429, "You have reached the rate limit.", "rate_limit", "rate_limit_exceeded")
+
+
+class OpenRouter(Imitator):
+    provider = "openrouter"
+    limits = ("max_tokens",)
+    reasoning_field = "reasoning"
+    streams_usage = "always"
+    comment = ": OPENROUTER PROCESSING"
+    deviations = (
+        Deviation(
+            "usage with the cost in dollars comes with every answer, streamed or not, unasked",
+            "https://openrouter.ai/docs/use-cases/usage-accounting",
+        ),
+        Deviation(
+            "`: OPENROUTER PROCESSING` comments in a stream",
+            "https://openrouter.ai/docs/api-reference/streaming",
+        ),
+        Deviation(
+            "once it has begun, an error comes with a 200: in the body, or as a chunk",
+            "https://openrouter.ai/docs/api/reference/errors-and-debugging",
+        ),
+        Deviation(
+            "the reason of an upstream error is in error.metadata.raw",
+            "https://github.com/open-webui/computer/issues/293",
+        ),
+        Deviation(
+            "an empty account is a 402",
+            "https://openrouter.ai/docs/api/reference/errors-and-debugging",
+        ),
+    )
+
+    def denied(self, key: str) -> Fault:
+        return error(401, {"error": {"message": "No auth credentials found", "code": 401}})
+
+    def missing(self, model: str) -> Fault:
+        return error(400, {"error": {"message": f"{model} is not a valid model ID", "code": 400}})
+
+    def too_long(self, tokens: int) -> Fault:
+        said = (
+            f"This endpoint's maximum context length is {WINDOW} tokens. However, you requested about "
+            f"{tokens} tokens ({tokens} of text input). Please reduce the length of either one."
+        )
+        return error(400, {"error": {"message": said, "code": 400}})
+
+    def busy(self) -> Fault:
+        raw = "z-ai/glm is temporarily rate-limited upstream. Please retry shortly."
+        metadata = {"raw": raw, "provider_name": "Upstream"}
+        return error(
+            200, {"error": {"message": "Provider returned error", "code": 429, "metadata": metadata}}
+        )
+
+    def broke(self) -> Fault:
+        return error(402, {"error": {"message": "Insufficient credits. Add more.", "code": 402}})
+
+    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
+        return {
+            **super().usage(given, answered, cached, thought),
+            "cost": 0.00125,
+            "cost_details": {"upstream_inference_cost": None},
+            "is_byok": False,
+            "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": thought},
+        }
+
+    def finish(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {"native_finish_reason": choice["finish_reason"], **choice}
+
+
+class Ollama(Imitator):
+    provider = "ollama"
+    takes_any_key = True
+    limits = ("max_tokens",)
+    reasoning_field = "reasoning"
+    reports_overflow = False
+    deviations = (
+        Deviation(
+            "max_completion_tokens is not among the fields that it reads",
+            "https://docs.ollama.com/api/openai-compatibility",
+        ),
+        Deviation("any key will do", "https://docs.ollama.com/api/openai-compatibility"),
+        Deviation(
+            "a prompt beyond num_ctx is cut without a word",
+            "https://github.com/ollama/ollama/issues/4967",
+        ),
+        Deviation(
+            "a model that was not pulled is a 404 of the type api_error",
+            "https://github.com/abi/screenshot-to-code/issues/354",
+        ),
+        Deviation(
+            "reasoning is in the field reasoning",
+            "https://github.com/rohitg00/agentmemory/pull/240",
+        ),
+        Deviation(
+            "a streamed tool call comes whole, in one chunk",
+            "https://github.com/ollama/ollama/issues/13581",
+        ),
+    )
+
+    def missing(self, model: str) -> Fault:
+        said = f'model "{model}" not found, try pulling it first'
+        return error(404, {"error": {"message": said, "type": "api_error", "param": None, "code": None}})
+
+    def busy(self) -> Fault:
+        said = "server busy, please try again.  maximum pending requests exceeded"
+        return error(503, {"error": {"message": said, "type": "api_error", "param": None, "code": None}})
+
+    def call_chunks(self, call: tuple[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        yield _delta({"tool_calls": [{**_call(call), "index": 0}]})
+
+
+IMITATORS: tuple[type[Imitator], ...] = (OpenAI, VLLM, DeepSeek, Together, OpenRouter, Ollama)
+
+
+def _openai_error(
+    status: int, message: str, kind: str, param: str | None, code: str | None, **headers: str
+) -> Fault:
+    body = {"message": message, "type": kind, "param": param, "code": code}
+    return error(status, {"error": body}, **headers)
+
+
+def _together_error(status: int, message: str, kind: str, code: str | None) -> Fault:
+    body = {"message": message, "type": kind, "param": None, "code": code}
+    return error(status, {"id": "okkMWqL-2kFHot", "error": body})
+
+
+def _tokens(messages: Iterable[Mapping[str, Any]]) -> int:
+    return sum(1 + len(str(message.get("content") or "").split()) for message in messages)
+
+
+def _call(call: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    function = {"name": call[0], "arguments": json.dumps(call[1])}
+    return {"id": "call_1", "type": "function", "function": function}
+
+
+def _delta(delta: dict[str, Any]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+def _logprobs(text: str) -> dict[str, Any]:
+    return {"content": [{"token": word, "logprob": -0.1, "top_logprobs": []} for word in text.split()]}

@@ -1,0 +1,346 @@
+"""What works with which provider: measured here, and compared with the table in docs/providers.md.
+
+`STEPGRAPH_WRITE_DOCS=1 pytest tests/providers/test_matrix.py` writes the table anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from stepgraph import Ask, step, using
+from stepgraph.providers.capabilities import CAPABILITIES
+from stepgraph.providers.endpoint import Endpoint
+from stepgraph.providers.model import Model, Reply, Request, Site
+from stepgraph.providers.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
+from stepgraph.providers.pricing import FROM_PROVIDER, Priced
+from stepgraph.providers.settings import ModelSettings
+from stepgraph.providers.toolcalls import with_tools
+from stepgraph.state.errors import (
+    ContextTooLong,
+    ModelDenied,
+    ModelError,
+    ModelMissing,
+    ModelOverloaded,
+    ModelRefused,
+)
+
+from ..imitators import IMITATORS, KEY, MODEL, WINDOW, Imitator
+
+DOC = Path(__file__).parents[2] / "docs" / "providers.md"
+SITE = Site("matrix")
+YES, NO = "yes", "–"
+TITLES = {
+    "openai": "OpenAI",
+    "vllm": "vLLM",
+    "deepseek": "DeepSeek",
+    "together": "Together AI",
+    "openrouter": "OpenRouter",
+    "ollama": "Ollama",
+    "local": "llama.cpp",
+}
+HELLO = ({"role": "user", "content": "Say hello."},)
+LONG = ({"role": "user", "content": "The same words again. " * 150 + "Say hello."},)
+TOOL = {
+    "name": "get_weather",
+    "description": "Return the weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+    },
+}
+
+
+class Colour(BaseModel):
+    colour: Literal["red", "green"]
+    warmth: Literal[1, 2]
+
+
+@dataclass
+class Shade:
+    colour: Colour | None = None
+
+
+@step("colour")
+def pick(shade: Shade) -> Ask[Colour]:
+    return Ask("Name a colour and its warmth as JSON.")
+
+
+class Ear:
+    listened = True
+
+    def __init__(self) -> None:
+        self.text = self.reasoning = ""
+
+    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+        self.text += text
+        self.reasoning += reasoning
+
+
+class Subject:
+    """A provider as the toolkit sees it: its record, and a server that behaves like it."""
+
+    def __init__(self, provider: str, url: str, key: str, server: Imitator | None) -> None:
+        self.provider = provider
+        self.can = CAPABILITIES[provider]
+        self.url = url
+        self.key = key
+        self.server = server
+        self.open: list[Endpoint] = []
+
+    def endpoint(self, *, key: str | None = None, model: str = MODEL, **can: Any) -> Endpoint:
+        settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
+        endpoint = Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
+        self.open.append(endpoint)
+        return endpoint
+
+    async def ask(self, messages: Any = HELLO, site: Site = SITE, **more: Any) -> Reply:
+        request = Request(messages, **{"max_tokens": 64, **more})
+        return await Priced(with_tools(self.endpoint()), None).complete(request, site)
+
+    async def aclose(self) -> None:
+        for endpoint in self.open:
+            await endpoint.aclose()
+
+
+async def structured(subject: Subject) -> str:
+    with using(subject.endpoint()):
+        answer = await pick.answer(Shade())
+    assert isinstance(answer, Colour)
+    way = {"json_schema": "JSON schema", "json_object": "JSON mode and prompt", "prompt": "prompt"}
+    return way[subject.can.structured] + (" and prompt" if subject.can.schema_in_prompt else "")
+
+
+async def json_mode(subject: Subject) -> str:
+    schema = bounded(Colour.model_json_schema())
+    reply = await subject.endpoint(structured="json_object").complete(
+        Request(HELLO, schema=schema, max_tokens=128), SITE
+    )
+    if subject.server is not None:
+        assert subject.server.bodies[-1]["response_format"] == {"type": "json_object"}
+    assert reply.text.strip().startswith("{")
+    return YES
+
+
+async def tools(subject: Subject) -> str:
+    ask = ({"role": "user", "content": "What is the weather in Paris? Use the tool."},)
+    reply = await subject.ask(ask, tools=(TOOL,))
+    if not reply.tool_calls and subject.provider == "local":
+        return "emulated"  # a model of this size may answer at once
+    (call,) = reply.tool_calls
+    assert (call.name, call.problem) == ("get_weather", None)
+    assert call.arguments["city"] in ("Paris", "Rome")
+    return subject.can.tools
+
+
+async def streamed_tools(subject: Subject) -> str:
+    if subject.can.tools == "emulated":
+        return "emulated"
+    reply = await subject.ask(site=replace(SITE, voice=Ear()), tools=(TOOL,))
+    assert [(call.name, dict(call.arguments)) for call in reply.tool_calls] == [
+        ("get_weather", {"city": "Paris"})
+    ]
+    return YES
+
+
+async def streamed_usage(subject: Subject) -> str:
+    ear = Ear()
+    reply = await subject.ask(site=replace(SITE, voice=ear))
+    assert ear.text == reply.text != ""
+    assert reply.usage.input
+    assert reply.usage.output
+    return YES
+
+
+async def reasoning(subject: Subject) -> str:
+    ear = Ear()
+    whole = await subject.ask()
+    streamed = await subject.ask(site=replace(SITE, voice=ear))
+    assert bool(whole.reasoning) == bool(streamed.reasoning) == bool(ear.reasoning)
+    if whole.reasoning:
+        assert streamed.reasoning is not None
+        assert streamed.reasoning.strip() == whole.reasoning
+        return YES
+    return f"{NO}, counted" if whole.usage.reasoning else NO
+
+
+async def cached(subject: Subject) -> str:
+    await subject.ask(LONG, max_tokens=8)
+    usage = (await subject.ask(LONG, max_tokens=8)).usage
+    return YES if usage.cached and usage.input and usage.cached <= usage.input else NO
+
+
+async def own_cost(subject: Subject) -> str:
+    replies = [await subject.ask(), await subject.ask(site=replace(SITE, voice=Ear()))]
+    sources = {reply.price_source for reply in replies}
+    assert len(sources) == 1
+    return YES if sources == {FROM_PROVIDER} else NO
+
+
+async def logprobs(subject: Subject) -> str:
+    wire = subject.endpoint()._wire
+    answer = await wire.ask({"model": MODEL, "messages": HELLO, "logprobs": True})
+    return YES if answer["choices"][0]["logprobs"]["content"] else NO
+
+
+async def limit_kept(subject: Subject) -> str:
+    count = ({"role": "user", "content": "Count from 1 to 100."},)
+    reply = await subject.ask(count, max_tokens=5)
+    assert reply.finish_reason == "length"
+    return subject.can.max_tokens.replace("both", "max_tokens")
+
+
+async def failed(model: Model, messages: Any = HELLO) -> ModelError | None:
+    try:
+        await model.complete(Request(messages, max_tokens=8), SITE)
+    except ModelError as error:
+        return error
+    return None
+
+
+async def wrong_key(subject: Subject) -> str:
+    error = await failed(subject.endpoint(key="sk-wrong-key-0123456789"))
+    assert error is None or type(error) is ModelDenied
+    assert "0123456789" not in str(error)
+    return "any key will do" if error is None else type(error).__name__
+
+
+async def unknown_model(subject: Subject) -> str:
+    error = await failed(subject.endpoint(model="no-such-model"))
+    assert error is None or type(error) in (ModelMissing, ModelRefused)
+    return "any name will do" if error is None else type(error).__name__
+
+
+async def too_long(subject: Subject) -> str:
+    words = (WINDOW if subject.server else CONTEXT_TOKENS) + 500
+    error = await failed(subject.endpoint(), ({"role": "user", "content": "word " * words},))
+    assert error is None or type(error) is ContextTooLong
+    return "cut without a word" if error is None else type(error).__name__
+
+
+async def busy(subject: Subject) -> str:
+    if subject.server is None:
+        return NO
+    subject.server.will(subject.server.busy())
+    error = await failed(subject.endpoint())
+    assert type(error) is ModelOverloaded
+    assert not error.lasting
+    return "ModelOverloaded"
+
+
+async def broke(subject: Subject) -> str:
+    fault = subject.server.broke() if subject.server else None
+    if subject.server is None or fault is None:
+        return NO
+    subject.server.will(fault)
+    error = await failed(subject.endpoint())
+    assert type(error) is ModelOverloaded
+    assert error.lasting  # so it is not tried again
+    return "ModelOverloaded, lasting"
+
+
+FEATURES: dict[str, Callable[[Subject], Awaitable[str]]] = {
+    "structured answers, by": structured,
+    "JSON mode": json_mode,
+    "tools": tools,
+    "tools, streamed": streamed_tools,
+    "token limit, as": limit_kept,
+    "usage in a stream": streamed_usage,
+    "reasoning text, streamed or not": reasoning,
+    "cached tokens": cached,
+    "own cost": own_cost,
+    "log-probabilities": logprobs,
+    "wrong key": wrong_key,
+    "unknown model": unknown_model,
+    "prompt too long": too_long,
+    "too many requests": busy,
+    "empty account": broke,
+}
+
+
+def read_table() -> dict[str, dict[str, str]]:
+    """Return the table in the docs: provider to feature to cell."""
+    if not DOC.exists():
+        return {}
+    found = re.search(r"<!-- matrix -->\n(.*?)\n<!-- end -->", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (found[1] if found else "").splitlines()
+    ]
+    if not rows:
+        return {}
+    return {title: {row[0]: row[at] for row in rows[2:]} for at, title in enumerate(rows[0]) if at}
+
+
+def write_column(title: str, column: dict[str, str]) -> None:
+    table = {**read_table(), title: column}
+    titles = [name for name in TITLES.values() if name in table]
+    lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    lines += [
+        f"| {feature} | " + " | ".join(table[name].get(feature, "?") for name in titles) + " |"
+        for feature in FEATURES
+    ]
+    text = DOC.read_text(encoding="utf-8")
+    new = "<!-- matrix -->\n" + "\n".join(lines) + "\n<!-- end -->"
+    DOC.write_text(
+        re.sub(r"<!-- matrix -->.*?<!-- end -->", lambda _: new, text, flags=re.DOTALL), encoding="utf-8"
+    )
+
+
+def deviations() -> str:
+    """Return the list of what the imitators do otherwise, as the docs have it."""
+    parts = []
+    for kind in IMITATORS:
+        lines = [f"- {d.what} ([source]({d.source}))" for d in kind.deviations]
+        parts.append(f"**{TITLES[kind.provider]}**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+async def column_of(subject: Subject) -> dict[str, str]:
+    async with aclosing(subject):
+        return {feature: await measure(subject) for feature, measure in FEATURES.items()}
+
+
+def compare(provider: str, column: dict[str, str]) -> None:
+    if os.environ.get("STEPGRAPH_WRITE_DOCS"):
+        write_column(TITLES[provider], column)
+    assert read_table()[TITLES[provider]] == column
+
+
+@contextmanager
+def imitated(kind: type[Imitator]) -> Iterator[Subject]:
+    with kind() as server:
+        yield Subject(kind.provider, server.url, KEY, server)
+
+
+@pytest.mark.parametrize("kind", IMITATORS, ids=lambda kind: kind.provider)
+async def test_the_docs_say_what_was_measured(kind: type[Imitator]) -> None:
+    with imitated(kind) as subject:
+        compare(kind.provider, await column_of(subject))
+
+
+@pytest.mark.local
+async def test_the_docs_say_what_llama_cpp_does() -> None:
+    running = start_server(shipped_weights())
+    compare("local", await column_of(Subject("local", f"{running.address}/v1", running.key, None)))
+
+
+def test_the_docs_name_every_deviation_and_its_source() -> None:
+    pattern = r"(<!-- deviations -->\n).*?(\n<!-- end -->)"
+    text = DOC.read_text(encoding="utf-8")
+    if os.environ.get("STEPGRAPH_WRITE_DOCS"):
+        text = re.sub(pattern, lambda m: m[1] + deviations() + m[2], text, flags=re.DOTALL)
+        DOC.write_text(text, encoding="utf-8")
+    found = re.search(pattern, text, re.DOTALL)
+    assert found is not None
+    assert found[0].split("\n", 1)[1].rsplit("\n", 1)[0] == deviations()
+    assert all(d.source.startswith("https://") for kind in IMITATORS for d in kind.deviations)
