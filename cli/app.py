@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,68 @@ def run(graph: str, **options: Any) -> None:
 
 
 @cli.command()
+@database_option
+@json_option
+def pending(**options: Any) -> None:
+    """List what threads wait for: reviews and other questions, the oldest first."""
+    from .reviewing import show_pending
+
+    show_pending(**options)
+
+
+def review_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what the commands that answer a review have in common."""
+    for option in (
+        click.option("--review", metavar="NAME", help="Which one, if several wait: its name, path or id."),
+        click.option("--by", metavar="WHO", help="Who decides; default: the user of this machine."),
+        click.option("--graph", help="The graph to load, instead of the one on record."),
+        budget_option,
+        cache_option,
+        model_option,
+        database_option,
+        json_option,
+    ):
+        command = option(command)
+    return click.argument("thread")(command)
+
+
+@cli.command()
+@click.option("--reason", default="", help="A remark for the record.")
+@review_options
+def approve(thread: str, **options: Any) -> None:
+    """Approve what a review on THREAD shows, and go on with the thread."""
+    from .reviewing import answer_review
+
+    sys.exit(answer_review(thread, "approve", **options))
+
+
+@cli.command()
+@click.option("--reason", required=True, help="Why; the workflow may use it.")
+@review_options
+def reject(thread: str, **options: Any) -> None:
+    """Reject what a review on THREAD shows, and go on with the thread."""
+    from .reviewing import answer_review
+
+    sys.exit(answer_review(thread, "reject", **options))
+
+
+@cli.command()
+@click.option("--value", help="The new value: text for a text field, else JSON.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one key of it. Repeatable.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read it here.")
+@click.option("--reason", default="", help="A remark for the record.")
+@review_options
+def edit(thread: str, value: str | None, sets: tuple[str, ...], file: Path | None, **options: Any) -> None:
+    """Put another value in the place of what a review on THREAD shows, and go on.
+
+    Without --value, --set or --file, your editor ($EDITOR) opens with the value.
+    """
+    from .reviewing import Edit, answer_review
+
+    sys.exit(answer_review(thread, "edit", edit=Edit(value, sets, file), **options))
+
+
+@cli.command()
 @click.argument("threads", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Resume every thread that has not ended.")
 @click.option("--graph", help="The graph to load, instead of the one on record.")
@@ -143,6 +206,26 @@ def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None
 
 
 @cli.command()
+@click.argument("graph")
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="INPUT",
+    help="What the run would begin with, as for `run`: makes prompts whose length counts.",
+)
+@model_option
+@database_option
+@json_option
+def estimate(graph: str, **options: Any) -> None:
+    """Say what a run of GRAPH can cost at the very most, and what it cost before. Asks no model."""
+    from .estimates import show_estimate
+
+    show_estimate(graph, **options)
+
+
+@cli.command()
 @click.argument("thread")
 @database_option
 @json_option
@@ -163,6 +246,7 @@ def history(thread: str, **options: Any) -> None:
 @click.option("--as-node", metavar="NODE", help="With --set: whose edges to follow from there.")
 @click.option("--thread", "new_thread", metavar="NEW", help="The new thread's id; default: a new one.")
 @click.option("--run/--no-run", default=True, show_default=True, help="Run the new thread, and compare.")
+@budget_option
 @model_option
 @database_option
 @json_option
@@ -183,6 +267,28 @@ def diff(a: str, b: str, **options: Any) -> None:
     from .traveling import show_difference
 
     show_difference(a, b, **options)
+
+
+@cli.command()
+@database_option
+@json_option
+def effects(**options: Any) -> None:
+    """List the side effects of which nobody knows whether they happened."""
+    from .deciding import show_effects
+
+    show_effects(**options)
+
+
+@cli.command()
+@click.argument("key")
+@click.option("--done/--again", "happened", default=None, help="It happened; or it did not: do it again.")
+@click.option("--wrote", metavar="JSON", help="With --done: what its node would have written to the state.")
+@database_option
+def effect(key: str, **options: Any) -> None:
+    """Say whether the side effect KEY happened, so that its thread can go on."""
+    from .deciding import decide
+
+    decide(key, **options)
 
 
 @cli.command()
@@ -226,6 +332,225 @@ def prune(**options: Any) -> None:
     prune_threads(**options)
 
 
+@cli.group()
+def models() -> None:
+    """Find out what endpoints can do, and keep their keys."""
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[ROLE|SPEC]...")
+@click.option("--offline", is_flag=True, help="Only show the records, and where they come from.")
+@json_option
+def check(names: tuple[str, ...], **options: Any) -> None:
+    """Show what the bound models should be able to do, and ask them whether they can.
+
+    It asks about thirty short questions of each. Exit code 1 if one does otherwise than its record says.
+    """
+    from .checking import check
+
+    sys.exit(check(names, **options))
+
+
+@models.command()
+@click.argument("where", metavar="URL")
+@click.option("--model", metavar="NAME", help="Default: the first one that the endpoint lists.")
+@click.option(
+    "--key-env", metavar="VARIABLE", help="Which environment variable, or keyring entry, has the key."
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True)
+@click.option("--at-once", "calls_at_once", type=click.IntRange(min=1), default=8, show_default=True)
+@json_option
+def conform(where: str, **options: Any) -> None:
+    """Examine the endpoint at URL, a provider, or local: what works, what is missing, what is wrong.
+
+    It asks about thirty short questions, which a hosted model charges for. Exit code 1 if a check fails.
+    """
+    from .conforming import conform
+
+    sys.exit(conform(where, **options))
+
+
+@models.command()
+@click.argument("name", metavar="PROVIDER|VARIABLE")
+@click.option("--delete", is_flag=True, help="Take it out of the keyring.")
+def key(name: str, **options: Any) -> None:
+    """Keep a key in the system's keyring: of a provider, or under an api_key_env of your own."""
+    from .conforming import keep_key
+
+    keep_key(name, **options)
+
+
+EVAL_CODES = """\b
+Exit codes:
+  0  every gate passed (without gates: every trial)
+  1  a gate failed
+  2  bad suite or command line: nothing was run
+  3  partial: the suite's budget ended
+"""
+
+html_option = click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page."
+)
+markdown_option = click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write Markdown, for a pull request."
+)
+junit_option = click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML."
+)
+baseline_option = click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The results of the version to compare with.",
+)
+no_baseline_option = click.option("--no-baseline", is_flag=True, help="Skip gates that need a baseline.")
+
+
+@cli.group("eval", epilog=EVAL_CODES)
+def evaluate() -> None:
+    """Find out how good a workflow is: suites of cases, gates, comparisons."""
+
+
+@evaluate.command("run")
+@click.argument("suite")
+@click.option("--graph", help="The graph to run, instead of the suite's.")
+@click.option(
+    "--run", "name", metavar="NAME", help="The run's name; an earlier run goes on. Default: a new one."
+)
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("stepgraph-evals"),
+    show_default=True,
+    help="The folder for NAME.jsonl, which keeps the trials.",
+)
+@baseline_option
+@no_baseline_option
+@click.option("--case", "only", multiple=True, metavar="ID", help="Only this case. Repeatable.")
+@click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@budget_option
+@model_option
+@database_option
+@html_option
+@markdown_option
+@junit_option
+@json_option
+def eval_run(
+    suite: str, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
+) -> None:
+    """Run SUITE: a .yaml or .jsonl file, module:attr or file.py:attr."""
+    from .evaluating import run_eval
+
+    files = {"html": html, "markdown": markdown, "junit": junit}
+    sys.exit(run_eval(suite, files=files, **options))
+
+
+@evaluate.command("check")
+@click.argument("suite")
+@click.option("--graph", help="The graph to check against, instead of the suite's.")
+def eval_check(suite: str, graph: str | None) -> None:
+    """Check SUITE against its graph, without asking any model."""
+    from .evaluating import check_eval
+
+    check_eval(suite, graph)
+
+
+@evaluate.command("report")
+@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@baseline_option
+@no_baseline_option
+@html_option
+@markdown_option
+@junit_option
+@json_option
+def eval_report(
+    results: Path, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
+) -> None:
+    """Show RESULTS of an earlier run again, and write reports of it."""
+    from .evaluating import report_eval
+
+    files = {"html": html, "markdown": markdown, "junit": junit}
+    sys.exit(report_eval(results, files=files, **options))
+
+
+@evaluate.command("compare")
+@click.argument("a", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("b", type=click.Path(dir_okay=False, path_type=Path))
+@html_option
+@markdown_option
+@json_option
+def eval_compare(a: Path, b: Path, html: Path | None, markdown: Path | None, as_json: bool) -> None:
+    """Compare the results B with A, case by case: better, worse or undecided."""
+    from .evaluating import compare_evals
+
+    compare_evals(a, b, as_json=as_json, files={"html": html, "markdown": markdown})
+
+
+@cli.group()
+def trace() -> None:
+    """Look at traces, compare them, and send them to Langfuse or any OTLP endpoint."""
+
+
+@trace.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@database_option
+@json_option
+def trace_list(**options: Any) -> None:
+    """List the runs, the latest first: time, cost, and whether they were sent."""
+    from .tracing import list_traces
+
+    list_traces(**options)
+
+
+@trace.command("show")
+@click.argument("thread")
+@click.option("--step", metavar="NODE", help="All about one step: its path or name.")
+@click.option("--full", is_flag=True, help="Print prompts, answers and states whole.")
+@database_option
+@json_option
+def trace_show(thread: str, **options: Any) -> None:
+    """Show THREAD as a waterfall with the critical path, or one step with its state in and out."""
+    from .tracing import show_trace
+
+    show_trace(thread, **options)
+
+
+@trace.command("diff")
+@click.argument("a")
+@click.argument("b")
+@click.option("--full", is_flag=True, help="Print prompts, answers and states whole.")
+@database_option
+@json_option
+def trace_diff(a: str, b: str, **options: Any) -> None:
+    """Show the first step at which A and B part, and all that differs."""
+    from .tracing import diff_traces
+
+    diff_traces(a, b, **options)
+
+
+@trace.command("export")
+@click.argument("threads", nargs=-1)
+@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+@database_option
+def trace_export(threads: tuple[str, ...], **options: Any) -> None:
+    """Write the spans of THREADS, or of all, as JSON lines, masked."""
+    from .tracing import export_traces
+
+    export_traces(threads, **options)
+
+
+@trace.command("push")
+@click.argument("threads", nargs=-1)
+@click.option("--since", metavar="AGE", help="Only runs changed in that time: 12h, 7d.")
+@database_option
+def trace_push(threads: tuple[str, ...], **options: Any) -> None:
+    """Send the traces of THREADS, or of all, that have not arrived yet. Can be repeated."""
+    from .tracing import push_traces
+
+    sys.exit(push_traces(threads, **options))
+
+
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error."""
     from ..state import errors
@@ -237,6 +562,8 @@ def exit_code(error: BaseException) -> int:
         return 3
     if isinstance(error, errors.StoreError):
         return 4
+    if isinstance(error, errors.BudgetEnded):
+        return 6
     return 1
 
 

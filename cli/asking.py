@@ -11,8 +11,9 @@ from pydantic_core import to_json
 
 from ..providers.model import Message, Request, Site
 from ..providers.roles import EVERY_ROLE, Bindable, as_model, find_model, using
+from ..state.budget import Budget, Ledger
 from ..state.errors import InputError
-from ..state.session import Session
+from ..state.session import LEDGERS_KEY, Session
 from ..tracing.copying import Stand
 
 
@@ -24,12 +25,14 @@ async def ask_again(
     prompt: str | None = None,
     model: Bindable | None = None,
     models: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
 ) -> Stand:
     """Ask what a recorded call asked, on the account of `thread_id`, and return the answer for `fork`.
 
     `prompt` replaces the last message of the user; `model` is a model, or a spec such as
     "openai:gpt-5-mini", for this call alone; without one the call's role is looked up, in `models`
-    first. Raises a ModelError.
+    first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
+    BudgetEnded.
     """
     messages = tuple(json.loads(call["messages"]))
     if prompt is not None:
@@ -38,6 +41,9 @@ async def ask_again(
     with using(bound.pop(EVERY_ROLE, None), **bound):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
+    limits = budget or session.budget_of(call["thread_id"])
+    if limits is not None:  # the fork will have them, and this call is the first that counts there
+        config["configurable"][LEDGERS_KEY] = (Ledger(limits, session.spent(thread_id)),)
     site = Site(step=call["step"], role=call["role"], config=config)
     reply = await asked.complete(Request(messages, **json.loads(call["params"])), site)
     return Stand(

@@ -36,7 +36,7 @@ def show_threads(*, limit: int, database: Path, as_json: bool) -> None:
 def _thread_line(thread: Thread, width: int) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(thread.started_at))
     used = tokens(thread.input_tokens, thread.output_tokens)
-    cost = money(thread.cost_usd, thread.unknown_costs)
+    cost = money(thread.known_cost_usd, thread.unknown_costs)
     error = f"  {one_line(thread.error, 80)}" if thread.error else ""
     name = one_line(thread.thread_id).ljust(width)
     return f"{name}  {thread.status:<11}  {when}  {thread.calls:>3} calls  {used}  {cost}{error}"
@@ -76,7 +76,7 @@ def show_thread(thread_id: str, *, full: bool, database: Path, as_json: bool) ->
     click.echo(
         f"total  {sums.calls} model calls{failed}{replayed}, "
         f"{tokens(sums.input_tokens, sums.output_tokens)}, "
-        f"{money(sums.cost_usd, sums.unknown_costs)}, {duration(sums.latency_s)} of model time"
+        f"{money(sums.known_cost_usd, sums.unknown_costs)}, {duration(sums.latency_s)} of model time"
     )
 
 

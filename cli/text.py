@@ -33,12 +33,25 @@ def show_value(value: Any, limit: int | None = SHORT) -> str:
     return text if limit is None or len(text) <= limit else text[:limit] + "…"
 
 
+def is_review(asked: Any) -> bool:
+    """Tell whether an interrupt's value is the question of a review."""
+    return isinstance(asked, dict) and asked.get("kind") == "stepgraph_review"
+
+
+def show_question(asked: Any) -> str:
+    """Return what an interrupt asks, for a reader."""
+    if not is_review(asked):
+        return show_value(asked)
+    problem = f" (the last answer was not taken: {asked['problem']})" if asked.get("problem") else ""
+    return clean(f"{asked.get('review')}: {asked.get('question')}{problem}")
+
+
 def money(cost: float | None, unknown: int = 0) -> str:
-    """Return US dollars; what is unknown is said, never counted as nothing."""
-    if cost is None:
+    """Return US dollars; with `unknown` calls of unknown cost, at least so many, never just that."""
+    if cost is None or (unknown and not cost):
         return "cost unknown"
     shown = "$0" if cost == 0 else f"${cost:.6f}" if cost < 0.01 else f"${cost:.4f}"
-    return f"{shown} + {unknown} calls of unknown cost" if unknown else shown
+    return f">= {shown} ({unknown} of unknown cost)" if unknown else shown
 
 
 def tokens(given: int | None, answered: int | None) -> str:

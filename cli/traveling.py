@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ..state.budget import Budget
 from ..state.errors import InputError
 from ..state.session import Session, new_thread_id
 from ..tracing.copying import Stand
@@ -23,6 +24,7 @@ from ..tracing.threads import Thread, find_thread
 from ..tracing.tree import Row, Totals
 from .asking import ask_again
 from .inputs import from_pairs
+from .limits import parse_budget
 from .loading import Loaded, load_graph
 from .running import parse_models, resume_threads
 from .showing import open_session
@@ -69,7 +71,7 @@ def _moment_json(moment: Moment) -> dict[str, Any]:
 
 
 def _spent(spent: Totals) -> str:
-    cost = money(spent.cost_usd, spent.unknown_costs)
+    cost = money(spent.known_cost_usd, spent.unknown_costs)
     return f"{spent.calls} calls, {tokens(spent.input_tokens, spent.output_tokens)}, {cost}"
 
 
@@ -84,6 +86,7 @@ def fork_thread(
     models: Sequence[str],
     as_node: str | None,
     new_thread: str | None,
+    limits: Sequence[str],
     run: bool,
     database: Path,
     as_json: bool,
@@ -100,7 +103,7 @@ def fork_thread(
         stand: Stand | str | None = answer
         bound = parse_models(models)
         if call is not None and (prompt is not None or models):
-            stand = _asked_again(session, thread, call, new, prompt, bound)
+            stand = _asked_again(session, thread, call, new, prompt, bound, parse_budget(limits))
             bound = {}
         fork(
             session,
@@ -125,7 +128,7 @@ def fork_thread(
         everything=False,
         answer=None,
         graph=None,
-        limits=(),
+        limits=limits,
         cache_s=None,
         models=(),
         database=database,
@@ -152,14 +155,21 @@ def _changes(sets: Sequence[str], loaded: Loaded) -> dict[str, Any]:
 
 
 def _asked_again(
-    session: Session, thread: Thread, call: str, new: str, prompt: str | None, models: dict[str, str]
+    session: Session,
+    thread: Thread,
+    call: str,
+    new: str,
+    prompt: str | None,
+    models: dict[str, str],
+    budget: Budget | None,
 ) -> Stand:
     if len(models) > 1:
         raise InputError("One call is asked by one model: give --model once.")
     recorded = find_call(session, thread.thread_id, call)
     model = next(iter(models.values()), None)
-    asking = ask_again(session, recorded, new, prompt=prompt, model=model, models=thread.models)
-    return asyncio.run(asking)
+    return asyncio.run(
+        ask_again(session, recorded, new, prompt=prompt, model=model, models=thread.models, budget=budget)
+    )
 
 
 def show_difference(a: str, b: str, *, database: Path, as_json: bool) -> None:

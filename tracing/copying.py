@@ -121,6 +121,7 @@ def stand_in(asked: Row, new: str, stand: Stand) -> Statement:
             "model_answered": stand.model,
             "messages": stand.messages or asked["messages"],
             "answer": stand.answer,
+            "tool_calls": None,
             "reasoning": None,
             "finish_reason": None,
             "problem": None,

@@ -11,13 +11,17 @@ from .threads import find_thread
 
 RECORDS = {
     "run": ("runs", "started_at"),
+    "invocation": ("invocations", "id"),
     "visit": ("visits", "id"),
     "call": ("calls", "started_at, rowid"),
     "decision": ("decisions", "decided_at, id"),
     "effect": ("effects", "began_at"),
+    "hit": ("hits", "id"),
+    "score": ("scores", "scored_at"),
 }
 # Columns that hold JSON are exported as what they say.
-_JSON = ("models", "input", "budget", "fingerprint", "messages", "params", "output", "result")
+_JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
+_JSON |= {"asked", "tags", "metadata", "reserved", "cost_parts"}
 
 
 def records(session: Session, threads: Sequence[str] = ()) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..state.database import connect, explained
+from ..state.effects import lineage_of
 from ..state.errors import InputError
 from ..state.journal import Statement
 from ..state.session import Session
@@ -19,7 +20,8 @@ from .threads import find_thread
 
 LOCK_WAIT_MS = 5000
 UNFINISHED = ("queued", "running", "partial", "failed", "interrupted")
-_TABLES = ("checkpoints", "writes", "calls", "visits", "decisions", "claims", "runs")
+_RECORD = ("calls", "visits", "decisions", "invocations", "hits", "scores", "exports")
+_TABLES = ("checkpoints", "writes", *_RECORD, "claims", "runs")
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,38 @@ def delete_threads(session: Session, threads: Sequence[str], *, effects: bool = 
     """Delete all that the file holds of the threads.
 
     The records of side effects stay, because they keep a replay from repeating one, unless `effects`.
+    Even then they stay for the forks of a thread, or the thread it was forked from, that are left.
     """
     for thread_id in threads:
-        session.journal.write(delete_thread(thread_id, effects=effects))
+        relative = _relative(session, thread_id) if effects else None
+        deleted = delete_thread(thread_id)
+        if relative is not None:
+            deleted.append(("UPDATE effects SET thread_id = ? WHERE thread_id = ?", (relative, thread_id)))
+        elif effects:
+            deleted.append(("DELETE FROM effects WHERE thread_id = ?", (thread_id,)))
+        session.journal.write(deleted)
 
 
-def delete_thread(thread_id: str, *, effects: bool = False) -> list[Statement]:
-    """Return the statements that delete a thread."""
-    tables = (*_TABLES, "effects") if effects else _TABLES
-    return [(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,)) for table in tables]
+def delete_thread(thread_id: str) -> list[Statement]:
+    """Return the statements that delete a thread; its forks count as forks of what it was forked from."""
+    adopt = (
+        "UPDATE runs SET parent_thread = gone.parent_thread, parent_checkpoint = gone.parent_checkpoint "
+        "FROM (SELECT * FROM runs WHERE thread_id = ?) AS gone "
+        "WHERE runs.parent_thread = gone.thread_id AND gone.parent_thread IS NOT NULL"
+    )
+    deleted = [(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,)) for table in _TABLES]
+    return [(adopt, (thread_id,)), *deleted]
+
+
+def _relative(session: Session, thread_id: str) -> str | None:
+    """Return another thread that shares its side effects with a thread, if there is one."""
+    sql = (
+        "WITH RECURSIVE family (id) AS (SELECT ? UNION "
+        "SELECT r.thread_id FROM runs r JOIN family f ON r.parent_thread = f.id) "
+        "SELECT thread_id FROM runs JOIN family ON thread_id = id WHERE id <> ? LIMIT 1"
+    )
+    rows = session.journal.query(sql, (lineage_of(session.journal, thread_id), thread_id))
+    return rows[0]["thread_id"] if rows else None
 
 
 def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:

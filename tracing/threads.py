@@ -11,8 +11,11 @@ from ..state.journal import Journal
 
 _SELECT = """
 SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
-       count(c.id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0) AS cost_usd,
+       count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
+            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
+       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
        coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
@@ -20,7 +23,10 @@ FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 
 @dataclass(frozen=True)
 class Thread:
-    """One thread. Status `running` may also mean that its process died."""
+    """One thread. Status `running` may also mean that its process died.
+
+    `cost_usd` is None if the cost of a call is unknown; `known_cost_usd` is the sum of the others.
+    """
 
     thread_id: str
     graph: str | None
@@ -32,14 +38,17 @@ class Thread:
     calls: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float | None
+    known_cost_usd: float
     unknown_costs: int
 
 
 def list_threads(journal: Journal, limit: int = 50) -> list[Thread]:
     """Return the threads, the latest first."""
     rows = journal.query(
-        _SELECT + "GROUP BY r.thread_id ORDER BY r.updated_at DESC, r.rowid DESC LIMIT ?", (limit,)
+        _SELECT + "WHERE r.rowid IN (SELECT rowid FROM runs ORDER BY updated_at DESC, rowid DESC LIMIT ?) "
+        "GROUP BY r.thread_id ORDER BY r.updated_at DESC, r.rowid DESC",
+        (limit,),
     )
     return [_thread(row) for row in rows]
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, refine, step, using
 from stepgraph.graphs.workflow import checked
-from stepgraph.providers.settings import Price
+from stepgraph.providers.prices import Price
 
 PRICE = Price(input=1_000_000, output=1_000_000)  # a dollar a token
 

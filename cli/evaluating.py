@@ -1,0 +1,250 @@
+"""`stepgraph eval`: run a suite, report on it, compare two versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..evals.checking import check_suite
+from ..evals.comparing import compare
+from ..evals.gating import needs_baseline
+from ..evals.junit import as_junit
+from ..evals.reading import read_suite
+from ..evals.references import find_object
+from ..evals.rendering import as_html, as_markdown, as_text
+from ..evals.reporting import Section, comparison_sections, problem_of, sections
+from ..evals.running import arun_suite, new_run
+from ..evals.suites import Suite
+from ..evals.summaries import Report, summarise
+from ..evals.targets import target_of
+from ..evals.trials import Results, Trial, read_results
+from ..providers.roles import using
+from ..state.errors import InputError, did_you_mean
+from ..state.session import Session
+from .limits import parse_budget
+from .loading import Loaded, load_graph
+from .running import EVERY, parse_models
+from .text import clean, one_line
+
+FOLDER = Path("stepgraph-evals")
+
+
+def load_suite(reference: str) -> Suite:
+    """Return the suite of a file, or of module:attr or file.py:attr. Raises InputError."""
+    place, sign, _ = reference.rpartition(":")
+    if not sign or Path(reference).suffix in (".yaml", ".yml", ".jsonl"):
+        return read_suite(reference)
+    if place and "." not in place and not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+    found = find_object(reference)
+    if callable(found) and not isinstance(found, (Suite, type)):
+        found = found()
+    if not isinstance(found, Suite):
+        raise InputError(f"{reference} is {type(found).__name__}; expected a Suite.")
+    return found
+
+
+def load_target(suite: Suite, graph: str | None = None) -> Loaded:
+    """Return the graph of a suite; a file is looked for beside the suite first."""
+    reference = graph or suite.graph
+    if reference is None:
+        raise InputError(f"The suite {suite.name!r} names no graph. Add `graph:`, or give --graph.")
+    place, sign, attribute = reference.rpartition(":")
+    name = place if sign else reference
+    if graph is None and name.endswith(".py") and suite.source is not None:
+        beside = suite.source.parent / name
+        if beside.is_file():
+            reference = f"{beside}:{attribute}" if sign else str(beside)
+    return load_graph(reference)
+
+
+def run_eval(
+    reference: str,
+    *,
+    graph: str | None,
+    name: str | None,
+    folder: Path,
+    baseline: Path | None,
+    no_baseline: bool,
+    only: Sequence[str],
+    repeats: int | None,
+    jobs: int | None,
+    limits: Sequence[str],
+    models: Sequence[str],
+    database: Path,
+    as_json: bool,
+    files: dict[str, Path | None],
+) -> int:
+    """Run a suite and return the exit code."""
+    suite = load_suite(reference)
+    suite = _changed(suite, only, repeats, jobs, limits)
+    loaded = load_target(suite, graph)
+    check_suite(suite, target_of(loaded.graph, suite.node))
+    before = read_results(baseline) if baseline is not None else None
+    if needs_baseline(tuple(suite.gates)) and before is None and not no_baseline:
+        raise InputError(
+            "A gate compares with a baseline: give --baseline RESULTS.jsonl, or --no-baseline for the "
+            "first run."
+        )
+    bound = parse_models(models)
+    run = name or new_run(suite)
+    path = folder / f"{run}.jsonl"
+    again = f"stepgraph eval run {reference} --run {run}"
+    progress = Progress(quiet=as_json)
+    roles = {role: spec for role, spec in bound.items() if role != EVERY}
+    with Session(database) as session, using(bound.get(EVERY), **roles):
+        work = arun_suite(
+            suite, loaded.graph, session, run=run, results=path, models=bound, progress=progress
+        )
+        try:
+            results = asyncio.run(work)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            progress.end()
+            click.echo(f"Stopped. Go on with it: {one_line(again, 1000)}", err=True)
+            raise KeyboardInterrupt from None
+    progress.end()
+    report = summarise(results, before, skip_baseline=no_baseline)
+    _write(report, files)
+    if as_json:
+        click.echo(json.dumps(summary(report, path)))
+        return report.exit_code
+    click.echo(clean(as_text(sections(report))))
+    click.echo(f"\nResults: {path}")
+    if not report.complete:
+        click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
+    if report.bad:
+        click.echo(f"See what a trial did: stepgraph show {one_line(report.bad[0].thread)} --db {database}")
+    return report.exit_code
+
+
+def _changed(
+    suite: Suite, only: Sequence[str], repeats: int | None, jobs: int | None, limits: Sequence[str]
+) -> Suite:
+    known = [case.id for case in suite.cases]
+    for case in only:
+        if case not in known:
+            raise InputError(f"The suite has no case {case!r}. {did_you_mean(case, known)}")
+    suite = suite.only(only) if only else suite
+    changes: dict[str, Any] = {}
+    if repeats is not None:
+        changes["repeats"] = repeats
+    if jobs is not None:
+        changes["concurrency"] = jobs
+    if limits:
+        changes["budget"] = parse_budget(limits)
+    return replace(suite, **changes)
+
+
+class Progress:
+    """How far a suite is and what it cost so far, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty()
+        self._usd = 0.0
+        self._unknown = 0
+        self._bad = 0
+        self._told = -1
+
+    def __call__(self, results: Results, trial: Trial) -> None:
+        self._usd += trial.cost.usd
+        self._unknown += trial.cost.unknown
+        self._bad += not trial.passed
+        if self._quiet:
+            return
+        done, wanted = len(results.trials), results.wanted
+        if not trial.passed:
+            self.end()
+            click.echo(f"  {one_line(trial.case)}: {one_line(problem_of(trial), 140)}", err=True)
+        if not self._live and done * 10 // wanted == self._told:
+            return
+        self._told = done * 10 // wanted
+        unknown = " + unknown" if self._unknown else ""
+        line = f"{done} of {wanted} trials, {self._bad} failed, ${self._usd:.4g}{unknown} so far"
+        click.echo(f"\r{line}" if self._live else line, err=True, nl=not self._live)
+
+    def end(self) -> None:
+        """Leave the line that is rewritten."""
+        if self._live and not self._quiet and self._told >= 0:
+            click.echo("", err=True)
+
+
+def check_eval(reference: str, graph: str | None) -> None:
+    """Say that a suite fits its graph, or raise what is wrong with it; nothing is asked or paid."""
+    suite = load_suite(reference)
+    check_suite(suite, target_of(load_target(suite, graph).graph, suite.node))
+    trials = len(suite.cases) * suite.repeats
+    counts = f"{len(suite.cases)} cases, {trials} trials, {len(suite.gates)} gates"
+    click.echo(clean(f"{suite.name}: {counts}. It fits its graph."))
+
+
+def report_eval(
+    path: Path, *, baseline: Path | None, no_baseline: bool, as_json: bool, files: dict[str, Path | None]
+) -> int:
+    """Show the results of an earlier run and return its exit code."""
+    before = read_results(baseline) if baseline is not None else None
+    report = summarise(read_results(path), before, skip_baseline=no_baseline)
+    _write(report, files)
+    click.echo(json.dumps(summary(report, path)) if as_json else clean(as_text(sections(report))))
+    return report.exit_code
+
+
+def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | None]) -> None:
+    """Show how the results B differ from A."""
+    found = compare(read_results(a), read_results(b))
+    if not found.differences:
+        raise InputError(f"{a} and {b} share no case and metric, so there is nothing to compare.")
+    parts = comparison_sections(found)
+    _write_sections(parts, files)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+    else:
+        click.echo(clean(as_text(parts)))
+
+
+def _write(report: Report, files: dict[str, Path | None]) -> None:
+    _write_sections(sections(report), files)
+    if (junit := files.get("junit")) is not None:
+        _save(junit, as_junit(report))
+
+
+def _write_sections(parts: Sequence[Section], files: dict[str, Path | None]) -> None:
+    if (page := files.get("html")) is not None:
+        _save(page, as_html(parts))
+    if (markdown := files.get("markdown")) is not None:
+        _save(markdown, as_markdown(parts))
+
+
+def _save(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"The report {str(path)!r} cannot be written: {error}.") from None
+
+
+def summary(report: Report, path: Path) -> dict[str, Any]:
+    """Return a report's figures for programs."""
+    return {
+        "run": report.header.run,
+        "suite": report.header.suite,
+        "outcome": report.outcome,
+        "trials": len(report.trials),
+        "wanted": report.wanted,
+        "metrics": {metric.name: asdict(metric) for metric in report.metrics},
+        "gates": [
+            {"gate": str(r.gate), "status": r.status, "measured": r.measured, "why": r.why}
+            for r in report.gates
+        ],
+        "comparison": None if report.comparison is None else asdict(report.comparison),
+        "cost_usd": None if report.cost.unknown else report.cost.usd,
+        "judges_usd": None if report.judged.unknown else report.judged.usd,
+        "results": str(path),
+    }

@@ -1,0 +1,109 @@
+"""An OTLP receiver on loopback that decodes what it gets, or fails as a test tells it to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from stepgraph.tracing.sending import Destination
+from stepgraph.tracing.settings import TracingSettings, langfuse
+
+
+class Receiver:
+    """Takes spans under any path, up to `limit` bytes at once.
+
+    `status` is what it answers with; while `hold` is clear it hangs.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.status = 200
+        self.limit = 1 << 30
+        self.hold = threading.Event()
+        self.hold.set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hold.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> Any:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                receiver.hold.wait(30)
+                status = receiver.status if len(body) <= receiver.limit else 413
+                if status == 200:
+                    receiver.requests.append((self.path, dict(self.headers), body))
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                except OSError:
+                    pass  # nobody waits any more
+
+            def log_message(self, *_: object) -> None: ...
+
+        return Handler
+
+    @property
+    def spans(self) -> list[Span]:
+        """All spans that were accepted, in the order in which they came."""
+        found = []
+        for path, _, body in self.requests:
+            if path.endswith("/v1/traces"):
+                request = ExportTraceServiceRequest.FromString(body)
+                found += [s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
+        return found
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for path, _, body in self.requests if path.endswith("/scores")]
+
+    def langfuse(self, timeout_s: float = 10.0) -> Destination:
+        return langfuse("pk-lf-test", "sk-lf-test", self.url, timeout_s=timeout_s)
+
+    def settings(self, **changes: Any) -> TracingSettings:
+        return TracingSettings(destinations=(self.langfuse(),), **changes)
+
+
+def attributes(span: Span) -> dict[str, Any]:
+    """Return a span's attributes as Python values."""
+    found: dict[str, Any] = {}
+    for pair in span.attributes:
+        kind = pair.value.WhichOneof("value")
+        value = getattr(pair.value, kind)
+        found[pair.key] = [v.string_value for v in value.values] if kind == "array_value" else value
+    return found
+
+
+def cost_of(span: Span) -> float:
+    """Return what Langfuse would take for the cost of a span."""
+    details = attributes(span).get("langfuse.observation.cost_details")
+    return float(json.loads(details)["total"]) if details else 0.0
+
+
+def by_name(spans: list[Span]) -> dict[str, list[Span]]:
+    found: dict[str, list[Span]] = {}
+    for span in spans:
+        found.setdefault(span.name, []).append(span)
+    return found

@@ -1,0 +1,55 @@
+"""Scores of people and evaluations: on record, and at the node's observation in Langfuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.state.errors import InputError
+from stepgraph.tracing.outbox import push
+from stepgraph.tracing.scoring import score
+
+from .receivers import Receiver
+
+
+@dataclass
+class Post:
+    draft: str = ""
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask("Write")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def test_a_score_reaches_the_nodes_observation_once(session: Session, receiver: Receiver) -> None:
+    with using(ScriptedModel(["x"])):
+        chain(write).compile().invoke(Post(), session.config("t"))
+    push(session, [receiver.langfuse()])
+    score(session, "t", "helpful", 0.5, node="write", comment="by ada@example.org")
+    score(session, "t", "verdict", "good")
+    for _ in range(2):
+        push(session, [receiver.langfuse()])
+    node = next(span for span in receiver.spans if span.name == "write" and span.kind != 3)
+    first, second = receiver.scores
+    assert first["observationId"] == node.span_id.hex()
+    assert first["traceId"] == second["traceId"] == node.trace_id.hex()
+    assert (first["value"], first["dataType"], first["comment"]) == (0.5, "NUMERIC", "by [email]")
+    assert (second["value"], second["dataType"]) == ("good", "CATEGORICAL")
+    assert "observationId" not in second
+
+
+def test_an_unknown_node_is_told_with_the_nearest(session: Session) -> None:
+    with using(ScriptedModel(["x"])):
+        chain(write).compile().invoke(Post(), session.config("t"))
+    with pytest.raises(InputError, match="Did you mean 'write'"):
+        score(session, "t", "helpful", 1, node="wrote")

@@ -1,0 +1,160 @@
+"""Spans in OpenTelemetry's words: the conventions for generative AI, and stepgraph's own beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .spans import Span
+from .tree import Row
+
+Value = str | bool | int | float | list[str]
+Attributes = dict[str, Value]
+
+
+def genai_attributes(span: Span) -> Attributes:
+    """Return a span's attributes for any OTLP endpoint.
+
+    Calls follow the semantic conventions for generative AI; runs and nodes say with `input.value` and
+    `output.value`, as OpenInference does, what they were given and what they made of it.
+    """
+    trace = span.trace
+    found: dict[str, Any] = {
+        "gen_ai.conversation.id": trace.thread_id,
+        "session.id": trace.thread_id,
+        "user.id": trace.user,
+        "deployment.environment.name": trace.environment,
+        "stepgraph.kind": span.kind,
+        "stepgraph.path": span.path or None,
+        "stepgraph.status": span.status,
+        "stepgraph.tags": list(trace.tags) or None,
+        **own_facts(span),
+    }
+    if span.kind == "call":
+        found |= _call(span)
+    else:
+        found |= {
+            "openinference.span.kind": "CHAIN",
+            "input.value": span.row.get("input"),
+            "input.mime_type": "application/json",
+            "output.value": span.row.get("output"),
+            "output.mime_type": "application/json",
+        }
+    if span.kind == "run":
+        found |= {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": trace.name}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
+    """Return what no convention has a word for; None where the record does not say it."""
+    facts: dict[str, Any] = {}
+    row = span.row
+    if span.kind == "run":
+        facts |= {
+            "thread": span.trace.thread_id,
+            "trace_number": span.trace.number,
+            "resumed": row["resumed"],
+            "forked_from": span.trace.parent_thread,
+            "budget": row["budget"],
+            "budget_spent": row.get("budget_spent"),
+            "budget_left": row.get("budget_left"),
+            "version": span.trace.version,
+        }
+    elif span.kind == "node":
+        facts |= {
+            "checkpoint_id": span.checkpoint_id,
+            "superstep": row.get("superstep"),
+            "changed": changed_fields(row),
+            "asked": row.get("asked"),
+        }
+        if span.decision:
+            facts |= {
+                "decision.kind": span.decision["kind"],
+                "decision.choice": span.decision["choice"],
+                "decision.confidence": span.decision["confidence"],
+                "decision.reason": span.decision["reason"],
+            }
+    else:
+        facts |= {
+            "step": row["step"],
+            "role": row["role"],
+            "attempt": row["attempt"],
+            "source": span.source,
+            "origin": row["origin"] or (row["id"] if span.source == "replayed" else None),
+            "reason": row["reason"],
+            "problem": row["problem"],
+            "rejected": row["status"] == "rejected" or None,
+            "cost_usd": span.cost_usd,
+            "cost_known": span.cost_usd is not None or span.status == "failed",
+            "price_source": row.get("price_source"),
+            "price_date": row.get("price_date"),
+            "reserved": row["reserved"],
+        }
+    return {f"{prefix}{name}": value for name, value in facts.items()}
+
+
+def changed_fields(row: Row) -> list[str] | None:
+    """Return the fields that a node gave another value than it was given; None if nobody knows."""
+    try:
+        before, after = json.loads(row.get("input") or "null"), json.loads(row.get("output") or "null")
+    except ValueError:
+        return None
+    if not isinstance(after, dict):
+        return None
+    before = before if isinstance(before, dict) else {}
+    return [n for n, v in after.items() if not n.startswith("stepgraph_") and before.get(n) != v]
+
+
+def _call(span: Span) -> dict[str, Any]:
+    row = span.row
+    params = json.loads(row["params"])
+    messages = json.loads(row["messages"])
+    system = [m for m in messages if m.get("role") in ("system", "developer")]
+    rest = [m for m in messages if m.get("role") not in ("system", "developer")]
+    own = span.source == "model"
+    found: dict[str, Any] = {
+        "openinference.span.kind": "LLM",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": row["model_asked"],
+        "gen_ai.response.model": row["model_answered"],
+        "gen_ai.request.temperature": params.get("temperature"),
+        "gen_ai.request.max_tokens": params.get("max_tokens"),
+        "gen_ai.output.type": "json" if params.get("schema") else "text",
+        "gen_ai.response.finish_reasons": [row["finish_reason"]] if row["finish_reason"] else None,
+        "gen_ai.response.time_to_first_chunk": row["first_token_s"],
+        "gen_ai.input.messages": json.dumps([_parted(m) for m in rest], ensure_ascii=False),
+        "gen_ai.usage.input_tokens": row["input_tokens"] if own else 0,
+        "gen_ai.usage.output_tokens": row["output_tokens"] if own else 0,
+        "gen_ai.usage.cache_read.input_tokens": row["cached_tokens"] if own else None,
+        "gen_ai.usage.cache_creation.input_tokens": row.get("cache_write_tokens") if own else None,
+        "gen_ai.usage.reasoning.output_tokens": row["reasoning_tokens"] if own else None,
+    }
+    if system:
+        parts = [part for message in system for part in _parted(message)["parts"]]
+        found["gen_ai.system_instructions"] = json.dumps(parts, ensure_ascii=False)
+    if span.status != "failed":
+        parts = [{"type": "text", "content": row["answer"] or ""}]
+        if row["reasoning"]:
+            parts.insert(0, {"type": "reasoning", "content": row["reasoning"]})
+        parts += _tool_parts(row.get("tool_calls"))
+        answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
+        found["gen_ai.output.messages"] = json.dumps([answered], ensure_ascii=False)
+    return found
+
+
+def _tool_parts(tool_calls: str | None) -> list[dict[str, Any]]:
+    return [
+        {"type": "tool_call", "id": c.get("id"), "name": c.get("name"), "arguments": c.get("arguments")}
+        for c in json.loads(tool_calls or "[]")
+    ]
+
+
+def _parted(message: Row) -> Row:
+    """Return one message of OpenAI's form in that of the conventions."""
+    content = message.get("content")
+    given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    parts = [
+        {"type": "text", "content": part["text"]} if isinstance(part, dict) and "text" in part else part
+        for part in given
+    ]
+    return {"role": message.get("role", "user"), "parts": parts}

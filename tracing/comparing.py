@@ -1,0 +1,77 @@
+"""Two runs side by side: the first step at which they part."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .spans import Span
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first node execution that differs; `a` or `b` is None where only the other run made it.
+
+    `what` says in what: status, decision, output; or input alone, if what came of it is the same.
+    """
+
+    number: int
+    path: str
+    what: tuple[str, ...]
+    a: Span | None
+    b: Span | None
+
+
+def first_difference(a: Sequence[Span], b: Sequence[Span]) -> Parting | None:
+    """Return where two runs begin to differ, None if they never do.
+
+    Executions of one path are paired in their order, so that branches side by side may end in any.
+    """
+    mine, theirs = _steps(a), _steps(b)
+    for number, (key, span) in enumerate(mine.items()):
+        other = theirs.get(key)
+        what = ("only in a",) if other is None else _what(span, other)
+        if what:
+            return Parting(number, span.path, what, span, other)
+    for number, (key, span) in enumerate(theirs.items()):
+        if key not in mine:
+            return Parting(number, span.path, ("only in b",), None, span)
+    return None
+
+
+def _steps(spans: Sequence[Span]) -> dict[tuple[str, int], Span]:
+    """Return the executions of nodes that hold no others, by path and occurrence; the last try counts."""
+    nodes = [span for span in spans if span.kind == "node"]
+    outer = {span.parent_id for span in nodes}
+    latest = {span.task: span for span in nodes if span.id not in outer}
+    seen: Counter[str] = Counter()
+    found = {}
+    for span in latest.values():
+        found[span.path, seen[span.path]] = span
+        seen[span.path] += 1
+    return found
+
+
+def _what(a: Span, b: Span) -> tuple[str, ...]:
+    compared = {
+        "status": a.status != b.status,
+        "decision": _choice(a) != _choice(b),
+        "output": public(a.row.get("output")) != public(b.row.get("output")),
+        "input": public(a.row.get("input")) != public(b.row.get("input")),
+    }
+    return tuple(name for name, differs in compared.items() if differs)
+
+
+def _choice(span: Span) -> Any:
+    return span.decision and span.decision["choice"]
+
+
+def public(text: str | None) -> Any:
+    """Return what a JSON text says, without the patterns' own bookkeeping."""
+    value = json.loads(text) if text else None
+    if isinstance(value, dict):
+        return {name: v for name, v in value.items() if not name.startswith("stepgraph_")}
+    return value
