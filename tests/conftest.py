@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
+from stepgraph.providers.stacking import forget_endpoints
 from stepgraph.state.session import Session
 
 from .servers import ChatServer
@@ -20,6 +21,7 @@ def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     file_bindings.cache_clear()
+    forget_endpoints()
     yield
     file_bindings.cache_clear()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepgraph import ScriptedModel, Session
+from stepgraph import Budget, ScriptedModel, Session
 from stepgraph.cli.asking import ask_again
 from stepgraph.tracing.forking import find_call, fork
 from stepgraph.tracing.tree import read_calls
@@ -62,6 +62,24 @@ def test_a_call_that_nobody_answers_leaves_no_fork(command: Command, memos: Any)
     assert done.code == 3  # nothing listens there
     assert "other" in done.err
     assert command("threads", "--json").rows[0]["thread_id"] == "m"
+
+
+def test_a_call_that_is_asked_again_is_held_by_the_budget(
+    command: Command, memo: Any, tmp_path: Path
+) -> None:
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "m", "--budget", "calls=1")
+    with Session(tmp_path / "stepgraph.sqlite") as session:
+        session.config("m", budget=Budget(calls=0))  # from now on
+    refused = command("fork", "m", "--call", "shorten", "--prompt", "Be brief.", "--thread", "n")
+    assert (refused.code, memo.calls) == (6, 1)
+    assert "calls = 0" in refused.err
+    assert [row["thread_id"] for row in command("threads", "--json").rows] == ["m"]
+
+    more = ("--budget", "calls=1", "--json")
+    done = command("fork", "m", "--call", "shorten", "--prompt", "Be brief.", "--thread", "n", *more)
+    assert (done.code, memo.calls) == (0, 2)
+    (left,) = command("sql", "SELECT spent, remaining FROM budgets WHERE thread_id = 'n'", "--json").rows
+    assert left == {"spent": 1, "remaining": 0}
 
 
 async def test_one_call_is_asked_of_another_model(memos: Any, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import types
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stepgraph.graphs.drawing import to_mermaid
 from stepgraph.providers.settings import read_file
@@ -46,6 +47,8 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert read_file(tmp_path / title)
         elif language == "json":
             json.loads(code)
+        elif language == "yaml":
+            assert yaml.safe_load(code)
         elif language == "sh":
             for line in code.splitlines():
                 run_command(line, tmp_path)

@@ -6,7 +6,20 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel
 
-from stepgraph import Ask, Choice, chain, gate, nearest, refine, route, rule, step
+from stepgraph import (
+    Ask,
+    Choice,
+    cascade,
+    chain,
+    gate,
+    nearest,
+    refine,
+    review,
+    route,
+    rule,
+    step,
+    verify,
+)
 
 Kind = Literal["howto", "opinion"]
 
@@ -91,6 +104,11 @@ async def async_node_elsewhere(other: Other) -> dict[str, Any]:
     return {"text": other.text}
 
 
+@review("draft")
+def look(post: Post) -> str:
+    return post.topic
+
+
 LABELS: dict[Kind, list[str]] = {"howto": ["how do I"], "opinion": ["I think"]}
 
 
@@ -143,6 +161,30 @@ route(near, {"howto": elsewhere, "opinion": write})  # expect-error
 # A gate that does not know what passes
 gate(judge)  # expect-error
 gate(length, lambda size: size > 3)  # expect-error
+
+gate(check, lambda problems: problems.score)  # expect-error
+gate(length, repair=write)  # expect-error
+gate(check, lambda problems: not problems, repair=elsewhere)  # expect-error
+
+# A review that is asked what it does not answer, or of another state
+gate(look, lambda verdict: verdict.aproved)  # expect-error
+route(look, {"approved": write, "refused": write})  # expect-error
+chain(elsewhere, look)  # expect-error
+
+
+@review("draft")  # expect-error
+def no_question(post: Post) -> int:
+    return len(post.draft)
+
+
+# A cascade or verification over other answers or another state
+cascade(judge, judge.on("large"), accept=lambda grade: grade.scor > 3)  # expect-error
+cascade(write, elsewhere, accept=lambda text: text != "")  # expect-error
+cascade(write, write.on("large"), check=judge, accept=lambda grade: grade > 3)  # expect-error
+cascade(write, write.on(3), accept=lambda text: text != "")  # expect-error
+verify(write, judge, agrees=lambda grade: grade.scor > 3)  # expect-error
+verify(write, judge_elsewhere, agrees=lambda text: text == "good")  # expect-error
+verify(write, judge, agrees=lambda grade: grade.score > 3, otherwise=elsewhere)  # expect-error
 
 # No part at all
 chain("write")  # expect-error

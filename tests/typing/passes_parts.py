@@ -8,7 +8,22 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from stepgraph import Ask, Choice, Step, Workflow, chain, gate, nearest, refine, route, rule, step
+from stepgraph import (
+    Ask,
+    Choice,
+    Step,
+    Workflow,
+    agent,
+    chain,
+    effect,
+    gate,
+    nearest,
+    refine,
+    route,
+    rule,
+    step,
+)
+from stepgraph.nodes.effects import Effect
 
 Topic = Literal["billing", "technical"]
 
@@ -30,6 +45,21 @@ def reply(ticket: Ticket) -> Ask[str]:
 @step("level")
 def level(ticket: Ticket) -> Ask[int]:
     return Ask(ticket.body)
+
+
+@effect(key=lambda ticket: ticket.body)
+def post(ticket: Ticket, key: str) -> dict[str, str]:
+    return {"answer": key}
+
+
+@effect
+async def log(ticket: Ticket) -> None:
+    return None
+
+
+assert_type(post, Effect[Ticket])
+assert_type(log, Effect[Ticket])
+assert_type(chain(reply, post, log), Workflow[Ticket])
 
 
 # Plain LangGraph node functions
@@ -152,6 +182,16 @@ support = route(topic, {"billing": polish, "technical": chain(fetch, reply)}, fa
 assert_type(support, Workflow[Ticket])
 assert_type(route(plain_topic, {"billing": reply, "technical": polish}), Workflow[Ticket])
 
+
+# Agents
+
+
+def look_up(order: str) -> str:
+    return order
+
+
+assert_type(agent(reply, tools=[look_up], once={"look_up": lambda given: given["order"]}), Workflow[Ticket])
+assert_type(chain(fetch, agent(level, tools=[look_up], approve=["look_up"])), Workflow[Ticket])
 
 # Patterns in patterns, compiled graphs, and patterns in a graph written by hand
 

@@ -1,0 +1,208 @@
+"""Which paths a graph can take: its nodes at every depth, what can follow what, what excludes what."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
+
+Compiled = CompiledStateGraph[Any, Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """From one node to the next. Of the edges of one `fork` exactly one is taken; None is always."""
+
+    source: str
+    target: str
+    fork: str | None = None
+
+
+@dataclass
+class Topology:
+    """A graph's nodes by path ("billing/find_payments") and its edges, nested graphs taken apart.
+
+    `forks` names the branches of each node that decides; `loops` the nested graphs that are refine
+    loops, with the most rounds that they take; "" is the graph itself. `open` nodes may go anywhere:
+    their edges are decided in code that cannot be read.
+    """
+
+    nodes: list[str] = field(default_factory=list)
+    graphs: set[str] = field(default_factory=set)
+    edges: list[Edge] = field(default_factory=list)
+    forks: dict[str, list[str]] = field(default_factory=dict)
+    loops: dict[str, int | None] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
+
+    @property
+    def routes(self) -> dict[str, list[str]]:
+        """The branches of every node that decides, but for the judges of loops."""
+        judges = {edge.source for edge in self.edges if (edge.fork or "").endswith("#loop")}
+        return {node: ends for node, ends in self.forks.items() if node not in judges}
+
+    def reachable(self, source: str) -> set[str]:
+        """Return the nodes that may run after one."""
+        return self._closure.setdefault(source, set(self._after(source)))
+
+    @property
+    def _closure(self) -> dict[str, set[str]]:
+        cache: dict[str, set[str]] = self.__dict__.setdefault("_reached", {})
+        return cache
+
+    def _after(self, source: str) -> Iterator[str]:
+        following: dict[str, list[str]] = {}
+        for edge in self.edges:
+            following.setdefault(edge.source, []).append(edge.target)
+        seen: set[str] = set()
+        waiting = [_exit(source) if source in self.graphs else source]
+        while waiting:
+            node = waiting.pop()
+            targets = self.nodes if node in self.open else following.get(node, ())
+            for target in targets:
+                if target not in seen:
+                    seen.add(target)
+                    waiting.append(target)
+                    yield target
+                    if target.endswith(f"/{START}"):
+                        yield target.removesuffix(f"/{START}")
+
+    def conflict(self, first: str, then: str) -> str | None:
+        """Say why one node cannot run before another in one run; None if it can."""
+        if then in self.reachable(first) or self._together(first, then):
+            return None
+        if first in self.reachable(then):
+            return f"{then!r} runs before {first!r} and never again"
+        if then.startswith(f"{first}/") or first.startswith(f"{then}/"):
+            return None
+        fork = next((n for n in self.forks if {first, then} <= self.reachable(n)), None)
+        where = f"on different branches of {fork!r}" if fork else "on paths that never meet"
+        return f"{first!r} and {then!r} lie {where}"
+
+    def _together(self, first: str, then: str) -> bool:
+        """Tell whether both can run side by side, after a node that goes more than one way at once."""
+        if self.open:
+            return True
+        by_source: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            by_source.setdefault(edge.source, []).append(edge)
+        for edges in by_source.values():
+            for one in edges:
+                for other in edges:
+                    if one is other or (one.fork is not None and one.fork == other.fork):
+                        continue
+                    if first in self._from(one.target) and then in self._from(other.target):
+                        return True
+        return False
+
+    def _from(self, node: str) -> set[str]:
+        return {node, node.removesuffix(f"/{START}")} | self.reachable(node)
+
+
+def topology_of(graph: Compiled) -> Topology:
+    """Read a compiled graph."""
+    found = Topology()
+    _read(graph, "", found)
+    return found
+
+
+def _entry(path: str) -> str:
+    return f"{path}/{START}" if path else START
+
+
+def _exit(path: str) -> str:
+    return f"{path}/{END}" if path else END
+
+
+def _read(graph: Compiled, outer: str, found: Topology) -> None:
+    builder = graph.builder
+    nested = dict(graph.get_subgraphs())
+
+    def at(name: str) -> str:
+        return f"{outer}/{name}" if outer else name
+
+    def leaving(name: str) -> str:
+        return _exit(at(name)) if isinstance(nested.get(name), CompiledStateGraph) else at(name)
+
+    def entering(name: str) -> str:
+        if name == END:
+            return _exit(outer)
+        return _entry(at(name)) if isinstance(nested.get(name), CompiledStateGraph) else at(name)
+
+    for name, spec in builder.nodes.items():
+        found.nodes.append(at(name))
+        inner = nested.get(name)
+        if isinstance(inner, CompiledStateGraph):
+            found.graphs.add(at(name))
+            _read(inner, at(name), found)
+        limit = rounds_of(spec.runnable)
+        if limit is not None:
+            found.loops[outer] = limit
+        if spec.ends:
+            for end in spec.ends:
+                found.edges.append(Edge(leaving(name), entering(end)))
+    sources = {source for source, _ in _edges(builder)} | set(builder.branches) | {START}
+    for source, target in _edges(builder):
+        start = _entry(outer) if source == START else leaving(source)
+        found.edges.append(Edge(start, entering(target)))
+    for source, branches in builder.branches.items():
+        start = _entry(outer) if source == START else leaving(source)
+        for number, branch in enumerate(branches.values()):
+            ends = list(dict.fromkeys(branch.ends.values())) if branch.ends else None
+            exclusive = _one_way(branch.path)
+            judge = builder.nodes.get(source)
+            loop = "#loop" if judge is not None and rounds_of(judge.runnable) is not None else ""
+            fork = f"{at(source)}#{number}{loop}" if exclusive or loop else None
+            if ends is not None and (exclusive or loop) and source != START:
+                found.forks.setdefault(at(source), []).extend(ends)
+            for end in ends if ends is not None else [*builder.nodes, END]:
+                found.edges.append(Edge(start, entering(end), fork))
+    for name, spec in builder.nodes.items():
+        if name not in sources and not spec.ends:
+            found.open.add(leaving(name))
+
+
+def _edges(builder: Any) -> Iterator[tuple[str, str]]:
+    yield from builder.edges
+    for sources, target in builder.waiting_edges:
+        for source in sources:
+            yield source, target
+
+
+def rounds_of(runnable: Any) -> int | None:
+    """Return the most rounds of the refine loop that a node judges, None for any other node."""
+    limit = getattr(runnable, "_limit", None)
+    return limit if isinstance(limit, int) and hasattr(runnable, "_until") else None
+
+
+def _one_way(path: Any) -> bool:
+    """Tell whether a conditional edge's function names exactly one target."""
+    function = getattr(path, "func", None) or getattr(path, "afunc", None) or path
+    try:
+        returns = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError):
+        return False
+    options = get_args(returns) if get_origin(returns) not in (None, Literal) else (returns,)
+    return bool(options) and all(
+        option is str
+        or option is bool
+        or get_origin(option) is Literal
+        or (isinstance(option, type) and issubclass(option, Enum))
+        for option in options
+    )
+
+
+def node_in(graph: Compiled, path: str) -> tuple[Compiled, str] | None:
+    """Return the (nested) graph that holds a node, and the node's name there; None if there is none."""
+    name, _, rest = path.partition("/")
+    if name not in graph.builder.nodes:
+        return None
+    if not rest:
+        return graph, name
+    inner: Mapping[str, Any] = dict(graph.get_subgraphs())
+    found = inner.get(name)
+    return node_in(found, rest) if isinstance(found, CompiledStateGraph) else None
