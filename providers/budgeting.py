@@ -11,7 +11,7 @@ from ..state.budget import Ledger, Spent
 from ..state.errors import ModelPaused, ModelUnreachable, SettingsError
 from ..state.recorder import json_text
 from ..state.session import LEDGERS_KEY
-from .model import Model, Reply, Request, Site
+from .model import Bill, Model, Reply, Request, Site
 from .pricing import Tariff
 
 # What chat templates and schemas add to the text of a request, in tokens, at the very most.
@@ -38,21 +38,19 @@ class Budgeted:
         if not ledgers:
             return await self._inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)
-        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}))
+        bill = Bill()
+        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}), bill=bill)
         held: list[Ledger] = []
-        spent = Spent()
         try:
             for ledger in ledgers:
                 await ledger.reserve(bound)
                 held.append(ledger)
-            spent = Spent(calls=1)
-            reply = await self._within_time(ledgers, request, site)
-            spent = self._cost(reply, bound)
-            return reply
+            return await self._within_time(ledgers, request, site)
         except ModelPaused:
-            spent = Spent()  # it was not made
+            bill.made = False
             raise
         finally:
+            spent = self._cost(bill, bound)
             for ledger in held:
                 ledger.settle(bound, spent)
 
@@ -90,8 +88,15 @@ class Budgeted:
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, reply: Reply, bound: Spent) -> Spent:
-        """Return what the call cost; where the server does not say, what was reserved for it."""
+    def _cost(self, bill: Bill, bound: Spent) -> Spent:
+        """Return what the call cost; where the server does not say, what was reserved for it.
+
+        One that was cancelled while its answer was being kept is paid for; one that was cancelled in
+        line was never made.
+        """
+        reply = bill.reply
+        if reply is None:
+            return Spent(calls=int(bill.made))
         usage = reply.usage
         known = usage.input is not None and usage.output is not None
         tokens = (usage.input or 0) + (usage.output or 0) if known else bound.tokens

@@ -103,17 +103,12 @@ class Probe:
     async def try_as(self, request: Request, *, key: str | None = None, **changes: Any) -> Reply:
         """Ask with another key or with other settings."""
         endpoint = Endpoint(self.settings.model_copy(update=changes), api_key=key or self._key)
-        async with aclosing(endpoint):
-            return await endpoint.complete(request, SITE)
+        return await endpoint.complete(request, SITE)
 
     @property
     def suited(self) -> Overrides:
         """What the settings say of the endpoint, with all that was found so far."""
         return (self.settings.overrides or Overrides()).model_copy(update=self.suggested)
-
-    async def aclose(self) -> None:
-        await self.endpoint.aclose()
-        await self.wire.aclose()
 
     def explain(self, error: Exception) -> str:
         secrets = [self._key] if self._key else []
@@ -147,14 +142,14 @@ async def examine(
     Without an answer to the first check, the others are not made.
     """
     findings: list[Finding] = []
-    async with aclosing(Probe(settings, calls_at_once=calls_at_once)) as probe:
-        for name, function in CHECKS.items():
-            finding = await _run(name, function, probe)
-            findings.append(finding)
-            if tell is not None:
-                tell(finding)
-            if len(findings) == 1 and finding.outcome == "fail":
-                break
+    probe = Probe(settings, calls_at_once=calls_at_once)
+    for name, function in CHECKS.items():
+        finding = await _run(name, function, probe)
+        findings.append(finding)
+        if tell is not None:
+            tell(finding)
+        if len(findings) == 1 and finding.outcome == "fail":
+            break
     return findings, probe.suggested
 
 

@@ -40,10 +40,6 @@ class Endpoint:
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         self._wire = Wire(self.address, self._key)
 
-    async def aclose(self) -> None:
-        """Close the running event loop's client; it is closed with the loop otherwise."""
-        await self._wire.aclose()
-
     async def complete(self, request: Request, site: Site) -> Reply:
         body = self._body(request)
         started = time.perf_counter()

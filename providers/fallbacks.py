@@ -15,6 +15,8 @@ from ..state.errors import (
     ModelRefused,
     ModelUnreachable,
 )
+from ..state.journal import Call
+from .journaling import reject, reply_of
 from .model import Model, Reply, Request, Site
 from .settings import ALWAYS, Trigger
 
@@ -40,7 +42,8 @@ class Fallback:
 
     `on` names the reasons to go on: those of `trigger_of`, `invalid` (the answer does not fit the step's
     type) and `unsure` (the answer's own confidence is below `min_confidence`). An answer that will not do
-    stays on record as rejected. Every attempt after the first member's says why it was made.
+    stays on record as rejected, so that a resume passes its member over and does not pay for it again.
+    Every attempt after the first member's says why it was made.
     """
 
     def __init__(
@@ -58,7 +61,13 @@ class Fallback:
         attempt = site.attempt
         passed: list[str] = []
         last = self._members[-1]
+        rejected = await self._rejected(site)
         for member in self._members:
+            if rejected and member is not last and rejected[0].model_asked == member.name:
+                call = rejected.pop(0)
+                attempt = max(attempt, call.attempt + 1)
+                passed.append(f"{member.name}: {call.problem}")
+                continue
             why = site.reason if not passed else f"fallback: {passed[-1]}"
             try:
                 reply = await member.complete(request, replace(site, attempt=attempt, reason=why))
@@ -76,6 +85,29 @@ class Fallback:
             passed.append(f"{member.name}: {problem}")
         raise AssertionError("a chain has members")
 
+    async def _rejected(self, site: Site) -> list[Call]:
+        """Return the answers that this very call got before a crash, and that would not do.
+
+        After the last member's answer was given up, all of them are asked anew.
+        """
+        if site.session is None or site.key is None:
+            return []
+        calls = await site.session.journal.find_rejected(site.key)
+        ends = [place for place, call in enumerate(calls) if call.model_asked == self._members[-1].name]
+        return calls[ends[-1] + 1 :] if ends else calls
+
+    @property
+    def most_answers(self) -> int:
+        """How many of the members can answer one request, and be paid for it."""
+        return len(self._members) if self._on & {"filtered", "invalid", "unsure"} else 1
+
+    def doubt(self, call: Call, site: Site) -> str | None:
+        """Return why an answer on record will not do, although nobody came to reject it."""
+        problem = screened(call)
+        if problem is not None or call.source != "model" or call.model_asked == self._members[-1].name:
+            return problem
+        return self._problem(reply_of(call), site)
+
     def _problem(self, reply: Reply, site: Site) -> str | None:
         """Return why an answer will not do, if the next model may be asked for that."""
         if site.check is None or not self._on & {"invalid", "unsure"}:
@@ -90,6 +122,18 @@ class Fallback:
         return None
 
 
+_SCREENED = {
+    "content_filter": "the provider's content filter stopped the answer",
+    "refusal": "the model refused",
+}
+
+
+def screened(call: Call, _: Site | None = None) -> str | None:
+    """Return why an answer on record is none, although nobody came to reject it."""
+    who = _SCREENED.get(call.finish_reason or "")
+    return None if who is None else f"{who}: {(call.answer or '')[:300]!r}"
+
+
 class Screened:
     """Turns an answer that a content filter cut, or that is a refusal, into a ModelFiltered.
 
@@ -102,23 +146,15 @@ class Screened:
 
     async def complete(self, request: Request, site: Site) -> Reply:
         reply = await self._inner.complete(request, site)
-        if reply.finish_reason not in ("content_filter", "refusal"):
+        who = _SCREENED.get(reply.finish_reason or "")
+        if who is None:
             return reply
-        refused = reply.finish_reason == "refusal"
-        who = "the model refused" if refused else "the provider's content filter stopped the answer"
         reject(reply, site, f"{who}: {reply.text[:300]!r}")
         raise ModelFiltered(
             f"{self.name}: {who} ({reply.text[:200]!r}). Change the prompt, or bind another model after "
             "this one.",
             model=self.name,
         )
-
-
-def reject(reply: Reply, site: Site, problem: str) -> None:
-    """Keep an answer on record as one that will not do."""
-    if site.session is not None and reply.call_id is not None:
-        site.session.journal.note_problem(reply.call_id, problem)
-        site.session.journal.reject([reply.call_id])
 
 
 def _brief(error: ModelError) -> str:

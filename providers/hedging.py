@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
+from ..state.journal import HEDGE
 from .model import Model, Reply, Request, Site
 from .streaming import is_listened
 
@@ -41,7 +42,7 @@ class Hedged:
                 await asyncio.gather(*calls, return_exceptions=True)
 
     async def _second(self, request: Request, site: Site) -> Reply:
-        key = site.key and replace(site.key, request_hash=f"{site.key.request_hash}:hedge")
+        key = site.key and replace(site.key, request_hash=site.key.request_hash + HEDGE)
         reason = f"hedge: no answer after {self._after_s:g} s"
         return await self._inner.complete(request, replace(site, key=key, reason=reason))
 
@@ -64,6 +65,6 @@ def _outcome(calls: list[Answering], site: Site) -> Reply:
             reply = other.result()
             if site.session is not None and site.key is not None and reply.call_id is not None:
                 sql = "UPDATE OR IGNORE calls SET request_hash = ? WHERE id = ?"
-                site.session.journal.write([(sql, (site.key.request_hash, reply.call_id))])
+                site.session.journal.add_later((sql, (site.key.request_hash, reply.call_id)))
             return reply
     return first.result()

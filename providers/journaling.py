@@ -6,25 +6,34 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from ..state.errors import ModelError
 from ..state.journal import Call, bindable, insert
 from ..state.observing import Seen, under_way
 from ..state.recorder import json_text
-from .model import Model, Reply, Request, Site, ToolCall, Usage
+from .model import Bill, Model, Reply, Request, Site, ToolCall, Usage
+
+
+def reject(reply: Reply, site: Site, problem: str) -> None:
+    """Keep an answer on record as one that will not do."""
+    if site.session is not None and reply.call_id is not None:
+        site.session.journal.note_problem(reply.call_id, problem)
+        site.session.journal.reject([reply.call_id])
 
 
 class Replayed:
     """Answers a call that the journal already holds, and names all others for it.
 
-    `identity` tells models apart that have one name: another address, other settings.
+    `identity` tells models apart that have one name: another address, other settings. `doubt` says why an
+    answer will not do that was committed right before a crash, so that nobody came to reject it.
     """
 
-    def __init__(self, inner: Model, identity: str) -> None:
+    def __init__(self, inner: Model, identity: str, doubt: Callable[[Call, Site], str | None]) -> None:
         self._inner = inner
         self._identity = identity
+        self._doubt = doubt
         self.name = inner.name
 
     async def complete(self, request: Request, site: Site) -> Reply:
@@ -35,7 +44,12 @@ class Replayed:
         call = await session.journal.find_answer(key)
         if call is None:
             return await self._inner.complete(request, replace(site, key=key))
-        return replace(reply_of(call), replayed=True)
+        reply = replace(reply_of(call), replayed=True)
+        problem = self._doubt(call, site)
+        if problem is not None:
+            reject(reply, site, problem)
+            return await self._inner.complete(request, replace(site, key=key))
+        return reply
 
 
 class Journaled:
@@ -51,6 +65,8 @@ class Journaled:
             return await self._inner.complete(request, site)
         started = time.time()
         call = call_record(self.name, request, site, started, "answered", 0.0)
+        bill = site.bill or Bill()
+        bill.made = True
         token = under_way.set(seen := Seen())
         try:
             reply = await self._inner.complete(request, site)
@@ -64,6 +80,7 @@ class Journaled:
             raise
         finally:
             under_way.reset(token)
+        bill.reply = reply
         first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
         await session.journal.commit_call(

@@ -56,12 +56,6 @@ class PerLoop(Generic[R]):
             await anext(keeper)
         return held.result() if held.done() else await asyncio.shield(held)
 
-    async def aclose(self) -> None:
-        """Close what the running event loop holds, before its end."""
-        keeper = self._keepers.get(asyncio.get_running_loop())
-        if keeper is not None:
-            await keeper.aclose()
-
     async def _keep(self, loop: asyncio.AbstractEventLoop, resource: R) -> AsyncGenerator[None, None]:
         try:
             yield

@@ -102,6 +102,14 @@ class Reply:
     call_id: str | None = None
 
 
+@dataclass(slots=True)
+class Bill:
+    """What is known of an attempt under way: whether it was made, and what came back, kept or not."""
+
+    made: bool = False
+    reply: Reply | None = None
+
+
 class Voice(Protocol):
     """Who hears an answer while it comes; `listened` tells whether anybody does, token by token."""
 
@@ -124,7 +132,8 @@ class Verdict:
 class Site:
     """Where in which run a call is made. Outside of a run, all but `step` is empty.
 
-    `check` tells whether a reply will do, for models that can ask another one instead.
+    `check` tells whether a reply will do, for models that can ask another one instead. `bill` is filled in
+    for whoever settles the attempt, however it ends.
     """
 
     step: str
@@ -137,6 +146,7 @@ class Site:
     reason: str | None = None
     voice: Voice | None = None
     check: Callable[[Reply], Verdict] | None = None
+    bill: Bill | None = None
 
     @property
     def configurable(self) -> Mapping[str, Any]:

@@ -25,12 +25,16 @@ def drawing(config: RunnableConfig, number: int) -> RunnableConfig:
 class Drawn:
     """Gives each request the sample number of the draw that it belongs to.
 
-    `members` are the bare models underneath, with their settings.
+    `members` are the bare models underneath, with their settings; one request is answered, and paid for,
+    `most_answers` times at most.
     """
 
-    def __init__(self, inner: Model, members: Sequence[tuple[Model, ModelSettings]] = ()) -> None:
+    def __init__(
+        self, inner: Model, members: Sequence[tuple[Model, ModelSettings]] = (), most_answers: int = 1
+    ) -> None:
         self._inner = inner
         self.members = members
+        self.most_answers = most_answers
         self.name = inner.name
 
     async def complete(self, request: Request, site: Site) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from ..state.errors import BudgetEnded, StepgraphError
@@ -14,6 +14,15 @@ from .journaling import call_record, reply_of, tool_calls_json
 from .model import Model, Reply, Request, Site
 
 Flight = tuple[str, str, int]
+JOINED = "an equal call was under way"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leader:
+    """Who makes a call for all that wait for it."""
+
+    task: str
+    reply: asyncio.Future[Reply]
 
 
 class Shared:
@@ -26,7 +35,7 @@ class Shared:
 
     def __init__(self, inner: Model) -> None:
         self._inner = inner
-        self._flights: WeakKeyDictionary[Journal, dict[Flight, asyncio.Future[Reply]]] = WeakKeyDictionary()
+        self._flights: WeakKeyDictionary[Journal, dict[Flight, _Leader]] = WeakKeyDictionary()
         self.name = inner.name
 
     async def complete(self, request: Request, site: Site) -> Reply:
@@ -42,32 +51,37 @@ class Shared:
             reason = await _why_asked(journal, self.name, request, site, key.request_hash)
             site = replace(site, reason=reason)
 
+        joined = await journal.find_joined(key)
+        if joined is not None:
+            return await self._share(journal, request, site, reply_of(joined), "joined", JOINED)
+
         flights = self._flights.setdefault(journal, {})
         scope = key.thread_id if site.cache_s is None else ""
         flight = (scope, key.request_hash, key.occurrence)
         loop = asyncio.get_running_loop()
-        while (leader := flights.get(flight)) is not None and leader.get_loop() is loop:
+        while (leader := flights.get(flight)) is not None and leader.reply.get_loop() is loop:
+            if site.cache_s is None:
+                journal.note_join(key, leader.task)
             try:
-                reply = await asyncio.shield(leader)
+                reply = await asyncio.shield(leader.reply)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if not leader.cancelled() or (task is not None and task.cancelling()):
+                if not leader.reply.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # the leader was cancelled, not this call: take its place
             except BudgetEnded:
                 continue  # the leader's own budget ended, which says nothing about this call's
             except StepgraphError as error:
                 raise copy.copy(error) from None
-            reason = "an equal call was under way"
-            return await self._share(journal, request, site, reply, "joined", reason)
+            return await self._share(journal, request, site, reply, "joined", JOINED)
         return await self._lead(flights, flight, request, site)
 
     async def _lead(
-        self, flights: dict[Flight, asyncio.Future[Reply]], flight: Flight, request: Request, site: Site
+        self, flights: dict[Flight, _Leader], flight: Flight, request: Request, site: Site
     ) -> Reply:
         """Make the call, and let those who join have its outcome."""
         mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        flights[flight] = mine
+        flights[flight] = leader = _Leader(site.task, mine)
         try:
             reply = await self._inner.complete(request, site)
         except asyncio.CancelledError:
@@ -78,7 +92,7 @@ class Shared:
             mine.exception()
             raise
         finally:
-            if flights.get(flight) is mine:
+            if flights.get(flight) is leader:
                 del flights[flight]
         mine.set_result(reply)
         return reply

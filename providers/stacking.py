@@ -10,7 +10,7 @@ from pathlib import Path
 from .breaking import Breaker, Guarded
 from .budgeting import Budgeted
 from .endpoint import Endpoint
-from .fallbacks import Fallback, Screened
+from .fallbacks import Fallback, Screened, screened
 from .hedging import Hedged
 from .journaling import Journaled, Replayed
 from .model import Model
@@ -32,11 +32,13 @@ def stacked(*members: Member, on: Sequence[Trigger] = ALWAYS, min_confidence: fl
     """Return the model that asks these in turn, wrapped in all that happens around a call."""
     last = len(members) - 1
     tried = [_tried(model, settings, last=n == last) for n, (model, settings) in enumerate(members)]
-    asked = tried[0] if len(tried) == 1 else Fallback(tried, on, min_confidence)
+    chain = Fallback(tried, on, min_confidence) if last else None
     identity = " | ".join(_identity(model, settings) for model, settings in members)
     if len(tried) > 1:
         identity += f" {sorted(on)} {min_confidence}"
-    return Drawn(Retold(Replayed(Shared(asked), identity)), members)
+    doubt = chain.doubt if chain else screened
+    replayed = Replayed(Shared(chain or tried[0]), identity, doubt)
+    return Drawn(Retold(replayed), members, chain.most_answers if chain else 1)
 
 
 def _tried(model: Model, settings: ModelSettings, *, last: bool) -> Model:

@@ -37,7 +37,7 @@ class Garbled(Exception):
 
 
 class Wire:
-    """The way to one endpoint: an HTTP client for each event loop, closed with it.
+    """The way to one endpoint. All share one HTTP client for each event loop, which is closed with it.
 
     Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
     """
@@ -50,7 +50,6 @@ class Wire:
             "User-Agent": "stepgraph",
         }
         self._proxy = _proxy_for(address)
-        self._clients: PerLoop[aiohttp.ClientSession] = PerLoop(self._open, self._close)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the whole answer as it came. Raises BadStatus, Garbled, or what aiohttp raises."""
@@ -78,28 +77,33 @@ class Wire:
 
     @asynccontextmanager
     async def _post(self, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await self._clients.get()
+        client = await _clients.get()
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        async with client.post(
-            self.url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
-        ) as response:
+        async with await self._sent(client, data) as response:
             if response.status >= 300:
                 raise BadStatus(response.status, await _error_body(response), response.headers)
             yield response
 
-    async def aclose(self) -> None:
-        """Close the running event loop's client."""
-        await self._clients.aclose()
+    async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
+        """Send the request; once more if the server had closed the kept connection before it was whole."""
+        options: Any = {"headers": self._headers, "proxy": self._proxy, "allow_redirects": False}
+        try:
+            return await client.post(self.url, data=data, **options)
+        except aiohttp.ClientOSError as error:
+            if "write request body" not in str(error):
+                raise
+        return await client.post(self.url, data=data, **options)
 
-    async def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
-        )
 
-    async def _close(self, client: aiohttp.ClientSession) -> None:
-        await client.close()
+async def _open() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+    )
+
+
+_clients: PerLoop[aiohttp.ClientSession] = PerLoop(_open, aiohttp.ClientSession.close)
 
 
 def choices_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -121,6 +121,6 @@ async def test_a_stream_that_is_broken_off_ends_at_the_server_too() -> None:
         server.slow_s = 0.01
         wire = Wire(server.url, None)
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Count to 100."}]}
-        async with aclosing(wire), aclosing(wire.stream(body)) as chunks:
+        async with aclosing(wire.stream(body)) as chunks:
             assert await anext(chunks)
         assert await asyncio.to_thread(server.gone.wait, 5)

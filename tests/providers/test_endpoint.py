@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.endpoint import Endpoint
 from stepgraph.providers.model import Request, Site
 from stepgraph.providers.settings import PRESETS, ModelSettings, parse_spec
+from stepgraph.providers.wire import _clients
 
 from ..servers import Answer, ChatServer
 
@@ -135,15 +135,13 @@ def test_a_client_is_closed_with_its_loop(server: ChatServer) -> None:
 
     async def use() -> Any:
         await asyncio.gather(*(endpoint.complete(HELLO, Site("s")) for _ in range(3)))
-        return await endpoint._wire._clients.get()
+        return await _clients.get()
 
     first, second = asyncio.run(use()), asyncio.run(use())
     assert first is not second
     assert first.closed
     assert second.closed
-    assert not endpoint._wire._clients._held
-    del first, second
-    gc.collect()
+    assert {first, second}.isdisjoint(client.result() for client in _clients._held.values())
 
 
 async def test_calls_of_many_loops_do_not_meet(server: ChatServer) -> None:

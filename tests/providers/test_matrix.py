@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -95,21 +95,14 @@ class Subject:
         self.url = url
         self.key = key
         self.server = server
-        self.open: list[Endpoint] = []
 
     def endpoint(self, *, key: str | None = None, model: str = MODEL, **can: Any) -> Endpoint:
         settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
-        endpoint = Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
-        self.open.append(endpoint)
-        return endpoint
+        return Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
 
     async def ask(self, messages: Any = HELLO, site: Site = SITE, **more: Any) -> Reply:
         request = Request(messages, **{"max_tokens": 64, **more})
         return await Priced(with_tools(self.endpoint()), None).complete(request, site)
-
-    async def aclose(self) -> None:
-        for endpoint in self.open:
-            await endpoint.aclose()
 
 
 async def structured(subject: Subject) -> str:
@@ -306,8 +299,7 @@ def deviations() -> str:
 
 
 async def column_of(subject: Subject) -> dict[str, str]:
-    async with aclosing(subject):
-        return {feature: await measure(subject) for feature, measure in FEATURES.items()}
+    return {feature: await measure(subject) for feature, measure in FEATURES.items()}
 
 
 def compare(provider: str, column: dict[str, str]) -> None:

@@ -75,7 +75,6 @@ async def test_what_each_provider_said_is_replayed_without_it(
                     await endpoint.complete(hello, Site("s")) if kind.provider != "openai" else None,
                     await endpoint.complete(Request(hello.messages), Site("s", voice=ear)),
                 ]
-                await endpoint.aclose()
                 seen.append([(r.text, r.usage, r.reasoning, r.cost_usd) for r in replies if r] + [ear.pieces])
             calls = server.calls
             monkeypatch.delenv("SOME_KEY", raising=False)
@@ -167,7 +166,6 @@ async def test_bytes_that_are_no_text_are_kept(body: bytes, tmp_path: Path) -> N
             endpoint = Endpoint(tape.model)
             with pytest.raises(ModelError) as caught:
                 await endpoint.complete(Request(({"role": "user", "content": "x"},)), Site("s"))
-            await endpoint.aclose()
             told.append(str(caught.value).replace(tape.url, "here"))
     await runner.cleanup()
     assert told[0] == told[1]

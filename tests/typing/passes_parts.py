@@ -187,6 +187,7 @@ assert_type(route(plain_topic, {"billing": reply, "technical": polish}), Workflo
 
 
 def look_up(order: str) -> str:
+    """Look an order up."""
     return order
 
 
