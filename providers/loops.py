@@ -91,7 +91,7 @@ class _Background:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="stepgraph", daemon=True)
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="stepgraph", daemon=True)
                 self._thread.start()
                 atexit.register(self._stop)
             return self._loop
@@ -108,6 +108,20 @@ class _Background:
             thread.join(timeout=2)
             if not thread.is_alive():
                 loop.close()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped.
+
+    A task that ends in KeyboardInterrupt or SystemExit hands it to whoever waits for it, and ends the
+    loop's run as well: nobody else's work may end with it.
+    """
+    while True:
+        try:
+            loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            continue
+        return
 
 
 _background = _Background()

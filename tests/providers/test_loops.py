@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
@@ -73,3 +74,24 @@ def test_a_sync_call_inside_a_sync_call_is_refused_and_does_not_hang() -> None:
 
     with pytest.raises(RuntimeError, match="Use the async form"):
         run_sync(outer())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_a_task_reaches_the_caller_and_nobody_else(error: type[BaseException]) -> None:
+    async def inner() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    async def outer() -> None:
+        await asyncio.create_task(inner())
+
+    async def other() -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(run_sync, other())
+        with pytest.raises(error):
+            run_sync(outer())
+        assert beside.result(timeout=5) == "done"
+    assert run_sync(other()) == "done"
