@@ -10,8 +10,18 @@ from .workflow import Workflow
 
 READY = {
     "code": "coding.coder",
+    "contract-review": "contracts.reviewer",
+    "device-first": "device.questions",
+    "dialogue": "dialogue.chat",
+    "document-processing": "documents.processor",
+    "extraction": "extraction.extractor",
+    "marketing-email": "campaigns.mailing",
+    "product-description": "products.describer",
     "research": "research.study",
+    "resume-screener": "resumes.screener",
+    "sentiment": "sentiment.voting",
     "summary": "summary.document",
+    "support-agent": "assistant.agent",
     "support-desk": "support.desk",
 }
 

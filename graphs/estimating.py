@@ -27,6 +27,8 @@ MANY = 10**9  # tokens
 class StepEstimate:
     """One step: how often it can be asked, and the most that one call of it costs.
 
+    Where a chain of models answers, `answers` of them can be paid for one request: all but the last one's
+    may not do.
     `prompt_tokens` is a bound where `prompt_from` is "input", and the largest seen where it is "past".
     None stands for what nobody knows.
     """
@@ -36,6 +38,7 @@ class StepEstimate:
     least: float
     most: float
     tries: int
+    answers: int = 1
     prompt_tokens: int | None = None
     prompt_from: str | None = None
     answer_tokens: int | None = None
@@ -65,8 +68,8 @@ class Estimate:
     """What one run can cost. Calls, tokens and dollars may be infinite, or None where nobody knows.
 
     `most_calls` counts every answer as fitting at once; `worst_calls` has each step ask as often as its
-    `tries` allow. Tokens and dollars are those of `worst_calls`. Attempts that fail on the wire, and what
-    plain functions ask, are not in it.
+    `tries` allow, and each model of a chain answer. Tokens and dollars are those of `worst_calls`. Attempts
+    that fail on the wire, and what plain functions ask, are not in it.
     """
 
     graph: str
@@ -95,6 +98,7 @@ def estimate(
     cost = cost_of(compiled)
     journal = session.journal if session else None
     found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(_leaves(cost))}
+    times = {asks: asks.tries * step.answers for asks, step in found.items()}
     unknown = tuple(dict.fromkeys(text for asks, step in found.items() for text in _unknown(asks, step)))
     tokens = {asks: step.tokens_per_call for asks, step in found.items()}
     dollars = {asks: step.usd_per_call for asks, step in found.items()}
@@ -103,9 +107,9 @@ def estimate(
         steps=tuple(found.values()),
         least_calls=least(cost),
         most_calls=most(cost),
-        worst_calls=most(cost, lambda asks: asks.tries),
-        tokens=_sum(cost, tokens),
-        usd=_sum(cost, dollars),
+        worst_calls=most(cost, lambda asks: times[asks]),
+        tokens=_sum(cost, times, tokens),
+        usd=_sum(cost, times, dollars),
         past=_past(compiled, journal) if journal else None,
         unknown=unknown,
     )
@@ -122,15 +126,16 @@ def _leaves(cost: Cost) -> Iterator[Asks]:
             yield from _leaves(part)
 
 
-def _sum(cost: Cost, per_call: dict[Asks, Any]) -> float | None:
+def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
     if any(value is None for value in per_call.values()):
         return None
-    return most(cost, lambda asks: asks.tries * per_call[asks])
+    return most(cost, lambda asks: times[asks] * per_call[asks])
 
 
 def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:
     step = asks.step
-    members = _members(step)
+    model = _model(step)
+    members: Sequence[tuple[Model, ModelSettings]] = getattr(model, "members", ())
     request = None
     if given is not None:
         try:
@@ -150,6 +155,7 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
         least=least(cost, one),
         most=most(cost, one),
         tries=asks.tries,
+        answers=getattr(model, "most_answers", 1),
         prompt_tokens=prompt,
         prompt_from=source,
         answer_tokens=answer,
@@ -157,16 +163,15 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
     )
 
 
-def _members(step: Any) -> Sequence[tuple[Model, ModelSettings]]:
-    """Return the bare models that a step may ask, with their settings; none if its role is not bound."""
-    model = getattr(step, "own_model", None)
-    if model is None:
-        try:
-            model = find_model(step.role)
-        except UnboundRole:
-            return ()
-    members: Sequence[tuple[Model, ModelSettings]] = getattr(model, "members", ())
-    return members
+def _model(step: Any) -> Model | None:
+    """Return the model that a step asks, None if its role is not bound."""
+    model: Model | None = getattr(step, "own_model", None)
+    if model is not None:
+        return model
+    try:
+        return find_model(step.role)
+    except UnboundRole:
+        return None
 
 
 def _limit(model: Model, settings: ModelSettings) -> int | None:

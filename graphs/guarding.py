@@ -19,7 +19,7 @@ from ..state.errors import GuardTripped
 from ..state.schema import extended, values_of
 from ..state.serde import allow
 from .lanes import Work, lane
-from .racing import RACE, Start, forget_race, race_of
+from .racing import RACE, Race, Start, forget_race, race_of
 from .workflow import Part, Workflow, name_of, state_of
 
 V = TypeVar("V")
@@ -43,7 +43,7 @@ Both = Annotated[list[Held], Topic]
 allow(Held)
 
 
-class Opened(TypedDict, total=False):
+class Opened(TypedDict):
     """What the edge behind both reads."""
 
     stepgraph_open: bool
@@ -60,16 +60,24 @@ class _Watch(Node[Any]):
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         config = config or {}
+        race = await race_of(input, config, GUARD, HELD, _note)
         finding = await self._check.answer(input, config)
         self._check.record(config, "passed" if finding.passed else "tripped", finding)
-        if not finding.passed:
-            race_of(input, config).call_off()
-        return {HELD: Held(GUARD, self._check.update(finding), None if finding.passed else finding.reason)}
+        held = Held(GUARD, self._check.update(finding), None if finding.passed else finding.reason)
+        _note(race, held)
+        return {HELD: held}
 
 
 async def _guarded(state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
-    found = await race_of(state, config).run(MAIN, work)
+    race = await race_of(state, config, MAIN, HELD, _note)
+    found = await race.run(MAIN, work)
     return {} if found is None else {HELD: Held(MAIN, found)}
+
+
+def _note(race: Race, held: Held) -> int:
+    if held.who == GUARD and held.reason is not None:
+        race.call_off()
+    return held.who
 
 
 class _Settle(Node[Any]):

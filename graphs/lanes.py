@@ -9,11 +9,12 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import LastValue
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
 from ..providers.loops import in_new_thread, run_sync
 from ..providers.sampling import drawing
+from ..state.budget import Ledger
 from ..state.errors import (
     BranchTimeout,
     BudgetEnded,
@@ -23,7 +24,9 @@ from ..state.errors import (
     StoreError,
 )
 from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ..state.pauses import paused
 from ..state.schema import StateType, fields_of, values_of
+from ..state.session import LEDGERS_KEY
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 ABSENT = object()
@@ -114,7 +117,7 @@ def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None 
         config = config if draw is None else drawing(config, draw)
 
         async def work() -> dict[str, Any]:
-            after = await call(given, config)
+            after = await counted(call(given, config), config)
             return _update_of(part, after) if inner is None else changes(inner, values_of(given), after)
 
         return await control(state, config, work)
@@ -127,6 +130,28 @@ def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None 
         return run_sync(controlled(state, config, call))
 
     return node_of(run, arun)
+
+
+async def counted(work: Awaitable[Any], config: RunnableConfig) -> Any:
+    """Await a nested graph. A budget of supersteps that ends in it pauses the part, beside the others."""
+    try:
+        return await work
+    except GraphRecursionError as error:
+        raise supersteps_end(config) or error from None
+
+
+def supersteps_end(config: RunnableConfig) -> Exception | None:
+    """Return what ends a part whose budget of supersteps is used up, None if it has no such budget."""
+    configurable = config.get("configurable", {})
+    ledgers: Sequence[Ledger] = configurable.get(LEDGERS_KEY, ())
+    limits = [(most, ledger) for ledger in ledgers if (most := ledger.budget.supersteps) is not None]
+    if not limits:
+        return None
+    _, ledger = min(limits, key=lambda limit: limit[0])
+    ended = ledger.end("supersteps")
+    if configurable.get(CONFIG_KEY_CHECKPOINTER) is None:
+        return ended
+    return paused(ended, str(configurable.get("checkpoint_ns", "")))
 
 
 def _without_private(given: Any, state: StateType) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
@@ -13,6 +14,7 @@ from ..state.budget import Budget, Ledger
 from ..state.internals import node_of
 from ..state.session import LEDGERS_KEY, SESSION_KEY
 from .chaining import chain
+from .lanes import counted, supersteps_end
 from .workflow import Part, Workflow, name_of
 
 
@@ -39,10 +41,15 @@ def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Wo
         return {**config, **limits, "configurable": {**configurable, LEDGERS_KEY: (*outer, ledger)}}  # type: ignore[typeddict-item]
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
-        return await inner.ainvoke(state, limited(config))
+        own = limited(config)
+        return await counted(inner.ainvoke(state, own), own)
 
     def run(state: Any, config: RunnableConfig) -> Any:
-        return inner.invoke(state, limited(config))
+        own = limited(config)
+        try:
+            return inner.invoke(state, own)
+        except GraphRecursionError as error:
+            raise supersteps_end(own) or error from None
 
     graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
     node = graph.take_subgraph(scope, inner, node_of(run, arun))

@@ -9,10 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..nodes.node import Node
+from ..providers.loops import in_thread
+from ..state.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER
 from ..state.schema import values_of
 from .lanes import Work
+from .workflow import is_sync_only
 
 RACE = "stepgraph_race"
 MOST = 10_000
@@ -26,18 +30,22 @@ class Start(Node[Any]):
     async def ainvoke(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        return {RACE: uuid.uuid4().hex}
+        race = {RACE: uuid.uuid4().hex}
+        _begin(_key(race, config or {}))
+        return race
 
 
 class Race:
     """Those who run, and what they found. Lives in one event loop, as long as the superstep.
 
-    A process that resumes a thread knows nothing of what was found before: its runners run on.
+    A process that resumes a thread begins with what the runners before it left in the checkpoint.
     """
 
     def __init__(self) -> None:
         self.found: dict[int, Any] = {}
         self.is_over = False
+        self.recorded: set[int] = set()
+        self.reading: asyncio.Future[None] | None = None
         self._running: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
     async def run(self, number: int, work: Work) -> dict[str, Any] | None:
@@ -55,6 +63,14 @@ class Race:
         finally:
             del self._running[number]
 
+    def enter(self, number: int) -> None:
+        """Take note that a runner runs; if it is one on record, the record is of another execution."""
+        if number in self.recorded:
+            for other in self.recorded:
+                self.found.pop(other, None)
+            self.recorded.clear()
+            self.is_over = False
+
     def call_off(self) -> None:
         """End the race: whoever still runs is cancelled."""
         self.is_over = True
@@ -70,14 +86,60 @@ async def _stopped(runner: asyncio.Future[Any]) -> None:
 _races: OrderedDict[tuple[str, str], Race] = OrderedDict()
 
 
-def race_of(state: Any, config: RunnableConfig, make: Callable[[], Race] = Race) -> Race:
-    """Return the race that a runner's state says it is part of."""
+Note = Callable[[Race, Any], int]
+
+
+def _begin(key: tuple[str, str]) -> Race:
+    while len(_races) >= MOST:
+        _races.popitem(last=False)
+    race = _races[key] = Race()
+    return race
+
+
+async def race_of(state: Any, config: RunnableConfig, number: int, channel: str, note: Note) -> Race:
+    """Return the race that a runner's state says it is part of.
+
+    `channel` takes what the runners find, and `note` tells the race of it: it returns whose it is.
+    """
     key = _key(state, config)
-    if key not in _races:
-        while len(_races) >= MOST:
-            _races.popitem(last=False)
-        _races[key] = make()
-    return _races[key]
+    race = _races.get(key)
+    if race is None:
+        race = _begin(key)
+        race.reading = asyncio.ensure_future(_read(race, config, channel, note))
+        race.reading.add_done_callback(lambda done: _forget_unread(key, done))
+    if race.reading is not None:
+        await asyncio.shield(race.reading)
+    race.enter(number)
+    return race
+
+
+def _forget_unread(key: tuple[str, str], reading: asyncio.Future[None]) -> None:
+    """Forget a race whose record could not be read, so that a resume reads it again."""
+    if reading.cancelled() or reading.exception() is not None:
+        _races.pop(key, None)
+
+
+async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) -> None:
+    """Tell a race what was found before this process took part: those runners do not run again."""
+    configurable = config.get("configurable", {})
+    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
+    if not isinstance(saver, BaseCheckpointSaver):
+        return
+    outer = str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
+    place: RunnableConfig = {
+        "configurable": {
+            "thread_id": configurable.get("thread_id"),
+            "checkpoint_ns": outer,
+            "checkpoint_id": configurable.get(CONFIG_KEY_CHECKPOINT_MAP, {}).get(outer),
+        }
+    }
+    if is_sync_only(saver):
+        kept = await in_thread(saver.get_tuple, place)
+    else:
+        kept = await saver.aget_tuple(place)
+    for _, written, value in (kept and kept.pending_writes) or ():
+        if written == channel:
+            race.recorded.add(note(race, value))
 
 
 def forget_race(state: Any, config: RunnableConfig | None) -> None:

@@ -62,7 +62,7 @@ class _Begin(Node[Any]):
 
 
 class _Judge(Node[Any]):
-    """Judges a round and decides whether there is another one."""
+    """Judges a round and decides whether there is another one: `until` says so, `limit` bounds it."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class _Judge(Node[Any]):
         self.name = judge.name
         self.state = judge.state
         self._judge = judge
-        self._until = until
+        self.until = until
         self._score = score
-        self._limit = rounds
+        self.limit = rounds
         self._produced = produced
 
     async def ainvoke(
@@ -99,10 +99,10 @@ class _Judge(Node[Any]):
             now = replace(now, best=best, best_round=number, best_score=score)
 
         shown = json_text(value)[:MAX_REASON]
-        if self._until(value):
+        if self.until(value):
             record_decision(config, "refine", "approved", reason=f"round {number}: {shown}")
             return {**update, CHANNEL: replace(now, going=False, best={})}
-        if number >= self._limit:
+        if number >= self.limit:
             return update | self._stop(config, now, "rounds used up", shown)
         record_decision(config, "refine", "again", reason=f"round {number}: {shown}")
         return {**update, CHANNEL: now}

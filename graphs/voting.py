@@ -87,7 +87,7 @@ class _Voter:
         self._timeout_s = timeout_s
 
     async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
-        race = race_of(state, config)
+        race = await race_of(state, config, self._number, BALLOTS, self._note)
         try:
             found = await race.run(
                 self._number, lambda: timed(work, self._timeout_s, f"Voter {self._number + 1}")
@@ -107,10 +107,11 @@ class _Voter:
         text = said if isinstance(said, str) else json_text(said)
         return Ballot(self._number, name_of(self._part), text, update)
 
-    def _note(self, race: Race, ballot: Ballot) -> None:
-        race.found[self._number] = ballot.said
+    def _note(self, race: Race, ballot: Ballot) -> int:
+        race.found[ballot.number] = ballot.said
         if is_decided(list(race.found.values()), self._voters, self._needed):
             race.call_off()
+        return ballot.number
 
 
 class _Count(Node[Any]):

@@ -22,7 +22,7 @@ from ..state.internals import node_of
 from ..state.schema import StateType, accepts, check_fields, fields_of, values_of
 from ..state.serde import allow
 from .chaining import chain
-from .lanes import FATAL, invoke_for_sync, timed
+from .lanes import FATAL, counted, invoke_for_sync, timed
 from .workflow import Workflow, as_runnable, name_of
 
 ITEMS = "stepgraph_items"
@@ -130,7 +130,7 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
         index, item = job["stepgraph_index"], job["stepgraph_item"]
 
         async def work() -> dict[str, Any]:
-            return dict(await call(item, config) or {})
+            return dict(await counted(call(item, config), config) or {})
 
         try:
             update = await timed(work, timeout_s, f"Item {index} of {name!r}")

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, TypeAlias, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -24,6 +25,7 @@ from ..providers.loops import in_thread, run_sync
 from ..state.errors import DefinitionError, InputError
 from ..state.fingerprint import GRAPH_KEY, GraphMark
 from ..state.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ..state.pauses import leader_of
 from ..state.schema import (
     StateType,
     check_fields,
@@ -33,6 +35,7 @@ from ..state.schema import (
 from ..state.serde import allow
 
 BRANCHES = 512
+SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
@@ -54,7 +57,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
 def is_sync_only(saver: Any) -> bool:
     """Tell whether a checkpointer cannot be used async."""
-    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple is BaseCheckpointSaver.aget_tuple
+    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple in SYNC_ONLY
 
 
 def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
@@ -261,7 +264,13 @@ def checked(function: Callable[..., Any], state: StateType, plain: set[str] | No
 
         @functools.wraps(function)
         async def acall(*args: Any, **kwargs: Any) -> Any:
-            return check(await function(*args, **kwargs))
+            try:
+                return check(await function(*args, **kwargs))
+            except ExceptionGroup as group:
+                leader = leader_of(group)
+                if leader is None:
+                    raise
+                raise leader from group
 
         @functools.wraps(function)
         def from_sync(*args: Any, **kwargs: Any) -> Any:

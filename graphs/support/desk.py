@@ -59,11 +59,12 @@ class Ticket:
     topic: Topic | None = None
     order: str | None = None
     facts: list[str] = field(default_factory=list)
-    refund: float = 0.0
+    refund: float | None = None
     reply: str = ""
     problems: list[str] = field(default_factory=list)
     note: str = ""
-    refunded: float = 0.0
+    refunded: float | None = None
+    receipt: str = ""
     status: Status = "new"
 
 
@@ -83,9 +84,9 @@ def find_payments(ticket: Ticket) -> dict[str, object]:
     return {"order": order, "facts": _about(order, shop.payment_facts(order) if order else [])}
 
 
-def check_claim(ticket: Ticket) -> dict[str, float]:
+def check_claim(ticket: Ticket) -> dict[str, float | None]:
     """Find out from the payments what we owe the customer, whatever the ticket says."""
-    return {"refund": shop.owed(ticket.order) if ticket.order else 0.0}
+    return {"refund": (shop.owed(ticket.order) if ticket.order else 0.0) or None}
 
 
 def diagnose(ticket: Ticket) -> dict[str, object]:
@@ -260,19 +261,20 @@ def is_settled(ticket: Ticket) -> bool | str:
 
 
 def size(ticket: Ticket) -> Literal["small", "large"]:
-    return "small" if ticket.refund <= REFUND_LIMIT else "large"
+    return "small" if (ticket.refund or 0.0) <= REFUND_LIMIT else "large"
 
 
 @review("refund", reason="note")
 def approve_refund(ticket: Ticket) -> str:
-    return f"Pay ${ticket.refund:.2f} back for {ticket.order}?"
+    return f"Pay ${ticket.refund or 0.0:.2f} back for {ticket.order}?"
 
 
-@effect(key=lambda ticket: f"{ticket.order}:{ticket.refund:.2f}", retry=True)
-def refund(ticket: Ticket, key: str) -> dict[str, float]:
-    """Order the refund, once: the outbox knows a key again."""
-    post(key, f"Refund ${ticket.refund:.2f} for the order {ticket.order}.\n")
-    return {"refunded": ticket.refund}
+@effect(key=lambda ticket: f"{ticket.order}:{ticket.refund or 0.0:.2f}", retry=True)
+def refund(ticket: Ticket, key: str) -> dict[str, object]:
+    """Order the refund, once, since the outbox knows a key again; never more than what we owe."""
+    amount = max(0.0, min(shop.owed(ticket.order or ""), ticket.refund or 0.0))
+    receipt = post(key, f"Refund ${amount:.2f} for the order {ticket.order}.\n")
+    return {"refunded": amount, "receipt": str(receipt)}
 
 
 def keep(ticket: Ticket) -> dict[str, list[str]]:

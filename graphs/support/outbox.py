@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ...state.errors import InputError
@@ -32,10 +33,8 @@ def post(key: str, text: str) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            if not path.exists():
+            with suppress(FileExistsError):  # it is there already, or somebody else was faster
                 os.link(file.name, path)
-    except FileExistsError:
-        pass  # somebody else was faster, with the same message
     except OSError as error:
         raise InputError(f"The outbox {path.parent} cannot be written to: {error}. Set {VARIABLE}.") from None
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -72,10 +73,11 @@ def payment_facts(number: str) -> list[str]:
 
 
 def owed(number: str) -> float:
-    """Return what we owe the customer: equal charges on one day, charges of a cancelled order; not refunded."""
+    """Return what was charged twice on one day, or for a cancelled order, and was not refunded."""
     rows = _rows(
-        "SELECT coalesce(sum(amount), 0) AS charged FROM (SELECT amount * (count(*) - (status != 'cancelled')) "
-        "AS amount FROM payments JOIN orders USING (number) WHERE number = ? AND kind = 'charge' "
+        "SELECT coalesce(sum(amount), 0) AS charged FROM "
+        "(SELECT amount * (count(*) - (status != 'cancelled')) AS amount "
+        "FROM payments JOIN orders USING (number) WHERE number = ? AND kind = 'charge' "
         "GROUP BY charged_on, amount)",
         number,
     )
@@ -111,3 +113,36 @@ def find_article(text: str) -> list[str]:
         "SELECT body FROM articles WHERE articles MATCH ? ORDER BY bm25(articles, 3.0, 1.0) LIMIT 1", query
     )
     return [row["body"] for row in rows]
+
+
+def find_products(query: str, most: int = 5) -> list[str]:
+    """Return what is known about the products whose names share a word with the query."""
+    words = {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", query.lower()) if word not in _STOP_WORDS}
+    found = [row for row in _rows("SELECT * FROM products ORDER BY sku") if _words_of(row["name"]) & words]
+    return [
+        f"{row['name']}: ${row['price']:.2f}, "
+        f"{_stock(row['in_stock'])}, "
+        f"{row['warranty_months']} months of warranty."
+        for row in found[:most]
+    ]
+
+
+def _stock(number: int) -> str:
+    return f"{number} in stock" if number else "out of stock"
+
+
+def _words_of(name: str) -> set[str]:
+    return set(re.findall(r"[a-z]{3,}", name.lower()))
+
+
+def product_names() -> str:
+    """Return the names of all products, in one text."""
+    return ", ".join(row["name"] for row in _rows("SELECT name FROM products ORDER BY sku"))
+
+
+def amounts(orders: Sequence[str]) -> set[float]:
+    """Return the amounts of money that have to do with these orders, and the prices."""
+    marks = ", ".join("?" * len(orders))
+    rows = _rows("SELECT price AS amount FROM products")
+    rows += _rows(f"SELECT amount FROM payments WHERE number IN ({marks})", *orders)
+    return {float(row["amount"]) for row in rows}

@@ -11,10 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stepgraph.cli.starting import start
 
 from ..servers import ChatServer
 
@@ -24,22 +27,29 @@ BODY = "I cancelled SG-1046 and want my money back. When do I get the refund of 
 
 @pytest.fixture
 def dev_server(tmp_path: Path, server: ChatServer) -> Iterator[str]:
-    program = shutil.which("langgraph", path=Path(sys.executable).parent)
-    assert program, "the extra 'studio' is not installed"
     shutil.copy(ROOT / "langgraph.json", tmp_path)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
-    (tmp_path / "stepgraph.toml").write_text(
+    with serving(tmp_path, server) as url:
+        yield url
+
+
+@contextmanager
+def serving(folder: Path, server: ChatServer) -> Iterator[str]:
+    """Start the dev server in a folder, with all models bound to the stub."""
+    program = shutil.which("langgraph", path=Path(sys.executable).parent)
+    assert program, "the extra 'studio' is not installed"
+    (folder / "stepgraph.toml").write_text(
         f'[models]\ndefault = {{ base_url = "{server.url}", model = "served" }}\n'
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = (tmp_path / "server.log").open("w")
+    log = (folder / "server.log").open("w")
     words = [program, "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(f"{url}/ok", process, tmp_path / "server.log")
+        _wait_for(f"{url}/ok", process, folder / "server.log")
         yield url
     finally:
         process.terminate()
@@ -72,3 +82,12 @@ def test_the_dev_server_runs_the_support_desk(dev_server: str, server: ChatServe
     assert result.get("__error__") is None, (tmp_path / "server.log").read_text()[-3000:]
     assert (result["topic"], result["order"], result["status"]) == ("billing", "SG-1046", "held")
     assert server.calls == 3
+
+
+@pytest.mark.slow
+def test_the_dev_server_runs_a_new_project(tmp_path: Path, server: ChatServer) -> None:
+    start("my-flow")
+    server.will("With vinegar.")
+    with serving(tmp_path / "my-flow", server) as url:
+        body = {"assistant_id": "my-flow", "input": {"text": "How do I descale a kettle?"}}
+        assert _post(f"{url}/runs/wait", body)["reply"] == "With vinegar."

@@ -13,6 +13,7 @@ import pytest
 
 from stepgraph import (
     Ask,
+    Budget,
     Workflow,
     agent,
     cascade,
@@ -31,10 +32,21 @@ from stepgraph import (
     step,
     verify,
     vote,
+    within,
 )
 from stepgraph.cli.drawing import render
+from stepgraph.graphs.assistant.agent import support_agent
+from stepgraph.graphs.campaigns.mailing import marketing_email
+from stepgraph.graphs.contracts.reviewer import contract_review
+from stepgraph.graphs.device.questions import device_first
+from stepgraph.graphs.dialogue.chat import dialogue
+from stepgraph.graphs.documents.processor import document_processing
 from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
+from stepgraph.graphs.extraction.extractor import extraction
+from stepgraph.graphs.products.describer import description
 from stepgraph.graphs.research.study import research
+from stepgraph.graphs.resumes.screener import screener
+from stepgraph.graphs.sentiment.voting import sentiment_vote
 from stepgraph.graphs.summary.document import long_summary
 from stepgraph.graphs.support.desk import support_desk
 
@@ -123,6 +135,7 @@ PATTERNS: dict[str, Workflow[Post]] = {
     "ensemble": ensemble([write, write.on("medium")], score=len),
     "agent": agent(write, tools=[look_up]),
     "refine": polish,
+    "within": within(polish, Budget(calls=4)),
     "route": route(classify, {"howto": write, "opinion": fetch}),
     "route-with-fallback": route(classify, {"howto": write}, fallback=fetch),
     "fan-out": fan_out(cut, sum_up, into="parts"),
@@ -138,6 +151,16 @@ def test_pattern(name: str) -> None:
 
 
 APPLICATIONS: dict[str, Callable[[], Workflow[Any]]] = {
+    "device-first": device_first,
+    "dialogue": dialogue,
+    "support-agent": support_agent,
+    "contract-review": contract_review,
+    "document-processing": document_processing,
+    "extraction": extraction,
+    "marketing-email": marketing_email,
+    "product-description": description,
+    "resume-screener": screener,
+    "sentiment": sentiment_vote,
     "research": research,
     "summary": long_summary,
     "support-desk": support_desk,

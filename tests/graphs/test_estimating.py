@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, Send
 
 from stepgraph import (
     Ask,
@@ -31,6 +33,9 @@ from stepgraph.graphs.estimating import estimate
 from stepgraph.nodes.costs import cost_of, least, most
 from stepgraph.providers.prices import Price
 from stepgraph.state.budget import Budget
+from stepgraph.state.errors import InvalidAnswer
+
+from ..servers import Answer, ChatServer
 
 
 @dataclass
@@ -127,6 +132,68 @@ def test_graphs_by_hand() -> None:
     looping.add_conditional_edges("write", lambda post: END, {END: END, "write": "write"})
     assert math.isinf(most(cost_of(chain(looping.compile(), plan))))
     assert math.isinf(estimate(looping.compile()).most_calls)
+
+
+@dataclass
+class Log:
+    number: int = 0
+    lines: Annotated[list[str], operator.add] = field(default_factory=list)
+
+
+@step("lines")
+def add(log: Log) -> Ask[list[str]]:
+    return Ask(f"Line {log.number}")
+
+
+def by_hand(*edges: tuple[str, str]) -> Any:
+    graph: Any = StateGraph(Log)
+    for name in sorted({name for edge in edges for name in edge} - {START, END}):
+        graph.add_node(name, add)
+    for edge in edges:
+        graph.add_edge(*edge)
+    return graph
+
+
+def test_a_node_by_hand_runs_in_each_superstep_that_leads_to_it() -> None:
+    uneven = by_hand((START, "a"), (START, "c"), ("a", "b"), ("b", "d"), ("c", "d"), ("d", END))
+    assert most(cost_of(uneven.compile())) == 5
+    joined = by_hand((START, "a"), (START, "c"), ("a", "b"))
+    joined.add_node("d", add)
+    joined.add_edge(["b", "c"], "d")
+    assert most(cost_of(joined.compile())) == 4
+    deferred = by_hand((START, "a"), (START, "c"), ("a", "b"))
+    deferred.add_node("d", add, defer=True)
+    deferred.add_edge("b", "d")
+    deferred.add_edge("c", "d")
+    assert most(cost_of(deferred.compile())) == 4
+
+
+def test_what_is_sent_to_by_hand_has_no_bound() -> None:
+    graph = by_hand(("a", END))
+    graph.add_conditional_edges(START, lambda log: [Send("a", Log(n)) for n in range(5)], ["a"])
+    assert math.isinf(estimate(graph.compile()).worst_calls)
+
+
+def test_a_loop_of_commands_by_hand_has_no_bound() -> None:
+    def decide(log: Log) -> Command[Any]:
+        return Command(goto="a" if log.number < 3 else END)
+
+    graph = by_hand((START, "a"))
+    graph.add_node("decide", decide, destinations=("a", END))
+    graph.add_edge("a", "decide")
+    assert math.isinf(estimate(graph.compile()).worst_calls)
+
+
+async def test_a_chain_of_models_can_be_paid_for_each_of_its_answers(server: ChatServer) -> None:
+    server.always = Answer("no number")
+    chained = {"models": [server.spec(), server.spec(model="second")], "on": ["invalid"]}
+    graph = chain(judge)
+    with using(chained):
+        assert estimate(graph).worst_calls == 2
+        with pytest.raises(InvalidAnswer):
+            await graph.compile().ainvoke(Post())
+        assert estimate(chain(check)).worst_calls == 6
+    assert server.calls == 2
 
 
 PRICED = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "price": {"input": 1.0, "output": 10.0}}

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.config import get_stream_writer
 from langgraph.types import Command, interrupt
 
@@ -52,6 +55,21 @@ async def test_ainvoke_and_invoke_agree(session: Session) -> None:
         first = await inner.compile().ainvoke(Post(), session.config())
         second = inner.compile().invoke(Post(), session.config())
     assert first == second == {"topic": "black tea", "draft": "Boil.", "approved": None}
+
+
+def with_saver(saver: BaseCheckpointSaver[Any]) -> None:
+    own = chain(inner, review).compile(checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with model("black tea", "Black tea is good."):
+        waiting = own.invoke(Post(), config)
+        assert waiting["__interrupt__"][0].value == {"draft": "Black tea is good."}
+        assert own.invoke(Command(resume="yes"), config)["approved"] is True
+
+
+def test_sync_callers_can_use_a_checkpointer_of_langgraphs() -> None:
+    with_saver(InMemorySaver())
+    with SqliteSaver.from_conn_string(":memory:") as saver:
+        with_saver(saver)
 
 
 async def test_values_and_updates_are_streamed(session: Session) -> None:

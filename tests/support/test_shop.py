@@ -36,6 +36,14 @@ def test_unknown_orders_have_no_facts() -> None:
     assert shop.product_of("SG-9999") == ""
 
 
+@pytest.mark.parametrize(
+    ("order", "owed"),
+    [("SG-1042", 49.0), ("SG-1044", 0.0), ("SG-1046", 0.0), ("SG-1050", 129.0), ("SG-9999", 0.0)],
+)
+def test_what_we_owe_is_a_second_charge_that_was_not_refunded(order: str, owed: float) -> None:
+    assert shop.owed(order) == owed
+
+
 def test_warranty_runs_from_the_order_date() -> None:
     assert shop.warranty_facts("SG-1048") == [
         "The Ristretto espresso machine from order SG-1048 is under warranty until 2028-12-01."

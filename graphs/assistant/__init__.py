@@ -1,0 +1,1 @@
+"""The support agent: a model that looks things up in the shop, and may write an e-mail."""

@@ -1,0 +1,1 @@
+"""Marketing e-mails: drafted from an offer, checked for compliance, translated."""

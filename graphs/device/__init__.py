@@ -1,0 +1,1 @@
+"""Questions about a text: on this machine first, in the cloud where that will not do."""

@@ -1,0 +1,1 @@
+"""The dialogue: turns on one thread, over days."""

@@ -1,0 +1,1 @@
+"""Document processing: extract fields, validate them, extract again with guidance, then summarise."""

@@ -1,0 +1,1 @@
+"""Information extraction: a text becomes typed records of people, organisations and places."""

@@ -1,0 +1,1 @@
+"""The résumé screener: which requirements a résumé shows, and the line that shows each."""

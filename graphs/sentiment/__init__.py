@@ -1,0 +1,1 @@
+"""The sentiment vote: several draws and two prompts, and UNCERTAIN where they do not agree."""
