@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -31,6 +31,11 @@ class Ask(Generic[T]):
     temperature: float | None = None
     max_tokens: int | None = None
     sample: int = 0
+
+    @property
+    def origin(self) -> Mapping[str, Any] | None:
+        """Where a managed prompt comes from; see tracing/prompts.py."""
+        return getattr(self.prompt, "origin", None) or getattr(self.system, "origin", None)
 
     def messages(self) -> tuple[Message, ...]:
         """Return the messages in OpenAI's form."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from langgraph.graph.state import CompiledStateGraph
+
+from .edges import runs_of
 
 Weight: TypeAlias = Callable[["Asks"], float]
 
@@ -52,7 +54,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Unbounded:
-    """Nobody knows how often the parts of a hand-written graph with a loop run."""
+    """Nobody knows how often a part of a hand-written graph runs: it is in a loop, or sent to."""
 
     name: str
     part: Cost
@@ -101,7 +103,8 @@ def most(cost: Cost, weight: Weight = lambda _: 1) -> float:
 def cost_of(part: Any) -> Cost:
     """Return what a part costs: its own word for it, or what the graph's edges say.
 
-    Plain functions count as free: what they ask inside cannot be seen.
+    Plain functions count as free: what they ask inside cannot be seen. See `runs_of` for what is seen of
+    graphs that are written by hand.
     """
     told = getattr(part, "cost", None)
     if isinstance(told, (Asks, All, OneOf, Times, Unbounded)):
@@ -132,38 +135,15 @@ def asks_in(cost: Cost) -> Iterator[Asks]:
 
 
 def _by_hand(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Cost:
-    builder = graph.builder
-    parts = All(tuple(cost_of(spec.runnable) for spec in builder.nodes.values()))
-    if not most(parts):
+    costs = {name: cost_of(spec.runnable) for name, spec in graph.builder.nodes.items()}
+    asking = {name: cost for name, cost in costs.items() if most(cost)}
+    if not asking:
         return FREE
-    edges: dict[str, set[str]] = {}
-    for source, target in builder.edges:
-        edges.setdefault(source, set()).add(target)
-    for sources, target in builder.waiting_edges:
-        for source in sources:
-            edges.setdefault(source, set()).add(target)
-    for source, branches in builder.branches.items():
-        for branch in branches.values():
-            ends = builder.nodes if branch.ends is None else branch.ends.values()
-            edges.setdefault(source, set()).update(ends)
-    if _loops(edges):
-        return Unbounded(graph.get_name(), parts)
-    return Times(parts, 0, 1)
-
-
-def _loops(edges: Mapping[str, set[str]]) -> bool:
-    done: set[str] = set()
-    above: set[str] = set()
-
-    def visit(node: str) -> bool:
-        if node in above:
-            return True
-        if node in done:
-            return False
-        above.add(node)
-        found = any(visit(target) for target in edges.get(node, ()))
-        above.discard(node)
-        done.add(node)
-        return found
-
-    return any(visit(node) for node in list(edges))
+    runs = runs_of(graph)
+    name = graph.get_name()
+    return All(
+        tuple(
+            Unbounded(name, cost) if math.isinf(runs[node]) else Times(cost, 0, runs[node])
+            for node, cost in asking.items()
+        )
+    )

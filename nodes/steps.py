@@ -105,6 +105,7 @@ class Step(Node[StateT], Generic[StateT, T]):
             temperature=question.temperature,
             max_tokens=question.max_tokens,
             sample=question.sample,
+            prompt=question.origin,
         )
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:

@@ -1,0 +1,55 @@
+"""The table in docs/patterns/README.md, made of what the matrix tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import test_matrix as matrix
+from .cases import CASES
+
+PROPERTIES: dict[str, Callable[..., Any]] = {
+    "sync": matrix.test_sync,
+    "async": matrix.test_async,
+    "stream": matrix.test_stream,
+    "resume after `kill -9`": matrix.test_resume_after_kill,
+    "interrupt inside": matrix.test_interrupt_inside,
+    "nested in every pattern": matrix.test_nested,
+    "budget end inside": matrix.test_budget_end_inside,
+    "failing model call inside": matrix.test_a_failing_model_call_inside,
+}
+PAGES = {
+    "gate with repair": "gate",
+    "fan_out": "fan-out",
+    "map_reduce": "map-reduce",
+    "cascade": "model-routing",
+}
+TICK = "✓"
+
+
+def covered(test: Callable[..., Any]) -> dict[str, set[str]]:
+    """Return the values that a test runs with, by parameter."""
+    marks: Iterable[Any] = getattr(test, "pytestmark", ())
+    return {mark.args[0]: set(mark.args[1]) for mark in marks if mark.name == "parametrize"}
+
+
+def cell(pattern: str, heading: str) -> str:
+    """Return the tick of a pattern's property, empty where no test has the pattern among its values."""
+    values = covered(PROPERTIES[heading])
+    if heading == "nested in every pattern":
+        count = len(values["outer"]) if pattern in values["inner"] else 0
+        return f"{TICK} {count} of {len(CASES)}" if count else ""
+    if pattern not in values["name"]:
+        return ""
+    if heading == "failing model call inside":
+        return f"{TICK} {'goes on' if CASES[pattern].absorbs else 'stops'}"
+    return TICK
+
+
+def table() -> str:
+    """Return the table as Markdown."""
+    rows = [["pattern", *PROPERTIES], ["---"] * (1 + len(PROPERTIES))]
+    for name in CASES:
+        page = PAGES.get(name, name)
+        rows.append([f"[{name}]({page}.md)", *(cell(name, heading) for heading in PROPERTIES)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -1,0 +1,268 @@
+"""Every pattern x every property: what the table in docs/patterns/README.md ticks is proved here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.types import Command
+
+from stepgraph import Budget, ScriptedModel, Session, ToolCall, chain, run, using
+from stepgraph.nodes.costs import cost_of, least, most
+from stepgraph.providers.model import Request, Site
+from stepgraph.state.errors import ModelRefused
+
+from ..servers import Answer, ChatServer
+from .cases import CASES, Case, Script, Task, note, wait, write
+from .living import label, threads
+
+ROOT = Path(__file__).parents[2]
+
+each = pytest.mark.parametrize("name", CASES)
+
+
+class Model(ScriptedModel):
+    """Answers as the script does, and can fail once."""
+
+    def __init__(self, failing: str = "") -> None:
+        super().__init__(self._say)
+        self.script = Script()
+        self.failing = failing
+
+    def _say(self, request: Request, site: Site) -> Any:
+        told = any(message["role"] == "tool" for message in request.messages)
+        prompt = next(str(m["content"]) for m in request.messages if m["role"] == "user")
+        if prompt.startswith(self.failing or "\0"):
+            self.failing = ""
+            return ModelRefused("it will not do")
+        loop = f"{site.thread_id}|{site.task.rpartition('|')[0]}"
+        return self.script.answer(prompt, loop, told=told)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    with Session(tmp_path_factory.mktemp("patterns") / "runs.sqlite") as session:
+        yield session
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    with using(model := Model()):
+        yield model
+
+
+def answers(interrupts: Any) -> Command[Any]:
+    """Answer whatever is asked: reviews are approved, and plain questions get the same word."""
+    return Command(resume={each.id: "approve" for each in interrupts})
+
+
+def to_the_end(app: Any, given: Any, config: Any) -> tuple[dict[str, Any], int]:
+    """Run, answering what is asked, and return the result and how often somebody was asked."""
+    asked = 0
+    result = app.invoke(given, config)
+    while waiting := result.get("__interrupt__"):
+        asked += len(waiting)
+        result = app.invoke(answers(waiting), config)
+    return result, asked
+
+
+def check(case: Case, result: dict[str, Any], model: Model) -> None:
+    assert result["draft"].startswith("draft ")
+    assert len(model.asks) == case.calls(), [step for step, _ in model.asks]
+
+
+@each
+def test_sync(name: str, runs: Session, model: Model) -> None:
+    case = CASES[name]
+    result, asked = to_the_end(case.build(write).compile(), Task(), runs.config())
+    check(case, result, model)
+    assert asked == case.asks
+
+
+@each
+async def test_async(name: str, runs: Session, model: Model) -> None:
+    case = CASES[name]
+    app, config = case.build(write).compile(), runs.config()
+    result = await app.ainvoke(Task(), config)
+    while waiting := result.get("__interrupt__"):
+        result = await app.ainvoke(answers(waiting), config)
+    check(case, result, model)
+
+
+@each
+def test_stream(name: str, runs: Session, model: Model) -> None:
+    """What each node writes comes while it runs, nested graphs included; the last state is the result."""
+    case = CASES[name]
+    app, config = case.build(write).compile(), runs.config()
+    given: Any = Task()
+    nodes: list[str] = []
+    last: Any = {}
+    chunk: Any
+    while given is not None:
+        asked: list[Any] = []
+        for _, mode, chunk in app.stream(given, config, stream_mode=["updates", "values"], subgraphs=True):
+            if mode == "updates":
+                nodes += chunk
+                asked += chunk.get("__interrupt__", ())
+            last = chunk if mode == "values" else {}
+        given = answers({each.id: each for each in asked}.values()) if asked else None
+    assert any(node.partition("_")[0] in ("write", "one", "plain", "repair") for node in nodes), nodes
+    check(case, last, model)
+
+
+@each
+def test_interrupt_inside(name: str, runs: Session, model: Model) -> None:
+    """A part waits for an answer, each time that it runs; no call is made again for that."""
+    case = CASES[name]
+    result, asked = to_the_end(case.build(chain(write, wait)).compile(), Task(), runs.config())
+    check(case, result, model)
+    assert asked == case.runs + case.asks
+
+
+@pytest.mark.parametrize("inner", CASES)
+@pytest.mark.parametrize("outer", CASES)
+def test_nested(outer: str, inner: str, runs: Session, model: Model) -> None:
+    """Every pattern in every one: the calls are those of both formulas, and each log counts once."""
+    around, within_it = CASES[outer], CASES[inner]
+    graph = around.build(within_it.build(chain(write, note)))
+    thread = f"{inner} in {outer}"
+    result, asked = to_the_end(graph.compile(), Task(), runs.config(thread))
+    joined = runs.journal.query(
+        "SELECT count(*) AS calls FROM calls WHERE thread_id = ? AND source = 'joined'", [thread]
+    )
+    calls = len(model.asks) + joined[0]["calls"]  # equal calls of one thread at one time are made once
+    assert calls == around.calls(within_it.calls())
+    assert result["draft"].startswith("draft ")
+    assert asked == around.asks + around.runs * within_it.asks
+    assert result["log"].count("written") == around.kept * within_it.kept
+    assert least(cost_of(graph)) <= calls <= most(cost_of(graph))
+
+
+@each
+def test_budget_end_inside(name: str, runs: Session, model: Model) -> None:
+    """One call too few: the run pauses with what it has; a larger budget pays for that call alone."""
+    case = CASES[name]
+    app, calls = case.build(chain(write, note)).compile(), case.calls()
+    given: Any = Task()
+    thread = f"budget-{name}"
+    limit = Budget(calls=calls - 1)
+    for _ in range(1 + case.asks):
+        result = run(app, given, runs, thread, budget=limit)
+        given = answers(result.waiting)
+    assert result.status == "partial", result
+    assert "calls" in str(result.limit)
+    assert result.missing
+    assert (result.spent.calls, len(model.asks)) == (calls - 1, calls - 1)
+    result = run(app, None, runs, thread, budget=Budget())
+    while result.status == "interrupted":
+        result = run(app, answers(result.waiting), runs, thread)
+    assert result.status == "done"
+    check(case, result.values, model)
+
+
+@each
+def test_a_failing_model_call_inside(name: str, runs: Session, model: Model) -> None:
+    """It stops the run with the step's name, and a resume repeats that call alone; or it is absorbed."""
+    case = CASES[name]
+    app, config = case.build(write).compile(), runs.config(f"failing-{name}")
+    model.failing = "Write"
+    if case.absorbs:
+        result, _ = to_the_end(app, Task(), config)
+        assert result["draft"] in ("jot", "?", "draft 1"), result
+        reasons = runs.journal.query(
+            "SELECT reason || choice AS told FROM decisions WHERE thread_id = ?", [f"failing-{name}"]
+        )
+        assert any("failed" in row["told"] or "it will not do" in row["told"] for row in reasons)
+        return
+    with pytest.raises(ModelRefused, match="Step 'write': it will not do"):
+        to_the_end(app, Task(), config)
+    result, _ = to_the_end(app, None, runs.config(f"failing-{name}"))
+    assert result["draft"].startswith("draft ")
+    assert len(model.asks) == case.calls() + 1
+
+
+class Told:
+    """A model server that knows which thread asks, and holds one call of each back until the kill."""
+
+    def __init__(self, server: ChatServer) -> None:
+        self.asked: Counter[str] = Counter()
+        self.holding = True
+        self._server = server
+        self._scripts: defaultdict[str, Script] = defaultdict(Script)
+        server.decide = self._decide
+
+    def _decide(self) -> Answer:
+        body = self._server.bodies[-1]
+        told = any(message["role"] == "tool" for message in body["messages"])
+        prompt = next(str(m["content"]) for m in body["messages"] if m["role"] == "user")
+        thread = prompt.split()[1]
+        self.asked[thread] += 1
+        if self.holding and self.asked[thread] == int(thread.partition("@")[2]):
+            return Answer(delay_s=60)
+        said = self._scripts[thread].answer(prompt, told=told)
+        if isinstance(said, ToolCall):
+            return Answer(tool_calls=((said.name, json.dumps(said.arguments)),))
+        return Answer(json.dumps({"answer": said}) if "response_format" in body else str(said))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, dict[str, tuple[str, int]]]:
+    """Kill -9 one process with all threads in it, each in another call; return what the next one did."""
+    folder = tmp_path_factory.mktemp("killed")
+    file = folder / "runs.sqlite"
+    labels = [label(*thread) for thread in threads()]
+    with ChatServer() as server:
+        told = Told(server)
+        command = [sys.executable, "-m", "tests.patterns.living", server.url, str(file)]
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            until(lambda: is_still(told, labels, file), process)
+            process.kill()
+        told.holding = False
+        done = subprocess.run(
+            [*command, "on"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return told, {row[0]: (row[1], row[2]) for row in map(json.loads, done.stdout.splitlines())}
+
+
+def is_still(told: Told, labels: list[str], file: Path) -> bool:
+    """Tell whether each thread has one call under way, and all other answers are on record, for a while."""
+    asked = told.asked.total()
+    if any(told.asked[name] < int(name.partition("@")[2]) for name in labels):
+        return False
+    time.sleep(0.5)
+    with closing(sqlite3.connect(file)) as calls:
+        answered = calls.execute("SELECT count(*) FROM calls WHERE answer IS NOT NULL").fetchone()[0]
+    return bool(asked == told.asked.total() and asked - answered == len(labels))
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "it ended before it was killed"
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("the threads did not come to a stand")
+
+
+@pytest.mark.xdist_group("patterns")
+@each
+def test_resume_after_kill(name: str, killed: tuple[Told, dict[str, tuple[str, int]]]) -> None:
+    """Killed in its first call, in its second, …: only the call under way is made again."""
+    told, ends = killed
+    case = CASES[name]
+    for number in range(1, case.calls() + 1):
+        thread = label(name, number)
+        assert told.asked[thread] == case.calls() + 1, thread
+        draft, logs = ends[thread]
+        assert draft.startswith("draft ")
+        assert logs == case.kept
