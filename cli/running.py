@@ -11,6 +11,7 @@ import click
 
 from ..providers.settings import parse_binding
 from ..state.errors import InputError
+from ..state.schema import values_of
 from ..state.session import Session, new_thread_id
 from ..tracing.live import Tracing
 from ..tracing.threads import Thread, find_thread, list_threads
@@ -48,8 +49,8 @@ def run_graph(
     with Session(database, tracing=Tracing()) as session:
         for job in work:
             if job.refused is None:
-                _refuse_known(session, job.thread)
-                session.journal.describe_run(job.thread, loaded.reference, bound, job.given)
+                _join(session, job)
+                session.journal.describe_run(job.thread, loaded.reference, job.models, job.given)
         return run_all(session, work, jobs, as_json)
 
 
@@ -65,12 +66,25 @@ def _job(base: str, number: int, count: int, item: RunInput, loaded: Loaded, mod
     )
 
 
-def _refuse_known(session: Session, thread: str) -> None:
-    if session.journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (thread,)):
+def _join(session: Session, job: Job) -> None:
+    """Have a job say the next thing on its thread, if there is one. Raises InputError if it cannot."""
+    thread, loaded = job.thread, job.loaded
+    rows = session.journal.query("SELECT graph, status, models FROM runs WHERE thread_id = ?", (thread,))
+    if not rows:
+        return
+    (known,) = rows
+    if not loaded.converses or known["graph"] != loaded.reference:
         raise InputError(
             f"The thread {thread!r} exists already. Go on with it: stepgraph resume {thread}; or name "
             "another one."
         )
+    if known["status"] != "done":
+        raise InputError(
+            f"The last turn on the thread {thread!r} has not ended ({known['status']}). Go on with it first: "
+            f"stepgraph resume {thread}"
+        )
+    job.models = job.models or json.loads(known["models"] or "{}")
+    job.state = {name: value for name, value in values_of(job.state).items() if name in job.given}
 
 
 def resume_threads(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from ..state.errors import InputError, did_you_mean
 from ..state.schema import fields_of, parse_input
@@ -17,6 +18,8 @@ from .targets import Target
 from .topologies import Topology
 
 MAX_SHOWN = 20
+TO_FILL = "TO BE FILLED IN"
+"""What stands for an expected output that somebody has still to write."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def _itself(suite: Suite) -> Iterator[Problem]:
     if not 0 < suite.level < 1:
         yield Problem(None, f"level = {suite.level:g}; expected a number between 0 and 1, such as 0.05")
     for case in suite.cases:
+        if case.expect.output == TO_FILL:
+            yield Problem(case.line, f"case {case.id!r}: its expected output is still to be filled in")
         for name in case.expect.values:
             if name not in names:
                 hint = did_you_mean(name, [*names, "output", "route", "path", "rounds", "nodes", "error"])
@@ -131,14 +136,27 @@ def _against(suite: Suite, target: Target) -> Iterator[Problem]:
     topology = target.topology
     for evaluator in suite.evaluators:
         yield from _evaluator(evaluator, target)
+    for name in suite.files:
+        if name not in fields_of(target.state):
+            hint = did_you_mean(name, fields_of(target.state))
+            yield Problem(None, f"files: the input has no field {name!r}. {hint}")
     for case in suite.cases:
         if case.expect.error != "InputError":
+            yield from _files(suite, case)
             try:
-                parse_input(target.state, case.input)
+                parse_input(target.state, suite.input_of(case))
             except InputError as error:
                 yield Problem(case.line, f"case {case.id!r}: {error}")
         for text in _expectations(case, target, topology):
             yield Problem(case.line, f"case {case.id!r}: {text}")
+
+
+def _files(suite: Suite, case: Case) -> Iterator[Problem]:
+    placed = suite.input_of(case)
+    for name in suite.files:
+        path = placed.get(name)
+        if isinstance(path, str) and not Path(path).exists():
+            yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
 
 
 def _evaluator(evaluator: Evaluator, target: Target) -> Iterator[Problem]:

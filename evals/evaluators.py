@@ -165,8 +165,9 @@ class Code(Where):
         )
 
     async def score(self, given: Given) -> Score:
-        names = inspect.signature(self.function).parameters
-        takes_all = any(p.kind is p.VAR_KEYWORD for p in names.values())
+        parameters = inspect.signature(self.function).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = list(parameters)[1:]  # the first takes the value, whatever it is called
         offered = ("expected", "input", "values", "route", "path", "case")
         extra = {name: getattr(given, name) for name in offered if takes_all or name in names}
         try:

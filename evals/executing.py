@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .suites import Case, Suite, digest
 from .targets import Target
 
 SCOPE = "the suite"
+WAITS = "Interrupted"  # what a case expects as its error if its run must wait for a person
 # These say something about the whole suite, not about one trial of it.
 FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged)
 
@@ -38,17 +40,23 @@ def thread_of(run: str, case: Case, repeat: int, shape: str = "") -> str:
 
 
 async def run_trial(
-    session: Session, target: Target, suite: Suite, case: Case, thread: str, ledger: Ledger | None
+    session: Session,
+    target: Target,
+    suite: Suite,
+    case: Case,
+    thread: str,
+    ledger: Ledger | None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Ending | None:
     """Run a trial to its end, or from where it was to its end; None if the suite's budget ended first.
 
-    Raises only what ends the whole suite.
+    `settings` are further options of `Session.config`. Raises only what ends the whole suite.
     """
     try:
-        state = parse_input(target.state, case.input)
+        state = parse_input(target.state, suite.input_of(case))
     except InputError as error:
         return Ending("failed", {}, str(error), type(error).__name__)
-    config = session.config(thread, budget=suite.trial_budget, graph=target.graph)
+    config = session.config(thread, budget=suite.trial_budget, graph=target.graph, **(settings or {}))
     if ledger is not None:
         configurable = config.get("configurable", {})
         configurable[LEDGERS_KEY] = (ledger, *configurable.get(LEDGERS_KEY, ()))
@@ -75,7 +83,9 @@ async def _go_on(
         if snapshot.created_at is not None:
             waits = [item for item in snapshot.interrupts if budget_end([item]) is None]
             if waits:
-                return Ending("waiting", _plain(snapshot.values), f"waits for an answer to: {waits[0].value}")
+                return Ending(
+                    "waiting", _plain(snapshot.values), f"waits for an answer to: {waits[0].value}", WAITS
+                )
             if not snapshot.next:
                 return Ending("done", _plain(snapshot.values))
             given = None
@@ -85,7 +95,7 @@ async def _go_on(
         return Ending("done", _plain(values))
     ended = budget_end(waiting)
     if ended is None:
-        return Ending("waiting", _plain(values), f"waits for an answer to: {waiting[0].value}")
+        return Ending("waiting", _plain(values), f"waits for an answer to: {waiting[0].value}", WAITS)
     if ended["scope"] == SCOPE:
         return None
     missing = (await target.graph.aget_state(_reading(config))).next

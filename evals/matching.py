@@ -15,7 +15,7 @@ def path_problem(expected: PathExpected, actual: Sequence[str]) -> str | None:
     that it does not name only the inside does.
     """
     wanted = list(expected.nodes)
-    came = _spoken_of(wanted, actual)
+    came = spoken_of(wanted, actual)
     shown = " > ".join(came) or "nothing"
     if expected.match == "strict":
         return None if came == wanted else f"expected {' > '.join(wanted)}, went {shown}"
@@ -33,7 +33,7 @@ def path_problem(expected: PathExpected, actual: Sequence[str]) -> str | None:
     return "; ".join(problems) or None
 
 
-def _spoken_of(wanted: Sequence[str], actual: Sequence[str]) -> list[str]:
+def spoken_of(wanted: Sequence[str], actual: Sequence[str]) -> list[str]:
     holders = {node.rpartition("/")[0] for node in actual}
     holders |= {outer for node in holders for outer in _outer(node)}
 

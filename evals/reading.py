@@ -41,7 +41,7 @@ KINDS: dict[str, type[Any]] = {
 }
 SUITE_KEYS = (
     "suite", "graph", "node", "evaluators", "gates", "repeats", "concurrency", "budget", "trial_budget",
-    "level", "cases",
+    "level", "files", "cases",
 )  # fmt: skip
 CASE_KEYS = ("id", "input", "expect", "tags")
 EXPECT_KEYS = ("output", "route", "path", "rounds", "nodes", "error")
@@ -97,6 +97,7 @@ class _Reader:
             trial_budget=self._budget(data, "trial_budget"),
             level=self._level(data.get("level", 0.05)),
             source=self._source,
+            files=self._files(data.get("files")),
         )
 
     def _known(self, key: Key, data: Mapping[Any, Any], known: Iterable[str], what: str) -> None:
@@ -110,6 +111,14 @@ class _Reader:
             self._bad((name,), f"{name}: expected text, got {value!r}")
             return None
         return value
+
+    def _files(self, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self._bad(("files",), f"files: expected a list of fields of the inputs, got {value!r}")
+            return ()
+        return tuple(value)
 
     def _number(self, data: Mapping[str, Any], name: str, default: int) -> int:
         value = data.get(name, default)

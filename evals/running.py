@@ -6,7 +6,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 Progress = Callable[[Results, Trial], None]
+Settings = Callable[[Case, int], Mapping[str, Any]]
 
 
 def new_run(suite: Suite) -> str:
@@ -93,7 +93,11 @@ def begin(
 
 
 class Runner:
-    """The trials of one run of a suite, as far as this process runs them."""
+    """The trials of one run of a suite, as far as this process runs them.
+
+    A `ledger` that several runs share takes the place of the suite's budget; `settings` gives further
+    options of `Session.config` for each trial.
+    """
 
     def __init__(
         self,
@@ -102,6 +106,9 @@ class Runner:
         session: Session,
         results: Results,
         progress: Progress | None = None,
+        *,
+        ledger: Ledger | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.suite = suite
         self.results = results
@@ -110,8 +117,9 @@ class Runner:
         self._session = session
         self._progress = progress
         self._judge_thread = f"eval/{results.header.run}/judges"
-        self._ledger: Ledger | None = None
-        if suite.budget is not None:
+        self._settings = settings
+        self._ledger = ledger
+        if ledger is None and suite.budget is not None:
             self._ledger = Ledger(suite.budget, self._spent(), scope=SCOPE)
 
     def thread(self, case: Case, repeat: int) -> str:
@@ -191,9 +199,12 @@ class Runner:
 
     async def _one(self, case: Case, repeat: int) -> None:
         thread = self.thread(case, repeat)
+        settings = self._settings(case, repeat) if self._settings is not None else None
         while True:
             try:
-                ending = await run_trial(self._session, self._target, self.suite, case, thread, self._ledger)
+                ending = await run_trial(
+                    self._session, self._target, self.suite, case, thread, self._ledger, settings
+                )
             except ThreadBusy:
                 # Another process has it, or has just finished it.
                 await asyncio.sleep(BUSY_S)
@@ -233,8 +244,3 @@ class Runner:
 def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
     inner = errors.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-def with_budget(suite: Suite, **changes: Any) -> Suite:
-    """Return the suite with other limits or repeats, where they are given."""
-    return replace(suite, **{name: value for name, value in changes.items() if value is not None})

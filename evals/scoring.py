@@ -83,7 +83,7 @@ def _own(case: Case, ending: Ending, record: Record) -> Iterator[tuple[str, Scor
     """Score what the case itself expects of output, route, path, rounds and nodes."""
     expect = case.expect
     if expect.has_output:
-        yield "output", _fits(expect.output, ending.values, "")
+        yield "output", fits(expect.output, ending.values, "")
     for path, branch in expected_routes(case).items():
         took = [r.choice for r in record.routes if not path or r.path == path]
         came = took[0] if took else "no route"
@@ -98,9 +98,9 @@ def _own(case: Case, ending: Ending, record: Record) -> Iterator[tuple[str, Scor
     for path, visits in expect.nodes.items():
         passages = [p for p in record.passages if p.path == path and p.status == "done"]
         found = [
-            _fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
+            fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
             for visit, wanted in visits.items()
-            for passage in _picked(passages, visit)
+            for passage in picked(passages, visit)
         ]
         yield f"{NODE}{path}", together(found) or Score.of(False, "the node was not visited")
 
@@ -122,7 +122,7 @@ def _rounds_problem(path: str, bound: RoundsExpected, record: Record) -> str | N
     return None
 
 
-def _fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
+def fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
     """Compare as JSON; of a mapping only the fields that are named count."""
     if cut:
         return Score.unscored(f"{where}the record keeps only the start of a large output")
@@ -136,7 +136,8 @@ def _fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
     return Score.of(wanted == actual, f"{where}expected {shown(wanted)}, got {shown(actual)}")
 
 
-def _picked(passages: Sequence[Passage], visit: Visit) -> Sequence[Passage]:
+def picked(passages: Sequence[Passage], visit: Visit) -> Sequence[Passage]:
+    """Return the visits that an expectation speaks of."""
     if visit == "each":
         return passages
     return passages[:1] if visit == "first" else passages[-1:]
@@ -157,24 +158,33 @@ def together(scores: Sequence[Score]) -> Score | None:
 
 async def _evaluate(evaluator: Evaluator, case: Case, ending: Ending, record: Record) -> Score | None:
     """Return an evaluator's score; None where its node was not visited."""
-    expected = expects(evaluator, case)[1]
-
-    async def one(actual: Any) -> Score:
-        if evaluator.field is not None:
-            if not isinstance(actual, Mapping) or evaluator.field not in actual:
-                return Score.of(False, f"there is no field {evaluator.field!r}")
-            actual = actual[evaluator.field]
-        routes = tuple(route.choice for route in record.routes)
-        given = Given(actual, expected, case.id, case.input, ending.values, routes, record.path)
-        return await evaluator.score(given)
-
     if evaluator.node is None:
-        return await one(dict(ending.values))
+        return await _score_value(evaluator, case, ending, record, dict(ending.values))
     passages = [p for p in record.passages if p.path == evaluator.node and p.status == "done"]
-    found = []
-    for passage in _picked(passages, evaluator.visit):
-        if passage.cut:
-            found.append(Score.unscored("the record keeps only the start of a large output"))
-        else:
-            found.append(await one(passage.output))
+    found = [
+        await score_passage(evaluator, case, ending, record, passage)
+        for passage in picked(passages, evaluator.visit)
+    ]
     return together(found)
+
+
+async def score_passage(
+    evaluator: Evaluator, case: Case, ending: Ending, record: Record, passage: Passage
+) -> Score:
+    """Return what an evaluator says of one visit of its node."""
+    if passage.cut:
+        return Score.unscored("the record keeps only the start of a large output")
+    return await _score_value(evaluator, case, ending, record, passage.output)
+
+
+async def _score_value(
+    evaluator: Evaluator, case: Case, ending: Ending, record: Record, actual: Any
+) -> Score:
+    if evaluator.field is not None:
+        if not isinstance(actual, Mapping) or evaluator.field not in actual:
+            return Score.of(False, f"there is no field {evaluator.field!r}")
+        actual = actual[evaluator.field]
+    routes = tuple(route.choice for route in record.routes)
+    expected = expects(evaluator, case)[1]
+    given = Given(actual, expected, case.id, case.input, ending.values, routes, record.path)
+    return await evaluator.score(given)

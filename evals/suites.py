@@ -105,7 +105,8 @@ class Expected:
 
     `route` names the branch of the first route, or of each route by its path. `rounds` is keyed by
     the loop's path, "" for the only one. `nodes` holds fields by path and visit. `error` names the
-    error that must end the run. `values` holds what named evaluators expect.
+    error that must end the run, "Interrupted" if it must wait for a person. `values` holds what
+    named evaluators expect.
     """
 
     output: Any = None
@@ -170,7 +171,8 @@ class Suite:
     """Cases for a graph, or for one node of it run alone (`node`, whose cases' input is its state).
 
     Each case runs `repeats` times. `budget` limits the whole suite, `trial_budget` each trial.
-    `level` is the level of significance of comparisons.
+    `level` is the level of significance of comparisons. `files` names fields of the inputs that hold the
+    path of a file or folder, which is looked for beside the suite's file.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Suite:
     trial_budget: Budget | None = None
     level: float = 0.05
     source: Path | None = None
+    files: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -202,6 +205,14 @@ class Suite:
     def trials(self) -> list[tuple[Case, int]]:
         """Every trial: each case with the number of its repeat, from 1."""
         return [(case, repeat) for repeat in range(1, self.repeats + 1) for case in self.cases]
+
+    def input_of(self, case: Case) -> Mapping[str, Any]:
+        """Return what a case's run is given: its input, with its files as they are found from here."""
+        if not self.files or self.source is None:
+            return case.input
+        folder = self.source.absolute().parent
+        placed = {name: case.input[name] for name in self.files if isinstance(case.input.get(name), str)}
+        return {**case.input, **{name: str(folder / path) for name, path in placed.items()}}
 
     def only(self, ids: Sequence[str]) -> Suite:
         """Return the suite with some of its cases."""

@@ -175,8 +175,8 @@ def _edges(builder: Any) -> Iterator[tuple[str, str]]:
 
 def rounds_of(runnable: Any) -> int | None:
     """Return the most rounds of the refine loop that a node judges, None for any other node."""
-    limit = getattr(runnable, "_limit", None)
-    return limit if isinstance(limit, int) and hasattr(runnable, "_until") else None
+    limit = getattr(runnable, "limit", None)
+    return limit if isinstance(limit, int) and hasattr(runnable, "until") else None
 
 
 def _one_way(path: Any) -> bool:

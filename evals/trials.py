@@ -100,6 +100,7 @@ class Header:
     gates: tuple[Gate, ...]
     level: float
     shape: str = ""
+    source: str | None = None
 
     @classmethod
     def of(cls, suite: Suite, run: str, models: Mapping[str, str], shape: str = "") -> Self:
@@ -115,6 +116,7 @@ class Header:
             gates=tuple(suite.gates),
             level=suite.level,
             shape=shape,
+            source=None if suite.source is None else str(suite.source),
         )
 
 

@@ -34,7 +34,7 @@ class Hedged:
             if not calls[0].done():
                 calls.append(asyncio.ensure_future(self._second(request, site)))
                 await self._first_answer(calls)
-            return _outcome(calls, site)
+            return _outcome(calls)
         finally:
             for call in calls:
                 call.cancel()
@@ -55,16 +55,7 @@ class Hedged:
                 return
 
 
-def _outcome(calls: list[Answering], site: Site) -> Reply:
-    """Return the answer; one that the second call brought is put on record as that of the first."""
-    first, *others = calls
-    if first.done() and first.exception() is None:
-        return first.result()
-    for other in others:
-        if other.done() and other.exception() is None:
-            reply = other.result()
-            if site.session is not None and site.key is not None and reply.call_id is not None:
-                sql = "UPDATE OR IGNORE calls SET request_hash = ? WHERE id = ?"
-                site.session.journal.add_later((sql, (site.key.request_hash, reply.call_id)))
-            return reply
-    return first.result()
+def _outcome(calls: list[Answering]) -> Reply:
+    """Return the first answer, or what went wrong with the first call."""
+    answered = (call for call in calls if call.done() and call.exception() is None)
+    return next(answered, calls[0]).result()

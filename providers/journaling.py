@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from ..state.errors import ModelError
 from ..state.journal import Call, bindable, insert
-from ..state.observing import Seen, under_way
+from ..state.observing import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ..state.recorder import json_text
 from .model import Bill, Model, Reply, Request, Site, ToolCall, Usage
 
@@ -159,8 +159,17 @@ def call_record(
         model_asked=model,
         messages=_masked(site, json_text(request.messages)),
         reserved=site.reserved,
-        params=json.dumps(request.params(), default=repr),
+        params=json.dumps(
+            {**request.params(), **({"prompt": request.prompt} if request.prompt else {})}, default=repr
+        ),
         latency_s=latency_s,
         started_at=started,
-        reason=site.reason,
+        reason=_reason(site),
     )
+
+
+def _reason(site: Site) -> str | None:
+    session = site.session
+    if session is None or session.sends_to_langfuse or not any(map(is_langfuses, handlers_of(site.config))):
+        return site.reason
+    return f"{site.reason}; {COUNTED}" if site.reason else COUNTED

@@ -30,6 +30,7 @@ class Request:
     answer, None leaves that to the model's settings. Requests that differ in nothing but `sample` are
     different draws: they never share an answer. `tools` are OpenAI function schemas (name, description,
     parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
+    `prompt` says where a managed prompt comes from; it goes on record, and changes no answer.
     """
 
     messages: tuple[Message, ...]
@@ -39,6 +40,7 @@ class Request:
     sample: int = 0
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    prompt: Mapping[str, Any] | None = None
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""

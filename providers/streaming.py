@@ -16,14 +16,13 @@ from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
-    BaseCallbackManager,
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from ..state.internals import hears_tokens
-from ..state.observing import OWN_TYPE, CallObserver
+from ..state.observing import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from .model import Model, Reply, Request, Site, Usage
 
 MARKS = "stepgraph"
@@ -97,6 +96,7 @@ class Teller:
             inheritable_metadata=config.get("metadata"),
             local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": site.step},
         )
+        manager.handlers = [handler for handler in manager.handlers if _is_told(handler, site)]
         if tokens_only:
             manager.handlers = [handler for handler in manager.handlers if hears_tokens(handler)]
         (run,) = await manager.on_chat_model_start(
@@ -157,13 +157,18 @@ def is_listened(site: Site) -> bool:
 
 def _handlers(site: Site) -> Sequence[BaseCallbackHandler]:
     """Return the callback handlers that want to know of model calls."""
-    callbacks = (site.config or {}).get("callbacks")
-    found = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
     return [
         handler
-        for handler in found
-        if not (handler.ignore_chat_model and handler.ignore_llm) and not isinstance(handler, CallObserver)
+        for handler in handlers_of(site.config)
+        if not (handler.ignore_chat_model and handler.ignore_llm)
+        and not isinstance(handler, CallObserver)
+        and _is_told(handler, site)
     ]
+
+
+def _is_told(handler: BaseCallbackHandler, site: Site) -> bool:
+    """Leave out Langfuse's own handler where the session sends the call there: it counts once."""
+    return site.session is None or not site.session.sends_to_langfuse or not is_langfuses(handler)
 
 
 def _marked(marks: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_READ,
@@ -20,6 +21,7 @@ from langgraph.types import _interrupt_id as interrupt_id
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
+    "CONFIG_KEY_CHECKPOINT_MAP",
     "CONFIG_KEY_DURABILITY",
     "DeltaSnapshot",
     "attempt_of",

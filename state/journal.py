@@ -21,6 +21,8 @@ from .records import CALL_NAMES, Call, CallKey, Decision, Record, Statement, Vis
 from .store import Store
 from .tables import running_time
 
+HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
+
 
 class Journal(Store):
     """The record of runs in one SQLite file; safe to use from several threads and event loops."""
@@ -52,8 +54,11 @@ class Journal(Store):
 
     async def find_answer(self, key: CallKey) -> Call | None:
         """Return the committed answer to this very call, and count the replay."""
-        where = "thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ? AND status = 'answered'"
-        values = (key.thread_id, key.task, key.request_hash, key.occurrence)
+        where = (
+            "thread_id = ? AND task = ? AND request_hash IN (?, ?) AND occurrence = ? "
+            "AND status = 'answered' ORDER BY request_hash LIMIT 1"
+        )
+        values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
         rows = await aretrying(lambda: self._calls(where, values), self.path)
         call = rows[0] if rows else None
         if call is not None:
@@ -61,6 +66,37 @@ class Journal(Store):
             hit = (call.thread_id, call.task, call.id, time.time())
             self.add_later(("INSERT INTO hits (thread_id, task, call_id, at) VALUES (?, ?, ?, ?)", hit))
         return call
+
+    def note_join(self, key: CallKey, leader: str) -> None:
+        """Note that a call waits for the answer to an equal one, which another task of the thread makes.
+
+        It is kept before, or together with, that answer: so a resume finds it for both.
+        """
+        values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
+        self.add_later(("INSERT OR REPLACE INTO joins VALUES (?, ?, ?, ?, ?)", values))
+
+    async def find_joined(self, key: CallKey) -> Call | None:
+        """Return the answer for which this very call waited before a crash."""
+        where = (
+            "thread_id = ? AND request_hash IN (?, ?) AND occurrence = ? AND status = 'answered' "
+            "AND task = (SELECT leader FROM joins WHERE thread_id = ? AND task = ? AND request_hash = ? "
+            "AND occurrence = ?)"
+        )
+        mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
+        values = (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine)
+        rows = await aretrying(lambda: self._calls(where, values), self.path)
+        return rows[0] if rows else None
+
+    async def find_rejected(self, key: CallKey) -> list[Call]:
+        """Return the answers to this very call that were paid for and would not do, in their order."""
+        where = (
+            "thread_id = ? AND status = 'rejected' AND source IN ('model', 'copied') AND task = ? "
+            "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
+        )
+        values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
+        if self._waiting:  # it may say that an answer was rejected
+            await aretrying(lambda: self._write([]), self.path)
+        return await aretrying(lambda: self._calls(where, values), self.path)
 
     async def commit_call(self, call: Call) -> None:
         """Return once the call is committed."""
@@ -93,13 +129,13 @@ class Journal(Store):
     async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
         """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
         where = (
-            "request_hash = ? AND status = 'answered' AND source = 'model' AND problem IS NULL "
+            "request_hash IN (?, ?) AND status = 'answered' AND source = 'model' AND problem IS NULL "
             "AND started_at >= ? ORDER BY started_at DESC LIMIT 1"
         )
         oldest = time.time() - lifetime_s
         if self._waiting:  # it may say that an answer did not fit
             await aretrying(lambda: self._write([]), self.path)
-        rows = await aretrying(lambda: self._calls(where, (request_hash, oldest)), self.path)
+        rows = await aretrying(lambda: self._calls(where, (*_hashes(request_hash), oldest)), self.path)
         return rows[0] if rows else None
 
     async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
@@ -210,6 +246,10 @@ class Journal(Store):
         )
         self.add_later((sql, (status, error, output, now, thread_id)))
         self.try_flush()
+
+
+def _hashes(request_hash: str) -> tuple[str, str]:
+    return request_hash, request_hash + HEDGE
 
 
 class _Batch:

@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
 
 from .journal import Call, Journal, bindable
 from .recorder import json_text, path_of
@@ -33,6 +34,20 @@ PARAMETERS = (
     "response_format",
     "tools",
 )
+
+
+COUNTED = "counted by Langfuse's own callback handler"
+
+
+def is_langfuses(handler: BaseCallbackHandler) -> bool:
+    """Tell whether a callback handler sends what it hears to Langfuse."""
+    return any(kind.__module__.partition(".")[0] == "langfuse" for kind in type(handler).__mro__)
+
+
+def handlers_of(config: Mapping[str, Any] | None) -> Sequence[BaseCallbackHandler]:
+    """Return the callback handlers in a config."""
+    callbacks = (config or {}).get("callbacks")
+    return callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
 
 
 class Seen:
@@ -116,6 +131,7 @@ class CallObserver(BaseCallbackHandler):
             params=json_text(given),
             latency_s=0.0,
             started_at=time.time(),
+            reason=COUNTED if any(map(is_langfuses, handlers_of(var_child_runnable_config.get()))) else None,
         )
         self._open[run_id] = (call, Seen())
 

@@ -70,6 +70,7 @@ class Session:
     ) -> None:
         self.path = Path(path)
         self._tracer = tracing
+        self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(self.path)
         self.claims = Claims(self.journal)

@@ -6,7 +6,7 @@ A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 2
+VERSION = 3
 
 
 def running_time(where: str = "") -> str:
@@ -146,6 +146,14 @@ CREATE TABLE IF NOT EXISTS hits (     -- answers that a resume took from the jou
     at          REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS hits_thread ON hits (thread_id, at);
+CREATE TABLE IF NOT EXISTS joins (    -- calls that wait for the answer to an equal one under way
+    thread_id    TEXT NOT NULL,
+    task         TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    occurrence   INTEGER NOT NULL,
+    leader       TEXT NOT NULL,       -- the task whose call it is
+    PRIMARY KEY (thread_id, task, request_hash, occurrence)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (
     id          TEXT PRIMARY KEY,
     thread_id   TEXT NOT NULL,

@@ -90,7 +90,16 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "price_date": row.get("price_date"),
             "reserved": row["reserved"],
         }
+        prompt = params_of(row).get("prompt") or {}
+        facts |= {f"prompt.{name}": value for name, value in prompt.items()}
     return {f"{prefix}{name}": value for name, value in facts.items()}
+
+
+def params_of(row: Row) -> Row:
+    """Return the parameters that a call was made with."""
+    text = row["params"]
+    params: Row = {} if text == "{}" else json.loads(text)
+    return params
 
 
 def changed_fields(row: Row) -> list[str] | None:
@@ -99,15 +108,32 @@ def changed_fields(row: Row) -> list[str] | None:
         before, after = json.loads(row.get("input") or "null"), json.loads(row.get("output") or "null")
     except ValueError:
         return None
-    if not isinstance(after, dict):
+    if not isinstance(after, dict) or cut_text(after) or cut_text(before):
         return None
     before = before if isinstance(before, dict) else {}
-    return [n for n, v in after.items() if not n.startswith("stepgraph_") and before.get(n) != v]
+    own = (name for name in after if not name.startswith("stepgraph_"))
+    return [name for name in own if not _same(before.get(name), after[name])]
+
+
+def cut_text(value: Any) -> tuple[str, int] | None:
+    """Return the beginning and the length of what was too long for the record, None for all else."""
+    if isinstance(value, dict) and value.keys() == {"cut", "start"} and isinstance(value["start"], str):
+        return value["start"], int(value["cut"])
+    return None
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Tell whether a field was not changed, as far as the record of it goes."""
+    cut = cut_text(before)
+    if cut is None or cut_text(after):
+        return bool(before == after)
+    text = json.dumps(after, ensure_ascii=False, separators=(",", ":"))
+    return len(text) == cut[1] and text.startswith(cut[0])
 
 
 def _call(span: Span) -> dict[str, Any]:
     row = span.row
-    params = json.loads(row["params"])
+    params = params_of(row)
     messages = json.loads(row["messages"])
     system = [m for m in messages if m.get("role") in ("system", "developer")]
     rest = [m for m in messages if m.get("role") not in ("system", "developer")]

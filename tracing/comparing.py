@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from .spans import Span
 
 
 @dataclass(frozen=True)
-class Parting:
-    """The first node execution that differs; `a` or `b` is None where only the other run made it.
+class Pair:
+    """One node execution of each of two runs; `a` or `b` is None where only the other run made it.
 
-    `what` says in what: status, decision, output; or input alone, if what came of it is the same.
+    `what` says in what they differ: status, decision, output; or input alone, if what came of it is the
+    same. It is empty if they do not.
     """
 
     number: int
@@ -25,21 +26,23 @@ class Parting:
     b: Span | None
 
 
-def first_difference(a: Sequence[Span], b: Sequence[Span]) -> Parting | None:
-    """Return where two runs begin to differ, None if they never do.
+def paired(a: Sequence[Span], b: Sequence[Span]) -> Iterator[Pair]:
+    """Yield the steps of two runs side by side, in the order of the first, then what only the other has.
 
     Executions of one path are paired in their order, so that branches side by side may end in any.
     """
     mine, theirs = _steps(a), _steps(b)
     for number, (key, span) in enumerate(mine.items()):
         other = theirs.get(key)
-        what = ("only in a",) if other is None else _what(span, other)
-        if what:
-            return Parting(number, span.path, what, span, other)
+        yield Pair(number, span.path, ("only in a",) if other is None else _what(span, other), span, other)
     for number, (key, span) in enumerate(theirs.items()):
         if key not in mine:
-            return Parting(number, span.path, ("only in b",), None, span)
-    return None
+            yield Pair(number, span.path, ("only in b",), None, span)
+
+
+def first_difference(a: Sequence[Span], b: Sequence[Span]) -> Pair | None:
+    """Return where two runs begin to differ, None if they never do."""
+    return next((pair for pair in paired(a, b) if pair.what), None)
 
 
 def _steps(spans: Sequence[Span]) -> dict[tuple[str, int], Span]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,8 +18,8 @@ from ..state.errors import StepgraphError
 from ..state.journal import Record
 from ..state.masking import Masker
 from ..state.session import Session
-from .outbox import in_sample, noted, push_thread
-from .sending import Delivery, Destination, Sender
+from .outbox import Parcel, deliver, grouped, in_sample, packed
+from .sending import Destination, Sender
 from .settings import TracingSettings, read_settings
 from .spans import CALLS, HITS, INVOCATIONS, RUN, VISITS, Assembler, Span, filled
 from .tree import Row
@@ -54,6 +54,7 @@ class Tracing:
         return self.settings.stored_mask
 
     def attach(self, session: Session) -> None:
+        session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
         self._feeders = [Feeder(session, to, self.settings.sample) for to in self.settings.destinations]
 
     @property
@@ -133,46 +134,41 @@ class Feeder:
             self._threads.setdefault(thread_id, _Followed())
         if time.monotonic() < self._resume_at:
             return
-        for thread_id, followed in list(self._threads.items()):
-            if self._closing and not final:
-                return  # the next round is the last one
-            delivery = self._serve(thread_id, followed)
+        for group in grouped(self._parcels(final)):
+            delivery = deliver(self._journal.write, self._sender, group)
             if delivery.problem:
                 self.problem = delivery.problem
+            for parcel in group:
+                self._threads[parcel.thread_id].behind = delivery.blocked
             if delivery.blocked:
                 self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or 2.0)
                 self._resume_at = time.monotonic() + self._pause_s
                 return
             self._pause_s = 0.0
-            if followed.over:
-                self._threads.pop(thread_id, None)
+            for parcel in group:
+                if self._threads[parcel.thread_id].over:
+                    del self._threads[parcel.thread_id]
 
-    def _serve(self, thread_id: str, followed: _Followed) -> Delivery:
-        """Send what is new of a thread; whole and from the file, once it is over or something was missed."""
+    def _parcels(self, final: bool) -> Iterator[Parcel]:
+        for thread_id, followed in list(self._threads.items()):
+            if self._closing and not final:
+                return  # the next round is the last one
+            parcel = self._parcel(thread_id, followed)
+            if parcel is not None:
+                yield parcel
+
+    def _parcel(self, thread_id: str, followed: _Followed) -> Parcel | None:
+        """Return what is new of a thread; all that is missing, once it is over or something was missed."""
         invocations = self._query(INVOCATIONS, (thread_id,))
         ended = invocations[-1]["ended_at"] if invocations else 0.0
         over = self._closing or (ended is not None and ended < time.time() - SETTLED_S)
         if over or followed.behind:
             followed.over = over
-            delivery = push_thread(
-                self._query,
-                self._journal.write,
-                self._sender,
-                thread_id,
-                alive=not over or ended is None,
-                sample=self._sample,
-            )
-            followed.behind = delivery.blocked
-            return delivery
+            alive = not over or ended is None
+            return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
         news = followed.news(self._query, thread_id, invocations)
         spans = [span for span in news if in_sample(span.trace.id, self._sample)]
-        if not spans:
-            return Delivery()
-        delivery = self._sender.send(list(filled(spans, self._query)))
-        followed.behind = delivery.blocked
-        if delivery.arrived:
-            self._journal.write([noted(self.name, thread_id, delivery.arrived)])
-        return delivery
+        return Parcel(thread_id, list(filled(spans, self._query))) if spans else None
 
 
 class _Followed:

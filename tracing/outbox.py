@@ -7,13 +7,13 @@ note, the same span goes out again under the same id, and takes the place of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..state.journal import Journal, Statement
 from ..state.session import Session
-from .sending import Delivery, Destination, Sender
-from .spans import Query, Span, read_spans
+from .sending import MOST_SPANS, Delivery, Destination, Sender
+from .spans import Query, Span, Trace, assembled, filled
 from .tree import Row
 
 Write = Callable[[list[Statement]], None]
@@ -61,19 +61,20 @@ def push(
 
     Sampling leaves whole traces out, never one with an error.
     """
-    done = []
+    journal, done = session.journal, []
     for destination in destinations:
         sender = Sender(destination)
         total = Delivery()
-        chosen = threads if threads is not None else pending(session.journal, destination, since)
+        chosen = threads if threads is not None else pending(journal, destination, since)
         number = 0
+        parcels = (
+            packed(journal.query, sender.name, thread, alive=session.claims.is_run(thread), sample=sample)
+            for thread in chosen
+        )
         try:
-            for thread in chosen:
-                alive = session.claims.is_run(thread)
-                total += push_thread(
-                    session.journal.query, session.journal.write, sender, thread, alive=alive, sample=sample
-                )
-                number += 1
+            for group in grouped(parcels):
+                total += deliver(journal.write, sender, group)
+                number += len(group)
                 if total.blocked:
                     break
         finally:
@@ -87,25 +88,67 @@ def pending(journal: Journal, destination: Destination, since: float = 0.0) -> l
     return [row["thread_id"] for row in journal.query(_PENDING, (destination.name, since))]
 
 
-def push_thread(
-    query: Query, write: Write, sender: Sender, thread_id: str, *, alive: bool, sample: float = 1.0
-) -> Delivery:
-    """Send what is finished of a thread and has not arrived."""
-    name = sender.destination.name
+@dataclass(frozen=True)
+class Parcel:
+    """What is to be sent of one thread; with it, all of the thread up to `changed_at` has been sent."""
+
+    thread_id: str
+    spans: Sequence[Span]
+    scores: Sequence[tuple[Trace, Row]] = ()
+    changed_at: float | None = None
+
+
+def packed(query: Query, destination: str, thread_id: str, *, alive: bool, sample: float = 1.0) -> Parcel:
+    """Return what is finished of a thread and has not arrived."""
     changed = query(_CHANGED, (thread_id, thread_id))
     scores = query("SELECT * FROM scores WHERE thread_id = ? ORDER BY scored_at", (thread_id,))
-    spans = chosen(read_spans(query, thread_id, alive=alive), sample)
-    sent = already_sent(query, name, thread_id)
-    delivery = sender.send([span for span in spans if span.id not in sent])
+    light = list(assembled(query, thread_id, alive=alive))
+    sent = already_sent(query, destination, thread_id)
+    if sample >= 1:
+        kept = {span.trace.number: span.trace for span in light}
+        spans = list(filled([span for span in light if span.id not in sent], query))
+    else:
+        whole = chosen(list(filled(light, query)), sample)
+        kept = {span.trace.number: span.trace for span in whole}
+        spans = [span for span in whole if span.id not in sent]
+    fresh = [
+        (kept[score["trace"]], score)
+        for score in scores
+        if score["id"] not in sent and score["trace"] in kept
+    ]
+    changed_at = changed[0]["at"] if changed and not alive else None
+    return Parcel(thread_id, sorted(spans, key=lambda span: span.started_at), fresh, changed_at)
+
+
+def grouped(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+    """Yield parcels in groups of one request each, most times."""
+    group: list[Parcel] = []
+    size = 0
+    for parcel in parcels:
+        group.append(parcel)
+        size += len(parcel.spans)
+        if size >= MOST_SPANS // 2:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def deliver(write: Write, sender: Sender, parcels: Sequence[Parcel]) -> Delivery:
+    """Send parcels, and note what has arrived."""
+    delivery = sender.send([span for parcel in parcels for span in parcel.spans])
     if not delivery.blocked:
-        kept = {span.trace.number: span.trace for span in spans}
-        for score in scores:
-            if score["id"] not in sent and score["trace"] in kept and not delivery.blocked:
-                delivery += sender.send_score(kept[score["trace"]], score)
-    finished = not alive and not delivery.blocked and not delivery.refused
-    complete = changed[0]["at"] if finished and changed else None
-    if delivery.arrived or complete is not None:
-        write([noted(name, thread_id, delivery.arrived, complete)])
+        delivery += sender.send_scores([score for parcel in parcels for score in parcel.scores])
+    arrived, refused = set(delivery.arrived), set(delivery.refused)
+    notes = []
+    for parcel in parcels:
+        ids = [span.id for span in parcel.spans] + [score["id"] for _, score in parcel.scores]
+        here = [id_ for id_ in ids if id_ in arrived]
+        complete = None if delivery.blocked or refused.intersection(ids) else parcel.changed_at
+        if here or complete is not None:
+            notes.append(noted(sender.name, parcel.thread_id, here, complete))
+    if notes:
+        write(notes)
     return delivery
 
 

@@ -1,26 +1,32 @@
-"""One OTLP endpoint, and what becomes of spans that are sent there."""
+"""One OTLP endpoint, and what becomes of spans that are sent there.
+
+Spans go through OpenTelemetry's exporter, the object that Langfuse's SDK sends with too. It is used
+directly, without the SDK's span processor: that drops what its queue cannot hold, and tells nobody
+what arrived.
+"""
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..state.errors import SettingsError
 from ..state.masking import EVERYTHING, Masker
 from .attributes import genai_attributes
-from .langfuse import PATH, SCORES_PATH, langfuse_attributes
+from .client import LangfuseClient
+from .langfuse import langfuse_attributes
+from .posting import Outcome, Post
 from .spans import Span, Trace
 from .tree import Row
-from .wire import Dialect, encoded
+from .wire import Dialect, readable
 
 if TYPE_CHECKING:
-    import httpx
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 DIALECTS: dict[str, Dialect] = {"otel": genai_attributes, "langfuse": langfuse_attributes}
 
-MOST_SPANS = 200
+MOST_SPANS = 400
 MOST_BYTES = 3_000_000
 CUT = 100_000  # characters of a text in a span that is refused as it is
 _PASSING = (408, 425, 429)
@@ -32,15 +38,18 @@ class Destination:
     """Where traces go: an OTLP address over HTTP, its headers, and in whose words spans are told.
 
     `name` stands for it in the record of what was sent; the headers, which hold keys, are never kept.
+    `scope` is the name, version and attributes of the instrumentation that spans claim to come from.
     """
 
     name: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    dialect: str = "otel"
+    dialect: str | Dialect = "otel"
     timeout_s: float = 10.0
     mask: Masker = field(default=EVERYTHING, repr=False)
     service: str = "stepgraph"
+    scope: tuple[str, str, Mapping[str, str]] | None = None
+    client: LangfuseClient | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,9 @@ class Sender:
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
-        self._client: httpx.Client | None = None
+        self.name = destination.name
+        self._post = Post(destination.headers)
+        self._exporter: SpanExporter | None = None
 
     def send(self, spans: Sequence[Span]) -> Delivery:
         """Send spans in portions; the first portion that the server does not take now ends it."""
@@ -82,8 +93,11 @@ class Sender:
 
     def _send(self, spans: Sequence[Span], most: int | None = None) -> Delivery:
         to = self.destination
-        body = encoded(spans, DIALECTS[to.dialect], to.mask, {"service.name": to.service}, most)
-        delivery = self._post(to.url, body, "x-protobuf", tuple(span.id for span in spans))
+        exporter = self._exporter_of()
+        dialect = DIALECTS[to.dialect] if isinstance(to.dialect, str) else to.dialect
+        made = readable(spans, dialect, to.mask, {"service.name": to.service}, to.scope, most)
+        outcome = self._post.outcome_of(lambda: exporter.export(made))
+        delivery = _delivery(to.name, outcome, tuple(span.id for span in spans))
         if delivery.refused and len(spans) > 1:
             half = len(spans) // 2
             return self._send(spans[:half]) + self._send(spans[half:])
@@ -91,50 +105,55 @@ class Sender:
             return self._send(spans, CUT)
         return delivery
 
-    def _post(self, url: str, body: bytes, kind: str, ids: tuple[str, ...]) -> Delivery:
-        import httpx
+    def _exporter_of(self) -> SpanExporter:
+        if self._exporter is None:
+            try:
+                from opentelemetry.exporter.otlp.proto.http import Compression
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            except ImportError:
+                raise SettingsError(
+                    "To send traces, install an extra: pip install 'stepgraph[langfuse]' (or [otel]). "
+                    "They are in the local file."
+                ) from None
+            self._exporter = OTLPSpanExporter(
+                endpoint=self.destination.url,
+                headers=dict(self.destination.headers),
+                timeout=self.destination.timeout_s,
+                compression=Compression.Gzip,
+                session=self._post.session,
+            )
+        return self._exporter
 
+    def send_scores(self, scores: Sequence[tuple[Trace, Row]]) -> Delivery:
+        """Send scores, to a destination that takes any: Langfuse."""
         to = self.destination
-        if self._client is None:
-            self._client = httpx.Client(timeout=httpx.Timeout(to.timeout_s, connect=min(5.0, to.timeout_s)))
-        told = {**to.headers, "Content-Type": f"application/{kind}", "Content-Encoding": "gzip"}
-        try:
-            response = self._client.post(url, content=gzip.compress(body, 1), headers=told)
-        except httpx.HTTPError as error:
-            return Delivery(problem=f"{to.name} cannot be reached: {type(error).__name__}", blocked=True)
-        if response.is_success:
-            return Delivery(arrived=ids)
-        problem = f"{to.name} answered {response.status_code}"
-        if response.status_code in _PASSING or response.status_code >= 500:
-            return Delivery(problem=problem, blocked=True)
-        if response.status_code not in _UNFIT:
-            return Delivery(problem=f"{problem}: check the keys and the address", blocked=True)
-        return Delivery(refused=ids, problem=problem)
-
-    def send_score(self, trace: Trace, score: Row) -> Delivery:
-        """Send one score, to a destination that takes scores: Langfuse."""
-        to = self.destination
-        if to.dialect != "langfuse":
+        if to.client is None or not scores:
             return Delivery()
-        body = {
-            "id": score["id"],
-            "traceId": trace.id,
-            "observationId": score["span"],
-            "name": score["name"],
-            "value": score["label"] if score["value"] is None else score["value"],
-            "dataType": "CATEGORICAL" if score["value"] is None else "NUMERIC",
-            "comment": score["comment"] and to.mask.text(score["comment"]),
-            "environment": trace.environment,
-        }
-        told = {name: value for name, value in body.items() if value is not None}
-        return self._post(
-            to.url.replace(PATH, SCORES_PATH), json.dumps(told).encode(), "json", (score["id"],)
-        )
+        outcome = to.client.send(scores, to.mask)
+        delivery = _delivery(to.name, outcome, tuple(score["id"] for _, score in scores))
+        if delivery.refused and len(scores) > 1:
+            half = len(scores) // 2
+            return self.send_scores(scores[:half]) + self.send_scores(scores[half:])
+        return delivery
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._exporter is not None:
+            self._exporter.shutdown()
+            self._exporter = None
+
+
+def _delivery(name: str, outcome: Outcome, ids: tuple[str, ...]) -> Delivery:
+    if outcome.success:
+        return Delivery(arrived=ids)
+    status = outcome.status
+    if status is None:
+        return Delivery(problem=f"{name} cannot be reached: {outcome.error}", blocked=True)
+    problem = f"{name} answered {status}"
+    if status in _UNFIT:
+        return Delivery(refused=ids, problem=problem)
+    if status in _PASSING or status >= 500:
+        return Delivery(problem=problem, blocked=True)
+    return Delivery(problem=f"{problem}: check the keys and the address", blocked=True)
 
 
 def _portions(spans: Sequence[Span]) -> Iterator[list[Span]]:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..state.errors import SettingsError
 from ..state.masking import EVERYTHING, KEYS, NO_KEYS, PERSONAL, Masker, Rule
-from .langfuse import CLOUD, PATH, headers
+from .client import LangfuseClient
+from .langfuse import CLOUD, PATH, headers, scope
 from .sending import Destination
 
 FILE_NAME = "stepgraph.toml"
@@ -116,22 +117,30 @@ def langfuse(
 ) -> Destination:
     """Return a Langfuse project as a destination."""
     base = base_url.rstrip("/")
+    path = os.environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or PATH
     return Destination(
         name=f"langfuse {base} {public_key}",
-        url=base + PATH,
+        url=f"{base}/{path.lstrip('/')}",
         headers=headers(public_key, secret_key),
         dialect="langfuse",
         timeout_s=timeout_s,
+        scope=scope(public_key),
+        client=LangfuseClient(public_key, secret_key, base, timeout_s),
     )
 
 
-def _langfuse() -> Destination | None:
+def langfuse_project() -> tuple[str, str, str] | None:
+    """Return public key, secret key and address from the variables of Langfuse's SDK; None without keys."""
     public, secret = os.environ.get("LANGFUSE_PUBLIC_KEY"), os.environ.get("LANGFUSE_SECRET_KEY")
-    off = os.environ.get("LANGFUSE_TRACING_ENABLED", "true").lower() in ("false", "0")
-    if not public or not secret or off:
+    if not public or not secret:
         return None
-    base = os.environ.get("LANGFUSE_BASE_URL") or os.environ.get("LANGFUSE_HOST") or CLOUD
-    return langfuse(public, secret, base)
+    return public, secret, os.environ.get("LANGFUSE_BASE_URL") or os.environ.get("LANGFUSE_HOST") or CLOUD
+
+
+def _langfuse() -> Destination | None:
+    project = langfuse_project()
+    off = os.environ.get("LANGFUSE_TRACING_ENABLED", "true").lower() in ("false", "0")
+    return None if project is None or off else langfuse(*project)
 
 
 def _from_environment() -> Destination | None:

@@ -384,6 +384,13 @@ def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Spa
 
     With `alive`, what is still under way is left out, else it counts as unfinished.
     """
+    found = filled(assembled(query, thread_id, alive=alive), query)
+    order = {"run": 0, "node": 1, "call": 2}
+    return sorted(found, key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
+
+
+def assembled(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
+    """Return the spans of a thread in their places, still without what `filled` reads."""
     runs = query(RUN, (thread_id,))
     if not runs:
         return []
@@ -392,6 +399,4 @@ def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Spa
     found = assembler.add(
         query(VISITS, (thread_id, 0)), query(CALLS, (thread_id, 0)), query(HITS, (thread_id, 0))
     )
-    found += assembler.finish(alive=alive)
-    order = {"run": 0, "node": 1, "call": 2}
-    return sorted(filled(found, query), key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
+    return found + assembler.finish(alive=alive)

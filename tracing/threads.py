@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..state.errors import InputError, did_you_mean
 from ..state.journal import Journal
@@ -43,14 +44,64 @@ class Thread:
     unknown_costs: int
 
 
-def list_threads(journal: Journal, limit: int = 50) -> list[Thread]:
-    """Return the threads, the latest first."""
+Order = Literal["latest", "costliest", "longest"]
+_ORDERS: dict[Order, str] = {
+    "latest": "r.updated_at DESC",
+    "costliest": "(SELECT sum(cost_usd) FROM calls WHERE thread_id = r.thread_id) DESC",
+    "longest": "r.updated_at - r.started_at DESC",
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which threads: those with `text` in their id, graph or error, or as a user or tag."""
+
+    text: str = ""
+    status: str | None = None
+
+    def where(self) -> tuple[str, list[Any]]:
+        """Return the condition on the table `runs AS r`, and its values."""
+        conditions, values = ["1"], []
+        if self.text:
+            like = "%" + re.sub(r"([%_\\])", r"\\\1", self.text) + "%"
+            conditions.append(
+                "(r.thread_id LIKE ? ESCAPE '\\' OR r.graph LIKE ? ESCAPE '\\' OR r.error LIKE ? ESCAPE '\\' "
+                "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = r.thread_id AND "
+                "(i.user = ? OR EXISTS (SELECT 1 FROM json_each(i.tags) WHERE value = ?))))"
+            )
+            values += [like, like, like, self.text, self.text]
+        if self.status:
+            conditions.append("r.status = ?")
+            values.append(self.status)
+        return " AND ".join(conditions), values
+
+
+EVERYTHING = Search()
+
+
+def list_threads(
+    journal: Journal,
+    limit: int = 50,
+    *,
+    offset: int = 0,
+    search: Search = EVERYTHING,
+    order: Order = "latest",
+) -> list[Thread]:
+    """Return the threads that a search finds, the latest first."""
+    where, values = search.where()
+    by = f"ORDER BY {_ORDERS[order]}, r.rowid DESC"
     rows = journal.query(
-        _SELECT + "WHERE r.rowid IN (SELECT rowid FROM runs ORDER BY updated_at DESC, rowid DESC LIMIT ?) "
-        "GROUP BY r.thread_id ORDER BY r.updated_at DESC, r.rowid DESC",
-        (limit,),
+        f"{_SELECT} WHERE r.rowid IN (SELECT r.rowid FROM runs r WHERE {where} {by} LIMIT ? OFFSET ?) "
+        f"GROUP BY r.thread_id {by}",
+        (*values, limit, offset),
     )
     return [_thread(row) for row in rows]
+
+
+def count_threads(journal: Journal, search: Search = EVERYTHING) -> int:
+    """Return how many threads a search finds."""
+    where, values = search.where()
+    return int(journal.query(f"SELECT count(*) AS n FROM runs r WHERE {where}", values)[0]["n"])
 
 
 def _thread(row: dict[str, Any]) -> Thread:

@@ -1,15 +1,17 @@
-"""Spans as OTLP: the protobuf message that every collector takes."""
+"""Spans as OpenTelemetry's SDK has them, ready for its exporter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..state.errors import SettingsError
 from ..state.masking import Masker
 from .attributes import Attributes
 from .spans import Span
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 Dialect = Callable[[Span], Attributes]
 
@@ -17,66 +19,55 @@ FAILED = ("failed", "unfinished")
 _STRUCTURED = ("{", "[", '"')
 
 
-def encoded(
+def readable(
     spans: Sequence[Span],
     dialect: Dialect,
     mask: Masker,
     resource: Mapping[str, str],
+    scope: tuple[str, str, Mapping[str, str]] | None = None,
     most: int | None = None,
-) -> bytes:
-    """Return the body of an export request; texts of more than `most` characters are cut.
+) -> list[ReadableSpan]:
+    """Return finished spans under their own ids; texts of more than `most` characters are cut.
 
-    Raises SettingsError if opentelemetry-proto is missing.
+    `scope` is the name, version and attributes of what made them: stepgraph, unless told otherwise.
     """
-    try:
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-        from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
-        from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
-        from opentelemetry.proto.trace.v1.trace_pb2 import Status
-    except ImportError:
-        raise SettingsError(
-            "To send traces, install the extra: pip install 'stepgraph[otel]'. They are in the local file."
-        ) from None
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-    def any_value(value: Any) -> Any:
-        if isinstance(value, str):
-            cut = most is not None and len(value) > most
-            return AnyValue(string_value=f"{value[:most]}… ({len(value)} characters)" if cut else value)
-        if isinstance(value, bool):
-            return AnyValue(bool_value=value)
-        if isinstance(value, int):
-            return AnyValue(int_value=value)
-        if isinstance(value, float):
-            return AnyValue(double_value=value)
-        return AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=str(item)) for item in value]))
+    made_by = InstrumentationScope("stepgraph", version("stepgraph"))
+    if scope is not None:
+        made_by = InstrumentationScope(scope[0], scope[1], attributes=dict(scope[2]))
+    all_from, sampled = Resource(dict(resource)), TraceFlags(TraceFlags.SAMPLED)
+    fine = Status(StatusCode.UNSET)
 
-    def pairs(attributes: Mapping[str, Any]) -> list[Any]:
-        return [KeyValue(key=name, value=any_value(value)) for name, value in attributes.items()]
+    def context(trace_id: str, span_id: str) -> Any:
+        return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=sampled)
 
-    request = ExportTraceServiceRequest()
-    resource_spans = request.resource_spans.add()
-    resource_spans.resource.attributes.extend(pairs(resource))
-    scope = resource_spans.scope_spans.add()
-    scope.scope.name = "stepgraph"
-    scope.scope.version = version("stepgraph")
+    found = []
     for span in spans:
+        told = masked(dialect(span), mask)
+        if most is not None:
+            told = {name: _cut(value, most) for name, value in told.items()}
         failed = span.status in FAILED
-        told = mask.text(span.error or span.status)[:2000] if failed else ""
-        scope.spans.append(
-            Wire(
-                trace_id=bytes.fromhex(span.trace.id),
-                span_id=bytes.fromhex(span.id),
-                parent_span_id=bytes.fromhex(span.parent_id or ""),
+        found.append(
+            ReadableSpan(
                 name=span.name,
-                kind=Wire.SPAN_KIND_CLIENT if span.kind == "call" else Wire.SPAN_KIND_INTERNAL,
-                start_time_unix_nano=_nanos(span.started_at),
-                end_time_unix_nano=_nanos(max(span.ended_at, span.started_at)),
-                attributes=pairs(masked(dialect(span), mask)),
-                status=Status(code=Status.STATUS_CODE_ERROR, message=told) if failed else None,
+                context=context(span.trace.id, span.id),
+                parent=context(span.trace.id, span.parent_id) if span.parent_id else None,
+                kind=SpanKind.CLIENT if span.kind == "call" else SpanKind.INTERNAL,
+                start_time=_nanos(span.started_at),
+                end_time=_nanos(max(span.ended_at, span.started_at)),
+                attributes=told,
+                status=Status(StatusCode.ERROR, mask.text(span.error or span.status)[:2000])
+                if failed
+                else fine,
+                resource=all_from,
+                instrumentation_scope=made_by,
             )
         )
-    body: bytes = request.SerializeToString()
-    return body
+    return found
 
 
 def masked(attributes: Attributes, mask: Masker) -> Attributes:
@@ -90,6 +81,12 @@ def masked(attributes: Attributes, mask: Masker) -> Attributes:
         else:
             found[name] = value
     return found
+
+
+def _cut(value: Any, most: int) -> Any:
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most]}… ({len(value)} characters)"
+    return value
 
 
 def _nanos(at: float) -> int:

@@ -92,7 +92,7 @@ class Trial:
 
     def run(self, server: Server, folder: Path, luck: random.Random) -> Tally:
         file = folder / "runs.sqlite"
-        model = server.model(self.name, self.arrival, SCENARIOS[self.scenario].cap)
+        model = server.model(self.name, self.arrival, SCENARIOS[self.scenario])
         values = None
         while values is None and self.tally.kills < MAX_KILLS_A_TRIAL:
             if self.tally.kills and luck.random() > AGAIN:
@@ -142,8 +142,8 @@ def read_copy(file: Path) -> tuple[Counter[str], bool]:
         with closing(sqlite3.connect(Path(folder, file.name))) as connection:
             whole = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             rows = connection.execute(
-                "SELECT json_extract(messages, '$[#-1].content') FROM calls "
-                "WHERE status = 'answered' AND source = 'model'"
+                "SELECT model_asked || ': ' || json_extract(messages, '$[#-1].content') FROM calls "
+                "WHERE status IN ('answered', 'rejected') AND source = 'model'"
             )
             return Counter(prompt for (prompt,) in rows), not whole
 
@@ -176,7 +176,7 @@ def campaign(server: Server, kills: int, seed: int, names: Sequence[str], folder
 
 def uninterrupted(server: Server, scenario: str, arrival: str, file: Path) -> Reference:
     run = f"reference-{scenario}-{arrival}".replace(" ", "-").replace(",", "")
-    model = server.model(run, arrival, SCENARIOS[scenario].cap)
+    model = server.model(run, arrival, SCENARIOS[scenario])
     values, seconds = live(scenario, file, model)
     assert values is not None
     start = time.time() - seconds

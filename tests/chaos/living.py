@@ -26,7 +26,7 @@ from pydantic_core import to_jsonable_python
 
 from stepgraph import Session, using
 
-from .scenarios import SCENARIOS, Scenario, Work
+from .scenarios import SCENARIOS, Scenario
 
 LIFE_LIMIT_S = 90
 MAX_RESUMES = 5
@@ -40,10 +40,13 @@ class Server:
 
     port: int
 
-    def model(self, run: str, arrival: str, cap: int) -> dict[str, Any]:
+    def model(self, run: str, arrival: str, how: Scenario) -> dict[str, Any]:
         """Return the model settings of a run."""
         url = f"http://127.0.0.1:{self.port}/{run}/{arrival}/v1"
-        return {"model": "stub", "base_url": url, "max_concurrency": cap, "retries": 0}
+        models = [
+            {"model": name, "base_url": url, "max_concurrency": how.cap, "retries": 0} for name in how.models
+        ]
+        return models[0] if len(models) == 1 else {"models": models, "on": ["invalid", "unreachable"]}
 
     def asked(self, run: str) -> Counter[str]:
         """Return how often each prompt came in, once all has been read that the dead had sent."""
@@ -135,7 +138,7 @@ def _life(pipe: Connection, scenario: Scenario, file: Path, model: dict[str, Any
     with Session(file) as session, using(model):
         app = scenario.graph()
         run = _run_sync if scenario.sync else lambda *arguments: asyncio.run(_run(*arguments))
-        pipe.send(run(app, session, pipe))
+        pipe.send(run(app, scenario.given(), session, pipe))
 
 
 def _lock_often(pipe: Connection, file: Path) -> None:
@@ -149,35 +152,35 @@ def _lock_often(pipe: Connection, file: Path) -> None:
     pipe.close()
 
 
-async def _run(app: Any, session: Session, pipe: Connection | None = None) -> Any:
+async def _run(app: Any, given: Any, session: Session, pipe: Connection | None = None) -> Any:
     config = session.config(THREAD)
     snapshot = await app.aget_state(config)
     if pipe is not None:
         pipe.send("ready")
     for _ in range(MAX_RESUMES):
-        await app.ainvoke(_given(snapshot), config)
+        await app.ainvoke(_given(snapshot, given), config)
         snapshot = await app.aget_state(config)
         if not snapshot.next:
             return to_jsonable_python(snapshot.values)
     raise RuntimeError("The workflow does not end.")
 
 
-def _run_sync(app: Any, session: Session, pipe: Connection) -> Any:
+def _run_sync(app: Any, given: Any, session: Session, pipe: Connection) -> Any:
     config = session.config(THREAD)
     snapshot = app.get_state(config)
     pipe.send("ready")
     for _ in range(MAX_RESUMES):
-        app.invoke(_given(snapshot), config)
+        app.invoke(_given(snapshot, given), config)
         snapshot = app.get_state(config)
         if not snapshot.next:
             return to_jsonable_python(snapshot.values)
     raise RuntimeError("The workflow does not end.")
 
 
-def _given(snapshot: Any) -> Any:
+def _given(snapshot: Any, given: Any) -> Any:
     """Return what the graph is called with, to begin or to go on from where it is."""
     if snapshot.created_at is None:
-        return Work()
+        return given
     interrupts = {interrupt.id: "yes" for task in snapshot.tasks for interrupt in task.interrupts}
     if interrupts:
         return Command(resume=interrupts)
@@ -189,7 +192,8 @@ def warm_up(server: Server, folder: Path) -> None:
     warnings.simplefilter("ignore", ResourceWarning)
 
     async def run() -> None:
-        with Session(folder / "warm.sqlite") as session, using(server.model("warm", "burst", 8)):
-            await _run(SCENARIOS["nested"].graph(), session)
+        nested = SCENARIOS["nested"]
+        with Session(folder / "warm.sqlite") as session, using(server.model("warm", "burst", nested)):
+            await _run(nested.graph(), nested.given(), session)
 
     asyncio.run(run())

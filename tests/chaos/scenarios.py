@@ -17,6 +17,8 @@ from langgraph.types import Send, interrupt
 
 from stepgraph import Ask, Workflow, chain, refine, route, step
 
+from .patterns import GRAPHS, Job
+
 Kind = Literal["howto", "opinion"]
 NO_CAP = 1000
 
@@ -136,10 +138,13 @@ class Scenario:
     """A workflow, the cap on its calls at once, and how it is run.
 
     `sync` runs it by `invoke`, in threads; `locked` while another process often holds the file's lock.
+    With several `models`, the next one is asked where an answer does not fit.
     """
 
     graph: Callable[[], Any]
     cap: int = NO_CAP
+    given: Callable[[], Any] = Work
+    models: tuple[str, ...] = ("stub",)
     sync: bool = False
     locked: bool = False
 
@@ -170,5 +175,10 @@ SCENARIOS: dict[str, Scenario] = {
     "chain, locks": Scenario(_chained(plan, *[improve] * 5), locked=True),
     "chain, by invoke, locks": Scenario(_chained(plan, *[improve] * 5), sync=True, locked=True),
     "nested, locks": Scenario(lambda: nested().compile(), locked=True),
+    **{name: Scenario(lambda made=made: made().compile(), given=Job) for name, made in GRAPHS.items()},
 }
+SCENARIOS["fallback"] = replace(SCENARIOS["fallback"], models=("weak", "stub"))
+SCENARIOS["fallback, locks"] = replace(SCENARIOS["fallback"], locked=True)
+SCENARIOS["section of patterns, by invoke"] = replace(SCENARIOS["section of patterns"], sync=True)
+SCENARIOS["fan_out of chains, cap 8"] = replace(SCENARIOS["fan_out of chains"], cap=8)
 ARRIVALS = ("burst", "spread", "volley")

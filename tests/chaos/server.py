@@ -2,7 +2,9 @@
 
 It prints its port, and ends when its standard input does. `POST /RUN/ARRIVAL/v1/chat/completions` is
 answered at once (`burst`), after 5 to 80 ms (`spread`) or together with all others at the next beat
-(`volley`). The answer is what the prompt says after "Say ", or else a digest of it.
+(`volley`). The answer is what the prompt says after "Say ", or else a digest of it; the model `weak` answers
+with what fits nothing but text. Who may call tools calls the first one, twice at a time, until it has
+TOOL_CALLS results.
 `GET /counts/RUN` tells how often each prompt was asked in that run, answered or not.
 """
 
@@ -14,8 +16,10 @@ import json
 import random
 import sys
 from collections import Counter, defaultdict
+from typing import Any
 
 BEAT_S = 0.05
+TOOL_CALLS = 6
 ASKED: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
@@ -41,10 +45,11 @@ class Chat(asyncio.Protocol):
         if method == b"GET":
             self._send(ASKED[arrival])
             return
-        prompt = str(json.loads(body)["messages"][-1]["content"])
-        ASKED[run][prompt] += 1
+        asked = json.loads(body)
+        prompt = str(asked["messages"][-1]["content"])
+        ASKED[run][f"{asked['model']}: {prompt}"] += 1
         loop = asyncio.get_running_loop()
-        loop.call_later(_delay(arrival, loop.time()), self._send, _completion(prompt))
+        loop.call_later(_delay(arrival, loop.time()), self._send, _completion(asked, prompt))
 
     def _send(self, value: object) -> None:
         assert self._transport is not None
@@ -62,9 +67,21 @@ def _delay(arrival: str, now: float) -> float:
     return BEAT_S - now % BEAT_S if arrival == "volley" else 0.0
 
 
-def _completion(prompt: str) -> dict[str, object]:
+def _completion(asked: dict[str, Any], prompt: str) -> dict[str, object]:
     _, said, text = prompt.rpartition("Say ")
-    message = {"role": "assistant", "content": text if said else digest(prompt)}
+    weak = asked["model"] == "weak"
+    message: dict[str, Any] = {"role": "assistant", "content": text if said and not weak else digest(prompt)}
+    results = [each for each in asked["messages"] if each["role"] == "tool"]
+    if asked.get("tools") and len(results) < TOOL_CALLS:
+        name = asked["tools"][0]["function"]["name"]
+        message["tool_calls"] = [
+            {
+                "id": f"call{number:05d}",
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps({"query": digest(f"{prompt} {number}")})},
+            }
+            for number in range(len(results), len(results) + 2)
+        ]
     return {
         "id": "1",
         "object": "chat.completion",

@@ -15,7 +15,7 @@ from typing import Any
 from stepgraph import Session, chain, using
 
 from .living import Server, forked, received
-from .scenarios import Work, equal_at_once, improve, one_by_one, plan
+from .scenarios import Scenario, Work, equal_at_once, improve, one_by_one, plan
 
 PROCESSES = 4
 WORKERS = 3  # threads in each process
@@ -24,7 +24,7 @@ MAX_RUNS = 5_000  # of each worker
 
 def soak(server: Server, file: Path, seconds: float) -> list[str]:
     """Let the processes run short workflows for so long, and return what went wrong."""
-    model = server.model("soak", "burst", 32)
+    model = server.model("soak", "burst", Scenario(Work, cap=32))
     with ExitStack() as stack:
         pipes = [
             stack.enter_context(forked(_soak, number, file, model, seconds))[1] for number in range(PROCESSES)
@@ -88,7 +88,7 @@ def _runs(session: Session, name: str, deadline: float, *, sync: bool) -> Iterat
 def wait_out_lock(server: Server, file: Path, seconds: float) -> list[str]:
     """Run workflows while another process holds the file's write lock, and return what went wrong."""
     Session(file).close()
-    model = server.model("lock", "spread", 32)
+    model = server.model("lock", "spread", Scenario(Work, cap=32))
     with forked(_hold, file, seconds) as (_, holder), forked(_run_locked, file, model) as (_, runner):
         assert received(runner) == "ready"
         assert received(holder) == "held"

@@ -22,9 +22,16 @@ def campaign(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice() -> None:
-    names = ["refine", "fan-out of 50, cap 8", "interrupt", "nested, locks"]
+    names = [
+        "refine",
+        "fan-out of 50, cap 8",
+        "interrupt",
+        "nested, locks",
+        "fallback",
+        "section of patterns",
+    ]
     scenarios = [option for name in names for option in ("--scenario", name)]
-    done = campaign("--kills", "6", "--seed", "3", "--soak", "0", "--lock", "0", *scenarios)
+    done = campaign("--kills", "8", "--seed", "3", "--soak", "0", "--lock", "0", *scenarios)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all " in done.stdout
 

@@ -140,7 +140,7 @@ def test_a_thread_from_python_says_how_to_go_on(command: Command, memo: Any, tmp
     from stepgraph.graphs.support.desk import Ticket, graph
 
     with Session(tmp_path / "stepgraph.sqlite") as session:
-        graph.compile().invoke(Ticket("I will call my lawyer!"), session.config("py"))
+        graph.compile().invoke(Ticket("I want to talk to a human!"), session.config("py"))
     done = command("resume", "py")
     assert done.code == 2
     assert "session.config('py')" in done.err

@@ -75,7 +75,7 @@ def test_threads_lists_the_latest_first(command: Command, memo: Any) -> None:
 def test_drawings(command: Command, tmp_path: Path) -> None:
     assert command("graph", "support-desk").out.startswith("graph TD")
     text = command("graph", "support-desk", "--format", "text").out
-    assert "triage -> billing/find_payments" in text
+    assert "triage -> billing/find_payments, fallback" in text
     assert "check -> __end__ (done), draft (again)" in text
     assert command("graph", "support-desk", "-o", "d.svg").code == 0
     assert "<svg" in (tmp_path / "d.svg").read_text()

@@ -171,7 +171,7 @@ def test_a_thread_from_python_is_forked_without_its_graph(command: Command, tmp_
     from stepgraph.graphs.support.desk import Ticket, graph
 
     with Session(tmp_path / "stepgraph.sqlite") as session:
-        graph.compile().invoke(Ticket("I will call my lawyer!"), session.config("py"))
+        graph.compile().invoke(Ticket("I want to talk to a human!"), session.config("py"))
     assert command("fork", "py").code == 2
     assert command("fork", "py", "--no-run", "--thread", "n").code == 0
     assert json.loads(command("diff", "py", "n", "--json").out)["same"] is True

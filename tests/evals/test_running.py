@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import interrupt
 
 from stepgraph import Budget, ScriptedModel, Session, chain, using
 from stepgraph.evals.records import Loop, Route
@@ -15,7 +16,7 @@ from stepgraph.evals.summaries import summarise
 from stepgraph.evals.trials import Results, read_results
 from stepgraph.state.errors import InputError, StoreError, UnboundRole
 
-from .conftest import graph, measure, mood_of, suite_of
+from .conftest import Note, graph, measure, mood_of, suite_of
 
 Run = Callable[..., Results]
 
@@ -75,6 +76,21 @@ cases:
     assert [trial.passed for trial in results.trials.values()] == [True, True, False]
     assert results.trials["c", 1].scores["route"].passed
     assert results.trials["e", 1].scores["error"].reason == "expected NoRoute, got done"
+
+
+def test_a_run_that_waits_for_a_person_is_bad_unless_that_is_expected(session: Session) -> None:
+    def ask(note: Note) -> dict[str, str]:
+        return {"answer": interrupt("Send it?")}
+
+    asking = chain(measure, ask).compile()
+    expected = Expected(error="Interrupted", output={"size": 0}, has_output=True)
+    suite = Suite("s", [Case("a", {"text": "x"}), Case("b", {"text": "x"}, expected)])
+    first = run_suite(suite, asking, session, run="r").trials
+    assert [(trial.status, trial.passed) for _, trial in sorted(first.items())] == [
+        ("waiting", False),
+        ("waiting", True),
+    ]
+    assert run_suite(suite, asking, session, run="r").trials == first
 
 
 def test_evaluators_look_at_nodes_and_at_every_visit(evaluate: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -11,10 +12,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from stepgraph import Ask, ScriptedModel, Session, step, using
+from stepgraph import fan_out as graphs_fan_out
 from stepgraph.providers.prices import Price
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget, Spent
 from stepgraph.state.errors import BudgetEnded, SettingsError
+from stepgraph.state.journal import Call, Journal
+from stepgraph.state.session import LEDGERS_KEY
 
 from ..servers import Answer, ChatServer, Fault
 
@@ -42,6 +46,11 @@ class One(Load):
 @step("text")
 def one(load: One) -> Ask[str]:
     return Ask(f"Ticket {load.number}: say something kind.")
+
+
+@dataclass
+class Many:
+    loads: list[One] = field(default_factory=list)
 
 
 def fan_out(width: int) -> Any:
@@ -160,3 +169,57 @@ async def test_a_scripted_price_makes_a_money_budget_testable(session: Session) 
     with using(model):
         result = await arun(fan_out(5), One(), session, "t", budget=Budget(usd=7, answer_tokens=3))
     assert (result.status, result.spent.usd) == ("partial", pytest.approx(6))
+
+
+async def test_an_answer_that_comes_right_before_a_cancellation_is_paid_for(
+    session: Session, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on record, so the budget knows of it too, in this invocation as in the next one."""
+    commit = Journal.commit_call
+
+    async def slowly(journal: Journal, call: Call) -> None:
+        await commit(journal, call)
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(Journal, "commit_call", slowly)
+    config = session.config("t", budget=Budget(tokens=10_000))
+    with using(server.spec()), pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await fan_out(1).ainvoke(One(), config)
+    (ledger,) = config.get("configurable", {})[LEDGERS_KEY]
+    assert ledger.spent == session.spent("t") == Spent(calls=1, tokens=120, unknown=1)
+    assert ledger.reserved == Spent()
+
+
+async def test_a_call_that_is_cancelled_in_line_was_never_made(session: Session, server: ChatServer) -> None:
+    server.always = Answer("x", delay_s=30)
+    config = session.config("t", budget=Budget(calls=100))
+    with using(server.spec(max_concurrency=2)), pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await fan_out(20).ainvoke(One(), config)
+    (ledger,) = config.get("configurable", {})[LEDGERS_KEY]
+    assert server.calls == 2
+    assert ledger.spent == session.spent("t") == Spent(calls=2)
+    assert ledger.reserved == Spent()
+
+
+async def test_a_budget_that_ends_in_a_task_group_pauses_the_run(
+    session: Session, server: ChatServer
+) -> None:
+    """Not even a fan-out that leaves out what fails may take it for a failure."""
+
+    async def two(load: One) -> dict[str, str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one.answer(One(2 * load.number + n))) for n in range(2)]
+        return {"text": " ".join(task.result() for task in tasks)}
+
+    def split(many: Many) -> list[One]:
+        return [One(number) for number in range(5)]
+
+    app = graphs_fan_out(split, two, into="loads", failed="skip").compile()
+    with using(server.spec()):
+        result = await arun(app, Many(), session, "t", budget=Budget(calls=4))
+        assert (result.status, server.calls) == ("partial", 4)
+        result = await arun(app, None, session, "t", budget=Budget())
+    assert result.status == "done"
+    assert len(result.values["loads"]) == 5

@@ -12,6 +12,7 @@ from stepgraph.providers.fallbacks import trigger_of
 from stepgraph.providers.roles import as_model, find_model
 from stepgraph.state.errors import (
     ContextTooLong,
+    InvalidAnswer,
     ModelDenied,
     ModelError,
     ModelFiltered,
@@ -232,3 +233,55 @@ async def test_this_machine_first_and_another_where_the_text_is_too_long(session
     assert [call["status"] for call in calls] == ["answered", "failed", "answered"]
     assert "ContextTooLong" in calls[1]["problem"]
     assert "ContextTooLong" in calls[2]["reason"]
+
+
+def paid(session: Session) -> list[tuple[str, str]]:
+    rows = session.journal.query("SELECT model_asked, status FROM calls ORDER BY started_at, rowid")
+    return [(row["model_asked"], row["status"]) for row in rows]
+
+
+@pytest.mark.parametrize("committed_only", [False, True], ids=["rejected", "killed before it was rejected"])
+@pytest.mark.parametrize("first", [Answer("no JSON"), Answer("cut", finish_reason="content_filter")])
+async def test_a_resume_does_not_pay_again_for_an_answer_that_would_not_do(
+    session: Session, server: ChatServer, first: Answer, committed_only: bool
+) -> None:
+    """The first member's answer is on record; the process dies while the second one is asked."""
+    good = Answer('{"score": 4}')
+    server.will(first, Fault(reset=True), good)
+    weak, strong = server.spec(model="weak", retries=0), server.spec(model="strong", retries=0)
+    app = chain(judge).compile()
+    with using({"models": [weak, strong], "on": ["invalid", "filtered"]}):
+        with pytest.raises(ModelUnreachable):
+            await app.ainvoke(Post(), session.config("t"))
+        if committed_only:
+            session.journal.write([("UPDATE calls SET status = 'answered' WHERE status = 'rejected'", ())])
+        result = await app.ainvoke(None, session.config("t"))
+    assert result["grade"] == Grade(score=4)
+    assert [body["model"] for body in server.bodies] == ["weak", "strong", "strong"]
+    assert paid(session) == [("weak", "rejected"), ("strong", "failed"), ("strong", "answered")]
+
+
+async def test_after_all_answers_were_given_up_all_are_asked_anew(
+    session: Session, server: ChatServer
+) -> None:
+    @step("grade", tries=1)
+    def once(post: Post) -> Ask[Grade]:
+        return Ask("Grade.")
+
+    server.will("bad", "bad", '{"score": 1}')
+    app = chain(once).compile()
+    with using({"models": [server.spec(model="weak"), server.spec(model="strong")], "on": ["invalid"]}):
+        with pytest.raises(InvalidAnswer):
+            await app.ainvoke(Post(), session.config("t"))
+        assert (await app.ainvoke(None, session.config("t")))["grade"] == Grade(score=1)
+    assert [body["model"] for body in server.bodies] == ["weak", "strong", "weak"]
+
+
+async def test_a_filtered_answer_is_not_replayed_as_an_answer(session: Session, server: ChatServer) -> None:
+    server.will(Answer("I cannot", finish_reason="refusal"), "Boil.")
+    app = chain(write).compile()
+    with using(server.spec()):
+        with pytest.raises(ModelFiltered):
+            await app.ainvoke(Post(), session.config("t"))
+        session.journal.write([("UPDATE calls SET status = 'answered', problem = NULL", ())])
+        assert (await app.ainvoke(None, session.config("t")))["draft"] == "Boil."

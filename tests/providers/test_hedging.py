@@ -7,6 +7,7 @@ import pytest
 
 from stepgraph import Ask, Budget, Session, chain, step, using
 from stepgraph.state.errors import ModelOverloaded
+from stepgraph.state.journal import HEDGE
 
 from ..servers import Answer, ChatServer, Fault
 
@@ -38,7 +39,7 @@ async def test_a_straggler_is_doubled_and_cancelled(server: ChatServer, session:
     slow, fast = rows(session)
     assert (slow["status"], fast["status"], fast["answer"]) == ("failed", "answered", "fast")
     assert fast["reason"] == "hedge: no answer after 0.1 s"
-    assert slow["request_hash"] == fast["request_hash"]
+    assert fast["request_hash"] == slow["request_hash"] + HEDGE
     assert server.calls == 2
 
 
@@ -68,3 +69,22 @@ async def test_a_hedge_needs_room_in_the_budget(server: ChatServer, session: Ses
         result = await app.ainvoke(Post(), session.config(budget=Budget(calls=1)))
     assert result["draft"] == "slow"
     assert server.calls == 1
+
+
+async def test_a_resume_replays_the_answer_of_the_second_call(server: ChatServer, session: Session) -> None:
+    fails = [True]
+
+    async def node(post: Post) -> dict[str, str]:
+        draft = await write.answer(post)
+        if fails.pop():
+            raise RuntimeError("stop")
+        return {"draft": draft}
+
+    server.will(Answer("slow", delay_s=30), Answer("fast"))
+    graph = chain(node).compile()
+    with using(server.spec(hedge_after_s=0.1)):
+        with pytest.raises(RuntimeError):
+            await graph.ainvoke(Post(), session.config("t"))
+        fails.append(False)
+        assert (await graph.ainvoke(None, session.config("t")))["draft"] == "fast"
+    assert server.calls == 2

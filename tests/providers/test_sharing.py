@@ -80,6 +80,32 @@ async def test_20_equal_calls_at_once_are_one_call(session: Session, server: Cha
     assert spent["tokens"] == 100
 
 
+async def test_those_who_joined_share_the_answer_after_a_crash(session: Session, server: ChatServer) -> None:
+    """The leader's answer is committed; the process dies before those who wait for it have theirs."""
+    server.always = Answer("one", delay_s=0.05)
+    failing = [True] * 20
+
+    async def node(state: Text) -> dict[str, list[str]]:
+        answer = await fresh.answer(state)
+        if failing:
+            failing.pop()
+            raise RuntimeError("killed")
+        return {"out": [answer]}
+
+    graph: Any = StateGraph(Out)
+    graph.add_node("node", node)
+    graph.add_conditional_edges(START, lambda _: [Send("node", Text()) for _ in range(20)], ["node"])
+    app = graph.compile()
+    with using(server.spec()):
+        with pytest.raises(RuntimeError):
+            await app.ainvoke({"out": []}, session.config("t"))
+        failing.clear()
+        session.journal.write([("DELETE FROM calls WHERE source = 'joined'", ())])
+        result = await app.ainvoke(None, session.config("t"))
+    assert result["out"] == ["one"] * 20
+    assert server.calls == 1
+
+
 async def test_samples_are_never_joined(session: Session, server: ChatServer) -> None:
     server.always = Answer("x", delay_s=0.05)
     with using(server.spec()):

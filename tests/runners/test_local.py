@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, ScriptedModel, Session, chain, refine, step, using
+from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, step, using, vote
 from stepgraph.graphs.limiting import within
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget
@@ -122,3 +123,50 @@ def test_errors_of_nodes_are_raised(session: Session) -> None:
 
     with pytest.raises(ZeroDivisionError):
         run(chain(fail).compile(), Post(), session, "t")
+
+
+@dataclass
+class Many:
+    posts: list[Post] = field(default_factory=list)
+    draft: str = ""
+
+
+def split(many: Many) -> list[Post]:
+    return [Post(str(number)) for number in range(5)]
+
+
+long = chain(plan, write, end, name="long")
+
+
+@pytest.mark.parametrize(
+    ("graph", "given"),
+    [
+        (chain(within(long, Budget(supersteps=2))), Post()),
+        (fan_out(split, within(long, Budget(supersteps=2)), into="posts", failed="skip"), Many()),
+        (vote(within(long, Budget(supersteps=2)), 3, field="draft", uncertain=""), Post()),
+    ],
+    ids=["within", "fan_out", "vote"],
+)
+@pytest.mark.parametrize("sync", [True, False])
+async def test_supersteps_that_end_inside_pause_the_part_and_are_no_failure_of_it(
+    session: Session, graph: Any, given: Any, sync: bool
+) -> None:
+    app = graph.compile()
+    with using(ScriptedModel(lambda request, site: "x")):
+        if sync:
+            result = await asyncio.to_thread(app.invoke, given, session.config("t"))
+            assert "supersteps = 2" in result["__interrupt__"][0].value["message"]
+        else:
+            first = await arun(app, given, session, "t")
+            assert first.status == "partial"
+            assert "supersteps = 2" in (first.limit or "")
+        assert (await arun(app, None, session, "t")).status == "done"
+
+
+async def test_supersteps_of_the_run_that_end_in_a_worker_end_the_run(session: Session) -> None:
+    app = fan_out(split, long, into="posts", failed="skip").compile()
+    with using(ScriptedModel(lambda request, site: "x")):
+        first = await arun(app, Many(), session, "t", budget=Budget(supersteps=2))
+        assert first.status == "partial"
+        done = await arun(app, None, session, "t", budget=Budget())
+    assert (done.status, len(done.values["posts"])) == ("done", 5)

@@ -11,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from stepgraph.state.internals import (
+    CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINTER,
     execution_of,
     interrupt_id,
@@ -89,3 +90,30 @@ def test_an_interrupt_is_told_by_its_task_and_the_answers_so_far() -> None:
     assert waiting() == [(interrupt_id(seen[0], 1), "second")]
     app.invoke(Command(resume="go"), config)
     assert waiting() == []
+
+
+def test_a_node_finds_the_checkpoint_that_its_graph_is_at() -> None:
+    seen: list[Any] = []
+
+    def node(state: State, config: RunnableConfig) -> None:
+        seen.append(
+            (config["configurable"][CONFIG_KEY_CHECKPOINT_MAP], config["configurable"]["checkpoint_ns"])
+        )
+        interrupt("stop")
+
+    saver = InMemorySaver()
+    outer = StateGraph(State)
+    outer.add_node("inner", graph_of(node))
+    outer.add_edge(START, "inner")
+    app = outer.compile(checkpointer=saver)
+    config: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    app.invoke({"text": "hi"}, config)
+
+    ((places, task),) = seen
+    namespace = task.rpartition("|")[0]
+    assert set(places) == {"", namespace}
+    place: RunnableConfig = {"configurable": {"thread_id": "1", "checkpoint_ns": namespace}}
+    kept = saver.get_tuple(place)
+    assert kept is not None
+    assert kept.checkpoint["id"] == places[namespace]
+    assert [channel for _, channel, _ in kept.pending_writes or ()] == ["__interrupt__"]

@@ -16,13 +16,16 @@ from stepgraph.tracing.settings import TracingSettings, langfuse
 
 
 class Receiver:
-    """Takes spans under any path, up to `limit` bytes at once.
+    """Takes spans under any path, up to `limit` bytes at once, and scores, and has `prompts`.
 
     `status` is what it answers with; while `hold` is clear it hangs.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.asked: list[str] = []
+        self.prompts: dict[str, dict[str, Any]] = {}
+        self.bad_scores: set[str] = set()
         self.status = 200
         self.limit = 1 << 30
         self.hold = threading.Event()
@@ -54,16 +57,37 @@ class Receiver:
                 status = receiver.status if len(body) <= receiver.limit else 413
                 if status == 200:
                     receiver.requests.append((self.path, dict(self.headers), body))
+                scored = status == 200 and self.path.endswith("/scores")
+                self._answer(202 if scored else status, receiver.accepted(body) if scored else b"")
+
+            def do_GET(self) -> None:
+                receiver.hold.wait(30)
+                receiver.asked.append(self.path)
+                name = self.path.removeprefix("/api/public/v2/prompts/").partition("?")[0]
+                prompt = receiver.prompts.get(name)
+                found = receiver.status == 200 and prompt is not None
+                status = 404 if receiver.status == 200 and not found else receiver.status
+                self._answer(status, json.dumps(prompt if found else {"message": "no"}).encode())
+
+            def _answer(self, status: int, body: bytes) -> None:
                 try:
                     self.send_response(status)
-                    self.send_header("Content-Length", "0")
+                    self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
+                    self.wfile.write(body)
                 except OSError:
                     pass  # nobody waits any more
 
             def log_message(self, *_: object) -> None: ...
 
         return Handler
+
+    def accepted(self, body: bytes) -> bytes:
+        """Return what Langfuse says of scores: all accepted, or how many not."""
+        scores = json.loads(body)
+        bad = [score for score in scores if score["name"] in self.bad_scores]
+        errors = {"rejected": len(bad), "errors": [{"message": "bad"}]} if bad else {}
+        return json.dumps({"accepted": len(scores) - len(bad), **errors}).encode()
 
     @property
     def spans(self) -> list[Span]:
@@ -77,7 +101,8 @@ class Receiver:
 
     @property
     def scores(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for path, _, body in self.requests if path.endswith("/scores")]
+        bodies = [json.loads(body) for path, _, body in self.requests if path.endswith("/scores")]
+        return [score for body in bodies for score in body]
 
     def langfuse(self, timeout_s: float = 10.0) -> Destination:
         return langfuse("pk-lf-test", "sk-lf-test", self.url, timeout_s=timeout_s)

@@ -53,3 +53,33 @@ def test_an_unknown_node_is_told_with_the_nearest(session: Session) -> None:
         chain(write).compile().invoke(Post(), session.config("t"))
     with pytest.raises(InputError, match="Did you mean 'write'"):
         score(session, "t", "helpful", 1, node="wrote")
+
+
+def test_a_score_that_langfuse_rejects_holds_up_no_other(session: Session, receiver: Receiver) -> None:
+    with using(ScriptedModel(["x"])):
+        chain(write).compile().invoke(Post(), session.config("t"))
+    for name in ("helpful", "forbidden", "short"):
+        score(session, "t", name, 1)
+    receiver.bad_scores = {"forbidden"}
+    (pushed,) = push(session, [receiver.langfuse()])
+    assert pushed.refused == 1
+    ids = {told["id"] for told in receiver.scores}
+    (again,) = push(session, [receiver.langfuse()])
+    assert again.refused == 1
+    assert {told["id"] for told in receiver.scores} == ids, "sent again under the same ids"
+    assert [told["name"] for told in receiver.scores].count("helpful") == 2  # with the others, then alone
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_scores_wait_while_langfuse_is_away(session: Session, receiver: Receiver, status: int) -> None:
+    with using(ScriptedModel(["x"])):
+        chain(write).compile().invoke(Post(), session.config("t"))
+    push(session, [receiver.langfuse()])
+    score(session, "t", "helpful", 1)
+    receiver.status = status
+    (pushed,) = push(session, [receiver.langfuse()])
+    assert str(status) in str(pushed.problem)
+    receiver.status = 200
+    (pushed,) = push(session, [receiver.langfuse()])
+    assert pushed.arrived == 1
+    assert [told["name"] for told in receiver.scores] == ["helpful"]

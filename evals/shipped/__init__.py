@@ -1,0 +1,1 @@
+"""The suites that ship, one for each ready graph; README.md tells where their data is from."""

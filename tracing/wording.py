@@ -1,0 +1,61 @@
+"""How a record's values and figures look to a reader. No control characters, whatever a model wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+SHORT = 300
+
+
+def clean(text: str) -> str:
+    """Return the text without control characters and marks that change the direction of writing."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def one_line(text: str, limit: int = 100) -> str:
+    """Return the text on one line, cut to a length."""
+    text = clean(" ".join(text.split()))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(value: Any) -> Any:
+    """Return any state value as what JSON can say."""
+    return to_jsonable_python(value, fallback=repr, serialize_unknown=True, inf_nan_mode="strings")
+
+
+def show_value(value: Any, limit: int | None = SHORT) -> str:
+    """Return a state value for a reader: text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    text = clean(text)
+    return text if limit is None or len(text) <= limit else text[:limit] + "…"
+
+
+def money(cost: float | None, unknown: int = 0) -> str:
+    """Return US dollars; with `unknown` calls of unknown cost, at least so many, never just that."""
+    if cost is None or (unknown and not cost):
+        return "cost unknown"
+    shown = "$0" if cost == 0 else f"${cost:.6f}" if cost < 0.01 else f"${cost:.4f}"
+    return f">= {shown} ({unknown} of unknown cost)" if unknown else shown
+
+
+def tokens(given: int | None, answered: int | None) -> str:
+    """Return "in+out tokens"."""
+    if given is None and answered is None:
+        return "tokens unknown"
+    return f"{given or 0}+{answered or 0} tokens"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that fits."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def sureness(confidence: float | None) -> str:
+    return "" if confidence is None else f", {confidence:.2f} sure"

@@ -1,0 +1,265 @@
+"""The drawing of a graph, with what a run did laid over it.
+
+The graph's shape is on record with each run, so nothing of the user's code is loaded. A graph that left
+no shape is drawn from the visits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from ..tracing.spans import outer_task
+from ..tracing.waterfall import Bar
+from ..tracing.wording import duration, money, one_line
+from .layouts import Box, Edge, lay_out
+from .records import Run
+
+START, END = "__start__", "__end__"
+MOST_NODES = 150
+FEW_NODES = 20  # up to which nested graphs that did not run are drawn with what is in them
+LONGEST, LONGEST_FACTS = 24, 36
+PAD, HEAD = 14.0, 26.0
+NODE_HEIGHT = 46.0
+_WORST = ("failed", "running", "interrupted", "partial", "unfinished", "done")
+
+Shape = Mapping[str, Any]
+
+
+@dataclass
+class Passed:
+    """What a run did in one node: all its executions together."""
+
+    visits: int = 0
+    seconds: float = 0.0
+    calls: int = 0
+    cost_usd: float = 0.0
+    unknown_costs: int = 0
+    status: str = "done"
+    critical: bool = False
+    span_id: str = ""
+
+    @property
+    def facts(self) -> str:
+        """How often, how long, what it cost."""
+        often = f"{self.visits}× " if self.visits > 1 else ""
+        cost = f" · {money(self.cost_usd, self.unknown_costs)}" if self.calls else ""
+        return f"{often}{duration(self.seconds)}{cost}"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A node in its place; `inner` says that it holds others. `share` is its part of the run's cost."""
+
+    path: str
+    name: str
+    box: Box
+    inner: bool
+    passed: Passed | None
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """An edge: its SVG path, where that is moved to, and how often it was taken."""
+
+    d: str
+    x: float
+    y: float
+    choice: bool
+    taken: int
+
+
+@dataclass
+class Drawing:
+    """Nodes, outer ones before inner ones, and edges."""
+
+    width: float = 0.0
+    height: float = 0.0
+    nodes: list[Drawn] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One graph, laid out, with those nested in it."""
+
+    size: tuple[float, float]
+    boxes: Mapping[str, Box]
+    lines: Sequence[tuple[Edge, str, bool]]
+    inner: Mapping[str, _Level]
+
+
+def draw(run: Run) -> Drawing | None:
+    """Return the drawing of a run's graph, None if there is nothing to draw or far too much.
+
+    In a large graph, nested graphs are folded: first those that did not run, then all.
+    """
+    taken = _taken(run.steps)
+    shape = _with_seen(run.shape or {"nodes": {}, "edges": [], "choices": []}, "", run.steps, taken)
+    number = _count(shape)
+    deep, whole = number <= MOST_NODES, number <= FEW_NODES
+    if not shape["nodes"] or len(shape["nodes"]) > MOST_NODES:
+        return None
+    passed = _passed(run.steps)
+    level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
+    drawing = Drawing(*level.size)
+    total = sum(bar.cost_usd for bar in run.bars)
+    _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
+    return drawing
+
+
+def _passed(steps: Sequence[Bar]) -> dict[str, Passed]:
+    found: dict[str, Passed] = defaultdict(Passed)
+    for bar in steps:
+        span, item = bar.span, found[bar.span.path]
+        item.visits += 1
+        item.seconds += max(0.0, span.ended_at - span.started_at)
+        item.calls += bar.calls
+        item.cost_usd += bar.cost_usd
+        item.unknown_costs += bar.unknown_costs
+        item.critical = item.critical or bar.critical
+        item.status = min(item.status, span.status, key=_rank) if item.span_id else span.status
+        item.span_id = span.id
+    return found
+
+
+def _rank(status: str) -> int:
+    return _WORST.index(status) if status in _WORST else len(_WORST)
+
+
+def _taken(steps: Sequence[Bar]) -> Counter[tuple[str, str, str]]:
+    """Count, by the path of the graph, from which node the run went on to which."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    paths: dict[str, str] = {}
+    for bar in steps:
+        outer = outer_task(bar.span.task)
+        paths[outer] = bar.span.path.rpartition("/")[0]
+        runs[outer][int(bar.span.row.get("superstep") or 0)][bar.span.name] += 1
+    for outer, supersteps in runs.items():
+        order = [supersteps[number] for number in sorted(supersteps)]
+        for before, after in pairwise([Counter({START: 1}), *order, Counter({END: 1})]):
+            for source in before:
+                for target, number in after.items():
+                    found[paths[outer], source, target] += number
+    return found
+
+
+def _with_seen(
+    shape: Shape, path: str, steps: Sequence[Bar], taken: Mapping[tuple[str, str, str], int]
+) -> dict[str, Any]:
+    """Return a shape with the nodes and edges that it does not tell, but the visits do."""
+    below = f"{path}/" if path else ""
+    names = dict.fromkeys(
+        step.span.path.removeprefix(below).partition("/")[0]
+        for step in steps
+        if step.span.path.startswith(below)
+    )
+    nodes: dict[str, Any] = {name: shape["nodes"].get(name) for name in (*shape["nodes"], *names)}
+    edges = {edge: False for text in shape["edges"] for edge in _edges(text, nodes)}
+    anywhere: set[str] = set()
+    for text in shape["choices"]:
+        source, _, target = text.rpartition(" -> ")
+        if target == "anywhere":
+            anywhere.add(source)
+        else:
+            edges.setdefault((source, target), True)
+    unknown = {name for name in names if name not in shape["nodes"]}
+    for where, source, target in taken:
+        if where == path and (source in anywhere or source in unknown or target in unknown):
+            edges.setdefault((source, target), source in anywhere)
+    inner = {}
+    for name, nested in nodes.items():
+        mine = [step for step in steps if step.span.path.startswith(f"{below}{name}/")]
+        if nested is not None or mine:
+            blank: dict[str, Any] = {"nodes": {}, "edges": [], "choices": []}
+            inner[name] = _with_seen(nested or blank, below + name, mine, taken)
+    return {"nodes": {name: inner.get(name) for name in nodes}, "edges": edges}
+
+
+def _edges(text: str, nodes: Mapping[str, Any]) -> Iterator[Edge]:
+    """Yield the edges of "a + b -> c"."""
+    sources, _, target = text.rpartition(" -> ")
+    for source in [sources] if sources in nodes else sources.split(" + "):
+        yield source, target
+
+
+def _count(shape: Mapping[str, Any]) -> int:
+    return sum(1 + (_count(inner) if inner else 0) for inner in shape["nodes"].values())
+
+
+def _laid(
+    shape: Mapping[str, Any],
+    path: str,
+    passed: Mapping[str, Passed],
+    *,
+    deep: bool,
+    whole: bool,
+    outermost: bool = False,
+) -> _Level:
+    below = f"{path}/" if path else ""
+    inner = {
+        name: _laid(nested, below + name, passed, deep=deep, whole=whole)
+        for name, nested in shape["nodes"].items()
+        if nested is not None and nested["nodes"] and deep and (whole or below + name in passed)
+    }
+    sizes: dict[str, tuple[float, float]] = {START: (14.0, 14.0)} if outermost else {}
+    first = [target for source, target in shape["edges"] if source == START and target in shape["nodes"]]
+    for name in dict.fromkeys((*first, *shape["nodes"])):
+        done = passed.get(below + name)
+        said = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
+        wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * said + 18)
+        if name in inner:
+            width, height = inner[name].size
+            title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(said, 11) + 40
+            sizes[name] = (max(title, width + 2 * PAD), height + HEAD + PAD)
+        else:
+            sizes[name] = (wide, NODE_HEIGHT)
+    if outermost:
+        sizes[END] = (14.0, 14.0)
+    layout = lay_out(sizes, list(shape["edges"]))
+    lines = [(edge, d, shape["edges"][edge]) for edge, d in layout.paths.items()]
+    return _Level((layout.width, layout.height), layout.boxes, lines, inner)
+
+
+def _place(
+    level: _Level,
+    path: str,
+    x: float,
+    y: float,
+    drawing: Drawing,
+    passed: Mapping[str, Passed],
+    taken: Mapping[tuple[str, str, str], int],
+    total: float,
+) -> None:
+    for edge, d, choice in level.lines:
+        drawing.lines.append(Line(d, x, y, choice, _times(edge, path, choice, passed, taken)))
+    for name, box in level.boxes.items():
+        where = f"{path}/{name}" if path else name
+        done = passed.get(where)
+        at = Box(x + box.x, y + box.y, box.width, box.height)
+        share = done.cost_usd / total if done and total else 0.0
+        drawing.nodes.append(Drawn(where, name, at, name in level.inner, done, share))
+        if name in level.inner:
+            inner = level.inner[name]
+            left = at.x + (box.width - inner.size[0]) / 2
+            _place(inner, where, left, at.y + HEAD, drawing, passed, taken, total)
+
+
+def _times(
+    edge: Edge,
+    path: str,
+    choice: bool,
+    passed: Mapping[str, Passed],
+    taken: Mapping[tuple[str, str, str], int],
+) -> int:
+    """Return how often an edge was taken. A branch that others waited for goes on later than at once."""
+    times = taken.get((path, *edge), 0)
+    if times or choice:
+        return times
+    ends = [passed.get(f"{path}/{name}" if path else name) for name in edge if name not in (START, END)]
+    return min((item.visits if item else 0 for item in ends), default=0)

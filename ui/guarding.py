@@ -1,0 +1,118 @@
+"""Who may see the page: requests to this machine by name, with the token, that only read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+HOSTS = ("127.0.0.1", "localhost")
+
+
+class Guarded:
+    """Lets through what carries the token as a cookie; a first request may carry it in its address.
+
+    A request under any other name than this machine's own is refused, whatever it carries: a page from
+    elsewhere may have had its name point here.
+    """
+
+    def __init__(self, app: App, token: str, port: int) -> None:
+        self._app = app
+        self._token = token
+        self._cookie = f"stepgraph_{port}"
+        self._hosts = {f"{host}:{port}" for host in HOSTS}
+        self._once: set[str] = set()
+
+    def admit_once(self) -> str:
+        """Return a token that lets in whoever shows it first."""
+        token = secrets.token_urlsafe(32)
+        self._once.add(token)
+        return token
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message["headers"]}
+                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if headers.get("host", "") not in self._hosts:
+            await _answer(send_safely, 421, "This page is at 127.0.0.1 only.")
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send_safely, 405, "The page only reads.")
+        else:
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            known = self._is_right(self._sent_cookie(headers.get("cookie", "")))
+            token = dict(query).get("token")
+            if token is not None and (known or self._is_right(token) or token in self._once):
+                self._once.discard(token)
+                await self._enter(scope["path"], query, send_safely)
+            elif known:
+                await self._app(scope, receive, send_safely)
+            else:
+                told = "Open the address that `stepgraph ui` printed; it has a token in it."
+                await _answer(send_safely, 403, told)
+
+    async def _enter(self, path: str, query: list[tuple[str, str]], send: Send) -> None:
+        """Take the token out of the address, into a cookie."""
+        rest = urlencode([(name, value) for name, value in query if name != "token"])
+        path = "/" + quote(path.lstrip("/"))
+        cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
+        to = f"{path}?{rest}" if rest else path
+        await _answer(send, 303, "", [("location", to), ("set-cookie", cookie)])
+
+    def _sent_cookie(self, text: str) -> str:
+        try:
+            found = SimpleCookie(text).get(self._cookie)
+        except CookieError:
+            return ""
+        return found.value if found else ""
+
+    def _is_right(self, token: str) -> bool:
+        return secrets.compare_digest(token.encode(), self._token.encode())
+
+
+async def _answer(send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None) -> None:
+    body = text.encode()
+    shown = [
+        ("content-type", "text/plain; charset=utf-8"),
+        ("content-length", str(len(body))),
+        *(headers or []),
+    ]
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

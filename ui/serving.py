@@ -1,0 +1,97 @@
+"""`stepgraph ui`: the pages, served to this machine only."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from ..state.errors import InputError, SettingsError
+from ..state.masking import EVERYTHING, Masker
+from ..state.session import Session
+from .guarding import Guarded
+from .pages import Pages, Query
+from .records import Reader
+from .templating import INSTALL_HELP
+
+LOOPBACK = "127.0.0.1"
+
+
+def application(session: Session, *, token: str, port: int, mask: Masker = EVERYTHING) -> Guarded:
+    """Return the pages on a session's record as an ASGI application.
+
+    Raises SettingsError without the extra.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.concurrency import run_in_threadpool
+        from starlette.requests import Request
+        from starlette.responses import Response
+        from starlette.routing import Route
+    except ImportError:
+        raise SettingsError(INSTALL_HELP) from None
+    pages = Pages(Reader(session), mask)
+
+    async def page(request: Request) -> Response:
+        query = Query(request.query_params.multi_items())
+        made = await run_in_threadpool(pages.answer, request.url.path, query)
+        headers = {"content-disposition": f'attachment; filename="{made.save_as}"'} if made.save_as else {}
+        body = made.body.encode("utf-8", "replace")
+        return Response(body, made.status, headers={**headers, "content-type": made.kind})
+
+    return Guarded(Starlette(routes=[Route("/{path:path}", page)]), token, port)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket on this machine's own address. Raises InputError if the port is taken."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((LOOPBACK, port))
+        listening.listen()  # who opens the address at once waits, and is not turned away
+    except OSError as error:
+        listening.close()
+        raise InputError(f"Port {port} cannot be used: {error.strerror}. Name another, or none.") from None
+    return listening
+
+
+def server(app: Guarded) -> Any:
+    """Return a server of the pages; its `run` takes the sockets. Raises SettingsError without the extra."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise SettingsError(INSTALL_HELP) from None
+    settings = uvicorn.Config(
+        app,
+        access_log=False,  # it would have the token in it
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(settings)
+
+
+def serve(
+    session: Session,
+    *,
+    port: int = 0,
+    mask: Masker = EVERYTHING,
+    thread: str | None = None,
+    ready: Callable[[str, str], None],
+) -> None:
+    """Serve the pages until interrupted.
+
+    `ready` is given the address with the token in it, and one that lets in only once: it may be handed to a
+    browser on a command line, which others on this machine can see.
+    """
+    token = secrets.token_urlsafe(32)
+    with listen(port) as listening:
+        app = application(session, token=token, port=listening.getsockname()[1], mask=mask)
+        where = f"run?thread={quote(thread, safe='')}&" if thread is not None else "?"
+        at = f"http://{LOOPBACK}:{listening.getsockname()[1]}/{where}token="
+        ready(at + token, at + app.admit_once())
+        server(app).run(sockets=[listening])

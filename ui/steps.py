@@ -1,0 +1,176 @@
+"""One span, ready to be shown: state in and out, calls, decision, scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..tracing.attributes import changed_fields, cut_text
+from ..tracing.spans import Span
+from ..tracing.tree import Row
+from ..tracing.waterfall import Bar
+from .records import Run
+from .texts import Text, read_json, text_of
+
+PRIVATE = "stepgraph_"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the state before and after a step; `after` is None if the step did not write it."""
+
+    name: str
+    before: Text | None
+    after: Text | None
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a prompt."""
+
+    role: str
+    text: Text
+
+
+@dataclass(frozen=True)
+class CallView:
+    """One model call."""
+
+    span: Span
+    messages: Sequence[Message]
+    answer: Text | None
+    reasoning: Text | None
+    tool_calls: Text | None
+    usage: Sequence[tuple[str, int]]
+    costs: Sequence[tuple[str, float]]
+    params: str
+    reserved: Row
+
+    @property
+    def row(self) -> Row:
+        return self.span.row
+
+
+@dataclass(frozen=True)
+class StepView:
+    """All about one node execution, or one invocation."""
+
+    run: Run
+    bar: Bar
+    fields: Sequence[Field]
+    private: Sequence[Field]
+    calls: Sequence[CallView]
+    asked: Text | None
+
+    @property
+    def span(self) -> Span:
+        return self.bar.span
+
+    @property
+    def inner(self) -> list[Bar]:
+        return [bar for bar in self.bar.inner if bar.span.kind != "call"]
+
+    @property
+    def scores(self) -> Sequence[Row]:
+        return self.run.scores.get(self.span.id, ())
+
+    @cached_property
+    def neighbours(self) -> tuple[Span | None, Span | None]:
+        """The node executions before and after, in the order of the waterfall."""
+        order = [bar.span for bar in self.run.steps]
+        place = next((n for n, span in enumerate(order) if span.id == self.span.id), None)
+        if place is None:
+            return None, order[0] if order else None
+        before = order[place - 1] if place else None
+        return before, order[place + 1] if place + 1 < len(order) else None
+
+    def texts(self) -> Iterator[Text]:
+        """Yield every text that is shown."""
+        for item in (*self.fields, *self.private):
+            yield from filter(None, (item.before, item.after))
+        for call in self.calls:
+            yield from (message.text for message in call.messages)
+            yield from filter(None, (call.answer, call.reasoning, call.tool_calls))
+        if self.asked:
+            yield self.asked
+
+
+def step_view(run: Run, span_id: str) -> StepView | None:
+    """Return all about a span, None if the run has none with that id; a call stands in its node."""
+    bar = run.by_id.get(span_id)
+    if bar is not None and bar.span.kind == "call":
+        bar = run.by_id.get(bar.span.parent_id or "")
+    if bar is None:
+        return None
+    fields = list(_fields(bar.span))
+    return StepView(
+        run=run,
+        bar=bar,
+        fields=[item for item in fields if not item.name.startswith(PRIVATE)],
+        private=[item for item in fields if item.name.startswith(PRIVATE)],
+        calls=[call_view(inner.span) for inner in bar.inner if inner.span.kind == "call"],
+        asked=text_of("asked", read_json(bar.span.row["asked"])) if bar.span.row.get("asked") else None,
+    )
+
+
+def _fields(span: Span) -> Iterator[Field]:
+    before, after = read_json(span.row.get("input")), read_json(span.row.get("output"))
+    changed = set(changed_fields(span.row) or ())
+    given = before if isinstance(before, dict) and not cut_text(before) else {}
+    made = after if isinstance(after, dict) and not cut_text(after) else {}
+    if before is not None and not given and before != {}:
+        yield Field("input", text_of("before input", before), None, changed=False)
+    for name in dict.fromkeys((*given, *made)):
+        wrote = name in made and (name in changed or name.startswith(PRIVATE) or name not in given)
+        yield Field(
+            name,
+            text_of(f"before {name}", given[name]) if name in given else None,
+            text_of(f"after {name}", made[name]) if wrote else None,
+            changed=name in changed,
+        )
+    if after is not None and not made and after != {}:
+        yield Field("output", None, text_of("after output", after), changed=True)
+
+
+def call_view(span: Span) -> CallView:
+    """Return a call for a reader."""
+    row = span.row
+    params = {n: v for n, v in (read_json(row["params"]) or {}).items() if n != "schema" and v is not None}
+    usage = ("input", "output", "cached", "cache_write", "reasoning")
+    return CallView(
+        span=span,
+        messages=list(_messages(span)),
+        answer=text_of(f"{span.id} answer", row["answer"]) if row["answer"] else None,
+        reasoning=text_of(f"{span.id} reasoning", row["reasoning"]) if row["reasoning"] else None,
+        tool_calls=text_of(f"{span.id} tools", read_json(row["tool_calls"])) if row["tool_calls"] else None,
+        usage=[(n.replace("_", " "), row[f"{n}_tokens"]) for n in usage if row.get(f"{n}_tokens")],
+        costs=list((read_json(row.get("cost_parts")) or {}).items()),
+        params=", ".join(f"{name} {value}" for name, value in params.items()),
+        reserved=read_json(row.get("reserved")) or {},
+    )
+
+
+def _messages(span: Span) -> Iterator[Message]:
+    found = read_json(span.row["messages"])
+    for number, message in enumerate(found if isinstance(found, list) else [found]):
+        if not isinstance(message, dict):
+            message = {"content": message}
+        text = _content(message.get("content"))
+        if message.get("tool_calls"):
+            text += "\n" + json.dumps(message["tool_calls"], ensure_ascii=False, indent=2)
+        yield Message(str(message.get("role") or "?"), Text(f"{span.id} message {number}", text))
+
+
+def _content(content: Any) -> str:
+    """Return what a message says; of parts that are no text, what they are."""
+    if isinstance(content, str) or content is None:
+        return content or ""
+    parts = content if isinstance(content, list) else []
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    if parts and len(texts) == len(parts):
+        return "\n".join(texts)
+    return json.dumps(content, ensure_ascii=False, indent=2)

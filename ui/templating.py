@@ -1,0 +1,141 @@
+"""The templates' environment. Everything is escaped, and stripped of control characters, on its way out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from ..state.errors import SettingsError
+from ..tracing.wording import clean, duration, money, one_line, sureness, tokens
+
+HERE = Path(__file__).parent
+INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."
+STATES = {
+    "done": "●",
+    "failed": "✗",
+    "interrupted": "‖",
+    "partial": "‖",
+    "running": "○",
+    "queued": "○",
+    "unfinished": "†",
+}
+
+
+class Links(Protocol):
+    """Where things are: on pages of their own, or in one file."""
+
+    def runs(self) -> str: ...
+
+    def run(self, thread: str, **more: Any) -> str: ...
+
+    def step(self, thread: str, span: str) -> str: ...
+
+    def text(self, thread: str, span: str, name: str) -> str: ...
+
+    def compare(self, *threads: str, **more: Any) -> str: ...
+
+
+class PageLinks:
+    """The addresses of the pages."""
+
+    def runs(self) -> str:
+        return "/"
+
+    def run(self, thread: str, **more: Any) -> str:
+        return self._to("/run", thread=thread, **more)
+
+    def step(self, thread: str, span: str) -> str:
+        return self._to("/step", thread=thread, span=span)
+
+    def text(self, thread: str, span: str, name: str) -> str:
+        return self._to("/text", thread=thread, span=span, name=name)
+
+    def compare(self, *threads: str, **more: Any) -> str:
+        return self._to("/compare", thread=list(threads), **more)
+
+    def export(self, thread: str) -> str:
+        return self._to("/export", thread=thread)
+
+    def version(self, thread: str) -> str:
+        return self._to("/version", thread=thread)
+
+    def page(self, **query: Any) -> str:
+        return self._to("/", **{name: value for name, value in query.items() if value})
+
+    def _to(self, path: str, **query: Any) -> str:
+        return f"{path}?{urlencode(query, doseq=True, errors='replace')}" if query else path
+
+
+class FileLinks:
+    """Places within one file; what would lie on another page leads to the run's beginning."""
+
+    def runs(self) -> str:
+        return "#top"
+
+    def run(self, thread: str, **more: Any) -> str:
+        return "#top"
+
+    def step(self, thread: str, span: str) -> str:
+        return f"#s-{span}"
+
+    def text(self, thread: str, span: str, name: str) -> str:
+        return f"#s-{span}"
+
+    def compare(self, *threads: str, **more: Any) -> str:
+        return "#top"
+
+
+def when(at: float) -> str:
+    """Return a time as it is on this machine's clock."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def state(status: str) -> str:
+    return "waits for an answer" if status == "interrupted" else status
+
+
+def _finalized(value: Any) -> Any:
+    return clean(value) if type(value) is str else value
+
+
+@cache
+def _environment() -> Any:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise SettingsError(INSTALL_HELP) from None
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "money": money,
+        "duration": duration,
+        "tokens": tokens,
+        "one_line": one_line,
+        "sureness": sureness,
+        "when": when,
+        "state": state,
+        "mark": lambda status: STATES.get(status, "○"),
+    }
+    return environment
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> str:
+    """Return a page. Raises SettingsError if jinja2 is missing."""
+    page: str = _environment().get_template(template).render(values)
+    return page
+
+
+@cache
+def static(name: str) -> str:
+    """Return a file that goes with the pages."""
+    return (HERE / "static" / name).read_text(encoding="utf-8")
