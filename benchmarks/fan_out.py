@@ -4,7 +4,7 @@
 
 The endpoint is a process of its own that answers each call after 200 ms, so that N calls at once ideally take
 200 ms, and with at most 8 of them at a time ceil(N / 8) x 200 ms. Efficiency is the ideal over what the whole
-run took. Plain LangGraph runs the same steps as Sends, as its documentation shows, with one shared ChatOpenAI.
+run took. Plain LangGraph runs the same steps as Sends, as its documentation shows, with a shared ChatOpenAI.
 """
 
 from __future__ import annotations

@@ -34,9 +34,10 @@ async def ask_again(
     first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
     BudgetEnded.
     """
-    messages = tuple(json.loads(call["messages"]))
+    messages, params = tuple(json.loads(call["messages"])), json.loads(call["params"])
     if prompt is not None:
         messages = _reworded(messages, prompt)
+        params.pop("prompt", None)  # it is no longer what a managed prompt says
     bound = dict(models or {})
     with using(bound.pop(EVERY_ROLE, None), **bound):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
@@ -45,7 +46,7 @@ async def ask_again(
     if limits is not None:  # the fork will have them, and this call is the first that counts there
         config["configurable"][LEDGERS_KEY] = (Ledger(limits, session.spent(thread_id)),)
     site = Site(step=call["step"], role=call["role"], config=config)
-    reply = await asked.complete(Request(messages, **json.loads(call["params"])), site)
+    reply = await asked.complete(Request(messages, **params), site)
     return Stand(
         answer=reply.text,
         model=asked.name,

@@ -100,8 +100,9 @@ def run_eval(
     bound = parse_models(models)
     run = name or new_run(suite)
     path = folder / f"{run}.jsonl"
+    project = None
     if langfuse:
-        from .pushing import find_project, push_after
+        from .pushing import find_project
 
         project = find_project()
     again = f"stepgraph eval run {reference} --run {run}"
@@ -130,7 +131,9 @@ def run_eval(
         if report.bad:
             thread = one_line(report.bad[0].thread)
             click.echo(f"See what a trial did: stepgraph show {thread} --db {database}")
-    if langfuse:
+    if project is not None:
+        from .pushing import push_after
+
         push_after(suite, results, project, database, reference)
     return report.exit_code
 

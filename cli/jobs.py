@@ -15,9 +15,9 @@ import click
 from langgraph.types import Command
 
 from ..providers.roles import using
-from ..runners.local import RunResult, arun
+from ..runners.local import RunResult, arun, best_values
 from ..state.budget import Budget
-from ..state.errors import InputError, StepgraphError
+from ..state.errors import InputError, Rejected, StepgraphError
 from ..state.pauses import budget_end
 from ..state.schema import parse_input
 from ..state.session import Session
@@ -91,7 +91,7 @@ async def _run_job(session: Session, job: Job, answer: str | None) -> Outcome:
         with using(every, **models):
             result = await _go_on(session, job, answer)
     except StepgraphError as error:
-        return ended("failed", exit_code(error), error=str(error))
+        return ended("failed", exit_code(error), error=str(error), rejected=isinstance(error, Rejected))
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
@@ -120,7 +120,9 @@ async def _go_on(session: Session, job: Job, answer: str | None) -> RunResult:
         elif job.answers is not None:
             given = Command(resume=dict(job.answers))
         elif waiting and answer is None:
-            return RunResult(job.thread, "interrupted", snapshot.values, spent, waiting=tuple(waiting))
+            whole = await graph.aget_state(session.config(job.thread), subgraphs=True)
+            values = best_values(graph, whole)
+            return RunResult(job.thread, "interrupted", values, spent, waiting=tuple(waiting))
         elif len(waiting) > 1:
             raise InputError(
                 f"{len(waiting)} questions wait on the thread {job.thread!r}, and --answer is for one. "

@@ -29,6 +29,7 @@ class Outcome:
     output: Any = None
     error: str | None = None
     reviews: int = 0
+    rejected: bool = False
 
 
 def outcome_json(session: Session, outcome: Outcome) -> dict[str, Any]:
@@ -74,7 +75,10 @@ def print_summary(session: Session, outcomes: list[Outcome], seconds: float) -> 
         option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"
         click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
         for outcome in ran:
-            if outcome.status != "done":
+            if outcome.rejected:
+                thread = _typed(outcome.thread)
+                click.echo(f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}")
+            elif outcome.status != "done":
                 rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
                 verb = "approve" if outcome.reviews else "resume"
                 rest = "" if outcome.reviews else rest
@@ -83,7 +87,9 @@ def print_summary(session: Session, outcomes: list[Outcome], seconds: float) -> 
                 )
                 if outcome.reviews:
                     click.echo("Or: reject --reason …, edit --value …; `stepgraph pending` lists what waits.")
-                break
+            else:
+                continue
+            break
 
 
 def _typed(thread: str) -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 import click
 
 from ..state.journal import Call, Decision, Record, Visit
+from ..state.pauses import KIND
 from .text import duration, money, one_line, sureness, tokens
 
 
@@ -52,7 +53,7 @@ class Progress:
         if visit.status == "failed":
             parts.append(f"FAILED: {one_line(visit.error or '', 160)}")
         elif visit.status == "interrupted":
-            parts.append("waits for an answer")
+            parts.append("not done: the budget ended" if KIND in (visit.asked or "") else "waits for an answer")
         took = duration(visit.ended_at - visit.started_at)
         return f"    {visit.path:<34} {'  '.join(parts) or took}"
 

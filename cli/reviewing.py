@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -43,8 +44,9 @@ def show_pending(*, database: Path, as_json: bool) -> None:
     if not found:
         click.echo("Nothing waits for an answer.")
     several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
+    option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
     for item in found:
-        _print(item, several=item.thread_id in several)
+        _print(item, option, several=item.thread_id in several)
 
 
 def _row(item: Waiting) -> dict[str, Any]:
@@ -54,19 +56,19 @@ def _row(item: Waiting) -> dict[str, Any]:
     return {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, **told}
 
 
-def _print(item: Waiting, *, several: bool) -> None:
+def _print(item: Waiting, option: str, *, several: bool) -> None:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.since))
     age = duration(max(0.0, time.time() - item.since))
     click.secho(one_line(item.thread_id), bold=True, nl=False)
     click.echo(f"  {one_line(item.path)}  since {when} ({age})  {item.id[:SHORT_ID]}")
     click.echo(f"    {show_question(item.value)}")
     if not is_review(item.value):
-        click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)} --answer …")
+        click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)} --answer …{option}")
         return
     shown = show_value(item.value.get("value")).replace("\n", "\n        ")
     click.echo(f"    {clean(str(item.value.get('field')))}: {shown}")
     which = f" --review {item.id[:SHORT_ID]}" if several else ""
-    click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}, or reject, or edit")
+    click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
 
 
 def answer_review(

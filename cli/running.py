@@ -137,8 +137,9 @@ def resume_threads(
 def _reference_of(thread: Thread) -> str:
     if thread.graph is None:
         raise InputError(
-            f"The thread {thread.thread_id!r} was run from Python, so only Python knows its graph: call "
-            f"graph.invoke(None, session.config({thread.thread_id!r})) there; or --graph names it."
+            f"The thread {thread.thread_id!r} was run from Python, so only Python knows its graph. Name it "
+            "with --graph (file.py:attr), or go on there: "
+            f"graph.invoke(…, session.config({thread.thread_id!r})), with None, or with a Command(resume=…) that answers what it waits for."
         )
     return thread.graph
 

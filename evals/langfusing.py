@@ -198,8 +198,10 @@ class _Pusher:
 
 
 def _create(item: dict[str, Any], api: LangfuseAPI) -> DatasetItem:
-    return api.dataset_items.create(**item)
+    made: DatasetItem = api.dataset_items.create(**item)
+    return made
 
 
 def _listed(dataset: str, page: int, api: LangfuseAPI) -> PaginatedDatasetItems:
-    return api.dataset_items.list(dataset_name=dataset, page=page, limit=PAGE)
+    found: PaginatedDatasetItems = api.dataset_items.list(dataset_name=dataset, page=page, limit=PAGE)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Concatenate, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
@@ -35,6 +35,7 @@ from ..state.schema import (
 from ..state.serde import allow
 
 BRANCHES = 512
+RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
 SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
 
 
@@ -89,6 +90,15 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         graph.__class__ = CompiledWorkflow
         graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
         return graph
+
+    if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
+
+        def __getattr__(self, name: str) -> Any:
+            if name in RUNS:
+                raise AttributeError(
+                    f"{self.name!r} is not compiled yet: graph.compile() gives the graph that has {name!r}."
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""

@@ -286,9 +286,9 @@ def check_writes(name: str, state: StateType, writes: str, value: Any) -> None:
     check_fields(state, [writes], f"Step {name!r}")
     field = fields_of(state)[writes]
     if not accepts(field, value):
-        shown = getattr(value, "__name__", value)
+        shown, held = (getattr(type_, "__name__", type_) for type_ in (value, field))
         raise DefinitionError(
-            f"Step {name!r} answers with {shown}, but {state.__name__}.{writes} is {field}. "
+            f"Step {name!r} answers with {shown}, but {state.__name__}.{writes} is {held}. "
             "Give the field that type, or let the step write another field."
         )
     allow(state, value)

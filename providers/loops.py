@@ -91,7 +91,9 @@ class _Background:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="stepgraph", daemon=True)
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="stepgraph", daemon=True
+                )
                 self._thread.start()
                 atexit.register(self._stop)
             return self._loop

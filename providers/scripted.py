@@ -91,9 +91,11 @@ class ScriptedModel:
             return self._function(request, site)
         queue = self._queue if self._by_step is None else self._by_step.get(site.step, [])
         if not queue:
+            unknown = self._by_step is not None and site.step not in self._by_step
+            named = f" The script is for the steps {', '.join(self._by_step or ())}." if unknown else ""
             raise ScriptError(
                 f"The scripted model has no answer left for step {site.step!r} "
-                f"(call {len(self.asks)}). Its prompt ends: {_end(request)!r}"
+                f"(call {len(self.asks)}).{named} Its prompt ends: {_end(request)!r}"
             )
         return queue.pop(0)
 

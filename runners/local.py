@@ -11,6 +11,7 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Interrupt, StateSnapshot
 
+from ..graphs.lanes import same
 from ..graphs.refining import CHANNEL, Rounds
 from ..providers.loops import run_sync
 from ..state.budget import Budget, Spent
@@ -24,10 +25,10 @@ Graph = CompiledStateGraph[Any, Any, Any, Any]
 class RunResult:
     """How a run ended.
 
-    `partial` means that a budget ended: `values` is the best state so far, with the work of branches
-    and loops that did not finish, `missing` the paths of the nodes that were still to run, `limit`
-    what ended it and why. `waiting` holds what interrupts ask. Go on with `run(graph, None, …)`, or
-    with a `Command(resume=…)`.
+    `values` is the state; unless the run is done, it is the best so far, with the work of branches and
+    loops that did not finish. `partial` means that a budget ended: `missing` has the paths of the nodes
+    that were still to run, `limit` what ended it and why. `waiting` holds what interrupts ask. Go on with
+    `run(graph, None, …)`, or with a `Command(resume=…)`.
     """
 
     thread_id: str
@@ -80,7 +81,9 @@ async def arun(
             return RunResult(thread, status, result, session.spent(thread))
         ended = budget_end(waiting)
         if ended is None:
-            return RunResult(thread, "interrupted", result, session.spent(thread), waiting=waiting)
+            snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+            values = best_values(graph, snapshot)
+            return RunResult(thread, "interrupted", values, session.spent(thread), waiting=waiting)
         limit = ended["message"]
     snapshot = await graph.aget_state(_reading(config), subgraphs=True)
     return RunResult(
@@ -120,7 +123,13 @@ def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
         inner = subgraphs.get(task.name)
         if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
             reached = best_values(inner, task.state)
-            values.update({name: value for name, value in reached.items() if name in graph.channels})
+            values.update(
+                {
+                    name: value
+                    for name, value in reached.items()
+                    if name in graph.channels and not same(value, snapshot.values.get(name))
+                }
+            )
     rounds = values.pop(CHANNEL, None)
     if isinstance(rounds, Rounds):
         values.update(rounds.best)

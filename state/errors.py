@@ -121,7 +121,7 @@ class ModelPaused(ModelOverloaded):
 
 
 class ModelGarbled(ModelError):
-    """The endpoint answered in a form that cannot be read: half a JSON, no choices, a stream that ends early."""
+    """The endpoint answered in a form that cannot be read: half a JSON, no choices, a stream cut short."""
 
 
 class ModelRefused(ModelError):

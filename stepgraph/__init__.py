@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .graphs.acting import agent
     from .graphs.cascading import cascade
     from .graphs.chaining import chain
-    from .graphs.gating import gate
     from .graphs.ensembling import ensemble
     from .graphs.estimating import Estimate, estimate
     from .graphs.fanning import fan_out
+    from .graphs.gating import gate
     from .graphs.guarding import guard
     from .graphs.limiting import within
     from .graphs.mapping import map_reduce
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .graphs.refining import refine
     from .graphs.routing import route
     from .graphs.sectioning import section
-    from .graphs.voting import Tally, vote
     from .graphs.verifying import verify
+    from .graphs.voting import Tally, vote
     from .graphs.workflow import Workflow
     from .nodes.ask import Ask, Choice
     from .nodes.effects import effect

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import requests
 
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_UNTRACED = "_SUPPRESS_INSTRUMENTATION_KEY"  # as OpenTelemetry's own processors do around an export
 _OF_THE_BODY = {"content-type", "content-encoding", "user-agent"}
 
 
@@ -58,14 +59,18 @@ class Post:
 
     def outcome_of(self, export: Callable[[], Any]) -> Outcome:
         """Export, quietly, and return what the server answered."""
+        from opentelemetry import context
+
         self._status, self._error = None, ""
-        token = _quiet.set(True)
+        quiet = _quiet.set(True)
+        untraced = context.attach(context.set_value(getattr(context, _UNTRACED, _UNTRACED), True))
         try:
             success = export().name == "SUCCESS"
         except Unsent:
             success = False
         finally:
-            _quiet.reset(token)
+            context.detach(untraced)
+            _quiet.reset(quiet)
         return Outcome(success, self._status, self._error or "the spans could not be encoded")
 
     def _made(self) -> requests.Session:

@@ -129,8 +129,12 @@ class Sender:
         to = self.destination
         if to.client is None or not scores:
             return Delivery()
-        outcome = to.client.send(scores, to.mask)
-        delivery = _delivery(to.name, outcome, tuple(score["id"] for _, score in scores))
+        ids = tuple(score["id"] for _, score in scores)
+        try:
+            outcome = to.client.send(scores, to.mask)
+        except SettingsError as error:
+            return Delivery(refused=ids, problem=str(error))
+        delivery = _delivery(to.name, outcome, ids)
         if delivery.refused and len(scores) > 1:
             half = len(scores) // 2
             return self.send_scores(scores[:half]) + self.send_scores(scores[half:])

@@ -14,7 +14,7 @@ from ..state.session import Session
 from .guarding import Guarded
 from .pages import Pages, Query
 from .records import Reader
-from .templating import INSTALL_HELP
+from .templating import INSTALL_HELP, prepare
 
 LOOPBACK = "127.0.0.1"
 
@@ -32,6 +32,7 @@ def application(session: Session, *, token: str, port: int, mask: Masker = EVERY
         from starlette.routing import Route
     except ImportError:
         raise SettingsError(INSTALL_HELP) from None
+    prepare()
     pages = Pages(Reader(session), mask)
 
     async def page(request: Request) -> Response:

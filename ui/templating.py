@@ -135,6 +135,13 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
     return page
 
 
+def prepare() -> None:
+    """Read all templates, so that the first page is as quick as the next. Raises SettingsError."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 @cache
 def static(name: str) -> str:
     """Return a file that goes with the pages."""

@@ -202,7 +202,7 @@ def _told(match: Requirement) -> str:
     return f"{wish} not shown."
 
 
-def screener() -> Workflow[Application]:
+def resume_screener() -> Workflow[Application]:
     """Return the résumé screener as a state graph over `Application`."""
     match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
     matching = fan_out(
@@ -211,4 +211,4 @@ def screener() -> Workflow[Application]:
     return chain(extract, keep_quoted, matching, decide, name="resume-screener")
 
 
-graph = screener()
+graph = resume_screener()

@@ -14,7 +14,7 @@ from ...state.errors import InputError
 VARIABLE = "STEPGRAPH_OUTBOX"
 
 
-def outbox() -> Path:
+def outbox_folder() -> Path:
     """Return the folder: what STEPGRAPH_OUTBOX says, else `outbox` in the working directory."""
     return Path(os.environ.get(VARIABLE) or "outbox").absolute()
 
@@ -26,7 +26,7 @@ def post(key: str, text: str) -> Path:
     written to.
     """
     name = re.sub(r"[^\w.-]+", "-", key)[:60].strip("-.")
-    path = outbox() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.txt"
+    path = outbox_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", encoding="utf-8") as file:

@@ -19,6 +19,8 @@ def test_a_budget_that_ends_is_exit_code_6_and_can_be_raised(command: Command, m
     assert done.code == 6
     assert "partial" in done.out
     assert "calls = 0" in done.out
+    assert "not done: the budget ended" in done.out
+    assert "waits for an answer" not in done.out
     assert "stepgraph resume b --budget" in done.out
     assert command("threads", "--json").rows[0]["status"] == "partial"
     assert memo.calls == 0

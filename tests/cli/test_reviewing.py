@@ -69,7 +69,9 @@ def begin(command: Command, thread: str = "t", graph: str = "graph", **inputs: A
     return done.out
 
 
-def test_pending_tells_what_is_asked_since_when_and_how_to_answer(command: Command, letter: Any) -> None:
+def test_pending_tells_what_is_asked_since_when_and_how_to_answer(
+    command: Command, letter: Any, tmp_path: Path
+) -> None:
     told = begin(command)
     assert "waits for an answer to: words: Send this to Ada?" in told
     assert "stepgraph approve t" in told
@@ -77,6 +79,8 @@ def test_pending_tells_what_is_asked_since_when_and_how_to_answer(command: Comma
     assert "t  words  since 20" in out
     assert "text: Dear Ada." in out
     assert "stepgraph approve t, or reject, or edit" in out
+    file = str(tmp_path / "stepgraph.sqlite")
+    assert f"stepgraph approve t --db {file}, or" in command("pending", "--db", file).out
 
     (row,) = command("pending", "--json").rows
     assert len(row.pop("id")) == 32
@@ -120,7 +124,7 @@ def test_a_thread_from_python_is_answered_with_its_graph_named(
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
     refused = command("approve", "py")
-    assert "or --graph" in refused.err
+    assert "Name it with --graph" in refused.err
     assert command("approve", "py", "--graph", "letter.py:graph").code == 0
 
 
@@ -129,6 +133,8 @@ def test_reject_fails_the_run_with_the_reason(command: Command, letter: Any) -> 
     done = command("reject", "t", "--reason", "too curt", "--by", "ada")
     assert done.code == 1
     assert "rejected by ada (too curt)" in done.out
+    assert "stepgraph history t" in done.out
+    assert "stepgraph resume t" not in done.out
     assert command("pending", "--json").rows == []
     assert command("reject", "t").code == 2
 

@@ -99,3 +99,11 @@ async def test_messages_match_their_tool_calls() -> None:
     more = [*wanted, call("search", '{"q": 1}')]
     assert (await Messages(name="m", match="superset").score(given(more, wanted))).passed
     assert (await same.score(given("text", wanted))).passed is False
+
+
+async def test_a_function_may_call_its_value_whatever_it_likes() -> None:
+    def first(values: str, expected: str) -> bool:
+        return values == expected == "a"
+
+    given = Given("a", "a", "c", {}, {"other": 1})
+    assert await Code(name="f", function=first, wants_expected=True).score(given) == Score.of(True)

@@ -198,3 +198,25 @@ def test_a_file_of_another_kind_is_no_suite() -> None:
         read_suite("suite.txt")
     with pytest.raises(InputError, match="cannot be read"):
         read_suite("not-there.yaml")
+
+
+def test_files_are_looked_for_beside_the_suite(tmp_path: Path) -> None:
+    from stepgraph.evals.checking import check_suite
+    from stepgraph.evals.targets import target_of
+    from stepgraph.graphs.summary.document import graph as summary
+
+    (tmp_path / "here.txt").write_text("A text.")
+    suite_file = tmp_path / "s.yaml"
+    cases = "cases: [{ id: a, input: { file: here.txt } }, { id: b, input: { file: gone.txt } }]\n"
+    suite_file.write_text(f"suite: s\nfiles: [file]\n{cases}")
+    suite = read_suite(suite_file)
+    assert suite.input_of(suite.cases[0]) == {"file": str(tmp_path / "here.txt")}
+    assert suite.cases[0].input == {"file": "here.txt"}
+    with pytest.raises(InputError, match=r"line 3: case 'b': file: there is no file or folder .*gone\.txt"):
+        check_suite(suite, target_of(summary.compile()))
+    suite_file.write_text(f"suite: s\nfiles: [fil]\n{cases}")
+    with pytest.raises(InputError, match="Did you mean 'file'"):
+        check_suite(read_suite(suite_file), target_of(summary.compile()))
+    suite_file.write_text(f"suite: s\nfiles: file\n{cases}")
+    with pytest.raises(InputError, match="line 2: files: expected a list"):
+        read_suite(suite_file)

@@ -45,7 +45,7 @@ from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
 from stepgraph.graphs.extraction.extractor import extraction
 from stepgraph.graphs.products.describer import description
 from stepgraph.graphs.research.study import research
-from stepgraph.graphs.resumes.screener import screener
+from stepgraph.graphs.resumes.screener import resume_screener
 from stepgraph.graphs.sentiment.voting import sentiment_vote
 from stepgraph.graphs.summary.document import long_summary
 from stepgraph.graphs.support.desk import support_desk
@@ -159,7 +159,7 @@ APPLICATIONS: dict[str, Callable[[], Workflow[Any]]] = {
     "extraction": extraction,
     "marketing-email": marketing_email,
     "product-description": description,
-    "resume-screener": screener,
+    "resume-screener": resume_screener,
     "sentiment": sentiment_vote,
     "research": research,
     "summary": long_summary,

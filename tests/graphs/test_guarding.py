@@ -73,9 +73,9 @@ def test_what_passes_gets_out(session: Session, sync: bool) -> None:
 
 def test_what_trips_stays_in(session: Session) -> None:
     app = guard(answer, screen, safe).compile()
-    with ScriptedModel(unsafe) as model, using(model):
-        with pytest.raises(GuardTripped, match="'screen' stopped 'answer': weapons") as caught:
-            app.invoke(Chat(), session.config("t"))
+    model = ScriptedModel(unsafe)
+    with using(model), pytest.raises(GuardTripped, match="'screen' stopped 'answer': weapons") as caught:
+        app.invoke(Chat(), session.config("t"))
     assert caught.value.reason == "weapons"
     assert app.get_state(session.config("t")).values["reply"] == "(nothing)"
 

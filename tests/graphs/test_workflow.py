@@ -108,3 +108,13 @@ def test_a_workflow_is_an_ordinary_state_graph() -> None:
     app = graph.compile()
     assert app.get_name() == "mine"
     assert app.invoke(Post())["draft"] == "first last"
+
+
+@pytest.mark.parametrize("method", ["invoke", "astream", "get_state"])
+def test_a_workflow_that_is_not_compiled_says_so(method: str) -> None:
+    def node(post: Post) -> None: ...
+
+    graph = chain(node, name="letters")
+    with pytest.raises(AttributeError, match=rf"'letters' is not compiled yet: .*'{method}'"):
+        getattr(graph, method)
+    assert not hasattr(graph, "invokes")

@@ -179,7 +179,7 @@ def test_a_misspelt_field_is_refused_with_the_nearest_name() -> None:
 
 
 def test_an_answer_that_does_not_fit_the_field_is_refused() -> None:
-    with pytest.raises(DefinitionError, match=r"answers with Grade, but Post\.draft is <class 'str'>"):
+    with pytest.raises(DefinitionError, match=r"answers with Grade, but Post\.draft is str\."):
 
         @step("draft")
         def f(post: Post) -> Ask[Grade]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, step, using, vote
+from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, section, step, using, vote
 from stepgraph.graphs.limiting import within
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget
@@ -170,3 +170,18 @@ async def test_supersteps_of_the_run_that_end_in_a_worker_end_the_run(session: S
         assert first.status == "partial"
         done = await arun(app, None, session, "t", budget=Budget())
     assert (done.status, len(done.values["posts"])) == ("done", 5)
+
+
+def test_branches_that_pause_beside_each_other_keep_what_each_of_them_did(session: Session) -> None:
+    parts = {"plan": chain(plan, judge), "draft": chain(write, end)}
+    graph = section(parts).compile()
+    with using(ScriptedModel({"plan": ["p"], "write": ["d"]})):
+        result = run(graph, Post(), session, "t", budget=Budget(calls=2))
+    assert (result.values["plan"], result.values["draft"]) == ("p", "d")
+
+
+def test_what_a_nested_graph_did_before_its_interrupt_is_in_the_values(session: Session) -> None:
+    graph = chain(chain(plan, approve, name="inner")).compile()
+    with using(ScriptedModel(["p"])):
+        result = run(graph, Post(), session, "t")
+    assert (result.status, result.values["plan"]) == ("interrupted", "p")

@@ -224,3 +224,21 @@ def test_costs_are_told_as_langfuse_reads_them(
         name for name in unpriced if "model" in name and not name.startswith("langfuse.observation.meta")
     }
     assert named <= {"langfuse.observation.model.name", "langfuse.observation.model.parameters"}
+
+
+def test_sending_is_not_traced_itself(session: Session, server: ChatServer, receiver: Receiver) -> None:
+    """By whatever instruments the HTTP client for the user."""
+    from opentelemetry import context
+    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+
+    with using(server.spec()):
+        chain(write).compile().invoke(Task(), session.config("t"))
+    sender = Sender(receiver.langfuse())
+    seen: list[object] = []
+    sender._post.session.hooks["response"].append(
+        lambda *_, **__: seen.append(context.get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+    )
+    sender.send(read_spans(session.journal.query, "t"))
+    sender.close()
+    assert seen == [True]
+    assert context.get_value(_SUPPRESS_INSTRUMENTATION_KEY) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -83,3 +84,18 @@ def test_scores_wait_while_langfuse_is_away(session: Session, receiver: Receiver
     (pushed,) = push(session, [receiver.langfuse()])
     assert pushed.arrived == 1
     assert [told["name"] for told in receiver.scores] == ["helpful"]
+
+
+def test_without_the_sdk_spans_arrive_and_scores_wait(
+    session: Session, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with using(ScriptedModel(["x"])):
+        chain(write).compile().invoke(Post(), session.config("t"))
+    score(session, "t", "helpful", 1)
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, "langfuse", None)
+        (pushed,) = push(session, [receiver.langfuse()])
+    assert (pushed.arrived, pushed.refused) == (3, 1)
+    assert "pip install 'stepgraph[langfuse]'" in str(pushed.problem)
+    (pushed,) = push(session, [receiver.langfuse()])
+    assert (pushed.arrived, pushed.refused) == (1, 0)

@@ -1,8 +1,7 @@
 """Managed prompts: text or messages, by the fallback."""
 
 from dataclasses import dataclass
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 from stepgraph import Ask, step
 from stepgraph.tracing.prompts import Managed, Messages, Text, managed
