@@ -77,7 +77,9 @@ def print_summary(session: Session, outcomes: list[Outcome], seconds: float) -> 
         for outcome in ran:
             if outcome.rejected:
                 thread = _typed(outcome.thread)
-                click.echo(f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}")
+                click.echo(
+                    f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
+                )
             elif outcome.status != "done":
                 rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
                 verb = "approve" if outcome.reviews else "resume"

@@ -53,7 +53,9 @@ class Progress:
         if visit.status == "failed":
             parts.append(f"FAILED: {one_line(visit.error or '', 160)}")
         elif visit.status == "interrupted":
-            parts.append("not done: the budget ended" if KIND in (visit.asked or "") else "waits for an answer")
+            parts.append(
+                "not done: the budget ended" if KIND in (visit.asked or "") else "waits for an answer"
+            )
         took = duration(visit.ended_at - visit.started_at)
         return f"    {visit.path:<34} {'  '.join(parts) or took}"
 

@@ -139,7 +139,8 @@ def _reference_of(thread: Thread) -> str:
         raise InputError(
             f"The thread {thread.thread_id!r} was run from Python, so only Python knows its graph. Name it "
             "with --graph (file.py:attr), or go on there: "
-            f"graph.invoke(…, session.config({thread.thread_id!r})), with None, or with a Command(resume=…) that answers what it waits for."
+            f"graph.invoke(…, session.config({thread.thread_id!r})), with None, or with a Command(resume=…) "
+            "that answers what it waits for."
         )
     return thread.graph
 

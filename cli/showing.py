@@ -14,7 +14,7 @@ from ..state.errors import InputError
 from ..state.session import Session
 from ..tracing.threads import Thread, find_thread, list_threads
 from ..tracing.tree import TreeNode, read_calls, read_tree, totals
-from .text import clean, duration, money, one_line, show_value, sureness, tokens
+from .text import clean, duration, money, one_line, shorten, show_value, sureness, tokens
 
 
 def show_threads(*, limit: int, database: Path, as_json: bool) -> None:
@@ -81,7 +81,7 @@ def show_thread(thread_id: str, *, full: bool, database: Path, as_json: bool) ->
 
 
 def _cut(text: str, limit: int | None) -> str:
-    return clean(text) if limit is None else one_line(text, limit)
+    return clean(text) if limit is None else shorten(one_line(text, len(text)), limit)
 
 
 def _node_lines(node: TreeNode, depth: int, limit: int | None) -> Iterator[str]:

@@ -75,7 +75,11 @@ def show_trace(thread_id: str, *, step: str | None, full: bool, database: Path, 
         begin, end = bar.span.started_at, max(inner.span.ended_at for inner in bar.walk())
         for inner in bar.walk():
             click.echo(_bar_line(inner, begin, max(end - begin, 1e-9)))
-    click.echo("* the run waited for this step; --step NAME shows all about one")
+    click.echo("* the run waited for this step; --step NAME shows all about one, --full about every one")
+    for span in spans if full else ():
+        if span.kind == "node":
+            for line in _step_lines(span, [s for s in spans if s.parent_id == span.id], full=True):
+                click.echo(line)
 
 
 def _spans(session: Session, thread_id: str) -> list[Span]:
@@ -118,7 +122,8 @@ def _note(span: Span) -> str:
         notes.append(one_line(problem, 80))
     changed = changed_fields(span.row) if span.kind == "node" else None
     if changed and not span.decision:
-        notes.append("wrote " + one_line(", ".join(changed), 60))
+        after = public(span.row.get("output"))
+        notes.append("wrote " + one_line(", ".join(f"{n} = {show_value(after[n], 40)}" for n in changed), 90))
     return "".join(f"  {note}" for note in notes)
 
 

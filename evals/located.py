@@ -81,7 +81,10 @@ def from_yaml(text: str, file: str) -> Located:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{file}{place}: {error.problem or error.context}.") from None
+        wrong = error.problem or error.context or ""
+        taken_apart = "expected ','" in wrong or "mapping values" in wrong
+        quote = " Text with ? : , # or brackets in it needs quotes." if taken_apart else ""
+        raise InputError(f"{file}{place}: {wrong}.{quote}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{file}: {error}.") from None
     except RecursionError:

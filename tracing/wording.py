@@ -31,8 +31,15 @@ def plain(value: Any) -> Any:
 def show_value(value: Any, limit: int | None = SHORT) -> str:
     """Return a state value for a reader: text as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
-    text = clean(text)
-    return text if limit is None or len(text) <= limit else text[:limit] + "…"
+    return clean(text) if limit is None else shorten(clean(text), limit)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return the text cut to a length; a long one loses its middle, since a prompt's question stands last."""
+    if len(text) <= limit:
+        return text
+    end = limit // 3 if limit >= 120 else 0
+    return text[: limit - end] + "…" + (text[-end:] if end else "")
 
 
 def money(cost: float | None, unknown: int = 0) -> str:

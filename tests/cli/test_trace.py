@@ -98,3 +98,12 @@ def test_a_run_sends_its_trace_by_itself(
     file = sqlite3.connect(tmp_path / "stepgraph.sqlite")
     assert file.execute("SELECT environment FROM invocations").fetchall() == [("test",)]
     assert not any(b"secret" in path.read_bytes() for path in tmp_path.glob("stepgraph.sqlite*"))
+
+
+def test_full_shows_every_step_whole(command: Command, memo: Any) -> None:
+    command("run", "memo.py:graph", "-i", f"text={'long ' * 200}the end", "--thread", "t")
+    short, full = command("trace", "show", "t").out, command("trace", "show", "t", "--full").out
+    assert "wrote short = ok" in short
+    assert "the end" not in short
+    assert "Shorten: long" in full
+    assert "the end" in full

@@ -75,6 +75,12 @@ def test_a_broken_line_of_jsonl_is_named() -> None:
         from_jsonl('{"id": 1, "input": {}}\n{"id": 2,,}', "notes.jsonl")
 
 
+def test_text_that_yaml_takes_apart_is_told_to_be_quoted() -> None:
+    told = read("suite: x\ncases:\n  - { id: a, input: { text: Is it? } }\n")
+    assert told.startswith("notes.yaml, line 3, column ")
+    assert told.endswith("needs quotes.")
+
+
 def test_broken_yaml_is_named_with_line_and_column() -> None:
     assert read("suite: x\ncases:\n  - id: [a\n").startswith("notes.yaml, line 4, column 1: ")
     assert read("") == "notes.yaml is empty. Expected a suite: suite, graph and cases."
