@@ -15,9 +15,12 @@ from stepgraph.state.session import Session
 from .servers import ChatServer
 
 
+SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
+
+
 @pytest.fixture(autouse=True)
 def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+    for name in [name for name in os.environ if name.startswith((ENVIRONMENT_PREFIX, *SETTINGS))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     file_bindings.cache_clear()

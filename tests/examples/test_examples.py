@@ -29,7 +29,10 @@ def test_each_example_is_covered() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing"}
 
 
-def test_at_least_17_of_the_20_tickets_are_routed_right(tmp_path: Path) -> None:
+def test_at_least_17_of_the_20_tickets_are_routed_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPGRAPH_OUTBOX", str(tmp_path / "outbox"))
     table = load("support_routing").main(tmp_path / "routes.sqlite")
     assert table.total == 20
     assert table.right >= 17
