@@ -14,7 +14,6 @@ from stepgraph.state.session import Session
 
 from .servers import ChatServer
 
-
 SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
 
 
