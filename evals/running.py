@@ -6,17 +6,19 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..providers.loops import in_thread, run_sync
 from ..state.budget import Ledger, Spent
-from ..state.errors import BudgetEnded, InputError, ThreadBusy
+from ..state.errors import BudgetEnded, InputError, SettingsError, ThreadBusy
 from ..state.recorder import as_json
 from ..state.session import LEDGERS_KEY, Session
 from .checking import check_suite
 from .executing import SCOPE, run_trial, thread_of
 from .judging import Judge, calibrate, judging, read_labels
+from .located import INSTALL_HELP
 from .records import cost_of, read_record
 from .scoring import expected_routes, score_trial
 from .suites import Case, Suite
@@ -110,6 +112,10 @@ class Runner:
         ledger: Ledger | None = None,
         settings: Settings | None = None,
     ) -> None:
+        if (
+            find_spec("scipy") is None
+        ):  # before anything is paid; imported when it is needed, it takes seconds
+            raise SettingsError(f"The statistics of a run need scipy. {INSTALL_HELP}")
         self.suite = suite
         self.results = results
         self.ended = False

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stepgraph.evals.running import run_suite
 from stepgraph.evals.suites import Case, Expected, Suite
 from stepgraph.evals.summaries import summarise
 from stepgraph.evals.trials import Results, read_results
-from stepgraph.state.errors import InputError, StoreError, UnboundRole
+from stepgraph.state.errors import InputError, SettingsError, StoreError, UnboundRole
 
 from .conftest import Note, graph, measure, mood_of, suite_of
 
@@ -51,6 +52,14 @@ def test_a_trial_keeps_scores_path_and_cost(evaluate: Run) -> None:
     assert bad.loops == (Loop("bad/refine_reply", 2, "approved"),)
     assert bad.cost.calls == 3
     assert bad.seconds > 0
+
+
+def test_without_the_extra_nothing_is_asked(evaluate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setattr("stepgraph.evals.running.find_spec", lambda name: None)
+    with ScriptedModel([]) as model, using(model), pytest.raises(SettingsError, match=r"stepgraph\[evals\]"):
+        evaluate(CASES, run="r")
+    assert model.asks == []
 
 
 def test_failures_stay_in_the_denominator(evaluate: Run) -> None:
