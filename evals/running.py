@@ -112,9 +112,7 @@ class Runner:
         ledger: Ledger | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if (
-            find_spec("scipy") is None
-        ):  # before anything is paid; imported when it is needed, it takes seconds
+        if find_spec("scipy") is None:  # told before anything is paid
             raise SettingsError(f"The statistics of a run need scipy. {INSTALL_HELP}")
         self.suite = suite
         self.results = results

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,11 +54,16 @@ def test_a_trial_keeps_scores_path_and_cost(evaluate: Run) -> None:
 
 
 def test_without_the_extra_nothing_is_asked(evaluate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setattr("stepgraph.evals.running.find_spec", lambda name: None)
-    with ScriptedModel([]) as model, using(model), pytest.raises(SettingsError, match=r"stepgraph\[evals\]"):
-        evaluate(CASES, run="r")
-    assert model.asks == []
+    asked: list[Any] = []
+
+    def answer(request: Any, site: Any) -> Any:
+        asked.append(request)
+        return mood_of(request, site)
+
+    with pytest.raises(SettingsError, match=r"stepgraph\[evals\]"):
+        evaluate(CASES, run="r", script=answer)
+    assert asked == []
 
 
 def test_failures_stay_in_the_denominator(evaluate: Run) -> None:
