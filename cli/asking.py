@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_json
 
 from ..providers.model import Message, Request, Site
-from ..providers.roles import EVERY_ROLE, Bindable, as_model, find_model, using
+from ..providers.roles import Bindable, as_model, find_model, using
 from ..state.budget import Budget, Ledger
 from ..state.errors import InputError
 from ..state.session import LEDGERS_KEY, Session
@@ -38,8 +38,7 @@ async def ask_again(
     if prompt is not None:
         messages = _reworded(messages, prompt)
         params.pop("prompt", None)  # it is no longer what a managed prompt says
-    bound = dict(models or {})
-    with using(bound.pop(EVERY_ROLE, None), **bound):
+    with using(**(models or {})):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     limits = budget or session.budget_of(call["thread_id"])

@@ -19,9 +19,9 @@ from ..evals.trials import Results, read_results
 from ..evals.verdicts import blame_sections, located_sections
 from ..providers.roles import using
 from ..state.errors import InputError
+from .binding import parse_models
 from .evaluating import load_suite, load_target, write_sections
 from .limits import parse_budget
-from .running import EVERY, parse_models
 from .showing import open_session
 from .text import clean
 
@@ -54,8 +54,7 @@ def blame_runs(
     suite = replace(suite, budget=parse_budget(limits), concurrency=jobs or suite.concurrency)
     loaded = load_target(suite, graph)
     bound = parse_models(models) if models else dict(after.header.models)
-    roles = {role: spec for role, spec in bound.items() if role != EVERY}
-    with open_session(database) as session, using(bound.get(EVERY), **roles):
+    with open_session(database) as session, using(**bound):
         found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
     _show(blame_sections(found), json.dumps(asdict(found)), as_json, files)
     return 0 if found.complete else PARTIAL

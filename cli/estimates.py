@@ -15,10 +15,9 @@ import click
 from ..graphs.estimating import Estimate, StepEstimate, estimate
 from ..providers.roles import using
 from ..state.session import Session
+from .binding import check_roles, parse_models
 from .inputs import read_inputs
-from .jobs import EVERY
 from .loading import load_graph
-from .running import parse_models
 from .text import clean, money
 
 
@@ -34,10 +33,10 @@ def show_estimate(
             raise first.error
         given = first.state
     bound = parse_models(models)
+    check_roles(bound, loaded.graph)
     with ExitStack() as stack:
         session = stack.enter_context(Session(database)) if database.exists() else None
-        every = bound.pop(EVERY, None)
-        stack.enter_context(using(every, **bound))
+        stack.enter_context(using(**bound))
         found = estimate(loaded.graph, given, session=session)
     click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
 

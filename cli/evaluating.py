@@ -29,12 +29,10 @@ from ..evals.trials import Results, Trial, read_results
 from ..providers.roles import using
 from ..state.errors import InputError, did_you_mean
 from ..state.session import Session
+from .binding import parse_models
 from .limits import parse_budget
 from .loading import Loaded, load_graph
-from .running import EVERY, parse_models
 from .text import clean, one_line
-
-FOLDER = Path("stepgraph-evals")
 
 
 def load_suite(reference: str) -> Suite:
@@ -107,8 +105,7 @@ def run_eval(
         project = find_project()
     again = f"stepgraph eval run {reference} --run {run}"
     progress = Progress(quiet=as_json)
-    roles = {role: spec for role, spec in bound.items() if role != EVERY}
-    with Session(database) as session, using(bound.get(EVERY), **roles):
+    with Session(database) as session, using(**bound):
         work = arun_suite(
             suite, loaded.graph, session, run=run, results=path, models=bound, progress=progress
         )

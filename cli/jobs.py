@@ -27,8 +27,6 @@ from .outcomes import PARTIAL, WAITING, Outcome, outcome_json, print_outcome, pr
 from .progress import Progress
 from .text import is_review, one_line, plain, show_question
 
-EVERY = "*"  # the role that stands for all that have no model of their own
-
 
 @dataclass
 class Job:
@@ -85,10 +83,8 @@ async def _run_job(session: Session, job: Job, answer: str | None) -> Outcome:
 
     if job.refused is not None:
         return ended("refused", exit_code(job.refused), error=str(job.refused))
-    models = dict(job.models)
-    every = models.pop(EVERY, None)
     try:
-        with using(every, **models):
+        with using(**job.models):
             result = await _go_on(session, job, answer)
     except StepgraphError as error:
         return ended("failed", exit_code(error), error=str(error), rejected=isinstance(error, Rejected))

@@ -86,8 +86,8 @@ class SuiteFile(pytest.File):
             from ..evals.running import Runner, begin
             from ..evals.targets import target_of
             from ..state.session import Session
+            from .binding import parse_models
             from .evaluating import load_target
-            from .running import parse_models
 
             folder, token = _folder(self.config)
             bound = parse_models(self.config.getoption("--eval-model") or ())
@@ -106,11 +106,10 @@ class SuiteFile(pytest.File):
         import asyncio
 
         from ..providers.roles import using
-        from .running import EVERY, parse_models
+        from .binding import parse_models
 
         bound = parse_models(self.config.getoption("--eval-model") or ())
-        roles = {role: spec for role, spec in bound.items() if role != EVERY}
-        with using(bound.get(EVERY), **roles):
+        with using(**bound):
             return asyncio.run(what)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from ..providers.settings import parse_binding
 from ..state.errors import InputError
 from ..state.schema import values_of
 from ..state.session import Session, new_thread_id
 from ..tracing.live import Tracing
 from ..tracing.threads import Thread, find_thread, list_threads
+from .binding import check_roles, parse_models
 from .inputs import RunInput, read_inputs
-from .jobs import EVERY, Job, run_all
+from .jobs import Job, run_all
 from .limits import parse_age, parse_budget
 from .loading import Loaded, load_graph, load_recorded
 from .text import one_line
@@ -43,6 +43,7 @@ def run_graph(
     if thread and len(found) > 1:
         raise InputError("--thread names one thread, but there are several inputs.")
     bound = parse_models(models)
+    check_roles(bound, loaded.graph)
     base = thread or new_thread_id(loaded.name)
     work = [_job(base, number, len(found), item, loaded, bound) for number, item in enumerate(found, 1)]
     _limit(work, limits, cache_s)
@@ -125,7 +126,9 @@ def resume_threads(
         for thread in found:
             reference = graph or _reference_of(thread)
             load = load_graph if graph else load_recorded
-            loaded[reference] = loaded.get(reference) or load(reference)
+            if reference not in loaded:
+                loaded[reference] = load(reference)
+                check_roles(bound, loaded[reference].graph)
             job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
             job.given, job.insist = _recorded_input(session, thread.thread_id), force
             job.answers = answers
@@ -145,18 +148,6 @@ def _reference_of(thread: Thread) -> str:
     return thread.graph
 
 
-def parse_models(models: Sequence[str]) -> dict[str, str]:
-    """Return role and spec of each --model; without a role it is for every role."""
-    bound: dict[str, str] = {}
-    for text in models:
-        role, sign, spec = text.partition("=")
-        if not sign:
-            role, spec = EVERY, text
-        parse_binding(spec, f"--model {text}")
-        bound[role] = spec
-    return bound
-
-
 def _limit(work: list[Job], limits: Sequence[str], cache_s: str | None) -> None:
     budget = parse_budget(limits)
     lifetime = None if cache_s is None else parse_age(cache_s)
@@ -168,6 +159,3 @@ def _recorded_input(session: Session, thread: str) -> dict[str, Any]:
     rows = session.journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread,))
     given: dict[str, Any] = json.loads(rows[0]["input"] or "{}")
     return given
-
-
-__all__ = ["EVERY", "parse_models", "resume_threads", "run_graph"]

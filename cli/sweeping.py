@@ -20,9 +20,9 @@ from ..providers.roles import using
 from ..providers.settings import binding_of, parse_binding
 from ..state.errors import InputError
 from ..state.session import Session
+from .binding import parse_models
 from .evaluating import Progress, load_suite, load_target, write_sections
 from .limits import parse_budget
-from .running import EVERY, parse_models
 from .text import clean, one_line
 
 PARTIAL = 3
@@ -56,13 +56,12 @@ def run_sweep(
     candidates = {spec for axis in axes for spec in axis.models}
     settings = {name: binding for name in candidates if (binding := binding_of(name)) is not None}
     run = name or new_run(suite)
-    roles = {role: spec for role, spec in fixed.items() if role != EVERY}
 
     def starting(named: Mapping[str, str]) -> None:
         if not as_json:
             click.echo(clean(shown(named)), err=True)
 
-    with Session(database) as session, using(fixed.get(EVERY), **roles):
+    with Session(database) as session, using(**fixed):
         work = asweep(
             suite,
             loaded.graph,

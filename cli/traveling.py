@@ -23,10 +23,11 @@ from ..tracing.lineage import SHORT_ID
 from ..tracing.threads import Thread, find_thread
 from ..tracing.tree import Row, Totals
 from .asking import ask_again
+from .binding import check_roles, parse_models
 from .inputs import from_pairs
 from .limits import parse_budget
 from .loading import Loaded, load_graph
-from .running import parse_models, resume_threads
+from .running import resume_threads
 from .showing import open_session
 from .text import clean, money, one_line, plain, show_value, tokens
 
@@ -105,6 +106,8 @@ def fork_thread(
         if call is not None and (prompt is not None or models):
             stand = _asked_again(session, thread, call, new, prompt, bound, parse_budget(limits))
             bound = {}
+        if loaded:
+            check_roles(bound, loaded.graph)
         fork(
             session,
             thread_id,

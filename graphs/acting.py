@@ -39,6 +39,7 @@ from ..state.recorder import json_text
 from ..state.schema import extended, values_of
 from ..state.serde import allow
 from ..state.session import SESSION_KEY
+from .options import check_counts
 from .workflow import Workflow
 
 T = TypeVar("T")
@@ -281,9 +282,7 @@ def agent(
     """
     if not isinstance(step, Step):
         raise DefinitionError("agent() takes a step: @step(…) on a function that says what to ask.")
-    for option, number in (("turns", turns), ("calls", calls), ("max_chars", max_chars)):
-        if not isinstance(number, int) or number < 1:
-            raise DefinitionError(f"agent({option}={number!r}): expected a whole number, at least 1.")
+    check_counts("agent", turns=turns, calls=calls, max_chars=max_chars)
     if not timeout_s > 0:
         raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
     box = Tools(tools, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
@@ -293,7 +292,7 @@ def agent(
     reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
     turn = graph.take_node(_Turn(step, box, turns=turns, calls=calls), reads)
     run = graph.take_node(box, Called)
-    graph.writes_all = {step.writes}
+    graph.note_writes(step.writes)
     once_asked = copy.copy(step)
     once_asked.tries = 1
     graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))

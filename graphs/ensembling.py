@@ -19,7 +19,8 @@ from ..state.recorder import json_text
 from ..state.schema import check_fields, extended, values_of
 from ..state.serde import allow
 from .lanes import FATAL, Work, lane, timed
-from .workflow import Part, Workflow, name_of, state_of, written_by
+from .options import answered_field, check_timeout
+from .workflow import Part, Workflow, name_of, state_of
 
 ENTRIES = "stepgraph_entries"
 
@@ -125,14 +126,9 @@ def ensemble(
         raise DefinitionError("ensemble(merge=…) needs into=…, the list field that `merge` reads.")
     parts = [*candidates, *([merge] if merge is not None else [])]
     state = state_of(parts, "ensemble")
-    written = {getattr(part, "writes", None) for part in candidates}
-    field = field or (written.pop() if len(written) == 1 else None)
-    if not field:
-        raise DefinitionError("ensemble: say which field holds the answers: ensemble(…, field='draft').")
+    check_timeout("ensemble", timeout_s)
+    field = answered_field("ensemble", candidates, field)
     check_fields(state, [field, *([into] if into else [])], "ensemble")
-    for part in candidates:
-        if field not in (written_by(part) or {field}):
-            raise DefinitionError(f"ensemble: {name_of(part)!r} does not write {field!r}.")
 
     graph: Workflow[StateT] = Workflow(state, name or f"ensemble_{field}")
     pick = graph.take_node(_Pick(field, into, score), extended(state, ENTRIES, Entries))
@@ -141,8 +137,7 @@ def ensemble(
         node = graph.take_lane(part, name_of(part), lane(part, graph, _Candidate(number, label, timeout_s)))
         graph.add_edge(START, node)
         graph.add_edge(node, pick)
-    if graph.writes_all is not None and into:
-        graph.writes_all.add(into)
+    graph.note_writes(into)
     last = pick
     if merge is not None:
         last = graph.take(merge, "merge")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
 
-from ..nodes.costs import All, Asks, Cost, OneOf, Times, Unbounded, cost_of, least, most
+from ..nodes.costs import Asks, Cost, asks_in, cost_of, least, most
 from ..providers.budgeting import bound_of
 from ..providers.model import Model
 from ..providers.pricing import tariff_for
 from ..providers.roles import find_model
-from ..providers.settings import ModelSettings
+from ..providers.settings import DEFAULT_ROLE, ModelSettings
 from ..state.errors import UnboundRole
 from ..state.fingerprint import GraphMark
 from ..state.journal import Journal
@@ -97,9 +97,9 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(_leaves(cost))}
+    found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(asks_in(cost))}
     times = {asks: asks.tries * step.answers for asks, step in found.items()}
-    unknown = tuple(dict.fromkeys(text for asks, step in found.items() for text in _unknown(asks, step)))
+    unknown = tuple(_unknown(found))
     tokens = {asks: step.tokens_per_call for asks, step in found.items()}
     dollars = {asks: step.usd_per_call for asks, step in found.items()}
     return Estimate(
@@ -113,17 +113,6 @@ def estimate(
         past=_past(compiled, journal) if journal else None,
         unknown=unknown,
     )
-
-
-def _leaves(cost: Cost) -> Iterator[Asks]:
-    match cost:
-        case Asks():
-            yield cost
-        case All(parts) | OneOf(parts):
-            for part in parts:
-                yield from _leaves(part)
-        case Times(part, _, _) | Unbounded(_, part):
-            yield from _leaves(part)
 
 
 def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
@@ -197,16 +186,30 @@ def _prompt(name: str, request: Any, journal: Journal | None) -> tuple[int | Non
     return (None, None) if request is None else (bound_of(request), "input")
 
 
-def _unknown(asks: Asks, step: StepEstimate) -> Iterator[str]:
+def _unknown(found: Mapping[Asks, StepEstimate]) -> Iterator[str]:
+    """Yield what is not known and what to do; steps of which the same is to be said are named together."""
+    steps: dict[tuple[str, str], dict[str, None]] = {}
+    for asks, step in found.items():
+        for saying in _sayings(asks, step):
+            steps.setdefault(saying, {})[repr(step.step)] = None
+    for (what, remedy), names in steps.items():
+        yield f"{what} of {', '.join(names)}{remedy}"
+    for model in dict.fromkeys(
+        step.model
+        for step in found.values()
+        if step.model is not None and step.usd_per_call is None and step.tokens_per_call is not None
+    ):
+        yield f"the price of {model}: set price = {{ input = …, output = … }}"
+
+
+def _sayings(asks: Asks, step: StepEstimate) -> Iterator[tuple[str, str]]:
     if step.model is None:
-        yield f"no model is bound to the role {asks.step.role or 'default'!r} of {step.step!r}"
+        yield f"no model is bound to the role {asks.step.role or DEFAULT_ROLE!r}", ""
         return
     if step.prompt_tokens is None:
-        yield f"the prompt of {step.step!r}: give an input, or run it once"
+        yield "the prompt", ": give an input, or run it once"
     if step.answer_tokens is None:
-        yield f"the answer of {step.step!r}: set max_tokens for {step.model}"
-    if step.usd_per_call is None and step.tokens_per_call is not None:
-        yield f"the price of {step.model}: set price = {{ input = …, output = … }}"
+        yield "the answer", f": set max_tokens for {step.model}"
 
 
 def _past(graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal) -> Past | None:

@@ -16,13 +16,13 @@ from ..nodes.rules import as_rule
 from ..state.errors import InputError
 from ..state.schema import StateType, extended
 from ..state.serde import allow
+from .options import check_field
 from .workers import (
     DONE,
     ITEMS,
     MOST,
     Job,
     Results,
-    check_field,
     check_items,
     check_limits,
     finished,
@@ -133,10 +133,10 @@ def fan_out(
         check_field(state, missing, dict[str, str], f"fan_out(missing={missing!r})")
     allow(worker_state)
     graph: Workflow[Any] = Workflow(state, name or f"fan_out_{name_of(worker)}")
-    graph.writes_all = {into, *([missing] if missing else []), *([decider.writes] if decider.writes else [])}
+    graph.note_writes(into, missing, decider.writes)
 
     begin = graph.take_node(_Split(decider, worker_state, most), state)
-    work = graph.take_worker(name_of(worker), worker_node(worker, worker_state, timeout_s, failed), Job)
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
     end = graph.take_node(_Collect(into, missing), extended(state, DONE, Results))
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)

@@ -16,9 +16,9 @@ from ..nodes.costs import All, Cost, OneOf, Times, cost_of
 from ..nodes.gates import Gate, gate_failed
 from ..nodes.node import Node, Valued
 from ..nodes.steps import Step
-from ..state.errors import DefinitionError
 from ..state.schema import extended, values_of
 from ..state.serde import allow
+from .options import check_counts
 from .workflow import Part, Workflow, name_of, state_of
 
 V = TypeVar("V")
@@ -165,15 +165,14 @@ def gated(
     name: str | None = None,
 ) -> Workflow[Any]:
     """Return a gate that does not stop at once, as a graph."""
-    if not isinstance(tries, int) or tries < 1:
-        raise DefinitionError(f"gate(tries={tries!r}): expected a whole number, at least 1.")
+    check_counts("gate", tries=tries)
     tries = tries if repair is not None else 0
     parts = [part for part in (repair, otherwise) if part is not None]
     state = state_of([check, *parts], "gate")
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
     private = extended(state, CHANNEL, Repairs)
     decide = graph.take_node(_Decide(check, repair, tries, otherwise=otherwise is not None), private)
-    _note_writes(graph, check.writes)
+    graph.note_writes(check.writes)
 
     ways: dict[Hashable, str] = {PASSED: END}
     cost: list[Cost] = [check.cost]
@@ -185,7 +184,7 @@ def gated(
         graph.add_edge(begin, decide)
         if isinstance(repair, Step):
             ways[REPAIR] = graph.take_node(_Mend(repair), private)
-            _note_writes(graph, repair.writes)
+            graph.note_writes(repair.writes)
         else:
             ways[REPAIR] = graph.take(repair)
         graph.add_edge(ways[REPAIR], decide)
@@ -201,8 +200,3 @@ def gated(
     graph.add_conditional_edges(decide, way, ways)
     graph.cost = All(tuple(cost))
     return graph
-
-
-def _note_writes(graph: Workflow[Any], field: str | None) -> None:
-    if graph.writes_all is not None and field:
-        graph.writes_all.add(field)

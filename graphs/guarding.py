@@ -161,8 +161,7 @@ def guard(
     for node in (work, beside):
         graph.add_edge(start, node)
         graph.add_edge(node, settle)
-    if graph.writes_all is not None and watch.writes:
-        graph.writes_all.add(watch.writes)
+    graph.note_writes(watch.writes)
     if otherwise is None:
         graph.add_edge(settle, END)
     else:

@@ -155,10 +155,8 @@ def supersteps_end(config: RunnableConfig) -> Exception | None:
 
 
 def _without_private(given: Any, state: StateType) -> Any:
-    if type(given) is state or isinstance(given, Mapping):
-        return (
-            {n: v for n, v in given.items() if n in fields_of(state)} if isinstance(given, Mapping) else given
-        )
+    if type(given) is state:
+        return given
     return {name: value for name, value in values_of(given).items() if name in fields_of(state)}
 
 

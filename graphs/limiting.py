@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
 from ..nodes.costs import cost_of
+from ..providers.loops import run_sync
 from ..state.budget import Budget, Ledger
 from ..state.internals import node_of
 from ..state.session import LEDGERS_KEY, SESSION_KEY
 from .chaining import chain
-from .lanes import counted, supersteps_end
+from .lanes import counted, invoke_for_sync
 from .workflow import Part, Workflow, name_of
 
 
@@ -46,10 +46,7 @@ def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Wo
 
     def run(state: Any, config: RunnableConfig) -> Any:
         own = limited(config)
-        try:
-            return inner.invoke(state, own)
-        except GraphRecursionError as error:
-            raise supersteps_end(own) or error from None
+        return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
     graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
     node = graph.take_subgraph(scope, inner, node_of(run, arun))

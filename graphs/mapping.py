@@ -19,13 +19,13 @@ from ..nodes.splitting import Count, estimate_tokens
 from ..state.errors import DefinitionError, InputError
 from ..state.schema import StateType, extended, values_of
 from ..state.serde import allow
+from .options import check_counts, check_field
 from .workers import (
     DONE,
     ITEMS,
     MOST,
     Job,
     Results,
-    check_field,
     check_items,
     check_limits,
     finished,
@@ -255,9 +255,7 @@ def map_reduce(
         map_reduce(passages, sum_up, join=together, into="digest", tokens=1500)
     """
     check_limits("map_reduce", most, timeout_s, failed)
-    for option, value in (("tokens", tokens), ("levels", levels)):
-        if not isinstance(value, int) or value < 1:
-            raise DefinitionError(f"map_reduce({option}={value!r}): expected a whole number, at least 1.")
+    check_counts("map_reduce", tokens=tokens, levels=levels)
     if not callable(join):
         raise DefinitionError("map_reduce(join=…): expected a function that makes one state of several.")
     decider = split if hasattr(split, "answer") else as_rule(split, "map_reduce")
@@ -273,21 +271,19 @@ def map_reduce(
             check_field(state, written, annotation, f"map_reduce({option}={written!r})")
     allow(worker_state)
     graph: Workflow[Any] = Workflow(state, name or f"map_reduce_{name_of(worker)}")
-    graph.writes_all = {written for written, _ in fields.values() if written}
-    if decider.writes:
-        graph.writes_all.add(decider.writes)
+    graph.note_writes(into, parts, missing, decider.writes)
 
     sizes = Sizes(tokens, count)
     private = extended(extended(state, DONE, Results), CHANNEL, Level)
     begin = graph.take_node(_Split(decider, worker, worker_state, most, sizes), private)
-    work = graph.take_worker(name_of(worker), worker_node(worker, worker_state, timeout_s, failed), Job)
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
     gather = graph.take_node(
         _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes), private
     )
-    combine = graph.take_worker(
-        name_of(reducer) if reducer is not worker else "reduce",
+    combine = graph.take_node(
         worker_node(reducer, worker_state, timeout_s, "fail"),
         Job,
+        name_of(reducer) if reducer is not worker else "reduce",
     )
     graph.add_edge(START, begin)
     send_items(graph, begin, work)

@@ -21,13 +21,13 @@ from ..state.errors import DefinitionError, InputError, InvalidAnswer
 from ..state.recorder import json_text
 from ..state.schema import StateType, extended, values_of
 from ..state.serde import allow
+from .options import check_counts, check_field
 from .workers import (
     DONE,
     ITEMS,
     Job,
     Results,
     applied,
-    check_field,
     check_items,
     check_limits,
     finished,
@@ -228,9 +228,7 @@ def orchestrate(
         orchestrate(plan, research, write_up, into="findings", most=5, more=what_is_missing)
     """
     check_limits("orchestrate", most, timeout_s, failed)
-    for option, value in (("rounds", rounds), ("tries", tries)):
-        if not isinstance(value, int) or value < 1:
-            raise DefinitionError(f"orchestrate({option}={value!r}): expected a whole number, at least 1.")
+    check_counts("orchestrate", rounds=rounds, tries=tries)
     if not 0 < alike <= 1:
         raise DefinitionError(f"orchestrate(alike={alike!r}): expected a share of words, above 0 to 1.")
     if overlapping not in ("repair", "drop"):
@@ -249,14 +247,12 @@ def orchestrate(
         check_field(state, missing, dict[str, str], f"orchestrate(missing={missing!r})")
     allow(worker_state)
     graph: Workflow[StateT] = Workflow(state, name or f"orchestrate_{name_of(worker)}")
-    writers = (plan.writes, into, missing, getattr(further, "writes", None))
-    graph.writes_all = {field for field in writers if field}
+    graph.note_writes(plan.writes, into, missing, getattr(further, "writes", None))
 
     standards = _Standards(worker_state, most, subject, alike, overlapping == "drop", tries, judge, brief)
     private = extended(extended(state, DONE, Results), CHANNEL, Effort)
     begin = graph.take_node(_Plan(plan, standards, first=True), private)
-    node = worker_node(worker, worker_state, timeout_s, failed)
-    work = graph.take_worker(name_of(worker), node, Job)
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
     collect = graph.take_node(_Collect(into, missing), private)
     finish = graph.take(synthesise)
     graph.add_edge(START, begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, overload
 
@@ -21,6 +21,8 @@ from ..state.errors import DefinitionError
 from ..state.recorder import json_text
 from ..state.schema import extended, values_of
 from ..state.serde import allow
+from .lanes import same
+from .options import check_counts
 from .workflow import Part, Workflow, name_of, state_of, written_by
 
 V = TypeVar("V")
@@ -86,7 +88,7 @@ class _Judge(Node[Any]):
         values = values_of(input)
         past: Rounds = values.get(CHANNEL) or Rounds()
         produced = {name: _copy(values[name]) for name in self._produced if name in values}
-        if past.number and _equal(produced, past.produced):
+        if past.number and produced and same(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
         value = await self._judge.answer(input, config)
@@ -128,13 +130,6 @@ def _copy(value: Any) -> Any:
         return value
 
 
-def _equal(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    try:
-        return bool(new) and bool(new == old)
-    except Exception:  # a type whose == does not give a bool, such as an array
-        return False
-
-
 @overload
 def refine(
     produce: Part[StateT],
@@ -174,8 +169,7 @@ def refine(
 
     Costs at most `rounds` times what producer and judge cost: two steps make 2 x rounds model calls.
     """
-    if not isinstance(rounds, int) or rounds < 1:
-        raise DefinitionError(f"refine(rounds={rounds!r}): expected a whole number, at least 1.")
+    check_counts("refine", rounds=rounds)
     for option, function in (("until", until), ("score", score)):
         if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
             raise DefinitionError(f"refine({option}=…): expected a plain function of the judge's value.")
@@ -191,8 +185,7 @@ def refine(
     verdict = graph.take_node(
         _Judge(decider, until, score, rounds, produced), extended(state, CHANNEL, Rounds)
     )
-    if graph.writes_all is not None and decider.writes:
-        graph.writes_all.add(decider.writes)
+    graph.note_writes(decider.writes)
 
     def again(looped: Looped) -> str:
         return "again" if looped["stepgraph_rounds"].going else "done"

@@ -178,8 +178,7 @@ def route(
         otherwise = graph.take(fallback, FALLBACK)
         targets[otherwise] = otherwise
     start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=otherwise), state)
-    if graph.writes_all is not None and decider.writes:
-        graph.writes_all.add(decider.writes)
+    graph.note_writes(decider.writes)
 
     def branch(routed: Routed) -> str:
         return routed["stepgraph_branch"]

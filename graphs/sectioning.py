@@ -13,8 +13,9 @@ from langgraph.typing import StateT
 from ..nodes.costs import costs_of
 from ..nodes.node import Node, record_decision
 from ..state.errors import DefinitionError, did_you_mean
-from ..state.schema import StateType, accepts, check_fields, extended, fields_of, values_of
+from ..state.schema import check_fields, extended, values_of
 from .lanes import FATAL, Work, lane, timed
+from .options import check_failed, check_field, check_timeout
 from .workflow import Part, Workflow, state_of, written_by
 
 CHANNEL = "stepgraph_missing"
@@ -57,10 +58,8 @@ def section(
     """
     if not isinstance(branches, Mapping) or not branches:
         raise DefinitionError("section() takes its branches as a mapping: section({name: part, …}).")
-    if timeout_s is not None and not timeout_s > 0:
-        raise DefinitionError(f"section(timeout_s={timeout_s}): expected seconds above 0.")
-    if failed not in ("fail", "skip"):
-        raise DefinitionError(f"section(failed={failed!r}): expected 'fail' or 'skip'.")
+    check_timeout("section", timeout_s)
+    check_failed("section", failed)
     parts = [*branches.values(), *([merge] if merge is not None else [])]
     state = state_of(parts, "section")
     graph: Workflow[StateT] = Workflow(state, name or f"section_{next(iter(branches))}")
@@ -81,7 +80,8 @@ def section(
         nodes.append(node)
     last: str | list[str] = nodes
     if missing is not None:
-        last = _join(graph, last, graph.take_node(_tell(state, missing), extended(state, CHANNEL, Reasons)))
+        check_field(state, missing, dict[str, str], f"section(missing={missing!r})")
+        last = _join(graph, last, graph.take_node(_Tell(missing), extended(state, CHANNEL, Reasons)))
     if merge is not None:
         last = _join(graph, last, graph.take(merge, "merge"))
     for node in [last] if isinstance(last, str) else last:
@@ -126,15 +126,6 @@ class _Limits:
             record_decision(config, "section", choice, reason=f"{self._label}: {reason}")
             update = dict(self._default or {})
             return {**update, CHANNEL: (self._label, reason)} if self._told else update
-
-
-def _tell(state: StateType, field: str) -> _Tell:
-    check_fields(state, [field], "section(missing=…)")
-    if not accepts(fields_of(state)[field], dict[str, str]):
-        raise DefinitionError(
-            f"section(missing={field!r}): {state.__name__}.{field} must be a dict[str, str]."
-        )
-    return _Tell(field)
 
 
 def _check_apart(graph: Workflow[Any], branches: Mapping[str, Any]) -> None:

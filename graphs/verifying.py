@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -10,7 +10,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..nodes.checks import Check, Finding, Opinion, check_of
-from ..nodes.costs import All, Asks, Cost, OneOf, Times, Unbounded, cost_of
+from ..nodes.costs import Cost, asks_in, cost_of
 from ..nodes.gates import Gate
 from ..nodes.node import Valued
 from ..nodes.steps import Step
@@ -48,7 +48,7 @@ def verify(
     if not isinstance(tries, int) or tries < 0:
         raise DefinitionError(f"verify(tries={tries!r}): expected a whole number, 0 or more.")
     made = check_of(check, agrees, "verify", "verify")
-    makers, checkers = list(_steps_in(cost_of(produce))), list(_steps_in(made.cost))
+    makers, checkers = _steps_in(cost_of(produce)), _steps_in(made.cost)
     if not checkers:
         raise DefinitionError(
             f"verify: {made.name!r} asks no model. For a check in code, write chain(produce, gate(check))."
@@ -61,16 +61,8 @@ def verify(
     return chain(produce, gate, name=name or f"verify_{name_of(produce)}")
 
 
-def _steps_in(cost: Cost) -> Iterator[Step[Any, Any]]:
-    match cost:
-        case Asks(step):
-            if isinstance(step, Step):
-                yield step
-        case All(parts) | OneOf(parts):
-            for part in parts:
-                yield from _steps_in(part)
-        case Times(part, _, _) | Unbounded(_, part):
-            yield from _steps_in(part)
+def _steps_in(cost: Cost) -> list[Step[Any, Any]]:
+    return [asks.step for asks in asks_in(cost) if isinstance(asks.step, Step)]
 
 
 def _refuse_self(makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]) -> None:

@@ -20,8 +20,9 @@ from ..state.recorder import json_text
 from ..state.schema import accepts, check_fields, extended, fields_of, values_of
 from ..state.serde import allow
 from .lanes import FATAL, Work, lane, timed
+from .options import answered_field, check_field, check_timeout
 from .racing import RACE, Race, Start, forget_race, race_of
-from .workflow import Part, Workflow, name_of, state_of, written_by
+from .workflow import Part, Workflow, name_of, state_of
 
 BALLOTS = "stepgraph_ballots"
 
@@ -215,19 +216,12 @@ def vote(
     if not kinds or not isinstance(n, int) or n < 1:
         raise DefinitionError("vote() needs voters and a number of draws: vote(mood, 5) or vote([one, two]).")
     state = state_of(kinds, "vote")
-    written = {getattr(part, "writes", None) for part in kinds}
-    field = field or (written.pop() if len(written) == 1 else None)
-    if not field:
-        raise DefinitionError("vote: say which field holds the answers: vote(parts, field='mood').")
-    for part in kinds:
-        if field not in (written_by(part) or {field}):
-            raise DefinitionError(f"vote: {name_of(part)!r} does not write {field!r}, which is voted on.")
+    check_timeout("vote", timeout_s)
+    field = answered_field("vote", kinds, field)
     graph: Workflow[StateT] = Workflow(state, name or f"vote_{field}")
-    _check_field(graph, field, uncertain)
+    _check_outcome(graph, field, uncertain)
     if tally is not None:
-        check_fields(state, [tally], "vote(tally=…)")
-        if not accepts(fields_of(state)[tally], Tally):
-            raise DefinitionError(f"vote(tally={tally!r}): {state.__name__}.{tally} must be a Tally | None.")
+        check_field(state, tally, Tally, f"vote(tally={tally!r})")
     total = n * len(kinds)
     needed = total // 2 + 1 if needed is None else needed
     if not isinstance(needed, int) or not total // 2 < needed <= total:
@@ -255,14 +249,13 @@ def vote(
         graph.add_edge(start, voter)
         graph.add_edge(voter, count)
     graph.add_edge(count, END)
-    if graph.writes_all is not None:
-        graph.writes_all |= {field, *([tally] if tally else [])}
+    graph.note_writes(field, tally)
     alone = len(kinds) == 1
     graph.cost = All(tuple(Times(cost_of(part), needed if alone else 0, n) for part in kinds))
     return graph
 
 
-def _check_field(graph: Workflow[Any], field: str, uncertain: Any) -> None:
+def _check_outcome(graph: Workflow[Any], field: str, uncertain: Any) -> None:
     check_fields(graph.state, [field], "vote(field=…)")
     if field not in graph.plain_fields():
         raise DefinitionError(f"vote: {field!r} has a reducer; the outcome of a vote needs a plain field.")

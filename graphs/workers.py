@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypedDict, get_args
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import Topic
@@ -17,12 +17,13 @@ from typing_extensions import is_typeddict
 
 from ..nodes.node import Node, record_decision
 from ..providers.loops import run_sync
-from ..state.errors import DefinitionError, InputError
+from ..state.errors import InputError
 from ..state.internals import node_of
-from ..state.schema import StateType, accepts, check_fields, fields_of, values_of
+from ..state.schema import StateType, fields_of, values_of
 from ..state.serde import allow
 from .chaining import chain
 from .lanes import FATAL, counted, invoke_for_sync, timed
+from .options import check_counts, check_failed, check_timeout
 from .workflow import Workflow, as_runnable, name_of
 
 ITEMS = "stepgraph_items"
@@ -96,26 +97,11 @@ def check_items(name: str, items: Any, worker_state: StateType) -> list[Any]:
     return list(items)
 
 
-def check_limits(pattern: str, most: Any, timeout_s: float | None, failed: str) -> None:
+def check_limits(pattern: str, most: int, timeout_s: float | None, failed: str) -> None:
     """Raise DefinitionError for a limit that no fan-out can keep."""
-    if timeout_s is not None and not timeout_s > 0:
-        raise DefinitionError(f"{pattern}(timeout_s={timeout_s}): expected seconds above 0.")
-    if failed not in ("fail", "skip"):
-        raise DefinitionError(f"{pattern}(failed={failed!r}): expected 'fail' or 'skip'.")
-    if not isinstance(most, int) or most < 1:
-        raise DefinitionError(f"{pattern}(most={most!r}): expected a whole number, at least 1.")
-
-
-def check_field(state: StateType, name: str, annotation: Any, option: str) -> None:
-    """Raise DefinitionError unless the state has the field and it can hold the type."""
-    check_fields(state, [name], option)
-    if not accepts(fields_of(state)[name], annotation):
-        shown = getattr(annotation, "__name__", str(annotation))
-        inner = [getattr(argument, "__name__", str(argument)) for argument in get_args(annotation)]
-        listed = f"[{', '.join(inner)}]" if inner else ""
-        raise DefinitionError(
-            f"{option}: {state.__name__}.{name} is {fields_of(state)[name]}; expected {shown}{listed}."
-        )
+    check_counts(pattern, most=most)
+    check_timeout(pattern, timeout_s)
+    check_failed(pattern, failed)
 
 
 def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: str) -> Any:

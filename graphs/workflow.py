@@ -109,9 +109,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         """Add a part as a node and return the node's name, made unique where need be."""
         node = self._unique(name or name_of(part))
         self._add(node, as_runnable(part, self))
-        wrote = written_by(part)
-        if self.writes_all is not None:
-            self.writes_all = None if wrote is None else self.writes_all | wrote
+        self._note_part(part)
         return node
 
     def take_subgraph(self, name: str, inner: CompiledStateGraph[Any, Any, Any, Any], node: Any) -> str:
@@ -125,24 +123,28 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
 
         `schema` is the user's state with the private channels that the control reads.
         """
-        wrote = written_by(part)
-        if self.writes_all is not None:
-            self.writes_all = None if wrote is None else self.writes_all | wrote
+        self._note_part(part)
         name = self._unique(name)
         self._add(name, node, **({"input_schema": schema} if schema else {}))
         return name
 
-    def take_worker(self, name: str, node: Any, schema: type[Any]) -> str:
-        """Add a node that is sent its input, which is of the schema's type."""
-        name = self._unique(name)
+    def take_node(self, node: Any, schema: type[Any], name: str | None = None) -> str:
+        """Add one of the pattern's own nodes, which reads a schema beyond the user's state, or is sent it."""
+        name = self._unique(name or node.name)
         self._add(name, node, input_schema=schema)
         return name
 
-    def take_node(self, node: Node[Any], schema: type[Any]) -> str:
-        """Add one of the pattern's own nodes, which reads a schema beyond the user's state."""
-        name = self._unique(node.name)
-        self._add(name, node, input_schema=schema)
-        return name
+    def note_writes(self, *fields: str | None) -> None:
+        """Take note of what the pattern's own nodes write to the user's state."""
+        if self.writes_all is not None:
+            self.writes_all = self.writes_all | {field for field in fields if field}
+
+    def _note_part(self, part: Any) -> None:
+        wrote = written_by(part)
+        if wrote is None:
+            self.writes_all = None
+        else:
+            self.note_writes(*wrote)
 
     def _add(self, name: str, node: Any, **options: Any) -> None:
         adder: Any = self

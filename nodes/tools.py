@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, cast
@@ -19,7 +18,7 @@ from pydantic import BaseModel, create_model
 
 from ..providers.faults import scrubbed
 from ..providers.loops import in_new_thread
-from ..state.effects import find_effect, lineage_of
+from ..state.effects import find_effect
 from ..state.errors import (
     BudgetEnded,
     DefinitionError,
@@ -28,7 +27,7 @@ from ..state.errors import (
     StoreError,
     did_you_mean,
 )
-from ..state.recorder import json_text, path_of
+from ..state.recorder import json_text
 from ..state.session import LEDGERS_KEY, SESSION_KEY, Session
 from .effects import Effect
 from .node import Node, record_decision
@@ -49,9 +48,10 @@ OPEN = (
 )
 
 
-class Result(TypedDict, total=False):
-    """What the record keeps of a call that happens once."""
+class Once(TypedDict, total=False):
+    """A call that happens once: what it is known by, and what the record keeps of it."""
 
+    arguments: Mapping[str, Any]
     result: Any
 
 
@@ -168,16 +168,20 @@ class Tools(Node[Any]):
         return await self._in_time(call, config)
 
     async def _only_once(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
-        async def happen(_: Result) -> dict[str, Any]:
+        async def happen(_: Once) -> dict[str, Any]:
             return {"result": await self._in_time(call, config)}
 
         happen.__name__ = tool.name
         own = self._once[tool.name]
-        key = own(call["args"]) if own else _key(call, config)
         effect: Effect[Any] = Effect(
-            happen, state=Result, key=lambda _: key, reads=(), undone=(ToolException,), retry=False
+            happen,
+            state=Once,
+            key=(lambda once: own(once["arguments"])) if own else None,
+            reads=("arguments",),
+            undone=(ToolException,),
+            retry=False,
         )
-        update = await effect.ainvoke({}, config)
+        update = await effect.ainvoke({"arguments": call["args"]}, config)
         return cast("Content", update.get("result", "A person confirmed that this happened."))
 
     async def _in_time(self, call: ToolCall, config: RunnableConfig) -> Content:
@@ -240,15 +244,6 @@ def _failed_before(key: str, config: RunnableConfig) -> bool:
     session: Session = config.get("configurable", {})[SESSION_KEY]
     found = find_effect(session.journal, key)
     return found is not None and found.error is not None
-
-
-def _key(call: ToolCall, config: RunnableConfig) -> str:
-    """Return what makes a call the same one: the thread it was forked from, its place, its arguments."""
-    configurable = config.get("configurable", {})
-    session, thread = configurable.get(SESSION_KEY), str(configurable.get("thread_id", ""))
-    line = lineage_of(session.journal, thread) if session else thread
-    content = json_text([line, path_of(str(configurable.get("checkpoint_ns", ""))), call["args"]])
-    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:20]
 
 
 def capped(content: Content, limit: int) -> Content:

@@ -102,6 +102,7 @@ def test_a_score_that_is_no_number_loses() -> None:
         ({"merge": combine}, "needs into"),
         ({"score": len, "into": "draft_s"}, "Did you mean 'drafts'"),
         ({"score": len, "field": "outline"}, "'short' does not write 'outline'"),
+        ({"score": len, "timeout_s": 0}, "above 0"),
     ],
 )
 def test_bad_options(options: dict[str, Any], told: str) -> None:

@@ -214,10 +214,7 @@ def test_tokens_and_money_from_an_input() -> None:
 def test_what_is_not_known_is_said() -> None:
     found = estimate(chain(plan, write))
     assert (found.tokens, found.usd) == (None, None)
-    assert found.unknown == (
-        "no model is bound to the role 'default' of 'plan'",
-        "no model is bound to the role 'default' of 'write'",
-    )
+    assert found.unknown == ("no model is bound to the role 'default' of 'plan', 'write'",)
     with using({"model": "m", "base_url": "http://127.0.0.1:9/v1"}):
         found = estimate(chain(plan, write), Post())
     assert "the answer of 'plan': set max_tokens for m" in found.unknown

@@ -230,7 +230,8 @@ def test_a_second_run_on_the_thread(session: Session) -> None:
         (mood, {"n": 3, "needed": 4}, "at most all"),
         (mood, {"n": 3, "uncertain": "unsure"}, "cannot be 'unsure'"),
         (think, {"n": 3}, None),
-        (mood, {"n": 3, "tally": "thoughts"}, "must be a Tally"),
+        (mood, {"n": 3, "tally": "thoughts"}, "expected Tally"),
+        (mood, {"n": 3, "timeout_s": 0}, "above 0"),
         (mood, {"n": 3, "tally": "taly"}, "Did you mean 'tally'"),
     ],
 )

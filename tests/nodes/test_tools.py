@@ -282,6 +282,23 @@ def test_a_call_in_once_happens_once(session: Session) -> None:
     assert len(sent) == 4
 
 
+def test_the_order_of_the_arguments_makes_no_other_call(session: Session) -> None:
+    sent: list[str] = []
+
+    @tool
+    def send(to: str, notes: dict[str, str]) -> str:
+        """Send."""
+        sent.append(to)
+        return "sent"
+
+    for args in (
+        {"to": "ada", "notes": {"a": "1", "b": "2"}},
+        {"notes": {"b": "2", "a": "1"}, "to": "ada"},
+    ):
+        assert one("send", args, send, once=["send"], config=session.config("t")).content == "sent"
+    assert sent == ["ada"]
+
+
 def test_a_key_counts_in_all_threads(session: Session) -> None:
     paid: list[str] = []
 

@@ -1,0 +1,234 @@
+"""Commands that find out how good a workflow is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .options import budget_option, database_option, json_option, model_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EVAL_CODES = """\b
+Exit codes:
+  0  every gate passed (without gates: every trial)
+  1  a gate failed
+  2  bad suite or command line: nothing was run
+  3  partial: the suite's budget ended
+"""
+
+html_option = click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page."
+)
+markdown_option = click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write Markdown, for a pull request."
+)
+junit_option = click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML."
+)
+baseline_option = click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The results of the version to compare with.",
+)
+no_baseline_option = click.option("--no-baseline", is_flag=True, help="Skip gates that need a baseline.")
+
+
+def results_option(told: str) -> Callable[[F], F]:
+    """Return the option for the folder with results."""
+    return click.option(
+        "--results",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("stepgraph-evals"),
+        show_default=True,
+        help=told,
+    )
+
+
+@click.group("eval", epilog=EVAL_CODES)
+def evaluate() -> None:
+    """Find out how good a workflow is: suites of cases, gates, comparisons."""
+
+
+@evaluate.command("run")
+@click.argument("suite")
+@click.option("--graph", help="The graph to run, instead of the suite's.")
+@click.option(
+    "--run", "name", metavar="NAME", help="The run's name; an earlier run goes on. Default: a new one."
+)
+@results_option("The folder for NAME.jsonl, which keeps the trials.")
+@baseline_option
+@no_baseline_option
+@click.option("--case", "only", multiple=True, metavar="ID", help="Only this case. Repeatable.")
+@click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@budget_option
+@model_option
+@database_option
+@click.option("--langfuse", is_flag=True, help="Send it to Langfuse, as an experiment on a dataset.")
+@html_option
+@markdown_option
+@junit_option
+@json_option
+def eval_run(
+    suite: str, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
+) -> None:
+    """Run SUITE: a .yaml or .jsonl file, module:attr, file.py:attr, or the name of a ready graph."""
+    from ..evaluating import run_eval
+
+    files = {"html": html, "markdown": markdown, "junit": junit}
+    sys.exit(run_eval(suite, files=files, **options))
+
+
+@evaluate.command("add")
+@click.argument("thread")
+@click.option(
+    "--suite",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The suite's file; a missing one is begun.",
+)
+@click.option("--case", metavar="ID", help="The case's id. Default: the thread's.")
+@click.option(
+    "--expect",
+    multiple=True,
+    type=click.Choice(["output", "route", "path", "fill"]),
+    help="What of the run to expect again; fill: the output is left to be written. Default: all but fill.",
+)
+@click.option("--field", "only", multiple=True, metavar="NAME", help="Only this field of the output.")
+@click.option("--graph", help="The graph, instead of the suite's or the record's.")
+@database_option
+@json_option
+def eval_add(thread: str, **options: Any) -> None:
+    """Add the recorded run THREAD to a suite as a case: its input, its output and its path."""
+    from ..adding import add_case
+
+    add_case(thread, **options)
+
+
+@evaluate.command("push")
+@click.argument("suite")
+@click.option("--run", "name", metavar="NAME", required=True, help="The run to send.")
+@results_option("The folder with NAME.jsonl.")
+@database_option
+@json_option
+def eval_push(suite: str, **options: Any) -> None:
+    """Send a run of SUITE to Langfuse: its cases as a dataset, its trials as an experiment on it.
+
+    Sending it again changes nothing. Exit code 3: not all of it arrived, send it again.
+    """
+    from ..pushing import push_eval
+
+    sys.exit(push_eval(suite, **options))
+
+
+@evaluate.command("check")
+@click.argument("suite")
+@click.option("--graph", help="The graph to check against, instead of the suite's.")
+def eval_check(suite: str, graph: str | None) -> None:
+    """Check SUITE against its graph, without asking any model."""
+    from ..evaluating import check_eval
+
+    check_eval(suite, graph)
+
+
+@evaluate.command("report")
+@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@baseline_option
+@no_baseline_option
+@html_option
+@markdown_option
+@junit_option
+@json_option
+def eval_report(
+    results: Path, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
+) -> None:
+    """Show RESULTS of an earlier run again, and write reports of it."""
+    from ..evaluating import report_eval
+
+    files = {"html": html, "markdown": markdown, "junit": junit}
+    sys.exit(report_eval(results, files=files, **options))
+
+
+@evaluate.command("compare")
+@click.argument("a", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("b", type=click.Path(dir_okay=False, path_type=Path))
+@html_option
+@markdown_option
+@json_option
+def eval_compare(a: Path, b: Path, html: Path | None, markdown: Path | None, as_json: bool) -> None:
+    """Compare the results B with A, case by case: better, worse or undecided."""
+    from ..evaluating import compare_evals
+
+    compare_evals(a, b, as_json=as_json, files={"html": html, "markdown": markdown})
+
+
+@evaluate.command("blame")
+@click.argument("a", metavar="RUN_A|THREAD")
+@click.argument("b", metavar="[RUN_B]", required=False)
+@click.option("--case", metavar="ID", help="The case that THREAD is measured by. Default: as its name says.")
+@click.option("--suite", "reference", help="The suite. Default: the file that the run's results name.")
+@click.option("--graph", help="The graph of version B, instead of the suite's.")
+@results_option("The folder with the runs' results, for runs that are given by name.")
+@click.option("--no-graft", "graft", flag_value=False, default=True, help="Ask no model: only suspect.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Grafts at a time.")
+@click.option("--budget", "limits", multiple=True, metavar="LIMIT=N", help="A limit for all grafts.")
+@model_option
+@database_option
+@html_option
+@markdown_option
+@json_option
+def eval_blame(a: str, b: str | None, html: Path | None, markdown: Path | None, **options: Any) -> None:
+    """Find the first node that made RUN_B worse than RUN_A, or the point where THREAD went wrong.
+
+    RUN_B's version must be the one at hand. Its nodes run again on the states that RUN_A recorded.
+    """
+    from ..blaming import blame_runs
+
+    sys.exit(blame_runs(a, b, files={"html": html, "markdown": markdown}, **options))
+
+
+@evaluate.command("sweep")
+@click.argument("suite")
+@click.option("--graph", help="The graph to run, instead of the suite's.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ROLE=SPEC,SPEC…",
+    help="Models to try for a role, the reference first: specs, or roles of the settings. Repeatable.",
+)
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    metavar="STEP=SPEC,SPEC…",
+    help="Models to try for one step, whatever its role. Repeatable.",
+)
+@click.option("--metric", "metrics", multiple=True, help="A score to keep. Default: those of the gates.")
+@click.option(
+    "--margin", type=float, default=0.05, show_default=True, help="The loss of a score that is borne."
+)
+@click.option("--run", "name", metavar="NAME", help="The sweep's name; an earlier one goes on.")
+@results_option("The folder for the results of each assignment.")
+@click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@click.option("--budget", "limits", multiple=True, metavar="LIMIT=N", help="A limit for the whole sweep.")
+@database_option
+@html_option
+@markdown_option
+@json_option
+def eval_sweep(suite: str, html: Path | None, markdown: Path | None, **options: Any) -> None:
+    """Find the cheapest models for SUITE's workflow that keep its scores.
+
+    Exit codes: 0 done, 2 bad suite or command line, 3 partial: the budget ended.
+    """
+    from ..sweeping import run_sweep
+
+    sys.exit(run_sweep(suite, files={"html": html, "markdown": markdown}, **options))

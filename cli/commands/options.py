@@ -1,0 +1,38 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+database_option = click.option(
+    "--db",
+    "database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("stepgraph.sqlite"),
+    envvar="STEPGRAPH_DB",
+    show_default=True,
+    help="The SQLite file with checkpoints and journal.",
+)
+model_option = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[ROLE=]SPEC",
+    help="A model for one role, or for all: local, openai:gpt-5-mini, large=vllm:qwen3. Repeatable.",
+)
+budget_option = click.option(
+    "--budget",
+    "limits",
+    multiple=True,
+    metavar="LIMIT=N",
+    help="A limit for each thread: tokens, usd, calls, seconds or supersteps. Repeatable.",
+)
+cache_option = click.option(
+    "--cache",
+    "cache_s",
+    metavar="AGE",
+    help="Let answers of other runs serve that are at most so old: 12h, 7d.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")

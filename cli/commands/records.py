@@ -1,0 +1,109 @@
+"""Commands that read the record of runs, and tidy it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import database_option, json_option
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@database_option
+@json_option
+def threads(**options: Any) -> None:
+    """List the threads, the latest first."""
+    from ..showing import show_threads
+
+    show_threads(**options)
+
+
+@click.command()
+@click.argument("thread")
+@click.option("--full", is_flag=True, help="Print prompts, answers and outputs whole.")
+@database_option
+@json_option
+def show(thread: str, **options: Any) -> None:
+    """Show what THREAD did, step by step: routes, prompts, answers, tokens, time and cost."""
+    from ..showing import show_thread
+
+    show_thread(thread, **options)
+
+
+@click.command()
+@click.argument("thread")
+@database_option
+@json_option
+def history(thread: str, **options: Any) -> None:
+    """List the checkpoints of THREAD: what changed, what ran next, what that cost."""
+    from ..traveling import show_history
+
+    show_history(thread, **options)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@database_option
+@json_option
+def diff(a: str, b: str, **options: Any) -> None:
+    """Tell where the threads A and B differ: path, calls, state, cost."""
+    from ..traveling import show_difference
+
+    show_difference(a, b, **options)
+
+
+@click.command()
+@click.argument("query", metavar="SELECT")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds.")
+@database_option
+@json_option
+def sql(query: str, **options: Any) -> None:
+    """Run one SELECT on the record, read-only: "SELECT * FROM costs_by_step"."""
+    from ..upkeep import run_sql
+
+    run_sql(query, **options)
+
+
+@click.command()
+@click.argument("threads", nargs=-1)
+@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+@database_option
+def export(threads: tuple[str, ...], **options: Any) -> None:
+    """Write the records of THREADS, or of all, as JSON lines."""
+    from ..upkeep import export_records
+
+    export_records(threads, **options)
+
+
+@click.command()
+@click.option("--older-than", metavar="AGE", help="Not changed for so long: 12h, 30d.")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the N latest threads.")
+@click.option("--status", "statuses", multiple=True, help="Only with this status. Repeatable.")
+@click.option("--thread", "threads", multiple=True, metavar="THREAD", help="Only this one. Repeatable.")
+@click.option("--checkpoints-only", is_flag=True, help="Keep calls and visits; only of ended threads.")
+@click.option("--with-effects", is_flag=True, help="Forget which side effects happened, too.")
+@click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
+@click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")
+@database_option
+def prune(**options: Any) -> None:
+    """Delete threads that fit all options, and shrink the file."""
+    from ..upkeep import prune_threads
+
+    prune_threads(**options)
+
+
+@click.command()
+@click.argument("thread", required=False)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: one that is free.")
+@click.option("--open/--no-open", "browse", default=True, show_default=True, help="Open it in the browser.")
+@database_option
+def ui(thread: str | None, **options: Any) -> None:
+    """Look at the runs, or at THREAD, on a web page that only this machine can reach."""
+    from ..looking import serve_pages
+
+    serve_pages(thread, **options)
