@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from stepgraph.evals.saving import Savings, Used, savings, used_calls
+from stepgraph.evals.sweeps.savings import Savings, Used, savings, used_calls
 from stepgraph.providers.prices import Price
 
 HERE = Path(__file__).parent
@@ -33,7 +33,7 @@ PRICES = {
 def record() -> list[Used]:
     """Run the desk's drafting as a cascade on the on-device model and return the calls."""
     from stepgraph import Session, StepgraphError, cascade, chain, route, using
-    from stepgraph.graphs.support import desk
+    from stepgraph.graphs.ready.support_desk import graph as desk
     from stepgraph.state.schema import parse_input
 
     answer = cascade(

@@ -83,7 +83,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except StepgraphError as error:
-        from .text import clean
+        from .support.text import clean
 
         click.echo(clean(f"Error: {error}"), err=True)
         sys.exit(exit_code(error))

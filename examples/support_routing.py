@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 
 from stepgraph import ScriptedModel, Session, StepgraphError, using
-from stepgraph.evals.confusions import Confusion, confusion
-from stepgraph.graphs.support.desk import Ticket, graph
+from stepgraph.evals.statistics.confusion import Confusion, confusion
+from stepgraph.graphs.ready.support_desk.graph import Ticket, graph
 from stepgraph.state.schema import parse_input
 
 HERE = Path(__file__).parent

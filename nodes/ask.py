@@ -34,7 +34,7 @@ class Ask(Generic[T]):
 
     @property
     def origin(self) -> Mapping[str, Any] | None:
-        """Where a managed prompt comes from; see tracing/prompts.py."""
+        """Where a managed prompt comes from; see tracing/export/prompts.py."""
         return getattr(self.prompt, "origin", None) or getattr(self.system, "origin", None)
 
     def messages(self) -> tuple[Message, ...]:

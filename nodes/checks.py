@@ -11,10 +11,10 @@ from langgraph.typing import StateT
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from ..providers.loops import in_thread
 from ..state.errors import DefinitionError
-from ..state.recorder import json_text
+from ..state.event_loops import in_thread
 from ..state.schema import StateType, signature_types
+from ..state.session.recorder import json_text
 from .ask import Choice
 from .costs import FREE, Cost, cost_of
 from .node import Node, Valued, record_decision

@@ -19,8 +19,9 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.typing import StateT
 from pydantic import ValidationError
 
-from ..providers.loops import in_thread
-from ..state.effects import (
+from ..state.errors import DefinitionError, InputError, StoreError
+from ..state.event_loops import in_thread
+from ..state.journal.effects import (
     EffectRecord,
     begin_effect,
     end_effect,
@@ -31,10 +32,7 @@ from ..state.effects import (
     unknown,
     unpacked,
 )
-from ..state.errors import DefinitionError, InputError, StoreError
-from ..state.internals import node_of
-from ..state.journal import Journal
-from ..state.recorder import json_text, path_of
+from ..state.journal.journal import Journal
 from ..state.schema import (
     StateType,
     caller_names,
@@ -45,7 +43,9 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
-from ..state.session import SESSION_KEY, Session
+from ..state.session.internals import node_of
+from ..state.session.recorder import json_text, path_of
+from ..state.session.session import SESSION_KEY, Session
 from .node import Node
 
 Function = Callable[Concatenate[StateT, ...], Any]

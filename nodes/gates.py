@@ -8,8 +8,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 
 from ..state.errors import GateFailed
-from ..state.recorder import json_text
 from ..state.schema import values_of
+from ..state.session.recorder import json_text
 from .checks import Check, Finding
 from .node import Node
 

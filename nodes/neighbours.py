@@ -12,8 +12,8 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..providers.embedding import embed
-from ..providers.loops import in_thread
 from ..state.errors import DefinitionError
+from ..state.event_loops import in_thread
 from ..state.schema import StateType, caller_names, signature_types
 from .ask import Choice
 from .node import Node

@@ -10,11 +10,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ..providers.loops import run_sync
-from ..state.journal import Decision
-from ..state.recorder import path_of
+from ..state.event_loops import run_sync
+from ..state.journal.journal import Decision
 from ..state.schema import StateType
-from ..state.session import SESSION_KEY
+from ..state.session.recorder import path_of
+from ..state.session.session import SESSION_KEY
 
 S_contra = TypeVar("S_contra", contravariant=True)
 V = TypeVar("V")

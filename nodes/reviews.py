@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from ..state.errors import DefinitionError, InputError, Rejected
-from ..state.internals import CONFIG_KEY_CHECKPOINTER
-from ..state.recorder import path_of
 from ..state.schema import (
     StateType,
     accepts,
@@ -30,6 +28,8 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
+from ..state.session.internals import CONFIG_KEY_CHECKPOINTER
+from ..state.session.recorder import path_of
 from .ask import Choice
 from .gates import shown_output
 from .node import Node, record_decision

@@ -10,8 +10,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ..providers.loops import in_thread
 from ..state.errors import DefinitionError
+from ..state.event_loops import in_thread
 from ..state.schema import StateType, caller_names, signature_types
 from .node import Node
 from .steps import check_writes

@@ -33,8 +33,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, cast
 
-from ..providers.loops import in_new_thread, in_thread
 from ..state.errors import InputError, SandboxUnavailable
+from ..state.event_loops import in_new_thread, in_thread
 
 ENTRY = Path(__file__).with_name("sandbox_entry.py")
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")

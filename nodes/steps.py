@@ -14,11 +14,9 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..providers.model import Message, Model, Reply, Request, Site, Verdict
-from ..providers.roles import as_model, find_model_async
 from ..providers.settings import DEFAULT_ROLE
+from ..providers.stack.roles import as_model, find_model_async
 from ..state.errors import BudgetEnded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
-from ..state.internals import CONFIG_KEY_CHECKPOINTER
-from ..state.pauses import paused
 from ..state.schema import (
     StateType,
     accepts,
@@ -29,7 +27,9 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
-from ..state.session import CACHE_KEY
+from ..state.session.internals import CONFIG_KEY_CHECKPOINTER
+from ..state.session.pauses import paused
+from ..state.session.session import CACHE_KEY
 from .answers import AnswerForm, Unfit, form_of
 from .ask import Ask
 from .node import Node

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langchain_core.tools import tool as make_tool
 from pydantic import BaseModel, ValidationError
 
-from ..providers.toolcalls import FINAL_ANSWER
+from ..providers.stack.tool_emulation import FINAL_ANSWER
 from ..state.errors import DefinitionError, did_you_mean
 
 AnyTool: TypeAlias = BaseTool | Callable[..., Any]

@@ -16,9 +16,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
 from pydantic import BaseModel, create_model
 
-from ..providers.faults import scrubbed
-from ..providers.loops import in_new_thread
-from ..state.effects import find_effect
+from ..providers.backends.http_errors import scrubbed
 from ..state.errors import (
     BudgetEnded,
     DefinitionError,
@@ -27,8 +25,10 @@ from ..state.errors import (
     StoreError,
     did_you_mean,
 )
-from ..state.recorder import json_text
-from ..state.session import LEDGERS_KEY, SESSION_KEY, Session
+from ..state.event_loops import in_new_thread
+from ..state.journal.effects import find_effect
+from ..state.session.recorder import json_text
+from ..state.session.session import LEDGERS_KEY, SESSION_KEY, Session
 from .effects import Effect
 from .node import Node, record_decision
 from .reviews import Review, Verdict

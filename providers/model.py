@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 
-from ..state.internals import attempt_of, execution_of
-from ..state.journal import CallKey
-from ..state.recorder import path_of
-from ..state.session import SESSION_KEY, Session
+from ..state.journal.journal import CallKey
+from ..state.session.internals import attempt_of, execution_of
+from ..state.session.recorder import path_of
+from ..state.session.session import SESSION_KEY, Session
 
 Message = Mapping[str, Any]
 
@@ -83,7 +83,7 @@ class Usage:
 class Reply:
     """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
-    `price_source` and `price_date` say where the cost comes from, see providers/pricing.py.
+    `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
     `source` is model, joined (an equal call was under way) or cache; `call_id` is its journal row.
     """

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from ..state.errors import SettingsError, did_you_mean
-from .capabilities import Overrides, Structured
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
+from .provider_table import Overrides, Structured
 
 FILE_NAME = "stepgraph.toml"
 DEFAULT_ROLE = "default"

@@ -11,12 +11,12 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Interrupt, StateSnapshot
 
-from ..graphs.lanes import same
-from ..graphs.refining import CHANNEL, Rounds
-from ..providers.loops import run_sync
+from ..graphs.engine.branches import same
+from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Spent
-from ..state.pauses import budget_end
-from ..state.session import LEDGERS_KEY, Session, new_thread_id
+from ..state.event_loops import run_sync
+from ..state.session.pauses import budget_end
+from ..state.session.session import LEDGERS_KEY, Session, new_thread_id
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 

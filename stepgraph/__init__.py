@@ -10,23 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .graphs.acting import agent
-    from .graphs.cascading import cascade
-    from .graphs.chaining import chain
-    from .graphs.ensembling import ensemble
-    from .graphs.estimating import Estimate, estimate
-    from .graphs.fanning import fan_out
-    from .graphs.gating import gate
-    from .graphs.guarding import guard
-    from .graphs.limiting import within
-    from .graphs.mapping import map_reduce
-    from .graphs.orchestrating import orchestrate
-    from .graphs.refining import refine
-    from .graphs.routing import route
-    from .graphs.sectioning import section
-    from .graphs.verifying import verify
-    from .graphs.voting import Tally, vote
-    from .graphs.workflow import Workflow
+    from .graphs.cost_bound import Estimate, estimate
+    from .graphs.engine.workflow import Workflow
+    from .graphs.patterns.agent import agent
+    from .graphs.patterns.cascade import cascade
+    from .graphs.patterns.chain import chain
+    from .graphs.patterns.ensemble import ensemble
+    from .graphs.patterns.fan_out import fan_out
+    from .graphs.patterns.gate import gate
+    from .graphs.patterns.guard import guard
+    from .graphs.patterns.map_reduce import map_reduce
+    from .graphs.patterns.orchestrate import orchestrate
+    from .graphs.patterns.refine import refine
+    from .graphs.patterns.route import route
+    from .graphs.patterns.section import section
+    from .graphs.patterns.verify import verify
+    from .graphs.patterns.vote import Tally, vote
+    from .graphs.patterns.within import within
     from .nodes.ask import Ask, Choice
     from .nodes.effects import effect
     from .nodes.neighbours import nearest
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from .nodes.splitting import split_text
     from .nodes.steps import Step, step
     from .providers.model import ToolCall
-    from .providers.roles import using
-    from .providers.scripted import ScriptedModel
+    from .providers.stack.roles import using
+    from .providers.testing.scripted import ScriptedModel
     from .runners.local import RunResult, arun, run
     from .state.budget import Budget
     from .state.errors import StepgraphError
-    from .state.session import Session
-    from .tracing.live import Tracing
+    from .state.session.session import Session
+    from .tracing.export.live import Tracing
 
 __all__ = [
     "Ask",
@@ -90,41 +90,41 @@ _HOMES = {
     "Budget": "state.budget",
     "Choice": "nodes.ask",
     "RunResult": "runners.local",
-    "ScriptedModel": "providers.scripted",
-    "Session": "state.session",
+    "ScriptedModel": "providers.testing.scripted",
+    "Session": "state.session.session",
     "Step": "nodes.steps",
     "StepgraphError": "state.errors",
-    "Tally": "graphs.voting",
+    "Tally": "graphs.patterns.vote",
     "ToolCall": "providers.model",
-    "Tracing": "tracing.live",
+    "Tracing": "tracing.export.live",
     "Verdict": "nodes.reviews",
-    "Workflow": "graphs.workflow",
-    "agent": "graphs.acting",
+    "Workflow": "graphs.engine.workflow",
+    "agent": "graphs.patterns.agent",
     "arun": "runners.local",
-    "cascade": "graphs.cascading",
-    "chain": "graphs.chaining",
+    "cascade": "graphs.patterns.cascade",
+    "chain": "graphs.patterns.chain",
     "effect": "nodes.effects",
-    "ensemble": "graphs.ensembling",
-    "Estimate": "graphs.estimating",
-    "estimate": "graphs.estimating",
-    "fan_out": "graphs.fanning",
-    "gate": "graphs.gating",
-    "guard": "graphs.guarding",
-    "map_reduce": "graphs.mapping",
+    "ensemble": "graphs.patterns.ensemble",
+    "Estimate": "graphs.cost_bound",
+    "estimate": "graphs.cost_bound",
+    "fan_out": "graphs.patterns.fan_out",
+    "gate": "graphs.patterns.gate",
+    "guard": "graphs.patterns.guard",
+    "map_reduce": "graphs.patterns.map_reduce",
     "nearest": "nodes.neighbours",
-    "orchestrate": "graphs.orchestrating",
-    "refine": "graphs.refining",
+    "orchestrate": "graphs.patterns.orchestrate",
+    "refine": "graphs.patterns.refine",
     "review": "nodes.reviews",
-    "route": "graphs.routing",
+    "route": "graphs.patterns.route",
     "rule": "nodes.rules",
     "run": "runners.local",
-    "section": "graphs.sectioning",
+    "section": "graphs.patterns.section",
     "split_text": "nodes.splitting",
     "step": "nodes.steps",
-    "using": "providers.roles",
-    "verify": "graphs.verifying",
-    "vote": "graphs.voting",
-    "within": "graphs.limiting",
+    "using": "providers.stack.roles",
+    "verify": "graphs.patterns.verify",
+    "vote": "graphs.patterns.vote",
+    "within": "graphs.patterns.within",
 }
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
-from stepgraph.providers.stacking import forget_endpoints
-from stepgraph.state.session import Session
+from stepgraph.providers.stack.stack import forget_endpoints
+from stepgraph.state.session.session import Session
 
 from .servers import ChatServer
 

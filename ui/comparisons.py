@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..tracing.comparing import Pair, paired
-from ..tracing.spans import Span
+from ..tracing.record.alignment import Pair, paired
+from ..tracing.record.spans import Span
 from .records import Run
 from .steps import StepView, step_view
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ..tracing.spans import outer_task
-from ..tracing.waterfall import Bar
-from ..tracing.wording import duration, money, one_line
+from ..tracing.record.spans import outer_task
+from ..tracing.record.text import duration, money, one_line
+from ..tracing.record.waterfall import Bar
 from .layouts import Box, Edge, lay_out
 from .records import Run
 

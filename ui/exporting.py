@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..state.masking import Masker
-from ..tracing.spans import Span
-from ..tracing.tree import Row
-from ..tracing.waterfall import bars_of
+from ..tracing.record.spans import Span
+from ..tracing.record.tree import Row
+from ..tracing.record.waterfall import bars_of
 from .drawings import draw
 from .records import Run
 from .steps import step_view

@@ -9,8 +9,8 @@ from typing import get_args
 
 from ..state.errors import InputError, StepgraphError
 from ..state.masking import Masker
-from ..tracing.threads import Order, Search
-from ..tracing.wording import clean
+from ..tracing.record.text import clean
+from ..tracing.record.threads import Order, Search
 from .comparisons import compare
 from .drawings import draw
 from .exporting import to_html

@@ -11,12 +11,12 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from ..state.session import Session
-from ..tracing.attributes import changed_fields, cut_text
-from ..tracing.spans import UNFINISHED, Span, read_spans
-from ..tracing.threads import Order, Search, Thread, count_threads, find_thread, list_threads
-from ..tracing.tree import Row
-from ..tracing.waterfall import Bar, bars_of
+from ..state.session.session import Session
+from ..tracing.record.attributes import changed_fields, cut_text
+from ..tracing.record.spans import UNFINISHED, Span, read_spans
+from ..tracing.record.threads import Order, Search, Thread, count_threads, find_thread, list_threads
+from ..tracing.record.tree import Row
+from ..tracing.record.waterfall import Bar, bars_of
 from .timelines import Timeline
 
 PAGE = 50

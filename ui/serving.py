@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ..state.errors import InputError, SettingsError
 from ..state.masking import EVERYTHING, Masker
-from ..state.session import Session
+from ..state.session.session import Session
 from .guarding import Guarded
 from .pages import Pages, Query
 from .records import Reader

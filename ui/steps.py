@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..tracing.attributes import changed_fields, cut_text
-from ..tracing.spans import Span
-from ..tracing.tree import Row
-from ..tracing.waterfall import Bar
+from ..tracing.record.attributes import changed_fields, cut_text
+from ..tracing.record.spans import Span
+from ..tracing.record.tree import Row
+from ..tracing.record.waterfall import Bar
 from .records import Run
 from .texts import Text, read_json, text_of
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from ..state.errors import SettingsError
-from ..tracing.wording import clean, duration, money, one_line, sureness, tokens
+from ..tracing.record.text import clean, duration, money, one_line, sureness, tokens
 
 HERE = Path(__file__).parent
 INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."

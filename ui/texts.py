@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..tracing.attributes import cut_text
-from ..tracing.wording import clean
+from ..tracing.record.attributes import cut_text
+from ..tracing.record.text import clean
 
 SHORT = 4000
 

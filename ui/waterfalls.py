@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..tracing.attributes import changed_fields
-from ..tracing.spans import Span
-from ..tracing.waterfall import Bar
-from ..tracing.wording import duration, one_line, sureness
+from ..tracing.record.attributes import changed_fields
+from ..tracing.record.spans import Span
+from ..tracing.record.text import duration, one_line, sureness
+from ..tracing.record.waterfall import Bar
 from .records import RUNNING, Run
 from .texts import read_json
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import budget_option, cache_option, database_option, json_option, model_option
+from ..options import budget_option, cache_option, database_option, json_option, model_option
 
 
 @click.command()
@@ -17,7 +17,7 @@ from .options import budget_option, cache_option, database_option, json_option, 
 @json_option
 def pending(**options: Any) -> None:
     """List what threads wait for: reviews and other questions, the oldest first."""
-    from ..reviewing import show_pending
+    from ..support.review import show_pending
 
     show_pending(**options)
 
@@ -43,7 +43,7 @@ def review_options(command: Callable[..., None]) -> Callable[..., None]:
 @review_options
 def approve(thread: str, **options: Any) -> None:
     """Approve what a review on THREAD shows, and go on with the thread."""
-    from ..reviewing import answer_review
+    from ..support.review import answer_review
 
     sys.exit(answer_review(thread, "approve", **options))
 
@@ -53,7 +53,7 @@ def approve(thread: str, **options: Any) -> None:
 @review_options
 def reject(thread: str, **options: Any) -> None:
     """Reject what a review on THREAD shows, and go on with the thread."""
-    from ..reviewing import answer_review
+    from ..support.review import answer_review
 
     sys.exit(answer_review(thread, "reject", **options))
 
@@ -69,7 +69,7 @@ def edit(thread: str, value: str | None, sets: tuple[str, ...], file: Path | Non
 
     Without --value, --set or --file, your editor ($EDITOR) opens with the value.
     """
-    from ..reviewing import Edit, answer_review
+    from ..support.review import Edit, answer_review
 
     sys.exit(answer_review(thread, "edit", edit=Edit(value, sets, file), **options))
 
@@ -79,7 +79,7 @@ def edit(thread: str, value: str | None, sets: tuple[str, ...], file: Path | Non
 @json_option
 def effects(**options: Any) -> None:
     """List the side effects of which nobody knows whether they happened."""
-    from ..deciding import show_effects
+    from ..support.effects import show_effects
 
     show_effects(**options)
 
@@ -91,6 +91,6 @@ def effects(**options: Any) -> None:
 @database_option
 def effect(key: str, **options: Any) -> None:
     """Say whether the side effect KEY happened, so that its thread can go on."""
-    from ..deciding import decide
+    from ..support.effects import decide
 
     decide(key, **options)

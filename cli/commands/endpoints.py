@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import json_option
+from ..options import json_option
 
 
 @click.group()
@@ -24,7 +24,7 @@ def check(names: tuple[str, ...], **options: Any) -> None:
 
     It asks about thirty short questions of each. Exit code 1 if one does otherwise than its record says.
     """
-    from ..checking import check
+    from ..support.models_check import check
 
     sys.exit(check(names, **options))
 
@@ -43,7 +43,7 @@ def conform(where: str, **options: Any) -> None:
 
     It asks about thirty short questions, which a hosted model charges for. Exit code 1 if a check fails.
     """
-    from ..conforming import conform
+    from ..support.models_conform import conform
 
     sys.exit(conform(where, **options))
 
@@ -53,6 +53,6 @@ def conform(where: str, **options: Any) -> None:
 @click.option("--delete", is_flag=True, help="Take it out of the keyring.")
 def key(name: str, **options: Any) -> None:
     """Keep a key in the system's keyring: of a provider, or under an api_key_env of your own."""
-    from ..conforming import keep_key
+    from ..support.models_conform import keep_key
 
     keep_key(name, **options)

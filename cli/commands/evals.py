@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .options import budget_option, database_option, json_option, model_option
+from ..options import budget_option, database_option, json_option, model_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,7 +79,7 @@ def eval_run(
     suite: str, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
 ) -> None:
     """Run SUITE: a .yaml or .jsonl file, module:attr, file.py:attr, or the name of a ready graph."""
-    from ..evaluating import run_eval
+    from ..support.eval_run import run_eval
 
     files = {"html": html, "markdown": markdown, "junit": junit}
     sys.exit(run_eval(suite, files=files, **options))
@@ -107,7 +107,7 @@ def eval_run(
 @json_option
 def eval_add(thread: str, **options: Any) -> None:
     """Add the recorded run THREAD to a suite as a case: its input, its output and its path."""
-    from ..adding import add_case
+    from ..support.eval_add import add_case
 
     add_case(thread, **options)
 
@@ -123,7 +123,7 @@ def eval_push(suite: str, **options: Any) -> None:
 
     Sending it again changes nothing. Exit code 3: not all of it arrived, send it again.
     """
-    from ..pushing import push_eval
+    from ..support.eval_push import push_eval
 
     sys.exit(push_eval(suite, **options))
 
@@ -133,7 +133,7 @@ def eval_push(suite: str, **options: Any) -> None:
 @click.option("--graph", help="The graph to check against, instead of the suite's.")
 def eval_check(suite: str, graph: str | None) -> None:
     """Check SUITE against its graph, without asking any model."""
-    from ..evaluating import check_eval
+    from ..support.eval_run import check_eval
 
     check_eval(suite, graph)
 
@@ -150,7 +150,7 @@ def eval_report(
     results: Path, html: Path | None, markdown: Path | None, junit: Path | None, **options: Any
 ) -> None:
     """Show RESULTS of an earlier run again, and write reports of it."""
-    from ..evaluating import report_eval
+    from ..support.eval_run import report_eval
 
     files = {"html": html, "markdown": markdown, "junit": junit}
     sys.exit(report_eval(results, files=files, **options))
@@ -164,7 +164,7 @@ def eval_report(
 @json_option
 def eval_compare(a: Path, b: Path, html: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Compare the results B with A, case by case: better, worse or undecided."""
-    from ..evaluating import compare_evals
+    from ..support.eval_run import compare_evals
 
     compare_evals(a, b, as_json=as_json, files={"html": html, "markdown": markdown})
 
@@ -189,7 +189,7 @@ def eval_blame(a: str, b: str | None, html: Path | None, markdown: Path | None, 
 
     RUN_B's version must be the one at hand. Its nodes run again on the states that RUN_A recorded.
     """
-    from ..blaming import blame_runs
+    from ..support.eval_blame import blame_runs
 
     sys.exit(blame_runs(a, b, files={"html": html, "markdown": markdown}, **options))
 
@@ -229,6 +229,6 @@ def eval_sweep(suite: str, html: Path | None, markdown: Path | None, **options: 
 
     Exit codes: 0 done, 2 bad suite or command line, 3 partial: the budget ended.
     """
-    from ..sweeping import run_sweep
+    from ..support.eval_sweep import run_sweep
 
     sys.exit(run_sweep(suite, files={"html": html, "markdown": markdown}, **options))

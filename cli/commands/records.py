@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import database_option, json_option
+from ..options import database_option, json_option
 
 
 @click.command()
@@ -16,7 +16,7 @@ from .options import database_option, json_option
 @json_option
 def threads(**options: Any) -> None:
     """List the threads, the latest first."""
-    from ..showing import show_threads
+    from ..support.show import show_threads
 
     show_threads(**options)
 
@@ -28,7 +28,7 @@ def threads(**options: Any) -> None:
 @json_option
 def show(thread: str, **options: Any) -> None:
     """Show what THREAD did, step by step: routes, prompts, answers, tokens, time and cost."""
-    from ..showing import show_thread
+    from ..support.show import show_thread
 
     show_thread(thread, **options)
 
@@ -39,7 +39,7 @@ def show(thread: str, **options: Any) -> None:
 @json_option
 def history(thread: str, **options: Any) -> None:
     """List the checkpoints of THREAD: what changed, what ran next, what that cost."""
-    from ..traveling import show_history
+    from ..support.time_travel import show_history
 
     show_history(thread, **options)
 
@@ -51,7 +51,7 @@ def history(thread: str, **options: Any) -> None:
 @json_option
 def diff(a: str, b: str, **options: Any) -> None:
     """Tell where the threads A and B differ: path, calls, state, cost."""
-    from ..traveling import show_difference
+    from ..support.time_travel import show_difference
 
     show_difference(a, b, **options)
 
@@ -64,7 +64,7 @@ def diff(a: str, b: str, **options: Any) -> None:
 @json_option
 def sql(query: str, **options: Any) -> None:
     """Run one SELECT on the record, read-only: "SELECT * FROM costs_by_step"."""
-    from ..upkeep import run_sql
+    from ..support.upkeep import run_sql
 
     run_sql(query, **options)
 
@@ -75,7 +75,7 @@ def sql(query: str, **options: Any) -> None:
 @database_option
 def export(threads: tuple[str, ...], **options: Any) -> None:
     """Write the records of THREADS, or of all, as JSON lines."""
-    from ..upkeep import export_records
+    from ..support.upkeep import export_records
 
     export_records(threads, **options)
 
@@ -92,7 +92,7 @@ def export(threads: tuple[str, ...], **options: Any) -> None:
 @database_option
 def prune(**options: Any) -> None:
     """Delete threads that fit all options, and shrink the file."""
-    from ..upkeep import prune_threads
+    from ..support.upkeep import prune_threads
 
     prune_threads(**options)
 
@@ -104,6 +104,6 @@ def prune(**options: Any) -> None:
 @database_option
 def ui(thread: str | None, **options: Any) -> None:
     """Look at the runs, or at THREAD, on a web page that only this machine can reach."""
-    from ..looking import serve_pages
+    from ..support.pages import serve_pages
 
     serve_pages(thread, **options)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import budget_option, cache_option, database_option, json_option, model_option
+from ..options import budget_option, cache_option, database_option, json_option, model_option
 
 
 @click.command()
@@ -34,7 +34,7 @@ def run(graph: str, **options: Any) -> None:
 
     A graph with messages in its state is a conversation: run it again on its --thread to say the next thing.
     """
-    from ..running import run_graph
+    from ..support.run import run_graph
 
     sys.exit(run_graph(graph, **options))
 
@@ -43,7 +43,7 @@ def run(graph: str, **options: Any) -> None:
 @click.argument("name")
 def new(name: str) -> None:
     """Write a starter workflow to the new folder NAME: a package, a test, an eval. It runs at once."""
-    from ..starting import start
+    from ..support.starter import start
 
     start(name)
 
@@ -61,7 +61,7 @@ def new(name: str) -> None:
 @json_option
 def resume(threads: tuple[str, ...], **options: Any) -> None:
     """Go on with THREADS from their last checkpoint. Answered model calls are not paid again."""
-    from ..running import resume_threads
+    from ..support.run import resume_threads
 
     sys.exit(resume_threads(threads, **options))
 
@@ -78,7 +78,7 @@ def resume(threads: tuple[str, ...], **options: Any) -> None:
 @click.option("--flat", is_flag=True, help="Draw nested graphs as single nodes.")
 def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None:
     """Draw GRAPH. Nothing is sent anywhere."""
-    from ..drawing import draw_graph
+    from ..support.draw import draw_graph
 
     draw_graph(graph, form, output, flat=flat)
 
@@ -98,7 +98,7 @@ def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None
 @json_option
 def estimate(graph: str, **options: Any) -> None:
     """Say what a run of GRAPH can cost at the very most, and what it cost before. Asks no model."""
-    from ..estimates import show_estimate
+    from ..support.estimate import show_estimate
 
     show_estimate(graph, **options)
 
@@ -119,6 +119,6 @@ def estimate(graph: str, **options: Any) -> None:
 @json_option
 def fork(thread: str, **options: Any) -> None:
     """Begin a new thread from a point of THREAD, which stays as it was."""
-    from ..traveling import fork_thread
+    from ..support.time_travel import fork_thread
 
     sys.exit(fork_thread(thread, **options))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import database_option, json_option
+from ..options import database_option, json_option
 
 
 @click.group()
@@ -22,7 +22,7 @@ def trace() -> None:
 @json_option
 def trace_list(**options: Any) -> None:
     """List the runs, the latest first: time, cost, and whether they were sent."""
-    from ..tracing import list_traces
+    from ..support.trace import list_traces
 
     list_traces(**options)
 
@@ -35,7 +35,7 @@ def trace_list(**options: Any) -> None:
 @json_option
 def trace_show(thread: str, **options: Any) -> None:
     """Show THREAD as a waterfall with the critical path, or one step with its state in and out."""
-    from ..tracing import show_trace
+    from ..support.trace import show_trace
 
     show_trace(thread, **options)
 
@@ -48,7 +48,7 @@ def trace_show(thread: str, **options: Any) -> None:
 @json_option
 def trace_diff(a: str, b: str, **options: Any) -> None:
     """Show the first step at which A and B part, and all that differs."""
-    from ..tracing import diff_traces
+    from ..support.trace import diff_traces
 
     diff_traces(a, b, **options)
 
@@ -61,11 +61,11 @@ def trace_diff(a: str, b: str, **options: Any) -> None:
 def trace_export(threads: tuple[str, ...], html: bool, **options: Any) -> None:
     """Write the spans of THREADS, or of all, as JSON lines, masked; or one run as an HTML page."""
     if html:
-        from ..looking import export_page
+        from ..support.pages import export_page
 
         export_page(threads, **options)
         return
-    from ..tracing import export_traces
+    from ..support.trace import export_traces
 
     export_traces(threads, **options)
 
@@ -76,6 +76,6 @@ def trace_export(threads: tuple[str, ...], html: bool, **options: Any) -> None:
 @database_option
 def trace_push(threads: tuple[str, ...], **options: Any) -> None:
     """Send the traces of THREADS, or of all, that have not arrived yet. Can be repeated."""
-    from ..tracing import push_traces
+    from ..support.trace import push_traces
 
     sys.exit(push_traces(threads, **options))

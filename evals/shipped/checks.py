@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...graphs.proofing import is_quoted, plain, strange_numbers
-from ..suites import Score
+from ...graphs.ready.text_checks import is_quoted, plain, strange_numbers
+from ..suite.model import Score
 
 SHORT_WORDS = 130
 OPPOSITES = {"positive": "negative", "negative": "positive"}

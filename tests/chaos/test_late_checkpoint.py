@@ -11,7 +11,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 
 from stepgraph import Session, chain
-from stepgraph.state.checkpoints import SqliteCheckpointer
+from stepgraph.state.session.checkpoints import SqliteCheckpointer
 
 
 @dataclass

@@ -178,7 +178,7 @@ def test_one_case_and_repeats(command: Command, desk: Any) -> None:
 
 def test_a_suite_in_python(command: Command, desk: Any, tmp_path: Path) -> None:
     (tmp_path / "suite_file.py").write_text(
-        "from stepgraph.evals.suites import Case, Expected, Suite\n"
+        "from stepgraph.evals.suite.model import Case, Expected, Suite\n"
         "cases = [Case('a', {'body': 'pay'}, Expected(route='billing'))]\n"
         "suite = Suite('py', cases, graph='desk.py:graph')\n"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepgraph.cli.limits import parse_age, parse_budget
+from stepgraph.cli.support.limits import parse_age, parse_budget
 from stepgraph.state.budget import Budget
 from stepgraph.state.errors import InputError
 

@@ -137,7 +137,7 @@ def test_the_models_of_the_first_run_are_used_again(command: Command, memo: Any,
 
 def test_a_thread_from_python_says_how_to_go_on(command: Command, memo: Any, tmp_path: Path) -> None:
     from stepgraph import Session
-    from stepgraph.graphs.support.desk import Ticket, graph
+    from stepgraph.graphs.ready.support_desk.graph import Ticket, graph
 
     with Session(tmp_path / "stepgraph.sqlite") as session:
         graph.compile().invoke(Ticket("I want to talk to a human!"), session.config("py"))

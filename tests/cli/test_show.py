@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stepgraph.cli.text import clean, duration, money, one_line, tokens
+from stepgraph.cli.support.text import clean, duration, money, one_line, tokens
 
 from ..servers import Answer, Fault
 from .conftest import Command

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, refine, route, rule, step, using
-from stepgraph.evals.located import from_yaml
-from stepgraph.evals.reading import suite_from
-from stepgraph.evals.running import run_suite
-from stepgraph.evals.suites import Suite
-from stepgraph.evals.trials import Results
+from stepgraph.evals.files.located import from_yaml
+from stepgraph.evals.files.results import Results
+from stepgraph.evals.files.suite_file import suite_from
+from stepgraph.evals.running.runner import run_suite
+from stepgraph.evals.suite.model import Suite
 
 Mood = Literal["good", "bad"]
 

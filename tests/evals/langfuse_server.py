@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from stepgraph.tracing.sending import Destination
-from stepgraph.tracing.settings import langfuse
+from stepgraph.tracing.export.otlp import Destination
+from stepgraph.tracing.export.settings import langfuse
 
 NOW = "2026-11-01T12:00:00Z"
 PROJECT = "project-1"

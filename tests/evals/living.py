@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stepgraph import Session, using
-from stepgraph.evals.running import run_suite
-from stepgraph.evals.suites import Case, Expected, Gate, Suite
-from stepgraph.evals.trials import Results
+from stepgraph.evals.files.results import Results
+from stepgraph.evals.running.runner import run_suite
+from stepgraph.evals.suite.model import Case, Expected, Gate, Suite
 from stepgraph.providers.model import Reply, Usage
 
 from .conftest import graph, mood_of

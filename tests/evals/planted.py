@@ -20,9 +20,9 @@ from random import Random
 from typing import Any
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
-from stepgraph.evals.blaming import Blame, ablame
-from stepgraph.evals.running import arun_suite
-from stepgraph.evals.suites import Case, Expected, Suite
+from stepgraph.evals.diagnosis.blame import Blame, ablame
+from stepgraph.evals.running.runner import arun_suite
+from stepgraph.evals.suite.model import Case, Expected, Suite
 
 NODES = ("sort", "find", "check", "draft", "polish")
 RIGHT = 0.92
@@ -92,7 +92,7 @@ def looks_good(answer: str) -> bool:
 
 
 def suite_of(plan: Plan) -> Suite:
-    from stepgraph.evals.evaluators import Code
+    from stepgraph.evals.scoring.evaluators import Code
 
     cases = [
         Case(f"c{n}", {"text": f"c{n}"}, Expected(output={NODES[-1]: "good"}, has_output=True))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgraph.evals.estimating import difference_intervals, flip_ps, holm, mcnemar_p, mean_interval
+from stepgraph.evals.statistics.intervals import difference_intervals, flip_ps, holm, mcnemar_p, mean_interval
 
 Array = Any
 

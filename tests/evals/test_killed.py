@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from stepgraph.evals.summaries import summarise
-from stepgraph.evals.trials import Results, read_results
+from stepgraph.evals.files.results import Results, read_results
+from stepgraph.evals.report.summary import summarise
 
 from .living import run
 

@@ -48,7 +48,7 @@ cases:
 
 def pytest_in(folder: Path, *options: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "no:asyncio"]
-    plugin = ["-p", "stepgraph.cli.pytesting"] if not installed() else []
+    plugin = ["-p", "stepgraph.evals.pytest_plugin"] if not installed() else []
     (folder / "temporary").mkdir(exist_ok=True)
     done = subprocess.run(
         [*command, *plugin, *options],
@@ -65,7 +65,7 @@ def pytest_in(folder: Path, *options: str) -> tuple[int, str]:
 def installed() -> bool:
     from importlib.metadata import entry_points
 
-    return any(point.value == "stepgraph.cli.pytesting" for point in entry_points(group="pytest11"))
+    return any(point.value == "stepgraph.evals.pytest_plugin" for point in entry_points(group="pytest11"))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_bad_suite_is_an_error_of_collection_with_its_lines(moods: Path) -> No
 
 def test_the_plugin_alone_imports_nothing_heavy() -> None:
     program = (
-        "import sys, pytest; before = set(sys.modules); import stepgraph.cli.pytesting; "
+        "import sys, pytest; before = set(sys.modules); import stepgraph.evals.pytest_plugin; "
         "print(*sorted({n.split('.')[0] for n in set(sys.modules) - before}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from stepgraph import ScriptedModel, Session, ToolCall, using
-from stepgraph.evals.checking import check_suite
-from stepgraph.evals.reading import read_suite
-from stepgraph.evals.running import run_suite
-from stepgraph.evals.shipping import FOLDER, shipped_names, shipped_path
-from stepgraph.evals.suites import Suite
-from stepgraph.evals.summaries import Report, summarise
-from stepgraph.evals.targets import target_of
+from stepgraph.evals.files.suite_file import read_suite
+from stepgraph.evals.report.summary import Report, summarise
+from stepgraph.evals.running.runner import run_suite
+from stepgraph.evals.suite.check import check_suite
+from stepgraph.evals.suite.model import Suite
+from stepgraph.evals.suite.shipping import FOLDER, shipped_names, shipped_path
+from stepgraph.evals.suite.targets import target_of
 from stepgraph.graphs.catalog import READY, ready_graph
 from stepgraph.state.errors import InputError
 

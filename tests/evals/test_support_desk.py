@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from stepgraph import ScriptedModel, Session, using
-from stepgraph.evals.reading import read_suite
-from stepgraph.evals.running import run_suite
-from stepgraph.evals.shipping import shipped_path
-from stepgraph.evals.summaries import summarise
-from stepgraph.graphs.support.desk import graph
+from stepgraph.evals.files.suite_file import read_suite
+from stepgraph.evals.report.summary import summarise
+from stepgraph.evals.running.runner import run_suite
+from stepgraph.evals.suite.shipping import shipped_path
+from stepgraph.graphs.ready.support_desk.graph import graph
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

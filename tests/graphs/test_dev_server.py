@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stepgraph.cli.starting import start
+from stepgraph.cli.support.starter import start
 
 from ..servers import ChatServer
 

@@ -34,21 +34,21 @@ from stepgraph import (
     vote,
     within,
 )
-from stepgraph.cli.drawing import render
-from stepgraph.graphs.assistant.agent import support_agent
-from stepgraph.graphs.campaigns.mailing import marketing_email
-from stepgraph.graphs.contracts.reviewer import contract_review
-from stepgraph.graphs.device.questions import device_first
-from stepgraph.graphs.dialogue.chat import dialogue
-from stepgraph.graphs.documents.processor import document_processing
+from stepgraph.cli.support.draw import render
 from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
-from stepgraph.graphs.extraction.extractor import extraction
-from stepgraph.graphs.products.describer import description
-from stepgraph.graphs.research.study import research
-from stepgraph.graphs.resumes.screener import resume_screener
-from stepgraph.graphs.sentiment.voting import sentiment_vote
-from stepgraph.graphs.summary.document import long_summary
-from stepgraph.graphs.support.desk import support_desk
+from stepgraph.graphs.ready.contract_review.graph import contract_review
+from stepgraph.graphs.ready.device_first.graph import device_first
+from stepgraph.graphs.ready.dialogue.graph import dialogue
+from stepgraph.graphs.ready.document_processing.graph import document_processing
+from stepgraph.graphs.ready.extraction.graph import extraction
+from stepgraph.graphs.ready.marketing_email.graph import marketing_email
+from stepgraph.graphs.ready.product_description.graph import description
+from stepgraph.graphs.ready.research.graph import research
+from stepgraph.graphs.ready.resume_screener.graph import resume_screener
+from stepgraph.graphs.ready.sentiment.graph import sentiment_vote
+from stepgraph.graphs.ready.summary.graph import long_summary
+from stepgraph.graphs.ready.support_agent.graph import support_agent
+from stepgraph.graphs.ready.support_desk.graph import support_desk
 
 DRAWINGS = Path(__file__).with_name("drawings")
 

@@ -24,8 +24,8 @@ from stepgraph import Ask, ScriptedModel, Session, chain, effect, refine, route,
 from stepgraph.nodes import effects
 from stepgraph.nodes.effects import Effect
 from stepgraph.state.errors import DefinitionError, EffectUnknown, InputError, StoreError
-from stepgraph.tracing.forking import fork
-from stepgraph.tracing.pruning import delete_threads
+from stepgraph.tracing.forks.fork import fork
+from stepgraph.tracing.record.prune import delete_threads
 
 
 @dataclass

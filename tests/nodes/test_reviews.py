@@ -24,7 +24,7 @@ from stepgraph import (
     using,
 )
 from stepgraph.state.errors import DefinitionError, GateFailed, InputError, Rejected
-from stepgraph.tracing.waiting import read_waiting
+from stepgraph.tracing.record.pending import read_waiting
 
 
 class Offer(BaseModel):

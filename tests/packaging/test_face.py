@@ -13,7 +13,8 @@ import stepgraph
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(link for link in (ROOT / "stepgraph").iterdir() if link.is_symlink())
-MODULES = sorted(file for folder in FOLDERS for file in (ROOT / folder.name).rglob("*.py"))
+PACKAGES = [ROOT / "stepgraph/__init__.py"]
+PACKAGES += sorted(file for folder in FOLDERS for file in (ROOT / folder.name).rglob("__init__.py"))
 
 
 def names_for_checkers() -> dict[str, str]:
@@ -58,8 +59,15 @@ def test_import_stepgraph_loads_nothing_heavy() -> None:
     assert heavy & set(done.stdout.split()) == set()
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_no_module_has_the_name_of_a_function_in_it(file: Path) -> None:
+@pytest.mark.parametrize("file", PACKAGES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_no_package_offers_a_name_over_a_module_of_that_name(file: Path) -> None:
+    """`stepgraph.evals.blame` must not be a module in one program and a function in the next."""
+    inside = {entry.stem for entry in file.parent.iterdir() if entry.suffix == ".py" or entry.is_dir()}
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    functions = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    assert file.stem not in functions
+    offered = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert not offered & inside

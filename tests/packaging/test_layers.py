@@ -17,7 +17,8 @@ LAYERS = (
     {"providers"},
     {"nodes"},
     {"graphs"},
-    {"evals", "runners"},
+    {"runners"},
+    {"evals"},
     {"ui"},
     {"cli"},
 )
@@ -84,9 +85,9 @@ def test_a_right_import_is_not(source: str) -> None:
     assert problems_in(source, ("nodes",)) == []
 
 
-def test_peers_do_not_import_each_other() -> None:
-    assert problems_in("from ..runners.local import run", ("evals",))
-    assert problems_in("from ...runners.local import run", ("evals", "reports"))
+def test_runs_know_nothing_of_evals() -> None:
+    assert problems_in("from ..evals.running.runner import run_suite", ("runners",))
+    assert not problems_in("from ..runners.local import run", ("evals",))
     assert not problems_in("from ...graphs.chaining import chain", ("evals", "reports"))
 
 

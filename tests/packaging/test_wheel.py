@@ -61,7 +61,7 @@ def test_it_holds_the_tree_and_nothing_else(tree: Path, wheel: Path) -> None:
         expected |= {f"stepgraph/{file.relative_to(tree).as_posix()}" for file in files}
     packed = {name for name in names_in(wheel) if not name.split("/")[0].endswith(".dist-info")}
     assert packed == expected
-    assert {"stepgraph/py.typed", "stepgraph/graphs/chaining.py"} <= packed
+    assert {"stepgraph/py.typed", "stepgraph/graphs/patterns/chain.py"} <= packed
 
 
 def test_it_is_the_same_by_way_of_the_sdist(wheel: Path, wheel_by_sdist: Path) -> None:

@@ -15,11 +15,11 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked, PasswordDeleteError
 
 from stepgraph import Ask, chain, step, using
-from stepgraph.providers.endpoint import Endpoint
+from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.keys import PlainKeyWarning, find_key, store_key, stored_key
 from stepgraph.providers.settings import file_bindings, parse_spec, read_file
 from stepgraph.state.errors import ModelError, SettingsError
-from stepgraph.state.session import Session
+from stepgraph.state.session.session import Session
 
 from ..servers import CUT, HTML, Answer, ChatServer, Fault
 

@@ -17,13 +17,13 @@ import pytest
 from pydantic import BaseModel
 
 from stepgraph import Ask, step, using
-from stepgraph.providers.capabilities import CAPABILITIES
-from stepgraph.providers.endpoint import Endpoint
+from stepgraph.providers.backends.endpoint import Endpoint
+from stepgraph.providers.backends.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
 from stepgraph.providers.model import Model, Reply, Request, Site
-from stepgraph.providers.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
-from stepgraph.providers.pricing import FROM_PROVIDER, Priced
+from stepgraph.providers.provider_table import CAPABILITIES
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.toolcalls import with_tools
+from stepgraph.providers.stack.pricing import FROM_PROVIDER, Priced
+from stepgraph.providers.stack.tool_emulation import with_tools
 from stepgraph.state.errors import (
     ContextTooLong,
     ModelDenied,

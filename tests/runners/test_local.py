@@ -10,7 +10,7 @@ import pytest
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, section, step, using, vote
-from stepgraph.graphs.limiting import within
+from stepgraph.graphs.patterns.within import within
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepgraph.state.errors import StoreError
-from stepgraph.state.session import Session
-from stepgraph.state.tables import VERSION
+from stepgraph.state.journal.tables import VERSION
+from stepgraph.state.session.session import Session
 
 ADDED = ("cache_write_tokens", "price_source", "price_date")
 

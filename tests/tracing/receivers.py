@@ -11,8 +11,8 @@ from typing import Any, Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from stepgraph.tracing.sending import Destination
-from stepgraph.tracing.settings import TracingSettings, langfuse
+from stepgraph.tracing.export.otlp import Destination
+from stepgraph.tracing.export.settings import TracingSettings, langfuse
 
 
 class Receiver:

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
 from stepgraph import Session
-from stepgraph.tracing.outbox import push
+from stepgraph.tracing.export.outbox import push
 
 from ..patterns.cases import CASES
 from ..patterns.living import label, threads
@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 LIVE = """
 import asyncio, json, sys
 from stepgraph import Session, using
-from stepgraph.tracing.live import Tracing
-from stepgraph.tracing.settings import TracingSettings, langfuse
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.settings import TracingSettings, langfuse
 from tests.patterns.living import label, live, threads
 
 async def main(url, file, receiver, price, on):

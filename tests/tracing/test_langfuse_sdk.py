@@ -20,10 +20,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from stepgraph import Session, chain, using
-from stepgraph.tracing.live import Tracing
-from stepgraph.tracing.outbox import push
-from stepgraph.tracing.sending import Destination, Sender
-from stepgraph.tracing.spans import read_spans
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.otlp import Destination, Sender
+from stepgraph.tracing.export.outbox import push
+from stepgraph.tracing.record.spans import read_spans
 
 from ..patterns.cases import Task, publish, write
 from ..servers import ChatServer, unused_url

@@ -11,8 +11,8 @@ import pytest
 from stepgraph import Ask, ScriptedModel, Session, chain, gate, refine, step, using
 from stepgraph.state.errors import GateFailed
 from stepgraph.state.masking import EVERYTHING
-from stepgraph.tracing.live import Tracing
-from stepgraph.tracing.settings import TracingSettings
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.settings import TracingSettings
 
 from .receivers import Receiver
 

@@ -15,9 +15,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
 from stepgraph import Session, ToolCall, chain, using, vote
-from stepgraph.tracing.live import Tracing
-from stepgraph.tracing.spans import Span, read_spans
-from stepgraph.tracing.waterfall import Bar, bars_of
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.record.spans import Span, read_spans
+from stepgraph.tracing.record.waterfall import Bar, bars_of
 
 from ..patterns.cases import CASES, Script, Task, note, write
 from ..patterns.test_matrix import to_the_end

@@ -14,9 +14,9 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from stepgraph import Ask, Budget, Session, chain, gate, refine, route, run, step, using
-from stepgraph.tracing.live import Tracing
-from stepgraph.tracing.outbox import push
-from stepgraph.tracing.spans import read_spans
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.outbox import push
+from stepgraph.tracing.record.spans import read_spans
 
 from ..servers import Answer, ChatServer, Fault
 from .receivers import Receiver, attributes, by_name, cost_of
@@ -305,7 +305,7 @@ def test_spans_are_pushed_later_once(server: ChatServer, receiver: Receiver, fil
 def test_any_otlp_endpoint_gets_the_conventions_for_generative_ai(
     server: ChatServer, receiver: Receiver, file: Path
 ) -> None:
-    from stepgraph.tracing.sending import Destination
+    from stepgraph.tracing.export.otlp import Destination
 
     anywhere = Destination("otlp", f"{receiver.url}/v1/traces", {"x-key": "k"})
     with using(server.spec(price=PRICE)), Session(file) as session:
@@ -337,8 +337,8 @@ def test_langfuses_own_words_are_used_and_its_trace_ids() -> None:
     from langfuse import Langfuse
     from langfuse._client.attributes import LangfuseOtelSpanAttributes
 
-    from stepgraph.tracing import langfuse as ours
-    from stepgraph.tracing.spans import trace_id
+    from stepgraph.tracing.export import langfuse as ours
+    from stepgraph.tracing.record.spans import trace_id
 
     known = names_in(LangfuseOtelSpanAttributes)
     used = {

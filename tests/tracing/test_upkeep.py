@@ -19,11 +19,11 @@ from langgraph.types import Command
 
 from stepgraph import Session
 from stepgraph.state.errors import InputError
-from stepgraph.tracing import pruning
-from stepgraph.tracing.exporting import records
-from stepgraph.tracing.forking import fork
-from stepgraph.tracing.history import read_history
-from stepgraph.tracing.pruning import Choice, choose, delete_checkpoints, delete_threads, shrink
+from stepgraph.tracing.forks.fork import fork
+from stepgraph.tracing.record import prune as pruning
+from stepgraph.tracing.record.history import read_history
+from stepgraph.tracing.record.prune import Choice, choose, delete_checkpoints, delete_threads, shrink
+from stepgraph.tracing.record.rows import records
 
 from .travels import first_run, rows_of
 

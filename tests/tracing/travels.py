@@ -13,7 +13,7 @@ from langgraph.types import Send, interrupt
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, refine, step, using
-from stepgraph.graphs.workflow import checked
+from stepgraph.graphs.engine.workflow import checked
 from stepgraph.providers.prices import Price
 
 PRICE = Price(input=1_000_000, output=1_000_000)  # a dollar a token

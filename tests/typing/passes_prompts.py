@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from stepgraph import Ask, step
-from stepgraph.tracing.prompts import Managed, Messages, Text, managed
+from stepgraph.tracing.export.prompts import Managed, Messages, Text, managed
 
 
 @dataclass

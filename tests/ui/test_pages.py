@@ -9,8 +9,8 @@ import pytest
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, step, using
-from stepgraph.graphs.chaining import chain
-from stepgraph.tracing.scoring import score
+from stepgraph.graphs.patterns.chain import chain
+from stepgraph.tracing.export.scores import score
 from stepgraph.ui.pages import file_name
 from stepgraph.ui.records import Reader
 

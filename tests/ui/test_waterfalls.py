@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepgraph import Session
-from stepgraph.tracing.spans import Kind, Span, Trace
-from stepgraph.tracing.threads import Thread
-from stepgraph.tracing.waterfall import bars_of
+from stepgraph.tracing.record.spans import Kind, Span, Trace
+from stepgraph.tracing.record.threads import Thread
+from stepgraph.tracing.record.waterfall import bars_of
 from stepgraph.ui.records import Reader, Run
 from stepgraph.ui.timelines import Timeline
 from stepgraph.ui.waterfalls import DEEPEST, Group, Line, waterfall

@@ -1,0 +1,61 @@
+"""Asks a recorded call once more, with another prompt or another model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from pydantic_core import to_json
+
+from ...providers.model import Message, Request, Site
+from ...providers.stack.roles import Bindable, as_model, find_model, using
+from ...state.budget import Budget, Ledger
+from ...state.errors import InputError
+from ...state.session.session import LEDGERS_KEY, Session
+from ...tracing.forks.copies import Stand
+
+
+async def ask_again(
+    session: Session,
+    call: Mapping[str, Any],
+    thread_id: str,
+    *,
+    prompt: str | None = None,
+    model: Bindable | None = None,
+    models: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
+) -> Stand:
+    """Ask what a recorded call asked, on the account of `thread_id`, and return the answer for `fork`.
+
+    `prompt` replaces the last message of the user; `model` is a model, or a spec such as
+    "openai:gpt-5-mini", for this call alone; without one the call's role is looked up, in `models`
+    first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
+    BudgetEnded.
+    """
+    messages, params = tuple(json.loads(call["messages"])), json.loads(call["params"])
+    if prompt is not None:
+        messages = _reworded(messages, prompt)
+        params.pop("prompt", None)  # it is no longer what a managed prompt says
+    with using(**(models or {})):
+        asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
+    config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
+    limits = budget or session.budget_of(call["thread_id"])
+    if limits is not None:  # the fork will have them, and this call is the first that counts there
+        config["configurable"][LEDGERS_KEY] = (Ledger(limits, session.spent(thread_id)),)
+    site = Site(step=call["step"], role=call["role"], config=config)
+    reply = await asked.complete(Request(messages, **params), site)
+    return Stand(
+        answer=reply.text,
+        model=asked.name,
+        messages=to_json(messages, fallback=repr).decode(),
+        origin=reply.call_id,
+    )
+
+
+def _reworded(messages: tuple[Message, ...], prompt: str) -> tuple[Message, ...]:
+    for number in range(len(messages) - 1, -1, -1):
+        if messages[number]["role"] == "user":
+            return (*messages[:number], {**messages[number], "content": prompt}, *messages[number + 1 :])
+    raise InputError("The call has no message of the user that --prompt could replace.")

@@ -1,0 +1,95 @@
+"""`stepgraph estimate`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...graphs.cost_bound import Estimate, StepEstimate, estimate
+from ...providers.stack.roles import using
+from ...runners.bindings import check_roles, parse_models
+from ...runners.loading import load_graph
+from ...state.session.session import Session
+from .inputs import read_inputs
+from .text import clean, money
+
+
+def show_estimate(
+    reference: str, *, inputs: Sequence[str], models: Sequence[str], database: Path, as_json: bool
+) -> None:
+    """Print what a run can cost, and what runs cost before."""
+    loaded = load_graph(reference)
+    given = None
+    if inputs:
+        first = read_inputs(inputs, loaded.state)[0]
+        if first.error:
+            raise first.error
+        given = first.state
+    bound = parse_models(models)
+    check_roles(bound, loaded.graph)
+    with ExitStack() as stack:
+        session = stack.enter_context(Session(database)) if database.exists() else None
+        stack.enter_context(using(**bound))
+        found = estimate(loaded.graph, given, session=session)
+    click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold; infinite becomes "unbounded"."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return "unbounded" if isinstance(value, float) and math.isinf(value) else value
+
+
+def _shown(found: Estimate) -> str:
+    lines = [f"{found.graph}: what one run can cost"]
+    width = max((len(step.step) for step in found.steps), default=0)
+    lines += [_step_line(step, width) for step in found.steps]
+    lines += [
+        f"calls:  {_range(found.least_calls, found.most_calls)}; "
+        f"{_number(found.worst_calls)} if every answer must be asked for as often as its step tries",
+        f"tokens: {'unknown' if found.tokens is None else f'at most {_number(found.tokens)}'}",
+        f"cost:   {_money(found.usd)}",
+    ]
+    lines += [f"  unknown: {text}" for text in found.unknown]
+    if past := found.past:
+        runs = f"{past.runs} finished run{'s' if past.runs > 1 else ''}"
+        lines.append(
+            f"{runs} on record: on average {past.calls:.1f} calls, {past.tokens:,.0f} tokens, "
+            f"{money(past.usd)}; at most {past.most_calls} calls, {money(past.most_usd)}"
+        )
+    return clean("\n".join(lines))
+
+
+def _step_line(step: StepEstimate, width: int) -> str:
+    prompt = "?" if step.prompt_tokens is None else f"{step.prompt_tokens:,}"
+    how = {"past": " (the longest so far)", "input": " (at most, as given)", None: ""}[step.prompt_from]
+    answer = "?" if step.answer_tokens is None else f"{step.answer_tokens:,}"
+    price = "" if step.usd_per_call is None else f", {money(step.usd_per_call)} a call"
+    return (
+        f"  {step.step:{width}}  {_range(step.least, step.most)} x {step.model or 'no model'}: "
+        f"prompt {prompt}{how} + answer {answer} tokens{price}"
+    )
+
+
+def _range(low: float, high: float) -> str:
+    return _number(high) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float) -> str:
+    return "unbounded" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _money(usd: float | None) -> str:
+    if usd is None:
+        return "unknown"
+    return "unbounded" if math.isinf(usd) else f"at most {money(usd)}"

@@ -1,0 +1,106 @@
+"""`stepgraph eval blame`: which node made B worse than A, or where one run went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from ...evals.diagnosis.blame import ablame
+from ...evals.diagnosis.locate import case_of, locate
+from ...evals.diagnosis.sections import blame_sections, located_sections
+from ...evals.files.results import Results, read_results
+from ...evals.report.render import as_text
+from ...evals.report.sections import Section
+from ...evals.suite.loading import load_suite, load_target
+from ...evals.suite.model import Suite
+from ...providers.stack.roles import using
+from ...runners.bindings import parse_models
+from ...state.errors import InputError
+from .eval_run import write_sections
+from .limits import parse_budget
+from .show import open_session
+from .text import clean
+
+PARTIAL = 3
+
+
+def blame_runs(
+    a: str,
+    b: str | None,
+    *,
+    case: str | None,
+    reference: str | None,
+    graph: str | None,
+    folder: Path,
+    graft: bool,
+    jobs: int | None,
+    limits: Sequence[str],
+    models: Sequence[str],
+    database: Path,
+    as_json: bool,
+    files: Mapping[str, Path | None],
+) -> int:
+    """Blame a node for what B lost against A, or say where the thread A went wrong; return the exit code."""
+    if b is None:
+        return _locate(a, case, reference, folder, database, as_json, files)
+    if case is not None:
+        raise InputError("--case is for one thread: give one thread, or two runs without --case.")
+    before, after = _results(a, folder), _results(b, folder)
+    suite = _suite(reference, after)
+    suite = replace(suite, budget=parse_budget(limits), concurrency=jobs or suite.concurrency)
+    loaded = load_target(suite, graph)
+    bound = parse_models(models) if models else dict(after.header.models)
+    with open_session(database) as session, using(**bound):
+        found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
+    _show(blame_sections(found), json.dumps(asdict(found)), as_json, files)
+    return 0 if found.complete else PARTIAL
+
+
+def _locate(
+    thread: str,
+    case: str | None,
+    reference: str | None,
+    folder: Path,
+    database: Path,
+    as_json: bool,
+    files: Mapping[str, Path | None],
+) -> int:
+    if reference is None:
+        parts = thread.split("/")
+        if parts[0] != "eval" or len(parts) < 3:
+            raise InputError("Give the suite that the thread is to be measured by: --suite SUITE.")
+        suite = _suite(None, _results(parts[1], folder))
+    else:
+        suite = load_suite(reference)
+    with open_session(database) as session:
+        found = asyncio.run(locate(session, suite, thread, case_of(suite, thread, case)))
+    _show(located_sections(found), json.dumps(asdict(found)), as_json, files)
+    return 0
+
+
+def _results(text: str, folder: Path) -> Results:
+    """Return the results of a file, or of a run by its name."""
+    path = Path(text)
+    return read_results(path if path.suffix == ".jsonl" or path.exists() else folder / f"{text}.jsonl")
+
+
+def _suite(reference: str | None, results: Results) -> Suite:
+    reference = reference or results.header.source
+    if reference is None:
+        raise InputError(
+            f"The run {results.header.run!r} does not say which file its suite is. Give it: --suite SUITE."
+        )
+    path = Path(reference).absolute()
+    if reference == results.header.source and not path.is_relative_to(Path.cwd()):
+        raise InputError(f"The run's suite {reference} lies outside this folder. Name it: --suite SUITE.")
+    return load_suite(reference)
+
+
+def _show(parts: list[Section], told: str, as_json: bool, files: Mapping[str, Path | None]) -> None:
+    write_sections(parts, files)
+    click.echo(told if as_json else clean(as_text(parts)))

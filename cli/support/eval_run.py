@@ -1,0 +1,228 @@
+"""`stepgraph eval`: run a suite, report on it, compare two versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...evals.files.results import Results, Trial, read_results
+from ...evals.report.gates import needs_baseline
+from ...evals.report.junit import as_junit
+from ...evals.report.render import as_html, as_markdown, as_text
+from ...evals.report.sections import Section, comparison_sections, problem_of, sections
+from ...evals.report.summary import Report, summarise
+from ...evals.running.runner import arun_suite, new_run
+from ...evals.statistics.compare import compare
+from ...evals.suite.check import check_suite
+from ...evals.suite.loading import load_suite, load_target
+from ...evals.suite.model import Suite
+from ...evals.suite.targets import target_of
+from ...providers.stack.roles import using
+from ...runners.bindings import parse_models
+from ...state.errors import InputError, did_you_mean
+from ...state.session.session import Session
+from .limits import parse_budget
+from .text import clean, one_line
+
+
+def run_eval(
+    reference: str,
+    *,
+    graph: str | None,
+    name: str | None,
+    folder: Path,
+    baseline: Path | None,
+    no_baseline: bool,
+    only: Sequence[str],
+    repeats: int | None,
+    jobs: int | None,
+    limits: Sequence[str],
+    models: Sequence[str],
+    database: Path,
+    as_json: bool,
+    files: dict[str, Path | None],
+    langfuse: bool = False,
+) -> int:
+    """Run a suite and return the exit code; what Langfuse does with it does not change that."""
+    suite = load_suite(reference)
+    suite = _changed(suite, only, repeats, jobs, limits)
+    loaded = load_target(suite, graph)
+    check_suite(suite, target_of(loaded.graph, suite.node))
+    before = read_results(baseline) if baseline is not None else None
+    if needs_baseline(tuple(suite.gates)) and before is None and not no_baseline:
+        raise InputError(
+            "A gate compares with a baseline: give --baseline RESULTS.jsonl, or --no-baseline for the "
+            "first run."
+        )
+    bound = parse_models(models)
+    run = name or new_run(suite)
+    path = folder / f"{run}.jsonl"
+    project = None
+    if langfuse:
+        from .eval_push import find_project
+
+        project = find_project()
+    again = f"stepgraph eval run {reference} --run {run}"
+    progress = Progress(quiet=as_json)
+    with Session(database) as session, using(**bound):
+        work = arun_suite(
+            suite, loaded.graph, session, run=run, results=path, models=bound, progress=progress
+        )
+        try:
+            results = asyncio.run(work)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            progress.end()
+            click.echo(f"Stopped. Go on with it: {one_line(again, 1000)}", err=True)
+            raise KeyboardInterrupt from None
+    progress.end()
+    report = summarise(results, before, skip_baseline=no_baseline)
+    _write(report, files)
+    if as_json:
+        click.echo(json.dumps(summary(report, path)))
+    else:
+        click.echo(clean(as_text(sections(report))))
+        click.echo(f"\nResults: {path}")
+        if not report.complete:
+            click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
+        if report.bad:
+            thread = one_line(report.bad[0].thread)
+            click.echo(f"See what a trial did: stepgraph show {thread} --db {database}")
+    if project is not None:
+        from .eval_push import push_after
+
+        push_after(suite, results, project, database, reference)
+    return report.exit_code
+
+
+def _changed(
+    suite: Suite, only: Sequence[str], repeats: int | None, jobs: int | None, limits: Sequence[str]
+) -> Suite:
+    known = [case.id for case in suite.cases]
+    for case in only:
+        if case not in known:
+            raise InputError(f"The suite has no case {case!r}. {did_you_mean(case, known)}")
+    suite = suite.only(only) if only else suite
+    changes: dict[str, Any] = {}
+    if repeats is not None:
+        changes["repeats"] = repeats
+    if jobs is not None:
+        changes["concurrency"] = jobs
+    if limits:
+        changes["budget"] = parse_budget(limits)
+    return replace(suite, **changes)
+
+
+class Progress:
+    """How far a suite is and what it cost so far, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty()
+        self._usd = 0.0
+        self._unknown = 0
+        self._bad = 0
+        self._told = -1
+
+    def __call__(self, results: Results, trial: Trial) -> None:
+        self._usd += trial.cost.usd
+        self._unknown += trial.cost.unknown
+        self._bad += not trial.passed
+        if self._quiet:
+            return
+        done, wanted = len(results.trials), results.wanted
+        if not trial.passed:
+            self.end()
+            click.echo(f"  {one_line(trial.case)}: {one_line(problem_of(trial), 140)}", err=True)
+        if not self._live and done * 10 // wanted == self._told:
+            return
+        self._told = done * 10 // wanted
+        unknown = " + unknown" if self._unknown else ""
+        line = f"{done} of {wanted} trials, {self._bad} failed, ${self._usd:.4g}{unknown} so far"
+        click.echo(f"\r{line}" if self._live else line, err=True, nl=not self._live)
+
+    def end(self) -> None:
+        """Leave the line that is rewritten."""
+        if self._live and not self._quiet and self._told >= 0:
+            click.echo("", err=True)
+
+
+def check_eval(reference: str, graph: str | None) -> None:
+    """Say that a suite fits its graph, or raise what is wrong with it; nothing is asked or paid."""
+    suite = load_suite(reference)
+    check_suite(suite, target_of(load_target(suite, graph).graph, suite.node))
+    trials = len(suite.cases) * suite.repeats
+    counts = f"{len(suite.cases)} cases, {trials} trials, {len(suite.gates)} gates"
+    click.echo(clean(f"{suite.name}: {counts}. It fits its graph."))
+
+
+def report_eval(
+    path: Path, *, baseline: Path | None, no_baseline: bool, as_json: bool, files: dict[str, Path | None]
+) -> int:
+    """Show the results of an earlier run and return its exit code."""
+    before = read_results(baseline) if baseline is not None else None
+    report = summarise(read_results(path), before, skip_baseline=no_baseline)
+    _write(report, files)
+    click.echo(json.dumps(summary(report, path)) if as_json else clean(as_text(sections(report))))
+    return report.exit_code
+
+
+def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | None]) -> None:
+    """Show how the results B differ from A."""
+    found = compare(read_results(a), read_results(b))
+    if not found.differences:
+        raise InputError(f"{a} and {b} share no case and metric, so there is nothing to compare.")
+    parts = comparison_sections(found)
+    write_sections(parts, files)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+    else:
+        click.echo(clean(as_text(parts)))
+
+
+def _write(report: Report, files: dict[str, Path | None]) -> None:
+    write_sections(sections(report), files)
+    if (junit := files.get("junit")) is not None:
+        _save(junit, as_junit(report))
+
+
+def write_sections(parts: Sequence[Section], files: Mapping[str, Path | None]) -> None:
+    """Write sections as the HTML page and the Markdown that are asked for."""
+    if (page := files.get("html")) is not None:
+        _save(page, as_html(parts))
+    if (markdown := files.get("markdown")) is not None:
+        _save(markdown, as_markdown(parts))
+
+
+def _save(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"The report {str(path)!r} cannot be written: {error}.") from None
+
+
+def summary(report: Report, path: Path) -> dict[str, Any]:
+    """Return a report's figures for programs."""
+    return {
+        "run": report.header.run,
+        "suite": report.header.suite,
+        "outcome": report.outcome,
+        "trials": len(report.trials),
+        "wanted": report.wanted,
+        "metrics": {metric.name: asdict(metric) for metric in report.metrics},
+        "gates": [
+            {"gate": str(r.gate), "status": r.status, "measured": r.measured, "why": r.why}
+            for r in report.gates
+        ],
+        "comparison": None if report.comparison is None else asdict(report.comparison),
+        "cost_usd": None if report.cost.unknown else report.cost.usd,
+        "judges_usd": None if report.judged.unknown else report.judged.usd,
+        "results": str(path),
+    }

@@ -1,0 +1,93 @@
+"""`stepgraph models check`: what each bound model should be able to do, and what it really does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ...providers.backends.ondevice import shipped_weights, start_server
+from ...providers.provider_table import capabilities_of
+from ...providers.settings import (
+    LOCAL,
+    ChainSettings,
+    ModelSettings,
+    binding_of,
+    bound_roles,
+    parse_binding,
+)
+from ...providers.testing.conformance import Finding, examine
+from ...state.errors import InputError
+from .text import clean
+
+# Which check of the examination is about which capability.
+CHECKED = {
+    "JSON schema": "structured",
+    "tools": "tools",
+    "log-probabilities": "logprobs",
+    "streaming": "stream_usage",
+    "limit of tokens": "max_tokens",
+    "reasoning text": "reasoning",
+    "cached tokens": "cached",
+    "own cost": "cost",
+}
+
+
+def check(names: Sequence[str], *, offline: bool, as_json: bool) -> int:
+    """Print each model's record, and unless `offline` what it does otherwise; return 1 for a difference."""
+    different = 0
+    for role in names or bound_roles():
+        binding = binding_of(role.lower()) or parse_binding(role, f"models check {role}")
+        for settings in binding.models if isinstance(binding, ChainSettings) else (binding,):
+            different += _check_one(role, settings, offline=offline, as_json=as_json)
+    if not names and not bound_roles():
+        raise InputError("No role is bound. Name a model: stepgraph models check ollama:llama3.2")
+    return 1 if different else 0
+
+
+def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bool) -> int:
+    can = capabilities_of(settings.provider, settings.overrides)
+    findings: dict[str, Finding] = {}
+    found: dict[str, Any] = {}
+    if not offline:
+        seen, found = asyncio.run(examine(_reachable(settings)))
+        findings = {CHECKED.get(finding.check, finding.check): finding for finding in seen}
+    found = {name: value for name, value in found.items() if value != getattr(can, name)}
+    if as_json:
+        rows = [{"capability": name, "value": value, "source": source} for name, value, source in can.rows()]
+        told = {"role": role, "provider": settings.provider, "model": settings.model, "record": rows}
+        click.echo(json.dumps({**told, "found": None if offline else found}))
+        return len(found)
+    click.secho(clean(f"{role}: {settings.provider or settings.base_url} {settings.model}"), bold=True)
+    for name, value, source in can.rows():
+        finding = findings.get(name)
+        seen_as = ""
+        if name in found:
+            seen_as = f"found: {json.dumps(found[name])}"
+        elif finding is not None:
+            seen_as = finding.outcome
+        click.echo(f"  {name:17} {value:30} ", nl=False)
+        click.secho(f"{seen_as:12} ", fg="yellow" if name in found else None, nl=False)
+        click.echo(source or "as OpenAI's")
+    first = next(iter(findings.values()), None)
+    if first is not None and first.outcome == "fail":
+        click.secho(clean(f"  It does not answer: {first.why}"), fg="red")
+        return 1
+    if found:
+        shown = ", ".join(f"{name} = {json.dumps(value)}" for name, value in found.items())
+        click.echo(f"  Settings that suit it:  capabilities = {{ {shown} }}")
+    return len(found)
+
+
+def _reachable(settings: ModelSettings) -> ModelSettings:
+    """Return settings with an address; the model on this machine is started for it."""
+    if settings.provider != LOCAL:
+        return settings
+    running = start_server(shipped_weights())
+    values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
+    return ModelSettings(
+        model=shipped_weights().stem, capabilities=settings.overrides, timeout_s=settings.timeout_s, **values
+    )

@@ -1,0 +1,97 @@
+"""The commands that examine an endpoint and keep a provider's key."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import click
+
+from ...providers.backends.ondevice import shipped_weights, start_server
+from ...providers.keys import find_key, store_key
+from ...providers.settings import LOCAL, PRESETS, ModelSettings
+from ...providers.testing.conformance import CHECKS, Finding, examine, first_model
+from ...state.errors import SettingsError, did_you_mean
+from .text import clean, duration
+
+COLOURS = {"pass": "green", "fail": "red", "unsupported": "yellow"}
+WIDTH = max(map(len, CHECKS))
+
+
+def conform(
+    where: str, *, model: str | None, key_env: str | None, timeout_s: float, calls_at_once: int, as_json: bool
+) -> int:
+    """Examine an endpoint, print what was found, and return 1 if anything failed, else 0."""
+    settings = asyncio.run(_settings(where, model, key_env, timeout_s))
+    if not as_json:
+        click.echo(clean(f"{settings.model} at {settings.base_url}"))
+
+    def tell(finding: Finding) -> None:
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(finding)))
+        else:
+            click.echo(f"{finding.check:{WIDTH}}  ", nl=False)
+            click.secho(f"{finding.outcome:11}", fg=COLOURS[finding.outcome], nl=False)
+            click.echo(f"  {duration(finding.seconds):>8}  {clean(finding.why)}")
+
+    findings, suggested = asyncio.run(examine(settings, tell, calls_at_once=calls_at_once))
+    failed = sum(finding.outcome == "fail" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"failed": failed, "capabilities": suggested}))
+    else:
+        _conclude(findings, failed, suggested)
+    return 1 if failed else 0
+
+
+def _conclude(findings: list[Finding], failed: int, suggested: dict[str, Any]) -> None:
+    passed = sum(finding.outcome == "pass" for finding in findings)
+    click.echo(f"{passed} pass, {failed} fail, {len(findings) - passed - failed} unsupported.")
+    if len(findings) < len(CHECKS):
+        click.echo(f"The other {len(CHECKS) - len(findings)} checks were not made.")
+    if suggested:
+        shown = ", ".join(f"{name} = {json.dumps(value)}" for name, value in suggested.items())
+        click.echo(f"Settings that suit it:  capabilities = {{ {shown} }}")
+
+
+async def _settings(where: str, model: str | None, key_env: str | None, timeout_s: float) -> ModelSettings:
+    if where == LOCAL:
+        running = await asyncio.to_thread(lambda: start_server(shipped_weights()))
+        values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
+        return ModelSettings(model=model or shipped_weights().stem, timeout_s=timeout_s, **values)
+    if where in PRESETS:
+        preset = PRESETS[where]
+        base_url, key_env = preset.base_url, key_env or preset.api_key_env
+        provider: str | None = where
+    elif where.startswith(("http://", "https://")):
+        base_url, provider = where.rstrip("/"), None
+    else:
+        hint = did_you_mean(where, [LOCAL, *PRESETS])
+        raise SettingsError(f"{where!r} is no address: expected http://… up to /v1, or a provider. {hint}")
+    if model is None:
+        model = await first_model(base_url, find_key(key_env, where), timeout_s)
+    return ModelSettings(
+        provider=provider, model=model, base_url=base_url, api_key_env=key_env, timeout_s=timeout_s
+    )
+
+
+def keep_key(name: str, *, delete: bool) -> None:
+    """Ask for a key and keep it in the system's keyring, or delete it there."""
+    preset = PRESETS.get(name)
+    variable = (preset.api_key_env if preset else None) or name
+    if preset is not None and preset.api_key_env is None:
+        raise SettingsError(f"{name} takes no key of its own. Name the variable of api_key_env instead.")
+    if preset is None and name != name.upper():
+        raise SettingsError(f"Unknown provider {name!r}. {did_you_mean(name, PRESETS)}")
+    if delete:
+        store_key(variable, None)
+        click.echo(f"{variable} is no longer in the keyring.")
+        return
+    typed = sys.stdin.isatty()
+    key = click.prompt(variable, hide_input=True) if typed else sys.stdin.readline().strip()
+    if not key:
+        raise SettingsError("No key was given. Type it, or send it to standard input.")
+    store_key(variable, key)
+    click.echo(f"{variable} is in the keyring; the environment variable of that name goes before it.")

@@ -1,0 +1,99 @@
+"""How a run ended, told to a reader or to a program."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...state.session.session import Session
+from ...tracing.record.tree import read_calls, totals
+from .text import clean, duration, money, one_line, show_value, tokens
+
+WAITING = 5
+PARTIAL = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; `output` is the final state as JSON."""
+
+    thread: str
+    status: str
+    code: int
+    seconds: float
+    output: Any = None
+    error: str | None = None
+    reviews: int = 0
+    rejected: bool = False
+
+
+def outcome_json(session: Session, outcome: Outcome) -> dict[str, Any]:
+    sums = totals(read_calls(session.journal, outcome.thread))
+    return {
+        "thread": outcome.thread,
+        "status": outcome.status,
+        "output": outcome.output,
+        "error": outcome.error,
+        "calls": sums.calls,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "cost_usd": sums.cost_usd,
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def print_outcome(outcome: Outcome, given: Mapping[str, Any]) -> None:
+    for name, value in (outcome.output or {}).items():
+        if given.get(name) != value and value not in (None, "", [], {}):
+            shown = show_value(value).replace("\n", "\n        ")
+            click.echo(f"    {name}: {shown}")
+    colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
+    click.secho(f"  {outcome.status}", fg=colour, nl=False)
+    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))
+    click.echo()
+
+
+def print_summary(session: Session, outcomes: list[Outcome], seconds: float) -> None:
+    calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
+    sums = totals(calls)
+    states = ", ".join(
+        f"{sum(o.status == status for o in outcomes)} {status}"
+        for status in dict.fromkeys(o.status for o in outcomes)
+    )
+    used = tokens(sums.input_tokens, sums.output_tokens)
+    click.echo(
+        f"{states}; {sums.calls} model calls, {used}, {money(sums.known_cost_usd, sums.unknown_costs)}, "
+        f"{duration(seconds)}."
+    )
+    ran = [outcome for outcome in outcomes if outcome.status != "refused"]
+    if ran:
+        option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"
+        click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
+        for outcome in ran:
+            if outcome.rejected:
+                thread = _typed(outcome.thread)
+                click.echo(
+                    f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
+                )
+            elif outcome.status != "done":
+                rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
+                verb = "approve" if outcome.reviews else "resume"
+                rest = "" if outcome.reviews else rest
+                click.echo(
+                    f"Go on with it:            stepgraph {verb} {_typed(outcome.thread)}{rest}{option}"
+                )
+                if outcome.reviews:
+                    click.echo("Or: reject --reason …, edit --value …; `stepgraph pending` lists what waits.")
+            else:
+                continue
+            break
+
+
+def _typed(thread: str) -> str:
+    """Return a thread's name as one types it in a shell."""
+    return shlex.quote(one_line(thread, 1000))

@@ -1,0 +1,71 @@
+"""Live progress of runs: one line for each node as it ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import click
+
+from ...state.journal.journal import Call, Decision, Record, Visit
+from ...state.session.pauses import KIND
+from .text import duration, money, one_line, sureness, tokens
+
+
+class Progress:
+    """Listens to a journal and prints; with several runs at a time it prints each run when it ends."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._lines: dict[str, list[str]] = defaultdict(list)
+        self._calls: dict[str, list[Call]] = defaultdict(list)
+        self._decisions: dict[str, Decision] = {}
+        self._containers: set[str] = set()
+
+    def __call__(self, record: Record) -> None:
+        try:
+            self._hear(record)
+        except OSError:  # nobody reads the output any more; the run goes on
+            self._live = False
+
+    def _hear(self, record: Record) -> None:
+        if "|" in record.task:
+            self._containers.add(record.task.rsplit("|", 1)[0])
+        if isinstance(record, Call):
+            self._calls[record.task].append(record)
+            if record.status == "failed":
+                self._say(record.thread_id, f"    {record.path}: {one_line(record.problem or '', 160)}")
+        elif isinstance(record, Decision):
+            self._decisions[record.task] = record
+        elif record.task not in self._containers:
+            self._say(record.thread_id, self._line(record))
+
+    def _line(self, visit: Visit) -> str:
+        parts = []
+        if decision := self._decisions.pop(visit.task, None):
+            parts.append(f"-> {one_line(decision.choice)}{sureness(decision.confidence)}")
+            if decision.reason:
+                parts.append(f"({one_line(decision.reason, 70)})")
+        for call in self._calls.pop(visit.task, ()):
+            if call.status == "answered":
+                used = tokens(call.input_tokens, call.output_tokens)
+                model = call.model_answered or call.model_asked
+                parts.append(f"{used}, {money(call.cost_usd)}, {duration(call.latency_s)}, {one_line(model)}")
+        if visit.status == "failed":
+            parts.append(f"FAILED: {one_line(visit.error or '', 160)}")
+        elif visit.status == "interrupted":
+            parts.append(
+                "not done: the budget ended" if KIND in (visit.asked or "") else "waits for an answer"
+            )
+        took = duration(visit.ended_at - visit.started_at)
+        return f"    {visit.path:<34} {'  '.join(parts) or took}"
+
+    def _say(self, thread: str, line: str) -> None:
+        if self._live:
+            click.echo(line)
+        else:
+            self._lines[thread].append(line)
+
+    def ended(self, thread: str) -> None:
+        """Print what was held back for a run that has ended."""
+        for line in self._lines.pop(thread, ()):
+            click.echo(line)

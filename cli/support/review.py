@@ -1,0 +1,193 @@
+"""`stepgraph pending`, `approve`, `reject` and `edit`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...state.errors import InputError
+from ...tracing.record.pending import Waiting, read_waiting
+from ...tracing.record.threads import find_thread
+from .run import resume_threads
+from .show import open_session
+from .text import clean, duration, is_review, one_line, plain, show_question, show_value
+
+SHORT_ID = 8
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Where the value of an edit comes from; nothing given means the editor."""
+
+    value: str | None = None
+    sets: tuple[str, ...] = ()
+    file: Path | None = None
+
+
+def show_pending(*, database: Path, as_json: bool) -> None:
+    """Print what waits for an answer."""
+    with open_session(database) as session:
+        found = read_waiting(session)
+    if as_json:
+        for item in found:
+            click.echo(json.dumps(_row(item), ensure_ascii=False))
+        return
+    if not found:
+        click.echo("Nothing waits for an answer.")
+    several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
+    option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
+    for item in found:
+        _print(item, option, several=item.thread_id in several)
+
+
+def _row(item: Waiting) -> dict[str, Any]:
+    asked = item.value if is_review(item.value) else {"value": plain(item.value)}
+    names = ("review", "question", "field", "value", "schema", "problem")
+    told = {name: asked.get(name) for name in names}
+    return {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, **told}
+
+
+def _print(item: Waiting, option: str, *, several: bool) -> None:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.since))
+    age = duration(max(0.0, time.time() - item.since))
+    click.secho(one_line(item.thread_id), bold=True, nl=False)
+    click.echo(f"  {one_line(item.path)}  since {when} ({age})  {item.id[:SHORT_ID]}")
+    click.echo(f"    {show_question(item.value)}")
+    if not is_review(item.value):
+        click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)} --answer …{option}")
+        return
+    shown = show_value(item.value.get("value")).replace("\n", "\n        ")
+    click.echo(f"    {clean(str(item.value.get('field')))}: {shown}")
+    which = f" --review {item.id[:SHORT_ID]}" if several else ""
+    click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
+
+
+def answer_review(
+    thread: str,
+    decision: str,
+    *,
+    review: str | None,
+    reason: str,
+    by: str | None,
+    edit: Edit | None = None,
+    graph: str | None,
+    limits: Sequence[str],
+    cache_s: str | None,
+    models: Sequence[str],
+    database: Path,
+    as_json: bool,
+) -> int:
+    """Answer a review, go on with its thread, and return the exit code."""
+    with open_session(database) as session:
+        found = find_thread(session.journal, thread)
+        item = _pick(read_waiting(session, found.thread_id), thread, review)
+    answer: dict[str, Any] = {"decision": decision, "by": _user() if by is None else by}
+    if reason:
+        answer["reason"] = reason
+    if edit is not None:
+        answer["value"] = edited(edit, item.value)
+    code = resume_threads(
+        [thread],
+        everything=False,
+        answer=None,
+        answers={item.id: answer},
+        graph=graph,
+        limits=limits,
+        cache_s=cache_s,
+        models=models,
+        database=database,
+        as_json=as_json,
+    )
+    with open_session(database) as session:
+        left = [other for other in read_waiting(session, thread) if item.task and other.task == item.task]
+    if left and is_review(left[0].value) and left[0].value.get("problem"):
+        raise InputError(f"The answer was not taken: {left[0].value['problem']} The review waits on.")
+    return code
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+def _pick(waiting: list[Waiting], thread: str, name: str | None) -> Waiting:
+    """Return the review that is meant. Raises InputError unless it is exactly one."""
+    reviews = [item for item in waiting if is_review(item.value)]
+    if not reviews:
+        rest = (
+            f" It waits for an answer of another kind: stepgraph resume {thread} --answer …"
+            if waiting
+            else ""
+        )
+        raise InputError(f"No review waits on the thread {thread!r}.{rest}")
+    chosen = [item for item in reviews if name is None or _is_named(item, name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = "; ".join(f"{item.path} ({item.id[:SHORT_ID]})" for item in chosen or reviews)
+    if not chosen:
+        raise InputError(f"No review {name!r} waits on the thread {thread!r}. These do: {listed}.")
+    raise InputError(
+        f"{len(chosen)} reviews wait on the thread {thread!r}; name one with --review: {listed}."
+    )
+
+
+def _is_named(item: Waiting, name: str) -> bool:
+    own = item.value.get("review")
+    return name in (own, item.path, item.id) or (len(name) >= SHORT_ID and item.id.startswith(name))
+
+
+def edited(edit: Edit, asked: dict[str, Any]) -> Any:
+    """Return the new value that a person gives. Raises InputError where none can be made."""
+    given = [option for option in (edit.value, edit.sets or None, edit.file) if option is not None]
+    if len(given) > 1:
+        raise InputError("Give one of --value, --set and --file.")
+    now, is_text = asked.get("value"), asked.get("schema", {}).get("type") == "string"
+    if edit.value is not None:
+        return edit.value if is_text else _json_or_text(edit.value)
+    if edit.file is not None:
+        text = edit.file.read_text(encoding="utf-8-sig")
+        return text if is_text else _json_or_text(text)
+    if edit.sets:
+        return _with_keys(now, edit.sets)
+    if not is_interactive():
+        raise InputError("Give the new value: --value, --set or --file.")
+    before = now if is_text else json.dumps(now, indent=2, ensure_ascii=False)
+    after = click.edit(before, extension=".txt" if is_text else ".json")
+    if after is None:
+        raise InputError("Nothing was changed in the editor, so the review waits on.")
+    return after.removesuffix("\n") if is_text else _json_or_text(after)
+
+
+def is_interactive() -> bool:
+    """Tell whether a person sits at the other end, for whom an editor can open."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _with_keys(value: Any, sets: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError("--set changes a key of an object, and this value is none. Give it whole: --value.")
+    changed = dict(value)
+    for text in sets:
+        key, sign, new = text.partition("=")
+        if not sign:
+            raise InputError(f"--set {text}: expected KEY=VALUE.")
+        changed[key] = new if isinstance(changed.get(key), str) else _json_or_text(new)
+    return changed
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,46 @@
+"""How values look in a terminal; the questions of reviews among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tracing.record.text import (
+    SHORT,
+    clean,
+    duration,
+    money,
+    one_line,
+    plain,
+    shorten,
+    show_value,
+    sureness,
+    tokens,
+)
+
+__all__ = [
+    "SHORT",
+    "clean",
+    "duration",
+    "is_review",
+    "money",
+    "one_line",
+    "plain",
+    "shorten",
+    "show_question",
+    "show_value",
+    "sureness",
+    "tokens",
+]
+
+
+def is_review(asked: Any) -> bool:
+    """Tell whether an interrupt's value is the question of a review."""
+    return isinstance(asked, dict) and asked.get("kind") == "stepgraph_review"
+
+
+def show_question(asked: Any) -> str:
+    """Return what an interrupt asks, for a reader."""
+    if not is_review(asked):
+        return show_value(asked)
+    problem = f" (the last answer was not taken: {asked['problem']})" if asked.get("problem") else ""
+    return clean(f"{asked.get('review')}: {asked.get('question')}{problem}")

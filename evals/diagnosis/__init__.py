@@ -1,0 +1,1 @@
+"""Which node made a workflow worse."""

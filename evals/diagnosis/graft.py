@@ -1,0 +1,255 @@
+"""Grafts: B's nodes run from the states that A's runs recorded.
+
+A node alone, on the very inputs that A's node had: what it does worse there is its own fault. Or all of
+B from a state of A on: the step between two such states is what the node between them makes worse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from langgraph.types import Send
+
+from ...state.budget import Ledger
+from ...state.errors import BudgetEnded, InputError
+from ...state.event_loops import in_thread
+from ...state.schema import fields_of
+from ...state.session.session import LEDGERS_KEY, Session
+from ...tracing.forks.fork import fork
+from ...tracing.record.history import TASKS
+from ...tracing.record.lineage import Lineage, Point, levels
+from ...tracing.record.plain_checkpoints import fields_in
+from ..files.results import Trial
+from ..running.trial import run_trial
+from ..scoring.judge import judging
+from ..scoring.score import Ending, score_trial
+from ..scoring.trial_record import Record, read_record
+from ..suite.model import Case, Suite, digest
+from ..suite.targets import Target, target_of
+from ..suite.topology import Compiled
+from .screen import ENDED, Key
+
+T = TypeVar("T")
+
+
+@dataclass
+class Grafting:
+    """Runs grafts of the version B; `left_out` says which it could not, `ended` that the budget did."""
+
+    session: Session
+    graph: Compiled
+    suite: Suite
+    run: str
+    shape: str = ""
+    ledger: Ledger | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    ended: bool = False
+
+    async def node_alone(self, node: str, metric: str, trials: Sequence[Trial]) -> dict[Key, float]:
+        """Run B's node on its recorded inputs in A's trials, and return its scores there by trial."""
+        target = target_of(self.graph, node)
+        cases = {case.id: case for case in self.suite.cases}
+        found: dict[Key, float] = {}
+
+        async def one(trial: Trial) -> None:
+            inputs = await in_thread(recorded_inputs, self.session, trial.thread, node, target.state)
+            if isinstance(inputs, str):
+                self.left_out[f"{node} in {trial.thread}"] = inputs
+                return
+            endings, records = [], []
+            for number, state in enumerate(inputs):
+                thread = f"eval/{self.run}/graft/{node}/{trial.case}/{trial.repeat}.{number}-" + digest(
+                    [trial.thread, self.shape]
+                )
+                ran = await self._run(target, Case(trial.case, state), thread)
+                if ran is None:
+                    return
+                endings.append(ran[0])
+                records.append(_renamed(ran[1], node))
+            value = await self._score(cases[trial.case], endings, records, metric)
+            if value is not None:
+                found[trial.key] = value
+
+        await self._spread(trials, one)
+        return found
+
+    async def from_states(
+        self, points: Sequence[tuple[Trial, Point]], metric: str
+    ) -> dict[tuple[Key, str], float]:
+        """Run B from states of A's trials to the end, and return the scores by trial and checkpoint."""
+        target = target_of(self.graph)
+        cases = {case.id: case for case in self.suite.cases}
+        found: dict[tuple[Key, str], float] = {}
+
+        async def one(place: tuple[Trial, Point]) -> None:
+            trial, point = place
+            thread = f"eval/{self.run}/graft/from/{trial.case}/{trial.repeat}-" + digest(
+                [trial.thread, point.id, self.shape]
+            )
+            try:
+                await in_thread(self._fork, trial.thread, point.id, thread)
+            except InputError as error:
+                self.left_out[f"{trial.thread} at {point.step}"] = str(error)
+                return
+            ran = await self._run(target, cases[trial.case], thread)
+            if ran is None:
+                return
+            try:
+                scores = await score_trial(self._only(metric), cases[trial.case], *ran)
+            except BudgetEnded:
+                self.ended = True
+                return
+            score = scores.get(metric)
+            if score is not None and score.value is not None:
+                found[trial.key, point.id] = score.value
+
+        await self._spread(points, one)
+        return found
+
+    def _fork(self, old: str, at: str, new: str) -> None:
+        if not self.session.journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (new,)):
+            fork(self.session, old, at, new_thread=new)
+
+    async def _run(self, target: Target, case: Case, thread: str) -> tuple[Ending, Record] | None:
+        ending = await run_trial(self.session, target, self.suite, case, thread, self.ledger)
+        if ending is None:
+            self.ended = True
+            return None
+        return ending, await in_thread(read_record, self.session.journal, thread)
+
+    async def _score(
+        self, case: Case, endings: Sequence[Ending], records: Sequence[Record], metric: str
+    ) -> float | None:
+        good = all(ending.status == "done" for ending in endings)
+        if metric == ENDED or not good:
+            return float(good)
+        whole = Record(
+            passages=tuple(p for record in records for p in record.passages),
+            routes=tuple(r for record in records for r in record.routes),
+        )
+        case = replace(case, expect=replace(case.expect, error=None))
+        try:
+            scores = await score_trial(self._only(metric), case, Ending("done", {}), whole)
+        except BudgetEnded:
+            self.ended = True
+            return None
+        return scores[metric].value if metric in scores else None
+
+    def _only(self, metric: str) -> Suite:
+        return replace(self.suite, evaluators=[e for e in self.suite.evaluators if e.name == metric])
+
+    async def _spread(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Do the work, as much at a time as the suite says, until the budget ends."""
+        waiting = iter(items)
+        config = self.session.config(f"eval/{self.run}/judges")
+        if self.ledger is not None:
+            config.get("configurable", {})[LEDGERS_KEY] = (self.ledger,)
+        token = judging.set(config)
+
+        async def worker() -> None:
+            for item in waiting:
+                if self.ended:
+                    return
+                await work(item)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max(1, self.suite.concurrency)):
+                    group.create_task(worker())
+        except* Exception as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            judging.reset(token)
+
+
+def _renamed(record: Record, node: str) -> Record:
+    """Return the record of a node that ran alone with the paths that it has in its graph."""
+    outer = node.rpartition("/")[0]
+
+    def at(path: str) -> str:
+        return f"{outer}/{path}" if outer else path
+
+    return replace(
+        record,
+        passages=tuple(replace(p, path=at(p.path)) for p in record.passages),
+        routes=tuple(replace(r, path=at(r.path)) for r in record.routes),
+    )
+
+
+def recorded_inputs(
+    session: Session, thread: str, node: str, state: type[Any]
+) -> list[Mapping[str, Any]] | str:
+    """Return the whole state that each execution of a node was given, or why that is not known."""
+    rows = session.journal.query(
+        "SELECT task, input FROM visits WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
+        (thread, node),
+    )
+    visits = {row["task"]: row["input"] for row in rows}
+    if not visits:
+        return "the file does not hold that run, or the node was not visited in it"
+    lineage = Lineage(session.journal, thread)
+    known = set(fields_of(state))
+    found: list[Mapping[str, Any]] = []
+    for task, told in visits.items():
+        level = list(levels(task))[-1]
+        point = lineage.before(level)
+        if point is None:
+            return "the checkpoint before the node was pruned"
+        values = _state_at(session, thread, point, node.rpartition("/")[2], told)
+        if values is None:
+            return "its input was sent to it, and is too long for the record"
+        found.append({name: value for name, value in values.items() if name in known})
+    return found
+
+
+def _state_at(
+    session: Session, thread: str, point: Point, name: str, told: str | None
+) -> Mapping[str, Any] | None:
+    place = {"thread_id": thread, "checkpoint_ns": point.ns, "checkpoint_id": point.id}
+    saved = session.checkpointer.get_tuple({"configurable": place})
+    if saved is None:
+        return None
+    tasks = saved.checkpoint["channel_values"].get(TASKS) or []
+    if not any(isinstance(send, Send) and send.node == name for send in tasks):
+        return fields_in(saved)
+    given = json.loads(told or "null")
+    if not isinstance(given, Mapping) or set(given) == {"cut", "start"}:
+        return None
+    cut = any(isinstance(part, Mapping) and set(part) == {"cut", "start"} for part in given.values())
+    return None if cut else given
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One superstep of the whole graph in a trial: its nodes, and the states before and after it."""
+
+    nodes: tuple[str, ...]
+    before: Point
+    after: Point | None
+    first: bool
+
+
+def stages_of(session: Session, thread: str) -> list[Stage]:
+    """Return the supersteps of a thread's graph, in order; `after` is None for the last one."""
+    lineage = Lineage(session.journal, thread)
+    rows = session.journal.query(
+        "SELECT DISTINCT task, path FROM visits WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
+        (thread,),
+    )
+    nodes: dict[Point, list[str]] = {}
+    for row in rows:
+        point = lineage.before(next(levels(row["task"])))
+        if point is not None and row["path"] not in nodes.setdefault(point, []):
+            nodes[point].append(row["path"])
+    following = {point.parent: point for point in lineage.points if not point.ns}
+    tip = lineage.tip("")
+    stages = []
+    for number, point in enumerate(sorted(nodes, key=lambda point: point.id)):
+        after = following.get(point.id)
+        last = after is None or after == tip
+        stages.append(Stage(tuple(sorted(nodes[point])), point, None if last else after, number == 0))
+    return stages

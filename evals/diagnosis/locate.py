@@ -1,0 +1,195 @@
+"""Where one run went wrong: the first point at which it left what its case expects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from ...state.errors import InputError, did_you_mean
+from ...state.session.recorder import json_text
+from ...state.session.session import Session
+from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
+from ..scoring.evaluators import shown
+from ..scoring.judge import Judge
+from ..scoring.path_match import path_problem, spoken_of
+from ..scoring.score import Ending, applies, expected_routes, fits, picked, score_passage
+from ..scoring.trial_record import Passage, Record, read_record
+from ..suite.model import Case, Suite, Visit
+
+
+@dataclass(frozen=True)
+class Lapse:
+    """One thing that is not as the case expects. `place` counts the nodes of the run's path from 0."""
+
+    place: int
+    node: str
+    what: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a run went wrong: its lapses, the first one first. `judged` names judges, which are not asked."""
+
+    thread: str
+    case: str
+    path: tuple[str, ...]
+    lapses: tuple[Lapse, ...]
+    judged: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Lapse | None:
+        return self.lapses[0] if self.lapses else None
+
+
+def case_of(suite: Suite, thread: str, case: str | None) -> Case:
+    """Return the case that a thread is a trial of: the named one, or what the thread's name says."""
+    parts = thread.split("/")
+    name = case or ("/".join(parts[2:-1]) if parts[0] == "eval" and len(parts) > 3 else None)
+    if name is None:
+        raise InputError(f"Which case is the thread {thread!r} to be measured by? Name it: --case ID.")
+    known = {c.id: c for c in suite.cases}
+    if name not in known:
+        raise InputError(f"The suite has no case {name!r}. {did_you_mean(name, known)}")
+    return known[name]
+
+
+async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Located:
+    """Return where a thread's run left what a case expects; nothing is run, and no judge is asked.
+
+    A wrong field of the output is put down to the node that wrote it last.
+    """
+    session.journal.flush()
+    record = read_record(session.journal, thread)
+    if not record.passages:
+        raise InputError(f"The file holds no run of the thread {thread!r}.")
+    with plain_checkpoints(session.path) as checkpointer:
+        values = to_jsonable_python(
+            final_state(checkpointer, thread), fallback=repr, serialize_unknown=True, inf_nan_mode="strings"
+        )
+    lapses = [
+        *_errors(case, record),
+        *_routes(case, record),
+        *_path(case, record),
+        *_nodes(case, record),
+        *[lapse async for lapse in _evaluated(suite, case, record, values)],
+        *_output(case, record, values),
+    ]
+    lapses.sort(key=lambda lapse: lapse.place)
+    judged = [e.name for e in suite.evaluators if isinstance(e, Judge) and applies(e, case)]
+    return Located(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
+
+
+def _errors(case: Case, record: Record) -> Iterator[Lapse]:
+    if case.expect.error is not None:
+        return
+    failed = [(n, p) for n, p in enumerate(record.passages) if p.status == "failed"]
+    inner = [(n, p) for n, p in failed if not any(other.path.startswith(f"{p.path}/") for _, other in failed)]
+    for place, passage in inner[:1]:
+        yield Lapse(place, passage.path, "error", "it raised an error")
+
+
+def _routes(case: Case, record: Record) -> Iterator[Lapse]:
+    for path, branch in expected_routes(case).items():
+        took = next((route for route in record.routes if not path or route.path == path), None)
+        if took is None:
+            yield Lapse(len(record.path), path or "(no route)", "route", f"expected {branch}, took no route")
+        elif took.choice != branch:
+            place = _place(record, took.path)
+            yield Lapse(place, took.path, "route", f"expected {branch}, took {took.choice}")
+
+
+def _path(case: Case, record: Record) -> Iterator[Lapse]:
+    expected = case.expect.path
+    problem = path_problem(expected, record.path) if expected is not None else None
+    if expected is None or problem is None:
+        return
+    wanted, path = list(expected.nodes), record.path
+    if expected.match in ("order", "strict"):
+        place, due = _departure(wanted, path, strict=expected.match == "strict")
+        came = path[place + 1] if place + 1 < len(path) else "the end"
+        node = path[place] if place >= 0 else "(the beginning)"
+        told = f"expected {due} next, went to {came}" if due else f"expected the end, went on to {came}"
+        if expected.match == "order":
+            told = f"expected {due} some time after it, which did not come"
+        yield Lapse(max(place, 0), node, "path", told)
+    else:
+        strange = [n for n, node in enumerate(path) if node in spoken_of(wanted, path) and node not in wanted]
+        place = len(path) - 1 if expected.match == "superset" or not strange else strange[0]
+        yield Lapse(place, path[place] if path else "(nothing)", "path", problem)
+
+
+def _departure(wanted: Sequence[str], path: Sequence[str], *, strict: bool) -> tuple[int, str | None]:
+    """Return the index of the last node that was as expected, and which one should have followed."""
+    counted = [(n, node) for n, node in enumerate(path) if node in spoken_of(wanted, path)]
+    last, due = -1, list(wanted)
+    for n, node in counted:
+        if due and node == due[0]:
+            last = n
+            due.pop(0)
+        elif strict:
+            break
+    return last, due[0] if due else None
+
+
+def _nodes(case: Case, record: Record) -> Iterator[Lapse]:
+    for path, visits in case.expect.nodes.items():
+        visited = [(n, p) for n, p in enumerate(record.passages) if p.path == path and p.status == "done"]
+        if not visited:
+            yield Lapse(len(record.path), path, "node", "it was not visited")
+        for visit, wanted in visits.items():
+            for place, passage in _picked(visited, visit):
+                score = fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
+                if score.passed is False:
+                    yield Lapse(place, path, "node", score.reason)
+
+
+async def _evaluated(
+    suite: Suite, case: Case, record: Record, values: Mapping[str, Any]
+) -> AsyncIterator[Lapse]:
+    ending = Ending("done", values)
+    for evaluator in suite.evaluators:
+        if evaluator.node is None or isinstance(evaluator, Judge) or not applies(evaluator, case):
+            continue
+        visited = [
+            (n, p) for n, p in enumerate(record.passages) if p.path == evaluator.node and p.status == "done"
+        ]
+        for place, passage in _picked(visited, evaluator.visit):
+            score = await score_passage(evaluator, case, ending, record, passage)
+            if score.passed is False:
+                yield Lapse(place, evaluator.node, evaluator.name, score.reason)
+
+
+def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[Lapse]:
+    expect = case.expect
+    if not expect.has_output or expect.error is not None:
+        return
+    if not isinstance(expect.output, Mapping):
+        return
+    for name, wanted in expect.output.items():
+        actual = values.get(name)
+        if actual == wanted or json_text(actual) == json_text(wanted):
+            continue
+        wrote = [
+            (n, p)
+            for n, p in enumerate(record.passages)
+            if isinstance(p.output, Mapping) and name in p.output and _is_leaf(p, record)
+        ]
+        place, node = (wrote[-1][0], wrote[-1][1].path) if wrote else (len(record.path), "(no node wrote it)")
+        yield Lapse(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
+
+
+def _is_leaf(passage: Passage, record: Record) -> bool:
+    return not any(path.startswith(f"{passage.path}/") for path in record.path)
+
+
+def _picked(visited: Sequence[tuple[int, Passage]], visit: Visit) -> Sequence[tuple[int, Passage]]:
+    keep = picked([passage for _, passage in visited], visit)
+    return [(place, passage) for place, passage in visited if any(passage is one for one in keep)]
+
+
+def _place(record: Record, node: str) -> int:
+    return record.path.index(node) if node in record.path else len(record.path)

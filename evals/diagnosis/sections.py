@@ -1,0 +1,115 @@
+"""What blame says, as sections for terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..report.sections import Section, Table, between, comparison_sections, money
+from ..statistics.compare import Comparison
+from .blame import Blame, Graft
+from .locate import Located
+
+KINDS = {"alone": "the node alone", "onward": "all of B from there"}
+
+
+def blame_sections(found: Blame) -> list[Section]:
+    """Return who is to blame, and what speaks for it."""
+    return [_head(found), *_screened(found), *_grafts(found), *_compared(found.comparison)]
+
+
+def _head(found: Blame) -> Section:
+    lines = [f"A is {found.a}, B is {found.b}."]
+    if found.verdict == "blamed":
+        title = f"{found.node} got worse, confirmed by graft"
+        lines.append(f"It is the first one: {found.why}.")
+    elif found.verdict == "suspected":
+        title = f"{found.node} is suspected, not confirmed"
+        lines.append(f"Why: {found.why}.")
+    else:
+        title = "Undecided: no node can be blamed"
+        lines.append(f"Why: {found.why}.")
+        lines.append("That does not mean that nothing got worse; see what these cases could see.")
+    if found.also:
+        lines.append(f"Also worse on A's inputs, confirmed by graft: {', '.join(found.also)}.")
+    lines += [f"Not grafted: {count} runs: {reason}." for reason, count in found.left_out.items()]
+    if not found.complete:
+        lines.append("PARTIAL: the budget of the grafts ended. The same command goes on under a larger one.")
+    lines.append(f"the grafts cost {money(found.cost)}")
+    return Section(title, tuple(lines))
+
+
+def _screened(found: Blame) -> Iterator[Section]:
+    if not found.screened:
+        return
+    head = ("node", "score", "A", "B", "change", "interval", "p (Holm)", "could see", "cases", "verdict")
+    rows = tuple(
+        (
+            s.node,
+            s.metric,
+            f"{s.a:.3f}",
+            f"{s.b:.3f}",
+            f"{s.change:+.3f}",
+            between(s.interval, "+"),
+            f"{s.corrected:.3g}",
+            "-" if s.smallest is None else f"{s.smallest:.3f}",
+            str(s.cases),
+            "worse" if s.suspect else "undecided",
+        )
+        for s in found.screened
+    )
+    lines = ("Each node's scores in the trials in which nothing before it was bad.",)
+    yield Section("Nodes on healthy inputs", lines, Table(head, rows))
+
+
+def _grafts(found: Blame) -> Iterator[Section]:
+    if not found.grafts:
+        return
+    head = ("node", "score", "graft", "A", "B", "change", "interval", "p", "cases", "verdict")
+    lines = ("B's nodes from the states that A recorded, beside what A did there.",)
+    yield Section("Grafts", lines, Table(head, tuple(map(_graft_row, found.grafts))))
+
+
+def _graft_row(graft: Graft) -> tuple[str, ...]:
+    return (
+        graft.node,
+        graft.metric,
+        KINDS[graft.kind],
+        f"{graft.a:.3f}",
+        f"{graft.b:.3f}",
+        f"{graft.change:+.3f}",
+        between(graft.interval, "+"),
+        f"{graft.p:.3g}",
+        str(graft.cases),
+        "worse" if graft.worse else "undecided",
+    )
+
+
+def _compared(found: Comparison) -> list[Section]:
+    return comparison_sections(found) if found.differences else []
+
+
+def located_sections(found: Located) -> list[Section]:
+    """Return where a run went wrong."""
+    lines = [f"{found.thread}, measured by the case {found.case}."]
+    first = found.first
+    if first is None:
+        title = "It went as expected"
+        lines.append("Nothing that the case expects is amiss.")
+    else:
+        title = f"It went wrong at {first.node}"
+        lines.append(f"{first.what}: {first.problem}")
+    if found.judged:
+        lines.append(f"Judges were not asked: {', '.join(found.judged)}.")
+    by_place: dict[int, list[str]] = {}
+    for lapse in found.lapses:
+        by_place.setdefault(lapse.place, []).append(f"{lapse.what}: {lapse.problem}")
+    rows = tuple(
+        (str(place + 1), node, "; ".join(by_place.get(place, ())) or "as expected, or not checked")
+        for place, node in enumerate(found.path)
+    )
+    late = tuple(
+        ("-", lapse.node, f"{lapse.what}: {lapse.problem}")
+        for lapse in found.lapses
+        if lapse.place >= len(found.path)
+    )
+    return [Section(title, tuple(lines), Table(("#", "node", "what"), (*rows, *late), numbers=False))]

@@ -1,0 +1,133 @@
+"""YAML and JSON lines as plain data that knows on which line each part stands. The adapter of pyyaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...state.errors import InputError
+
+INSTALL_HELP = 'Install it with: pip install "stepgraph[evals]" (in a clone: ".[evals]")'
+MAX_NODES = 500_000
+PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+Key = tuple[str | int, ...]
+
+
+@dataclass
+class Located:
+    """Plain data, and the line (from 1) of each of its parts by the keys that lead to it."""
+
+    file: str
+    data: Any
+    lines: dict[Key, int] = field(default_factory=dict)
+    doubled: list[tuple[int, str]] = field(default_factory=list)
+
+    def line(self, key: Sequence[str | int] = ()) -> int | None:
+        """Return the line of a part, or of the nearest part around it that has one."""
+        found = tuple(key)
+        while found and found not in self.lines:
+            found = found[:-1]
+        return self.lines.get(found)
+
+
+def read_located(path: Path) -> Located:
+    """Read a .yaml, .yml or .jsonl file. Raises InputError that names the line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The suite {str(path)!r} cannot be read: {error}.") from None
+    return from_jsonl(text, str(path)) if path.suffix == ".jsonl" else from_yaml(text, str(path))
+
+
+def from_jsonl(text: str, file: str) -> Located:
+    """Read JSON lines: the suite's own keys on the first, then a case on each."""
+    found = Located(file, {"cases": []})
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file}, line {number}: not JSON that can be read: {error}.") from None
+        if isinstance(row, dict) and "suite" in row and not found.lines:
+            found.data = {**row, "cases": []}
+            found.lines[()] = number
+            continue
+        found.lines.setdefault((), number)
+        found.lines["cases", len(found.data["cases"])] = number
+        found.data["cases"].append(row)
+    return found
+
+
+def from_yaml(text: str, file: str) -> Located:
+    """Read YAML. Dates stay text, as in JSON. Raises InputError that names line and column."""
+    try:
+        import yaml
+    except ImportError:
+        raise InputError(f"Suites in YAML need pyyaml. {INSTALL_HELP}") from None
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise InputError(f"{file} is empty. Expected a suite: suite, graph and cases.")
+        found = Located(file, None)
+        found.data = _Reader(loader, found).read(root, ())
+        return found
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        wrong = error.problem or error.context or ""
+        taken_apart = "expected ','" in wrong or "mapping values" in wrong
+        quote = " Text with ? : , # or brackets in it needs quotes." if taken_apart else ""
+        raise InputError(f"{file}{place}: {wrong}.{quote}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: {error}.") from None
+    except RecursionError:
+        raise InputError(f"{file} is nested too deeply.") from None
+    finally:
+        loader.dispose()
+
+
+class _Reader:
+    def __init__(self, loader: Any, found: Located) -> None:
+        self._loader = loader
+        self._found = found
+        self._count = 0
+        self._open: set[int] = set()
+
+    def read(self, node: Any, key: Key) -> Any:
+        import yaml
+
+        line = node.start_mark.line + 1
+        self._found.lines.setdefault(key, line)
+        self._count += 1
+        if self._count > MAX_NODES or id(node) in self._open:
+            raise InputError(f"{self._found.file}, line {line}: aliases make the suite endless.")
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.tag == TIMESTAMP else self._loader.construct_object(node)
+        if node.tag not in PLAIN:
+            raise InputError(f"{self._found.file}, line {line}: a suite is plain data, without {node.tag!r}.")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.read(item, (*key, number)) for number, item in enumerate(node.value)]
+            own = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+            self._loader.flatten_mapping(node)
+            data: dict[Any, Any] = {}
+            for name_node, value in node.value:
+                name = self._loader.construct_object(name_node, deep=True)
+                where = name_node.start_mark.line + 1
+                if not isinstance(name, (str, int)):
+                    raise InputError(f"{self._found.file}, line {where}: {name!r} is no name of a field.")
+                if name in data and own.count(name_node.value) > 1:
+                    self._found.doubled.append((where, str(name)))
+                self._found.lines[*key, name] = where
+                data[name] = self.read(value, (*key, name))
+            return data
+        finally:
+            self._open.discard(id(node))

@@ -1,0 +1,166 @@
+"""A case from a recorded run: what it was given, what came of it, and the way that it took."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, get_args
+
+from pydantic_core import to_jsonable_python
+
+from ...state.errors import InputError, did_you_mean
+from ...state.journal.journal import Journal
+from ...state.masking import EVERYTHING
+from ...state.schema import StateType
+from ...tracing.record.threads import find_thread
+from ..scoring.trial_record import Passage, Record, read_record
+from ..suite.check import TO_FILL
+
+Part = Literal["output", "route", "path", "fill"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+_MASKED = re.compile(
+    r"\[(?:" + "|".join(sorted({re.escape(rule.name) for rule in EVERYTHING.rules})) + r")\]"
+)
+
+
+def case_of(
+    journal: Journal,
+    thread_id: str,
+    case: str,
+    *,
+    state: StateType,
+    node: str | None = None,
+    parts: Collection[Part] = ("output", "route", "path"),
+    only: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return the case that a recorded run makes, as a suite's file has it.
+
+    `node` takes the node's last visit instead of the whole run. `only` names the fields of the output that
+    count; "fill" among the parts leaves the output to be filled in by hand. Raises InputError for a
+    run that did not end well, or whose input is not whole on record.
+    """
+    find_thread(journal, thread_id)
+    record = read_record(journal, thread_id)
+    told = _visit(journal, thread_id, node) if node else _invocation(journal, thread_id)
+    given, output = _loaded(told["input"], thread_id), _loaded(told["output"], thread_id)
+    expect: dict[str, Any] = {}
+    if "fill" in parts:
+        expect["output"] = TO_FILL
+    elif "output" in parts:
+        expect["output"] = _changed(given, output, only)
+    if "route" in parts and (routes := _routes(record, node)):
+        expect["route"] = routes
+    if "path" in parts and (path := _path(journal, thread_id, record, node)):
+        expect["path"] = path
+    found = {"id": case, "input": _without_defaults(given, state)}
+    return {**found, "expect": expect} if expect else found
+
+
+def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
+    rows = journal.query("SELECT * FROM invocations WHERE thread_id = ? ORDER BY id", (thread_id,))
+    if len({row["trace"] for row in rows}) > 1:
+        raise InputError(
+            f"The thread {thread_id!r} was given several inputs; a case has one. Run the last of them on "
+            "a thread of its own."
+        )
+    if not rows or rows[-1]["status"] != "done":
+        status = rows[-1]["status"] if rows else "not on record"
+        raise InputError(
+            f"The run {thread_id!r} is {status}, so there is no output to expect. Take one that ended, or "
+            "write the case by hand."
+        )
+    return {"input": rows[0]["input"], "output": rows[-1]["output"]}
+
+
+def _visit(journal: Journal, thread_id: str, node: str) -> Mapping[str, Any]:
+    rows = journal.query(
+        "SELECT path, status, input, output FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)
+    )
+    fitting = [row for row in rows if row["path"] == node and row["status"] == "done"]
+    if not fitting:
+        raise InputError(
+            f"The run {thread_id!r} did not pass the suite's node {node!r}. "
+            f"{did_you_mean(node, {row['path'] for row in rows})}"
+        )
+    return fitting[-1]
+
+
+def _loaded(text: str | None, thread_id: str) -> dict[str, Any]:
+    data = json.loads(text) if text else None
+    why = ""
+    if not isinstance(data, dict):
+        why = "has no fields on record"
+    elif _is_cut(data) or any(_is_cut(value) for value in data.values()):
+        why = "is too long for the record, which has only its start"
+    elif _MASKED.search(text or ""):
+        why = "is masked in the record"
+    if why or not isinstance(data, dict):
+        raise InputError(f"What the run {thread_id!r} was given or gave {why}. Write the case by hand.")
+    return {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
+
+
+def _is_cut(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"cut", "start"}
+
+
+def _without_defaults(given: Mapping[str, Any], state: StateType) -> dict[str, Any]:
+    """Return an input without the fields that a dataclass state fills in by itself."""
+    defaults: dict[str, Any] = {}
+    if is_dataclass(state):
+        for part in fields(state):
+            if part.default is not MISSING:
+                defaults[part.name] = to_jsonable_python(part.default, fallback=repr)
+            elif part.default_factory is not MISSING:
+                defaults[part.name] = to_jsonable_python(part.default_factory(), fallback=repr)
+    return {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
+
+
+def _changed(given: Mapping[str, Any], output: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
+    for name in only:
+        if name not in output:
+            raise InputError(f"The run gave no field {name!r}. {did_you_mean(name, output)}")
+    if only:
+        return {name: output[name] for name in only}
+    return {name: value for name, value in output.items() if name not in given or given[name] != value}
+
+
+def _inside(path: str, node: str | None) -> str | None:
+    """Return a path as the suite has it, which may run one node alone; None for one outside of that."""
+    if node is None:
+        return path
+    name = node.rsplit("/", 1)[-1]
+    return name + path.removeprefix(node) if path == node or path.startswith(f"{node}/") else None
+
+
+def _routes(record: Record, node: str | None) -> dict[str, str] | str | None:
+    found: dict[str, str] = {}
+    for taken in record.routes:
+        if (path := _inside(taken.path, node)) is not None:
+            found.setdefault(path, taken.choice)
+    return next(iter(found.values())) if len(found) == 1 else found or None
+
+
+def _path(journal: Journal, thread_id: str, record: Record, node: str | None) -> Any:
+    """Return the innermost nodes in their order, each once; as a set if some of them ran at once."""
+    passages = [p for p in record.passages if _inside(p.path, node) is not None]
+    leaves = [p for p in passages if _is_leaf(p, passages) and p.output != {} and p.status == "done"]
+    names = list(dict.fromkeys(str(_inside(p.path, node)) for p in leaves))
+    if names and _parallel(journal, thread_id):
+        return {"match": "superset", "nodes": names}
+    return names
+
+
+def _is_leaf(passage: Passage, passages: Iterable[Passage]) -> bool:
+    return not any(other.path.startswith(f"{passage.path}/") for other in passages)
+
+
+def _parallel(journal: Journal, thread_id: str) -> bool:
+    rows = journal.query("SELECT task, superstep FROM visits WHERE thread_id = ?", (thread_id,))
+    steps: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for row in rows:
+        steps[row["task"].rpartition("|")[0], row["superstep"]].add(row["task"])
+    return any(len(tasks) > 1 for tasks in steps.values())

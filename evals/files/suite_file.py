@@ -1,0 +1,367 @@
+"""From a suite's file to a `Suite`. Every problem is collected, with the line on which it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ...state.budget import Budget
+from ...state.errors import InputError, did_you_mean
+from ..scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
+from ..scoring.judge import Judge
+from ..scoring.openevals import Messages, rubric_named
+from ..suite.check import Problem, refuse
+from ..suite.model import (
+    PATH_MATCHES,
+    VISITS,
+    Case,
+    Evaluator,
+    Expected,
+    Gate,
+    PathExpected,
+    RoundsExpected,
+    Suite,
+)
+from .located import Key, Located, read_located
+from .references import find_object
+
+KINDS: dict[str, type[Any]] = {
+    "code": Code,
+    "exact": Exact,
+    "judge": Judge,
+    "messages": Messages,
+    "numeric": Numeric,
+    "schema": Schema,
+    "similarity": Similarity,
+}
+SUITE_KEYS = (
+    "suite", "graph", "node", "evaluators", "gates", "repeats", "concurrency", "budget", "trial_budget",
+    "level", "files", "cases",
+)  # fmt: skip
+CASE_KEYS = ("id", "input", "expect", "tags")
+EXPECT_KEYS = ("output", "route", "path", "rounds", "nodes", "error")
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read a suite from .yaml, .yml or .jsonl. Raises InputError with all problems and their lines."""
+    file = Path(path)
+    if file.suffix not in (".yaml", ".yml", ".jsonl"):
+        raise InputError(f"{file} is no suite. Expected a .yaml, .yml or .jsonl file, or file.py:attr.")
+    return suite_from(read_located(file), file)
+
+
+def suite_from(found: Located, source: Path | None = None) -> Suite:
+    """Return the suite that located data describes."""
+    reader = _Reader(found, source)
+    suite = reader.suite()
+    refuse(found.file, reader.problems)
+    return suite
+
+
+class _Reader:
+    def __init__(self, found: Located, source: Path | None) -> None:
+        self.problems = [Problem(line, f"{name!r} is there twice") for line, name in found.doubled]
+        self._found = found
+        self._source = source
+        self._folder = source.parent if source else Path()
+        self._evaluators: list[Evaluator] = []
+
+    def _bad(self, key: Key, text: str) -> None:
+        self.problems.append(Problem(self._found.line(key), text))
+
+    def suite(self) -> Suite:
+        data = self._found.data
+        if not isinstance(data, dict):
+            self._bad((), "expected a suite: a mapping with suite, graph and cases")
+            return Suite("", ())
+        self._known((), data, SUITE_KEYS, "suite")
+        self._evaluators = list(self._all_evaluators(data.get("evaluators")))
+        cases = tuple(self._cases(data.get("cases")))
+        gates = tuple(self._gates(data.get("gates")))
+        name = data.get("suite", self._source.stem if self._source else "suite")
+        return Suite(
+            name=str(name),
+            cases=cases,
+            graph=self._text(data, "graph"),
+            node=self._text(data, "node"),
+            evaluators=tuple(self._evaluators),
+            gates=gates,
+            repeats=self._number(data, "repeats", 1),
+            concurrency=self._number(data, "concurrency", 4),
+            budget=self._budget(data, "budget"),
+            trial_budget=self._budget(data, "trial_budget"),
+            level=self._level(data.get("level", 0.05)),
+            source=self._source,
+            files=self._files(data.get("files")),
+        )
+
+    def _known(self, key: Key, data: Mapping[Any, Any], known: Iterable[str], what: str) -> None:
+        for name in data:
+            if name not in tuple(known):
+                self._bad((*key, name), f"a {what} has no {name!r}. {did_you_mean(str(name), known)}")
+
+    def _text(self, data: Mapping[str, Any], name: str) -> str | None:
+        value = data.get(name)
+        if value is not None and not isinstance(value, str):
+            self._bad((name,), f"{name}: expected text, got {value!r}")
+            return None
+        return value
+
+    def _files(self, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self._bad(("files",), f"files: expected a list of fields of the inputs, got {value!r}")
+            return ()
+        return tuple(value)
+
+    def _number(self, data: Mapping[str, Any], name: str, default: int) -> int:
+        value = data.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self._bad((name,), f"{name}: expected a whole number from 1 on, got {value!r}")
+            return default
+        return value
+
+    def _level(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            self._bad(("level",), f"level: expected a number between 0 and 1, got {value!r}")
+            return 0.05
+        return float(value)
+
+    def _budget(self, data: Mapping[str, Any], name: str) -> Budget | None:
+        value = data.get(name)
+        if value is None:
+            return None
+        known = [field.name for field in fields(Budget)]
+        if not isinstance(value, dict):
+            self._bad((name,), f"{name}: expected limits such as {{usd: 0.5}}. {did_you_mean('', known)}")
+            return None
+        self._known((name,), value, known, name)
+        limits: dict[str, Any] = {}
+        for limit, number in value.items():
+            if limit not in known:
+                continue
+            whole = limit not in ("usd", "seconds")
+            wrong = isinstance(number, bool) or not isinstance(number, int if whole else (int, float))
+            if wrong or number < 0 or not math.isfinite(number):
+                kind = "a whole number" if whole else "a number"
+                self._bad((name, limit), f"{name}.{limit}: expected {kind} from 0 on, got {number!r}")
+            else:
+                limits[limit] = number
+        return Budget(**limits)
+
+    # Evaluators
+
+    def _all_evaluators(self, value: Any) -> Iterable[Evaluator]:
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self._bad(("evaluators",), "evaluators: expected a list")
+            return
+        for number, item in enumerate(value):
+            key: Key = ("evaluators", number)
+            if not isinstance(item, dict):
+                self._bad(key, f"an evaluator: expected name and kind, got {item!r}")
+            elif (evaluator := self._evaluator(key, item)) is not None:
+                if evaluator.name in [known.name for known in self._evaluators]:
+                    self._bad(key, f"two evaluators have the name {evaluator.name!r}")
+                self._evaluators.append(evaluator)
+                yield evaluator
+
+    def _evaluator(self, key: Key, item: dict[str, Any]) -> Evaluator | None:
+        kind = item.get("kind")
+        if kind not in KINDS:
+            self._bad(
+                (*key, "kind"), f"there is no evaluator of kind {kind!r}. {did_you_mean(str(kind), KINDS)}"
+            )
+            return None
+        cls = KINDS[kind]
+        own = {field.name: field for field in fields(cls)}
+        options = {name: value for name, value in item.items() if name != "kind"}
+        options.setdefault("name", kind)
+        before = len(self.problems)
+        self._known(key, options, own, f"{kind} evaluator")
+        for name, field in own.items():
+            needed = field.default is MISSING and field.default_factory is MISSING
+            if needed and name not in options:
+                self._bad(key, f"the {kind} evaluator {options['name']!r} needs {name!r}")
+        hints = get_type_hints(cls)
+        for name, value in list(options.items()):
+            if name in own:
+                options[name] = self._option((*key, name), kind, name, value, hints[name])
+        if "/" in str(options["name"]) or ":" in str(options["name"]):
+            self._bad((*key, "name"), f"the name {options['name']!r} may not have / or : in it")
+        if len(self.problems) > before:
+            return None
+        made: Evaluator = cls(**options)
+        return made
+
+    def _option(self, key: Key, kind: str, name: str, value: Any, hint: Any) -> Any:
+        """Return an option as its evaluator takes it: names of code become code, paths become paths."""
+        try:
+            if name in ("function", "type"):
+                found = find_object(str(value), self._folder)
+                if name == "function" and not callable(found):
+                    raise InputError(f"{value} is {type(found).__name__}; expected a function.")
+                return found
+            if name == "labels" and value is not None:
+                path = self._folder / str(value)
+                if not path.is_file():
+                    raise InputError(f"there is no file {path}.")
+                return path
+            if name == "rubric":
+                return rubric_named(str(value))
+            return TypeAdapter(hint).validate_python(value)
+        except ValidationError as error:
+            self._bad(key, f"{kind}.{name}: {error.errors(include_url=False)[0]['msg']}, got {value!r}")
+        except InputError as error:
+            self._bad(key, f"{kind}.{name}: {error}")
+        return value
+
+    # Cases
+
+    def _cases(self, value: Any) -> Iterable[Case]:
+        if not isinstance(value, list) or not value:
+            self._bad(("cases",), "the suite has no cases; expected a list of them")
+            return
+        seen: dict[str, int | None] = {}
+        for number, item in enumerate(value):
+            key: Key = ("cases", number)
+            if not isinstance(item, dict):
+                self._bad(key, f"a case: expected id and input, got {item!r}")
+                continue
+            self._known(key, item, CASE_KEYS, "case")
+            case_id = str(item.get("id", number + 1))
+            line = self._found.line(key)
+            if case_id in seen:
+                self._bad((*key, "id"), f"the case {case_id!r} is there twice, first on line {seen[case_id]}")
+            seen.setdefault(case_id, line)
+            given = item.get("input")
+            if not isinstance(given, dict):
+                self._bad(
+                    (*key, "input"), f"case {case_id!r}: input: expected the state's fields, got {given!r}"
+                )
+                given = {}
+            tags = item.get("tags") or ()
+            expect = self._expected((*key, "expect"), item.get("expect"))
+            yield Case(case_id, given, expect, line, tuple(map(str, tags)))
+
+    def _expected(self, key: Key, data: Any) -> Expected:
+        if data is None:
+            return Expected()
+        if not isinstance(data, dict):
+            self._bad(key, f"expect: expected a mapping, got {data!r}")
+            return Expected()
+        names = [evaluator.name for evaluator in self._evaluators]
+        declared = [str(i.get("name", i.get("kind"))) for i in self._declared()]
+        self._known(key, data, [*EXPECT_KEYS, *names, *declared], "case's expect")
+        return Expected(
+            output=data.get("output"),
+            has_output="output" in data,
+            route=self._route((*key, "route"), data.get("route")),
+            path=self._path((*key, "path"), data.get("path")),
+            rounds=self._rounds((*key, "rounds"), data.get("rounds")),
+            nodes=self._nodes((*key, "nodes"), data.get("nodes")),
+            error=None if data.get("error") is None else str(data["error"]),
+            values={name: value for name, value in data.items() if name in names},
+        )
+
+    def _declared(self) -> list[dict[str, Any]]:
+        value = self._found.data.get("evaluators")
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+    def _route(self, key: Key, value: Any) -> str | dict[str, str] | None:
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, dict) and all(isinstance(branch, str) for branch in value.values()):
+            return {str(path): branch for path, branch in value.items()}
+        self._bad(key, f"route: expected a branch's name, or one for each route's path, got {value!r}")
+        return None
+
+    def _path(self, key: Key, value: Any) -> PathExpected | None:
+        if value is None:
+            return None
+        match: Any = "order"
+        nodes = value
+        if isinstance(value, dict):
+            self._known(key, value, ("match", "nodes"), "path")
+            match, nodes = value.get("match", "order"), value.get("nodes")
+        if match not in PATH_MATCHES:
+            self._bad((*key, "match"), f"path.match: {match!r}. {did_you_mean(str(match), PATH_MATCHES)}")
+            match = "order"
+        if not isinstance(nodes, list) or not nodes or not all(isinstance(node, str) for node in nodes):
+            self._bad(key, f"path: expected a list of nodes, got {nodes!r}")
+            return None
+        return PathExpected(tuple(nodes), match)
+
+    def _rounds(self, key: Key, value: Any) -> dict[str, RoundsExpected]:
+        if value is None:
+            return {}
+        bounds = ("at_least", "at_most")
+        alone = not isinstance(value, dict) or set(value) & set(bounds)
+        by_path: dict[str, Any] = {"": value} if alone else value
+        found: dict[str, RoundsExpected] = {}
+        for path, bound in by_path.items():
+            if _whole(bound) and bound >= 0:
+                found[str(path)] = RoundsExpected(bound, bound)
+            elif (
+                not isinstance(bound, dict)
+                or not set(bound) <= set(bounds)
+                or not all(map(_whole, bound.values()))
+            ):
+                self._bad(key, f"rounds: expected a number, or at_least and at_most, got {bound!r}")
+            elif bound.get("at_least", 0) > bound.get("at_most", math.inf):
+                self._bad(key, "rounds: at_least is more than at_most")
+            else:
+                found[str(path)] = RoundsExpected(bound.get("at_least", 0), bound.get("at_most"))
+        return found
+
+    def _nodes(self, key: Key, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._bad(key, f"nodes: expected what is expected of each node by its path, got {value!r}")
+            return {}
+        found = {}
+        for path, visits in value.items():
+            if not isinstance(visits, dict) or not visits:
+                self._bad((*key, path), f"nodes: {path!r}: expected first, last or each with fields")
+                continue
+            self._known((*key, path), visits, VISITS, "node's expectation")
+            found[str(path)] = {visit: wanted for visit, wanted in visits.items() if visit in VISITS}
+        return found
+
+    # Gates
+
+    def _gates(self, value: Any) -> Iterable[Gate]:
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self._bad(("gates",), "gates: expected a list")
+            return
+        names = [field.name for field in fields(Gate) if field.name != "line"]
+        hints = get_type_hints(Gate)
+        for number, item in enumerate(value):
+            key: Key = ("gates", number)
+            if not isinstance(item, dict) or "metric" not in item:
+                self._bad(key, f"a gate: expected metric and a bound, got {item!r}")
+                continue
+            self._known(key, item, names, "gate")
+            options: dict[str, Any] = {}
+            for name, option in item.items():
+                if name in names:
+                    try:
+                        options[name] = TypeAdapter(hints[name]).validate_python(option)
+                    except ValidationError as error:
+                        self._bad((*key, name), f"gate.{name}: {error.errors(include_url=False)[0]['msg']}")
+            if "metric" in options:
+                yield Gate(**options, line=self._found.line(key))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

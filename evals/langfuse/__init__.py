@@ -1,0 +1,1 @@
+"""A run of a suite as an experiment in Langfuse."""

@@ -1,0 +1,207 @@
+"""A run of a suite as an experiment in Langfuse: items, the trials' traces linked to them, and scores.
+
+Everything has an id that follows from what it stands for, so sending a run again changes nothing, and
+what a resume added joins the same experiment. The spans carry the attributes that Langfuse's own SDK
+writes in `run_experiment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...state.errors import InputError, SettingsError
+from ...state.session.session import Session
+from ...tracing.export.otlp import Delivery, Destination, Sender
+from ...tracing.export.outbox import Parcel, deliver, grouped
+from ...tracing.record.spans import read_spans
+from ..files.results import Results, Trial
+from ..report.summary import summarise
+from ..suite.model import Suite
+from .items import comparable, experiment_id, item_of, stable_id
+from .link import ENVIRONMENT, Experiment, item_attributes, parcel_of
+
+if TYPE_CHECKING:
+    from langfuse.api import DatasetItem, LangfuseAPI, PaginatedDatasetItems
+
+T = TypeVar("T")
+
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What Langfuse has of a run, and what went wrong; `url` is where it is to be seen."""
+
+    dataset: str
+    items: int = 0
+    traces: int = 0
+    scores: int = 0
+    problem: str | None = None
+    url: str | None = None
+
+
+def project_of(destinations: Sequence[Destination]) -> Destination:
+    """Return the Langfuse project among destinations, ready to use. Raises SettingsError without one."""
+    for destination in destinations:
+        if destination.client is not None:
+            _ = destination.client.api  # without the SDK, say so before anything is paid
+            return destination
+    raise SettingsError(
+        "There is no Langfuse project to send to. Set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and "
+        "LANGFUSE_BASE_URL."
+    )
+
+
+def push_run(suite: Suite, results: Results, session: Session, project: Destination) -> Pushed:
+    """Send a run of a suite: its cases as items of a dataset, its trials as an experiment on it.
+
+    What Langfuse does or does not do never raises: `problem` says it. Raises InputError if the results
+    are of another version of the suite, or if the session's file does not hold their threads.
+    """
+    header, trials = results.header, results.trials.values()
+    if header.fingerprint != suite.fingerprint:
+        raise InputError(
+            f"The run {header.run!r} is of another version of the suite {suite.name!r}. Run it again, or "
+            "take the suite as it was."
+        )
+    journal = session.journal
+    known = "SELECT 1 FROM runs WHERE thread_id = ?"
+    if trials and not any(journal.query(known, (trial.thread,)) for trial in trials):
+        raise InputError(
+            f"{journal.path} does not hold the threads of the run {header.run!r}. Name the file that it ran "
+            "with: --db FILE"
+        )
+    pusher = _Pusher(suite, results, session, project)
+    try:
+        pusher.push()
+    except _Unreachable as error:
+        return replace(pusher.pushed, problem=str(error))
+    return pusher.pushed
+
+
+class _Unreachable(Exception):
+    """Langfuse takes nothing now, so that the rest waits."""
+
+
+class _Pusher:
+    def __init__(self, suite: Suite, results: Results, session: Session, project: Destination) -> None:
+        self.pushed = Pushed(suite.name)
+        self._suite = suite
+        self._results = results
+        self._session = session
+        self._project = project
+        self._items = {case.id: item_of(suite.name, case, project.mask) for case in suite.cases}
+
+    def push(self) -> None:
+        experiment = self._experiment()
+        self._send_items()
+        sender = Sender(replace(self._project, dialect=item_attributes))
+        try:
+            for group in grouped(self._parcels(experiment)):
+                delivery = deliver(self._session.journal.write, sender, group)
+                self._count(group, delivery)
+                if delivery.blocked:
+                    raise _Unreachable(delivery.problem)
+        finally:
+            sender.close()
+        self._send_means(experiment)
+
+    def _experiment(self) -> Experiment:
+        """Make the dataset, unless it is there, and return the experiment on it."""
+        suite, header = self._suite, self._results.header
+        dataset = self._ask(
+            lambda api: api.datasets.create(
+                name=suite.name,
+                metadata={"graph": suite.graph, "node": suite.node},
+                request_options={"max_retries": 0},
+            )
+        )
+        found = experiment_id(dataset.project_id, dataset.id, header.run)
+        place = f"{self._base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
+        self.pushed = replace(self.pushed, url=place)
+        return Experiment(found, dataset.id, header, suite.evaluators)
+
+    def _send_items(self) -> None:
+        known = dict(self._known_items())
+        for item in self._items.values():
+            if known.get(item["id"]) != comparable(item):
+                self._ask(partial(_create, item))
+            self.pushed = replace(self.pushed, items=self.pushed.items + 1)
+
+    def _known_items(self) -> Iterator[tuple[str, str]]:
+        page, pages = 1, 1
+        while page <= pages:
+            answer = self._ask(partial(_listed, self._suite.name, page))
+            yield from ((item.id, comparable(vars(item))) for item in answer.data)
+            page, pages = page + 1, answer.meta.total_pages
+
+    def _parcels(self, experiment: Experiment) -> Iterator[Parcel]:
+        trials: list[Trial] = [t for t in self._results.trials.values() if t.case in self._items]
+        for trial in trials:
+            spans = read_spans(self._session.journal.query, trial.thread)
+            if spans:
+                yield parcel_of(experiment, trial, self._items[trial.case], spans)
+
+    def _count(self, group: Sequence[Parcel], delivery: Delivery) -> None:
+        arrived = set(delivery.arrived)
+        before = self.pushed
+        self.pushed = replace(
+            before,
+            traces=before.traces + sum({span.id for span in parcel.spans} <= arrived for parcel in group),
+            scores=before.scores
+            + sum(score["id"] in arrived for parcel in group for _, score in parcel.scores),
+            problem=delivery.problem or before.problem,
+        )
+
+    def _send_means(self, experiment: Experiment) -> None:
+        """Send the mean of each metric over all cases, as a score of the experiment itself."""
+        body: Any = [
+            {
+                "id": stable_id(16, experiment.id, metric.name),
+                "datasetRunId": experiment.id,
+                "name": metric.name,
+                "value": metric.mean,
+                "dataType": "NUMERIC",
+                "environment": ENVIRONMENT,
+            }
+            for metric in summarise(self._results, skip_baseline=True).metrics
+            if metric.mean is not None
+        ]
+        if body:
+            self._ask(lambda api: api.scores.create(request=body))
+
+    @property
+    def _base_url(self) -> str:
+        client = self._project.client
+        return client.base_url if client is not None else ""
+
+    def _ask(self, request: Callable[[LangfuseAPI], T]) -> T:
+        """Ask Langfuse something. Raises _Unreachable."""
+        import httpx
+        from langfuse.api.core import ApiError
+        from pydantic import ValidationError
+
+        to = self._project
+        if to.client is None:
+            raise SettingsError(f"{to.name} is no Langfuse project.")
+        try:
+            return request(to.client.api)
+        except ApiError as error:
+            raise _Unreachable(f"{to.name} answered {error.status_code}") from None
+        except httpx.HTTPError as error:
+            raise _Unreachable(f"{to.name} cannot be reached: {type(error).__name__}") from None
+        except ValidationError:
+            raise _Unreachable(f"{to.name} gave an answer that its SDK does not know") from None
+
+
+def _create(item: dict[str, Any], api: LangfuseAPI) -> DatasetItem:
+    made: DatasetItem = api.dataset_items.create(**item)
+    return made
+
+
+def _listed(dataset: str, page: int, api: LangfuseAPI) -> PaginatedDatasetItems:
+    found: PaginatedDatasetItems = api.dataset_items.list(dataset_name=dataset, page=page, limit=PAGE)
+    return found

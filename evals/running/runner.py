@@ -1,0 +1,250 @@
+"""Runs a suite: many trials at a time, under one budget, and from where it was after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ...state.budget import Ledger, Spent
+from ...state.errors import BudgetEnded, InputError, SettingsError, ThreadBusy
+from ...state.event_loops import in_thread, run_sync
+from ...state.session.recorder import as_json
+from ...state.session.session import LEDGERS_KEY, Session
+from ..files.located import INSTALL_HELP
+from ..files.results import Header, Results, Trial, open_results, told
+from ..scoring.judge import Judge, calibrate, judging, read_labels
+from ..scoring.score import expected_routes, score_trial
+from ..scoring.trial_record import cost_of, read_record
+from ..suite.check import check_suite
+from ..suite.model import Case, Suite
+from ..suite.targets import Target, shape_digest, target_of
+from ..suite.topology import Compiled
+from .trial import SCOPE, run_trial, thread_of
+
+BUSY_S = 0.2
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+
+Progress = Callable[[Results, Trial], None]
+Settings = Callable[[Case, int], Mapping[str, Any]]
+
+
+def new_run(suite: Suite) -> str:
+    """Return a name for a run that nobody else has."""
+    name = "".join(c if c.isalnum() else "-" for c in suite.name.lower()).strip("-") or "suite"
+    return f"{name[:60]}-{secrets.token_hex(3)}"
+
+
+async def arun_suite(
+    suite: Suite,
+    graph: Compiled,
+    session: Session,
+    *,
+    run: str | None = None,
+    results: Path | None = None,
+    models: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Run a suite's trials against a compiled graph and return their results.
+
+    A `run` that was begun before goes on: trials that are in the file `results` are not run again, those
+    that were under way go on from their last checkpoint. Where the suite's budget ends, the results
+    lack trials (`complete` is False). `models` only goes on record. Raises InputError for a suite that
+    does not fit the graph, before anything is paid.
+    """
+    target = target_of(graph, suite.node)
+    check_suite(suite, target)
+    runner = Runner(suite, target, session, begin(suite, target, run, results, models), progress)
+    await runner.run_all()
+    return runner.results
+
+
+def run_suite(
+    suite: Suite,
+    graph: Compiled,
+    session: Session,
+    *,
+    run: str | None = None,
+    results: Path | None = None,
+    models: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Like `arun_suite`, for sync callers."""
+    return run_sync(
+        arun_suite(suite, graph, session, run=run, results=results, models=models, progress=progress)
+    )
+
+
+def begin(
+    suite: Suite,
+    target: Target,
+    run: str | None,
+    path: Path | None,
+    models: Mapping[str, str] | None,
+) -> Results:
+    """Return the results of a run, those that its file has included."""
+    name = run or new_run(suite)
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for a run. Take letters, digits, dots, - and _.")
+    header = Header.of(suite, name, models or {}, shape_digest(target.graph))
+    return Results(None, header) if path is None else open_results(path, header)
+
+
+class Runner:
+    """The trials of one run of a suite, as far as this process runs them.
+
+    A `ledger` that several runs share takes the place of the suite's budget; `settings` gives further
+    options of `Session.config` for each trial.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        target: Target,
+        session: Session,
+        results: Results,
+        progress: Progress | None = None,
+        *,
+        ledger: Ledger | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if find_spec("scipy") is None:  # told before anything is paid
+            raise SettingsError(f"The statistics of a run need scipy. {INSTALL_HELP}")
+        self.suite = suite
+        self.results = results
+        self.ended = False
+        self._target = target
+        self._session = session
+        self._progress = progress
+        self._judge_thread = f"eval/{results.header.run}/judges"
+        self._settings = settings
+        self._ledger = ledger
+        if ledger is None and suite.budget is not None:
+            self._ledger = Ledger(suite.budget, self._spent(), scope=SCOPE)
+
+    def thread(self, case: Case, repeat: int) -> str:
+        return thread_of(self.results.header.run, case, repeat, self.results.header.shape)
+
+    async def run_all(self) -> None:
+        """Run every trial that is missing, as many at a time as the suite says."""
+        waiting = iter(
+            [trial for trial in self.suite.trials if (trial[0].id, trial[1]) not in self.results.trials]
+        )
+        token = judging.set(self._judging())
+        try:
+            await self.calibrate()
+
+            async def work() -> None:
+                for case, repeat in waiting:
+                    if self.ended:
+                        return
+                    await self._one(case, repeat)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max(1, self.suite.concurrency)):
+                    group.create_task(work())
+        except* Exception as errors:
+            raise _first(errors) from None
+        finally:
+            judging.reset(token)
+        self.note()
+
+    async def run_case(self, case: Case) -> list[Trial]:
+        """Run the missing trials of one case and return all that it has."""
+        token = judging.set(self._judging())
+        try:
+            for repeat in range(1, self.suite.repeats + 1):
+                if not self.ended and (case.id, repeat) not in self.results.trials:
+                    await self._one(case, repeat)
+        finally:
+            judging.reset(token)
+        return [trial for key, trial in self.results.trials.items() if key[0] == case.id]
+
+    async def calibrate(self) -> None:
+        """Compare each judge that has labels with the people who gave them."""
+        notes: list[str] = []
+        trusted: dict[str, bool] = {}
+        token = judging.set(self._judging())
+        try:
+            for evaluator in self.suite.evaluators:
+                if isinstance(evaluator, Judge):
+                    trusted[evaluator.name] = False
+                    if evaluator.labels is not None and not self.ended:
+                        agreement = await calibrate(evaluator, read_labels(evaluator.labels))
+                        trusted[evaluator.name] = agreement.trusted
+                        notes.append(str(agreement))
+        except BudgetEnded:
+            self.ended = True
+        finally:
+            judging.reset(token)
+        self.results.notes, self.results.trusted = notes, trusted
+
+    def note(self) -> None:
+        """Put what the judges cost on record."""
+        judged = cost_of(self._session.journal, [self._judge_thread])
+        if self.results.trusted or judged.calls:
+            self.results.note(judged, self.results.notes, self.results.trusted)
+
+    def _judging(self) -> Any:
+        config = self._session.config(self._judge_thread)
+        if self._ledger is not None:
+            config.get("configurable", {})[LEDGERS_KEY] = (self._ledger,)
+        return config
+
+    def _spent(self) -> Spent:
+        """Return what the run has cost before, its judges included."""
+        threads = [self.thread(case, repeat) for case, repeat in self.suite.trials]
+        cost = cost_of(self._session.journal, [*threads, self._judge_thread])
+        return Spent(cost.calls, cost.tokens, cost.usd)
+
+    async def _one(self, case: Case, repeat: int) -> None:
+        thread = self.thread(case, repeat)
+        settings = self._settings(case, repeat) if self._settings is not None else None
+        while True:
+            try:
+                ending = await run_trial(
+                    self._session, self._target, self.suite, case, thread, self._ledger, settings
+                )
+            except ThreadBusy:
+                # Another process has it, or has just finished it.
+                await asyncio.sleep(BUSY_S)
+                self.results.refresh()
+                if (case.id, repeat) in self.results.trials:
+                    return
+                continue
+            break
+        if ending is None:
+            self.ended = True
+            return
+        record = await in_thread(read_record, self._session.journal, thread)
+        try:
+            scores = await score_trial(self.suite, case, ending, record)
+        except BudgetEnded:
+            self.ended = True
+            return
+        output = as_json(ending.values)
+        trial = Trial(
+            case=case.id,
+            repeat=repeat,
+            thread=thread,
+            status=ending.status,  # type: ignore[arg-type]
+            error=ending.error,
+            scores=scores,
+            expected_routes=dict(expected_routes(case)),
+            limit=ending.limit,
+            missing=ending.missing,
+            output=output,
+            **told(record),
+        )
+        self.results.add(trial)
+        if self._progress is not None:
+            self._progress(self.results, trial)
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,1 @@
+"""From what a trial did to its scores."""

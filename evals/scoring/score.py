@@ -1,0 +1,190 @@
+"""From what a trial did to its scores: the case's own expectations, and the suite's evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...state.session.recorder import json_text
+from ..suite.model import COMPLETED, Case, Evaluator, Given, RoundsExpected, Score, Suite, Visit
+from .evaluators import shown
+from .path_match import path_problem
+from .trial_record import Passage, Record
+
+NODE = "node:"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended: `values` is its last state as plain data."""
+
+    status: str
+    values: Mapping[str, Any]
+    error: str | None = None
+    kind: str | None = None
+    limit: str | None = None
+    missing: tuple[str, ...] = ()
+
+
+async def score_trial(suite: Suite, case: Case, ending: Ending, record: Record) -> dict[str, Score]:
+    """Return every score of a trial by its metric's name.
+
+    A run that did not end well scores nothing but bad, unless its error is the expected one: a failure
+    never drops out of the denominator.
+    """
+    scores: dict[str, Score] = {}
+    expected_error = case.expect.error is not None and ending.kind == case.expect.error
+    good = (ending.status == "done" and case.expect.error is None) or expected_error
+    told = f"{ending.status}: {ending.error}" if ending.error else ending.status
+    if case.expect.error is not None:
+        scores["error"] = Score.of(expected_error, f"expected {case.expect.error}, got {told}")
+    scores[COMPLETED] = Score.of(good, told)
+    explicit = {evaluator.name for evaluator in suite.evaluators}
+    for name, score in _own(case, ending, record):
+        if name not in explicit:
+            scores[name] = score if good else Score.of(False, told)
+    for evaluator in suite.evaluators:
+        if not applies(evaluator, case):
+            continue
+        if good:
+            found = await _evaluate(evaluator, case, ending, record)
+        else:
+            found = None if evaluator.node else Score.of(False, told)
+        if found is not None:
+            scores[evaluator.name] = found
+    return scores
+
+
+def applies(evaluator: Evaluator, case: Case) -> bool:
+    """Tell whether a case gives an evaluator what it needs."""
+    return not evaluator.needs_expected or expects(evaluator, case)[0]
+
+
+def expects(evaluator: Evaluator, case: Case) -> tuple[bool, Any]:
+    """Return whether a case expects something of an evaluator, and what.
+
+    It stands under the evaluator's name, or under `output`, or under the node's visit.
+    """
+    expect = case.expect
+    if evaluator.name in expect.values:
+        return True, expect.values[evaluator.name]
+    source: Any = expect.output if expect.has_output else None
+    if evaluator.node is not None:
+        source = expect.nodes.get(evaluator.node, {}).get(evaluator.visit)
+    if evaluator.field is None:
+        return source is not None, source
+    if isinstance(source, Mapping) and evaluator.field in source:
+        return True, source[evaluator.field]
+    return False, None
+
+
+def _own(case: Case, ending: Ending, record: Record) -> Iterator[tuple[str, Score]]:
+    """Score what the case itself expects of output, route, path, rounds and nodes."""
+    expect = case.expect
+    if expect.has_output:
+        yield "output", fits(expect.output, ending.values, "")
+    for path, branch in expected_routes(case).items():
+        took = [r.choice for r in record.routes if not path or r.path == path]
+        came = took[0] if took else "no route"
+        score = Score.of(came == branch, f"expected {branch}, took {came}")
+        yield ("route" if isinstance(expect.route, str) else f"route:{path}"), score
+    if expect.path is not None:
+        problem = path_problem(expect.path, record.path)
+        yield "path", Score.of(problem is None, problem or "")
+    if expect.rounds:
+        problems = [p for path, bound in expect.rounds.items() if (p := _rounds_problem(path, bound, record))]
+        yield "rounds", Score.of(not problems, "; ".join(problems))
+    for path, visits in expect.nodes.items():
+        passages = [p for p in record.passages if p.path == path and p.status == "done"]
+        found = [
+            fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
+            for visit, wanted in visits.items()
+            for passage in picked(passages, visit)
+        ]
+        yield f"{NODE}{path}", together(found) or Score.of(False, "the node was not visited")
+
+
+def expected_routes(case: Case) -> Mapping[str, str]:
+    """Return the expected branch of each route by its path; "" is the first route, whichever it is."""
+    route = case.expect.route
+    return {"": route} if isinstance(route, str) else dict(route or {})
+
+
+def _rounds_problem(path: str, bound: RoundsExpected, record: Record) -> str | None:
+    rounds = [loop.rounds for loop in record.loops if not path or loop.path == path]
+    if not rounds and path:
+        rounds = [record.path.count(path)]
+    took = max(rounds, default=0)
+    if took < bound.at_least or (bound.at_most is not None and took > bound.at_most):
+        most = "" if bound.at_most is None else f" to {bound.at_most}"
+        return f"{path or 'the loop'} took {took} rounds, expected {bound.at_least}{most}"
+    return None
+
+
+def fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
+    """Compare as JSON; of a mapping only the fields that are named count."""
+    if cut:
+        return Score.unscored(f"{where}the record keeps only the start of a large output")
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        for name, value in wanted.items():
+            if name not in actual:
+                return Score.of(False, f"{where}{name} is missing")
+            if actual[name] != value and json_text(actual[name]) != json_text(value):
+                return Score.of(False, f"{where}{name}: expected {shown(value)}, got {shown(actual[name])}")
+        return Score.of(True)
+    return Score.of(wanted == actual, f"{where}expected {shown(wanted)}, got {shown(actual)}")
+
+
+def picked(passages: Sequence[Passage], visit: Visit) -> Sequence[Passage]:
+    """Return the visits that an expectation speaks of."""
+    if visit == "each":
+        return passages
+    return passages[:1] if visit == "first" else passages[-1:]
+
+
+def together(scores: Sequence[Score]) -> Score | None:
+    """Return the mean of scores, which passes if all did; None without any."""
+    if not scores:
+        return None
+    scored = [score for score in scores if score.value is not None]
+    if not scored:
+        return scores[0]
+    reasons = dict.fromkeys(s.reason for s in scores if s.reason and s.passed is not True)
+    passed = None if any(s.passed is None for s in scored) else all(s.passed for s in scored)
+    value = sum(score.value or 0.0 for score in scored) / len(scored)
+    return Score(value, passed, "; ".join(reasons) or scored[-1].reason)
+
+
+async def _evaluate(evaluator: Evaluator, case: Case, ending: Ending, record: Record) -> Score | None:
+    """Return an evaluator's score; None where its node was not visited."""
+    if evaluator.node is None:
+        return await _score_value(evaluator, case, ending, record, dict(ending.values))
+    passages = [p for p in record.passages if p.path == evaluator.node and p.status == "done"]
+    found = [
+        await score_passage(evaluator, case, ending, record, passage)
+        for passage in picked(passages, evaluator.visit)
+    ]
+    return together(found)
+
+
+async def score_passage(
+    evaluator: Evaluator, case: Case, ending: Ending, record: Record, passage: Passage
+) -> Score:
+    """Return what an evaluator says of one visit of its node."""
+    if passage.cut:
+        return Score.unscored("the record keeps only the start of a large output")
+    return await _score_value(evaluator, case, ending, record, passage.output)
+
+
+async def _score_value(
+    evaluator: Evaluator, case: Case, ending: Ending, record: Record, actual: Any
+) -> Score:
+    if evaluator.field is not None:
+        if not isinstance(actual, Mapping) or evaluator.field not in actual:
+            return Score.of(False, f"there is no field {evaluator.field!r}")
+        actual = actual[evaluator.field]
+    routes = tuple(route.choice for route in record.routes)
+    expected = expects(evaluator, case)[1]
+    given = Given(actual, expected, case.id, case.input, ending.values, routes, record.path)
+    return await evaluator.score(given)

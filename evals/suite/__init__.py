@@ -1,0 +1,1 @@
+"""What a suite says and what it runs."""

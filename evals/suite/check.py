@@ -1,0 +1,252 @@
+"""What is wrong with a suite, found before any call is paid: all of it, with line numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ...state.errors import InputError, did_you_mean
+from ...state.schema import fields_of, parse_input
+from ..scoring.judge import Judge
+from ..scoring.path_match import path_problem
+from ..scoring.score import NODE
+from .model import BUILT_IN, COMPLETED, MEASURES, Case, Evaluator, Gate, Suite
+from .targets import Target
+from .topology import Topology
+
+MAX_SHOWN = 20
+TO_FILL = "TO BE FILLED IN"
+"""What stands for an expected output that somebody has still to write."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; `line` is None for suites written in Python."""
+
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.text}" if self.line else self.text
+
+
+def refuse(name: str, problems: Iterable[Problem]) -> None:
+    """Raise InputError if there are problems."""
+    found = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+    if not found:
+        return
+    rest = f"\n  … and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
+    shown = "\n".join(f"  {problem}" for problem in found[:MAX_SHOWN])
+    count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+    raise InputError(f"{name}: {count}, nothing was run.\n{shown}{rest}")
+
+
+def check_suite(suite: Suite, target: Target | None = None) -> None:
+    """Raise InputError for a suite that is wrong in itself or does not fit its graph."""
+    problems = [*_itself(suite)]
+    if target is not None:
+        problems += _against(suite, target)
+    refuse(str(suite.source or suite.name), problems)
+
+
+def _itself(suite: Suite) -> Iterator[Problem]:
+    if not suite.cases:
+        yield Problem(None, "the suite has no cases")
+    counted = Counter(case.id for case in suite.cases)
+    first: dict[str, Case] = {}
+    for case in suite.cases:
+        if counted[case.id] > 1 and case.id in first:
+            where = f", after line {first[case.id].line}" if first[case.id].line else ""
+            yield Problem(case.line, f"the case {case.id!r} is there twice{where}")
+        first.setdefault(case.id, case)
+    names = Counter(evaluator.name for evaluator in suite.evaluators)
+    for name, count in names.items():
+        if count > 1:
+            yield Problem(None, f"{count} evaluators have the name {name!r}")
+        if name in (COMPLETED, "error", *MEASURES):
+            yield Problem(None, f"no evaluator may be named {name!r}; that is measured anyway")
+    for option in ("repeats", "concurrency"):
+        if getattr(suite, option) < 1:
+            yield Problem(None, f"{option} = {getattr(suite, option)}; expected at least 1")
+    if not 0 < suite.level < 1:
+        yield Problem(None, f"level = {suite.level:g}; expected a number between 0 and 1, such as 0.05")
+    for case in suite.cases:
+        if case.expect.output == TO_FILL:
+            yield Problem(case.line, f"case {case.id!r}: its expected output is still to be filled in")
+        for name in case.expect.values:
+            if name not in names:
+                hint = did_you_mean(name, [*names, "output", "route", "path", "rounds", "nodes", "error"])
+                yield Problem(
+                    case.line, f"case {case.id!r} expects {name!r}, but no evaluator has that name. {hint}"
+                )
+    for gate in suite.gates:
+        yield from _gate(gate, suite)
+
+
+def _gate(gate: Gate, suite: Suite) -> Iterator[Problem]:
+    known = metrics_of(suite)
+    if gate.metric not in known:
+        yield Problem(
+            gate.line,
+            f"the gate's metric {gate.metric!r} is not measured. {did_you_mean(gate.metric, known)}",
+        )
+    bounds = [gate.at_least is not None, gate.at_most is not None, gate.not_worse]
+    if sum(bounds) != 1:
+        yield Problem(gate.line, f"the gate on {gate.metric!r} needs one of at_least, at_most and not_worse")
+    if gate.level is not None and not 0 < gate.level < 1:
+        yield Problem(gate.line, f"level = {gate.level:g}; expected a number between 0 and 1, such as 0.05")
+    if gate.metric in MEASURES and (gate.level is not None or gate.not_worse or gate.at_least is not None):
+        yield Problem(gate.line, f"a gate on {gate.metric} takes at_most alone")
+    judge = next((e for e in suite.evaluators if e.name == gate.metric and isinstance(e, Judge)), None)
+    if judge is not None and judge.labels is None:
+        yield Problem(
+            gate.line,
+            f"the judge {gate.metric!r} may not gate: nobody knows how far it agrees with people. Give it "
+            "`labels`, a file of examples that people have judged.",
+        )
+
+
+def metrics_of(suite: Suite) -> list[str]:
+    """Return the names of everything that the suite measures."""
+    names = [COMPLETED, *(evaluator.name for evaluator in suite.evaluators), *MEASURES]
+    for case in suite.cases:
+        expect = case.expect
+        names += [n for n in BUILT_IN if n != COMPLETED and _has(case, n)]
+        if expect.route is not None and not isinstance(expect.route, str):
+            names += [f"route:{path}" for path in expect.route]
+        names += [f"{NODE}{path}" for path in expect.nodes]
+    return list(dict.fromkeys(names))
+
+
+def _has(case: Case, name: str) -> bool:
+    expect = case.expect
+    return {
+        "error": expect.error is not None,
+        "output": expect.has_output,
+        "route": isinstance(expect.route, str),
+        "path": expect.path is not None,
+        "rounds": bool(expect.rounds),
+    }.get(name, False)
+
+
+def _against(suite: Suite, target: Target) -> Iterator[Problem]:
+    topology = target.topology
+    for evaluator in suite.evaluators:
+        yield from _evaluator(evaluator, target)
+    for name in suite.files:
+        if name not in fields_of(target.state):
+            hint = did_you_mean(name, fields_of(target.state))
+            yield Problem(None, f"files: the input has no field {name!r}. {hint}")
+    for case in suite.cases:
+        if case.expect.error != "InputError":
+            yield from _files(suite, case)
+            try:
+                parse_input(target.state, suite.input_of(case))
+            except InputError as error:
+                yield Problem(case.line, f"case {case.id!r}: {error}")
+        for text in _expectations(case, target, topology):
+            yield Problem(case.line, f"case {case.id!r}: {text}")
+
+
+def _files(suite: Suite, case: Case) -> Iterator[Problem]:
+    placed = suite.input_of(case)
+    for name in suite.files:
+        path = placed.get(name)
+        if isinstance(path, str) and not Path(path).exists():
+            yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
+
+
+def _evaluator(evaluator: Evaluator, target: Target) -> Iterator[Problem]:
+    if evaluator.node is not None and evaluator.node not in target.topology.nodes:
+        hint = did_you_mean(evaluator.node, target.topology.nodes)
+        yield Problem(None, f"the evaluator {evaluator.name!r}: there is no node {evaluator.node!r}. {hint}")
+    elif evaluator.node is None and evaluator.field is not None:
+        known = output_fields(target)
+        if evaluator.field not in known:
+            hint = did_you_mean(evaluator.field, known)
+            yield Problem(
+                None, f"the evaluator {evaluator.name!r}: there is no field {evaluator.field!r}. {hint}"
+            )
+
+
+def output_fields(target: Target) -> list[str]:
+    return list(fields_of(target.graph.builder.output_schema))
+
+
+def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[str]:
+    expect = case.expect
+    if isinstance(expect.output, dict):
+        known = output_fields(target)
+        for name in expect.output:
+            if name not in known:
+                yield f"the output has no field {name!r}. {did_you_mean(str(name), known)}"
+    yield from _routes(case, topology)
+    yield from _path(case, topology)
+    for path, bound in expect.rounds.items():
+        loops = topology.loops
+        if not path and len(loops) > 1 and len(set(loops.values())) > 1:
+            yield f"the graph has {len(loops)} loops; say which: {', '.join(sorted(loops))}"
+        elif not path and not loops:
+            yield "the graph has no refine loop, so nothing takes rounds"
+        elif path and path not in loops and path not in topology.nodes:
+            yield f"there is no loop or node {path!r}. {did_you_mean(path, [*loops, *topology.nodes])}"
+        else:
+            limit = loops.get(path) if path else max(loops.values(), key=lambda n: n or 0)
+            if limit is not None and bound.at_least > limit:
+                yield f"the loop {path!r} takes at most {limit} rounds, never {bound.at_least}"
+    for path in expect.nodes:
+        if path not in topology.nodes:
+            yield f"there is no node {path!r}. {did_you_mean(path, topology.nodes)}"
+    visited = [path for path in expect.nodes if path in topology.nodes]
+    for number, one in enumerate(visited):
+        for other in visited[number + 1 :]:
+            problem = topology.conflict(one, other)
+            if problem and topology.conflict(other, one):
+                yield f"no run visits both nodes: {problem}"
+
+
+def _routes(case: Case, topology: Topology) -> Iterator[str]:
+    route = case.expect.route
+    if route is None:
+        return
+    routes = topology.routes
+    if isinstance(route, str):
+        branches = sorted({end for ends in routes.values() for end in ends})
+        if not routes:
+            yield "the graph has no route"
+        elif route not in branches:
+            yield f"no route has a branch {route!r}. {did_you_mean(route, branches)}"
+        return
+    for path, branch in route.items():
+        if path not in routes:
+            yield f"there is no route {path!r}. {did_you_mean(path, routes)}"
+        elif branch not in routes[path]:
+            yield f"the route {path!r} has no branch {branch!r}. {did_you_mean(branch, routes[path])}"
+
+
+def _path(case: Case, topology: Topology) -> Iterator[str]:
+    expected = case.expect.path
+    if expected is None:
+        return
+    unknown = [node for node in expected.nodes if node not in topology.nodes]
+    for node in unknown:
+        yield f"the expected path has no node {node!r}. {did_you_mean(node, topology.nodes)}"
+    if unknown:
+        return
+    nodes = expected.nodes
+    if expected.match in ("strict", "order"):
+        for first, then in pairwise(nodes):
+            problem = topology.conflict(first, then)
+            if problem:
+                yield f"the expected path cannot occur: {problem}"
+    elif expected.match in ("unordered", "superset"):
+        for number, one in enumerate(nodes):
+            for other in nodes[number + 1 :]:
+                problem = topology.conflict(one, other)
+                if problem and topology.conflict(other, one):
+                    yield f"the expected path cannot occur: {problem}"
+    if expected.match == "strict" and (problem := path_problem(expected, nodes)):
+        yield f"the expected path cannot occur: {problem}"

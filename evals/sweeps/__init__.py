@@ -1,0 +1,1 @@
+"""Which models keep a score at the lowest cost."""

@@ -1,0 +1,102 @@
+"""What the choice of a model for each call saved, against one model for all, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...providers.prices import Price
+from ...providers.settings import DEFAULT_ROLE
+from ...state.errors import InputError, did_you_mean
+from ...state.journal.journal import Journal
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Used:
+    """The tokens of one call; the calls for one `item` are tries at one answer, in their order."""
+
+    item: str
+    role: str
+    input: int
+    output: int
+
+
+@dataclass(frozen=True)
+class Savings:
+    """Costs in US dollars, and the factors of what was saved: saving = moved x (1 - price_ratio - escalated).
+
+    `moved` is the share of the baseline's spend that was tried on cheaper models; `price_ratio` is what
+    these cost, `escalated` what the baseline's model cost behind them, both as shares of what the tried
+    items would have cost on the baseline.
+    """
+
+    items: int
+    calls: int
+    cost_usd: float
+    baseline_usd: float
+    moved: float
+    price_ratio: float
+    escalated: float
+
+    @property
+    def saving(self) -> float:
+        """The share of the baseline's cost that was saved; negative if it cost more."""
+        return 1 - self.cost_usd / self.baseline_usd if self.baseline_usd else 0.0
+
+
+def savings(used: Iterable[Used], prices: Mapping[str, Price], *, baseline: str) -> Savings:
+    """Compare calls with what one role's model alone would have cost.
+
+    What the baseline's model would have needed for an item is what it did need; where it was not asked,
+    the tokens of the item's last call. Other models use other tokenizers and other numbers of words, so
+    that part is an estimate. Raises InputError for a role without a price.
+    """
+    calls = list(used)
+    for role in {baseline, *(call.role for call in calls)}:
+        if role not in prices:
+            raise InputError(f"savings: no price for the role {role!r}. {did_you_mean(role, prices)}")
+    items: dict[str, list[Used]] = {}
+    for call in calls:
+        items.setdefault(call.item, []).append(call)
+    whole = tried = cheap = behind = 0.0
+    for tries in items.values():
+        strong = [call for call in tries if call.role == baseline]
+        alone = sum(_cost(call, prices[baseline]) for call in strong or tries[-1:])
+        whole += alone
+        if len(strong) < len(tries):
+            tried += alone
+            behind += alone if strong else 0.0
+            cheap += sum(_cost(call, prices[call.role]) for call in tries if call.role != baseline)
+    return Savings(
+        items=len(items),
+        calls=len(calls),
+        cost_usd=whole - tried + cheap + behind,
+        baseline_usd=whole,
+        moved=tried / whole if whole else 0.0,
+        price_ratio=cheap / tried if tried else 0.0,
+        escalated=behind / tried if tried else 0.0,
+    )
+
+
+def _cost(call: Used, price: Price) -> float:
+    return (call.input * price.input + call.output * price.output) / MILLION
+
+
+def used_calls(journal: Journal, threads: Sequence[str] | None = None) -> list[Used]:
+    """Return the paid calls of threads, or of all; a step's calls within one thread are one item."""
+    rows = journal.query(
+        "SELECT thread_id, step, role, input_tokens, output_tokens FROM calls "
+        "WHERE source = 'model' AND status <> 'failed' ORDER BY started_at, rowid"
+    )
+    return [
+        Used(
+            item=f"{row['thread_id']} {row['step']}",
+            role=row["role"] or DEFAULT_ROLE,
+            input=row["input_tokens"] or 0,
+            output=row["output_tokens"] or 0,
+        )
+        for row in rows
+        if threads is None or row["thread_id"] in threads
+    ]

@@ -1,0 +1,235 @@
+"""What a run can cost at the very most, from the graph's topology, and what it cost before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.graph.state import CompiledStateGraph
+
+from ..nodes.costs import Asks, Cost, asks_in, cost_of, least, most
+from ..providers.model import Model
+from ..providers.settings import DEFAULT_ROLE, ModelSettings
+from ..providers.stack.budgeting import bound_of
+from ..providers.stack.pricing import tariff_for
+from ..providers.stack.roles import find_model
+from ..state.errors import UnboundRole
+from ..state.journal.journal import Journal
+from ..state.session.fingerprint import GraphMark
+from ..state.session.session import Session
+from .engine.workflow import Workflow
+
+MANY = 10**9  # tokens
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """One step: how often it can be asked, and the most that one call of it costs.
+
+    Where a chain of models answers, `answers` of them can be paid for one request: all but the last one's
+    may not do.
+    `prompt_tokens` is a bound where `prompt_from` is "input", and the largest seen where it is "past".
+    None stands for what nobody knows.
+    """
+
+    step: str
+    model: str | None
+    least: float
+    most: float
+    tries: int
+    answers: int = 1
+    prompt_tokens: int | None = None
+    prompt_from: str | None = None
+    answer_tokens: int | None = None
+    usd_per_call: float | None = None
+
+    @property
+    def tokens_per_call(self) -> int | None:
+        if self.prompt_tokens is None or self.answer_tokens is None:
+            return None
+        return self.prompt_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True)
+class Past:
+    """What finished runs of a graph of the same shape asked and cost, on average and at most."""
+
+    runs: int
+    calls: float
+    tokens: float
+    usd: float | None
+    most_calls: int
+    most_usd: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run can cost. Calls, tokens and dollars may be infinite, or None where nobody knows.
+
+    `most_calls` counts every answer as fitting at once; `worst_calls` has each step ask as often as its
+    `tries` allow, and each model of a chain answer. Tokens and dollars are those of `worst_calls`. Attempts
+    that fail on the wire, and what plain functions ask, are not in it.
+    """
+
+    graph: str
+    steps: tuple[StepEstimate, ...]
+    least_calls: float
+    most_calls: float
+    worst_calls: float
+    tokens: float | None
+    usd: float | None
+    past: Past | None = None
+    unknown: tuple[str, ...] = field(default=())
+
+
+def estimate(
+    graph: Workflow[Any] | CompiledStateGraph[Any, Any, Any, Any],
+    given: Any = None,
+    *,
+    session: Session | None = None,
+) -> Estimate:
+    """Say what a run of the graph can cost before it runs, and what such runs cost before.
+
+    Prompts are as long as the longest that the session's file has seen of a step, or else as `given`,
+    the state that a run would begin with, makes them; prompts that grow during the run are longer.
+    """
+    compiled = graph.compile() if isinstance(graph, Workflow) else graph
+    cost = cost_of(compiled)
+    journal = session.journal if session else None
+    found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(asks_in(cost))}
+    times = {asks: asks.tries * step.answers for asks, step in found.items()}
+    unknown = tuple(_unknown(found))
+    tokens = {asks: step.tokens_per_call for asks, step in found.items()}
+    dollars = {asks: step.usd_per_call for asks, step in found.items()}
+    return Estimate(
+        graph=compiled.get_name(),
+        steps=tuple(found.values()),
+        least_calls=least(cost),
+        most_calls=most(cost),
+        worst_calls=most(cost, lambda asks: times[asks]),
+        tokens=_sum(cost, times, tokens),
+        usd=_sum(cost, times, dollars),
+        past=_past(compiled, journal) if journal else None,
+        unknown=unknown,
+    )
+
+
+def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
+    if any(value is None for value in per_call.values()):
+        return None
+    return most(cost, lambda asks: times[asks] * per_call[asks])
+
+
+def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:
+    step = asks.step
+    model = _model(step)
+    members: Sequence[tuple[Model, ModelSettings]] = getattr(model, "members", ())
+    request = None
+    if given is not None:
+        try:
+            request = step.request(given)
+        except Exception:  # a prompt that needs what earlier steps write
+            request = None
+    prompt, source = _prompt(asks.name, request, journal)
+    answers = [(request.max_tokens if request else None) or _limit(*member) for member in members]
+    answer = None if not members or None in answers else max(n for n in answers if n is not None)
+    prices = [_price(*member, prompt, answer) for member in members]
+    known = [price for price in prices if price is not None]
+    usd = max(known) if known and len(known) == len(prices) else None
+    one = lambda other: 1.0 if other == asks else 0.0  # noqa: E731
+    return StepEstimate(
+        step=asks.name,
+        model=" | ".join(model.name for model, _ in members) or None,
+        least=least(cost, one),
+        most=most(cost, one),
+        tries=asks.tries,
+        answers=getattr(model, "most_answers", 1),
+        prompt_tokens=prompt,
+        prompt_from=source,
+        answer_tokens=answer,
+        usd_per_call=usd,
+    )
+
+
+def _model(step: Any) -> Model | None:
+    """Return the model that a step asks, None if its role is not bound."""
+    model: Model | None = getattr(step, "own_model", None)
+    if model is not None:
+        return model
+    try:
+        return find_model(step.role)
+    except UnboundRole:
+        return None
+
+
+def _limit(model: Model, settings: ModelSettings) -> int | None:
+    own: int | None = getattr(model, "max_tokens", None)
+    return settings.max_tokens or own
+
+
+def _price(model: Model, settings: ModelSettings, prompt: int | None, answer: int | None) -> float | None:
+    """Return the most that a call can cost; what is free is free at any length."""
+    tariff = tariff_for(settings, model)
+    if tariff is None:
+        return None
+    if prompt is None or answer is None:
+        return 0.0 if tariff.most(MANY, MANY) == 0 else None
+    return tariff.most(prompt, answer)
+
+
+def _prompt(name: str, request: Any, journal: Journal | None) -> tuple[int | None, str | None]:
+    if journal is not None:
+        rows = journal.query("SELECT max(input_tokens) AS n FROM calls WHERE step = ?", (name,))
+        if rows[0]["n"] is not None:
+            return int(rows[0]["n"]), "past"
+    return (None, None) if request is None else (bound_of(request), "input")
+
+
+def _unknown(found: Mapping[Asks, StepEstimate]) -> Iterator[str]:
+    """Yield what is not known and what to do; steps of which the same is to be said are named together."""
+    steps: dict[tuple[str, str], dict[str, None]] = {}
+    for asks, step in found.items():
+        for saying in _sayings(asks, step):
+            steps.setdefault(saying, {})[repr(step.step)] = None
+    for (what, remedy), names in steps.items():
+        yield f"{what} of {', '.join(names)}{remedy}"
+    for model in dict.fromkeys(
+        step.model
+        for step in found.values()
+        if step.model is not None and step.usd_per_call is None and step.tokens_per_call is not None
+    ):
+        yield f"the price of {model}: set price = {{ input = …, output = … }}"
+
+
+def _sayings(asks: Asks, step: StepEstimate) -> Iterator[tuple[str, str]]:
+    if step.model is None:
+        yield f"no model is bound to the role {asks.step.role or DEFAULT_ROLE!r}", ""
+        return
+    if step.prompt_tokens is None:
+        yield "the prompt", ": give an input, or run it once"
+    if step.answer_tokens is None:
+        yield "the answer", f": set max_tokens for {step.model}"
+
+
+def _past(graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal) -> Past | None:
+    """Return what finished runs of graphs of the same shape took."""
+    fingerprint = GraphMark(graph).fingerprint
+    rows = journal.query(
+        "SELECT c.calls - c.shared AS calls, c.input_tokens + c.output_tokens AS tokens, c.cost_usd AS usd "
+        "FROM runs r JOIN run_costs c ON c.thread_id = r.thread_id "
+        "WHERE r.status = 'done' AND r.fingerprint = ? AND r.parent_thread IS NULL",
+        (fingerprint,),
+    )
+    if not rows:
+        return None
+    costs = [row["usd"] for row in rows]
+    known = None not in costs
+    return Past(
+        runs=len(rows),
+        calls=sum(row["calls"] for row in rows) / len(rows),
+        tokens=sum(row["tokens"] for row in rows) / len(rows),
+        usd=sum(costs) / len(rows) if known else None,
+        most_calls=max(row["calls"] for row in rows),
+        most_usd=max(costs) if known else None,
+    )

@@ -1,0 +1,200 @@
+"""Lanes: parts that run side by side, under the control of the pattern that started them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import LastValue
+from langgraph.errors import GraphBubbleUp, GraphRecursionError
+from langgraph.graph.state import CompiledStateGraph
+
+from ...providers.stack.samples import drawing
+from ...state.budget import Ledger
+from ...state.errors import (
+    BranchTimeout,
+    BudgetEnded,
+    DefinitionError,
+    ScriptError,
+    SettingsError,
+    StoreError,
+)
+from ...state.event_loops import in_new_thread, run_sync
+from ...state.schema import StateType, fields_of, values_of
+from ...state.session.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ...state.session.pauses import paused
+from ...state.session.session import LEDGERS_KEY
+from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
+
+ABSENT = object()
+FATAL = (GraphBubbleUp, BudgetEnded, DefinitionError, SettingsError, ScriptError, StoreError)
+"""What no pattern may take for the failure of one of its parts."""
+
+
+def changes(
+    inner: CompiledStateGraph[Any, Any, Any, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the update that a nested graph amounts to: what it changed, in terms of the reducers.
+
+    A nested graph begins with its parent's values and ends with all of them. Beside others, it must
+    write what it changed and nothing else.
+    """
+    update: dict[str, Any] = {}
+    for name, value in after.items():
+        was = before.get(name, ABSENT)
+        if was is not ABSENT and same(value, was):
+            continue
+        channel = inner.channels.get(name)
+        if was is ABSENT or isinstance(channel, LastValue) or channel is None:
+            update[name] = value
+        else:
+            update[name] = _increment(name, was, value, channel, inner.get_name())
+    return update
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal; those that cannot be compared are not."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except Exception:  # a type whose == does not give a bool, such as an array
+        return False
+
+
+def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> Any:
+    """Return what a reducer makes `after` of, given `before`: found by trying, and checked."""
+    for candidate in _candidates(before, after):
+        if same(_reduced(channel, before, candidate), after):
+            return candidate
+    raise DefinitionError(
+        f"{graph!r} runs beside other parts and changed {name!r} in a way that cannot be put into one "
+        f"update for its reducer, from {before!r:.100} to {after!r:.100}. Let it write a plain field of its "
+        "own, and merge that afterwards."
+    )
+
+
+def _candidates(before: Any, after: Any) -> list[Any]:
+    found = [after]
+    if isinstance(before, Sequence) and isinstance(after, Sequence):
+        found.append(after[len(before) :])
+    elif isinstance(before, (int, float)) and isinstance(after, (int, float)):
+        found.append(after - before)
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        found.append({k: v for k, v in after.items() if k not in before or not same(v, before[k])})
+    return found
+
+
+def _reduced(channel: Any, before: Any, update: Any) -> Any:
+    try:
+        trial = channel.from_checkpoint(before)
+        trial.update([update])
+        return trial.get()
+    except Exception:  # not of a type that the reducer takes
+        return ABSENT
+
+
+Work = Callable[[], Awaitable[dict[str, Any]]]
+Call = Callable[[Any, RunnableConfig], Awaitable[Any]]
+Control = Callable[[Any, RunnableConfig, Work], Coroutine[Any, Any, dict[str, Any]]]
+
+
+def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None = None) -> Any:
+    """Return a part as a node that runs beside others: it writes what it changed and nothing else.
+
+    `control` gets the state, the config and the work, whose awaiting gives the part's update; it may
+    time the work, cancel it, or put another update in its place. Lanes with another `draw` never share
+    a model's answer.
+    """
+    inner: Any = _graph_of(part)
+    node = as_runnable(part, graph) if inner is None else inner
+
+    async def controlled(state: Any, config: RunnableConfig, call: Call) -> dict[str, Any]:
+        given = state if inner is None else _without_private(state, graph.state)
+        config = config if draw is None else drawing(config, draw)
+
+        async def work() -> dict[str, Any]:
+            after = await counted(call(given, config), config)
+            return _update_of(part, after) if inner is None else changes(inner, values_of(given), after)
+
+        return await control(state, config, work)
+
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        return await controlled(state, config, node.ainvoke)
+
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        call = node.ainvoke if inner is None else partial(invoke_for_sync, inner)
+        return run_sync(controlled(state, config, call))
+
+    return node_of(run, arun)
+
+
+async def counted(work: Awaitable[Any], config: RunnableConfig) -> Any:
+    """Await a nested graph. A budget of supersteps that ends in it pauses the part, beside the others."""
+    try:
+        return await work
+    except GraphRecursionError as error:
+        raise supersteps_end(config) or error from None
+
+
+def supersteps_end(config: RunnableConfig) -> Exception | None:
+    """Return what ends a part whose budget of supersteps is used up, None if it has no such budget."""
+    configurable = config.get("configurable", {})
+    ledgers: Sequence[Ledger] = configurable.get(LEDGERS_KEY, ())
+    limits = [(most, ledger) for ledger in ledgers if (most := ledger.budget.supersteps) is not None]
+    if not limits:
+        return None
+    _, ledger = min(limits, key=lambda limit: limit[0])
+    ended = ledger.end("supersteps")
+    if configurable.get(CONFIG_KEY_CHECKPOINTER) is None:
+        return ended
+    return paused(ended, str(configurable.get("checkpoint_ns", "")))
+
+
+def _without_private(given: Any, state: StateType) -> Any:
+    if type(given) is state:
+        return given
+    return {name: value for name, value in values_of(given).items() if name in fields_of(state)}
+
+
+async def timed(work: Work, seconds: float | None, what: str) -> dict[str, Any]:
+    """Await the work. Raises BranchTimeout, and cancels it, after so many seconds."""
+    if seconds is None:
+        return await work()
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise BranchTimeout(f"{what} took longer than {seconds:g} s, so it was stopped.") from None
+
+
+def _graph_of(part: Any) -> CompiledStateGraph[Any, Any, Any, Any] | None:
+    if isinstance(part, Workflow):
+        return part.compile()
+    return part if isinstance(part, CompiledStateGraph) else None
+
+
+def _update_of(part: Any, update: Any) -> dict[str, Any]:
+    if update is None:
+        return {}
+    if not isinstance(update, Mapping):
+        raise DefinitionError(
+            f"{name_of(part)!r} runs beside other parts and returned {type(update).__name__}; expected a "
+            "state update (a dict) or None. Only the pattern says where to go from here."
+        )
+    return dict(update)
+
+
+async def invoke_for_sync(
+    inner: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig
+) -> Mapping[str, Any]:
+    """Run a nested graph for a sync caller: async where the checkpointer can, else in a thread of its own."""
+    if is_sync_only(config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)):
+        after: Mapping[str, Any] = await in_new_thread(inner.invoke, state, config)
+        return after
+    return await inner.ainvoke(state, unbounded(config))

@@ -1,0 +1,152 @@
+"""Races: parts that run side by side until what they have found is enough, and then are called off."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from ...nodes.node import Node
+from ...state.event_loops import in_thread
+from ...state.schema import values_of
+from ...state.session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER
+from .branches import Work
+from .workflow import is_sync_only
+
+RACE = "stepgraph_race"
+MOST = 10_000
+
+
+class Start(Node[Any]):
+    """Begins a race: the id in the private channel leads its runners to one another."""
+
+    name = "start"
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        race = {RACE: uuid.uuid4().hex}
+        _begin(_key(race, config or {}))
+        return race
+
+
+class Race:
+    """Those who run, and what they found. Lives in one event loop, as long as the superstep.
+
+    A process that resumes a thread begins with what the runners before it left in the checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[int, Any] = {}
+        self.is_over = False
+        self.recorded: set[int] = set()
+        self.reading: asyncio.Future[None] | None = None
+        self._running: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    async def run(self, number: int, work: Work) -> dict[str, Any] | None:
+        """Return what the work gives, None if the race is over before it does."""
+        if self.is_over:
+            return None
+        mine = self._running[number] = asyncio.ensure_future(work())
+        try:
+            return await asyncio.shield(mine)
+        except asyncio.CancelledError:
+            if mine.cancelled() and self.is_over:
+                return None
+            await _stopped(mine)
+            raise
+        finally:
+            del self._running[number]
+
+    def enter(self, number: int) -> None:
+        """Take note that a runner runs; if it is one on record, the record is of another execution."""
+        if number in self.recorded:
+            for other in self.recorded:
+                self.found.pop(other, None)
+            self.recorded.clear()
+            self.is_over = False
+
+    def call_off(self) -> None:
+        """End the race: whoever still runs is cancelled."""
+        self.is_over = True
+        for runner in self._running.values():
+            runner.cancel()
+
+
+async def _stopped(runner: asyncio.Future[Any]) -> None:
+    runner.cancel()
+    await asyncio.wait([runner])
+
+
+_races: OrderedDict[tuple[str, str], Race] = OrderedDict()
+
+
+Note = Callable[[Race, Any], int]
+
+
+def _begin(key: tuple[str, str]) -> Race:
+    while len(_races) >= MOST:
+        _races.popitem(last=False)
+    race = _races[key] = Race()
+    return race
+
+
+async def race_of(state: Any, config: RunnableConfig, number: int, channel: str, note: Note) -> Race:
+    """Return the race that a runner's state says it is part of.
+
+    `channel` takes what the runners find, and `note` tells the race of it: it returns whose it is.
+    """
+    key = _key(state, config)
+    race = _races.get(key)
+    if race is None:
+        race = _begin(key)
+        race.reading = asyncio.ensure_future(_read(race, config, channel, note))
+        race.reading.add_done_callback(lambda done: _forget_unread(key, done))
+    if race.reading is not None:
+        await asyncio.shield(race.reading)
+    race.enter(number)
+    return race
+
+
+def _forget_unread(key: tuple[str, str], reading: asyncio.Future[None]) -> None:
+    """Forget a race whose record could not be read, so that a resume reads it again."""
+    if reading.cancelled() or reading.exception() is not None:
+        _races.pop(key, None)
+
+
+async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) -> None:
+    """Tell a race what was found before this process took part: those runners do not run again."""
+    configurable = config.get("configurable", {})
+    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
+    if not isinstance(saver, BaseCheckpointSaver):
+        return
+    outer = str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
+    place: RunnableConfig = {
+        "configurable": {
+            "thread_id": configurable.get("thread_id"),
+            "checkpoint_ns": outer,
+            "checkpoint_id": configurable.get(CONFIG_KEY_CHECKPOINT_MAP, {}).get(outer),
+        }
+    }
+    if is_sync_only(saver):
+        kept = await in_thread(saver.get_tuple, place)
+    else:
+        kept = await saver.aget_tuple(place)
+    for _, written, value in (kept and kept.pending_writes) or ():
+        if written == channel:
+            race.recorded.add(note(race, value))
+
+
+def forget_race(state: Any, config: RunnableConfig | None) -> None:
+    """Forget a race whose superstep has ended."""
+    _races.pop(_key(state, config or {}), None)
+
+
+def _key(state: Any, config: RunnableConfig) -> tuple[str, str]:
+    thread = str(config.get("configurable", {}).get("thread_id", ""))
+    return thread, str(values_of(state).get(RACE, ""))

@@ -1,0 +1,153 @@
+"""Workers: one part that runs on each of many items, all at once; what the fan-outs are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.channels import Topic
+from langgraph.graph import END
+from langgraph.types import Send
+from pydantic import BaseModel
+from typing_extensions import is_typeddict
+
+from ...nodes.node import Node, record_decision
+from ...state.errors import InputError
+from ...state.event_loops import run_sync
+from ...state.schema import StateType, fields_of, values_of
+from ...state.serde import allow
+from ...state.session.internals import node_of
+from ..patterns.chain import chain
+from .branches import FATAL, counted, invoke_for_sync, timed
+from .options import check_counts, check_failed, check_timeout
+from .workflow import Workflow, as_runnable, name_of
+
+ITEMS = "stepgraph_items"
+DONE = "stepgraph_done"
+MOST = 1000
+
+Items = list[Any]
+Results = Annotated[list[Any], Topic]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of an item: the worker's state in the end, or why there is none."""
+
+    index: int
+    item: Any = None
+    failure: str | None = None
+
+
+class Job(TypedDict):
+    """What a worker's node is sent."""
+
+    stepgraph_index: int
+    stepgraph_item: Any
+
+
+class Listed(TypedDict):
+    """What the edge behind the split reads."""
+
+    stepgraph_items: Items
+
+
+allow(Result)
+
+
+def send_items(graph: Workflow[Any], source: str, work: str, otherwise: str | None = None) -> None:
+    """Have a node's items go to the workers, one each; where there are none the run goes on otherwise."""
+
+    def send(listed: Listed) -> list[Send] | str:
+        items = listed["stepgraph_items"]
+        sent = [Send(work, Job(stepgraph_index=n, stepgraph_item=item)) for n, item in enumerate(items)]
+        return sent or otherwise or END
+
+    targets: dict[Hashable, str] = {work: work}
+    if otherwise is not None:
+        targets[otherwise] = otherwise
+    graph.add_conditional_edges(source, send, targets)
+
+
+def finished(state: Any) -> list[Result]:
+    """Return the results of the workers that have just run, in the order of their items."""
+    return sorted(values_of(state).get(DONE) or (), key=lambda result: result.index)
+
+
+def left_out(results: Iterable[Result]) -> dict[str, str]:
+    """Return the items that have no result, with the reasons: what a field `missing` takes."""
+    return {str(result.index): result.failure for result in results if result.failure is not None}
+
+
+def check_items(name: str, items: Any, worker_state: StateType) -> list[Any]:
+    """Return the items as a list. Raises InputError unless each is a state of the worker."""
+    if not isinstance(items, Sequence) or isinstance(items, (str, bytes)):
+        raise InputError(f"{name!r} gave {type(items).__name__}; expected a list of items.")
+    expected = dict if is_typeddict(worker_state) else worker_state
+    for number, item in enumerate(items):
+        if not isinstance(item, expected):
+            raise InputError(
+                f"{name!r}: item {number} is {type(item).__name__}; the worker works on "
+                f"{worker_state.__name__}."
+            )
+    return list(items)
+
+
+def check_limits(pattern: str, most: int, timeout_s: float | None, failed: str) -> None:
+    """Raise DefinitionError for a limit that no fan-out can keep."""
+    check_counts(pattern, most=most)
+    check_timeout(pattern, timeout_s)
+    check_failed(pattern, failed)
+
+
+def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: str) -> Any:
+    """Return the node that runs the worker on one item."""
+    name = name_of(part)
+    own: Workflow[Any] = Workflow(state, name)
+    single = isinstance(part, Node) or not isinstance(part, (Workflow, Runnable))
+    direct = single and own.plain_fields() == set(fields_of(state))
+    inner: Any = as_runnable(part, own) if direct else _whole(part).compile()
+
+    async def controlled(job: Job, config: RunnableConfig, call: Any) -> dict[str, Any]:
+        index, item = job["stepgraph_index"], job["stepgraph_item"]
+
+        async def work() -> dict[str, Any]:
+            return dict(await counted(call(item, config), config) or {})
+
+        try:
+            update = await timed(work, timeout_s, f"Item {index} of {name!r}")
+        except FATAL:
+            raise
+        except Exception as error:
+            if failed == "fail":
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            record_decision(config, "fan_out", "left out", reason=f"item {index}: {reason}")
+            return {DONE: Result(index, failure=reason)}
+        return {DONE: Result(index, applied(item, update))}
+
+    async def arun(job: Job, config: RunnableConfig) -> dict[str, Any]:
+        return await controlled(job, config, inner.ainvoke)
+
+    def run(job: Job, config: RunnableConfig) -> dict[str, Any]:
+        call = inner.ainvoke if direct else partial(invoke_for_sync, inner)
+        return run_sync(controlled(job, config, call))
+
+    return node_of(run, arun)
+
+
+def _whole(part: Any) -> Workflow[Any]:
+    return part if isinstance(part, Workflow) else chain(part)
+
+
+def applied(item: Any, update: Mapping[str, Any]) -> Any:
+    """Return a state with an update in it."""
+    if isinstance(item, BaseModel):
+        return item.model_copy(update=dict(update))
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return dataclasses.replace(item, **update)
+    return {**values_of(item), **update}

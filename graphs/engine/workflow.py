@@ -1,0 +1,313 @@
+"""A workflow: a LangGraph `StateGraph` that knows its name and how to take in parts of all kinds."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.channels import LastValue
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Overwrite
+from langgraph.typing import StateT
+from pydantic import BaseModel, ValidationError
+
+from ...nodes.costs import FREE, Cost
+from ...nodes.effects import Effect
+from ...nodes.node import Node
+from ...state.errors import DefinitionError, InputError
+from ...state.event_loops import in_thread, run_sync
+from ...state.schema import (
+    StateType,
+    check_fields,
+    signature_types,
+    validate_field,
+)
+from ...state.serde import allow
+from ...state.session.fingerprint import GRAPH_KEY, GraphMark
+from ...state.session.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ...state.session.pauses import leader_of
+
+BRANCHES = 512
+RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
+SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
+
+
+class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
+    """What `Workflow.compile` returns: sync callers have branches run at once as async ones do.
+
+    LangGraph gives them a pool of few threads. `invoke` runs async underneath, unless the checkpointer
+    is sync only; `stream` has up to BRANCHES threads.
+    """
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+        if is_sync_only((config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) or own):
+            return super().invoke(input, config, **kwargs)
+        return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return super().stream(input, {"max_concurrency": BRANCHES, **(config or {})}, **kwargs)
+
+
+def is_sync_only(saver: Any) -> bool:
+    """Tell whether a checkpointer cannot be used async."""
+    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple in SYNC_ONLY
+
+
+def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
+    """Return a config without the width of the thread pool, which async would take for a limit."""
+    if config is None or config.get("max_concurrency") != BRANCHES:
+        return config
+    return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
+
+
+class Workflow(StateGraph[StateT, None, StateT, StateT]):
+    """What every pattern returns: an ordinary `StateGraph` over the user's own state type.
+
+    `compile()` makes an ordinary compiled LangGraph graph of it; `add_node`, `add_edge` and the rest
+    work as always, up to the compilation.
+    """
+
+    def __init__(self, state: StateType, name: str) -> None:
+        super().__init__(state)
+        self.name = name
+        self.state: StateType = state
+        self.writes_all: set[str] | None = set()
+        self.cost: Cost = FREE
+        allow(state)
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+        kwargs.setdefault("name", self.name)
+        graph = super().compile(*args, **kwargs)
+        graph.__class__ = CompiledWorkflow
+        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        return graph
+
+    if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
+
+        def __getattr__(self, name: str) -> Any:
+            if name in RUNS:
+                raise AttributeError(
+                    f"{self.name!r} is not compiled yet: graph.compile() gives the graph that has {name!r}."
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def plain_fields(self) -> set[str]:
+        """Return the state's fields that have no reducer."""
+        schema = self.schemas[self.state]
+        return {name for name, channel in schema.items() if isinstance(channel, LastValue)}
+
+    def take(self, part: Part[StateT], name: str | None = None) -> str:
+        """Add a part as a node and return the node's name, made unique where need be."""
+        node = self._unique(name or name_of(part))
+        self._add(node, as_runnable(part, self))
+        self._note_part(part)
+        return node
+
+    def take_subgraph(self, name: str, inner: CompiledStateGraph[Any, Any, Any, Any], node: Any) -> str:
+        """Add a compiled graph that a node of the pattern's own runs."""
+        name = self._unique(name)
+        self._add(name, nested(inner, self, node))
+        return name
+
+    def take_lane(self, part: Part[StateT], name: str, node: Any, schema: type[Any] | None = None) -> str:
+        """Add a part as a node that runs beside others, under its pattern's control.
+
+        `schema` is the user's state with the private channels that the control reads.
+        """
+        self._note_part(part)
+        name = self._unique(name)
+        self._add(name, node, **({"input_schema": schema} if schema else {}))
+        return name
+
+    def take_node(self, node: Any, schema: type[Any], name: str | None = None) -> str:
+        """Add one of the pattern's own nodes, which reads a schema beyond the user's state, or is sent it."""
+        name = self._unique(name or node.name)
+        self._add(name, node, input_schema=schema)
+        return name
+
+    def note_writes(self, *fields: str | None) -> None:
+        """Take note of what the pattern's own nodes write to the user's state."""
+        if self.writes_all is not None:
+            self.writes_all = self.writes_all | {field for field in fields if field}
+
+    def _note_part(self, part: Any) -> None:
+        wrote = written_by(part)
+        if wrote is None:
+            self.writes_all = None
+        else:
+            self.note_writes(*wrote)
+
+    def _add(self, name: str, node: Any, **options: Any) -> None:
+        adder: Any = self
+        adder.add_node(name, node, **options)
+
+    def _unique(self, name: str) -> str:
+        if name not in self.nodes:
+            return name
+        number = 2
+        while f"{name}_{number}" in self.nodes:
+            number += 1
+        return f"{name}_{number}"
+
+
+Part: TypeAlias = (
+    Node[StateT]
+    | Workflow[StateT]
+    | CompiledStateGraph[Any, Any, Any, Any]
+    | Callable[Concatenate[StateT, ...], Any]
+)
+"""What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def name_of(part: Any) -> str:
+    """Return the name that a part gets as a node."""
+    name = getattr(part, "name", None) or getattr(part, "__name__", None)
+    return name if isinstance(name, str) and name.isidentifier() else type(part).__name__
+
+
+def written_by(part: Any) -> set[str] | None:
+    """Return the fields that a part can write, None where nobody knows."""
+    if isinstance(part, Workflow):
+        return part.writes_all
+    if isinstance(part, Effect):
+        return None
+    if isinstance(part, Node):
+        writes = getattr(part, "writes", None), getattr(part, "writes_also", None)
+        return {field for field in writes if field}
+    return None
+
+
+def state_of(parts: Iterable[Any], where: str) -> StateType:
+    """Return the state type that all parts share. Raises DefinitionError if there is none."""
+    found: dict[StateType, str] = {}
+    for part in parts:
+        state = _own_state(part, where)
+        if state is not None:
+            found.setdefault(state, name_of(part))
+    if len(found) > 1:
+        shown = ", ".join(f"{name} works on {state.__name__}" for state, name in found.items())
+        raise DefinitionError(
+            f"{where}: all parts must work on one state type, but {shown}. Call the odd one from a plain "
+            "node function that translates between the two."
+        )
+    if not found:
+        raise DefinitionError(
+            f"{where}: no part says what the state is. Annotate a node function's first parameter with it."
+        )
+    return next(iter(found))
+
+
+def _own_state(part: Any, where: str) -> StateType | None:
+    if isinstance(part, (Workflow, Node)):
+        return part.state
+    if isinstance(part, CompiledStateGraph):
+        return None
+    if isinstance(part, StateGraph):
+        raise DefinitionError(f"{where}: compile a hand-written graph first: chain(step, graph.compile()).")
+    if isinstance(part, Runnable):
+        return None
+    if callable(part):
+        return signature_types(part)[0]
+    raise DefinitionError(
+        f"{where}: {part!r} is no part of a graph. Expected a step, a pattern, a compiled graph or a "
+        "function of the state."
+    )
+
+
+def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
+    """Return what LangGraph is given as the node."""
+    if isinstance(part, Workflow):
+        return nested(part.compile(), graph)
+    if isinstance(part, Pregel):
+        return nested(part, graph)
+    if isinstance(part, Runnable):
+        return part
+    return checked(part, graph.state, graph.plain_fields())
+
+
+def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
+    """Return a compiled graph as a node that writes each reducer field's final value, once.
+
+    A subgraph starts with its parent's values and returns all of them; through the reducer again,
+    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
+    """
+    node = node or inner
+    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
+    shared = reduced & set(inner.channels)
+    if not shared:
+        return node
+
+    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+
+    return node | node_of(settle)
+
+
+def checked(function: Callable[..., Any], state: StateType, plain: set[str] | None = None) -> Any:
+    """Return a node whose updates are checked: LangGraph drops unknown fields silently.
+
+    An async function serves sync callers too, which it would not in LangGraph. `plain` names the
+    fields without a reducer: an update of those has the field's own type.
+    """
+    name = name_of(function)
+
+    def check(update: Any) -> Any:
+        if isinstance(update, Mapping):
+            check_fields(state, update, f"Node {name!r}")
+            if issubclass(state, BaseModel):
+                return {
+                    field: _fitted(state, field, value, name) if plain is None or field in plain else value
+                    for field, value in update.items()
+                }
+        elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
+            check_fields(state, update.update, f"Node {name!r}")
+        return update
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def acall(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return check(await function(*args, **kwargs))
+            except ExceptionGroup as group:
+                leader = leader_of(group)
+                if leader is None:
+                    raise
+                raise leader from group
+
+        @functools.wraps(function)
+        def from_sync(*args: Any, **kwargs: Any) -> Any:
+            return run_sync(acall(*args, **kwargs))
+
+        return node_of(from_sync, acall)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return check(function(*args, **kwargs))
+
+    @functools.wraps(function)
+    async def from_async(*args: Any, **kwargs: Any) -> Any:
+        return await in_thread(call, *args, **kwargs)
+
+    return node_of(call, from_async)
+
+
+def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:
+    if isinstance(value, Overwrite):
+        return value
+    try:
+        return validate_field(state, field, value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise InputError(
+            f"Node {name!r} wrote {value!r:.100} to {state.__name__}.{field}: {problem}."
+        ) from None

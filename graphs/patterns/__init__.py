@@ -1,0 +1,1 @@
+"""The patterns, one file each, named as the function is."""

@@ -1,0 +1,309 @@
+"""The agent: a tool loop inside one step of a fixed backbone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolCall,
+    ToolMessage,
+    convert_to_messages,
+    convert_to_openai_messages,
+)
+from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.json_schema import dereference_refs
+from langgraph.graph import END, START
+from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
+from langgraph.types import Send
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ...nodes.answers import Unfit, form_of
+from ...nodes.costs import All, Asks, Times
+from ...nodes.node import Node, record_decision
+from ...nodes.steps import Step
+from ...nodes.toolkits import AnyTool
+from ...nodes.tools import CALL, MAX_REASON, MESSAGES, Key, Tools
+from ...providers.model import Message, Reply, Request
+from ...providers.model import ToolCall as Wish
+from ...providers.stack.tool_emulation import FINAL_ANSWER
+from ...state.errors import DefinitionError, did_you_mean
+from ...state.schema import extended, values_of
+from ...state.serde import allow
+from ...state.session.recorder import json_text
+from ...state.session.session import SESSION_KEY
+from ..engine.options import check_counts
+from ..engine.workflow import Workflow
+
+T = TypeVar("T")
+
+TURNS = "stepgraph_turns"
+NO_MORE_TOOLS = "You can call no more tools. Give your final answer now, with what you know."
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The loop's private record: how many turns were taken, and whether there is another one."""
+
+    number: int = 0
+    going: bool = True
+
+
+allow(Turns)
+
+
+class Acting(TypedDict):
+    """What the loop's edge reads."""
+
+    stepgraph_messages: Annotated[list[AnyMessage], add_messages]
+    stepgraph_turns: Turns
+
+
+class Called(TypedDict):
+    """What the tools' node is sent: one tool call."""
+
+    stepgraph_call: ToolCall
+
+
+class _Begin(Node[Any]):
+    """Puts the question down as the first messages, in place of those of an earlier run on the thread."""
+
+    name = "begin"
+
+    def __init__(self, step: Step[Any, Any]) -> None:
+        self.state = step.state
+        self._step = step
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        messages = convert_to_messages([dict(m) for m in self._step.ask(input).messages()])
+        for number, message in enumerate(messages):
+            message.id = f"question-{number}"
+        return {MESSAGES: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages], TURNS: Turns()}
+
+
+class _Turn(Node[Any]):
+    """Asks the model once: it wants tools run, or gives the answer."""
+
+    def __init__(self, step: Step[Any, Any], tools: Tools, *, turns: int, calls: int) -> None:
+        self.name = step.name
+        self.state = step.state
+        self.writes = step.writes
+        self._step = step
+        self._form = form_of(step.answer_type)
+        self._known = tools.by_name
+        self._limit = turns
+        self._calls = calls
+        self._tools = tools.schemas
+        if self._form.schema is not None:
+            final = dereference_refs(self._form.schema)
+            final.pop("$defs", None)
+            told = "Give the final answer, once you know it."
+            self._tools += ({"name": FINAL_ANSWER, "description": told, "parameters": final},)
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        values = values_of(input)
+        number = values[TURNS].number + 1
+        request = self._request(input, values[MESSAGES])
+        if number > self._limit:
+            value = await self._last_answer(request, config)
+            record_decision(config, "agent", "turns used up", reason=f"{self._limit} turns")
+            return self._end(value, number)
+
+        reply = await self._step.complete(request, config)
+        wishes = _with_ids(reply.tool_calls, number, values[MESSAGES])
+        answers = [wish for wish in wishes if wish.name == FINAL_ANSWER]
+        try:
+            if answers or not wishes:
+                value = self._read(reply, answers)
+                record_decision(config, "agent", "answered", reason=f"turn {number}")
+                return self._end(value, number)
+        except Unfit as unfit:
+            problems = str(unfit)
+            _note_problem(reply, problems, config)
+        else:
+            problems = ""
+
+        said: AnyMessage = AIMessage(
+            content=reply.text or ("" if wishes else "(nothing)"),
+            tool_calls=[_langchain_call(wish) for wish in wishes],
+            id=f"turn-{number}",
+        )
+        told = self._refusals(wishes, problems, number)
+        names = [call["name"] for call in pending([said, *told])]
+        choice = ", ".join(names) or "again"
+        shown = json_text([[wish.name, wish.arguments] for wish in wishes])
+        reason = f"turn {number} of {self._limit}: {problems or shown}"
+        record_decision(config, "agent", choice[:MAX_REASON], reason=reason[:MAX_REASON])
+        return {MESSAGES: [said, *told], TURNS: Turns(number)}
+
+    def _request(self, state: Any, messages: Sequence[AnyMessage]) -> Request:
+        return replace(self._step.request(state), messages=_openai(messages), schema=None, tools=self._tools)
+
+    async def _last_answer(self, request: Request, config: RunnableConfig | None) -> Any:
+        """Ask for the answer without offering tools; a misfit is asked again as any step's answer is."""
+        last: Message = {"role": "user", "content": NO_MORE_TOOLS}
+        messages = (*request.messages, last)
+        request = replace(request, messages=messages, schema=self._form.schema, tool_choice="none")
+        return await self._step.answer_to(request, config)
+
+    def _end(self, value: Any, number: int) -> dict[str, Any]:
+        said = AIMessage(content=self._form.text(value), id=f"turn-{number}")
+        return {**self._step.update(value), MESSAGES: [said], TURNS: Turns(number, going=False)}
+
+    def _read(self, reply: Reply, answers: Sequence[Wish]) -> Any:
+        if not answers:
+            return self._form.parse(reply.text, reply.finish_reason)
+        if answers[0].problem:
+            raise Unfit(f"The answer cannot be read: {answers[0].problem}.")
+        text = json_text(answers[0].arguments)
+        if self._form.schema is None:
+            text = str(answers[0].arguments.get("answer", ""))
+        return self._form.parse(text)
+
+    def _refusals(self, wishes: Sequence[Wish], problems: str, number: int) -> list[AnyMessage]:
+        """Return what is told to the model at once: why calls are not made, or an answer is not taken."""
+        if not wishes:
+            how = f" Call {FINAL_ANSWER}, or a tool." if self._form.schema is not None else ""
+            told = f"That answer does not fit: {problems}{how}\nAnswer again, correctly."
+            return [HumanMessage(content=told, id=f"told-{number}")]
+        refused: list[AnyMessage] = []
+        made = 0
+        for wish in wishes:
+            problem = self._problem(wish, problems, made)
+            made += not problem
+            if problem:
+                refused.append(_refusal(wish, problem))
+        return refused
+
+    def _problem(self, wish: Wish, problems: str, made: int) -> str | None:
+        if wish.name == FINAL_ANSWER:
+            return f"That answer does not fit: {problems} Answer again, correctly."
+        if wish.problem:
+            return f"The call cannot be read: {wish.problem}. Make it again, shorter if it was cut off."
+        if wish.name not in self._known:
+            return f"There is no tool {wish.name!r:.100}. {did_you_mean(wish.name[:100], self._known)}"
+        if made >= self._calls:
+            return f"This call was not made: at most {self._calls} tools are run at once. Call it again."
+        return None
+
+
+def pending(messages: Sequence[AnyMessage]) -> list[ToolCall]:
+    """Return the tool calls that were not answered yet."""
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+    return [call for call in last.tool_calls if call["id"] not in answered] if last else []
+
+
+def _openai(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
+    converted: Any = convert_to_openai_messages(list(messages))
+    for message in converted:
+        if message["role"] == "tool":
+            message.pop("name", None)  # which the strictest servers refuse
+    return tuple(converted)
+
+
+def _with_ids(wishes: Sequence[Wish], number: int, messages: Sequence[AnyMessage]) -> list[Wish]:
+    """Return the calls with ids that tell them apart within the conversation, as some servers' do not.
+
+    An id that is made has nine letters and digits, which is what the strictest servers take.
+    """
+    used = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    named: list[Wish] = []
+    for place, wish in enumerate(wishes):
+        own = wish.id if wish.id and wish.id not in used else f"call{number:03d}{place:02d}"
+        used.add(own)
+        named.append(replace(wish, name=wish.name or "unreadable", id=own))
+    return named
+
+
+def _langchain_call(wish: Wish) -> ToolCall:
+    return ToolCall(name=wish.name, args=dict(wish.arguments), id=wish.id, type="tool_call")
+
+
+def _refusal(wish: Wish, problem: str) -> ToolMessage:
+    return ToolMessage(
+        content=problem,
+        name=wish.name,
+        tool_call_id=wish.id,
+        status="error",
+        id=f"result-{wish.id}",
+    )
+
+
+def _note_problem(reply: Reply, problem: str, config: RunnableConfig | None) -> None:
+    session = (config or {}).get("configurable", {}).get(SESSION_KEY)
+    if session is not None and reply.call_id and not reply.replayed:
+        session.journal.note_problem(reply.call_id, problem)
+
+
+def agent(
+    step: Step[StateT, T],
+    *,
+    tools: Sequence[AnyTool],
+    turns: int = 8,
+    calls: int = 8,
+    timeout_s: float = 30.0,
+    max_chars: int = 10_000,
+    approve: Sequence[str] = (),
+    once: Sequence[str] | Mapping[str, Key] = (),
+    name: str | None = None,
+) -> Workflow[StateT]:
+    """Let a step's model call tools until it has its answer, which is of the step's type as always.
+
+    Each turn asks the model once, then runs the tools it calls, at most `calls` of them at a time and
+    all at once. `tools` are LangChain tools or plain functions. A tool that raises, takes longer than
+    `timeout_s` seconds, is called wrongly or does not exist is told to the model; of a result,
+    `max_chars` characters are. Control returns to the graph around it once the model answers, or after
+    `turns` turns, when it is asked for its answer without tools.
+
+    Tools in `approve` wait for a person, who is asked as by a `review` and may change the arguments.
+    Tools in `once` are not run again with the same arguments in this place of the thread, whatever is
+    resumed, replayed or forked; {"refund": lambda arguments: arguments["order"]} gives the key by which
+    a call is the same in all threads. Both need a session, as does the end of a budget (`within`).
+
+    Costs at most `turns` + 1 model calls, and re-asks if the last answer does not fit its type.
+
+        @step("reply", model="large")
+        def help(ticket: Ticket) -> Ask[str]:
+            return Ask(f"Answer: {ticket.body}", system="Look things up; do not guess.")
+
+        agent(help, tools=[find_order, send_email], approve=["send_email"], once=["send_email"])
+    """
+    if not isinstance(step, Step):
+        raise DefinitionError("agent() takes a step: @step(…) on a function that says what to ask.")
+    check_counts("agent", turns=turns, calls=calls, max_chars=max_chars)
+    if not timeout_s > 0:
+        raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
+    box = Tools(tools, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
+    state = step.state
+    graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
+    begin = graph.take_node(_Begin(step), state)
+    reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
+    turn = graph.take_node(_Turn(step, box, turns=turns, calls=calls), reads)
+    run = graph.take_node(box, Called)
+    graph.note_writes(step.writes)
+    once_asked = copy.copy(step)
+    once_asked.tries = 1
+    graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
+
+    def then(acting: Acting) -> Any:
+        if not acting["stepgraph_turns"].going:
+            return "done"
+        return [Send(run, {CALL: call}) for call in pending(acting["stepgraph_messages"])] or "again"
+
+    graph.add_edge(START, begin)
+    graph.add_edge(begin, turn)
+    graph.add_conditional_edges(turn, then, {"done": END, "again": turn, run: run})
+    graph.add_edge(run, turn)
+    return graph

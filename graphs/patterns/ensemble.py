@@ -1,0 +1,147 @@
+"""The ensemble: several answers to one input, of which the best is picked or one is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import Topic
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+
+from ...nodes.costs import costs_of
+from ...nodes.node import Node, record_decision
+from ...state.errors import DefinitionError, StepgraphError
+from ...state.schema import check_fields, extended, values_of
+from ...state.serde import allow
+from ...state.session.recorder import json_text
+from ..engine.branches import FATAL, Work, lane, timed
+from ..engine.options import answered_field, check_timeout
+from ..engine.workflow import Part, Workflow, name_of, state_of
+
+ENTRIES = "stepgraph_entries"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one candidate wrote, or why there is nothing."""
+
+    number: int
+    name: str
+    update: dict[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+Entries = Annotated[list[Entry], Topic]
+
+allow(Entry)
+
+
+class _Candidate:
+    """Enters what a candidate wrote."""
+
+    def __init__(self, number: int, name: str, timeout_s: float | None) -> None:
+        self._number = number
+        self._name = name
+        self._timeout_s = timeout_s
+
+    async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+        try:
+            update = await timed(work, self._timeout_s, f"Candidate {self._name!r}")
+        except FATAL:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            record_decision(config, "ensemble", "left out", reason=f"{self._name}: {reason}")
+            return {ENTRIES: Entry(self._number, self._name, failure=reason)}
+        return {ENTRIES: Entry(self._number, self._name, update)}
+
+
+class _Pick(Node[Any]):
+    """Writes all answers to the list, if there is one, and what the best candidate wrote."""
+
+    name = "pick"
+
+    def __init__(self, field: str, into: str | None, score: Callable[[Any], float] | None) -> None:
+        self._field = field
+        self._into = into
+        self._score = score
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        values = values_of(input)
+        entries: list[Entry] = sorted(values.get(ENTRIES) or (), key=lambda entry: entry.number)
+        there = [entry for entry in entries if entry.failure is None]
+        if not there:
+            reasons = "; ".join(f"{entry.name}: {entry.failure}" for entry in entries)
+            raise StepgraphError(f"ensemble on {self._field!r}: no candidate answered. {reasons}")
+        answers = [{**values, **entry.update}[self._field] for entry in there]
+        update = {} if self._into is None else {self._into: answers}
+        if self._score is None:
+            return update
+        scores = [_number(self._score(answer)) for answer in answers]
+        best = max(range(len(there)), key=lambda n: scores[n])
+        shown = ", ".join(f"{entry.name}: {score:g}" for entry, score in zip(there, scores, strict=True))
+        record_decision(
+            config, "ensemble", there[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
+        )
+        return {**there[best].update, **update}
+
+
+def _number(score: Any) -> float:
+    number = float(score)
+    return -math.inf if math.isnan(number) else number
+
+
+def ensemble(
+    candidates: Sequence[Part[StateT]],
+    *,
+    score: Callable[[Any], float] | None = None,
+    merge: Part[StateT] | None = None,
+    into: str | None = None,
+    field: str | None = None,
+    timeout_s: float | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]:
+    """Give one input to several candidates at once; pick the best answer by `score`, or `merge` them.
+
+    All candidates write `field`, by default the one that a step writes. With `score`, what the candidate
+    with the highest one wrote is kept, the first of equals. With `merge`, a part makes one answer
+    of the list of all, which the field `into` takes; it may be a step that judges or one that combines.
+
+    A candidate that raises, or takes longer than `timeout_s` seconds, is left out; if all are,
+    StepgraphError is raised. Costs what the candidates and `merge` cost.
+
+        ensemble([write.on("small"), write.on("large")], into="drafts", merge=best_of)
+    """
+    if not isinstance(candidates, Sequence) or not candidates:
+        raise DefinitionError("ensemble() takes a list of candidates: ensemble([one, two], score=rate).")
+    if (score is None) == (merge is None):
+        raise DefinitionError("ensemble() takes either score=… (pick one) or merge=… (make one of all).")
+    if merge is not None and into is None:
+        raise DefinitionError("ensemble(merge=…) needs into=…, the list field that `merge` reads.")
+    parts = [*candidates, *([merge] if merge is not None else [])]
+    state = state_of(parts, "ensemble")
+    check_timeout("ensemble", timeout_s)
+    field = answered_field("ensemble", candidates, field)
+    check_fields(state, [field, *([into] if into else [])], "ensemble")
+
+    graph: Workflow[StateT] = Workflow(state, name or f"ensemble_{field}")
+    pick = graph.take_node(_Pick(field, into, score), extended(state, ENTRIES, Entries))
+    for number, part in enumerate(candidates):
+        label = f"{name_of(part)} {number + 1}"
+        node = graph.take_lane(part, name_of(part), lane(part, graph, _Candidate(number, label, timeout_s)))
+        graph.add_edge(START, node)
+        graph.add_edge(node, pick)
+    graph.note_writes(into)
+    last = pick
+    if merge is not None:
+        last = graph.take(merge, "merge")
+        graph.add_edge(pick, last)
+    graph.add_edge(last, END)
+    graph.cost = costs_of(parts)
+    return graph

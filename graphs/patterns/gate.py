@@ -1,0 +1,202 @@
+"""The gate: a check that lets the run pass, has the work repaired, sends it elsewhere, or stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypedDict, overload
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ...nodes.checks import Check, Opinion, check_of
+from ...nodes.costs import All, Cost, OneOf, Times, cost_of
+from ...nodes.gates import Gate, gate_failed
+from ...nodes.node import Node, Valued
+from ...nodes.steps import Step
+from ...state.schema import extended, values_of
+from ...state.serde import allow
+from ..engine.options import check_counts
+from ..engine.workflow import Part, Workflow, name_of, state_of
+
+V = TypeVar("V")
+
+CHANNEL = "stepgraph_repairs"
+PASSED, REPAIR, OTHERWISE = "passed", "repair", "otherwise"
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """The gate's private record: how often it had the work repaired, why, and where the run goes now."""
+
+    number: int = 0
+    reason: str = ""
+    way: str = PASSED
+
+
+allow(Repairs)
+
+
+class Gated(TypedDict):
+    """What the gate's edge reads."""
+
+    stepgraph_repairs: Repairs
+
+
+class _Begin(Node[Any]):
+    """Forgets the repairs of an earlier run on the same thread."""
+
+    name = "begin"
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return {CHANNEL: Repairs()}
+
+
+class _Decide(Node[Any]):
+    """Checks, and decides what happens to work that fails."""
+
+    def __init__(self, check: Check[Any], repair: Any, tries: int, *, otherwise: bool) -> None:
+        self.name = check.name
+        self.state = check.state
+        self._check = check
+        self._repair = repair
+        self._tries = tries
+        self._otherwise = otherwise
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        values = values_of(input)
+        past: Repairs = values.get(CHANNEL) or Repairs()
+        finding = await self._check.answer(input, config)
+        if finding.passed:
+            way = PASSED
+        elif past.number < self._tries:
+            way = REPAIR
+        elif self._otherwise:
+            way = OTHERWISE
+        else:
+            self._check.record(config, "stopped", finding)
+            field = getattr(self._repair, "writes", None)
+            step = name_of(self._repair)
+            raise gate_failed(self.name, finding, values, step=step, field=field, repairs=past.number)
+        self._check.record(config, way, finding)
+        number = past.number + (way == REPAIR)
+        return {**self._check.update(finding), CHANNEL: Repairs(number, finding.reason, way)}
+
+
+class _Mend(Node[Any]):
+    """Asks a step once more, naming what is wrong with the answer that it gave."""
+
+    def __init__(self, step: Step[Any, Any]) -> None:
+        self.name = step.name
+        self.state = step.state
+        self._step = step
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        reason = (values_of(input).get(CHANNEL) or Repairs()).reason
+        return self._step.update(await self._step.again(input, reason, config))
+
+
+@overload
+def gate(check: Valued[StateT, V], passes: Callable[[V], Opinion]) -> Gate[StateT]: ...
+@overload
+def gate(check: Callable[[StateT], Opinion | None]) -> Gate[StateT]: ...
+@overload
+def gate(
+    check: Valued[StateT, V],
+    passes: Callable[[V], Opinion],
+    *,
+    repair: Part[StateT] | None = None,
+    tries: int = TRIES,
+    otherwise: Part[StateT] | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def gate(
+    check: Callable[[StateT], Opinion | None],
+    *,
+    repair: Part[StateT] | None = None,
+    tries: int = TRIES,
+    otherwise: Part[StateT] | None = None,
+) -> Workflow[StateT]: ...
+def gate(
+    check: Any,
+    passes: Callable[[Any], Opinion] | None = None,
+    *,
+    repair: Part[Any] | None = None,
+    tries: int = TRIES,
+    otherwise: Part[Any] | None = None,
+) -> Gate[Any] | Workflow[Any]:
+    """Let the run pass if a check passes; else repair, go elsewhere, or stop.
+
+    `check` is a function of the state that returns True or None to pass, False or the reason (text)
+    not to; or a step or rule, whose value `passes` judges: True to pass, False or the reason not to.
+
+    With `repair`, what fails is repaired and checked again, at most `tries` times. A step is asked
+    again: it sees its answer and the reason, as it does when an answer does not fit its type; so its
+    prompt needs to know nothing of gates. Any other part runs as it is, and may read what the check
+    wrote. What still fails goes to `otherwise`; without one, GateFailed is raised with the step, the
+    reason and the intermediate state.
+
+    Costs what the check costs, nothing if it is code; with `repair`, at most `tries` x (repair + check)
+    more; with `otherwise`, at most what that part costs more.
+
+        chain(plan, gate(has_five_points, repair=plan), write)
+    """
+    made = check_of(check, passes, "gate")
+    if repair is None and otherwise is None:
+        return Gate(made)
+    return gated(made, repair=repair, tries=tries, otherwise=otherwise)
+
+
+def gated(
+    check: Check[Any],
+    *,
+    repair: Any = None,
+    tries: int = TRIES,
+    otherwise: Any = None,
+    name: str | None = None,
+) -> Workflow[Any]:
+    """Return a gate that does not stop at once, as a graph."""
+    check_counts("gate", tries=tries)
+    tries = tries if repair is not None else 0
+    parts = [part for part in (repair, otherwise) if part is not None]
+    state = state_of([check, *parts], "gate")
+    graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
+    private = extended(state, CHANNEL, Repairs)
+    decide = graph.take_node(_Decide(check, repair, tries, otherwise=otherwise is not None), private)
+    graph.note_writes(check.writes)
+
+    ways: dict[Hashable, str] = {PASSED: END}
+    cost: list[Cost] = [check.cost]
+    if repair is None:
+        graph.add_edge(START, decide)
+    else:
+        begin = graph.take_node(_Begin(), state)
+        graph.add_edge(START, begin)
+        graph.add_edge(begin, decide)
+        if isinstance(repair, Step):
+            ways[REPAIR] = graph.take_node(_Mend(repair), private)
+            graph.note_writes(repair.writes)
+        else:
+            ways[REPAIR] = graph.take(repair)
+        graph.add_edge(ways[REPAIR], decide)
+        cost.append(Times(All((cost_of(repair), check.cost)), 0, tries))
+    if otherwise is not None:
+        ways[OTHERWISE] = graph.take(otherwise)
+        graph.add_edge(ways[OTHERWISE], END)
+        cost.append(OneOf((All(), cost_of(otherwise))))
+
+    def way(gated: Gated) -> str:
+        return gated["stepgraph_repairs"].way
+
+    graph.add_conditional_edges(decide, way, ways)
+    graph.cost = All(tuple(cost))
+    return graph

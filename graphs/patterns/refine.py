@@ -1,0 +1,198 @@
+"""The refine loop: produce, judge, and produce again with the judge's word, a bounded number of times."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict, overload
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ...nodes.costs import Times, costs_of
+from ...nodes.node import Node, Valued, record_decision
+from ...nodes.rules import as_rule
+from ...state.errors import DefinitionError
+from ...state.schema import extended, values_of
+from ...state.serde import allow
+from ...state.session.recorder import json_text
+from ..engine.branches import same
+from ..engine.options import check_counts
+from ..engine.workflow import Part, Workflow, name_of, state_of, written_by
+
+V = TypeVar("V")
+
+CHANNEL = "stepgraph_rounds"
+MAX_REASON = 500
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The loop's private record: how far it is, and the best that it has seen."""
+
+    number: int = 0
+    going: bool = True
+    produced: dict[str, Any] = field(default_factory=dict)
+    best_round: int = 0
+    best_score: float | None = None
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+allow(Rounds)
+
+
+class Looped(TypedDict, total=False):
+    """What the loop's edge reads."""
+
+    stepgraph_rounds: Rounds
+
+
+class _Begin(Node[Any]):
+    """Forgets the rounds of an earlier run on the same thread."""
+
+    name = "begin"
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return {CHANNEL: Rounds()}
+
+
+class _Judge(Node[Any]):
+    """Judges a round and decides whether there is another one: `until` says so, `limit` bounds it."""
+
+    def __init__(
+        self,
+        judge: Valued[Any, Any],
+        until: Callable[[Any], bool],
+        score: Callable[[Any], float] | None,
+        rounds: int,
+        produced: frozenset[str],
+    ) -> None:
+        self.name = judge.name
+        self.state = judge.state
+        self._judge = judge
+        self.until = until
+        self._score = score
+        self.limit = rounds
+        self._produced = produced
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        values = values_of(input)
+        past: Rounds = values.get(CHANNEL) or Rounds()
+        produced = {name: _copy(values[name]) for name in self._produced if name in values}
+        if past.number and produced and same(produced, past.produced):
+            return self._stop(config, past, "unchanged", "the new draft equals the one before it")
+
+        value = await self._judge.answer(input, config)
+        update = self._judge.update(value)
+        number = past.number + 1
+        now = replace(past, number=number, produced=produced)
+        score = self._score_of(value)
+        if past.best_score is None or (score is not None and score >= past.best_score):
+            best = {**produced, **{name: _copy(kept) for name, kept in update.items()}}
+            now = replace(now, best=best, best_round=number, best_score=score)
+
+        shown = json_text(value)[:MAX_REASON]
+        if self.until(value):
+            record_decision(config, "refine", "approved", reason=f"round {number}: {shown}")
+            return {**update, CHANNEL: replace(now, going=False, best={})}
+        if number >= self.limit:
+            return update | self._stop(config, now, "rounds used up", shown)
+        record_decision(config, "refine", "again", reason=f"round {number}: {shown}")
+        return {**update, CHANNEL: now}
+
+    def _stop(self, config: RunnableConfig | None, rounds: Rounds, why: str, detail: str) -> dict[str, Any]:
+        """End without approval: the best round's fields go back into the state."""
+        reason = f"kept round {rounds.best_round} of {rounds.number}: {detail}"
+        record_decision(config, "refine", why, reason=reason)
+        return {**rounds.best, CHANNEL: replace(rounds, going=False, best={})}
+
+    def _score_of(self, value: Any) -> float | None:
+        number = value if isinstance(value, (int, float)) else getattr(value, "score", None)
+        if self._score is not None:
+            number = self._score(value)
+        return float(number) if isinstance(number, (int, float)) and not math.isnan(number) else None
+
+
+def _copy(value: Any) -> Any:
+    """Return a value that later rounds cannot change, or the value itself where it has no copy."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
+@overload
+def refine(
+    produce: Part[StateT],
+    judge: Valued[StateT, V],
+    *,
+    until: Callable[[V], bool],
+    rounds: int,
+    score: Callable[[V], float] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def refine(
+    produce: Part[StateT],
+    judge: Callable[[StateT], V],
+    *,
+    until: Callable[[V], bool],
+    rounds: int,
+    score: Callable[[V], float] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def refine(
+    produce: Part[Any],
+    judge: Any,
+    *,
+    until: Callable[[Any], bool],
+    rounds: int,
+    score: Callable[[Any], float] | None = None,
+    name: str | None = None,
+) -> Workflow[Any]:
+    """Produce and judge until the judge's value satisfies `until`, at most `rounds` times.
+
+    The judge is a step, a rule, or a function of the state; what it writes is there for the next
+    round to read. Without approval the best round's fields are put back, as `score` ranks them (by
+    default the judge's value if it is a number, or its `score`; else the last round counts as best).
+    A draft equal to the one before ends the loop unjudged. Fields with a reducer keep every
+    round's entries.
+
+    Costs at most `rounds` times what producer and judge cost: two steps make 2 x rounds model calls.
+    """
+    check_counts("refine", rounds=rounds)
+    for option, function in (("until", until), ("score", score)):
+        if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
+            raise DefinitionError(f"refine({option}=…): expected a plain function of the judge's value.")
+    decider = judge if hasattr(judge, "answer") else as_rule(judge, "refine")
+    state = state_of([produce, decider], "refine")
+    graph: Workflow[Any] = Workflow(state, name or f"refine_{name_of(produce)}")
+    wrote = written_by(produce)
+    candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
+    produced = frozenset(candidates - {decider.writes})
+
+    begin = graph.take_node(_Begin(), state)
+    draft = graph.take(produce)
+    verdict = graph.take_node(
+        _Judge(decider, until, score, rounds, produced), extended(state, CHANNEL, Rounds)
+    )
+    graph.note_writes(decider.writes)
+
+    def again(looped: Looped) -> str:
+        return "again" if looped["stepgraph_rounds"].going else "done"
+
+    graph.add_edge(START, begin)
+    graph.add_edge(begin, draft)
+    graph.add_edge(draft, verdict)
+    graph.add_conditional_edges(verdict, again, {"again": draft, "done": END})
+    graph.cost = Times(costs_of([produce, decider]), 1, rounds)
+    return graph

@@ -1,0 +1,225 @@
+"""The route: a classifier decides which branch runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from types import CodeType
+from typing import Any, Literal, Protocol, TypedDict, get_args, get_origin, overload
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ...nodes.ask import Choice
+from ...nodes.costs import All, OneOf, cost_of, costs_of
+from ...nodes.node import Node, Valued, record_decision
+from ...nodes.reviews import Label, Review
+from ...nodes.rules import as_rule
+from ...state.errors import DefinitionError, NoRoute, did_you_mean
+from ..engine.workflow import Part, Workflow, state_of
+
+L = TypeVar("L", bound=Hashable)
+S_contra = TypeVar("S_contra", contravariant=True)
+V_co = TypeVar("V_co", covariant=True)
+
+FALLBACK = "fallback"
+
+
+class Classifier(Protocol[S_contra, V_co]):
+    """A plain function that names a branch.
+
+    As a `Callable`, mypy would not infer its labels. Its code tells it from a rule, which can be
+    called too but whose labels are checked more strictly, as a step's are.
+    """
+
+    @property
+    def __code__(self) -> CodeType: ...
+
+    def __call__(self, state: S_contra, /) -> V_co: ...
+
+
+class Routed(TypedDict, total=False):
+    """The route's private channel: the name of the branch that was chosen."""
+
+    stepgraph_branch: str
+
+
+class _Classify(Node[Any]):
+    """Classifies, keeps the value in the state if it has a field, and picks the branch."""
+
+    def __init__(
+        self, classifier: Valued[Any, Any], branches: Mapping[Any, str], *, floor: float, fallback: str | None
+    ) -> None:
+        self.name = classifier.name
+        self.state = classifier.state
+        self._classifier = classifier
+        self._branches = branches
+        self._floor = floor
+        self._fallback = fallback
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        value = await self._classifier.answer(input, config)
+        choice = value if isinstance(value, Choice) else Choice(label=value)
+        branch, doubt = self._branch_for(choice)
+        reason = f"{doubt} ({choice.reason})" if doubt and choice.reason else doubt or choice.reason
+        record_decision(config, "route", branch, confidence=choice.confidence, reason=reason or None)
+        return {**self._classifier.update(value), "stepgraph_branch": branch}
+
+    def _branch_for(self, choice: Choice[Any]) -> tuple[str, str]:
+        """Return the branch's name and, for the fallback, why it was taken."""
+        doubt = ""
+        if choice.label is None:
+            doubt = "the classifier does not know"
+        elif choice.label not in self._branches:
+            doubt = f"there is no branch {choice.label!r}"
+        elif choice.confidence is not None and choice.confidence < self._floor:
+            doubt = f"{choice.label} only {choice.confidence:.2f} sure, below {self._floor:.2f}"
+        if not doubt:
+            return self._branches[choice.label], ""
+        if self._fallback:
+            return self._fallback, doubt
+        raise NoRoute(
+            f"Route {self.name!r}: {doubt}, and there is no fallback. Branches: "
+            f"{', '.join(map(str, self._branches))}. Add one: route(…, fallback=part)."
+        )
+
+
+@overload
+def route(
+    classifier: Valued[StateT, L],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Valued[StateT, L | None],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Valued[StateT, Choice[L]],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Review[StateT],
+    branches: Mapping[Label, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Classifier[StateT, L | None],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Classifier[StateT, Choice[L]],
+    branches: Mapping[L, Part[StateT]],
+    *,
+    fallback: Part[StateT] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def route(
+    classifier: Any,
+    branches: Mapping[Any, Part[Any]],
+    *,
+    fallback: Part[Any] | None = None,
+    floor: float = 0.0,
+    name: str | None = None,
+) -> Workflow[Any]:
+    """Run the branch that the classifier names.
+
+    The classifier is a step (a model decides), a `nearest` (embeddings decide) or a function or rule
+    (code decides). It gives a label, a `Choice` with confidence and reason, or None for "I don't
+    know". What it does not know, a label without a branch, and a confidence below `floor` (0 to 1)
+    go to `fallback`; without one they raise NoRoute. The decision, its confidence and its reason are
+    on the record.
+
+    Costs one model call if a step classifies, else none, plus the branch that runs.
+    """
+    if not isinstance(branches, Mapping):
+        raise DefinitionError("route() takes its branches as a mapping: route(classify, {label: part}).")
+    if not 0 <= floor <= 1:
+        raise DefinitionError(f"route(floor={floor}): a confidence lies between 0 and 1.")
+    if not branches:
+        raise DefinitionError("route() needs at least one branch: route(classify, {label: part}).")
+    decider = classifier if hasattr(classifier, "answer") else as_rule(classifier, "route")
+    parts = [*branches.values(), *([fallback] if fallback is not None else [])]
+    state = state_of([decider, *parts], "route")
+    _check_labels(decider, branches, has_fallback=fallback is not None)
+    graph: Workflow[Any] = Workflow(state, name or f"route_{decider.name}")
+
+    ends = {label: graph.take(part, _branch_name(label)) for label, part in branches.items()}
+    targets: dict[Hashable, str] = {end: end for end in ends.values()}
+    otherwise: str | None = None
+    if fallback is not None:
+        otherwise = graph.take(fallback, FALLBACK)
+        targets[otherwise] = otherwise
+    start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=otherwise), state)
+    graph.note_writes(decider.writes)
+
+    def branch(routed: Routed) -> str:
+        return routed["stepgraph_branch"]
+
+    graph.add_edge(START, start)
+    graph.add_conditional_edges(start, branch, {**targets})
+    for target in targets.values():
+        graph.add_edge(target, END)
+    graph.cost = All((cost_of(decider), OneOf(costs_of(parts).parts)))
+    return graph
+
+
+def _branch_name(label: Any) -> str:
+    text = str(getattr(label, "value", label))
+    name = "".join(c if c.isalnum() or c in "_- " else "_" for c in text) or "branch"
+    return f"{name}branch" if name in (START, END) else name
+
+
+def _check_labels(decider: Any, branches: Mapping[Any, Any], *, has_fallback: bool) -> None:
+    """Raise DefinitionError for labels that can be seen to have no branch, and the reverse."""
+    labels = _labels_of(decider)
+    if labels is None:
+        return
+    for label in branches:
+        if label not in labels:
+            hint = did_you_mean(str(label), map(str, labels))
+            raise DefinitionError(f"route: {decider.name!r} never answers {label!r}. {hint}")
+    missing = [label for label in labels if label not in branches and label is not None]
+    if missing and not has_fallback:
+        raise DefinitionError(
+            f"route: no branch for {', '.join(map(repr, missing))}, which {decider.name!r} can answer. "
+            "Add a branch or a fallback."
+        )
+
+
+def _labels_of(decider: Any) -> tuple[Any, ...] | None:
+    """Return the labels of an embedding classifier, or of a `Literal` return type; None if unknown."""
+    if hasattr(decider, "labels"):
+        return tuple(decider.labels)
+    answer = getattr(decider, "answer_type", None)
+    if isinstance(answer, type) and issubclass(answer, Choice):
+        answer = answer.model_fields["label"].annotation
+    literals = [option for option in (answer, *get_args(answer)) if get_origin(option) is Literal]
+    return get_args(literals[0]) if literals else None

@@ -1,0 +1,142 @@
+"""The section: independent aspects of one input, worked on at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import Topic
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+
+from ...nodes.costs import costs_of
+from ...nodes.node import Node, record_decision
+from ...state.errors import DefinitionError, did_you_mean
+from ...state.schema import check_fields, extended, values_of
+from ..engine.branches import FATAL, Work, lane, timed
+from ..engine.options import check_failed, check_field, check_timeout
+from ..engine.workflow import Part, Workflow, state_of, written_by
+
+CHANNEL = "stepgraph_missing"
+Reasons = Annotated[list[tuple[str, str]], Topic]
+
+
+class _Tell(Node[Any]):
+    """Writes which branches are missing, and why, to the user's field."""
+
+    name = "missing"
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        return {self._field: dict(values_of(input).get(CHANNEL) or ())}
+
+
+def section(
+    branches: Mapping[str, Part[StateT]],
+    *,
+    merge: Part[StateT] | None = None,
+    timeout_s: float | None = None,
+    failed: Literal["fail", "skip"] = "fail",
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    missing: str | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]:
+    """Run independent branches at once, each writing fields of its own, and then `merge`.
+
+    A branch that raises, or runs longer than `timeout_s` seconds, fails the whole (`failed="fail"`) or is
+    left out (`failed="skip"`); one named in `defaults` writes that update instead. `missing` names a
+    field of type `dict[str, str]` that takes the branches that were left out, with the reasons.
+
+    Costs what all branches and `merge` cost: N steps make N model calls.
+
+        section({"legal": check_law, "money": check_prices}, merge=summarise, timeout_s=60)
+    """
+    if not isinstance(branches, Mapping) or not branches:
+        raise DefinitionError("section() takes its branches as a mapping: section({name: part, …}).")
+    check_timeout("section", timeout_s)
+    check_failed("section", failed)
+    parts = [*branches.values(), *([merge] if merge is not None else [])]
+    state = state_of(parts, "section")
+    graph: Workflow[StateT] = Workflow(state, name or f"section_{next(iter(branches))}")
+    _check_apart(graph, branches)
+    defaults = {} if defaults is None else dict(defaults)
+    for label, update in defaults.items():
+        if label not in branches:
+            raise DefinitionError(
+                f"section(defaults=…): no branch {label!r}. {did_you_mean(label, branches)}"
+            )
+        check_fields(state, update, f"section: the default of {label!r}")
+
+    nodes = []
+    for label, part in branches.items():
+        control = _Limits(label, timeout_s, failed, defaults.get(label), told=missing is not None)
+        node = graph.take_lane(part, label, lane(part, graph, control))
+        graph.add_edge(START, node)
+        nodes.append(node)
+    last: str | list[str] = nodes
+    if missing is not None:
+        check_field(state, missing, dict[str, str], f"section(missing={missing!r})")
+        last = _join(graph, last, graph.take_node(_Tell(missing), extended(state, CHANNEL, Reasons)))
+    if merge is not None:
+        last = _join(graph, last, graph.take(merge, "merge"))
+    for node in [last] if isinstance(last, str) else last:
+        graph.add_edge(node, END)
+    graph.cost = costs_of(parts)
+    return graph
+
+
+def _join(graph: Workflow[Any], sources: str | list[str], node: str) -> str:
+    graph.add_edge(sources, node)
+    return node
+
+
+class _Limits:
+    """How long a branch may take, and what becomes of it when it fails."""
+
+    def __init__(
+        self,
+        label: str,
+        timeout_s: float | None,
+        failed: str,
+        default: Mapping[str, Any] | None,
+        *,
+        told: bool,
+    ) -> None:
+        self._label = label
+        self._timeout_s = timeout_s
+        self._failed = failed
+        self._default = default
+        self._told = told
+
+    async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+        try:
+            return await timed(work, self._timeout_s, f"Branch {self._label!r}")
+        except FATAL:
+            raise
+        except Exception as error:
+            if self._default is None and self._failed == "fail":
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            choice = "left out" if self._default is None else "default"
+            record_decision(config, "section", choice, reason=f"{self._label}: {reason}")
+            update = dict(self._default or {})
+            return {**update, CHANNEL: (self._label, reason)} if self._told else update
+
+
+def _check_apart(graph: Workflow[Any], branches: Mapping[str, Any]) -> None:
+    """Raise DefinitionError for two branches that are seen to write one field without a reducer."""
+    plain = graph.plain_fields()
+    writers: dict[str, str] = {}
+    for label, part in branches.items():
+        for field in sorted((written_by(part) or set()) & plain):
+            if field in writers:
+                raise DefinitionError(
+                    f"section: the branches {writers[field]!r} and {label!r} both write {field!r}. Let each "
+                    "write a field of its own and merge them after, or give the field a reducer."
+                )
+            writers[field] = label

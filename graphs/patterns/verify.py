@@ -1,0 +1,102 @@
+"""Verification: a second, different model checks the first one's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.typing import StateT
+from typing_extensions import TypeVar
+
+from ...nodes.checks import Check, Finding, Opinion, check_of
+from ...nodes.costs import Cost, asks_in, cost_of
+from ...nodes.gates import Gate
+from ...nodes.node import Valued
+from ...nodes.steps import Step
+from ...state.errors import DefinitionError
+from ..engine.workflow import Part, Workflow, name_of
+from .chain import chain
+from .gate import gated
+
+V = TypeVar("V")
+
+
+def verify(
+    produce: Part[StateT],
+    check: Valued[StateT, V],
+    *,
+    agrees: Callable[[V], Opinion],
+    tries: int = 0,
+    otherwise: Part[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]:
+    """Produce an answer and let another model check it; `agrees` judges the checker's value.
+
+    On disagreement the producer is asked again at most `tries` times, with its answer and the reason
+    before it; what is still disputed goes to `otherwise`, a stronger model or a person, or else stops
+    the run with GateFailed. The reason is what `agrees` returns as text, else the checker's value.
+
+    A model that checks itself repeats its mistakes, so a checker on the producer's own role is refused
+    (DefinitionError); where two roles turn out to be bound to one model, the decision on record says so.
+
+    Costs (1 + tries) x (producer + checker) at most, and then what `otherwise` costs: two steps make two
+    model calls if they agree at once.
+
+        verify(solve, check.on("judge"), agrees=lambda review: review.correct or review.why, tries=1)
+    """
+    if not isinstance(tries, int) or tries < 0:
+        raise DefinitionError(f"verify(tries={tries!r}): expected a whole number, 0 or more.")
+    made = check_of(check, agrees, "verify", "verify")
+    makers, checkers = _steps_in(cost_of(produce)), _steps_in(made.cost)
+    if not checkers:
+        raise DefinitionError(
+            f"verify: {made.name!r} asks no model. For a check in code, write chain(produce, gate(check))."
+        )
+    _refuse_self(makers, checkers)
+    second = _SecondOpinion(made, makers, checkers)
+    gate: Part[StateT] = Gate(second)
+    if tries or otherwise is not None:
+        gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
+    return chain(produce, gate, name=name or f"verify_{name_of(produce)}")
+
+
+def _steps_in(cost: Cost) -> list[Step[Any, Any]]:
+    return [asks.step for asks in asks_in(cost) if isinstance(asks.step, Step)]
+
+
+def _refuse_self(makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]) -> None:
+    made, checked = ({step.model_label for step in steps} for steps in (makers, checkers))
+    if made and made <= checked:
+        first = checkers[0]
+        raise DefinitionError(
+            f"verify: {first.name!r} would ask the model that gave the answer ({', '.join(sorted(made))}), "
+            f'which repeats its own mistakes. Give it a role of its own: {first.name}.on("judge").'
+        )
+
+
+class _SecondOpinion(Check[Any]):
+    """A check that notes when its model turns out to be the one that gave the answer."""
+
+    def __init__(
+        self, check: Check[Any], makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]
+    ) -> None:
+        super().__init__(
+            check.name,
+            check.answer,
+            state=check.state,
+            writes=check.writes,
+            cost=check.cost,
+            kind="verify",
+        )
+        self._makers = makers
+        self._checkers = checkers
+
+    async def answer(self, state: Any, config: RunnableConfig | None = None) -> Finding:
+        finding = await super().answer(state, config)
+        made = {(await step.bound_model()).name for step in self._makers}
+        checked = {(await step.bound_model()).name for step in self._checkers}
+        if made and made <= checked:
+            note = f"checked by the model that gave the answer, {', '.join(sorted(made))}"
+            return finding.model_copy(update={"note": note})
+        return finding

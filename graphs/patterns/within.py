@@ -1,0 +1,57 @@
+"""A budget for a part of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START
+from langgraph.typing import StateT
+
+from ...nodes.costs import cost_of
+from ...state.budget import Budget, Ledger
+from ...state.event_loops import run_sync
+from ...state.session.internals import node_of
+from ...state.session.session import LEDGERS_KEY, SESSION_KEY
+from ..engine.branches import counted, invoke_for_sync
+from ..engine.workflow import Part, Workflow, name_of
+from .chain import chain
+
+
+def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Workflow[StateT]:
+    """Run a part under a budget of its own, inside whatever budget the run has.
+
+    Each execution of the part starts with the whole budget; a resume goes on with what is left of
+    it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
+    """
+    inner = (part if isinstance(part, Workflow) else chain(part)).compile()
+    scope = name or name_of(part)
+
+    def limited(config: RunnableConfig) -> RunnableConfig:
+        configurable = config.get("configurable", {})
+        session = configurable.get(SESSION_KEY)
+        if session is None:
+            return config
+        task = str(configurable.get("checkpoint_ns", ""))
+        thread = str(configurable.get("thread_id", ""))
+        ledger = Ledger(budget, scope=f"the part {scope!r}")
+        ledger.begin(session.spent(thread, task), session.ran_s(thread, task))
+        outer = configurable.get(LEDGERS_KEY, ())
+        limits = {"recursion_limit": budget.supersteps} if budget.supersteps is not None else {}
+        return {**config, **limits, "configurable": {**configurable, LEDGERS_KEY: (*outer, ledger)}}  # type: ignore[typeddict-item]
+
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        own = limited(config)
+        return await counted(inner.ainvoke(state, own), own)
+
+    def run(state: Any, config: RunnableConfig) -> Any:
+        own = limited(config)
+        return run_sync(counted(invoke_for_sync(inner, state, own), own))
+
+    graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
+    node = graph.take_subgraph(scope, inner, node_of(run, arun))
+    graph.cost = cost_of(part)
+    graph.writes_all = part.writes_all if isinstance(part, Workflow) else None
+    graph.add_edge(START, node)
+    graph.add_edge(node, END)
+    return graph

@@ -1,0 +1,1 @@
+"""Ready graphs, one folder each, named as the command line names them."""

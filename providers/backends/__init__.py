@@ -1,0 +1,1 @@
+"""What answers: endpoints over HTTP, the on-device model, LangChain chat models."""

@@ -1,0 +1,208 @@
+"""From an OpenAI-style completion, whole or in chunks, to a reply; nothing in it is taken on trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..model import Reply, ToolCall, Usage
+from ..provider_table import Capabilities
+from .http import Garbled, choices_in
+from .usages import read_cost, read_usage
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) -> Reply:
+    """Return the reply that a whole completion holds. Raises Garbled if it holds none."""
+    choice = next(iter(choices_in(answer)), None)
+    message = choice.get("message") if choice else None
+    if choice is None or not isinstance(message, Mapping):
+        raise Garbled("the answer has no choices")
+    return Draft(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
+
+
+@dataclass
+class Draft:
+    """An answer as it comes in: of one piece, or chunk by chunk."""
+
+    can: Capabilities
+    model: str
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, part: Mapping[str, Any]) -> Draft:
+        """Note what a completion or chunk says outside of its choices."""
+        if isinstance(part.get("model"), str) and part["model"]:
+            self.model = part["model"]
+        if isinstance(part.get("usage"), Mapping):
+            self.usage = part["usage"]
+        return self
+
+    def chunk(self, part: Mapping[str, Any]) -> tuple[str, str]:
+        """Add a streamed chunk; return the text and the reasoning that are new in it."""
+        self.take(part)
+        texts, thoughts = len(self.text), len(self.reasoning)
+        for choice in choices_in(part):
+            if choice.get("index", 0) not in (0, None):
+                continue
+            delta = choice.get("delta") or choice.get("message") or {}
+            if self.finish_reason and isinstance(delta, Mapping) and delta.get("content"):
+                raise Garbled("the stream went on after the end of the answer: it is out of order")
+            self.add(delta, choice.get("finish_reason"))
+        return "".join(self.text[texts:]), "".join(self.reasoning[thoughts:])
+
+    def add(self, message: Any, finish_reason: Any) -> Draft:
+        """Add what a message or a delta holds."""
+        if not isinstance(message, Mapping):
+            raise Garbled(f"a message of type {type(message).__name__}")
+        self.text.append(_text_in(message.get("content")))
+        self.refusal.append(_text_in(message.get("refusal")))
+        thought = (_text_in(message.get(name)) for name in self.can.reasoning)
+        self.reasoning.append(next(filter(None, thought), ""))
+        for number, call in enumerate(message.get("tool_calls") or ()):
+            self._add_tool_call(number, call)
+        if isinstance(finish_reason, str) and finish_reason:
+            self.finish_reason = finish_reason
+        return self
+
+    def _add_tool_call(self, number: int, call: Any) -> None:
+        if not isinstance(call, Mapping):
+            raise Garbled("a tool call that is no object")
+        index, function = call.get("index"), call.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        whole = self.tool_calls.setdefault(
+            index if isinstance(index, int) else number,
+            {"id": None, "type": "function", "function": {"name": "", "arguments": ""}},
+        )
+        whole["id"] = call.get("id") or whole["id"]
+        whole["function"]["name"] += str(function.get("name") or "")
+        arguments = function.get("arguments") or ""
+        whole["function"]["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+    def reply(self) -> Reply:
+        """Return the answer as it is now."""
+        text, thought = split_thought("".join(self.text))
+        refusal = "".join(self.refusal)
+        return Reply(
+            text=text or refusal,
+            model=self.model,
+            usage=_usage(self.usage, self.can, answered=bool(text)),
+            reasoning="".join(self.reasoning) or thought or None,
+            finish_reason="refusal" if refusal and not text else self.finish_reason,
+            cost_usd=_cost(self.usage, self.can),
+            tool_calls=tuple(_tool_call(call, number) for number, call in sorted(self.tool_calls.items())),
+        )
+
+
+def _text_in(content: Any) -> str:
+    """Return the text of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = (part.get("text") if isinstance(part, Mapping) else part for part in content)
+        return "".join(part for part in parts if isinstance(part, str))
+    return ""
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """Return the answer and the thought that <think> tags at its beginning hold.
+
+    Some chat templates give the opening tag themselves, so the answer has only the closing one.
+    """
+    stripped = text.lstrip()
+    if stripped.startswith(OPEN):
+        thought, _, answer = stripped.removeprefix(OPEN).partition(CLOSE)
+        return answer.lstrip(), thought.strip()
+    if CLOSE in text and OPEN not in text:
+        thought, _, answer = text.partition(CLOSE)
+        return answer.lstrip(), thought.strip()
+    return text, ""
+
+
+class ThoughtSplitter:
+    """Tells answer from thought in a stream whose text begins with a <think> tag."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._state = "start"
+
+    def feed(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield (answer, thought) for what is certain so far."""
+        if self._state == "answer":
+            yield text, ""
+            return
+        self._held += text
+        if self._state == "start":
+            begun = self._held.lstrip()
+            if begun.startswith(OPEN):
+                self._state, self._held = "thought", begun.removeprefix(OPEN)
+            elif OPEN.startswith(begun):
+                return
+            else:
+                self._state = "answer"
+                yield self._held, ""
+                return
+        thought, found, answer = self._held.partition(CLOSE)
+        if found:
+            self._state = "answer"
+            yield answer.lstrip(), thought
+        else:
+            keep = next((n for n in range(len(CLOSE) - 1, 0, -1) if self._held.endswith(CLOSE[:n])), 0)
+            cut = len(self._held) - keep
+            sure, self._held = self._held[:cut], self._held[cut:]
+            yield "", sure
+
+    def rest(self) -> tuple[str, str]:
+        """Return what was held back until the end."""
+        held, self._held = self._held, ""
+        if self._state == "answer":
+            return "", ""
+        return ("", held) if self._state == "thought" else (held, "")
+
+
+def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:
+    """Return the token counts; a count that cannot be is unknown, like one that is missing."""
+    usage = read_usage(raw)
+    given = usage.input or None
+    output = None if not usage.output and (answered or given is None) else usage.output
+    cached = usage.cached
+    if cached is None:
+        found = (_at(raw, path) for path in can.cached)
+        cached = next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+    return replace(usage, input=given, output=output, cached=_part(cached, given))
+
+
+def _part(part: int | None, whole: int | None) -> int | None:
+    return part if part is None or whole is None else min(part, whole)
+
+
+def _cost(raw: Mapping[str, Any], can: Capabilities) -> float | None:
+    """Return the cost in US dollars that the provider itself names."""
+    cost = read_cost(raw)
+    return read_cost({"cost": _at(raw, can.cost)}) if cost is None and can.cost else cost
+
+
+def _at(values: Any, path: str) -> Any:
+    for name in path.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
+
+
+def _tool_call(raw: Mapping[str, Any], number: int) -> ToolCall:
+    name, text = raw["function"]["name"], raw["function"]["arguments"]
+    arguments, problem = text or {}, None
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            arguments, problem = {}, f"no valid JSON: {error}"
+    if not isinstance(arguments, Mapping):
+        arguments, problem = {}, f"expected a JSON object, got {type(arguments).__name__}"
+    return ToolCall(name, arguments, id=raw["id"] or f"call_{number}", problem=problem)

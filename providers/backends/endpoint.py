@@ -1,0 +1,113 @@
+"""Any OpenAI-compatible endpoint, over one HTTP client for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from ...state.errors import ModelError
+from ..keys import find_key
+from ..model import Reply, Request, Site, Voice
+from ..provider_table import Capabilities, capabilities_of
+from ..settings import PRESETS, ModelSettings, key_variable
+from .completion import Draft, ThoughtSplitter, read_completion
+from .http import Wire
+from .http_errors import explained
+from .langchain import schema_format, with_schema_in_prompt
+
+
+class Endpoint:
+    """A model at an OpenAI-compatible endpoint.
+
+    `can` says what the endpoint is able to do; what it is not is put into the prompt. The answer is
+    streamed if the site has a voice that is listened to. Raises SettingsError when the environment
+    variable that should hold the key is not set.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, *, api_key: str | None = None, can: Capabilities | None = None
+    ) -> None:
+        preset = PRESETS.get(settings.provider or "")
+        self.name = settings.model
+        self.address = settings.base_url or (preset.base_url if preset else "")
+        self.can = can or capabilities_of(settings.provider, settings.overrides)
+        self.tools = self.can.tools
+        self._settings = settings
+        self._key_env = key_variable(settings)
+        self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
+        self._wire = Wire(self.address, self._key)
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        body = self._body(request)
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                if site.voice is not None and site.voice.listened:
+                    reply = await self._streamed(body, site.voice)
+                else:
+                    reply = read_completion(await self._wire.ask(body), self.can, self.name)
+        except Exception as error:
+            raise self._explain(error) from None
+        return replace(reply, latency_s=time.perf_counter() - started)
+
+    async def _streamed(self, body: dict[str, Any], voice: Voice) -> Reply:
+        if self.can.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+        draft = Draft(self.can, self.name)
+        splitter = ThoughtSplitter()
+        chunks = 0
+        async with aclosing(self._wire.stream(body)) as stream:
+            async for chunk in stream:
+                chunks += bool(chunk.get("choices"))
+                text, thought = draft.chunk(chunk)
+                if thought:
+                    await voice.say(reasoning=thought)
+                for said, meant in splitter.feed(text) if text else ():
+                    if said or meant:
+                        await voice.say(said, reasoning=meant)
+        said, meant = splitter.rest()
+        if said or meant:
+            await voice.say(said, reasoning=meant)
+        return read_completion({}, self.can, self.name) if not chunks else draft.reply()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        messages = request.messages
+        body: dict[str, Any] = {"model": self.name}
+        if request.schema is not None:
+            if self.can.structured == "json_schema":
+                body["response_format"] = schema_format(request.schema)
+            elif self.can.structured == "json_object":
+                body["response_format"] = {"type": "json_object"}
+            if self.can.structured != "json_schema" or self.can.schema_in_prompt:
+                messages = with_schema_in_prompt(messages, request.schema)
+        body["messages"] = [dict(message) for message in messages]
+        body |= self._options(request)
+        if request.tools:
+            body["tools"] = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            if request.tool_choice != "auto":
+                body["tool_choice"] = request.tool_choice
+        return body
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        temperature = request.temperature if request.temperature is not None else self._settings.temperature
+        limit = request.max_tokens or self._settings.max_tokens
+        options: dict[str, Any] = {}
+        if temperature is not None:
+            options["temperature"] = temperature
+        if limit is not None:
+            spelling = self.can.max_tokens
+            both = ("max_tokens", "max_completion_tokens")
+            options |= dict.fromkeys(both if spelling == "both" else (spelling,), limit)
+        return options
+
+    def _explain(self, error: Exception) -> ModelError:
+        return explained(
+            error,
+            self.name,
+            address=self.address,
+            secrets=[self._key] if self._key else [],
+            key_env=self._key_env,
+        )

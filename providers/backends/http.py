@@ -1,0 +1,194 @@
+"""One chat-completions request over HTTP, whole or streamed: bytes in, JSON out, nothing taken on trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from ...state.event_loops import PerLoop
+
+MAX_ANSWER_BYTES = 16 * 2**20
+MAX_ERROR_BYTES = 64 * 2**10
+HTML_HELP = "an HTML page, as of a proxy or a login; is it an OpenAI-compatible chat endpoint?"
+
+
+class BadStatus(Exception):
+    """The server says that it cannot answer: by its HTTP status, or in the body of a 200."""
+
+    def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Garbled(Exception):
+    """What came is no answer. `lasting` where it would be the same again."""
+
+    def __init__(self, problem: str, *, lasting: bool = False) -> None:
+        super().__init__(problem)
+        self.lasting = lasting
+
+
+class Wire:
+    """The way to one endpoint. All share one HTTP client for each event loop, which is closed with it.
+
+    Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
+    """
+
+    def __init__(self, address: str, key: str | None) -> None:
+        self.url = f"{address.rstrip('/')}/chat/completions"
+        self._headers = {
+            "Authorization": f"Bearer {key or 'none'}",
+            "Content-Type": "application/json",
+            "User-Agent": "stepgraph",
+        }
+        self._proxy = _proxy_for(address)
+
+    async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the whole answer as it came. Raises BadStatus, Garbled, or what aiohttp raises."""
+        async with self._post(body) as response:
+            return _json_object(await _read(response, MAX_ANSWER_BYTES), response)
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the chunks of a streamed answer; a server that does not stream yields one whole answer.
+
+        Raises as `ask` does, and Garbled if the stream ends before `[DONE]` or a finish_reason.
+        """
+        async with self._post({**body, "stream": True}) as response:
+            if response.content_type != "text/event-stream":
+                yield _json_object(await _read(response, MAX_ANSWER_BYTES), response)
+                return
+            finished = False
+            async for data in _events(response):
+                if data == b"[DONE]":
+                    return
+                chunk = _json_object(data, response)
+                finished = finished or any(c.get("finish_reason") for c in choices_in(chunk))
+                yield chunk
+            if not finished:
+                raise Garbled("the stream ended before the answer did")
+
+    @asynccontextmanager
+    async def _post(self, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+        client = await _clients.get()
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        async with await self._sent(client, data) as response:
+            if response.status >= 300:
+                raise BadStatus(response.status, await _error_body(response), response.headers)
+            yield response
+
+    async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
+        """Send the request; once more if the server had closed the kept connection before it was whole."""
+        options: Any = {"headers": self._headers, "proxy": self._proxy, "allow_redirects": False}
+        try:
+            return await client.post(self.url, data=data, **options)
+        except aiohttp.ClientOSError as error:
+            if "write request body" not in str(error):
+                raise
+        return await client.post(self.url, data=data, **options)
+
+
+async def _open() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+    )
+
+
+_clients: PerLoop[aiohttp.ClientSession] = PerLoop(_open, aiohttp.ClientSession.close)
+
+
+def choices_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the choices of an answer or a chunk that have the form of one."""
+    choices = answer.get("choices")
+    return [c for c in choices if isinstance(c, Mapping)] if isinstance(choices, list) else []
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    length = response.content_length
+    if length is not None and length <= limit:
+        return await response.read()
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise Garbled(f"the answer has more than {limit >> 20} MiB", lasting=True)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> Any:
+    """Return what the server says about its error: JSON, or else the beginning of the text."""
+    try:
+        data = await response.content.read(MAX_ERROR_BYTES)
+    except aiohttp.ClientError:
+        return ""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode("utf-8", "replace").strip()
+
+
+def _json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]:
+    try:
+        answer = json.loads(data)
+    except UnicodeDecodeError:
+        raise Garbled("the answer is not valid UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        if data.lstrip()[:1] == b"<" or response.content_type == "text/html":
+            raise Garbled(HTML_HELP, lasting=True) from None
+        raise Garbled(f"{response.content_type}, not valid JSON: {error}") from None
+    if not isinstance(answer, dict):
+        raise Garbled(f"a JSON {type(answer).__name__} where an object should be")
+    fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
+    if fault:
+        raise BadStatus(_status_in(fault), {"error": fault}, response.headers)
+    return answer
+
+
+def _status_in(fault: Any) -> int:
+    """Return the HTTP status that an error body names, 502 where it names none."""
+    code = fault.get("code", fault.get("status")) if isinstance(fault, dict) else None
+    try:
+        status = int(code or 0)
+    except (TypeError, ValueError):
+        status = 0
+    return status if 400 <= status < 600 else 502
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the data of each server-sent event."""
+    rest, data, size = b"", [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise Garbled(f"the stream has more than {MAX_ANSWER_BYTES >> 20} MiB", lasting=True)
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            line = line.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].strip())
+            elif not line and data:
+                yield b"\n".join(data)
+                data = []
+    if rest.startswith(b"data:"):
+        data.append(rest[5:].strip())
+    if data and data != [b""]:
+        yield b"\n".join(data)
+
+
+def _proxy_for(address: str) -> str | None:
+    """Return the proxy that the environment names for an address."""
+    parts = urlsplit(address)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)

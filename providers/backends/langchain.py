@@ -1,0 +1,180 @@
+"""LangChain chat models behind the seam, and the ways to ask them for structured answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
+from pydantic import SecretStr
+
+from ...state.errors import ModelError
+from ..model import Message, Reply, Request, Site, ToolCall, Usage
+from ..provider_table import Structured
+from .http_errors import explained
+from .usages import OPENAI_NAMES, read_cost, read_usage
+
+
+async def ask_chat_model(
+    chat: BaseChatModel,
+    request: Request,
+    site: Site,
+    *,
+    name: str,
+    structured: Structured,
+    options: Mapping[str, Any],
+    explain: Callable[[Exception], ModelError],
+) -> Reply:
+    """Ask once and return the reply; every failure comes back as a ModelError."""
+    messages = request.messages
+    arguments = dict(options)
+    asked: Runnable[Any, AIMessage] = chat
+    if request.tools:
+        functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+        if _is_openai(chat):
+            arguments["tools"] = functions
+            arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
+        else:
+            asked = chat.bind_tools(functions)
+    if request.schema is not None:
+        if structured == "json_schema":
+            arguments["response_format"] = schema_format(request.schema)
+        else:
+            messages = with_schema_in_prompt(messages, request.schema)
+            if structured == "json_object":
+                arguments["response_format"] = {"type": "json_object"}
+    started = time.perf_counter()
+    try:
+        message = await asked.ainvoke([dict(m) for m in messages], site.config, **arguments)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise explain(error) from None
+    return _reply(message, name, time.perf_counter() - started)
+
+
+def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
+    metadata = message.response_metadata
+    return Reply(
+        text=str(message.text),
+        tool_calls=_tool_calls(message),
+        model=metadata.get("model_name") or asked,
+        usage=_usage(message),
+        reasoning=message.additional_kwargs.get("reasoning_content"),
+        finish_reason=metadata.get("finish_reason"),
+        cost_usd=_cost(message),
+        latency_s=latency_s,
+    )
+
+
+def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
+    good = [ToolCall(call["name"], call["args"], call["id"] or "") for call in message.tool_calls]
+    bad = [
+        ToolCall(
+            call["name"] or "", id=call["id"] or "", problem=f"no valid JSON: {call['args'] or ''!r:.200}"
+        )
+        for call in message.invalid_tool_calls
+    ]
+    return (*good, *bad)
+
+
+def _usage(message: AIMessage) -> Usage:
+    """Return the token counts; what the server does not say is unknown, never zero."""
+    raw = message.response_metadata.get("token_usage")
+    if isinstance(raw, Mapping) and raw.keys() & OPENAI_NAMES:
+        return read_usage(raw)
+    usage = message.usage_metadata
+    if not usage:
+        return Usage()
+    given: Any = usage["input_tokens"]
+    answered: Any = usage["output_tokens"]
+    if not given and not answered:
+        given = answered = None
+    known = _count(given)
+    cached = _count(usage.get("input_token_details", {}).get("cache_read"))
+    return Usage(
+        input=known,
+        output=_count(answered),
+        cached=None if cached is None else min(cached, known or 0),
+        reasoning=_count(usage.get("output_token_details", {}).get("reasoning")),
+        cache_write=_count(usage.get("input_token_details", {}).get("cache_creation")),
+    )
+
+
+def _cost(message: AIMessage) -> float | None:
+    raw = message.response_metadata.get("token_usage")
+    return read_cost(raw) if isinstance(raw, Mapping) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return OpenAI's `response_format` for a JSON schema."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": str(schema.get("title", "Answer"))[:60], "schema": dict(schema)},
+    }
+
+
+def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the messages with the schema spelled out, for servers that cannot enforce it."""
+    order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n" + json.dumps(
+        schema
+    )
+    if messages and messages[0]["role"] == "system":
+        first = {"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}
+        return (first, *messages[1:])
+    return ({"role": "system", "content": order}, *messages)
+
+
+def _is_openai(chat: BaseChatModel) -> bool:
+    return any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
+
+
+class ChatModel:
+    """Any LangChain chat model as a `Model`. The caller's object is used as it is.
+
+    OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
+    validated all the same.
+    """
+
+    tells = True  # it tells LangChain's callbacks itself
+
+    def __init__(self, chat: BaseChatModel) -> None:
+        self._chat = chat
+        self._structured: Structured = "prompt"
+        if _is_openai(chat):
+            self._structured = "json_schema"
+        self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
+        known = (getattr(chat, field, None) for field in ("model_name", "model"))
+        self.name = next((str(n) for n in known if n), type(chat).__name__)
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        options = {
+            name: value
+            for name, value in (
+                ("temperature", request.temperature),
+                ("max_tokens", request.max_tokens),
+            )
+            if value is not None
+        }
+        return await ask_chat_model(
+            self._chat,
+            request,
+            site,
+            name=self.name,
+            structured=self._structured,
+            options=options,
+            explain=self._explain,
+        )
+
+    def _explain(self, error: Exception) -> ModelError:
+        held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)
+        keys = [value.get_secret_value() for value in held if isinstance(value, SecretStr)]
+        return explained(error, self.name, secrets=keys)

@@ -1,0 +1,90 @@
+"""Token counts and costs as the providers spell them, read into one form.
+
+What a server does not say is unknown, never zero. Where each spelling comes from:
+
+- `prompt_tokens_details.cached_tokens`, `completion_tokens_details.reasoning_tokens`: OpenAI, vLLM
+- `prompt_tokens_details.cache_write_tokens`, `cost`, `cost_details`:
+  https://openrouter.ai/docs/use-cases/usage-accounting
+- `prompt_cache_hit_tokens`: https://api-docs.deepseek.com/guides/kv_cache
+- `cached_tokens` beside the other counts: Together AI
+- `cache_read_input_tokens`, `cache_creation_input_tokens`: Anthropic's names, which gateways pass on
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..model import Usage
+
+OPENAI_NAMES = {"prompt_tokens", "completion_tokens", "total_tokens"}
+
+
+def read_usage(raw: Mapping[str, Any]) -> Usage:
+    """Return the counts of a `usage` object; a part is never larger than its whole.
+
+    Most providers count reasoning as part of the answer. Where the total shows that this one does not
+    (prompt + answer + reasoning = total), it is added to the answer, because it is billed as output.
+    """
+    given, answered = _count(raw, "prompt_tokens"), _count(raw, "completion_tokens")
+    total = _count(raw, "total_tokens")
+    reasoning = _count(raw, "completion_tokens_details.reasoning_tokens", "reasoning_tokens")
+    if given is not None and answered is not None and reasoning and total == given + answered + reasoning:
+        answered += reasoning
+    cached = _count(
+        raw,
+        "prompt_tokens_details.cached_tokens",
+        "prompt_cache_hit_tokens",
+        "cached_tokens",
+        "cache_read_input_tokens",
+    )
+    written = _count(
+        raw,
+        "prompt_tokens_details.cache_write_tokens",
+        "prompt_tokens_details.cache_creation_tokens",
+        "cache_creation_input_tokens",
+    )
+    cached = _part(cached, given)
+    return Usage(
+        input=given,
+        output=answered,
+        cached=cached,
+        reasoning=_part(reasoning, answered),
+        cache_write=_part(written, None if given is None else given - (cached or 0)),
+    )
+
+
+def read_cost(raw: Mapping[str, Any]) -> float | None:
+    """Return what the provider says that the call cost, in US dollars.
+
+    With a key of one's own at the provider behind it (`is_byok`), OpenRouter's `cost` is its fee alone;
+    what the provider charges is added.
+    """
+    cost = _money(raw.get("cost"))
+    if cost is not None and raw.get("is_byok"):
+        details = raw.get("cost_details")
+        upstream = _money(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+        return None if upstream is None else cost + upstream
+    return cost
+
+
+def _money(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def _count(raw: Mapping[str, Any], *paths: str) -> int | None:
+    """Return the first of the values that is a count."""
+    for path in paths:
+        value: Any = raw
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return None
+
+
+def _part(part: int | None, whole: int | None) -> int | None:
+    return part if part is None else min(part, whole or 0)

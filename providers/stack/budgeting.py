@@ -1,0 +1,105 @@
+"""Budgets around a call: reserve the most that it can cost, make it, settle for what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...state.budget import Ledger, Spent
+from ...state.errors import ModelPaused, ModelUnreachable, SettingsError
+from ...state.session.recorder import json_text
+from ...state.session.session import LEDGERS_KEY
+from ..model import Bill, Model, Reply, Request, Site
+from .pricing import Tariff
+
+# What chat templates and schemas add to the text of a request, in tokens, at the very most.
+OVERHEAD_TOKENS = 16
+
+
+def bound_of(request: Request) -> int:
+    """Return the most tokens that a request can have: a token is at least one byte of text."""
+    text = json.dumps([request.messages, request.schema, request.tools], ensure_ascii=False, default=str)
+    return len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
+
+
+class Budgeted:
+    """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
+
+    def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None) -> None:
+        self._inner = inner
+        self._tariff = tariff
+        self._max_tokens = max_tokens
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        ledgers: Sequence[Ledger] = site.configurable.get(LEDGERS_KEY, ())
+        if not ledgers:
+            return await self._inner.complete(request, site)
+        request, bound = self._bounded(request, ledgers)
+        bill = Bill()
+        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}), bill=bill)
+        held: list[Ledger] = []
+        try:
+            for ledger in ledgers:
+                await ledger.reserve(bound)
+                held.append(ledger)
+            return await self._within_time(ledgers, request, site)
+        except ModelPaused:
+            bill.made = False
+            raise
+        finally:
+            spent = self._cost(bill, bound)
+            for ledger in held:
+                ledger.settle(bound, spent)
+
+    def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Spent]:
+        """Return the request with a limit on its answer, and the most that it can cost."""
+        limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
+        if not limiting:
+            return request, Spent(calls=1)
+        given = bound_of(request)
+        answer = request.max_tokens or self._max_tokens
+        if answer is None:
+            answer = min(ledger.budget.answer_tokens for ledger in limiting)
+            request = replace(request, max_tokens=answer)
+        usd = 0.0
+        if any(ledger.budget.usd is not None for ledger in ledgers):
+            most = None if self._tariff is None else self._tariff.most(given, answer)
+            if most is None:
+                raise SettingsError(
+                    f"The run has a budget in dollars, but the price of {self.name} is not known. Set it: "
+                    "price = { input = …, output = … } in dollars per million tokens."
+                )
+            usd = most
+        return request, Spent(calls=1, tokens=given + answer, usd=usd)
+
+    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: Site) -> Reply:
+        left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
+        if not left:
+            return await self._inner.complete(request, site)
+        try:
+            async with asyncio.timeout(min(left)):
+                return await self._inner.complete(request, site)
+        except (TimeoutError, ModelUnreachable):
+            for ledger in ledgers:
+                if (seconds := ledger.seconds_left()) is not None and seconds <= 0:
+                    raise ledger.end("seconds") from None
+            raise
+
+    def _cost(self, bill: Bill, bound: Spent) -> Spent:
+        """Return what the call cost; where the server does not say, what was reserved for it.
+
+        One that was cancelled while its answer was being kept is paid for; one that was cancelled in
+        line was never made.
+        """
+        reply = bill.reply
+        if reply is None:
+            return Spent(calls=int(bill.made))
+        usage = reply.usage
+        known = usage.input is not None and usage.output is not None
+        tokens = (usage.input or 0) + (usage.output or 0) if known else bound.tokens
+        if reply.cost_usd is None:
+            return Spent(calls=1, tokens=tokens, usd=bound.usd, unknown=1)
+        return Spent(calls=1, tokens=tokens, usd=reply.cost_usd)

@@ -1,0 +1,105 @@
+"""Circuit breakers: an endpoint that fails time after time is left alone for a while.
+
+There is one for each model at each endpoint, for all threads and event loops of the process. It is closed
+until so many calls in a row have failed, then open for a pause, then half open: one call may try.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ...state.errors import ModelError, ModelGarbled, ModelOverloaded, ModelPaused, ModelUnreachable
+from ..model import Model, Reply, Request, Site
+
+
+class Breaker:
+    """Counts failures in a row; `pause_after` 0 never opens it. Times are seconds."""
+
+    def __init__(self, pause_after: int, pause_s: float) -> None:
+        self.pause_after = pause_after
+        self.pause_s = pause_s
+        self.failures = 0
+        self._opened_at: float | None = None
+        self._probing = False
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> str:
+        """closed, open or half-open."""
+        with self._lock:
+            if self._opened_at is None:
+                return "closed"
+            return "open" if self._left() > 0 else "half-open"
+
+    def enter(self) -> float | None:
+        """Return None if a call may be made, else after how many seconds to ask again."""
+        with self._lock:
+            if self._opened_at is None:
+                return None
+            left = self._left()
+            if left <= 0 and not self._probing:
+                self._probing = True
+                return None
+            return left if left > 0 else min(1.0, self.pause_s)
+
+    def succeeded(self) -> None:
+        with self._lock:
+            self.failures, self._opened_at, self._probing = 0, None, False
+
+    def failed(self) -> None:
+        with self._lock:
+            self.failures += 1
+            self._probing = False
+            if self.pause_after and self.failures >= self.pause_after:
+                self._opened_at = time.monotonic()
+
+    def left(self) -> None:
+        """Note that a call was given up, which says nothing about the endpoint."""
+        with self._lock:
+            self._probing = False
+
+    def _left(self) -> float:
+        return (self._opened_at or 0.0) + self.pause_s - time.monotonic()
+
+
+class Guarded:
+    """Makes no call while the breaker is open: raises ModelPaused instead, before anything is spent."""
+
+    def __init__(self, inner: Model, breaker: Breaker) -> None:
+        self._inner = inner
+        self._breaker = breaker
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        breaker = self._breaker
+        wait = breaker.enter()
+        if wait is not None:
+            raise ModelPaused(
+                f"{self.name} is not asked: {breaker.failures} calls in a row failed there. It is tried "
+                f"again in {wait:.0f} s. Bind another model after it, or set pause_after = 0.",
+                model=self.name,
+                retry_after=wait,
+            )
+        try:
+            reply = await self._inner.complete(request, site)
+        except ModelError as error:
+            if isinstance(error, ModelPaused):
+                breaker.left()
+            elif tells_against(error):
+                breaker.failed()
+            else:
+                breaker.succeeded()
+            raise
+        except BaseException:
+            breaker.left()
+            raise
+        breaker.succeeded()
+        return reply
+
+
+def tells_against(error: ModelError) -> bool:
+    """Tell whether an error means that the endpoint is out of order; a rate limit does not."""
+    if isinstance(error, ModelOverloaded):
+        return error.status not in (402, 409, 425, 429)
+    return isinstance(error, (ModelUnreachable, ModelGarbled))

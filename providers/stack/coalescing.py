@@ -1,0 +1,136 @@
+"""Answers that serve more than one call: equal calls under way are joined, cached answers used again."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from ...state.errors import BudgetEnded, StepgraphError
+from ...state.journal.journal import Journal
+from ..model import Model, Reply, Request, Site
+from .journal import call_record, reply_of, tool_calls_json
+
+Flight = tuple[str, str, int]
+JOINED = "an equal call was under way"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leader:
+    """Who makes a call for all that wait for it."""
+
+    task: str
+    reply: asyncio.Future[Reply]
+
+
+class Shared:
+    """Asks the model only for what no equal call is bringing already, and no cached answer holds.
+
+    Calls are equal if model, messages and parameters are, `sample` included. Two equal calls within
+    one execution of a node are different draws, and so are those of different threads, unless the
+    cache is on: it is off unless the site gives a lifetime.
+    """
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self._flights: WeakKeyDictionary[Journal, dict[Flight, _Leader]] = WeakKeyDictionary()
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        session, key = site.session, site.key
+        if session is None or key is None:
+            return await self._inner.complete(request, site)
+        journal = session.journal
+        if site.cache_s is not None:
+            cached = await journal.find_cached(key.request_hash, site.cache_s)
+            if cached is not None:
+                reason = f"answered {time.time() - cached.started_at:.0f} s ago in {cached.thread_id}"
+                return await self._share(journal, request, site, reply_of(cached), "cache", reason)
+            reason = await _why_asked(journal, self.name, request, site, key.request_hash)
+            site = replace(site, reason=reason)
+
+        joined = await journal.find_joined(key)
+        if joined is not None:
+            return await self._share(journal, request, site, reply_of(joined), "joined", JOINED)
+
+        flights = self._flights.setdefault(journal, {})
+        scope = key.thread_id if site.cache_s is None else ""
+        flight = (scope, key.request_hash, key.occurrence)
+        loop = asyncio.get_running_loop()
+        while (leader := flights.get(flight)) is not None and leader.reply.get_loop() is loop:
+            if site.cache_s is None:
+                journal.note_join(key, leader.task)
+            try:
+                reply = await asyncio.shield(leader.reply)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not leader.reply.cancelled() or (task is not None and task.cancelling()):
+                    raise
+                continue  # the leader was cancelled, not this call: take its place
+            except BudgetEnded:
+                continue  # the leader's own budget ended, which says nothing about this call's
+            except StepgraphError as error:
+                raise copy.copy(error) from None
+            return await self._share(journal, request, site, reply, "joined", JOINED)
+        return await self._lead(flights, flight, request, site)
+
+    async def _lead(
+        self, flights: dict[Flight, _Leader], flight: Flight, request: Request, site: Site
+    ) -> Reply:
+        """Make the call, and let those who join have its outcome."""
+        mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        flights[flight] = leader = _Leader(site.task, mine)
+        try:
+            reply = await self._inner.complete(request, site)
+        except asyncio.CancelledError:
+            mine.cancel()
+            raise
+        except BaseException as error:
+            mine.set_exception(error)
+            mine.exception()
+            raise
+        finally:
+            if flights.get(flight) is leader:
+                del flights[flight]
+        mine.set_result(reply)
+        return reply
+
+    async def _share(
+        self, journal: Journal, request: Request, site: Site, reply: Reply, source: str, reason: str
+    ) -> Reply:
+        """Commit the answer as this call's own, at no cost, and return it."""
+        call = replace(
+            call_record(self.name, request, site, time.time(), "answered", 0.0),
+            model_answered=reply.model,
+            answer=reply.text,
+            tool_calls=tool_calls_json(reply.tool_calls),
+            reasoning=reply.reasoning,
+            finish_reason=reply.finish_reason,
+            input_tokens=0,
+            output_tokens=0,
+            cost_usd=0.0,
+            source=source,
+            origin=reply.call_id,
+            reason=reason,
+        )
+        await journal.commit_call(call)
+        return reply_of(call)
+
+
+async def _why_asked(journal: Journal, model: str, request: Request, site: Site, digest: str) -> str:
+    """Say why no recorded answer serves, compared with the nearest call of the same step."""
+    mine = call_record(model, request, site, 0.0, "", 0.0)
+    like = await journal.find_like(site.step, digest, mine.messages)
+    if like is None:
+        return "the first call of this step"
+    if like.request_hash == digest:
+        if like.problem:
+            return "the recorded answer did not fit"
+        return f"the recorded answer is {time.time() - like.started_at:.0f} s old"
+    if like.messages != mine.messages:
+        return "no recorded call has this prompt"
+    if like.model_asked != model:
+        return f"the model was {like.model_asked}"
+    return f"the parameters were {like.params}"

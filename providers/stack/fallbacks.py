@@ -1,0 +1,169 @@
+"""Chains of models: where one cannot answer, or its answer will not do, the next one is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...state.errors import (
+    ContextTooLong,
+    ModelDenied,
+    ModelError,
+    ModelFiltered,
+    ModelMissing,
+    ModelOverloaded,
+    ModelRefused,
+    ModelUnreachable,
+)
+from ...state.journal.journal import Call
+from ..model import Model, Reply, Request, Site
+from ..settings import ALWAYS, Trigger
+from .journal import reject, reply_of
+
+_TRIGGERS: tuple[tuple[type[ModelError], Trigger], ...] = (
+    (ModelFiltered, "filtered"),
+    (ContextTooLong, "too_long"),
+    (ModelRefused, "refused"),
+    (ModelOverloaded, "busy"),
+    (ModelUnreachable, "unreachable"),
+    (ModelDenied, "denied"),
+    (ModelMissing, "denied"),
+    (ModelError, "garbled"),
+)
+
+
+def trigger_of(error: ModelError) -> Trigger:
+    """Return the reason for which a chain goes on after an error."""
+    return next(trigger for kind, trigger in _TRIGGERS if isinstance(error, kind))
+
+
+class Fallback:
+    """Asks its members in turn, until one answers in a way that will do.
+
+    `on` names the reasons to go on: those of `trigger_of`, `invalid` (the answer does not fit the step's
+    type) and `unsure` (the answer's own confidence is below `min_confidence`). An answer that will not do
+    stays on record as rejected, so that a resume passes its member over and does not pay for it again.
+    Every attempt after the first member's says why it was made.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Model],
+        on: Sequence[Trigger] = ALWAYS,
+        min_confidence: float | None = None,
+    ) -> None:
+        self._members = tuple(members)
+        self._on = frozenset(on)
+        self._min_confidence = min_confidence
+        self.name = self._members[0].name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        attempt = site.attempt
+        passed: list[str] = []
+        last = self._members[-1]
+        rejected = await self._rejected(site)
+        for member in self._members:
+            if rejected and member is not last and rejected[0].model_asked == member.name:
+                call = rejected.pop(0)
+                attempt = max(attempt, call.attempt + 1)
+                passed.append(f"{member.name}: {call.problem}")
+                continue
+            why = site.reason if not passed else f"fallback: {passed[-1]}"
+            try:
+                reply = await member.complete(request, replace(site, attempt=attempt, reason=why))
+            except ModelError as error:
+                attempt += error.attempts
+                if member is last or trigger_of(error) not in self._on:
+                    raise _with_history(error, passed) from None
+                passed.append(f"{member.name} failed ({_brief(error)})")
+                continue
+            problem = None if member is last else self._problem(reply, site)
+            if problem is None:
+                return reply
+            attempt += 1
+            reject(reply, site, problem)
+            passed.append(f"{member.name}: {problem}")
+        raise AssertionError("a chain has members")
+
+    async def _rejected(self, site: Site) -> list[Call]:
+        """Return the answers that this very call got before a crash, and that would not do.
+
+        After the last member's answer was given up, all of them are asked anew.
+        """
+        if site.session is None or site.key is None:
+            return []
+        calls = await site.session.journal.find_rejected(site.key)
+        ends = [place for place, call in enumerate(calls) if call.model_asked == self._members[-1].name]
+        return calls[ends[-1] + 1 :] if ends else calls
+
+    @property
+    def most_answers(self) -> int:
+        """How many of the members can answer one request, and be paid for it."""
+        return len(self._members) if self._on & {"filtered", "invalid", "unsure"} else 1
+
+    def doubt(self, call: Call, site: Site) -> str | None:
+        """Return why an answer on record will not do, although nobody came to reject it."""
+        problem = screened(call)
+        if problem is not None or call.source != "model" or call.model_asked == self._members[-1].name:
+            return problem
+        return self._problem(reply_of(call), site)
+
+    def _problem(self, reply: Reply, site: Site) -> str | None:
+        """Return why an answer will not do, if the next model may be asked for that."""
+        if site.check is None or not self._on & {"invalid", "unsure"}:
+            return None
+        verdict = site.check(reply)
+        if verdict.problem is not None:
+            return verdict.problem if "invalid" in self._on else None
+        if "unsure" not in self._on or verdict.confidence is None or self._min_confidence is None:
+            return None
+        if verdict.confidence < self._min_confidence:
+            return f"its confidence is {verdict.confidence:g}, below {self._min_confidence:g}"
+        return None
+
+
+_SCREENED = {
+    "content_filter": "the provider's content filter stopped the answer",
+    "refusal": "the model refused",
+}
+
+
+def screened(call: Call, _: Site | None = None) -> str | None:
+    """Return why an answer on record is none, although nobody came to reject it."""
+    who = _SCREENED.get(call.finish_reason or "")
+    return None if who is None else f"{who}: {(call.answer or '')[:300]!r}"
+
+
+class Screened:
+    """Turns an answer that a content filter cut, or that is a refusal, into a ModelFiltered.
+
+    It is paid for and stays on record, as rejected.
+    """
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        reply = await self._inner.complete(request, site)
+        who = _SCREENED.get(reply.finish_reason or "")
+        if who is None:
+            return reply
+        reject(reply, site, f"{who}: {reply.text[:300]!r}")
+        raise ModelFiltered(
+            f"{self.name}: {who} ({reply.text[:200]!r}). Change the prompt, or bind another model after "
+            "this one.",
+            model=self.name,
+        )
+
+
+def _brief(error: ModelError) -> str:
+    status = f", HTTP {error.status}" if error.status else ""
+    tries = f", {error.attempts} attempts" if error.attempts > 1 else ""
+    return f"{type(error).__name__}{status}{tries}"
+
+
+def _with_history(error: ModelError, passed: Sequence[str]) -> ModelError:
+    if passed:
+        error.args = (f"{error} Asked before it: {'; '.join(passed)}.",)
+    return error

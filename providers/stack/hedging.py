@@ -1,0 +1,61 @@
+"""A second call for one that takes unusually long; the first answer of the two counts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from ...state.journal.journal import HEDGE
+from ..model import Model, Reply, Request, Site
+from .streaming import is_listened
+
+Answering = asyncio.Task[Reply]
+
+
+class Hedged:
+    """Makes the same call once more when there is no answer after so many seconds; cancels the slower one.
+
+    Both are on record and both count against the budget. A call whose tokens somebody listens to is never
+    doubled.
+    """
+
+    def __init__(self, inner: Model, after_s: float) -> None:
+        self._inner = inner
+        self._after_s = after_s
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        if is_listened(site):
+            return await self._inner.complete(request, site)
+        calls: list[Answering] = [asyncio.ensure_future(self._inner.complete(request, site))]
+        try:
+            await asyncio.wait(calls, timeout=self._after_s)
+            if not calls[0].done():
+                calls.append(asyncio.ensure_future(self._second(request, site)))
+                await self._first_answer(calls)
+            return _outcome(calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _second(self, request: Request, site: Site) -> Reply:
+        key = site.key and replace(site.key, request_hash=site.key.request_hash + HEDGE)
+        reason = f"hedge: no answer after {self._after_s:g} s"
+        return await self._inner.complete(request, replace(site, key=key, reason=reason))
+
+    async def _first_answer(self, calls: list[Answering]) -> None:
+        """Wait until one of the calls has an answer, or none can get one any more."""
+        open_calls = set(calls)
+        while open_calls:
+            done, open_calls = await asyncio.wait(open_calls, return_when=asyncio.FIRST_COMPLETED)
+            if any(call.exception() is None for call in done):
+                return
+
+
+def _outcome(calls: list[Answering]) -> Reply:
+    """Return the first answer, or what went wrong with the first call."""
+    answered = (call for call in calls if call.done() and call.exception() is None)
+    return next(answered, calls[0]).result()

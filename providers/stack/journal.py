@@ -1,0 +1,175 @@
+"""The journal around a call: a recorded answer is replayed, every attempt is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from ...state.errors import ModelError
+from ...state.journal.journal import Call, bindable, insert
+from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
+from ...state.session.recorder import json_text
+from ..model import Bill, Model, Reply, Request, Site, ToolCall, Usage
+
+
+def reject(reply: Reply, site: Site, problem: str) -> None:
+    """Keep an answer on record as one that will not do."""
+    if site.session is not None and reply.call_id is not None:
+        site.session.journal.note_problem(reply.call_id, problem)
+        site.session.journal.reject([reply.call_id])
+
+
+class Replayed:
+    """Answers a call that the journal already holds, and names all others for it.
+
+    `identity` tells models apart that have one name: another address, other settings. `doubt` says why an
+    answer will not do that was committed right before a crash, so that nobody came to reject it.
+    """
+
+    def __init__(self, inner: Model, identity: str, doubt: Callable[[Call, Site], str | None]) -> None:
+        self._inner = inner
+        self._identity = identity
+        self._doubt = doubt
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        session = site.session
+        if session is None:
+            return await self._inner.complete(request, site)
+        key = site.call_key(session, self._identity, request)
+        call = await session.journal.find_answer(key)
+        if call is None:
+            return await self._inner.complete(request, replace(site, key=key))
+        reply = replace(reply_of(call), replayed=True)
+        problem = self._doubt(call, site)
+        if problem is not None:
+            reject(reply, site, problem)
+            return await self._inner.complete(request, replace(site, key=key))
+        return reply
+
+
+class Journaled:
+    """Commits each attempt, answered or failed, before anyone sees its outcome."""
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        session = site.session
+        if session is None:
+            return await self._inner.complete(request, site)
+        started = time.time()
+        call = call_record(self.name, request, site, started, "answered", 0.0)
+        bill = site.bill or Bill()
+        bill.made = True
+        token = under_way.set(seen := Seen())
+        try:
+            reply = await self._inner.complete(request, site)
+        except (ModelError, asyncio.CancelledError) as error:
+            told = session.journal.mask.text(f"{type(error).__name__}: {error}")
+            failed = replace(call, status="failed", latency_s=time.time() - started, problem=told)
+            if isinstance(error, ModelError):
+                await session.journal.commit_call(failed)
+            else:
+                session.journal.add_later(insert(failed))
+            raise
+        finally:
+            under_way.reset(token)
+        bill.reply = reply
+        first = seen.first_token_at
+        reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
+        await session.journal.commit_call(
+            replace(
+                call,
+                latency_s=reply.latency_s,
+                first_token_s=None if first is None else first - started,
+                model_answered=reply.model,
+                answer=reply.text,
+                tool_calls=tool_calls_json(reply.tool_calls),
+                reasoning=reply.reasoning,
+                finish_reason=reply.finish_reason,
+                input_tokens=reply.usage.input,
+                output_tokens=reply.usage.output,
+                cached_tokens=reply.usage.cached,
+                reasoning_tokens=reply.usage.reasoning,
+                cache_write_tokens=reply.usage.cache_write,
+                cost_usd=reply.cost_usd,
+                cost_parts=json_text(reply.cost_parts) if reply.cost_parts else None,
+                price_source=reply.price_source,
+                price_date=reply.price_date,
+            )
+        )
+        return replace(reply, call_id=call.id)
+
+
+def reply_of(call: Call) -> Reply:
+    """Return the reply that a recorded call got."""
+    return Reply(
+        text=call.answer or "",
+        tool_calls=tuple(ToolCall(**row) for row in json.loads(call.tool_calls or "[]")),
+        model=call.model_answered or call.model_asked,
+        usage=Usage(
+            call.input_tokens,
+            call.output_tokens,
+            call.cached_tokens,
+            call.reasoning_tokens,
+            call.cache_write_tokens,
+        ),
+        reasoning=call.reasoning,
+        finish_reason=call.finish_reason,
+        cost_usd=call.cost_usd,
+        price_source=call.price_source,
+        price_date=call.price_date,
+        latency_s=call.latency_s,
+        source=call.source,
+        call_id=call.id,
+    )
+
+
+def tool_calls_json(tool_calls: Sequence[ToolCall]) -> str | None:
+    """Return tool calls as the journal keeps them."""
+    return json_text([asdict(tool_call) for tool_call in tool_calls]) if tool_calls else None
+
+
+def _masked(site: Site, text: str) -> str:
+    return text if site.session is None else site.session.journal.mask.json(text)
+
+
+def call_record(
+    model: str, request: Request, site: Site, started: float, status: str, latency_s: float
+) -> Call:
+    """Return the journal's row for an attempt, without what only an answer tells."""
+    key = site.key
+    return Call(
+        id=secrets.token_hex(8),
+        thread_id=site.thread_id,
+        task=site.task,
+        path=site.path,
+        step=site.step,
+        role=site.role,
+        request_hash=key.request_hash if key else "",
+        occurrence=key.occurrence if key else 0,
+        attempt=site.attempt,
+        status=status,
+        model_asked=model,
+        messages=_masked(site, json_text(request.messages)),
+        reserved=site.reserved,
+        params=json.dumps(
+            {**request.params(), **({"prompt": request.prompt} if request.prompt else {})}, default=repr
+        ),
+        latency_s=latency_s,
+        started_at=started,
+        reason=_reason(site),
+    )
+
+
+def _reason(site: Site) -> str | None:
+    session = site.session
+    if session is None or session.sends_to_langfuse or not any(map(is_langfuses, handlers_of(site.config))):
+        return site.reason
+    return f"{site.reason}; {COUNTED}" if site.reason else COUNTED

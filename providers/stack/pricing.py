@@ -1,0 +1,234 @@
+"""What a call cost, and who says so.
+
+In this order: the provider, where it sends the cost with the answer; the price in the settings; the
+price list of the package genai-prices, as it was installed (nothing is fetched). Otherwise the cost is
+unknown, and so is every sum that it would be part of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from ipaddress import ip_address
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ..model import Model, Reply, Request, Site, Usage
+from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
+from ..settings import LOCAL, ModelSettings
+
+FROM_PROVIDER = "provider"
+FROM_SETTINGS = "settings"
+FROM_LIST = "genai-prices"
+ON_DEVICE = "on-device"
+
+LISTED = ("openai", "openrouter", "together", "deepseek")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """US dollars, where the price comes from, and since when it holds there, as an ISO date.
+
+    `parts` is the same by kind of token, where the price is one for tokens.
+    """
+
+    usd: float
+    source: str
+    date: str | None = None
+    parts: Mapping[str, float] | None = None
+
+
+class Tariff(Protocol):
+    """A price, wherever it comes from."""
+
+    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+        """Return the cost of a call that used so many seconds of the machine; None if it is unknown."""
+        ...
+
+    def most(self, given: int, answer: int) -> float | None:
+        """Return the most that a call of so many tokens can cost; None if it is unknown."""
+        ...
+
+
+class PerToken:
+    """A price per million tokens from the settings."""
+
+    def __init__(self, price: Price, source: str = FROM_SETTINGS) -> None:
+        self._price = price
+        self._source = source
+        self._date = None if price.as_of is None else price.as_of.isoformat()
+
+    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+        usd = cost_of(reply.usage, self._price)
+        if usd is None:
+            return None
+        return Cost(usd, self._source, self._date, cost_parts(reply.usage, self._price))
+
+    def most(self, given: int, answer: int) -> float | None:
+        return self._price.most(given, answer)
+
+
+class PerHour:
+    """A price per hour from the settings; an attempt lasts `timeout_s` seconds at most."""
+
+    def __init__(self, price: HourlyPrice, timeout_s: float) -> None:
+        self._price = price
+        self._timeout_s = timeout_s
+        self._date = None if price.as_of is None else price.as_of.isoformat()
+
+    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+        if self._price.concurrency is not None:
+            seconds = reply.latency_s / self._price.concurrency
+        return Cost(self._price.cost(seconds), FROM_SETTINGS, self._date)
+
+    def most(self, given: int, answer: int) -> float | None:
+        return self._price.cost(self._timeout_s / (self._price.concurrency or 1))
+
+
+class Listed:
+    """The prices of genai-prices for one provider: by its name there, or by the endpoint's address."""
+
+    def __init__(self, model: str, *, provider: str | None = None, address: str | None = None) -> None:
+        self._model = model
+        self._provider = provider
+        self._address = address
+
+    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+        usage = reply.usage
+        if usage.input is None or usage.output is None:
+            return None
+        return self._cost(usage, (reply.model, self._model))
+
+    def most(self, given: int, answer: int) -> float | None:
+        usages = (
+            Usage(given, answer),
+            Usage(given, answer, cache_write=given),
+            Usage(given, answer, reasoning=answer),
+        )
+        costs = [self._cost(usage, (self._model,)) for usage in usages]
+        return max((cost.usd for cost in costs if cost is not None), default=None)
+
+    def _cost(self, usage: Usage, names: Sequence[str]) -> Cost | None:
+        """Return the cost under the first of the names that the list knows."""
+        snapshot, version = price_list()
+        now = datetime.now(UTC)
+        for name in names:
+            try:
+                provider, model = snapshot.find_provider_model(name, None, self._provider, self._address)
+                found = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
+            except (LookupError, ValueError):
+                continue
+            parts = {"input": float(found.input_price), "output": float(found.output_price)}
+            since = _since(model, found, now)
+            return Cost(float(found.total_price), f"{FROM_LIST} {version}", since, parts)
+        return None
+
+
+@cache
+def price_list() -> tuple[Any, str]:
+    """Return the bundled snapshot of genai-prices, and its version. It takes a quarter of a second."""
+    import genai_prices
+    from genai_prices.data import providers
+    from genai_prices.data_snapshot import DataSnapshot
+
+    return DataSnapshot(providers=providers, from_auto_update=False), genai_prices.__version__
+
+
+def _counts(usage: Usage) -> Any:
+    from genai_prices import Usage as Counts
+
+    return Counts(
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cached or None,
+        cache_write_tokens=usage.cache_write or None,
+        output_reasoning_tokens=usage.reasoning or None,
+    )
+
+
+def _since(model: Any, found: Any, now: datetime) -> str | None:
+    """Return the day since which the list has this price, if it has the day."""
+    conditional: list[Any] = model.prices if isinstance(model.prices, list) else []
+    for entry in reversed(conditional):
+        start = getattr(entry.constraint, "start_date", None)
+        if start is not None and entry.prices is found.model_price and entry.constraint.active(now):
+            return str(start.isoformat())
+    return None
+
+
+def tariff_for(settings: ModelSettings, model: Model) -> Tariff | None:
+    """Return what prices the calls of a model, or None if nobody knows."""
+    price = settings.price
+    if isinstance(price, HourlyPrice):
+        return PerHour(price, settings.timeout_s)
+    if price is not None:
+        return PerToken(price)
+    if settings.provider == LOCAL:
+        return PerToken(Price(input=0, output=0), ON_DEVICE)
+    if settings.provider in LISTED:
+        return Listed(model.name, provider=settings.provider)
+    address = settings.base_url or getattr(model, "address", None)
+    if address and _is_public(address):
+        return Listed(model.name, address=address)
+    return None
+
+
+def _is_public(address: str) -> bool:
+    """Tell whether an address may be a provider's: no bare name, no IP address."""
+    host = urlsplit(address).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".internal", ".localhost"))
+    return False
+
+
+_meters: dict[str, Meter] = {}
+_meters_lock = threading.Lock()
+
+
+def _meter_of(model: Model) -> Meter:
+    """Return the meter of the machine that serves a model: one for each address."""
+    with _meters_lock:
+        return _meters.setdefault(str(getattr(model, "address", "") or model.name), Meter())
+
+
+class Priced:
+    """Adds to each reply what it cost and who says so, as far as that is known."""
+
+    def __init__(self, inner: Model, tariff: Tariff | None) -> None:
+        self._inner = inner
+        self._tariff = tariff
+        self._meter = _meter_of(inner) if isinstance(tariff, PerHour) else None
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        seconds = 0.0
+        if self._meter is None:
+            reply = await self._inner.complete(request, site)
+        else:
+            began = self._meter.enter()
+            try:
+                reply = await self._inner.complete(request, site)
+            finally:
+                seconds = self._meter.leave() - began
+        if reply.cost_usd is not None:
+            return replace(reply, price_source=reply.price_source or FROM_PROVIDER)
+        if self._tariff is None:
+            return reply
+        if isinstance(self._tariff, Listed) and not price_list.cache_info().currsize:
+            await asyncio.to_thread(price_list)
+        cost = self._tariff.cost(reply, seconds)
+        if cost is None:
+            return reply
+        return replace(
+            reply,
+            cost_usd=cost.usd,
+            cost_parts=cost.parts,
+            price_source=cost.source,
+            price_date=cost.date,
+        )

@@ -1,0 +1,150 @@
+"""Rate limits: calls and tokens per minute, kept before the endpoint has to refuse.
+
+There is one line for each model at each endpoint, for all branches of all runs in the process, whatever
+threads and event loops they are in. A call takes its place in the line at once and sleeps until its turn,
+so nobody has to be woken up, and no lock is held while waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import threading
+import time
+
+from ...state.errors import ModelOverloaded, ModelPaused
+from ..model import Model, Reply, Request, Site
+
+# Clocks and networks jitter: a little below the limit, hardly a call is refused.
+HEADROOM = 0.97
+BYTES_PER_TOKEN = 4
+USUAL_ANSWER_TOKENS = 256
+MAX_HOLD_S = 60.0
+IMPATIENT_S = 2.0
+
+
+class Line:
+    """Spreads calls evenly over each minute; `burst` of them may go at once after a quiet time."""
+
+    def __init__(self, requests: float | None = None, tokens: float | None = None, burst: int = 1) -> None:
+        self.limits = (requests, tokens, burst)
+        self._lock = threading.Lock()
+        self._intervals = tuple(None if not rate else 60.0 / (rate * HEADROOM) for rate in (requests, tokens))
+        self._free_at = [0.0, 0.0]
+        self._slack = (burst - 1) * (self._intervals[0] or 0.0)
+        self._held_until = 0.0
+
+    def join(self, tokens: float) -> float:
+        """Take the next place and return the seconds until its turn."""
+        with self._lock:
+            now = time.monotonic()
+            starts = [now, self._held_until]
+            for number, (interval, amount) in enumerate(zip(self._intervals, (1.0, tokens), strict=True)):
+                if interval is None:
+                    continue
+                slack = self._slack if number == 0 else 0.0
+                start = max(self._free_at[number], now - slack, self._held_until)
+                self._free_at[number] = start + amount * interval
+                starts.append(start)
+            return max(starts) - now
+
+    def leave(self, tokens: float) -> None:
+        """Give a place up that nobody will use."""
+        with self._lock:
+            for number, (interval, amount) in enumerate(zip(self._intervals, (1.0, tokens), strict=True)):
+                if interval is not None:
+                    self._free_at[number] -= amount * interval
+
+    def settle(self, reserved: float, spent: float) -> None:
+        """Correct the tokens of a call that is over."""
+        if self._intervals[1] is not None:
+            with self._lock:
+                self._free_at[1] += (spent - reserved) * self._intervals[1]
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody go for a while: the endpoint asked for it."""
+        with self._lock:
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
+
+    @property
+    def is_held(self) -> bool:
+        return time.monotonic() < self._held_until
+
+
+class Paced:
+    """Waits for its turn before each call. Raises ModelPaused if that is more than `queue_s` away.
+
+    One that is not `patient`, because another model comes after it, does not wait until the endpoint takes
+    calls again, either.
+    """
+
+    def __init__(
+        self,
+        inner: Model,
+        line: Line,
+        max_tokens: int | None,
+        queue_s: float | None,
+        *,
+        patient: bool = True,
+    ) -> None:
+        self._patient = patient
+        self._inner = inner
+        self._line = line
+        self._max_tokens = max_tokens
+        self._queue_s = queue_s
+        self._counts_tokens = line.limits[1] is not None
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        tokens = self._estimate(request) if self._counts_tokens else 0.0
+        await self._wait(tokens)
+        spent = 0.0
+        try:
+            reply = await self._inner.complete(request, site)
+            usage = reply.usage
+            known = usage.input is not None and usage.output is not None
+            spent = (usage.input or 0) + (usage.output or 0) if known else tokens
+            return reply
+        except ModelOverloaded as error:
+            if error.status == 429 and error.retry_after:
+                self._line.hold(min(error.retry_after, MAX_HOLD_S))
+            raise
+        finally:
+            self._line.settle(tokens, spent)
+
+    async def _wait(self, tokens: float) -> None:
+        while True:
+            wait = self._line.join(tokens)
+            longest = self._queue_s
+            if not self._patient and self._line.is_held:
+                longest = min(IMPATIENT_S, math.inf if longest is None else longest)
+            try:
+                if longest is not None and wait > longest:
+                    raise busy(self.name, f"its rate limit leaves no room for {wait:.1f} s")
+                if wait > 0:
+                    if self._line.is_held:
+                        wait += random.uniform(0, 0.1 * wait)
+                    await asyncio.sleep(wait)
+            except BaseException:
+                self._line.leave(tokens)
+                raise
+            if not self._line.is_held:
+                return
+
+    def _estimate(self, request: Request) -> float:
+        text = json.dumps([request.messages, request.schema, request.tools], default=str)
+        answer = request.max_tokens or self._max_tokens or USUAL_ANSWER_TOKENS
+        return len(text) / BYTES_PER_TOKEN + answer
+
+
+def busy(name: str, why: str) -> ModelPaused:
+    """Return the error of a call that would have to wait too long for its turn."""
+    error = ModelPaused(
+        f"{name} is busy: {why}, which is more than queue_s allows. Raise queue_s, or bind another model "
+        "after it.",
+        model=name,
+    )
+    error.lasting = True
+    return error

@@ -1,0 +1,72 @@
+"""The one retry loop: what is worth it is tried again, after a growing pause, for a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+
+from ...state.errors import ModelError, ModelGarbled, ModelOverloaded, ModelPaused, ModelUnreachable
+from ..model import Model, Reply, Request, Site
+
+MAX_WAIT_S = 60.0
+IMPATIENT_S = 2.0
+
+
+class Retried:
+    """Tries again what is worth it; honours the server's Retry-After, up to MAX_WAIT_S.
+
+    No attempt begins later than `for_s` seconds after the first failure. A `patient` one waits while the
+    model's circuit breaker is open; one that is not, because another model comes after it, gives up at once,
+    and never waits longer than IMPATIENT_S. An error that comes out counts its attempts.
+    """
+
+    def __init__(
+        self,
+        inner: Model,
+        retries: int,
+        *,
+        first_wait_s: float = 0.5,
+        for_s: float = 300.0,
+        patient: bool = True,
+    ) -> None:
+        self._inner = inner
+        self._retries = retries
+        self._first_wait_s = first_wait_s
+        self._for_s = for_s
+        self._patient = patient
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        attempts = 0
+        end: float | None = None
+        while True:
+            try:
+                return await self._inner.complete(request, replace(site, attempt=site.attempt + attempts))
+            except ModelError as error:
+                attempts += type(error).attempts
+                error.attempts = attempts
+                paused = isinstance(error, ModelPaused)
+                spent = not self._patient if paused else attempts > self._retries
+                if spent or not is_worth_retrying(error):
+                    raise
+                wait = self._wait_s(error, max(1, attempts))
+                now = time.monotonic()
+                end = now + self._for_s if end is None else end
+                longest = MAX_WAIT_S * 1.5 if self._patient else IMPATIENT_S
+                if wait > longest or now + wait > end:
+                    raise
+            await asyncio.sleep(wait)
+
+    def _wait_s(self, error: ModelError, attempt: int) -> float:
+        asked = error.retry_after if isinstance(error, ModelOverloaded) else None
+        if asked is not None:
+            return asked if asked > MAX_WAIT_S else asked * random.uniform(1.0, 1.25)
+        wait = min(self._first_wait_s * 2.0 ** (attempt - 1), MAX_WAIT_S)
+        return wait * random.uniform(0.5, 1.5)
+
+
+def is_worth_retrying(error: ModelError) -> bool:
+    """Tell whether the same request might succeed in a while."""
+    return isinstance(error, (ModelOverloaded, ModelUnreachable, ModelGarbled)) and not error.lasting

@@ -1,0 +1,135 @@
+"""From a step's model role to the model that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+
+from ...state.errors import DefinitionError, UnboundRole
+from ..backends.langchain import ChatModel
+from ..model import Model
+from ..settings import (
+    DEFAULT_ROLE,
+    FILE_NAME,
+    LOCAL,
+    ChainSettings,
+    ModelSettings,
+    binding_of,
+    bound_roles,
+    environment_variable,
+    is_loaded,
+    parse_binding,
+    parse_spec,
+)
+from .samples import Drawn
+from .stack import Member, from_settings, member_of, stacked
+
+EVERY_ROLE = "*"
+
+One = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
+Bindable = One | ChainSettings | Sequence[One]
+
+_overrides: ContextVar[Mapping[str, Model]] = ContextVar("stepgraph_models", default=MappingProxyType({}))
+
+
+@contextmanager
+def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]:
+    """Bind model roles for the calls made inside the `with` block, over settings and environment.
+
+    A positional model answers for every role that is not named. A binding is a spec such as
+    "local" or "openai:gpt-5-mini", a table of settings, a LangChain chat model, a `Model`, or a list of
+    these: where one fails, the next is asked. A table with such a list as `models` may say for what.
+
+        with using("local", large=["openai:gpt-5-mini", "local"]):
+            app.invoke(Post("tea"))
+    """
+    bound = {name.lower(): as_model(model, f"using({name}=…)") for name, model in roles.items()}
+    if every is not None:
+        bound[EVERY_ROLE] = as_model(every, "using(…)")
+    outer = _overrides.get()
+    if EVERY_ROLE in bound:
+        outer = {}
+    token = _overrides.set({**outer, **bound})
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+def as_model(model: Bindable, where: str) -> Model:
+    """Return the full stack for whatever names or is a model, or a list of those to be asked in turn."""
+    if isinstance(model, Drawn):
+        return model  # it is the full stack
+    if isinstance(model, (ModelSettings, ChainSettings)):
+        return from_settings(model)
+    if isinstance(model, Mapping) and not all(isinstance(one, (str, Mapping)) for one in _models_in(model)):
+        policy = cast("ChainSettings", parse_binding({**model, "models": [LOCAL]}, where))
+        members = [_member(one, where) for one in _models_in(model)]
+        return stacked(*members, on=policy.on, min_confidence=policy.min_confidence)
+    if isinstance(model, (str, Mapping)):
+        return from_settings(parse_binding(model, where))
+    if isinstance(model, (BaseChatModel, Model)) or not isinstance(model, (list, tuple)):
+        return stacked(_member(cast("One", model), where))
+    if not model:
+        raise DefinitionError(f"{where}: an empty list names no model.")
+    return stacked(*(_member(one, where) for one in model))
+
+
+def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
+    models = table.get("models", ())
+    return models if isinstance(models, (list, tuple)) else ()
+
+
+def _member(model: One, where: str) -> Member:
+    if isinstance(model, Drawn) and len(model.members) == 1:
+        return model.members[0]
+    if isinstance(model, type):
+        raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")
+    if isinstance(model, ModelSettings):
+        return member_of(model)
+    if isinstance(model, (str, Mapping)):
+        return member_of(parse_spec(model, where))
+    if isinstance(model, BaseChatModel):
+        return ChatModel(model), ModelSettings(model="", provider="given")
+    if isinstance(model, Model):
+        price = getattr(model, "price", None)
+        return model, ModelSettings(model="", provider="given", price=price)
+    raise DefinitionError(
+        f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', a "
+        "LangChain chat model, an object with `name` and `async complete(request, site)`, or a list of these."
+    )
+
+
+def find_model(role: str | None) -> Model:
+    """Return the model bound to a role. Raises UnboundRole, which says how to bind it."""
+    wanted = (role or DEFAULT_ROLE).lower()
+    overrides = _overrides.get()
+    if wanted in overrides or EVERY_ROLE in overrides:
+        return overrides.get(wanted) or overrides[EVERY_ROLE]
+    settings = binding_of(wanted)
+    if settings is None and DEFAULT_ROLE in overrides:
+        return overrides[DEFAULT_ROLE]
+    settings = settings or binding_of(DEFAULT_ROLE)
+    if settings is not None:
+        return from_settings(settings)
+    known = sorted({*overrides, *bound_roles()})
+    bound = f" Bound roles: {', '.join(known)}." if known else ""
+    variable = environment_variable(wanted)
+    raise UnboundRole(
+        f"No model is bound to the role {wanted!r}.{bound} Bind it in {FILE_NAME} ([models] {wanted} = "
+        f'"local"), in the environment ({variable}=openai:gpt-5-mini), or in Python '
+        f"(using({wanted}=\"local\")). 'local' is the model on this machine."
+    )
+
+
+async def find_model_async(role: str | None) -> Model:
+    """Like `find_model`, without reading files in the event loop."""
+    if is_loaded():
+        return find_model(role)
+    return await asyncio.to_thread(find_model, role)

@@ -1,0 +1,45 @@
+"""Draws: calls inside one voter of a vote differ from the same calls inside another."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+
+from ..model import Model, Reply, Request, Site
+from ..settings import ModelSettings
+
+DRAW_KEY = "__stepgraph_draw"
+
+
+def drawing(config: RunnableConfig, number: int) -> RunnableConfig:
+    """Return the config under which every call is draw `number`, within the draw it is part of already."""
+    configurable = config.get("configurable", {})
+    draw = (*configurable.get(DRAW_KEY, ()), number)
+    return cast("RunnableConfig", {**config, "configurable": {**configurable, DRAW_KEY: draw}})
+
+
+class Drawn:
+    """Gives each request the sample number of the draw that it belongs to.
+
+    `members` are the bare models underneath, with their settings; one request is answered, and paid for,
+    `most_answers` times at most.
+    """
+
+    def __init__(
+        self, inner: Model, members: Sequence[tuple[Model, ModelSettings]] = (), most_answers: int = 1
+    ) -> None:
+        self._inner = inner
+        self.members = members
+        self.most_answers = most_answers
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        configurable: Mapping[str, Any] = site.configurable
+        if draw := configurable.get(DRAW_KEY):
+            sample = zlib.crc32(repr((*draw, request.sample)).encode())
+            request = replace(request, sample=sample)
+        return await self._inner.complete(request, site)

@@ -1,0 +1,189 @@
+"""Answers told while they come: to whoever listens to a run by LangGraph's `stream_mode="messages"`.
+
+Every attempt at a call is a chat model run for LangChain's callbacks, so tracers see it too. A message has
+an id of its own for each attempt. Its chunks may carry marks under `response_metadata["stepgraph"]`:
+`attempt` for a second one, `broken` where it ended without an answer and what it said is void, and
+`replayed` or `source` where no model was asked. The last chunk has the usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+)
+from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
+
+from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
+from ...state.session.internals import hears_tokens
+from ..model import Model, Reply, Request, Site, Usage
+
+MARKS = "stepgraph"
+
+
+class Streamed:
+    """Tells an answer to whoever listens: token by token if the model can, else as a whole."""
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        if not _handlers(site):
+            return await self._inner.complete(request, site)
+        marks = {"attempt": site.attempt} if site.attempt > 1 else {}
+        teller = await Teller.begin(request, site, self.name, marks)
+        try:
+            reply = await self._inner.complete(request, replace(site, voice=teller))
+        except BaseException as error:
+            await teller.fail(error)
+            raise
+        await teller.end(reply)
+        return reply
+
+
+class Retold:
+    """Tells an answer at once, and marked, that comes from the journal, the cache or an equal call."""
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        reply = await self._inner.complete(request, site)
+        if (reply.replayed or reply.source != "model") and is_listened(site):
+            marks = {"replayed": True} if reply.replayed else {"source": reply.source}
+            teller = await Teller.begin(request, site, self.name, marks, tokens_only=True)
+            await teller.end(replace(reply, usage=Usage()))
+        return reply
+
+
+class Teller:
+    """The voice of one attempt."""
+
+    def __init__(
+        self, run: AsyncCallbackManagerForLLMRun, model: str, marks: Mapping[str, Any], *, listened: bool
+    ) -> None:
+        self.listened = listened
+        self._run = run
+        self._id = f"run-{run.run_id}"
+        self._model = model
+        self._marks = dict(marks)
+        self._said = False
+
+    @classmethod
+    async def begin(
+        cls,
+        request: Request,
+        site: Site,
+        model: str,
+        marks: Mapping[str, Any],
+        *,
+        tokens_only: bool = False,
+    ) -> Teller:
+        """Tell everybody that a model is asked; with `tokens_only`, only those who want its words."""
+        config = site.config or {}
+        manager = AsyncCallbackManager.configure(
+            config.get("callbacks"),
+            inheritable_tags=config.get("tags"),
+            inheritable_metadata=config.get("metadata"),
+            local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": site.step},
+        )
+        manager.handlers = [handler for handler in manager.handlers if _is_told(handler, site)]
+        if tokens_only:
+            manager.handlers = [handler for handler in manager.handlers if hears_tokens(handler)]
+        (run,) = await manager.on_chat_model_start(
+            {"name": model},
+            [convert_to_messages([dict(message) for message in request.messages])],
+            invocation_params={"model": model, "_type": OWN_TYPE, **request.params()},
+            name=model,
+        )
+        return cls(run, model, marks, listened=any(map(hears_tokens, manager.handlers)))
+
+    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+        if not self.listened:
+            return
+        extra = {"reasoning_content": reasoning} if reasoning else {}
+        marks = {} if self._said else self._marks
+        await self._send(text, additional_kwargs=extra, response_metadata=_marked(marks))
+        self._said = True
+
+    async def end(self, reply: Reply) -> None:
+        """Tell what was not told yet, the usage, and that the answer is whole."""
+        metadata = {"model_name": reply.model, "finish_reason": reply.finish_reason, **_marked(self._marks)}
+        usage = usage_metadata(reply.usage)
+        if self.listened:
+            if not self._said and (reply.text or reply.reasoning):
+                await self.say(reply.text, reasoning=reply.reasoning or "")
+            await self._send("", response_metadata=metadata, usage_metadata=usage, chunk_position="last")
+        message = AIMessage(
+            reply.text,
+            id=self._id,
+            response_metadata=metadata,
+            usage_metadata=usage,
+            additional_kwargs={"reasoning_content": reply.reasoning} if reply.reasoning else {},
+            tool_calls=[
+                {"name": call.name, "args": dict(call.arguments), "id": call.id} for call in reply.tool_calls
+            ],
+        )
+        output = {"model_name": reply.model, "token_usage": dict(usage or {})}
+        await self._run.on_llm_end(
+            LLMResult(generations=[[ChatGeneration(message=message)]], llm_output=output)
+        )
+
+    async def fail(self, error: BaseException) -> None:
+        """Tell that there is no answer, and take back what was said of it."""
+        if self._said:
+            told = str(error) or type(error).__name__
+            await self._send("", response_metadata=_marked({**self._marks, "broken": told}))
+        await self._run.on_llm_error(error)
+
+    async def _send(self, text: str, **fields: Any) -> None:
+        chunk = ChatGenerationChunk(message=AIMessageChunk(content=text, id=self._id, **fields))
+        await self._run.on_llm_new_token(text, chunk=chunk)
+
+
+def is_listened(site: Site) -> bool:
+    """Tell whether somebody wants the words of an answer as they come."""
+    return any(map(hears_tokens, _handlers(site)))
+
+
+def _handlers(site: Site) -> Sequence[BaseCallbackHandler]:
+    """Return the callback handlers that want to know of model calls."""
+    return [
+        handler
+        for handler in handlers_of(site.config)
+        if not (handler.ignore_chat_model and handler.ignore_llm)
+        and not isinstance(handler, CallObserver)
+        and _is_told(handler, site)
+    ]
+
+
+def _is_told(handler: BaseCallbackHandler, site: Site) -> bool:
+    """Leave out Langfuse's own handler where the session sends the call there: it counts once."""
+    return site.session is None or not site.session.sends_to_langfuse or not is_langfuses(handler)
+
+
+def _marked(marks: Mapping[str, Any]) -> dict[str, Any]:
+    return {MARKS: dict(marks)} if marks else {}
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata | None:
+    """Return the usage in LangChain's form, None where it is not known."""
+    if usage.input is None or usage.output is None:
+        return None
+    found = UsageMetadata(
+        input_tokens=usage.input, output_tokens=usage.output, total_tokens=usage.input + usage.output
+    )
+    if usage.cached is not None:
+        found["input_token_details"] = {"cache_read": usage.cached}
+    if usage.reasoning is not None:
+        found["output_token_details"] = {"reasoning": usage.reasoning}
+    return found

@@ -1,0 +1,165 @@
+"""Tool calls for models that have none of their own: they fill in a JSON schema, which is read as a call."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..model import Message, Model, Reply, Request, Site, ToolCall
+
+FINAL_ANSWER = "final_answer"
+"""The name under which a model gives its answer instead of a tool call."""
+
+_OBJECT = re.compile(r"^\s*(?:```(?:json)?\s*\n)?(\{.*)", re.DOTALL)
+_TEXT_ANSWER: Mapping[str, Any] = {
+    "name": FINAL_ANSWER,
+    "description": "Give the final answer, once you know it.",
+    "parameters": {
+        "type": "object",
+        "properties": {"answer": {"type": "string"}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    },
+}
+
+
+def with_tools(model: Model) -> Model:
+    """Return the model as one that takes tools; its attribute `tools` says whether it does by itself."""
+    return Emulated(model) if getattr(model, "tools", "native") == "emulated" else model
+
+
+class Emulated:
+    """Puts tools to a model as the choices of one JSON object, and reads its answer as one tool call.
+
+    What was called before, and the results, it is shown as plain messages.
+    """
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        plain = replace(request, tools=(), tool_choice="auto")
+        if not request.tools or request.tool_choice == "none":
+            return await self._inner.complete(replace(plain, messages=as_facts(request.messages)), site)
+        plain = replace(plain, messages=plain_messages(request.messages))
+        options = options_of(request.tools)
+        asked = replace(
+            plain, messages=with_options(plain.messages, options), schema=schema_of_options(options)
+        )
+        return read_call(await self._inner.complete(asked, site), options)
+
+
+def options_of(tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return the tools and, unless there is a tool for it, the final answer as text."""
+    if any(tool["name"] == FINAL_ANSWER for tool in tools):
+        return tuple(tools)
+    return (*tools, _TEXT_ANSWER)
+
+
+def schema_of_options(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the JSON schema of one call: a name, and the arguments that belong to it."""
+    return {
+        "title": "ToolCall",
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "const": option["name"]},
+                    "arguments": option.get("parameters") or {"type": "object", "properties": {}},
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for option in options
+        ],
+    }
+
+
+def with_options(messages: tuple[Message, ...], options: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Return the messages with a system message that names the options."""
+    lines = [f"- {_signature(option)}: {option.get('description') or ''}".rstrip(": ") for option in options]
+    order = (
+        'Answer with one JSON object and nothing else: {"name": …, "arguments": {…}}. It calls one of these, '
+        f"and you are told the result. When you know enough, call {FINAL_ANSWER}.\n" + "\n".join(lines)
+    )
+    if messages and messages[0]["role"] == "system":
+        return ({"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}, *messages[1:])
+    return ({"role": "system", "content": order}, *messages)
+
+
+def _signature(option: Mapping[str, Any]) -> str:
+    properties = (option.get("parameters") or {}).get("properties", {})
+    shown = ", ".join(f"{name}: {_kind(schema)}" for name, schema in properties.items())
+    return f"{option['name']}({shown})"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(json.dumps(value) for value in schema["enum"])
+    return str(schema.get("type", "value"))
+
+
+def read_call(reply: Reply, options: Sequence[Mapping[str, Any]]) -> Reply:
+    """Return the reply with its text read as a tool call, or as the final answer.
+
+    Text that does not begin like a JSON object is taken for the answer itself.
+    """
+    found = _OBJECT.match(reply.text)
+    if found is None:
+        return reply
+    try:
+        row, _ = json.JSONDecoder().raw_decode(found.group(1))
+    except (ValueError, RecursionError) as error:
+        told = "it was cut off" if reply.finish_reason == "length" else str(error)
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {told}"),))
+    name, arguments = row.get("name"), row.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        problem = 'it is not of the form {"name": text, "arguments": object}'
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=problem),))
+    if name == FINAL_ANSWER and _TEXT_ANSWER in options:
+        return replace(reply, text=str(arguments.get("answer", "")))
+    return replace(reply, text="", tool_calls=(ToolCall(name, arguments),))
+
+
+def plain_messages(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return the messages with tool calls and their results as the text of ordinary messages."""
+    names: dict[str, str] = {}
+    plain: list[Message] = []
+    for message in messages:
+        if message["role"] == "tool":
+            name = names.get(message.get("tool_call_id", ""), "the tool")
+            plain.append({"role": "user", "content": f"Result of {name}:\n{message['content']}"})
+        elif calls := message.get("tool_calls"):
+            names |= {call["id"]: call["function"]["name"] for call in calls}
+            said = [message["content"]] if message.get("content") else []
+            plain.append({"role": "assistant", "content": "\n".join([*said, *map(_written, calls)])})
+        else:
+            plain.append(message)
+    return tuple(plain)
+
+
+def as_facts(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return the messages with all that was found out by tools as one message, before the last one.
+
+    A small model that reads its own tool calls goes on writing them when it should answer.
+    """
+    kept: list[Message] = []
+    facts: list[str] = []
+    for message in messages:
+        if message["role"] == "tool":
+            facts.append(str(message["content"]))
+        elif not message.get("tool_calls"):
+            kept.append(message)
+    if facts:
+        found = {"role": "user", "content": "This was found out:\n" + "\n".join(facts)}
+        kept.insert(max(0, len(kept) - 1), found)
+    return tuple(kept)
+
+
+def _written(call: Mapping[str, Any]) -> str:
+    function = call["function"]
+    return f'{{"name": {json.dumps(function["name"])}, "arguments": {function["arguments"]}}}'

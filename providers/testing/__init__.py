@@ -1,0 +1,1 @@
+"""Models and tapes for tests, and the examination of endpoints."""

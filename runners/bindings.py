@@ -1,0 +1,44 @@
+"""What `--model` says."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from ..nodes.costs import asks_in, cost_of
+from ..providers.settings import DEFAULT_ROLE, FILE_NAME, bound_roles, parse_binding
+from ..providers.stack.roles import EVERY_ROLE
+from ..state.errors import InputError, did_you_mean
+from .loading import Compiled
+
+
+def parse_models(models: Sequence[str]) -> dict[str, str]:
+    """Return role and spec of each --model, fit for `using(**…)`; without a role it is for every role."""
+    bound: dict[str, str] = {}
+    for text in models:
+        role, sign, spec = text.partition("=")
+        if not sign:
+            role, spec = EVERY_ROLE, text
+        parse_binding(spec, f"--model {text}")
+        bound[role] = spec
+    return bound
+
+
+def check_roles(roles: Iterable[str], graph: Compiled) -> None:
+    """Raise InputError for a role that no step has, if it looks like a slip of the pen for one that some has.
+
+    Other roles may be asked for inside plain functions and tools, where they cannot be seen.
+    """
+    roles = [role for role in roles if role != EVERY_ROLE]
+    if not roles:
+        return
+    steps = [asks.step for asks in asks_in(cost_of(graph))]
+    seen = {(step.role or DEFAULT_ROLE).lower() for step in steps if getattr(step, "own_model", None) is None}
+    known = {*seen, *bound_roles(), DEFAULT_ROLE, EVERY_ROLE}
+    for role in roles:
+        if role.lower() not in known and difflib.get_close_matches(role.lower(), seen, n=1, cutoff=0.75):
+            raise InputError(
+                f"--model {role}=…: no step of {graph.get_name()!r} has the role {role!r}. "
+                f"{did_you_mean(role.lower(), seen)} A role that only functions and tools use is bound in "
+                f"{FILE_NAME} instead."
+            )

@@ -1,0 +1,276 @@
+"""The journal: every model call, node visit and decision of a run, in SQLite, as it happens.
+
+A call's answer is committed before the node that asked sees it, on a connection of the journal's
+own. Answers that arrive together are committed together: the first one in a pass of the event loop
+schedules the commit, the others of that pass join it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .records import CALL_NAMES, Call, CallKey, Decision, Record, Statement, Visit, bindable, insert
+from .sqlite import aretrying
+from .store import Store
+from .tables import running_time
+
+HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
+
+
+class Journal(Store):
+    """The record of runs in one SQLite file; safe to use from several threads and event loops."""
+
+    def __init__(self, path: Path) -> None:
+        self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
+        self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
+        super().__init__(path)
+
+    # Calls
+
+    def occurrence(
+        self, execution: Any, thread_id: str, task: str, request_hash: str, *, attempt: int = 1
+    ) -> int:
+        """Number equal requests within one execution of a node: 0 for the first.
+
+        `execution` is any object that lives as long as that execution and no longer; each `attempt` that
+        a retry policy makes at it counts anew, so that it replays the one before. Without one, for
+        a call outside of any graph, the number is one that was never used, so nothing is replayed.
+        """
+        if execution is None:
+            sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
+            return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
+        with self._lock:
+            counter = self._occurrences.setdefault(execution, Counter())
+            number = counter[task, request_hash, attempt]
+            counter[task, request_hash, attempt] += 1
+            return number
+
+    async def find_answer(self, key: CallKey) -> Call | None:
+        """Return the committed answer to this very call, and count the replay."""
+        where = (
+            "thread_id = ? AND task = ? AND request_hash IN (?, ?) AND occurrence = ? "
+            "AND status = 'answered' ORDER BY request_hash LIMIT 1"
+        )
+        values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
+        rows = await aretrying(lambda: self._calls(where, values), self.path)
+        call = rows[0] if rows else None
+        if call is not None:
+            self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
+            hit = (call.thread_id, call.task, call.id, time.time())
+            self.add_later(("INSERT INTO hits (thread_id, task, call_id, at) VALUES (?, ?, ?, ?)", hit))
+        return call
+
+    def note_join(self, key: CallKey, leader: str) -> None:
+        """Note that a call waits for the answer to an equal one, which another task of the thread makes.
+
+        It is kept before, or together with, that answer: so a resume finds it for both.
+        """
+        values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
+        self.add_later(("INSERT OR REPLACE INTO joins VALUES (?, ?, ?, ?, ?)", values))
+
+    async def find_joined(self, key: CallKey) -> Call | None:
+        """Return the answer for which this very call waited before a crash."""
+        where = (
+            "thread_id = ? AND request_hash IN (?, ?) AND occurrence = ? AND status = 'answered' "
+            "AND task = (SELECT leader FROM joins WHERE thread_id = ? AND task = ? AND request_hash = ? "
+            "AND occurrence = ?)"
+        )
+        mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
+        values = (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine)
+        rows = await aretrying(lambda: self._calls(where, values), self.path)
+        return rows[0] if rows else None
+
+    async def find_rejected(self, key: CallKey) -> list[Call]:
+        """Return the answers to this very call that were paid for and would not do, in their order."""
+        where = (
+            "thread_id = ? AND status = 'rejected' AND source IN ('model', 'copied') AND task = ? "
+            "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
+        )
+        values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
+        if self._waiting:  # it may say that an answer was rejected
+            await aretrying(lambda: self._write([]), self.path)
+        return await aretrying(lambda: self._calls(where, values), self.path)
+
+    async def commit_call(self, call: Call) -> None:
+        """Return once the call is committed."""
+        loop = asyncio.get_running_loop()
+        batch = self._batches.get(loop)
+        if batch is None:
+            batch = self._batches[loop] = _Batch(loop.create_future())
+            loop.call_soon(self._start_commit, loop, batch)
+        batch.calls.append(call)
+        await asyncio.shield(batch.done)
+        self._tell(call)
+
+    def _start_commit(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
+        del self._batches[loop]
+        batch.task = loop.create_task(self._commit_batch(batch))
+
+    async def _commit_batch(self, batch: _Batch) -> None:
+        try:
+            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
+            self._check_place()
+        except BaseException as failed:
+            error = self.spill(batch.calls, failed)
+            if not batch.done.done():
+                batch.done.set_exception(error)
+                batch.done.exception()
+        else:
+            if not batch.done.done():
+                batch.done.set_result(None)
+
+    async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
+        """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
+        where = (
+            "request_hash IN (?, ?) AND status = 'answered' AND source = 'model' AND problem IS NULL "
+            "AND started_at >= ? ORDER BY started_at DESC LIMIT 1"
+        )
+        oldest = time.time() - lifetime_s
+        if self._waiting:  # it may say that an answer did not fit
+            await aretrying(lambda: self._write([]), self.path)
+        rows = await aretrying(lambda: self._calls(where, (*_hashes(request_hash), oldest)), self.path)
+        return rows[0] if rows else None
+
+    async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
+        """Return the latest answer of a step that is nearest to a request: equal, or equally worded."""
+        where = (
+            "step = ? AND status = 'answered' AND source = 'model' "
+            "ORDER BY request_hash = ? DESC, messages = ? DESC, started_at DESC LIMIT 1"
+        )
+        rows = await aretrying(lambda: self._calls(where, (step, request_hash, messages)), self.path)
+        return rows[0] if rows else None
+
+    def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
+            return [Call(*row) for row in rows]
+
+    def note_problem(self, call_id: str, problem: str) -> None:
+        """Note why a committed answer did not fit."""
+        self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id)))
+
+    def reject(self, call_ids: Sequence[str]) -> None:
+        """Give answers up, so that a resume asks anew instead of replaying them."""
+        for call_id in call_ids:
+            self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
+        self.try_flush()
+
+    # Runs
+
+    def start_run(self, thread_id: str, fingerprint: str | None = None) -> None:
+        """Note that a run of the thread begins or goes on, and what shape its graph has."""
+        now = time.time()
+        sql = (
+            "INSERT INTO runs (thread_id, fingerprint, status, started_at, updated_at) "
+            "VALUES (?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
+            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint)"
+        )
+        self.add_later((sql, (thread_id, fingerprint, now, now, now)))
+
+    def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
+        """Note what is needed to resume the thread in another process."""
+        now = time.time()
+        values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
+        self._write_now(
+            "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
+            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "graph = excluded.graph, models = excluded.models, input = excluded.input",
+            values,
+        )
+
+    def set_budget(self, thread_id: str, budget: str) -> None:
+        """Note the limits of a thread, as JSON, for its resumes."""
+        now = time.time()
+        self._write_now(
+            "INSERT INTO runs (thread_id, budget, status, started_at, updated_at) "
+            "VALUES (?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET budget = excluded.budget",
+            (thread_id, budget, now, now),
+        )
+
+    def budget_of(self, thread_id: str) -> str | None:
+        rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
+        return rows[0]["budget"] if rows else None
+
+    def spent(self, thread_id: str, task: str | None = None) -> tuple[int, int, float, int]:
+        """Return a thread's paid calls, their tokens, their known cost in dollars, how many have none.
+
+        With a task, only the calls below that node execution count.
+        """
+        below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
+        (row,) = self.query(
+            "SELECT count(*) AS calls, coalesce(sum(cost_usd), 0.0) AS usd, coalesce(sum("
+            "coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens, "
+            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
+            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {below}",
+            (thread_id, task, task, task, task),
+        )
+        return row["calls"], row["tokens"], row["usd"], row["unknown"]
+
+    def ran_s(self, thread_id: str, task: str | None = None) -> float:
+        """Return the seconds that a thread ran, or what is below one of its node executions."""
+        below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
+        sql = running_time(f"WHERE thread_id = ? AND {below}")
+        rows = self.query(sql, (thread_id, task, task, task, task))
+        return float(rows[0]["seconds"]) if rows else 0.0
+
+    def begin_invocation(self, thread_id: str, columns: Mapping[str, Any], *, going_on: bool) -> None:
+        """Note that the graph was called; `going_on` without new input, so within the same trace."""
+        sql = "SELECT trace, input, ended_at FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
+        last = next(iter(self.query(sql, (thread_id,))), None)
+        trace = 0
+        if last is not None:
+            again = last["ended_at"] is None and last["input"] == columns["input"]
+            trace = last["trace"] + (0 if going_on or again else 1)
+        now = time.time()
+        row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self.add_later((f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values())))
+
+    def end_run(
+        self, thread_id: str, status: str, error: str | None = None, *, output: str | None = None
+    ) -> None:
+        now = time.time()
+        sql = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
+        self.add_later((sql, (status, error, now, thread_id)))
+        sql = (
+            "UPDATE invocations SET status = ?, error = ?, output = coalesce(?, output), "
+            "ended_at = coalesce(ended_at, ?) "
+            "WHERE id = (SELECT max(id) FROM invocations WHERE thread_id = ?)"
+        )
+        self.add_later((sql, (status, error, output, now, thread_id)))
+        self.try_flush()
+
+
+def _hashes(request_hash: str) -> tuple[str, str]:
+    return request_hash, request_hash + HEDGE
+
+
+class _Batch:
+    """Calls that are committed together."""
+
+    __slots__ = ("calls", "done", "task")
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+        self.calls: list[Call] = []
+        self.task: asyncio.Task[None] | None = None
+
+
+__all__ = [
+    "Call",
+    "CallKey",
+    "Decision",
+    "Journal",
+    "Record",
+    "Statement",
+    "Visit",
+    "bindable",
+    "insert",
+]

@@ -1,0 +1,138 @@
+"""Where an answer goes that is paid for and that the file cannot take: a file of JSON lines beside it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+RESERVE_BYTES = 1 << 20
+
+Row = dict[str, Any]
+
+
+class Spill:
+    """Keeps rows that could not be committed, until they are taken in. One for each connection.
+
+    It holds a nameless file of RESERVE_BYTES on the same disk. When the disk is full, that is given
+    up and makes room. Rows that cannot be written anywhere stay in memory. Lines that lack one of the
+    `required` fields cannot be read.
+    """
+
+    def __init__(self, database: Path, required: Collection[str] = ()) -> None:
+        self.path = database.with_name(database.name + ".spill")
+        self._folder = database.parent
+        self._required = required
+        self._reserve: int | None = None
+        self._unwritten: list[Row] = []
+
+    def reserve(self) -> None:
+        """Make sure that there will be room. Raises OSError if there is none already."""
+        if self._reserve is not None or os.name != "posix":
+            return
+        handle, name = tempfile.mkstemp(dir=self._folder)
+        Path(name).unlink()
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, RESERVE_BYTES)
+            else:
+                os.write(handle, bytes(RESERVE_BYTES))
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            return  # a file system that cannot reserve
+        self._reserve = handle
+
+    def release(self) -> None:
+        """Give the reserve up."""
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+
+    def keep(self, rows: Sequence[Any], error: BaseException) -> StoreError:
+        """Keep dataclass rows and return the error that says where they are."""
+        self.release()
+        self._unwritten += [asdict(row) for row in rows]
+        told = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        answers = f"What was paid for is not lost: {len(rows)} calls are kept in"
+        try:
+            self._write_out()
+        except OSError as failed:
+            return StoreError(
+                f"{told} {answers} memory, because {self.path} cannot be written either ({failed}). They are "
+                "written once there is room, before this process ends."
+            )
+        return StoreError(f"{told} {answers} {self.path}, and taken in when {self._database} is next opened.")
+
+    @property
+    def _database(self) -> str:
+        return self.path.name.removesuffix(".spill")
+
+    def _write_out(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self._unwritten).encode()
+        with self._opened(os.O_CREAT | os.O_RDWR) as handle:
+            end = os.lseek(handle, 0, os.SEEK_END)
+            try:
+                written = 0
+                while written < len(text):
+                    written += os.write(handle, text[written:])
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, end)
+                raise
+        self._unwritten.clear()
+
+    def take_in(self, commit: Callable[[list[Row]], None]) -> None:
+        """Hand all kept rows to `commit`, and forget them once it has returned.
+
+        Lines that cannot be read, because a crash cut them, stay beside it in a file of their own.
+        """
+        if self._unwritten:
+            commit(self._unwritten)
+            self._unwritten.clear()
+        if not self.path.exists():
+            return
+        with self._opened(os.O_RDWR) as handle:
+            lines = os.pread(handle, os.fstat(handle).st_size, 0).split(b"\n")
+            rows = [row for line in lines if (row := self._row(line)) is not None]
+            commit(rows)
+            torn = [line for line in lines if line.strip() and self._row(line) is None]
+            if torn:
+                self.path.rename(self.path.with_name(self.path.name + ".unreadable"))
+            else:
+                self.path.unlink()
+
+    @contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        """Open the file, locked: no process adds to it while another takes it in and deletes it."""
+        while True:
+            handle = os.open(self.path, flags, 0o600)
+            try:
+                if fcntl is not None:
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                if fcntl is None or os.fstat(handle).st_nlink:
+                    yield handle
+                    return
+            finally:
+                os.close(handle)
+
+    def _row(self, line: bytes) -> Row | None:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return row if isinstance(row, dict) and all(name in row for name in self._required) else None

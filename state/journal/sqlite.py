@@ -1,0 +1,104 @@
+"""One SQLite file, opened with sound settings; its errors told in words that help.
+
+WAL with synchronous=NORMAL: a commit survives the death of the process, and a loss of power can
+undo only the last moments, never the file. Writers wait for each other: at first briefly in place,
+because a commit takes well under a millisecond, then in a thread, so that no event loop stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import StoreError
+
+R = TypeVar("R")
+
+BRIEF_WAIT_S = 0.02
+LOCK_WAIT_S = 30.0
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the file, creating it where it may be created. Raises StoreError with the reason."""
+    if read_only and not path.exists():
+        raise StoreError(f"There is no file {path}. Runs are kept in it once a graph has run.")
+    try:
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # prompts and answers are nobody else's business
+        mode = "ro" if read_only else "rwc"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            timeout=BRIEF_WAIT_S,
+        )
+    except (sqlite3.Error, OSError) as error:
+        raise explained(error, path) from None
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not read_only:
+            retrying(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone(), path)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if is_busy(error):
+            return connection
+        connection.close()
+        raise explained(error, path) from None
+    return connection
+
+
+def explained(error: Exception, path: Path) -> StoreError:
+    """Return the StoreError that says what is wrong with the file and what to do."""
+    text = str(error).rstrip(".")
+    if "not a database" in text:
+        return StoreError(f"{path} is not a SQLite database. Name another file, or move this one away.")
+    if "malformed" in text:
+        return StoreError(
+            f"{path} is damaged ({text}). `sqlite3 {path} .recover` can save what is left of it."
+        )
+    if "readonly" in text or isinstance(error, PermissionError):
+        return StoreError(f"{path} cannot be written: {text}. Name a file in a writable folder.")
+    if "full" in text or "No space left" in text:
+        return StoreError(f"{path}: the disk is full. Free some space, then resume the thread.")
+    if "unable to open" in text or isinstance(error, OSError):
+        return StoreError(f"{path} cannot be opened: {text}. Check that its folder exists and is writable.")
+    if "locked" in text or "busy" in text:
+        return StoreError(
+            f"{path} was locked by another process for {LOCK_WAIT_S:.0f} s. Nothing was lost: "
+            "close the program that holds it, then resume the thread."
+        )
+    return StoreError(f"{path}: {text}.")
+
+
+def is_busy(error: Exception) -> bool:
+    """Tell whether somebody else holds the lock."""
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
+
+
+def retrying(work: Callable[[], R], path: Path) -> R:
+    """Do the work, waiting up to LOCK_WAIT_S for a lock that somebody else holds."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return work()
+        except sqlite3.Error as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise explained(error, path) from None
+            time.sleep(0.05)
+
+
+async def aretrying(work: Callable[[], R], path: Path) -> R:
+    """Do the work in place; where a lock holds it up, go on in a thread."""
+    try:
+        return work()
+    except sqlite3.Error as error:
+        if not is_busy(error):
+            raise explained(error, path) from None
+    return await asyncio.to_thread(retrying, work, path)

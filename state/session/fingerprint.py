@@ -1,0 +1,241 @@
+"""The shape of a graph, and what about it must not change while a thread is under way.
+
+A checkpoint knows nodes and fields by their names. LangGraph goes on with a thread whatever became of
+them: a node that is gone never runs, a field that is gone is dropped, a new step in the middle is
+passed over, all without a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import types
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Literal, Union, get_args, get_origin
+
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel
+from typing_extensions import is_typeddict
+
+from ..errors import GraphChanged
+from ..journal.journal import Journal
+from ..schema import bare, fields_of, is_state_type, types_in
+
+GRAPH_KEY = "__stepgraph_graph"
+PRIVATE = "stepgraph_"  # how the names of the patterns' own channels begin
+ANYWHERE = "anywhere"
+
+Shape = dict[str, Any]
+
+
+class GraphMark(str):
+    """A graph's name that leads to the graph: rides in a run's metadata, where only text may be."""
+
+    __slots__ = ("__dict__",)
+
+    def __new__(cls, graph: CompiledStateGraph[Any, Any, Any, Any]) -> GraphMark:
+        mark = super().__new__(cls, graph.get_name())
+        mark._graph = graph
+        return mark
+
+    _graph: CompiledStateGraph[Any, Any, Any, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The graph's shape as JSON, worked out when it is first asked for."""
+        return json.dumps(shape_of(self._graph), sort_keys=True)
+
+
+def shape_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Shape:
+    """Return nodes, edges and fields of a graph and all its nested ones, and the types of the fields."""
+    annotations: dict[str, Any] = {}
+    shape = _graph_shape(graph, annotations, {})
+    found: set[type[Any]] = set().union(*(types_in(annotation) for annotation in annotations.values()))
+    named = Counter(cls.__qualname__ for cls in found)
+    described = {
+        cls.__qualname__
+        if named[cls.__qualname__] == 1
+        else f"{cls.__module__}.{cls.__qualname__}": _type_shape(cls)
+        for cls in found
+    }
+    return {**shape, "types": {name: fields for name, fields in described.items() if fields}}
+
+
+def _graph_shape(
+    graph: CompiledStateGraph[Any, Any, Any, Any], annotations: dict[str, Any], outer: Mapping[str, Any]
+) -> Shape:
+    builder = graph.builder
+    fields: Shape = {}
+    for schema in filter(is_state_type, builder.schemas):
+        needed = _required(schema)
+        for name, annotation in fields_of(schema).items():
+            if not name.startswith(PRIVATE):
+                annotations.setdefault(name, annotation)
+                reducer = getattr(builder.channels.get(name), "operator", None)
+                fields[name] = _field(annotation, name in needed, getattr(reducer, "__name__", None))
+    nodes: Shape = {}
+    for name in builder.nodes:
+        inner = next(iter(graph.nodes[name].subgraphs), None)
+        nodes[name] = (
+            _graph_shape(inner, annotations, fields) if isinstance(inner, CompiledStateGraph) else None
+        )
+    edges = {f"{source} -> {target}" for source, target in builder.edges}
+    edges |= {f"{' + '.join(sorted(sources))} -> {target}" for sources, target in builder.waiting_edges}
+    choices = set()
+    for source, branches in builder.branches.items():
+        for branch in branches.values():
+            targets = [ANYWHERE] if branch.ends is None else branch.ends.values()
+            choices |= {f"{source} -> {target}" for target in targets}
+    own = {name: field for name, field in fields.items() if outer.get(name) != field}
+    return {"nodes": nodes, "edges": sorted(edges), "choices": sorted(choices), "fields": own}
+
+
+def _field(annotation: Any, required: bool, reducer: str | None = None) -> Shape:
+    given = {"required": required, "reducer": reducer}
+    return {"type": _options(annotation), **{name: value for name, value in given.items() if value}}
+
+
+def _type_shape(cls: type[Any]) -> Shape:
+    if issubclass(cls, enum.Enum):
+        return {member.name: {"type": [_literal(member.value)]} for member in cls}
+    if not is_state_type(cls):
+        return {}
+    needed = _required(cls)
+    return {name: _field(annotation, name in needed) for name, annotation in fields_of(cls).items()}
+
+
+def _literal(value: Any) -> str:
+    """Return a constant as text that is the same in every process."""
+    return (
+        repr(value)
+        if isinstance(value, (str, bytes, int, float, bool, type(None)))
+        else type(value).__qualname__
+    )
+
+
+def _required(schema: type[Any]) -> set[str]:
+    """Return the fields without which a value of the type cannot be made; a TypedDict needs none."""
+    if is_typeddict(schema):
+        return set()
+    if issubclass(schema, BaseModel):
+        return {name for name, info in schema.model_fields.items() if info.is_required()}
+    nothing = dataclasses.MISSING
+    return {
+        field.name
+        for field in dataclasses.fields(schema)
+        if field.default is nothing and field.default_factory is nothing
+    }
+
+
+def _options(annotation: Any) -> list[str]:
+    """Return what a value of the annotation can be: one text for each member of a union or Literal."""
+    annotation = bare(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return sorted({text for option in get_args(annotation) for text in _options(option)})
+    if get_origin(annotation) is Literal:
+        return sorted(map(repr, get_args(annotation)))
+    if annotation is type(None):
+        return ["None"]
+    if not get_args(annotation):
+        return [getattr(annotation, "__qualname__", repr(annotation))]
+    inner = ", ".join(
+        "[...]" if isinstance(a, list) else " | ".join(_options(a)) for a in get_args(annotation)
+    )
+    return [f"{getattr(get_origin(annotation), '__qualname__', get_origin(annotation))}[{inner}]"]
+
+
+def check_unchanged(journal: Journal, thread_id: str, fingerprint: str) -> None:
+    """Raise GraphChanged unless a thread can go on with the graph of that shape."""
+    rows = journal.query("SELECT status, fingerprint FROM runs WHERE thread_id = ?", (thread_id,))
+    if not rows or rows[0]["fingerprint"] in (None, fingerprint):
+        return
+    pending = rows[0]["status"] != "done"
+    found = changes(json.loads(rows[0]["fingerprint"]), json.loads(fingerprint), pending=pending)
+    if found:
+        raise GraphChanged(
+            f"The graph is not the one that the thread {thread_id!r} ran with: {'; '.join(found)}. Go on "
+            "with the graph as it was, or begin a new thread. To go on all the same: `stepgraph resume "
+            "--force`, or session.config(thread, insist=True).",
+            changes=tuple(found),
+        )
+
+
+def changes(old: Shape, new: Shape, *, pending: bool) -> list[str]:
+    """Return what changed so that a thread cannot go on as if nothing had happened, in words.
+
+    A thread with nothing `pending` only carries its fields' values over, so its nodes do not matter.
+    Harmless are new fields with a default, types that take more than before, new branches of a
+    choice, and whatever is not in a shape: names of graphs, prompts, models, code.
+    """
+    found = list(_graph_changes(old, new, "", pending=pending))
+    for name, fields in old["types"].items():
+        if name in new["types"]:
+            found += _field_changes(fields, new["types"][name], f"{name}.", "", pending=pending)
+    return list(dict.fromkeys(found))
+
+
+def _graph_changes(old: Shape, new: Shape, where: str, *, pending: bool) -> Iterator[str]:
+    yield from _field_changes(old["fields"], new["fields"], "", _inside(where), pending=pending)
+    if not pending:
+        return
+    for name, inner in old["nodes"].items():
+        if name not in new["nodes"]:
+            yield f"node {where + name!r} is gone"
+        elif (inner is None) != (new["nodes"][name] is None):
+            yield f"node {where + name!r} is {'now' if inner is None else 'no longer'} a graph of its own"
+        elif inner is not None:
+            now = new["nodes"][name]
+            own = {*inner["fields"], *now["fields"]}
+            inner = {**inner, "fields": _fields_inside(old, inner, own)}
+            now = {**now, "fields": _fields_inside(new, now, own)}
+            yield from _graph_changes(inner, now, f"{where}{name}/", pending=True)
+    for kind, verb in (("edges", "edge"), ("choices", "the choice")):
+        for edge in old[kind]:
+            if edge not in new[kind] and _ends(edge) <= _known(new):
+                yield f"{verb} {edge}{_inside(where)} is gone"
+    for edge in new["edges"]:
+        if edge not in old["edges"] and _sources(edge) <= _known(old):
+            yield f"edge {edge}{_inside(where)} is new"
+
+
+def _fields_inside(outer: Shape, inner: Shape, names: set[str]) -> Shape:
+    """Return those fields of a nested graph; its shape leaves out what it shares with the outer one."""
+    return {name: f for name, f in {**outer["fields"], **inner["fields"]}.items() if name in names}
+
+
+def _field_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str, suffix: str, *, pending: bool
+) -> Iterator[str]:
+    for name, was in old.items():
+        shown = f"field {prefix + name!r}{suffix}"
+        if name not in new:
+            if pending:
+                yield f"{shown} is gone"
+            continue
+        now = new[name]
+        if not set(was["type"]) <= set(now["type"]) and now["type"] != ["Any"]:
+            yield f"{shown} changed from {' | '.join(was['type'])} to {' | '.join(now['type'])}"
+        if was.get("reducer") != now.get("reducer"):
+            yield f"{shown} changed its reducer from {was.get('reducer')} to {now.get('reducer')}"
+    for name, now in new.items():
+        if name not in old and now.get("required"):
+            yield f"field {prefix + name!r}{suffix} is new and has no default"
+
+
+def _inside(where: str) -> str:
+    return f" in {where.rstrip('/')!r}" if where else ""
+
+
+def _known(shape: Shape) -> set[str]:
+    return {*shape["nodes"], "__start__", "__end__", ANYWHERE}
+
+
+def _sources(edge: str) -> set[str]:
+    return set(edge.rsplit(" -> ", 1)[0].split(" + "))
+
+
+def _ends(edge: str) -> set[str]:
+    return {*_sources(edge), edge.rsplit(" -> ", 1)[1]}

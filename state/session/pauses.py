@@ -1,0 +1,56 @@
+"""A budget's end as a LangGraph interrupt: the branches beside it finish, and the run can be resumed.
+
+An exception would cancel the branches that are under way, and with them answers that are paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.types import Interrupt
+
+from ..errors import BudgetEnded, StepgraphError
+
+KIND = "stepgraph_budget_ended"
+
+
+def paused(ended: BudgetEnded, task: str) -> GraphInterrupt:
+    """Return the interrupt that stands for a budget's end in one node execution."""
+    value = {
+        "kind": KIND,
+        "message": str(ended),
+        "limit": ended.limit,
+        "scope": ended.scope,
+        "budget": ended.budget,
+        "spent": ended.spent,
+    }
+    return GraphInterrupt([Interrupt(value=value, id=f"budget:{task}")])
+
+
+def budget_end(interrupts: Iterable[Interrupt]) -> dict[str, Any] | None:
+    """Return what the first budget's end among interrupts says, None if there is none."""
+    for interrupt in interrupts:
+        if isinstance(interrupt.value, dict) and interrupt.value.get("kind") == KIND:
+            return interrupt.value
+    return None
+
+
+def leader_of(group: ExceptionGroup[Exception]) -> Exception | None:
+    """Return the one error of a task group that says what becomes of the run, None for any others.
+
+    A budget's end or an interrupt must pause the run, and a full disk must stop it, also from inside.
+    """
+    leaves = list(_leaves(group))
+    if all(isinstance(leaf, GraphBubbleUp) for leaf in leaves):
+        return leaves[0]
+    return next((leaf for leaf in leaves if isinstance(leaf, StepgraphError)), None)
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,253 @@
+"""Notes every node visit of a LangGraph run in the journal; works on any LangGraph graph."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.types import Command
+from pydantic_core import PydanticSerializationError, to_json
+
+from ..budget import Ledger, Spent
+from ..errors import ThreadBusy
+from ..journal.claims import Claims
+from ..journal.journal import Journal, Visit
+from ..schema import values_of
+from .fingerprint import GRAPH_KEY, GraphMark, check_unchanged
+from .pauses import budget_end
+
+MAX_OUTPUT = 20_000
+STOPPED = "stopped before it ended"
+MAX_INPUT, MAX_FIELD = 4_000, 1_500
+OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
+
+
+def path_of(task: str) -> str:
+    """Return the names of the nested nodes in a checkpoint namespace, joined by "/"."""
+    return "/".join(part.split(":", 1)[0] for part in task.split("|"))
+
+
+class Recorder(BaseCallbackHandler):
+    """A LangChain callback handler that writes node visits and the run's status."""
+
+    run_inline = True
+    raise_error = True
+    ignore_llm = True
+    ignore_chat_model = True
+    ignore_retriever = True
+    ignore_agent = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(
+        self,
+        journal: Journal,
+        claims: Claims,
+        thread_id: str,
+        *,
+        insist: bool = False,
+        ledger: Ledger | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._claims = claims
+        self._thread = thread_id
+        self._insist = insist
+        self._ledger = ledger
+        self._labels = labels or {}
+        self._root: UUID | None = None
+        self._late: Callable[[], None] | None = None
+        self._starting = False
+        self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
+        self._ended = "done"
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
+            self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
+        elif parent_run_id is None or self._root is None:
+            if self._late is not None or self._starting:
+                raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
+            start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
+            if _in_event_loop() and self._journal.is_locked():
+                self._root, self._late = run_id, start
+            else:
+                start()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the run could not begin at once, and `start_late` is to be called."""
+        return self._late is not None
+
+    def start_late(self) -> None:
+        """Begin the run, waiting for the file's lock; the checkpointer calls it before any node runs."""
+        late, self._late = self._late, None
+        if late is None:
+            return
+        self._starting = True
+        try:
+            late()
+        except BaseException:
+            self._root = None
+            raise
+        finally:
+            self._starting = False
+        if self._root is None:  # it was cancelled meanwhile
+            self._end("failed", STOPPED)
+
+    def _start(
+        self, run_id: UUID, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None
+    ) -> None:
+        self._claims.acquire(self._thread)
+        fingerprint = self._fingerprint(metadata.get(GRAPH_KEY))
+        if not self._starting:
+            self._root = run_id
+        self._ended = "done"
+        self._journal.start_run(self._thread, fingerprint)
+        if self._ledger is not None:
+            spent = Spent(*self._journal.spent(self._thread))
+            self._ledger.begin(spent, self._journal.ran_s(self._thread))
+        self._begin(inputs, tags, metadata, name)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        if run_id == self._root:
+            self._end(self._ended, output=outputs)
+        elif run_id in self._open:
+            self._leave(run_id, "done", output=outputs)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        told = STOPPED if cancelled else f"{type(error).__name__}: {error}"
+        if run_id == self._root and (self.waits or self._starting):
+            self._root = self._late = None
+        elif run_id == self._root:
+            self._end("failed", told)
+        elif run_id not in self._open:
+            return
+        elif isinstance(error, GraphInterrupt):
+            interrupts = error.args[0] if error.args else ()
+            self._ended = "partial" if budget_end(interrupts) else "interrupted"
+            self._leave(run_id, "interrupted", asked=[item.value for item in interrupts])
+        elif isinstance(error, GraphBubbleUp):
+            self._leave(run_id, "done")
+        else:
+            self._leave(run_id, "failed", error=told)
+
+    def _fingerprint(self, mark: Any) -> str | None:
+        """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
+        if not isinstance(mark, GraphMark):
+            return None
+        if not self._insist:
+            try:
+                check_unchanged(self._journal, self._thread, mark.fingerprint)
+            except BaseException:
+                self._claims.release(self._thread)
+                raise
+        return mark.fingerprint
+
+    def _begin(self, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None) -> None:
+        """Note an invocation; one that goes on, or begins again what a crash cut short, keeps its trace."""
+        going_on = inputs is None or isinstance(inputs, Command)
+        given = None
+        if inputs is not None:
+            given = self._journal.mask.json(as_json(inputs.resume if isinstance(inputs, Command) else inputs))
+        self._journal.begin_invocation(
+            self._thread,
+            {
+                "graph": name,
+                "input": given,
+                "user": metadata.get("user_id"),
+                "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
+                "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                **self._labels,
+            },
+            going_on=going_on,
+        )
+
+    def _end(self, status: str, error: str | None = None, output: Any = None) -> None:
+        self._root = None
+        self._open.clear()
+        mask = self._journal.mask
+        told = None if output is None else mask.json(as_json(output))
+        self._journal.end_run(self._thread, status, error and mask.text(error), output=told)
+        self._claims.release(self._thread)
+
+    def _leave(
+        self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None, asked: Any = None
+    ) -> None:
+        metadata, started, given = self._open.pop(run_id)
+        mask = self._journal.mask
+        task = metadata["langgraph_checkpoint_ns"]
+        self._journal.add(
+            Visit(
+                thread_id=self._thread,
+                task=task,
+                path=path_of(task),
+                node=metadata["langgraph_node"],
+                superstep=metadata["langgraph_step"],
+                status=status,
+                output=None if output is None else mask.json(as_json(output)),
+                error=error and mask.text(error),
+                started_at=started,
+                ended_at=time.time(),
+                input=given,
+                asked=None if asked is None else mask.json(as_json(asked)),
+            )
+        )
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def json_text(value: Any) -> str:
+    """Return any value as JSON, whatever is in it."""
+    try:
+        return to_json(value, fallback=repr, inf_nan_mode="strings").decode()
+    except (PydanticSerializationError, UnicodeError, ValueError):
+        return json.dumps(value, default=repr)
+
+
+def state_json(state: Any) -> str:
+    """Return a node's input as JSON, each long field cut by itself, so that the others stay readable."""
+    text = json_text(state)
+    if len(text) <= MAX_INPUT:
+        return text
+    try:
+        values = {name: json_text(value) for name, value in values_of(state).items()}
+    except TypeError:
+        return as_json(state)
+    cut = {n: v if len(v) <= MAX_FIELD else _cut(v, MAX_FIELD) for n, v in values.items()}
+    return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in cut.items()) + "}"
+
+
+def _cut(text: str, length: int) -> str:
+    return to_json({"cut": len(text), "start": text[:length]}).decode()
+
+
+def as_json(value: Any) -> str:
+    """Return any state value as JSON for a reader; what JSON cannot say is shown by its repr."""
+    text = json_text(value)
+    if len(text) > MAX_OUTPUT:
+        return _cut(text, MAX_OUTPUT)
+    return text

@@ -1,0 +1,208 @@
+"""A session: one SQLite file that holds the checkpoints and the journal of many threads."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+
+from ..budget import Budget, Ledger, Spent
+from ..journal.claims import Claims
+from ..journal.effects import EffectRecord, decide_effect, open_effects
+from ..journal.journal import Journal
+from ..masking import Masker
+from ..serde import allow as declare
+from .checkpoints import STARTER_KEY, SqliteCheckpointer
+from .fingerprint import GRAPH_KEY, GraphMark
+from .foreign_calls import CallObserver
+from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
+from .recorder import Recorder
+
+SESSION_KEY = "__stepgraph_session"
+CACHE_KEY = "__stepgraph_cache_s"
+LEDGERS_KEY = "__stepgraph_ledgers"
+
+
+class Tracer(Protocol):
+    """What sends a session's traces elsewhere; see tracing/export/live.py."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What to put on record with each invocation: environment and version."""
+        ...
+
+    @property
+    def stored_mask(self) -> Masker:
+        """What replaces keys and personal data in what is kept for readers."""
+        ...
+
+    def attach(self, session: Session) -> None:
+        """Begin to send, without delay for anyone."""
+        ...
+
+    def close(self) -> None:
+        """Send what can be sent within a moment; the rest waits in the file."""
+        ...
+
+
+class Session:
+    """Keeps what a graph does: pass `session.config(thread_id)` to any LangGraph call.
+
+    The file is created where it is missing. `allow` names types that checkpoints may revive, beyond
+    those that steps and patterns declare themselves. `tracing`, such as a `Tracing()`, sends the traces
+    to Langfuse or elsewhere too. Raises StoreError if the file cannot be used.
+
+        with Session("runs.sqlite") as session:
+            app.invoke(Post("tea"), session.config("post-1"))
+    """
+
+    def __init__(
+        self,
+        path: str | Path = "stepgraph.sqlite",
+        *,
+        allow: Iterable[Any] = (),
+        tracing: Tracer | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._tracer = tracing
+        self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
+        declare(*allow)
+        self.journal = Journal(self.path)
+        self.claims = Claims(self.journal)
+        try:
+            self.checkpointer = SqliteCheckpointer(self.path)
+        except BaseException:
+            self.journal.close()
+            raise
+        if tracing is not None:
+            self.journal.mask = tracing.stored_mask
+            tracing.attach(self)
+
+    def config(
+        self,
+        thread_id: str | None = None,
+        *,
+        budget: Budget | None = None,
+        cache_s: float | None = None,
+        graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
+        insist: bool = False,
+        user: str | None = None,
+        tags: Iterable[str] = (),
+        **configurable: Any,
+    ) -> RunnableConfig:
+        """Return the config that makes a LangGraph call keep its thread here.
+
+        Without a `thread_id` a new thread begins. `budget` limits the thread as a whole, what it spent
+        before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
+        `cache_s` lets answers of other runs serve that are at most so many seconds old.
+
+        A thread goes on only with a graph of the same shape, else GraphChanged is raised, unless you
+        `insist`. Patterns tell their shape themselves; for a hand-written graph, pass it as `graph`.
+        `user` and `tags` go into the trace. Further keywords go into `configurable`.
+        """
+        thread = thread_id or new_thread_id()
+        if budget is not None:
+            self.journal.set_budget(thread, budget.to_json())
+        elif thread_id is not None:
+            budget = self.budget_of(thread)
+        ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
+        recorder = Recorder(
+            self.journal, self.claims, thread, insist=insist, ledger=ledger, labels=self._labels()
+        )
+        config: RunnableConfig = {
+            "configurable": {
+                "thread_id": thread,
+                "checkpoint_ns": "",
+                CONFIG_KEY_CHECKPOINTER: self.checkpointer,
+                # A call is found again by its task, which takes its id from the checkpoint before it.
+                CONFIG_KEY_DURABILITY: "sync",
+                SESSION_KEY: self,
+                CACHE_KEY: cache_s,
+                STARTER_KEY: recorder,
+                **configurable,
+            },
+            "callbacks": [recorder, CallObserver(self.journal, thread)],
+        }
+        if labels := list(tags):
+            config["tags"] = labels
+        if user is not None:
+            config["metadata"] = {"user_id": user}
+            config["configurable"]["user"] = user
+        if graph is not None:
+            config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)
+        if ledger is not None:
+            config["configurable"][LEDGERS_KEY] = (ledger,)
+            if ledger.budget.supersteps is not None:
+                config["recursion_limit"] = ledger.budget.supersteps
+        return config
+
+    def _labels(self) -> Mapping[str, str]:
+        return {} if self._tracer is None else self._tracer.labels
+
+    def spent(self, thread_id: str, task: str | None = None) -> Spent:
+        """Return what a thread's calls, or those below one node execution, have cost."""
+        return Spent(*self.journal.spent(thread_id, task))
+
+    def ran_s(self, thread_id: str, task: str | None = None) -> float:
+        """Return the seconds in which a thread's nodes ran, or what is below one node execution."""
+        return self.journal.ran_s(thread_id, task)
+
+    def budget_of(self, thread_id: str) -> Budget | None:
+        """Return the limits that a thread has, if it has any."""
+        recorded = self.journal.budget_of(thread_id)
+        return Budget.from_json(recorded) if recorded else None
+
+    def decide_effect(
+        self, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
+    ) -> EffectRecord:
+        """Say whether a side effect happened whose end is not on record, after an EffectUnknown.
+
+        If it did, its thread goes on with what it would have written, as plain data: `update`. If not,
+        it is done again. A decision can be changed. Raises InputError for an effect that ended.
+        """
+        return decide_effect(self.journal, key, happened=happened, update=update)
+
+    def undecided_effects(self) -> list[EffectRecord]:
+        """Return the side effects of which nobody knows whether they happened, or which are under way."""
+        return open_effects(self.journal)
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self.claims.close()
+        if self._tracer is not None:
+            self.journal.flush()
+            self._tracer.close()
+        self.journal.close()
+        self.checkpointer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def new_thread_id(prefix: str = "thread") -> str:
+    """Return a thread id that nobody else has."""
+    return f"{prefix}-{secrets.token_hex(4)}"

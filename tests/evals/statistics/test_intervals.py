@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from stepgraph.evals.statistics.intervals import (
+    below_p,
+    difference_interval,
+    difference_p,
+    holm,
+    kappa_of,
+    mcnemar_p,
+    mean_interval,
+    share_interval,
+    smallest_effect,
+    unbounded_interval,
+)
+
+from ..simulations import simulate
+
+
+def test_what_the_statistics_promise_holds_in_simulation() -> None:
+    broken = [str(found) for found in simulate(1000, seed=11) if not found.good]
+    assert broken == []
+
+
+def test_wilson_and_mcnemar_against_figures_from_textbooks() -> None:
+    low, high = share_interval(15, 20)
+    assert (round(low, 4), round(high, 4)) == (0.5313, 0.8881)
+    assert mcnemar_p(10, 2) == pytest.approx(0.03857, abs=1e-5)  # 2 * P(X <= 2), X ~ B(12, 1/2)
+    assert mcnemar_p(10, 2, only_worse=True) == pytest.approx(0.01929, abs=1e-5)
+    assert mcnemar_p(0, 0) == 1.0
+
+
+def test_holm_corrects_in_order_and_never_falls() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+
+
+def test_nothing_seen_is_not_nothing_there() -> None:
+    low, high = difference_interval([0.0] * 20)
+    assert low < -0.05
+    assert high > 0.05
+    assert difference_p([0.0] * 20) == 1.0
+    low, high = difference_interval([1 / 3] * 20)
+    assert low < 1 / 3 < high
+    assert mean_interval([1.0] * 30)[0] < 0.92
+    assert mean_interval([]) == (0.0, 1.0)
+
+
+def test_a_clear_change_is_seen_and_a_slight_one_is_not() -> None:
+    assert difference_p([-1] * 9 + [0] * 21) < 0.01
+    assert difference_p([-1 / 3] * 20 + [1 / 3] * 4 + [0.0] * 20) < 0.01
+    assert difference_p([-1 / 3] * 5 + [1 / 3] * 4 + [0.0] * 20) > 0.5
+    assert difference_p([1] * 9, only_worse=True) == 1.0
+
+
+def test_more_cases_see_smaller_effects() -> None:
+    few, many = smallest_effect([0, 1, 0, -1] * 5), smallest_effect([0, 1, 0, -1] * 50)
+    assert few is not None
+    assert many is not None
+    assert few > 2 * many
+    assert smallest_effect([1, 0]) is None
+
+
+def test_a_bound_is_tested_on_one_side() -> None:
+    assert below_p([0.0] * 8 + [1.0] * 12, 0.9) < 0.001
+    assert below_p([0.0] * 2 + [1.0] * 18, 0.9) > 0.5
+    assert below_p([0.5, 0.6, 0.4, 0.5], 0.9) < 0.01
+    assert below_p([], 0.9) == 1.0
+
+
+def test_kappa_takes_chance_out() -> None:
+    assert kappa_of([(True, True), (False, False)] * 10) == 1.0
+    assert kappa_of([(True, True), (True, False), (False, True), (False, False)]) == 0.0
+    assert kappa_of([(True, True)] * 5) is None
+    assert kappa_of([]) is None
+
+
+def test_the_same_data_give_the_same_interval() -> None:
+    values = [0.1, 0.5, -0.25, 0.0, 0.3]
+    assert difference_interval(values) == difference_interval(values)
+    assert unbounded_interval([1.0]) is None
+    assert unbounded_interval([2.0, 2.0]) == (2.0, 2.0)

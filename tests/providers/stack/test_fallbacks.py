@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.providers.stack.fallbacks import trigger_of
+from stepgraph.providers.stack.roles import as_model, find_model
+from stepgraph.state.errors import (
+    ContextTooLong,
+    InvalidAnswer,
+    ModelDenied,
+    ModelError,
+    ModelFiltered,
+    ModelGarbled,
+    ModelMissing,
+    ModelOverloaded,
+    ModelPaused,
+    ModelRefused,
+    ModelUnreachable,
+    SettingsError,
+)
+
+from ...servers import Answer, ChatServer, Fault
+
+
+class Grade(BaseModel):
+    score: int
+    confidence: float = 1.0
+
+
+@dataclass
+class Post:
+    draft: str = ""
+    grade: Grade | None = None
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask("Write.")
+
+
+@step("grade")
+def judge(post: Post) -> Ask[Grade]:
+    return Ask("Grade.")
+
+
+def refused(message: str, kind: type[ModelError] = ModelRefused) -> ScriptedModel:
+    return ScriptedModel([kind(message)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "trigger"),
+    [
+        (ModelOverloaded, "busy"),
+        (ModelPaused, "busy"),
+        (ModelUnreachable, "unreachable"),
+        (ModelDenied, "denied"),
+        (ModelMissing, "denied"),
+        (ModelRefused, "refused"),
+        (ModelFiltered, "filtered"),
+        (ContextTooLong, "too_long"),
+        (ModelGarbled, "garbled"),
+        (ModelError, "garbled"),
+    ],
+)
+def test_each_error_has_its_reason(kind: type[ModelError], trigger: str) -> None:
+    assert trigger_of(kind("x")) == trigger
+
+
+async def test_the_next_is_asked_and_the_record_says_why(session: Session) -> None:
+    models = [refused("a", ContextTooLong), refused("b", ModelDenied), ScriptedModel(["third"])]
+    with using(models):
+        assert (await chain(write).compile().ainvoke(Post(), session.config()))["draft"] == "third"
+    calls = session.journal.query("SELECT attempt, status, reason FROM calls ORDER BY attempt")
+    assert [(call["attempt"], call["status"], call["reason"]) for call in calls] == [
+        (1, "failed", None),
+        (2, "failed", "fallback: scripted failed (ContextTooLong)"),
+        (3, "answered", "fallback: scripted failed (ModelDenied)"),
+    ]
+
+
+async def test_when_all_fail_the_error_tells_of_all() -> None:
+    with (
+        using([refused("a", ContextTooLong), refused("b")]),
+        pytest.raises(ModelRefused, match=r"^Step 'write': b Asked before it: scripted failed \(ContextToo"),
+    ):
+        await write.answer(Post())
+
+
+async def test_a_reason_that_is_not_named_stops(server: ChatServer) -> None:
+    closed = {"base_url": server.url, "model": "served", "retries": 0}
+    server.will(Answer(finish_reason="content_filter"))
+    with (
+        using({"models": [closed, closed], "on": ["busy"]}),
+        pytest.raises(ModelFiltered, match="content filter stopped the answer"),
+    ):
+        await write.answer(Post())
+    assert server.calls == 1
+
+
+async def test_a_filtered_answer_is_paid_for_and_rejected(server: ChatServer, session: Session) -> None:
+    server.will(Answer("Half of", finish_reason="content_filter"), Answer("Boil."))
+    with using([server.spec(price={"input": 1, "output": 1}), server.spec(temperature=0)]):
+        assert (await chain(write).compile().ainvoke(Post(), session.config()))["draft"] == "Boil."
+    first, second = session.journal.query("SELECT * FROM calls ORDER BY attempt")
+    assert (first["status"], first["cost_usd"]) == ("rejected", pytest.approx(120e-6))
+    assert "content filter" in first["problem"]
+    assert second["status"] == "answered"
+
+
+async def test_an_invalid_answer_goes_on_where_the_policy_says_so(session: Session) -> None:
+    small, large = ScriptedModel(["no idea"]), ScriptedModel([Grade(score=4)])
+    on_device = ScriptedModel(["no idea", Grade(score=3)])
+    with using([on_device, ScriptedModel([])]):
+        assert (await judge.answer(Post())).score == 3  # by default the same model is asked again
+    with using({"models": [small, large], "on": ["invalid"]}):
+        result = await chain(judge).compile().ainvoke(Post(), session.config())
+    assert result["grade"] == Grade(score=4)
+    rows = session.journal.query("SELECT status, problem FROM calls ORDER BY attempt")
+    assert [row["status"] for row in rows] == ["rejected", "answered"]
+    assert "not valid JSON" in rows[0]["problem"]
+
+
+async def test_an_unsure_answer_goes_on_below_the_floor(server: ChatServer, session: Session) -> None:
+    server.will('{"score": 1, "confidence": 0.2}', '{"score": 5, "confidence": 0.1}')
+    policy = {"models": [server.spec(), server.spec(temperature=0)], "min_confidence": 0.7}
+    with using(policy):
+        result = await chain(judge).compile().ainvoke(Post(), session.config())
+    assert result["grade"].score == 5  # the last one's word counts, however sure it is
+    first, second = session.journal.query("SELECT * FROM calls ORDER BY attempt")
+    assert first["problem"] == "its confidence is 0.2, below 0.7"
+    assert second["reason"] == "fallback: served: its confidence is 0.2, below 0.7"
+
+
+async def test_an_answer_of_the_second_is_replayed(session: Session) -> None:
+    second = ScriptedModel(["Boil."])
+    model = as_model([ScriptedModel([ModelRefused("no")]), second], "here")
+    fails = [True]
+
+    async def both(post: Post) -> dict[str, str]:
+        draft = await write.answer(post)
+        if fails.pop():
+            raise RuntimeError("stop")
+        return {"draft": draft}
+
+    config = session.config("t")
+    graph = chain(both).compile()
+    with using(model):
+        with pytest.raises(RuntimeError):
+            await graph.ainvoke(Post(), config)
+        fails.append(False)
+        assert (await graph.ainvoke(None, config))["draft"] == "Boil."
+    assert len(second.asks) == 1
+
+
+async def test_a_full_stack_is_not_wrapped_again(session: Session) -> None:
+    model = as_model(as_model([ScriptedModel(["Boil."])], "here"), "there")
+    with using(model):
+        await chain(write).compile().ainvoke(Post(), session.config())
+    assert len(session.journal.query("SELECT id FROM calls")) == 1
+
+
+async def test_a_long_wait_that_a_server_asks_for_goes_to_the_next(server: ChatServer) -> None:
+    server.always = Fault(429, headers={"Retry-After": "30"})
+    with using([server.spec(), ScriptedModel(["a", "b"])]):
+        assert [await write.answer(Post()), await write.answer(Post())] == ["a", "b"]
+    assert server.calls == 1  # the second call knows that there is no use in asking
+
+
+async def test_a_busy_model_on_this_machine_is_passed_over(server: ChatServer) -> None:
+    server.always = Answer("slow", delay_s=0.3)
+    with ChatServer() as cloud:
+        cloud.always = Answer("cloud")
+        with using([server.spec(max_concurrency=1, queue_s=0), cloud.spec()]):
+            answers = await asyncio.gather(*(write.answer(Post()) for _ in range(4)))
+    assert sorted(answers) == ["cloud", "cloud", "cloud", "slow"]
+
+
+def test_a_settings_file_binds_a_chain(tmp_path: Path) -> None:
+    (tmp_path / "stepgraph.toml").write_text(
+        '[models]\nlarge = ["vllm:a", { base_url = "http://h/v1", model = "b" }]\n'
+        '[models.small]\nmodels = ["vllm:c", "ollama:d"]\non = ["busy", "invalid"]\n'
+    )
+    assert find_model("large").name == "a"
+    assert find_model("small").name == "c"
+
+
+def test_the_environment_binds_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPGRAPH_MODEL_LARGE", "vllm:a, ollama:b")
+    assert find_model("large").name == "a"
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (
+            {"models": ["local"], "onn": ["busy"]},
+            r"unknown setting 'onn' of a chain of models\. Did you mean 'on'",
+        ),
+        ({"models": ["local"], "on": ["bussy"]}, r"unknown reason 'bussy' in on\. Did you mean 'busy'"),
+        ({"models": ["local"], "on": ["unsure"]}, "needs min_confidence"),
+        ({"models": ["local"], "min_confidence": 2}, "min_confidence: Input should be less"),
+        ({"models": "local"}, "models must be a list"),
+        ({"models": []}, "models: Tuple should have at least 1 item"),
+        ({"models": ["vllm:a", "opnai:b"]}, "model 2: unknown provider 'opnai'"),
+        ({"provider": "vllm", "model": "a", "capabilities": {"tool": "native"}}, "unknown capability 'tool'"),
+    ],
+)
+def test_a_chain_that_cannot_be_used_is_explained(table: dict[str, object], problem: str) -> None:
+    with pytest.raises(SettingsError, match=f"^here.*{problem}"):
+        as_model(table, "here")
+
+
+@pytest.mark.local
+@pytest.mark.xdist_group("local")
+async def test_this_machine_first_and_another_where_the_text_is_too_long(session: Session) -> None:
+    @step("draft")
+    def shorten(post: Post) -> Ask[str]:
+        return Ask(f"Shorten: {post.draft}", max_tokens=8)
+
+    app = chain(shorten).compile()
+    with using(["local", ScriptedModel(["from the cloud"])]):
+        short = await app.ainvoke(Post("Water boils at 100 degrees."), session.config())
+        long = await app.ainvoke(Post("Water boils at 100 degrees. " * 500), session.config())
+    assert short["draft"] != "from the cloud"
+    assert long["draft"] == "from the cloud"
+    calls = session.journal.query("SELECT status, problem, reason FROM calls ORDER BY started_at")
+    assert [call["status"] for call in calls] == ["answered", "failed", "answered"]
+    assert "ContextTooLong" in calls[1]["problem"]
+    assert "ContextTooLong" in calls[2]["reason"]
+
+
+def paid(session: Session) -> list[tuple[str, str]]:
+    rows = session.journal.query("SELECT model_asked, status FROM calls ORDER BY started_at, rowid")
+    return [(row["model_asked"], row["status"]) for row in rows]
+
+
+@pytest.mark.parametrize("committed_only", [False, True], ids=["rejected", "killed before it was rejected"])
+@pytest.mark.parametrize("first", [Answer("no JSON"), Answer("cut", finish_reason="content_filter")])
+async def test_a_resume_does_not_pay_again_for_an_answer_that_would_not_do(
+    session: Session, server: ChatServer, first: Answer, committed_only: bool
+) -> None:
+    """The first member's answer is on record; the process dies while the second one is asked."""
+    good = Answer('{"score": 4}')
+    server.will(first, Fault(reset=True), good)
+    weak, strong = server.spec(model="weak", retries=0), server.spec(model="strong", retries=0)
+    app = chain(judge).compile()
+    with using({"models": [weak, strong], "on": ["invalid", "filtered"]}):
+        with pytest.raises(ModelUnreachable):
+            await app.ainvoke(Post(), session.config("t"))
+        if committed_only:
+            session.journal.write([("UPDATE calls SET status = 'answered' WHERE status = 'rejected'", ())])
+        result = await app.ainvoke(None, session.config("t"))
+    assert result["grade"] == Grade(score=4)
+    assert [body["model"] for body in server.bodies] == ["weak", "strong", "strong"]
+    assert paid(session) == [("weak", "rejected"), ("strong", "failed"), ("strong", "answered")]
+
+
+async def test_after_all_answers_were_given_up_all_are_asked_anew(
+    session: Session, server: ChatServer
+) -> None:
+    @step("grade", tries=1)
+    def once(post: Post) -> Ask[Grade]:
+        return Ask("Grade.")
+
+    server.will("bad", "bad", '{"score": 1}')
+    app = chain(once).compile()
+    with using({"models": [server.spec(model="weak"), server.spec(model="strong")], "on": ["invalid"]}):
+        with pytest.raises(InvalidAnswer):
+            await app.ainvoke(Post(), session.config("t"))
+        assert (await app.ainvoke(None, session.config("t")))["grade"] == Grade(score=1)
+    assert [body["model"] for body in server.bodies] == ["weak", "strong", "weak"]
+
+
+async def test_a_filtered_answer_is_not_replayed_as_an_answer(session: Session, server: ChatServer) -> None:
+    server.will(Answer("I cannot", finish_reason="refusal"), "Boil.")
+    app = chain(write).compile()
+    with using(server.spec()):
+        with pytest.raises(ModelFiltered):
+            await app.ainvoke(Post(), session.config("t"))
+        session.journal.write([("UPDATE calls SET status = 'answered', problem = NULL", ())])
+        assert (await app.ainvoke(None, session.config("t")))["draft"] == "Boil."

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import socket
+from typing import Any
+
+import pytest
+
+from stepgraph.providers.model import Reply, Request, Site, Usage
+from stepgraph.providers.prices import HourlyPrice, Price
+from stepgraph.providers.settings import ModelSettings, parse_spec
+from stepgraph.providers.stack.pricing import Cost, Listed, PerHour, PerToken, Priced, price_list, tariff_for
+from stepgraph.state.session.session import Session
+
+HELLO = Request(({"role": "user", "content": "hello"},))
+HERE = Site(step="here")
+
+
+class Says:
+    name = "says"
+
+    def __init__(self, reply: Reply, delay_s: float = 0.0) -> None:
+        self._reply = reply
+        self._delay = delay_s
+
+    async def complete(self, request: Request, site: Site) -> Reply:
+        await asyncio.sleep(self._delay)
+        return self._reply
+
+
+def replied(model: str = "m", cost: float | None = None, **counts: int) -> Reply:
+    return Reply("ok", model, Usage(1_000_000, 1_000_000, **counts), cost_usd=cost, latency_s=3600.0)
+
+
+async def cost_under(settings: dict[str, Any], reply: Reply) -> Cost | None:
+    model = Says(reply)
+    model.name = settings["model"]
+    found = await Priced(model, tariff_for(parse_spec(settings, "here"), model)).complete(HELLO, HERE)
+    if found.cost_usd is None:
+        assert found.price_source is None
+        return None
+    return Cost(found.cost_usd, found.price_source or "", found.price_date)
+
+
+async def test_the_providers_own_cost_comes_first() -> None:
+    spec = {"provider": "openrouter", "model": "openai/gpt-5-mini", "price": {"input": 1, "output": 1}}
+    assert await cost_under(spec, replied(cost=0.5)) == Cost(0.5, "provider")
+
+
+async def test_the_settings_come_before_the_list() -> None:
+    price = {"input": 1, "output": 2, "as_of": "2026-10-01"}
+    spec = {"provider": "openai", "model": "gpt-5-mini", "price": price}
+    assert await cost_under(spec, replied()) == Cost(3.0, "settings", "2026-10-01")
+
+
+async def test_a_known_model_has_the_lists_price() -> None:
+    _, version = price_list()
+    spec = {"provider": "openai", "model": "gpt-5-mini"}
+    cost = await cost_under(spec, replied("gpt-5-mini-2025-08-07", cached=500_000))
+    assert cost == Cost(pytest.approx(0.25 / 2 + 0.025 / 2 + 2), f"genai-prices {version}")
+
+
+async def test_reasoning_is_not_paid_twice() -> None:
+    spec = {"provider": "openai", "model": "gpt-5-mini"}
+    thought = await cost_under(spec, replied("gpt-5-mini", reasoning=900_000))
+    assert thought == await cost_under(spec, replied("gpt-5-mini"))
+
+
+async def test_the_asked_for_name_serves_where_the_served_one_is_unknown() -> None:
+    spec = {"provider": "openai", "model": "gpt-5-mini"}
+    cost = await cost_under(spec, replied("nobody-knows-this-one"))
+    assert cost is not None
+    assert cost.usd == pytest.approx(2.25)
+
+
+async def test_a_known_address_is_a_known_provider() -> None:
+    spec = {"base_url": "https://api.deepseek.com/v1", "model": "deepseek-chat"}
+    assert await cost_under(spec, replied("deepseek-chat")) is not None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"provider": "openai", "model": "no-such-model"},
+        {"provider": "vllm", "model": "gpt-5-mini"},
+        {"provider": "ollama", "model": "llama3.2"},
+        {"base_url": "http://localhost:8000/v1", "model": "gpt-5-mini"},
+        {"base_url": "http://10.0.0.7:8000/v1", "model": "gpt-5-mini"},
+        {"base_url": "https://models.example.com/v1", "model": "gpt-5-mini"},
+    ],
+)
+async def test_what_nobody_knows_stays_unknown(spec: dict[str, Any]) -> None:
+    assert await cost_under(spec, replied(spec["model"])) is None
+
+
+async def test_without_counts_a_listed_model_costs_the_unknown() -> None:
+    reply = Reply("ok", "gpt-5-mini", Usage(None, 5))
+    assert await cost_under({"provider": "openai", "model": "gpt-5-mini"}, reply) is None
+
+
+async def test_the_model_on_this_machine_is_free() -> None:
+    model = Says(Reply("ok", "m", Usage()))
+    priced = Priced(model, tariff_for(ModelSettings(provider="local"), model))
+    reply = await priced.complete(HELLO, HERE)
+    assert (reply.cost_usd, reply.price_source) == (0.0, "on-device")
+
+
+async def test_a_machine_by_the_hour_with_a_known_concurrency() -> None:
+    price = {"per_hour": 4, "concurrency": 8, "as_of": "2026-11-02"}
+    spec = {"provider": "vllm", "model": "qwen", "price": price}
+    assert await cost_under(spec, replied()) == Cost(0.5, "settings", "2026-11-02")
+
+
+async def test_the_calls_of_a_machine_by_the_hour_add_up_to_its_busy_time() -> None:
+    loop = asyncio.get_running_loop()
+    hour = PerHour(HourlyPrice(per_hour=3600), 60)
+    model = Says(replied(), 0.05)
+    one, two = Priced(model, hour), Priced(model, hour)
+    began = loop.time()
+    replies = await asyncio.gather(*(m.complete(HELLO, HERE) for m in (one, two) for _ in range(5)))
+    took = loop.time() - began
+    assert 0.04 < sum(reply.cost_usd or 0 for reply in replies) <= took
+
+
+def test_the_most_that_a_call_can_cost() -> None:
+    assert PerToken(Price(input=1, output=2, cache_write=5)).most(1_000_000, 1_000_000) == 7
+    assert PerHour(HourlyPrice(per_hour=60), 120).most(1, 1) == 2
+    assert Listed("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
+    assert Listed("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
+    assert Listed("no-such-model", provider="openai").most(1, 1) is None
+
+
+def test_the_list_says_since_when_where_it_knows() -> None:
+    snapshot, _ = price_list()
+    dated = None
+    for model in next(p for p in snapshot.providers if p.id == "openrouter").models:
+        starts = (
+            [getattr(c.constraint, "start_date", None) for c in model.prices]
+            if isinstance(model.prices, list)
+            else []
+        )
+        if starts and starts[-1] and starts[-1] <= dt.date(2026, 10, 20) and "{" not in model.id:
+            cost = Listed(model.id, provider="openrouter").cost(replied(model.id), 0)
+            if cost is not None and cost.date:
+                dated = cost.date
+                break
+    assert dated is not None
+    assert dt.date.fromisoformat(dated) <= dt.date.today()  # noqa: DTZ011
+
+
+async def test_prices_are_found_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    price_list.cache_clear()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("somebody asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert await cost_under({"provider": "openai", "model": "gpt-5-mini"}, replied("gpt-5-mini")) is not None
+
+
+async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None:
+    from dataclasses import dataclass
+
+    from stepgraph import Ask, ScriptedModel, chain, step, using
+    from stepgraph.runners.local import arun
+
+    @dataclass
+    class Two:
+        a: str = ""
+        b: str = ""
+
+    @step("a", model="known")
+    def first(two: Two) -> Ask[str]:
+        return Ask("a")
+
+    @step("b", model="unknown")
+    def second(two: Two) -> Ask[str]:
+        return Ask("b")
+
+    graph = chain(first, second).compile()
+    known = ScriptedModel(["one two"], price=Price(input=0, output=1e6, as_of=dt.date(2026, 10, 1)))
+    with using(known=known, unknown=Says(replied())):
+        result = await arun(graph, Two(), session, "t")
+    assert (result.spent.cost_usd, result.spent.usd, result.spent.unknown) == (None, 2.0, 1)
+    (row,) = session.journal.query("SELECT * FROM run_costs")
+    assert (row["cost_usd"], row["known_cost_usd"], row["unknown_costs"]) == (None, 2.0, 1)
+    rows = session.journal.query("SELECT node, cost_usd FROM steps")
+    assert {row["node"]: row["cost_usd"] for row in rows} == {"first": 2.0, "second": None}
+    rows = session.journal.query("SELECT step, cost_usd, known_cost_usd FROM costs_by_step")
+    assert {row["step"]: (row["cost_usd"], row["known_cost_usd"]) for row in rows} == {
+        "first": (2.0, 2.0),
+        "second": (None, 0),
+    }
+    rows = session.journal.query("SELECT step, price_source, price_date FROM calls ORDER BY step")
+    assert [tuple(row.values()) for row in rows] == [
+        ("first", "settings", "2026-10-01"),
+        ("second", None, None),
+    ]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph import Ask, ScriptedModel, chain, step, using
+from stepgraph.providers.stack.roles import as_model, find_model, find_model_async
+from stepgraph.state.errors import DefinitionError, SettingsError, UnboundRole
+
+
+@dataclass
+class Post:
+    topic: str = "tea"
+    draft: str = ""
+
+
+@step("draft", model="Large")
+def write(post: Post) -> Ask[str]:
+    return Ask("Write.")
+
+
+def says(text: str) -> ScriptedModel:
+    return ScriptedModel(lambda request, site: text)
+
+
+async def test_the_order_is_using_environment_file_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = '{{ base_url = "http://localhost:1/v1", model = "{}" }}'
+    lines = [f"{role} = {spec.format(f'file-{role}')}" for role in ("default", "small", "large")]
+    (tmp_path / "stepgraph.toml").write_text("\n".join(["[models]", *lines]))
+    monkeypatch.setenv("STEPGRAPH_MODEL_LARGE", "vllm:env-large")
+
+    assert find_model("other").name == "file-default"
+    assert find_model(None).name == "file-default"
+    assert find_model("small").name == "file-small"
+    assert find_model("LARGE").name == "env-large"
+    with using(large=says("x")):
+        assert find_model("large").name == "scripted"
+        assert find_model("small").name == "file-small"
+    with using(default=says("x")):
+        assert find_model("small").name == "file-small"
+        assert find_model("other").name == "scripted"
+    with using(says("x")):
+        assert find_model("small").name == "scripted"
+    monkeypatch.setenv("STEPGRAPH_MODEL", "vllm:env-default")
+    assert (await find_model_async("other")).name == "env-default"
+
+
+async def test_inner_bindings_hide_outer_ones() -> None:
+    with using(says("every"), large=says("large")):
+        assert await write.answer(Post()) == "large"
+        with using(large=says("inner")):
+            assert await write.answer(Post()) == "inner"
+        with using(says("all")):
+            assert await write.answer(Post()) == "all"
+        assert await write.answer(Post()) == "large"
+
+
+async def test_bindings_of_concurrent_tasks_do_not_mix() -> None:
+    async def ask(text: str) -> str:
+        with using(says(text)):
+            await asyncio.sleep(0)
+            result = await chain(write).compile().ainvoke(Post())
+        return str(result["draft"])
+
+    assert await asyncio.gather(*map(ask, "abc")) == ["a", "b", "c"]
+
+
+def test_an_unbound_role_says_how_to_bind_it() -> None:
+    with pytest.raises(UnboundRole) as caught, using(small=says("x")):
+        find_model("large")
+    for help_ in ("'large'", "Bound roles: small", "stepgraph.toml", "STEPGRAPH_MODEL_LARGE", "using(large="):
+        assert help_ in str(caught.value)
+    with pytest.raises(UnboundRole, match=r"\(STEPGRAPH_MODEL=openai:gpt-5-mini\)"):
+        find_model(None)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"using\(large=…\): int is no model"), using(large=3):  # type: ignore[arg-type]
+        pass
+    with pytest.raises(SettingsError, match=r"using\(…\): unknown provider 'opnai'"), using("opnai:x"):
+        pass
+
+
+def test_equal_settings_share_one_model() -> None:
+    spec: dict[str, Any] = {"base_url": "http://localhost:1/v1", "model": "m"}
+    assert as_model(spec, "here") is as_model(dict(spec), "there")
+
+
+async def test_a_step_may_have_a_model_of_its_own() -> None:
+    @step("draft", model=says("own"))
+    def own(post: Post) -> Ask[str]:
+        return Ask("Write.")
+
+    with using(says("other")):
+        assert await own.answer(Post()) == "own"
+
+
+def test_bindings_hold_for_sync_callers_too() -> None:
+    with using(says("sync")):
+        assert chain(write).compile().invoke(Post())["draft"] == "sync"

@@ -1,0 +1,170 @@
+"""One thread is run once at a time, in one process and across processes; the dead hold nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from langgraph.types import Command, interrupt
+
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.state.errors import ThreadBusy
+
+
+@dataclass
+class Note:
+    text: str = "x"
+
+
+@step("text")
+def ask(note: Note) -> Ask[str]:
+    return Ask(note.text)
+
+
+graph = chain(ask).compile()
+
+
+def claims(session: Session) -> int:
+    return int(session.journal.query("SELECT count(*) AS n FROM claims")[0]["n"])
+
+
+@pytest.mark.parametrize("same_config", [True, False])
+async def test_a_second_run_of_one_thread_is_refused_and_pays_nothing(
+    session: Session, same_config: bool
+) -> None:
+    config = session.config("t")
+    with ScriptedModel(["one", "two"], delay_s=0.2) as model, using(model):
+        first = asyncio.create_task(graph.ainvoke(Note(), config))
+        await asyncio.sleep(0.1)
+        with pytest.raises(ThreadBusy, match=f"thread 't' is being run by process {os.getpid()}"):
+            await graph.ainvoke(Note(), config if same_config else session.config("t"))
+        with Session(session.path) as other, pytest.raises(ThreadBusy):
+            await graph.ainvoke(Note(), other.config("t"))
+        assert (await first)["text"] == "one"
+        assert claims(session) == 0
+        assert (await graph.ainvoke(Note(), session.config("t")))["text"] == "two"
+
+
+def test_sync_runs_in_threads_are_refused_too(session: Session) -> None:
+    refused: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            graph.invoke(Note(), session.config("t"))
+        except ThreadBusy as error:
+            refused.append(error)
+
+    with using(ScriptedModel(lambda *_: "x", delay_s=0.3)):
+        workers = [threading.Thread(target=copy_context().run, args=(work,)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(10)
+    assert len(refused) == 2
+    assert claims(session) == 0
+
+
+@pytest.mark.parametrize("end", ["error", "interrupt", "cancel", "stream"])
+async def test_a_claim_ends_with_its_run_however_that_ends(session: Session, end: str) -> None:
+    def node(note: Note) -> dict[str, str]:
+        if end == "error":
+            raise ValueError("no")
+        return {"text": interrupt("?") if end == "interrupt" else "done"}
+
+    app = chain(ask, node).compile()
+    config = session.config("t")
+    with using(ScriptedModel(lambda *_: "x", delay_s=0.1)):
+        if end == "cancel":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(app.ainvoke(Note(), config), 0.05)
+        elif end == "stream":
+            stream = app.astream(Note(), config)
+            await anext(stream)
+            await stream.aclose()
+        elif end == "error":
+            with pytest.raises(ValueError, match="no"):
+                await app.ainvoke(Note(), config)
+        else:
+            await app.ainvoke(Note(), config)
+    assert claims(session) == 0
+    if end == "interrupt":
+        assert (await app.ainvoke(Command(resume="yes"), config))["text"] == "yes"
+
+
+HOLDER = """
+import asyncio, sys
+from dataclasses import dataclass
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+
+@dataclass
+class Note:
+    text: str = "x"
+
+@step("text")
+def ask(note: Note) -> Ask[str]:
+    return Ask(note.text)
+
+def say(request, site):
+    print("running", flush=True)
+    return "x"
+
+with Session(sys.argv[1]) as session, using(ScriptedModel(say, delay_s=30)):
+    chain(ask).compile().invoke(Note(), session.config("t"))
+"""
+
+
+def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "holder.py").write_text(HOLDER)
+    holder = subprocess.Popen(
+        [sys.executable, "holder.py", str(session.path)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "running\n"
+        with using(ScriptedModel(["mine"])):
+            with pytest.raises(ThreadBusy, match=f"process {holder.pid}"):
+                graph.invoke(Note(), session.config("t"))
+            holder.send_signal(signal.SIGKILL)
+            holder.wait(10)
+            assert graph.invoke(Note(), session.config("t"))["text"] == "mine"
+    finally:
+        holder.kill()
+        holder.stdout.close()
+        holder.wait(10)
+
+
+def test_a_claim_of_another_host_ends_when_it_expires(session: Session) -> None:
+    claim = "INSERT INTO claims VALUES ('t', 'them', 'elsewhere', 1, ?)"
+    session.journal.write([(claim, (time.time() + 0.3,))])
+    with using(ScriptedModel(["mine"])):
+        with pytest.raises(ThreadBusy, match="on elsewhere"):
+            graph.invoke(Note(), session.config("t"))
+        time.sleep(0.4)
+        assert graph.invoke(Note(), session.config("t"))["text"] == "mine"
+
+
+def test_a_claim_is_renewed_while_its_run_lives(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepgraph.state.journal.claims.LIFETIME_S", 0.3)
+    monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 0.05)
+    session.claims.acquire("t")
+    time.sleep(0.6)
+    (row,) = session.journal.query("SELECT expires_at FROM claims")
+    assert row["expires_at"] > time.time()
+    session.claims.release("t")
+
+
+def test_nested_graphs_of_one_run_are_no_second_run(session: Session) -> None:
+    def outer(note: Note) -> dict[str, str]:
+        return {"text": graph.invoke(note)["text"]}
+
+    with using(ScriptedModel(["inner"])):
+        assert chain(outer).compile().invoke(Note(), session.config("t"))["text"] == "inner"

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.state.errors import StoreError
+from stepgraph.state.journal import sqlite as database
+from stepgraph.state.journal.sqlite import connect
+
+HOLD = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+connection.rollback()
+"""
+
+
+@dataclass
+class Post:
+    topic: str = "tea"
+    draft: str = ""
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask(f"Write about {post.topic}")
+
+
+app = chain(write).compile()
+
+
+@contextmanager
+def write_lock(path: Path, seconds: float) -> Iterator[None]:
+    """Let another process hold the file's write lock."""
+    command = [sys.executable, "-c", HOLD, str(path), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+        process.terminate()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Buy tea. " * 500)
+    with pytest.raises(StoreError, match=r"notes\.txt is not a SQLite database"):
+        Session(tmp_path / "notes.txt")
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs.sqlite").mkdir()
+    with pytest.raises(StoreError, match=r"runs\.sqlite cannot be opened"):
+        Session(tmp_path / "runs.sqlite")
+
+
+def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Session(tmp_path / "folder" / "runs.sqlite")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="writable"):
+        Session(tmp_path / "runs.sqlite")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that takes no files")
+def test_a_place_that_takes_no_files_is_named() -> None:
+    with pytest.raises(StoreError, match=r"/proc/stepgraph/.* cannot be opened"):
+        Session("/proc/stepgraph/runs.sqlite")
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "runs.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match=r"by a newer stepgraph \(format 99, this one knows \d+\)"):
+        Session(tmp_path / "runs.sqlite")
+
+
+def test_a_missing_file_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="There is no file"):
+        connect(tmp_path / "runs.sqlite", read_only=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_cannot_write(session: Session) -> None:
+    connection = connect(session.path, read_only=True)
+    assert connection.execute("SELECT count(*) FROM calls").fetchone() == (0,)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM calls")
+    connection.close()
+
+
+def test_a_folder_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    with Session(tmp_path / "a" / "b" / "runs.sqlite") as session:
+        assert session.path.exists()
+
+
+def test_a_session_may_be_closed_twice(session: Session) -> None:
+    session.close()
+    session.close()
+
+
+def test_a_sync_run_waits_for_anothers_lock(session: Session) -> None:
+    with write_lock(session.path, 1.0), ScriptedModel(["Boil."]) as model, using(model):
+        started = time.monotonic()
+        assert app.invoke(Post(), session.config())["draft"] == "Boil."
+    assert time.monotonic() - started > 0.5
+    assert len(session.journal.query("SELECT * FROM calls")) == 1
+
+
+async def test_an_async_run_waits_for_anothers_lock_and_lets_the_loop_go_on(session: Session) -> None:
+    gaps = [0.0]
+
+    async def tick() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - before)
+
+    ticking = asyncio.create_task(tick())
+    with write_lock(session.path, 1.0), ScriptedModel(["Boil."]) as model, using(model):
+        started = time.monotonic()
+        assert (await app.ainvoke(Post(), session.config()))["draft"] == "Boil."
+    ticking.cancel()
+    assert time.monotonic() - started > 0.5
+    assert max(gaps) < 0.4
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_session_opens_while_another_process_holds_the_lock(tmp_path: Path, exists: bool) -> None:
+    if exists:
+        Session(tmp_path / "runs.sqlite").close()
+    with write_lock(tmp_path / "runs.sqlite", 0.5), Session(tmp_path / "runs.sqlite") as session:
+        assert session.journal.query("SELECT * FROM runs") == []
+
+
+def test_a_lock_that_never_ends_is_explained(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.1)
+    with (
+        write_lock(session.path, 20),
+        using(ScriptedModel(["Boil."])),
+        pytest.raises(StoreError, match="locked by another process"),
+    ):
+        app.invoke(Post(), session.config())

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+
+from stepgraph.state.event_loops import PerLoop, run_sync
+
+color: ContextVar[str] = ContextVar("color")
+
+
+class Resource:
+    def __init__(self, fail: int = 0) -> None:
+        self.opened = self.closed = 0
+        self.fail = fail
+        self.held = PerLoop(self._open, self._close)
+
+    async def _open(self) -> int:
+        await asyncio.sleep(0)
+        if self.fail:
+            self.fail -= 1
+            raise OSError("not yet")
+        self.opened += 1
+        return self.opened
+
+    async def _close(self, _: int) -> None:
+        self.closed += 1
+
+
+def test_each_loop_has_its_own_and_closes_it() -> None:
+    resource = Resource()
+
+    async def use() -> list[int]:
+        return await asyncio.gather(*(resource.held.get() for _ in range(5)))
+
+    assert asyncio.run(use()) == [1] * 5
+    assert (resource.opened, resource.closed) == (1, 1)
+    assert asyncio.run(use()) == [2] * 5
+    assert (resource.opened, resource.closed) == (2, 2)
+
+
+async def test_a_failure_to_open_is_not_kept() -> None:
+    resource = Resource(fail=1)
+    outcomes = await asyncio.gather(*(resource.held.get() for _ in range(2)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [OSError, OSError]
+    assert await resource.held.get() == 1
+
+
+async def where() -> tuple[str, asyncio.AbstractEventLoop]:
+    return color.get("none"), asyncio.get_running_loop()
+
+
+async def test_a_sync_caller_may_stand_inside_a_running_loop() -> None:
+    color.set("red")
+    seen, loop = run_sync(where())
+    assert seen == "red"
+    assert loop is not asyncio.get_running_loop()
+    assert loop is run_sync(where())[1]
+
+
+def test_an_error_reaches_the_sync_caller() -> None:
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        run_sync(fail())
+
+
+def test_a_sync_call_inside_a_sync_call_is_refused_and_does_not_hang() -> None:
+    async def outer() -> None:
+        run_sync(where())
+
+    with pytest.raises(RuntimeError, match="Use the async form"):
+        run_sync(outer())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_a_task_reaches_the_caller_and_nobody_else(error: type[BaseException]) -> None:
+    async def inner() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    async def outer() -> None:
+        await asyncio.create_task(inner())
+
+    async def other() -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(run_sync, other())
+        with pytest.raises(error):
+            run_sync(outer())
+        assert beside.result(timeout=5) == "done"
+    assert run_sync(other()) == "done"

@@ -1,0 +1,78 @@
+"""Traces that are sent while the run goes on, piece by piece, and are the same as from the file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import add
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from stepgraph import Ask, ScriptedModel, Session, step, using
+from stepgraph.tracing.export import live
+from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.record.spans import read_spans
+
+from ..receivers import Receiver
+
+
+@dataclass
+class Job:
+    number: int = 0
+    found: Annotated[list[str], add] = field(default_factory=list)
+
+
+@step("found")
+def look(job: Job) -> Ask[list[str]]:
+    return Ask(f"Look at {job.number}")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def test_spans_arrive_before_the_run_ends_and_none_twice(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TICK_S", 0.01)
+    arrived = threading.Event()
+
+    def wait(job: Job) -> dict[str, Any]:
+        for _ in range(1000):
+            if receiver.spans:
+                arrived.set()
+                break
+            threading.Event().wait(0.01)
+        return {}
+
+    def branches(job: Job) -> list[Send]:
+        return [Send("look", Job(number)) for number in range(20)]
+
+    inner = StateGraph(Job)
+    inner.add_node("look", look)
+    inner.add_conditional_edges(START, branches, ["look"])
+    outer = StateGraph(Job)
+    outer.add_node("search", inner.compile())
+    outer.add_node("wait", wait)
+    outer.add_edge(START, "search")
+    outer.add_edge("search", "wait")
+    outer.add_edge("wait", END)
+
+    with (
+        Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
+        using(ScriptedModel(lambda request, site: ["x"])),
+    ):
+        outer.compile().invoke(Job(), session.config("t"))
+    assert arrived.is_set()
+    with Session(tmp_path / "runs.sqlite") as session:
+        everything = {span.id: span.parent_id for span in read_spans(session.journal.query, "t")}
+    sent = [(span.span_id.hex(), span.parent_span_id.hex() or None) for span in receiver.spans]
+    assert len(sent) == len(set(sent)) == len(everything) == 43
+    assert dict(sent) == everything

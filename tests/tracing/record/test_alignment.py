@@ -1,0 +1,72 @@
+"""Runs in pairs of steps, threads by search, and fields that the record cut."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stepgraph import Session
+from stepgraph.tracing.record.alignment import first_difference, paired
+from stepgraph.tracing.record.attributes import changed_fields, cut_text
+from stepgraph.tracing.record.spans import Span, Trace
+from stepgraph.tracing.record.threads import Search, count_threads, list_threads
+
+TRACE = Trace("0" * 32, "t", 0, "run")
+
+
+def step(path: str, output: Any, task: str = "") -> Span:
+    row = {"output": json.dumps(output), "input": "{}"}
+    return Span(TRACE, "node", path + task, None, path, path, path + task, "done", 0, 1, row)
+
+
+def test_steps_are_paired_by_path_and_occurrence() -> None:
+    a = [step("draft", 1), step("draft", 2, "2"), step("mail", 3)]
+    b = [step("draft", 1), step("draft", 9, "2"), step("check", 4)]
+    found = [(pair.path, pair.what) for pair in paired(a, b)]
+    assert found == [
+        ("draft", ()),
+        ("draft", ("output",)),
+        ("mail", ("only in a",)),
+        ("check", ("only in b",)),
+    ]
+    first = first_difference(a, b)
+    assert first is not None
+    assert first.number == 1
+    assert first_difference(a, a) is None
+
+
+def test_a_field_that_was_only_cut_has_not_changed() -> None:
+    long = "é and so on " * 300
+    text = json.dumps(long, ensure_ascii=False)
+    cut = {"cut": len(text), "start": text[:1500]}
+    row = {"input": json.dumps({"draft": cut, "n": 1}), "output": json.dumps({"draft": long, "n": 2})}
+    assert changed_fields(row) == ["n"]
+    row["output"] = json.dumps({"draft": long + "!", "n": 1})
+    assert changed_fields(row) == ["draft"]
+    row["output"] = json.dumps({"cut": 30_000, "start": "{"})
+    assert changed_fields(row) is None
+    assert cut_text({"cut": 3, "start": "a", "more": 1}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("B-2", 1), ("b", 2), ("%", 1), ("_", 0), ("\\", 1), ("nothing", 0)]
+)
+def test_threads_are_searched_by_their_words(session: Session, text: str, found: int) -> None:
+    sql = "INSERT INTO runs (thread_id, status, error, started_at, updated_at) VALUES (?, ?, ?, ?, ?)"
+    rows = [("a-1", "done", "100 %", 1, 9), ("b-2", "failed", "c:\\x", 1, 2), ("bb-3", "done", None, 1, 3)]
+    session.journal.write([(sql, row) for row in rows])
+    search = Search(text)
+    assert count_threads(session.journal, search) == found
+    assert len(list_threads(session.journal, search=search)) == found
+
+
+def test_threads_are_ordered_and_paged(session: Session) -> None:
+    sql = "INSERT INTO runs (thread_id, status, started_at, updated_at) VALUES (?, 'done', ?, ?)"
+    session.journal.write([(sql, row) for row in (("old", 1, 9), ("new", 9, 10), ("mid", 5, 9.5))])
+    listed = list_threads(session.journal, 2)
+    assert [thread.thread_id for thread in listed] == ["new", "mid"]
+    assert [t.thread_id for t in list_threads(session.journal, 2, offset=2)] == ["old"]
+    longest = list_threads(session.journal, order="longest")
+    assert [thread.thread_id for thread in longest] == ["old", "mid", "new"]

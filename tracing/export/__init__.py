@@ -1,0 +1,1 @@
+"""Traces, prompts and scores on their way elsewhere: Langfuse and OTLP."""

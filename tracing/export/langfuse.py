@@ -1,0 +1,201 @@
+"""Spans in Langfuse's words, and its address and headers: those that its own SDK writes and sends.
+
+Every cost is sent with a total, so that Langfuse never computes one from its own price list.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ...state.session.foreign_calls import COUNTED
+from ..record.attributes import Attributes, own_facts, params_of
+from ..record.spans import Span
+from ..record.tree import Row
+
+PATH = "/api/public/otel/v1/traces"
+SCOPE = "langfuse-sdk"
+CLOUD = "https://cloud.langfuse.com"
+UNPRICED = "(no price)"
+
+_OBSERVATION = "langfuse.observation."
+_METADATA = f"{_OBSERVATION}metadata."
+_SAID = ("thread", "version", "cost_usd", "cost_known")  # Langfuse has words of its own for these
+_TYPES = dict.fromkeys(("gate", "guard"), "guardrail") | {"agent": "agent"}
+_TYPES |= dict.fromkeys(("refine", "vote", "ensemble", "verify", "review"), "evaluator")
+_PLAIN_PARAMETERS = ("temperature", "max_tokens", "max_completion_tokens", "top_p", "sample", "tool_choice")
+
+
+def headers(public_key: str, secret_key: str) -> dict[str, str]:
+    """Return the headers that Langfuse's SDK sends spans with."""
+    pair = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode("ascii")
+    return {
+        "Authorization": f"Basic {pair}",
+        "x-langfuse-sdk-name": "python",
+        "x-langfuse-sdk-version": sdk_version(),
+        "x-langfuse-public-key": public_key,
+        "x-langfuse-ingestion-version": "4",
+    }
+
+
+def scope(public_key: str) -> tuple[str, str, dict[str, str]]:
+    """Return the instrumentation that the SDK's spans come from.
+
+    Of spans from any other one, Langfuse keeps every attribute once more, as metadata.
+    """
+    return SCOPE, sdk_version(), {"public_key": public_key}
+
+
+def sdk_version() -> str:
+    """Return the version of Langfuse's SDK, without importing it."""
+    try:
+        return version("langfuse")
+    except PackageNotFoundError:
+        return "5"
+
+
+def langfuse_attributes(span: Span) -> Attributes:
+    """Return a span's attributes for Langfuse: the thread is the session."""
+    trace = span.trace
+    found: dict[str, Any] = {
+        "session.id": trace.thread_id,
+        "user.id": trace.user,
+        "langfuse.trace.name": trace.name,
+        "langfuse.trace.tags": list(trace.tags) or None,
+        "langfuse.environment": trace.environment,
+        "langfuse.release": trace.version,
+        "langfuse.version": trace.version,
+    }
+    if span.kind == "call":
+        found |= _generation(span)
+    else:
+        decided = _TYPES.get(span.decision["kind"]) if span.decision else None
+        found |= {
+            f"{_OBSERVATION}type": decided or ("chain" if span.kind == "run" else "span"),
+            f"{_OBSERVATION}input": span.row.get("input"),
+            f"{_OBSERVATION}output": span.row.get("output") or span.row.get("asked"),
+        }
+        if span.kind == "run":
+            found |= {f"langfuse.trace.metadata.{n}": _told(v) for n, v in trace.metadata.items()}
+            found |= {"langfuse.internal.is_app_root": True if span.parent_id is None else None}
+    found[f"{_OBSERVATION}level"], found[f"{_OBSERVATION}status_message"] = _level(span)
+    facts = {"path": span.path or None, "status": span.status, **own_facts(span, "")}
+    found |= {f"{_METADATA}{n}": _told(v) for n, v in facts.items() if v is not None and n not in _SAID}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _generation(span: Span) -> dict[str, Any]:
+    row = span.row
+    params = params_of(row)
+    shown = {n: params[n] for n in _PLAIN_PARAMETERS if n in params}
+    shown |= {n: json.dumps(params[n]) for n in ("schema", "tools") if n in params}
+    model = row["model_answered"] or row["model_asked"]
+    usage, cost = usage_details(span), cost_details(span)
+    first = row["first_token_s"]
+    prompt = params.get("prompt") or {}
+    linked = prompt.get("version") is not None
+    return {
+        f"{_OBSERVATION}type": "generation",
+        # Langfuse would price what it takes for a model that it knows, so an unpriced one says so.
+        f"{_OBSERVATION}model.name": model if cost else f"{model} {UNPRICED}",
+        f"{_OBSERVATION}model.parameters": json.dumps(shown) if shown else None,
+        f"{_OBSERVATION}input": row["messages"],
+        f"{_OBSERVATION}output": _output(row) if span.status != "failed" else None,
+        f"{_OBSERVATION}usage_details": json.dumps(usage) if usage else None,
+        f"{_OBSERVATION}cost_details": json.dumps(cost) if cost else None,
+        f"{_OBSERVATION}completion_start_time": None
+        if first is None
+        else json.dumps(_iso(span.started_at + first)),
+        f"{_OBSERVATION}prompt.name": prompt["name"] if linked else None,
+        f"{_OBSERVATION}prompt.version": prompt["version"] if linked else None,
+        f"{_OBSERVATION}metadata.model_asked": row["model_asked"],
+    }
+
+
+def usage_details(span: Span) -> dict[str, int]:
+    """Return the tokens by kind, which add up to the total; nothing for what was not paid for."""
+    row = span.row
+    if span.source != "model" or span.status == "failed" or _is_counted(span):
+        return {"total": 0}
+    given, answered = row["input_tokens"], row["output_tokens"]
+    if given is None and answered is None:
+        return {}
+    cached, written = row["cached_tokens"] or 0, row.get("cache_write_tokens") or 0
+    thought = row["reasoning_tokens"] or 0
+    kinds = {
+        "input": (given or 0) - cached - written,
+        "input_cached_tokens": cached,
+        "input_cache_creation": written,
+        "output": (answered or 0) - thought,
+        "output_reasoning_tokens": thought,
+    }
+    counted = {name: count for name, count in kinds.items() if count or name in ("input", "output")}
+    return {**counted, "total": (given or 0) + (answered or 0)}
+
+
+def cost_details(span: Span) -> dict[str, float]:
+    """Return the cost in US dollars, by kind where it is known, always with the total; empty if unknown."""
+    if _is_counted(span):
+        return {"total": 0.0}
+    if span.source != "model" or span.status == "failed":
+        return {"total": span.cost_usd or 0.0}
+    if span.cost_usd is None:
+        return {}
+    parts = json.loads(span.row.get("cost_parts") or "{}")
+    return {**parts, "total": span.cost_usd}
+
+
+def _is_counted(span: Span) -> bool:
+    """Tell whether Langfuse has the call already, from its own callback handler."""
+    return COUNTED in (span.row["reason"] or "")
+
+
+def _output(row: Row) -> str:
+    thought, tools = row["reasoning"], row.get("tool_calls")
+    if not thought and not tools:
+        return str(row["answer"] or "")
+    message = {"role": "assistant", "content": row["answer"]}
+    if thought:
+        message["reasoning_content"] = thought
+    if tools:
+        message["tool_calls"] = json.loads(tools)
+    return json.dumps(message, ensure_ascii=False)
+
+
+def _level(span: Span) -> tuple[str, str | None]:
+    if span.status == "failed":
+        return "ERROR", span.error
+    if span.status == "unfinished":
+        return "ERROR", "its process ended before it did"
+    if span.status in ("interrupted", "partial"):
+        return "WARNING", "waits for an answer" if span.status == "interrupted" else "a budget ended"
+    if span.kind != "call":
+        return "DEFAULT", None
+    if span.row["problem"]:
+        return "WARNING", span.row["problem"]
+    if span.source != "model":
+        return "DEFAULT", f"{span.source}: no model was asked, it cost nothing"
+    if _is_counted(span):
+        return "DEFAULT", COUNTED
+    if span.cost_usd is None:
+        return "WARNING", "its cost is not known: no price is set for the model"
+    prompt = params_of(span.row).get("prompt") or {}
+    if prompt.get("fallback"):
+        return "WARNING", f"the prompt {prompt['name']!r} is the fallback in the code: {prompt['fallback']}"
+    return "DEFAULT", None
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _iso(at: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,195 @@
+"""Sending traces while runs go on, from a thread of its own, which nobody ever waits for.
+
+It reads what is committed, over a connection of its own: nothing is in memory only, so nothing is lost
+with the process. A destination that does not answer is left alone for a while, longer each time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ...state.errors import StepgraphError
+from ...state.journal.journal import Record
+from ...state.journal.sqlite import connect
+from ...state.masking import Masker
+from ...state.session.session import Session
+from ..record.spans import CALLS, HITS, INVOCATIONS, RUN, VISITS, Assembler, Span, filled
+from ..record.tree import Row
+from .otlp import Destination, Sender
+from .outbox import Parcel, deliver, grouped, in_sample, packed
+from .settings import TracingSettings, read_settings
+
+TICK_S = 1.0
+CLOSE_S = 0.8
+SETTLED_S = 0.5  # after its end a run's status may be made more precise
+LONGEST_PAUSE_S = 60.0
+
+
+class Tracing:
+    """Sends a session's traces to Langfuse or any OTLP endpoint, while its runs go on.
+
+    Without settings it reads `[tracing]` in stepgraph.toml and the environment, such as Langfuse's own
+    LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL. Where these name no destination,
+    nothing is sent and nothing else happens. One object serves one session.
+
+        with Session("runs.sqlite", tracing=Tracing()) as session:
+            app.invoke(Post("tea"), session.config("post-1", user="ada", tags=["beta"]))
+    """
+
+    def __init__(self, settings: TracingSettings | None = None) -> None:
+        self.settings = settings or read_settings()
+        self._feeders: list[Feeder] = []
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.settings.labels
+
+    @property
+    def stored_mask(self) -> Masker:
+        return self.settings.stored_mask
+
+    def attach(self, session: Session) -> None:
+        session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
+        self._feeders = [Feeder(session, to, self.settings.sample) for to in self.settings.destinations]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What kept traces from arriving, by destination; they wait in the file."""
+        return {feeder.name: feeder.problem for feeder in self._feeders if feeder.problem}
+
+    def close(self) -> None:
+        deadline = time.monotonic() + CLOSE_S
+        for feeder in self._feeders:
+            feeder.stop()
+        for feeder in self._feeders:
+            feeder.join(max(0.0, deadline - time.monotonic()))
+
+
+class Feeder:
+    """Sends one session's traces to one destination."""
+
+    def __init__(self, session: Session, destination: Destination, sample: float) -> None:
+        self.name = destination.name
+        self.problem: str | None = None
+        self._path = session.path
+        self._journal = session.journal
+        self._sample = sample
+        self._sender = Sender(destination)
+        self._news: set[str] = set()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._threads: dict[str, _Followed] = {}
+        self._pause_s, self._resume_at = 0.0, 0.0
+        session.journal.listeners.append(self._hear)
+
+    def _hear(self, record: Record) -> None:
+        if record.thread_id in self._news:
+            return
+        self._news.add(record.thread_id)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="stepgraph-tracing", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        with suppress(ValueError):
+            self._journal.listeners.remove(self._hear)
+        self._closing = True
+        self._wake.set()
+
+    def join(self, seconds: float) -> None:
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            final = False
+            while not final:
+                self._wake.wait(TICK_S)
+                final = self._closing
+                self._work(final)
+        except (StepgraphError, sqlite3.Error) as error:
+            self.problem = f"{type(error).__name__}: {error}"
+        finally:
+            self._sender.close()
+            if self._reader is not None:
+                self._reader.close()
+
+    def _query(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        if self._reader is None:
+            self._reader = connect(self._path, read_only=True)
+        cursor = self._reader.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def _work(self, final: bool) -> None:
+        for thread_id in list(self._news):
+            self._news.discard(thread_id)
+            self._threads.setdefault(thread_id, _Followed())
+        if time.monotonic() < self._resume_at:
+            return
+        for group in grouped(self._parcels(final)):
+            delivery = deliver(self._journal.write, self._sender, group)
+            if delivery.problem:
+                self.problem = delivery.problem
+            for parcel in group:
+                self._threads[parcel.thread_id].behind = delivery.blocked
+            if delivery.blocked:
+                self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or 2.0)
+                self._resume_at = time.monotonic() + self._pause_s
+                return
+            self._pause_s = 0.0
+            for parcel in group:
+                if self._threads[parcel.thread_id].over:
+                    del self._threads[parcel.thread_id]
+
+    def _parcels(self, final: bool) -> Iterator[Parcel]:
+        for thread_id, followed in list(self._threads.items()):
+            if self._closing and not final:
+                return  # the next round is the last one
+            parcel = self._parcel(thread_id, followed)
+            if parcel is not None:
+                yield parcel
+
+    def _parcel(self, thread_id: str, followed: _Followed) -> Parcel | None:
+        """Return what is new of a thread; all that is missing, once it is over or something was missed."""
+        invocations = self._query(INVOCATIONS, (thread_id,))
+        ended = invocations[-1]["ended_at"] if invocations else 0.0
+        over = self._closing or (ended is not None and ended < time.time() - SETTLED_S)
+        if over or followed.behind:
+            followed.over = over
+            alive = not over or ended is None
+            return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
+        news = followed.news(self._query, thread_id, invocations)
+        spans = [span for span in news if in_sample(span.trace.id, self._sample)]
+        return Parcel(thread_id, list(filled(spans, self._query))) if spans else None
+
+
+class _Followed:
+    """How far a thread that is under way has been read."""
+
+    def __init__(self) -> None:
+        self.behind = False
+        self.over = False
+        self._assembler: Assembler | None = None
+        self._visit = self._call = self._hit = 0
+
+    def news(self, query: Any, thread_id: str, invocations: list[Row]) -> list[Span]:
+        if self._assembler is None:
+            (run,) = query(RUN, (thread_id,))
+            self._assembler = Assembler(run)
+        self._assembler.know(invocations)
+        # Visits first: the calls of a visit that is read are then there to be read.
+        visits = query(VISITS, (thread_id, self._visit))
+        calls = query(CALLS, (thread_id, self._call))
+        hits = query(HITS, (thread_id, self._hit))
+        self._visit = max([self._visit, *(row["id"] for row in visits)])
+        self._call = max([self._call, *(row["rowid"] for row in calls)])
+        self._hit = max([self._hit, *(row["id"] for row in hits)])
+        return self._assembler.add(visits, calls, hits)

@@ -1,0 +1,60 @@
+"""Scores: what an evaluation or a person thinks of a trace, or of one node in it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from ...state.errors import InputError, did_you_mean
+from ...state.session.session import Session
+from ..record.spans import Span, read_spans
+from ..record.threads import find_thread
+
+
+def score(
+    session: Session,
+    thread_id: str,
+    name: str,
+    value: float | bool | str,
+    *,
+    node: str | None = None,
+    comment: str | None = None,
+) -> str:
+    """Put a score on record and return its id; a text counts as a label.
+
+    `node` is a node's path, such as "billing/draft": the score belongs to its last execution; without
+    one, to the thread's last trace. `push` sends it on. Raises InputError for an unknown thread or node.
+
+        score(session, "post-1", "helpful", 0.8, node="draft", comment="too long")
+    """
+    find_thread(session.journal, thread_id)
+    spans = read_spans(session.journal.query, thread_id)
+    span = _span_of(spans, node, thread_id)
+    score_id = secrets.token_hex(8)
+    label = value if isinstance(value, str) else None
+    row = (
+        score_id,
+        thread_id,
+        span.trace.number,
+        span.id if node is not None else None,
+        span.path or None,
+        name,
+        None if isinstance(value, str) else float(value),
+        label,
+        comment,
+        time.time(),
+    )
+    marks = ", ".join("?" * len(row))
+    names = "id, thread_id, trace, span, path, name, value, label, comment, scored_at"
+    session.journal.write([(f"INSERT INTO scores ({names}) VALUES ({marks})", row)])
+    return score_id
+
+
+def _span_of(spans: list[Span], node: str | None, thread_id: str) -> Span:
+    fitting = [
+        s for s in spans if (s.kind == "node" and s.path == node) or (node is None and s.kind == "run")
+    ]
+    if fitting:
+        return fitting[-1]
+    paths = {span.path for span in spans if span.kind == "node"}
+    raise InputError(f"The thread {thread_id!r} has no node {node!r}. {did_you_mean(str(node), paths)}")

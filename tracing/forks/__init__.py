@@ -1,0 +1,1 @@
+"""Forks: a new thread that begins inside another one."""

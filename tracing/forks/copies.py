@@ -1,0 +1,135 @@
+"""What a fork takes over: rows of one thread, written again for another."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from ...state.journal.journal import Call, Decision, Statement, Visit
+from ...state.session.session import Session
+from ..record.tree import Row, read_calls
+from .cuts import Cut, Fate
+
+COPIED, GIVEN = "copied", "given"
+
+_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
+_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+
+
+@dataclass(frozen=True)
+class Stand:
+    """An answer that a fork gives in the place of a call's own, and what is known of who gave it.
+
+    `origin` is the id of the call that was paid for it, if one was.
+    """
+
+    answer: str
+    model: str = "given"
+    messages: str | None = None
+    origin: str | None = None
+
+
+def copies(
+    session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str], asked: Row | None
+) -> Iterator[Statement]:
+    """Yield what copies the kept part of a thread; `asked` is the call that the cut is made before."""
+    yield _run_copy(session, cut, old, new, models)
+    kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
+    for ns, checkpoint_id in kept:
+        yield (
+            f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
+            "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
+            (new, old, ns, checkpoint_id),
+        )
+    keys = "checkpoint_ns, checkpoint_id, task_id"
+    for row in session.journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (old,)):
+        if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
+            yield (
+                f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
+                "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
+                (new, old, *row.values()),
+            )
+    yield from _records(session, cut, old, new, asked)
+
+
+def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str]) -> Statement:
+    (run,) = session.journal.query("SELECT * FROM runs WHERE thread_id = ?", (old,))
+    now = time.time()
+    stands = cut.edges[""].whole and run["status"] in ("done", "interrupted", "partial")
+    row = {
+        **run,
+        "thread_id": new,
+        "models": json.dumps({**json.loads(run["models"] or "{}"), **models}),
+        "status": run["status"] if stands else "queued",
+        "parent_thread": old,
+        "parent_checkpoint": list(cut.edges.values())[-1].last.id,
+        "error": None,
+        "started_at": now,
+        "updated_at": now,
+    }
+    return f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+
+
+def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
+    for table, record in (("visits", Visit), ("decisions", Decision)):
+        names = ", ".join(field.name for field in fields(record) if field.name != "thread_id")
+        for row in session.journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (old,)):
+            if cut.fate(row["task"]) is Fate.KEPT:
+                yield (
+                    f"INSERT INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE id = ?",
+                    (new, row["id"]),
+                )
+    for call in read_calls(session.journal, old):
+        if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
+            yield _insert_call(_copied(call, new))
+
+
+def _ran_beside(call: Row, asked: Row) -> bool:
+    """Tell whether a call of the same node execution began too early to have known the answer."""
+    if call["task"] != asked["task"] or call["status"] != "answered" or call["id"] == asked["id"]:
+        return False
+    return bool(call["started_at"] < asked["started_at"] + asked["latency_s"])
+
+
+def _copied(call: Row, new: str) -> Row:
+    nothing = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    spent = {**nothing, "cost_usd": 0.0, "latency_s": 0.0, "replays": 0}
+    return {
+        **call,
+        **spent,
+        "id": secrets.token_hex(8),
+        "thread_id": new,
+        "source": COPIED,
+        "origin": call["id"],
+        "reason": f"copied from {call['thread_id']}",
+    }
+
+
+def stand_in(asked: Row, new: str, stand: Stand) -> Statement:
+    """Return the row in which the replay will find the answer, in the place of the call's own."""
+    return _insert_call(
+        {
+            **_copied(asked, new),
+            "status": "answered",
+            "source": GIVEN,
+            "origin": stand.origin or asked["id"],
+            "reason": f"given by the fork, instead of {asked['id']}",
+            "model_asked": stand.model,
+            "model_answered": stand.model,
+            "messages": stand.messages or asked["messages"],
+            "answer": stand.answer,
+            "tool_calls": None,
+            "reasoning": None,
+            "finish_reason": None,
+            "problem": None,
+        }
+    )
+
+
+def _insert_call(row: Row) -> Statement:
+    names = [field.name for field in fields(Call)]
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO calls ({', '.join(names)}) VALUES ({marks})", [row[name] for name in names]

@@ -1,0 +1,112 @@
+"""Which checkpoint led to which, and after which one each node execution ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...state.errors import InputError
+from ...state.journal.journal import Journal
+
+SHORT_ID = 18
+_MAX_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Point:
+    """One checkpoint; `ns` is the node execution whose nested graph it belongs to, "" for the root."""
+
+    ns: str
+    id: str
+    parent: str | None
+    step: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """One node execution on the way down to a task: `task_id` ran in the graph of `ns`."""
+
+    ns: str
+    task_id: str
+    task: str
+
+
+def levels(task: str) -> Iterator[Level]:
+    """Yield the node executions that a task or namespace is nested in, itself last."""
+    parts = task.split("|") if task else []
+    for number, part in enumerate(parts):
+        _, sign, task_id = part.partition(":")
+        if sign:
+            yield Level("|".join(parts[:number]), task_id, "|".join(parts[: number + 1]))
+
+
+class Lineage:
+    """The checkpoints of one thread and the tasks between them, without their contents."""
+
+    def __init__(self, journal: Journal, thread_id: str) -> None:
+        self.thread_id = thread_id
+        rows = journal.query(
+            "SELECT checkpoint_ns AS ns, checkpoint_id AS id, parent_checkpoint_id AS parent, "
+            "coalesce(json_extract(CAST(metadata AS TEXT), '$.step'), -1) AS step "
+            "FROM checkpoints WHERE thread_id = ? ORDER BY checkpoint_id",
+            (thread_id,),
+        )
+        self.points = [Point(**row) for row in rows]
+        self._at = {(point.ns, point.id): point for point in self.points}
+        self._tips = {point.ns: point for point in self.points}
+        writers = journal.query(
+            "SELECT DISTINCT task_id, checkpoint_id FROM writes WHERE thread_id = ?", (thread_id,)
+        )
+        self._after = {row["task_id"]: row["checkpoint_id"] for row in writers}
+        visits = journal.query("SELECT task, superstep FROM visits WHERE thread_id = ?", (thread_id,))
+        self._supersteps = {row["task"]: row["superstep"] for row in visits}
+
+    def tip(self, ns: str) -> Point | None:
+        """Return the last checkpoint of a namespace."""
+        return self._tips.get(ns)
+
+    def before(self, level: Level) -> Point | None:
+        """Return the checkpoint after which a node execution ran, None if the file does not hold it."""
+        known = self._after.get(level.task_id)
+        if known is not None:
+            return self._at.get((level.ns, known))
+        superstep = self._supersteps.get(level.task)
+        if superstep is None:  # it never ended: it is under way, after the last checkpoint
+            return self.tip(level.ns)
+        found = [p for p in self.points if p.ns == level.ns and p.step == superstep - 1]
+        return found[-1] if found else None
+
+    def superstep(self, level: Level) -> int | None:
+        return self._supersteps.get(level.task)
+
+    def ancestors(self, point: Point) -> set[str]:
+        """Return the ids of the checkpoints that led to one, without its own."""
+        found: set[str] = set()
+        parent = point.parent
+        while parent is not None and parent not in found and (point.ns, parent) in self._at:
+            found.add(parent)
+            parent = self._at[point.ns, parent].parent
+        return found
+
+    def find(self, at: str | int | None) -> Point:
+        """Return the checkpoint with an id, the beginning of one, or a root superstep's number.
+
+        None is the thread's last one. Where a superstep ran more than once the last time counts.
+        Raises InputError.
+        """
+        if not self.points:
+            raise InputError(f"The thread {self.thread_id!r} has no checkpoints, so there is none to go to.")
+        root = [point for point in self.points if not point.ns]
+        hint = f"`stepgraph history {self.thread_id}` lists them."
+        if at is None:
+            return root[-1]
+        text = str(at)
+        if text.removeprefix("-").isdigit() and len(text) <= _MAX_DIGITS:
+            found = [point for point in root if point.step == int(text)][-1:]
+        else:
+            found = [point for point in self.points if point.id.startswith(text)]
+        if not found:
+            raise InputError(f"The thread {self.thread_id!r} has no checkpoint {text!r}. {hint}")
+        if len(found) > 1:
+            raise InputError(f"{len(found)} checkpoints of {self.thread_id!r} begin with {text!r}. {hint}")
+        return found[0]

@@ -1,0 +1,86 @@
+"""What the threads of a file wait for: the interrupts that nobody has answered yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.types import Interrupt
+
+from ...state.session.internals import interrupt_id, read_task_statuses
+from ...state.session.pauses import KIND as BUDGET_KIND
+from ...state.session.recorder import path_of
+from ...state.session.session import Session
+from .plain_checkpoints import plain_checkpoints
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One question that waits for an answer; `value` is what it says, `since` is Unix time.
+
+    `task` is the node execution that asks. It stays the same when a question is asked again, with
+    another id.
+    """
+
+    thread_id: str
+    id: str
+    value: Any
+    task: str
+    since: float
+
+    @property
+    def path(self) -> str:
+        """The names of the nested nodes, joined by "/"."""
+        return path_of(self.task)
+
+    @property
+    def name(self) -> str:
+        """The node that asks."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting]:
+    """Return the unanswered interrupts of one thread or of all, the oldest first; ends of budgets are none.
+
+    It needs no graph, and imports nothing that the file names.
+    """
+    where = "status NOT IN ('done', 'queued') AND (? IS NULL OR thread_id = ?)"
+    threads = session.journal.query(
+        f"SELECT thread_id, updated_at FROM runs WHERE {where}", (thread_id, thread_id)
+    )
+    found: list[Waiting] = []
+    with plain_checkpoints(session.path) as checkpointer:
+        for row in threads:
+            place = {"configurable": {"thread_id": row["thread_id"], "checkpoint_ns": ""}}
+            saved = checkpointer.get_tuple(place)  # type: ignore[arg-type]
+            statuses = read_task_statuses(saved.pending_writes or []) if saved else {}
+            asked = [item for status in statuses.values() for item in status.pending_interrupts]
+            if asked:
+                found += _told(session, row["thread_id"], asked, row["updated_at"])
+    return sorted(found, key=lambda item: (item.since, item.thread_id))
+
+
+def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
+    """Yield the interrupts that wait, with their places; one whose node failed on the answer does not.
+
+    An interrupt's id is made of its node execution's name and the number of answers so far.
+    """
+    visits = session.journal.query(
+        "SELECT task, status, ended_at FROM visits WHERE thread_id = ? AND task IN "
+        "(SELECT task FROM visits WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
+        (thread_id, thread_id),
+    )
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for visit in visits:
+        by_task.setdefault(visit["task"], []).append(visit)
+    tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
+    for item in {item.id: item for item in asked}.values():
+        if isinstance(item.value, dict) and item.value.get("kind") == BUDGET_KIND:
+            continue
+        task = tasks.get(item.id, "")
+        found = by_task.get(task, [])
+        if found and found[-1]["status"] != "interrupted":
+            continue
+        since = [visit["ended_at"] for visit in found if visit["status"] == "interrupted"]
+        yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

@@ -1,0 +1,87 @@
+"""Read-only SQL over the record: one SELECT, with nothing in reach but the file's own tables."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...state.errors import InputError, did_you_mean
+from ...state.journal.sqlite import connect, explained
+
+_ALLOWED = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+}
+_TICK = 10_000  # virtual machine steps between two looks at the clock
+MAX_VALUE_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rows of a SELECT; `more` says that the limit cut them off."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    more: bool
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the rows by column; columns of one name are numbered."""
+        names: list[str] = []
+        for name in self.columns:
+            number = sum(known == name or known.startswith(f"{name}:") for known in names)
+            names.append(f"{name}:{number + 1}" if number else name)
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def select(path: Path, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> Result:
+    """Run one SELECT. Raises InputError for anything else, and for one that takes too long.
+
+    The file is opened read-only, and SQLite itself is told to refuse whatever is not reading.
+    """
+    connection = connect(path, read_only=True)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        tables = [
+            row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")
+        ]
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+        deadline = time.monotonic() + timeout_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _TICK)
+        connection.set_authorizer(_authorize)
+        cursor = connection.execute(sql)
+        if cursor.description is None:
+            raise InputError(_only_select("That is no SELECT"))
+        rows = cursor.fetchmany(limit + 1)
+        return Result([column[0] for column in cursor.description], rows[:limit], len(rows) > limit)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise _told(error, path, tables, timeout_s) from None
+    finally:
+        connection.close()
+
+
+def _authorize(action: int, *_: str | None) -> int:
+    return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+
+
+def _only_select(problem: str) -> str:
+    return f"{problem}. Only one SELECT can be run here: nothing is written, attached or set."
+
+
+def _told(error: Exception, path: Path, tables: list[str], timeout_s: float) -> Exception:
+    text = str(error)
+    if "interrupted" in text:
+        return InputError(f"The query took longer than {timeout_s:g} s. Narrow it down, or raise --timeout.")
+    if "authoriz" in text or "prohibited" in text or "one statement" in text:
+        return InputError(_only_select(f"Refused ({text.rstrip('.')})"))
+    if "no such table" in text:
+        return InputError(f"{text[0].upper()}{text[1:]}. {did_you_mean(text.rpartition(': ')[2], tables)}")
+    if any(
+        word in text for word in ("syntax", "no such", "ambiguous", "incomplete", "too big", "unrecognized")
+    ):
+        return InputError(f"The query cannot be run: {text}.")
+    return explained(error, path)

@@ -1,0 +1,44 @@
+"""The record as plain rows: every run, call, visit, decision and side effect, each named by its kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...state.session.session import Session
+from .threads import find_thread
+
+RECORDS = {
+    "run": ("runs", "started_at"),
+    "invocation": ("invocations", "id"),
+    "visit": ("visits", "id"),
+    "call": ("calls", "started_at, rowid"),
+    "decision": ("decisions", "decided_at, id"),
+    "effect": ("effects", "began_at"),
+    "hit": ("hits", "id"),
+    "score": ("scores", "scored_at"),
+}
+# Columns that hold JSON are exported as what they say.
+_JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
+_JSON |= {"asked", "tags", "metadata", "reserved", "cost_parts"}
+
+
+def records(session: Session, threads: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the records of the threads, or of all, thread by thread. Raises InputError for an unknown one.
+
+    Checkpoints are not among them: they are LangGraph's, and serve to resume.
+    """
+    chosen = [find_thread(session.journal, thread).thread_id for thread in threads]
+    if not threads:
+        rows = session.journal.query("SELECT thread_id FROM runs ORDER BY started_at, rowid")
+        chosen = [row["thread_id"] for row in rows]
+    for thread in chosen:
+        for record, (table, order) in RECORDS.items():
+            sql = f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY {order}"
+            for row in session.journal.query(sql, (thread,)):
+                yield {"record": record, **{name: _plain(name, value) for name, value in row.items()}}
+
+
+def _plain(name: str, value: Any) -> Any:
+    return json.loads(value) if name in _JSON and isinstance(value, str) else value

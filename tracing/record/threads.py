@@ -1,0 +1,121 @@
+"""The threads of a file, each with its status and what it cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...state.errors import InputError, did_you_mean
+from ...state.journal.journal import Journal
+
+_SELECT = """
+SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
+       count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
+            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
+       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
+       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs
+FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
+"""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread. Status `running` may also mean that its process died.
+
+    `cost_usd` is None if the cost of a call is unknown; `known_cost_usd` is the sum of the others.
+    """
+
+    thread_id: str
+    graph: str | None
+    models: dict[str, str]
+    status: str
+    error: str | None
+    started_at: float
+    updated_at: float
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    known_cost_usd: float
+    unknown_costs: int
+
+
+Order = Literal["latest", "costliest", "longest"]
+_ORDERS: dict[Order, str] = {
+    "latest": "r.updated_at DESC",
+    "costliest": "(SELECT sum(cost_usd) FROM calls WHERE thread_id = r.thread_id) DESC",
+    "longest": "r.updated_at - r.started_at DESC",
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which threads: those with `text` in their id, graph or error, or as a user or tag."""
+
+    text: str = ""
+    status: str | None = None
+
+    def where(self) -> tuple[str, list[Any]]:
+        """Return the condition on the table `runs AS r`, and its values."""
+        conditions, values = ["1"], []
+        if self.text:
+            like = "%" + re.sub(r"([%_\\])", r"\\\1", self.text) + "%"
+            conditions.append(
+                "(r.thread_id LIKE ? ESCAPE '\\' OR r.graph LIKE ? ESCAPE '\\' OR r.error LIKE ? ESCAPE '\\' "
+                "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = r.thread_id AND "
+                "(i.user = ? OR EXISTS (SELECT 1 FROM json_each(i.tags) WHERE value = ?))))"
+            )
+            values += [like, like, like, self.text, self.text]
+        if self.status:
+            conditions.append("r.status = ?")
+            values.append(self.status)
+        return " AND ".join(conditions), values
+
+
+EVERYTHING = Search()
+
+
+def list_threads(
+    journal: Journal,
+    limit: int = 50,
+    *,
+    offset: int = 0,
+    search: Search = EVERYTHING,
+    order: Order = "latest",
+) -> list[Thread]:
+    """Return the threads that a search finds, the latest first."""
+    where, values = search.where()
+    by = f"ORDER BY {_ORDERS[order]}, r.rowid DESC"
+    rows = journal.query(
+        f"{_SELECT} WHERE r.rowid IN (SELECT r.rowid FROM runs r WHERE {where} {by} LIMIT ? OFFSET ?) "
+        f"GROUP BY r.thread_id {by}",
+        (*values, limit, offset),
+    )
+    return [_thread(row) for row in rows]
+
+
+def count_threads(journal: Journal, search: Search = EVERYTHING) -> int:
+    """Return how many threads a search finds."""
+    where, values = search.where()
+    return int(journal.query(f"SELECT count(*) AS n FROM runs r WHERE {where}", values)[0]["n"])
+
+
+def _thread(row: dict[str, Any]) -> Thread:
+    """Read a row; of the models only specs are taken, for the file may come from anywhere."""
+    models = json.loads(row["models"] or "{}")
+    specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
+    return Thread(**{**row, "models": specs})
+
+
+def find_thread(journal: Journal, thread_id: str) -> Thread:
+    """Return one thread. Raises InputError for an unknown one."""
+    rows = journal.query(_SELECT + "WHERE r.thread_id = ? GROUP BY r.thread_id", (thread_id,))
+    if not rows:
+        known = [row["thread_id"] for row in journal.query("SELECT thread_id FROM runs")]
+        hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
+        raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
+    return _thread(rows[0])
