@@ -62,7 +62,7 @@ def exit_code(error: BaseException) -> int:
         return 3
     if isinstance(error, errors.StoreError):
         return 4
-    if isinstance(error, errors.BudgetEnded):
+    if isinstance(error, errors.BudgetExceeded):
         return 6
     return 1
 

@@ -17,7 +17,7 @@ _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
 MAX_PROBLEMS = 5
 
 
-class Unfit(ValueError):
+class ValidationFailed(ValueError):
     """An answer that does not fit its type; the message tells a model what to mend."""
 
 
@@ -43,14 +43,14 @@ class AnswerForm:
         """Return the answer as its type. Raises Unfit."""
         if self.schema is None:
             if not text.strip():
-                raise Unfit("The answer was empty.")
+                raise ValidationFailed("The answer was empty.")
             return text.strip()
         fenced = _FENCE.match(text)
         body = fenced.group(1) if fenced else text
         try:
             value = self.adapter.validate_json(body)
         except ValidationError as error:
-            raise Unfit(_problems(error, text, finish_reason)) from None
+            raise ValidationFailed(_problems(error, text, finish_reason)) from None
         return value.answer if self.wrapped else value
 
 

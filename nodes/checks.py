@@ -17,7 +17,7 @@ from ..state.schema import StateType, signature_types
 from ..state.session.recorder import json_text
 from .ask import Choice
 from .costs import FREE, Cost, cost_of
-from .node import Node, Valued, record_decision
+from .node import Decider, Node, record_decision
 
 V = TypeVar("V")
 
@@ -27,7 +27,7 @@ Opinion: TypeAlias = bool | str
 PASSED, FAILED = "passed", "failed"
 
 
-class Finding(Choice[str]):
+class CheckResult(Choice[str]):
     """The outcome of a check; `written` is the update that keeps the value it was found by.
 
     `note` is for the record alone.
@@ -47,7 +47,7 @@ class Check(Node[StateT], Generic[StateT]):
     def __init__(
         self,
         name: str,
-        judge: Callable[[StateT, RunnableConfig | None], Awaitable[Finding]],
+        judge: Callable[[StateT, RunnableConfig | None], Awaitable[CheckResult]],
         *,
         state: StateType,
         writes: str | None = None,
@@ -61,10 +61,10 @@ class Check(Node[StateT], Generic[StateT]):
         self._judge = judge
         self._kind = kind
 
-    async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Finding:
+    async def answer(self, state: StateT, config: RunnableConfig | None = None) -> CheckResult:
         return await self._judge(state, config)
 
-    def update(self, value: Finding) -> dict[str, Any]:
+    def update(self, value: CheckResult) -> dict[str, Any]:
         return dict(value.written)
 
     async def ainvoke(
@@ -72,7 +72,7 @@ class Check(Node[StateT], Generic[StateT]):
     ) -> dict[str, Any]:
         return self.update(await self.answer(input, config))
 
-    def record(self, config: RunnableConfig | None, choice: str, finding: Finding) -> None:
+    def record(self, config: RunnableConfig | None, choice: str, finding: CheckResult) -> None:
         """Put what became of a finding on the record."""
         reason = f"{finding.reason} ({finding.note})" if finding.reason and finding.note else ""
         told = reason or finding.reason or finding.note or None
@@ -115,7 +115,7 @@ def refuse_async(function: Any, where: str) -> None:
 
 
 def _plain(check: Any) -> Any:
-    async def judge(state: Any, _: RunnableConfig | None) -> Finding:
+    async def judge(state: Any, _: RunnableConfig | None) -> CheckResult:
         opinion: Opinion | None = await in_thread(check, state)
         passed = opinion is None or opinion is True or opinion == ""
         reason = opinion if isinstance(opinion, str) else False
@@ -124,15 +124,17 @@ def _plain(check: Any) -> Any:
     return judge
 
 
-def _valued(check: Valued[Any, Any], passes: Callable[[Any], Opinion]) -> Any:
-    async def judge(state: Any, config: RunnableConfig | None) -> Finding:
+def _valued(check: Decider[Any, Any], passes: Callable[[Any], Opinion]) -> Any:
+    async def judge(state: Any, config: RunnableConfig | None) -> CheckResult:
         value = await check.answer(state, config)
         return found(passes(value), f"{check.name} said {json_text(value)}.", value, check.update(value))
 
     return judge
 
 
-def found(opinion: Opinion, why: str, value: Any = None, written: dict[str, Any] | None = None) -> Finding:
+def found(
+    opinion: Opinion, why: str, value: Any = None, written: dict[str, Any] | None = None
+) -> CheckResult:
     """Return the finding that an opinion stands for; `why` is the reason if it gives none.
 
     Empty text fails: in `grade.ok or grade.why` it comes of a model that gives no reason.
@@ -143,4 +145,6 @@ def found(opinion: Opinion, why: str, value: Any = None, written: dict[str, Any]
     if isinstance(sure, bool) or not isinstance(sure, (int, float)) or not 0 <= sure <= 1:
         sure = None
     reason = str(getattr(value, "reason", "") or "") if passed else told
-    return Finding(label=PASSED if passed else FAILED, confidence=sure, reason=reason, written=written or {})
+    return CheckResult(
+        label=PASSED if passed else FAILED, confidence=sure, reason=reason, written=written or {}
+    )

@@ -10,7 +10,7 @@ from langgraph.typing import StateT
 from ..state.errors import GateFailed
 from ..state.schema import values_of
 from ..state.session.recorder import json_text
-from .checks import Check, Finding
+from .checks import Check, CheckResult
 from .node import Node
 
 MAX_SHOWN = 400
@@ -46,7 +46,7 @@ class Gate(Node[StateT], Generic[StateT]):
 
 
 def gate_failed(
-    gate: str, finding: Finding, state: dict[str, Any], *, step: str, field: str | None, repairs: int = 0
+    gate: str, finding: CheckResult, state: dict[str, Any], *, step: str, field: str | None, repairs: int = 0
 ) -> GateFailed:
     """Return the error that names the gate, the step before it, the reason and the intermediate output."""
     output, shown = shown_output({**state, **finding.written}, field)

@@ -41,7 +41,7 @@ class Node(Runnable[StateT, dict[str, Any]], Generic[StateT]):
         return f"<{type(self).__name__.lower()} {self.name}>"
 
 
-class Valued(Protocol[S_contra, V]):
+class Decider(Protocol[S_contra, V]):
     """A node with a typed value, which loops, routes and gates decide by."""
 
     @property

@@ -13,10 +13,10 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ..providers.model import Message, Model, Reply, Request, Site, Verdict
+from ..providers.model import CallContext, Message, Model, Reply, ReplyCheck, Request
 from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.roles import as_model, find_model_async
-from ..state.errors import BudgetEnded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
+from ..state.errors import BudgetExceeded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
 from ..state.schema import (
     StateType,
     accepts,
@@ -30,7 +30,7 @@ from ..state.serde import allow
 from ..state.session.internals import CONFIG_KEY_CHECKPOINTER
 from ..state.session.pauses import paused
 from ..state.session.session import CACHE_KEY
-from .answers import AnswerForm, Unfit, form_of
+from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
 from .node import Node
 
@@ -126,14 +126,14 @@ class Step(Node[StateT], Generic[StateT, T]):
     async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
         """Ask the step's model once, with a request of the caller's making, and return what comes back."""
         config = config or var_child_runnable_config.get()
-        site = Site(step=self.name, role=self.role, config=config, cache_s=self._lifetime(config))
+        site = CallContext(step=self.name, role=self.role, config=config, cache_s=self._lifetime(config))
         return await self._reply(await self.bound_model(), request, site)
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
         config = config or var_child_runnable_config.get()
         model = await self.bound_model()
-        site = Site(
+        site = CallContext(
             step=self.name,
             role=self.role,
             config=config,
@@ -146,7 +146,7 @@ class Step(Node[StateT], Generic[StateT, T]):
             reply = await self._reply(model, request, site)
             try:
                 value: T = self._form.parse(reply.text, reply.finish_reason)
-            except Unfit as unfit:
+            except ValidationFailed as unfit:
                 problems = str(unfit)
             else:
                 return value
@@ -166,14 +166,14 @@ class Step(Node[StateT], Generic[StateT, T]):
             problems=problems,
         )
 
-    def _verdict(self, reply: Reply) -> Verdict:
+    def _verdict(self, reply: Reply) -> ReplyCheck:
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
             value: Any = self._form.parse(reply.text, reply.finish_reason)
-        except Unfit as unfit:
-            return Verdict(problem=str(unfit))
+        except ValidationFailed as unfit:
+            return ReplyCheck(problem=str(unfit))
         confidence = getattr(value, "confidence", None)
-        return Verdict(confidence=confidence if isinstance(confidence, (int, float)) else None)
+        return ReplyCheck(confidence=confidence if isinstance(confidence, (int, float)) else None)
 
     def _lifetime(self, config: RunnableConfig | None) -> float | None:
         """Return how old a cached answer may be in seconds, None where the cache is off."""
@@ -205,13 +205,13 @@ class Step(Node[StateT], Generic[StateT, T]):
         except UnboundRole as error:
             raise UnboundRole(f"Step {self.name!r}: {error}") from None
 
-    async def _reply(self, model: Model, request: Request, site: Site) -> Reply:
+    async def _reply(self, model: Model, request: Request, site: CallContext) -> Reply:
         try:
             return await model.complete(request, site)
         except ModelError as error:
             error.args = (f"Step {self.name!r}: {error}",)
             raise
-        except BudgetEnded as ended:
+        except BudgetExceeded as ended:
             if site.configurable.get(CONFIG_KEY_CHECKPOINTER) is None or not site.task:
                 raise
             raise paused(ended, site.task) from None

@@ -18,7 +18,7 @@ from pydantic import BaseModel, create_model
 
 from ..providers.backends.http_errors import scrubbed
 from ..state.errors import (
-    BudgetEnded,
+    BudgetExceeded,
     DefinitionError,
     EffectUnknown,
     ScriptError,
@@ -40,7 +40,7 @@ Content: TypeAlias = str | list[Any]
 
 MESSAGES = "stepgraph_messages"
 CALL = "stepgraph_call"
-STOPPING = (BudgetEnded, DefinitionError, ScriptError, StoreError)
+STOPPING = (BudgetExceeded, DefinitionError, ScriptError, StoreError)
 MAX_REASON = 500
 OPEN = (
     "Nobody knows whether it took effect, so with these arguments it is not run again until a person has "

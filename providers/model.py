@@ -105,14 +105,14 @@ class Reply:
 
 
 @dataclass(slots=True)
-class Bill:
+class AttemptOutcome:
     """What is known of an attempt under way: whether it was made, and what came back, kept or not."""
 
     made: bool = False
     reply: Reply | None = None
 
 
-class Voice(Protocol):
+class TokenSink(Protocol):
     """Who hears an answer while it comes; `listened` tells whether anybody does, token by token."""
 
     listened: bool
@@ -123,7 +123,7 @@ class Voice(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReplyCheck:
     """What a step says of a reply: why it does not fit, and how sure it is of itself, where it says so."""
 
     problem: str | None = None
@@ -131,7 +131,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class CallContext:
     """Where in which run a call is made. Outside of a run, all but `step` is empty.
 
     `check` tells whether a reply will do, for models that can ask another one instead. `bill` is filled in
@@ -146,9 +146,9 @@ class Site:
     reserved: str | None = None
     cache_s: float | None = None
     reason: str | None = None
-    voice: Voice | None = None
-    check: Callable[[Reply], Verdict] | None = None
-    bill: Bill | None = None
+    voice: TokenSink | None = None
+    check: Callable[[Reply], ReplyCheck] | None = None
+    bill: AttemptOutcome | None = None
 
     @property
     def configurable(self) -> Mapping[str, Any]:
@@ -188,6 +188,6 @@ class Model(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         """Return the reply, or raise a ModelError."""
         ...

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, fields
 
-from .errors import BudgetEnded
+from .errors import BudgetExceeded
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Ledger:
         return self._ran_s + now - self._started
 
     async def reserve(self, bound: Spent) -> None:
-        """Reserve the most that a call can cost. Raises BudgetEnded once that can never fit."""
+        """Reserve the most that a call can cost. Raises BudgetExceeded once that can never fit."""
         while True:
             with self._lock:
                 self._check(self.spent + bound)
@@ -163,13 +163,13 @@ class Ledger:
         for loop, freed in waiters:
             loop.call_soon_threadsafe(_wake, freed)
 
-    def end(self, limit: str) -> BudgetEnded:
+    def end(self, limit: str) -> BudgetExceeded:
         """Return the error that says which limit ended what, and what was spent."""
         budget, spent = asdict(self.budget), asdict(self.spent)
         if limit == "seconds":
             spent["seconds"] = round(self._seconds(), 3)
         used = f" {spent[limit]:g} of it is spent." if limit in spent else ""
-        return BudgetEnded(
+        return BudgetExceeded(
             f"The budget of {self.scope} ended: {limit} = {budget[limit]:g}.{used} What was done is kept; go "
             "on with a larger budget.",
             limit=limit,

@@ -7,18 +7,18 @@
     │   └── UnboundRole      a step's model role has no model
     ├── ModelError           a model did not answer
     │   ├── ModelUnreachable     nothing answers at the address, or not in time
-    │   ├── ModelDenied          the key is wrong or missing, or may not do this
-    │   ├── ModelMissing         the server does not have that model
-    │   ├── ModelOverloaded      rate limit or server error, still there after the retries
-    │   │   └── ModelPaused          not asked: it failed too often just now, or too many wait for it
-    │   ├── ModelGarbled         it answered, in a form that cannot be read
+    │   ├── AuthenticationFailed          the key is wrong or missing, or may not do this
+    │   ├── ModelNotFound         the server does not have that model
+    │   ├── ModelUnavailable      rate limit or server error, still there after the retries
+    │   │   └── CircuitOpen          not asked: it failed too often just now, or too many wait for it
+    │   ├── MalformedResponse         it answered, in a form that cannot be read
     │   └── ModelRefused         the server rejected the request itself
     │       ├── ContextTooLong       the request does not fit the model's context window
     │       └── ModelFiltered        a content filter, or the model itself, would not answer
     ├── InvalidAnswer        a model answered, never in the asked-for form
     ├── GateFailed           a gate stopped a chain
     │   └── Rejected             a person rejected what they were asked to review
-    ├── BudgetEnded          a call would have gone beyond a budget
+    ├── BudgetExceeded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── BranchTimeout        a branch of a section, vote or fan-out took too long
     ├── GuardTripped         a guard stopped the generation beside it
@@ -88,15 +88,15 @@ class ModelUnreachable(ModelError):
     """Nothing answers at the model's address, or it took too long."""
 
 
-class ModelDenied(ModelError):
+class AuthenticationFailed(ModelError):
     """The endpoint rejects the key."""
 
 
-class ModelMissing(ModelError):
+class ModelNotFound(ModelError):
     """The endpoint does not have the model."""
 
 
-class ModelOverloaded(ModelError):
+class ModelUnavailable(ModelError):
     """The endpoint reports a rate limit or an error of its own.
 
     `retry_after` is the wait in seconds that the server asked for, if it did.
@@ -114,13 +114,13 @@ class ModelOverloaded(ModelError):
         self.retry_after = retry_after
 
 
-class ModelPaused(ModelOverloaded):
+class CircuitOpen(ModelUnavailable):
     """The model was not asked: it failed too often just now, or too many calls wait for it already."""
 
     attempts = 0
 
 
-class ModelGarbled(ModelError):
+class MalformedResponse(ModelError):
     """The endpoint answered in a form that cannot be read: half a JSON, no choices, a stream cut short."""
 
 
@@ -167,7 +167,7 @@ class Rejected(GateFailed):
         self.by = by
 
 
-class BudgetEnded(StepgraphError):
+class BudgetExceeded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
     `limit` names the limit, `budget` holds all limits, `spent` what was spent before.

@@ -51,7 +51,7 @@ class Passed:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnNode:
     """A node in its place; `inner` says that it holds others. `share` is its part of the run's cost."""
 
     path: str
@@ -63,7 +63,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Line:
+class DrawnEdge:
     """An edge: its SVG path, where that is moved to, and how often it was taken."""
 
     d: str
@@ -79,8 +79,8 @@ class Drawing:
 
     width: float = 0.0
     height: float = 0.0
-    nodes: list[Drawn] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    nodes: list[DrawnNode] = field(default_factory=list)
+    lines: list[DrawnEdge] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -237,13 +237,13 @@ def _place(
     total: float,
 ) -> None:
     for edge, d, choice in level.lines:
-        drawing.lines.append(Line(d, x, y, choice, _times(edge, path, choice, passed, taken)))
+        drawing.lines.append(DrawnEdge(d, x, y, choice, _times(edge, path, choice, passed, taken)))
     for name, box in level.boxes.items():
         where = f"{path}/{name}" if path else name
         done = passed.get(where)
         at = Box(x + box.x, y + box.y, box.width, box.height)
         share = done.cost_usd / total if done and total else 0.0
-        drawing.nodes.append(Drawn(where, name, at, name in level.inner, done, share))
+        drawing.nodes.append(DrawnNode(where, name, at, name in level.inner, done, share))
         if name in level.inner:
             inner = level.inner[name]
             left = at.x + (box.width - inner.size[0]) / 2

@@ -29,7 +29,7 @@ HEADERS = {
 HOSTS = ("127.0.0.1", "localhost")
 
 
-class Guarded:
+class AccessGuard:
     """Lets through what carries the token as a cookie; a first request may carry it in its address.
 
     A request under any other name than this machine's own is refused, whatever it carries: a page from

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ..state.errors import InputError, SettingsError
 from ..state.masking import EVERYTHING, Masker
 from ..state.session.session import Session
-from .guarding import Guarded
+from .guarding import AccessGuard
 from .pages import Pages, Query
 from .records import Reader
 from .templating import INSTALL_HELP, prepare
@@ -19,7 +19,7 @@ from .templating import INSTALL_HELP, prepare
 LOOPBACK = "127.0.0.1"
 
 
-def application(session: Session, *, token: str, port: int, mask: Masker = EVERYTHING) -> Guarded:
+def application(session: Session, *, token: str, port: int, mask: Masker = EVERYTHING) -> AccessGuard:
     """Return the pages on a session's record as an ASGI application.
 
     Raises SettingsError without the extra.
@@ -42,7 +42,7 @@ def application(session: Session, *, token: str, port: int, mask: Masker = EVERY
         body = made.body.encode("utf-8", "replace")
         return Response(body, made.status, headers={**headers, "content-type": made.kind})
 
-    return Guarded(Starlette(routes=[Route("/{path:path}", page)]), token, port)
+    return AccessGuard(Starlette(routes=[Route("/{path:path}", page)]), token, port)
 
 
 def listen(port: int) -> socket.socket:
@@ -58,7 +58,7 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
-def server(app: Guarded) -> Any:
+def server(app: AccessGuard) -> Any:
     """Return a server of the pages; its `run` takes the sockets. Raises SettingsError without the extra."""
     try:
         import uvicorn

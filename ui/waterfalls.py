@@ -19,7 +19,7 @@ BAD = ("failed", "unfinished")
 
 
 @dataclass
-class Line:
+class WaterfallRow:
     """One row. A call that is the only one of its node stands in that node's row."""
 
     bar: Bar
@@ -28,7 +28,7 @@ class Line:
     x: float
     width: float
     seconds: float
-    inner: list[Line | Group] = field(default_factory=list)
+    inner: list[WaterfallRow | WaterfallGroup] = field(default_factory=list)
     open: bool = True
 
     @property
@@ -45,26 +45,26 @@ class Line:
 
 
 @dataclass
-class Group:
+class WaterfallGroup:
     """Rows of one level that are folded together."""
 
     first: int
     last: int
     of: int
-    lines: Sequence[Line]
+    lines: Sequence[WaterfallRow]
     failed: int
     cost_usd: float
     unknown_costs: int
     open: bool
 
 
-def waterfall(run: Run) -> list[Line | Group]:
+def waterfall(run: Run) -> list[WaterfallRow | WaterfallGroup]:
     """Return all rows of a run."""
     fold = len(run.by_id) > MANY
     return [_line(run, bar, fold=fold) for bar in run.bars]
 
 
-def matching(run: Run, *, text: str, only: str) -> list[Line | Group]:
+def matching(run: Run, *, text: str, only: str) -> list[WaterfallRow | WaterfallGroup]:
     """Return the rows that a search finds, without what is around them."""
     wanted = text.lower()
     return [
@@ -97,13 +97,13 @@ def _searched(bar: Bar) -> str:
     return "\n".join(parts).lower()
 
 
-def _line(run: Run, bar: Bar, *, fold: bool = False, alone: bool = False) -> Line:
+def _line(run: Run, bar: Bar, *, fold: bool = False, alone: bool = False) -> WaterfallRow:
     span = bar.span
     calls = [inner for inner in bar.inner if inner.span.kind == "call"]
     single = span.kind == "node" and len(bar.inner) == len(calls) == 1
     shown = calls[0].span if single else span if span.kind == "call" else None
     x, width = run.timeline.bar(span)
-    line = Line(
+    line = WaterfallRow(
         bar=bar,
         model=_model(shown) if shown else "",
         note=", ".join(_notes(run, span, shown)),
@@ -122,15 +122,15 @@ def _line(run: Run, bar: Bar, *, fold: bool = False, alone: bool = False) -> Lin
     return line
 
 
-def _grouped(lines: list[Line]) -> list[Line | Group]:
+def _grouped(lines: list[WaterfallRow]) -> list[WaterfallRow | WaterfallGroup]:
     if len(lines) <= 2 * GROUP:
         return list(lines)
-    groups: list[Line | Group] = []
+    groups: list[WaterfallRow | WaterfallGroup] = []
     for start in range(0, len(lines), GROUP):
         some = lines[start : start + GROUP]
         failed = sum(line.span.status in BAD for line in some)
         groups.append(
-            Group(
+            WaterfallGroup(
                 first=start + 1,
                 last=start + len(some),
                 of=len(lines),

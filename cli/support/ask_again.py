@@ -9,12 +9,12 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_json
 
-from ...providers.model import Message, Request, Site
+from ...providers.model import CallContext, Message, Request
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...state.budget import Budget, Ledger
 from ...state.errors import InputError
 from ...state.session.session import LEDGERS_KEY, Session
-from ...tracing.forks.copies import Stand
+from ...tracing.forks.copies import ForkPoint
 
 
 async def ask_again(
@@ -26,13 +26,13 @@ async def ask_again(
     model: Bindable | None = None,
     models: Mapping[str, str] | None = None,
     budget: Budget | None = None,
-) -> Stand:
+) -> ForkPoint:
     """Ask what a recorded call asked, on the account of `thread_id`, and return the answer for `fork`.
 
     `prompt` replaces the last message of the user; `model` is a model, or a spec such as
     "openai:gpt-5-mini", for this call alone; without one the call's role is looked up, in `models`
     first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
-    BudgetEnded.
+    BudgetExceeded.
     """
     messages, params = tuple(json.loads(call["messages"])), json.loads(call["params"])
     if prompt is not None:
@@ -44,9 +44,9 @@ async def ask_again(
     limits = budget or session.budget_of(call["thread_id"])
     if limits is not None:  # the fork will have them, and this call is the first that counts there
         config["configurable"][LEDGERS_KEY] = (Ledger(limits, session.spent(thread_id)),)
-    site = Site(step=call["step"], role=call["role"], config=config)
+    site = CallContext(step=call["step"], role=call["role"], config=config)
     reply = await asked.complete(Request(messages, **params), site)
-    return Stand(
+    return ForkPoint(
         answer=reply.text,
         model=asked.name,
         messages=to_json(messages, fallback=repr).decode(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ...evals.files.results import Results, read_results
-from ...evals.langfuse.push import Pushed, project_of, push_run
+from ...evals.langfuse.push import ExperimentReceipt, project_of, push_run
 from ...evals.suite.loading import load_suite
 from ...evals.suite.model import Suite
 from ...state.session.session import Session
@@ -48,7 +48,7 @@ def push_after(suite: Suite, results: Results, project: Destination, database: P
         click.echo(f"Nothing is lost. Send the rest with: {one_line(again, 1000)}", err=True)
 
 
-def told(pushed: Pushed) -> str:
+def told(pushed: ExperimentReceipt) -> str:
     """Return what became of a run in one or two lines."""
     sent = f"{pushed.items} items, {pushed.traces} traces, {pushed.scores} scores"
     line = f"Langfuse: the dataset {pushed.dataset!r} has {sent} of this run."

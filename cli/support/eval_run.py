@@ -70,7 +70,7 @@ def run_eval(
 
         project = find_project()
     again = f"stepgraph eval run {reference} --run {run}"
-    progress = Progress(quiet=as_json)
+    progress = EvalProgress(quiet=as_json)
     with Session(database) as session, using(**bound):
         work = arun_suite(
             suite, loaded.graph, session, run=run, results=path, models=bound, progress=progress
@@ -119,7 +119,7 @@ def _changed(
     return replace(suite, **changes)
 
 
-class Progress:
+class EvalProgress:
     """How far a suite is and what it cost so far, on standard error."""
 
     def __init__(self, *, quiet: bool) -> None:

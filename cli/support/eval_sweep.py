@@ -22,7 +22,7 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
 from ...state.session.session import Session
-from .eval_run import Progress, write_sections
+from .eval_run import EvalProgress, write_sections
 from .limits import parse_budget
 from .text import clean, one_line
 
@@ -74,7 +74,7 @@ def run_sweep(
             metrics=metrics,
             margin=margin,
             starting=starting,
-            progress=Progress(quiet=as_json),
+            progress=EvalProgress(quiet=as_json),
         )
         try:
             found = asyncio.run(work)

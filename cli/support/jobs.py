@@ -23,13 +23,13 @@ from ...state.schema import parse_input
 from ...state.session.pauses import budget_end
 from ...state.session.session import Session
 from ..app import exit_code
-from .outcomes import PARTIAL, WAITING, Outcome, outcome_json, print_outcome, print_summary
+from .outcomes import PARTIAL, WAITING, RunOutcome, outcome_json, print_outcome, print_summary
 from .progress import Progress
 from .text import is_review, one_line, plain, show_question
 
 
 @dataclass
-class Job:
+class ThreadJob:
     """One thread to run or to go on with."""
 
     thread: str
@@ -45,12 +45,14 @@ class Job:
     answers: Mapping[str, Any] | None = None
 
 
-def run_all(session: Session, work: list[Job], at_once: int, as_json: bool, answer: str | None = None) -> int:
+def run_all(
+    session: Session, work: list[ThreadJob], at_once: int, as_json: bool, answer: str | None = None
+) -> int:
     progress = Progress(live=at_once == 1)
     if not as_json:
         session.journal.listeners.append(progress)
 
-    async def one(job: Job, gate: asyncio.Semaphore) -> Outcome:
+    async def one(job: ThreadJob, gate: asyncio.Semaphore) -> RunOutcome:
         async with gate:
             if not as_json and at_once == 1:
                 click.echo(f"{one_line(job.thread)}  {job.title}")
@@ -64,7 +66,7 @@ def run_all(session: Session, work: list[Job], at_once: int, as_json: bool, answ
                 print_outcome(outcome, job.given)
             return outcome
 
-    async def all_of_them() -> list[Outcome]:
+    async def all_of_them() -> list[RunOutcome]:
         gate = asyncio.Semaphore(at_once)
         return await asyncio.gather(*(one(job, gate) for job in work))
 
@@ -75,11 +77,11 @@ def run_all(session: Session, work: list[Job], at_once: int, as_json: bool, answ
     return next((outcome.code for outcome in outcomes if outcome.code), 0)
 
 
-async def _run_job(session: Session, job: Job, answer: str | None) -> Outcome:
+async def _run_job(session: Session, job: ThreadJob, answer: str | None) -> RunOutcome:
     started = time.perf_counter()
 
-    def ended(status: str, code: int, **rest: Any) -> Outcome:
-        return Outcome(job.thread, status, code, time.perf_counter() - started, **rest)
+    def ended(status: str, code: int, **rest: Any) -> RunOutcome:
+        return RunOutcome(job.thread, status, code, time.perf_counter() - started, **rest)
 
     if job.refused is not None:
         return ended("refused", exit_code(job.refused), error=str(job.refused))
@@ -104,7 +106,7 @@ async def _run_job(session: Session, job: Job, answer: str | None) -> Outcome:
     return ended("done", 0, output=output)
 
 
-async def _go_on(session: Session, job: Job, answer: str | None) -> RunResult:
+async def _go_on(session: Session, job: ThreadJob, answer: str | None) -> RunResult:
     graph = job.loaded.graph
     given: Any = job.state
     if given is None:

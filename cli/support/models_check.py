@@ -19,7 +19,7 @@ from ...providers.settings import (
     bound_roles,
     parse_binding,
 )
-from ...providers.testing.conformance import Finding, examine
+from ...providers.testing.conformance import ConformanceFinding, examine
 from ...state.errors import InputError
 from .text import clean
 
@@ -50,7 +50,7 @@ def check(names: Sequence[str], *, offline: bool, as_json: bool) -> int:
 
 def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bool) -> int:
     can = capabilities_of(settings.provider, settings.overrides)
-    findings: dict[str, Finding] = {}
+    findings: dict[str, ConformanceFinding] = {}
     found: dict[str, Any] = {}
     if not offline:
         seen, found = asyncio.run(examine(_reachable(settings)))

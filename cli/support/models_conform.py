@@ -13,7 +13,7 @@ import click
 from ...providers.backends.ondevice import shipped_weights, start_server
 from ...providers.keys import find_key, store_key
 from ...providers.settings import LOCAL, PRESETS, ModelSettings
-from ...providers.testing.conformance import CHECKS, Finding, examine, first_model
+from ...providers.testing.conformance import CHECKS, ConformanceFinding, examine, first_model
 from ...state.errors import SettingsError, did_you_mean
 from .text import clean, duration
 
@@ -29,7 +29,7 @@ def conform(
     if not as_json:
         click.echo(clean(f"{settings.model} at {settings.base_url}"))
 
-    def tell(finding: Finding) -> None:
+    def tell(finding: ConformanceFinding) -> None:
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(finding)))
         else:
@@ -46,7 +46,7 @@ def conform(
     return 1 if failed else 0
 
 
-def _conclude(findings: list[Finding], failed: int, suggested: dict[str, Any]) -> None:
+def _conclude(findings: list[ConformanceFinding], failed: int, suggested: dict[str, Any]) -> None:
     passed = sum(finding.outcome == "pass" for finding in findings)
     click.echo(f"{passed} pass, {failed} fail, {len(findings) - passed - failed} unsupported.")
     if len(findings) < len(CHECKS):

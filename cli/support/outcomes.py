@@ -19,7 +19,7 @@ PARTIAL = 6
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended; `output` is the final state as JSON."""
 
     thread: str
@@ -32,7 +32,7 @@ class Outcome:
     rejected: bool = False
 
 
-def outcome_json(session: Session, outcome: Outcome) -> dict[str, Any]:
+def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
     sums = totals(read_calls(session.journal, outcome.thread))
     return {
         "thread": outcome.thread,
@@ -47,7 +47,7 @@ def outcome_json(session: Session, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def print_outcome(outcome: Outcome, given: Mapping[str, Any]) -> None:
+def print_outcome(outcome: RunOutcome, given: Mapping[str, Any]) -> None:
     for name, value in (outcome.output or {}).items():
         if given.get(name) != value and value not in (None, "", [], {}):
             shown = show_value(value).replace("\n", "\n        ")
@@ -58,7 +58,7 @@ def print_outcome(outcome: Outcome, given: Mapping[str, Any]) -> None:
     click.echo()
 
 
-def print_summary(session: Session, outcomes: list[Outcome], seconds: float) -> None:
+def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) -> None:
     calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
     sums = totals(calls)
     states = ", ".join(

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import click
 
-from ...state.journal.journal import Call, Decision, Record, Visit
+from ...state.journal.journal import Call, Decision, NodeRun, Record
 from ...state.session.pauses import KIND
 from .text import duration, money, one_line, sureness, tokens
 
@@ -39,7 +39,7 @@ class Progress:
         elif record.task not in self._containers:
             self._say(record.thread_id, self._line(record))
 
-    def _line(self, visit: Visit) -> str:
+    def _line(self, visit: NodeRun) -> str:
         parts = []
         if decision := self._decisions.pop(visit.task, None):
             parts.append(f"-> {one_line(decision.choice)}{sureness(decision.confidence)}")

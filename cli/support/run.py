@@ -17,7 +17,7 @@ from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
 from ...tracing.record.threads import Thread, find_thread, list_threads
 from .inputs import RunInput, read_inputs
-from .jobs import Job, run_all
+from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
 from .text import one_line
 
@@ -55,8 +55,10 @@ def run_graph(
         return run_all(session, work, jobs, as_json)
 
 
-def _job(base: str, number: int, count: int, item: RunInput, loaded: Loaded, models: dict[str, str]) -> Job:
-    return Job(
+def _job(
+    base: str, number: int, count: int, item: RunInput, loaded: Loaded, models: dict[str, str]
+) -> ThreadJob:
+    return ThreadJob(
         thread=base if count == 1 else f"{base}-{number:02d}",
         loaded=loaded,
         title=one_line(json.dumps(item.data, ensure_ascii=False), 90),
@@ -67,7 +69,7 @@ def _job(base: str, number: int, count: int, item: RunInput, loaded: Loaded, mod
     )
 
 
-def _join(session: Session, job: Job) -> None:
+def _join(session: Session, job: ThreadJob) -> None:
     """Have a job say the next thing on its thread, if there is one. Raises InputError if it cannot."""
     thread, loaded = job.thread, job.loaded
     rows = session.journal.query("SELECT graph, status, models FROM runs WHERE thread_id = ?", (thread,))
@@ -129,7 +131,7 @@ def resume_threads(
             if reference not in loaded:
                 loaded[reference] = load(reference)
                 check_roles(bound, loaded[reference].graph)
-            job = Job(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
+            job = ThreadJob(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
             job.given, job.insist = _recorded_input(session, thread.thread_id), force
             job.answers = answers
             work.append(job)
@@ -148,7 +150,7 @@ def _reference_of(thread: Thread) -> str:
     return thread.graph
 
 
-def _limit(work: list[Job], limits: Sequence[str], cache_s: str | None) -> None:
+def _limit(work: list[ThreadJob], limits: Sequence[str], cache_s: str | None) -> None:
     budget = parse_budget(limits)
     lifetime = None if cache_s is None else parse_age(cache_s)
     for job in work:

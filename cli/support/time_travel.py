@@ -17,10 +17,10 @@ from ...runners.loading import Loaded, load_graph
 from ...state.budget import Budget
 from ...state.errors import InputError
 from ...state.session.session import Session, new_thread_id
-from ...tracing.forks.copies import Stand
+from ...tracing.forks.copies import ForkPoint
 from ...tracing.forks.fork import find_call, fork
 from ...tracing.record.diff import CallDifference, Difference, Visited, diff
-from ...tracing.record.history import Moment, read_history
+from ...tracing.record.history import CheckpointView, read_history
 from ...tracing.record.lineage import SHORT_ID
 from ...tracing.record.threads import Thread, find_thread
 from ...tracing.record.tree import Row, Totals
@@ -47,7 +47,7 @@ def show_history(thread_id: str, *, database: Path, as_json: bool) -> None:
             click.echo(line)
 
 
-def _moment_lines(moment: Moment, indent: str) -> Iterator[str]:
+def _moment_lines(moment: CheckpointView, indent: str) -> Iterator[str]:
     when = time.strftime("%H:%M:%S", time.localtime(moment.at))
     wrote = ", ".join(one_line(name, 40) for name in moment.wrote) or moment.source
     yield f"{indent}{moment.superstep:>3}  {moment.checkpoint_id[:SHORT_ID]}  {when}  {wrote}"
@@ -64,7 +64,7 @@ def _moment_lines(moment: Moment, indent: str) -> Iterator[str]:
             yield from _moment_lines(nested, f"{inner}  ")
 
 
-def _moment_json(moment: Moment) -> dict[str, Any]:
+def _moment_json(moment: CheckpointView) -> dict[str, Any]:
     nested = {ns: [_moment_json(m) for m in moments] for ns, moments in moment.nested.items()}
     row = {name: value for name, value in vars(moment).items() if name not in ("calls", "nested")}
     calls = [call["id"] for call in moment.calls]
@@ -101,7 +101,7 @@ def fork_thread(
         thread = find_thread(session.journal, thread_id)
         loaded = _load(thread) if run or sets else None
         new = new_thread or new_thread_id(thread_id)
-        stand: Stand | str | None = answer
+        stand: ForkPoint | str | None = answer
         bound = parse_models(models)
         if call is not None and (prompt is not None or models):
             stand = _asked_again(session, thread, call, new, prompt, bound, parse_budget(limits))
@@ -165,7 +165,7 @@ def _asked_again(
     prompt: str | None,
     models: dict[str, str],
     budget: Budget | None,
-) -> Stand:
+) -> ForkPoint:
     if len(models) > 1:
         raise InputError("One call is asked by one model: give --model once.")
     recorded = find_call(session, thread.thread_id, call)

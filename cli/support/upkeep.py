@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from ...state.errors import InputError
-from ...tracing.record.prune import Choice, Doomed, choose, delete_checkpoints, delete_threads, shrink
+from ...tracing.record.prune import (
+    PruneCandidate,
+    PruneFilter,
+    choose,
+    delete_checkpoints,
+    delete_threads,
+    shrink,
+)
 from ...tracing.record.query import select
 from ...tracing.record.rows import records
 from .limits import parse_age
@@ -80,7 +87,7 @@ def prune_threads(
     if not (threads or statuses or older_than or keep is not None or checkpoints_only):
         raise InputError("Say which threads: --older-than 30d, --keep 100, --status done or --thread ID.")
     age_s = parse_age(older_than) if older_than else None
-    choice = Choice(threads, statuses, age_s, keep, force)
+    choice = PruneFilter(threads, statuses, age_s, keep, force)
     with open_session(database) as session:
         chosen = choose(session, choice, checkpoints_only=checkpoints_only)
         names = [doomed.thread_id for doomed in chosen]
@@ -103,6 +110,6 @@ def prune_threads(
         click.echo(shrunk.problem, err=True)
 
 
-def _line(doomed: Doomed) -> str:
+def _line(doomed: PruneCandidate) -> str:
     name = one_line(doomed.thread_id)
     return f"{name}  {doomed.status}  {doomed.checkpoints} checkpoints  {doomed.calls} calls"

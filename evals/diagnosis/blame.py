@@ -20,7 +20,7 @@ from ..suite.model import COMPLETED, Suite
 from ..suite.targets import shape_digest, target_of
 from ..suite.topology import Compiled
 from .graft import Grafting, Stage, stages_of
-from .screen import Healthy, Key, Screened, healthy, in_order, owners, screen
+from .screen import Healthy, Key, ScreenedNode, healthy, in_order, owners, screen
 
 Verdict = Literal["blamed", "suspected", "undecided"]
 
@@ -61,7 +61,7 @@ class Blame:
     node: str | None
     why: str
     comparison: Comparison
-    screened: tuple[Screened, ...]
+    screened: tuple[ScreenedNode, ...]
     grafts: tuple[Graft, ...]
     also: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -92,7 +92,7 @@ async def ablame(
             f"The suite {suite.name!r} runs {suite.node} alone, so there is no other node to blame."
         )
     check_suite(suite, target_of(graph))
-    work = _Work(a, b, suite, graph, session, b.header.level if level is None else level)
+    work = _BlameRun(a, b, suite, graph, session, b.header.level if level is None else level)
     await in_thread(work.prepare)
     return await work.decide(graft=graft)
 
@@ -111,7 +111,7 @@ def blame(
     return run_sync(ablame(a, b, suite, graph, session, graft=graft, level=level))
 
 
-class _Work:
+class _BlameRun:
     def __init__(
         self, a: Results, b: Results, suite: Suite, graph: Compiled, session: Session, level: float
     ) -> None:
@@ -129,7 +129,7 @@ class _Work:
         self._run = f"{b.header.run}.{a.header.run}"
         self._grafts: list[Graft] = []
         self._healthy: dict[tuple[str, str], Healthy] = {}
-        self._screened: list[Screened] = []
+        self._screened: list[ScreenedNode] = []
 
     def prepare(self) -> None:
         """Compare the versions and screen the nodes: nothing is asked."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from langgraph.types import Send
 
 from ...state.budget import Ledger
-from ...state.errors import BudgetEnded, InputError
+from ...state.errors import BudgetExceeded, InputError
 from ...state.event_loops import in_thread
 from ...state.schema import fields_of
 from ...state.session.session import LEDGERS_KEY, Session
@@ -26,7 +26,7 @@ from ...tracing.record.plain_checkpoints import fields_in
 from ..files.results import Trial
 from ..running.trial import run_trial
 from ..scoring.judge import judging
-from ..scoring.score import Ending, score_trial
+from ..scoring.score import TrialOutcome, score_trial
 from ..scoring.trial_record import Record, read_record
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, target_of
@@ -100,7 +100,7 @@ class Grafting:
                 return
             try:
                 scores = await score_trial(self._only(metric), cases[trial.case], *ran)
-            except BudgetEnded:
+            except BudgetExceeded:
                 self.ended = True
                 return
             score = scores.get(metric)
@@ -114,7 +114,7 @@ class Grafting:
         if not self.session.journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (new,)):
             fork(self.session, old, at, new_thread=new)
 
-    async def _run(self, target: Target, case: Case, thread: str) -> tuple[Ending, Record] | None:
+    async def _run(self, target: Target, case: Case, thread: str) -> tuple[TrialOutcome, Record] | None:
         ending = await run_trial(self.session, target, self.suite, case, thread, self.ledger)
         if ending is None:
             self.ended = True
@@ -122,7 +122,7 @@ class Grafting:
         return ending, await in_thread(read_record, self.session.journal, thread)
 
     async def _score(
-        self, case: Case, endings: Sequence[Ending], records: Sequence[Record], metric: str
+        self, case: Case, endings: Sequence[TrialOutcome], records: Sequence[Record], metric: str
     ) -> float | None:
         good = all(ending.status == "done" for ending in endings)
         if metric == ENDED or not good:
@@ -133,8 +133,8 @@ class Grafting:
         )
         case = replace(case, expect=replace(case.expect, error=None))
         try:
-            scores = await score_trial(self._only(metric), case, Ending("done", {}), whole)
-        except BudgetEnded:
+            scores = await score_trial(self._only(metric), case, TrialOutcome("done", {}), whole)
+        except BudgetExceeded:
             self.ended = True
             return None
         return scores[metric].value if metric in scores else None

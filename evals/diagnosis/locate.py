@@ -15,13 +15,13 @@ from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
-from ..scoring.score import Ending, applies, expected_routes, fits, picked, score_passage
+from ..scoring.score import TrialOutcome, applies, expected_routes, fits, picked, score_passage
 from ..scoring.trial_record import Passage, Record, read_record
 from ..suite.model import Case, Suite, Visit
 
 
 @dataclass(frozen=True)
-class Lapse:
+class Divergence:
     """One thing that is not as the case expects. `place` counts the nodes of the run's path from 0."""
 
     place: int
@@ -31,17 +31,17 @@ class Lapse:
 
 
 @dataclass(frozen=True)
-class Located:
+class RunDiagnosis:
     """Where a run went wrong: its lapses, the first one first. `judged` names judges, which are not asked."""
 
     thread: str
     case: str
     path: tuple[str, ...]
-    lapses: tuple[Lapse, ...]
+    lapses: tuple[Divergence, ...]
     judged: tuple[str, ...] = ()
 
     @property
-    def first(self) -> Lapse | None:
+    def first(self) -> Divergence | None:
         return self.lapses[0] if self.lapses else None
 
 
@@ -57,7 +57,7 @@ def case_of(suite: Suite, thread: str, case: str | None) -> Case:
     return known[name]
 
 
-async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Located:
+async def locate(session: Session, suite: Suite, thread: str, case: Case) -> RunDiagnosis:
     """Return where a thread's run left what a case expects; nothing is run, and no judge is asked.
 
     A wrong field of the output is put down to the node that wrote it last.
@@ -80,29 +80,31 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Loc
     ]
     lapses.sort(key=lambda lapse: lapse.place)
     judged = [e.name for e in suite.evaluators if isinstance(e, Judge) and applies(e, case)]
-    return Located(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
+    return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
 
 
-def _errors(case: Case, record: Record) -> Iterator[Lapse]:
+def _errors(case: Case, record: Record) -> Iterator[Divergence]:
     if case.expect.error is not None:
         return
     failed = [(n, p) for n, p in enumerate(record.passages) if p.status == "failed"]
     inner = [(n, p) for n, p in failed if not any(other.path.startswith(f"{p.path}/") for _, other in failed)]
     for place, passage in inner[:1]:
-        yield Lapse(place, passage.path, "error", "it raised an error")
+        yield Divergence(place, passage.path, "error", "it raised an error")
 
 
-def _routes(case: Case, record: Record) -> Iterator[Lapse]:
+def _routes(case: Case, record: Record) -> Iterator[Divergence]:
     for path, branch in expected_routes(case).items():
         took = next((route for route in record.routes if not path or route.path == path), None)
         if took is None:
-            yield Lapse(len(record.path), path or "(no route)", "route", f"expected {branch}, took no route")
+            yield Divergence(
+                len(record.path), path or "(no route)", "route", f"expected {branch}, took no route"
+            )
         elif took.choice != branch:
             place = _place(record, took.path)
-            yield Lapse(place, took.path, "route", f"expected {branch}, took {took.choice}")
+            yield Divergence(place, took.path, "route", f"expected {branch}, took {took.choice}")
 
 
-def _path(case: Case, record: Record) -> Iterator[Lapse]:
+def _path(case: Case, record: Record) -> Iterator[Divergence]:
     expected = case.expect.path
     problem = path_problem(expected, record.path) if expected is not None else None
     if expected is None or problem is None:
@@ -115,11 +117,11 @@ def _path(case: Case, record: Record) -> Iterator[Lapse]:
         told = f"expected {due} next, went to {came}" if due else f"expected the end, went on to {came}"
         if expected.match == "order":
             told = f"expected {due} some time after it, which did not come"
-        yield Lapse(max(place, 0), node, "path", told)
+        yield Divergence(max(place, 0), node, "path", told)
     else:
         strange = [n for n, node in enumerate(path) if node in spoken_of(wanted, path) and node not in wanted]
         place = len(path) - 1 if expected.match == "superset" or not strange else strange[0]
-        yield Lapse(place, path[place] if path else "(nothing)", "path", problem)
+        yield Divergence(place, path[place] if path else "(nothing)", "path", problem)
 
 
 def _departure(wanted: Sequence[str], path: Sequence[str], *, strict: bool) -> tuple[int, str | None]:
@@ -135,22 +137,22 @@ def _departure(wanted: Sequence[str], path: Sequence[str], *, strict: bool) -> t
     return last, due[0] if due else None
 
 
-def _nodes(case: Case, record: Record) -> Iterator[Lapse]:
+def _nodes(case: Case, record: Record) -> Iterator[Divergence]:
     for path, visits in case.expect.nodes.items():
         visited = [(n, p) for n, p in enumerate(record.passages) if p.path == path and p.status == "done"]
         if not visited:
-            yield Lapse(len(record.path), path, "node", "it was not visited")
+            yield Divergence(len(record.path), path, "node", "it was not visited")
         for visit, wanted in visits.items():
             for place, passage in _picked(visited, visit):
                 score = fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
                 if score.passed is False:
-                    yield Lapse(place, path, "node", score.reason)
+                    yield Divergence(place, path, "node", score.reason)
 
 
 async def _evaluated(
     suite: Suite, case: Case, record: Record, values: Mapping[str, Any]
-) -> AsyncIterator[Lapse]:
-    ending = Ending("done", values)
+) -> AsyncIterator[Divergence]:
+    ending = TrialOutcome("done", values)
     for evaluator in suite.evaluators:
         if evaluator.node is None or isinstance(evaluator, Judge) or not applies(evaluator, case):
             continue
@@ -160,10 +162,10 @@ async def _evaluated(
         for place, passage in _picked(visited, evaluator.visit):
             score = await score_passage(evaluator, case, ending, record, passage)
             if score.passed is False:
-                yield Lapse(place, evaluator.node, evaluator.name, score.reason)
+                yield Divergence(place, evaluator.node, evaluator.name, score.reason)
 
 
-def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[Lapse]:
+def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[Divergence]:
     expect = case.expect
     if not expect.has_output or expect.error is not None:
         return
@@ -179,7 +181,7 @@ def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[L
             if isinstance(p.output, Mapping) and name in p.output and _is_leaf(p, record)
         ]
         place, node = (wrote[-1][0], wrote[-1][1].path) if wrote else (len(record.path), "(no node wrote it)")
-        yield Lapse(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
+        yield Divergence(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
 
 
 def _is_leaf(passage: Passage, record: Record) -> bool:

@@ -22,7 +22,7 @@ Failing = Callable[[Trial], str | None]
 
 
 @dataclass(frozen=True)
-class Screened:
+class ScreenedNode:
     """One score of one node over the cases in which, in both versions, its input was healthy.
 
     `change` is B minus A, `corrected` the p-value of "not worse" after Holm's correction for all nodes
@@ -130,7 +130,7 @@ def screen(
     b: Mapping[tuple[str, str], Healthy],
     cases: Sequence[str],
     level: float,
-) -> list[Screened]:
+) -> list[ScreenedNode]:
     """Compare each node's scores in B with A's, case by case, corrected for their number."""
     from ..statistics.intervals import difference_interval, difference_p, holm, smallest_effect
 
@@ -146,7 +146,7 @@ def screen(
     names = {key: "\n".join(key) for key in pairs}
     corrected = holm({names[key]: difference_p(values, only_worse=True) for key, values in changes.items()})
     return [
-        Screened(
+        ScreenedNode(
             node=key[0],
             metric=key[1],
             cases=len(both),

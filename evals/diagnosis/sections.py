@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..report.sections import Section, Table, between, comparison_sections, money
 from ..statistics.compare import Comparison
 from .blame import Blame, Graft
-from .locate import Located
+from .locate import RunDiagnosis
 
 KINDS = {"alone": "the node alone", "onward": "all of B from there"}
 
@@ -88,7 +88,7 @@ def _compared(found: Comparison) -> list[Section]:
     return comparison_sections(found) if found.differences else []
 
 
-def located_sections(found: Located) -> list[Section]:
+def located_sections(found: RunDiagnosis) -> list[Section]:
     """Return where a run went wrong."""
     lines = [f"{found.thread}, measured by the case {found.case}."]
     first = found.first

@@ -76,7 +76,7 @@ def from_yaml(text: str, file: str) -> Located:
         if root is None:
             raise InputError(f"{file} is empty. Expected a suite: suite, graph and cases.")
         found = Located(file, None)
-        found.data = _Reader(loader, found).read(root, ())
+        found.data = _YamlReader(loader, found).read(root, ())
         return found
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -93,7 +93,7 @@ def from_yaml(text: str, file: str) -> Located:
         loader.dispose()
 
 
-class _Reader:
+class _YamlReader:
     def __init__(self, loader: Any, found: Located) -> None:
         self._loader = loader
         self._found = found

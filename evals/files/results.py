@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from pydantic_core import to_jsonable_python
 
 from ...state.errors import InputError
-from ..scoring.trial_record import Ballot, Cost, Loop, Record, Route
+from ..scoring.trial_record import Cost, Loop, Record, Route, VoteResult
 from ..suite.model import Gate, Score, Suite
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class Trial:
     path: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     loops: tuple[Loop, ...] = ()
-    votes: tuple[Ballot, ...] = ()
+    votes: tuple[VoteResult, ...] = ()
     limit: str | None = None
     missing: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
@@ -66,7 +66,7 @@ class Trial:
         parts = dict(data)
         parts["scores"] = {name: Score(**score) for name, score in parts["scores"].items()}
         parts["cost"] = Cost(**parts["cost"])
-        for name, kind in (("routes", Route), ("loops", Loop), ("votes", Ballot)):
+        for name, kind in (("routes", Route), ("loops", Loop), ("votes", VoteResult)):
             parts[name] = tuple(kind(**row) for row in parts[name])
         for name in ("path", "missing"):
             parts[name] = tuple(parts[name])

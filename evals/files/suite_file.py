@@ -57,13 +57,13 @@ def read_suite(path: str | Path) -> Suite:
 
 def suite_from(found: Located, source: Path | None = None) -> Suite:
     """Return the suite that located data describes."""
-    reader = _Reader(found, source)
+    reader = _SuiteReader(found, source)
     suite = reader.suite()
     refuse(found.file, reader.problems)
     return suite
 
 
-class _Reader:
+class _SuiteReader:
     def __init__(self, found: Located, source: Path | None) -> None:
         self.problems = [Problem(line, f"{name!r} is there twice") for line, name in found.doubled]
         self._found = found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ...tracing.export.langfuse import langfuse_attributes
-from ...tracing.export.outbox import Parcel
+from ...tracing.export.outbox import ExportBatch
 from ...tracing.record.attributes import Attributes
 from ...tracing.record.spans import Span, Trace
 from ..files.results import Header, Trial
@@ -48,13 +48,15 @@ def item_attributes(span: Span) -> Attributes:
     return found
 
 
-def parcel_of(experiment: Experiment, trial: Trial, item: Mapping[str, Any], spans: Sequence[Span]) -> Parcel:
+def parcel_of(
+    experiment: Experiment, trial: Trial, item: Mapping[str, Any], spans: Sequence[Span]
+) -> ExportBatch:
     """Return a trial's spans and scores, ready to be sent."""
     first = next(span for span in spans if span.kind == "run" and span.parent_id is None)
     trace = _linked(experiment, trial, item, first)
     linked = [replace(span, trace=trace) for span in spans]
     scores = [(trace, row) for row in _scores(experiment, trial, first, linked)]
-    return Parcel(trial.thread, linked, scores, time.time())
+    return ExportBatch(trial.thread, linked, scores, time.time())
 
 
 def _linked(experiment: Experiment, trial: Trial, item: Mapping[str, Any], first: Span) -> ItemTrace:

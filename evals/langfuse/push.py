@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...state.errors import InputError, SettingsError
 from ...state.session.session import Session
 from ...tracing.export.otlp import Delivery, Destination, Sender
-from ...tracing.export.outbox import Parcel, deliver, grouped
+from ...tracing.export.outbox import ExportBatch, deliver, grouped
 from ...tracing.record.spans import read_spans
 from ..files.results import Results, Trial
 from ..report.summary import summarise
@@ -32,7 +32,7 @@ PAGE = 100
 
 
 @dataclass(frozen=True)
-class Pushed:
+class ExperimentReceipt:
     """What Langfuse has of a run, and what went wrong; `url` is where it is to be seen."""
 
     dataset: str
@@ -55,7 +55,7 @@ def project_of(destinations: Sequence[Destination]) -> Destination:
     )
 
 
-def push_run(suite: Suite, results: Results, session: Session, project: Destination) -> Pushed:
+def push_run(suite: Suite, results: Results, session: Session, project: Destination) -> ExperimentReceipt:
     """Send a run of a suite: its cases as items of a dataset, its trials as an experiment on it.
 
     What Langfuse does or does not do never raises: `problem` says it. Raises InputError if the results
@@ -88,7 +88,7 @@ class _Unreachable(Exception):
 
 class _Pusher:
     def __init__(self, suite: Suite, results: Results, session: Session, project: Destination) -> None:
-        self.pushed = Pushed(suite.name)
+        self.pushed = ExperimentReceipt(suite.name)
         self._suite = suite
         self._results = results
         self._session = session
@@ -138,14 +138,14 @@ class _Pusher:
             yield from ((item.id, comparable(vars(item))) for item in answer.data)
             page, pages = page + 1, answer.meta.total_pages
 
-    def _parcels(self, experiment: Experiment) -> Iterator[Parcel]:
+    def _parcels(self, experiment: Experiment) -> Iterator[ExportBatch]:
         trials: list[Trial] = [t for t in self._results.trials.values() if t.case in self._items]
         for trial in trials:
             spans = read_spans(self._session.journal.query, trial.thread)
             if spans:
                 yield parcel_of(experiment, trial, self._items[trial.case], spans)
 
-    def _count(self, group: Sequence[Parcel], delivery: Delivery) -> None:
+    def _count(self, group: Sequence[ExportBatch], delivery: Delivery) -> None:
         arrived = set(delivery.arrived)
         before = self.pushed
         self.pushed = replace(

@@ -13,7 +13,7 @@ from ..suite.model import MEASURES, Gate
 
 
 @dataclass(frozen=True)
-class Ruling:
+class GateResult:
     """What a gate says: passed or failed, what was measured, and why."""
 
     gate: Gate
@@ -26,7 +26,9 @@ class Ruling:
         return f"{said}: {self.why}" if self.why else said
 
 
-def rule_on(results: Results, baseline: Results | None = None, *, skip: bool = False) -> tuple[Ruling, ...]:
+def rule_on(
+    results: Results, baseline: Results | None = None, *, skip: bool = False
+) -> tuple[GateResult, ...]:
     """Return what each gate says.
 
     A gate that compares needs a baseline: without one InputError is raised, unless they are to `skip`.
@@ -38,27 +40,27 @@ def needs_baseline(gates: tuple[Gate, ...] | list[Gate]) -> bool:
     return any(gate.not_worse for gate in gates)
 
 
-def _rule(gate: Gate, results: Results, baseline: Results | None, *, skip: bool) -> Ruling:
+def _rule(gate: Gate, results: Results, baseline: Results | None, *, skip: bool) -> GateResult:
     if gate.metric in MEASURES:
         return _measure(gate, results)
     means = case_means(results, gate.metric)
     having = [trial for trial in ordered(results) if gate.metric in trial.scores]
     unscored = sum(trial.scores[gate.metric].value is None for trial in having)
     if not means:
-        return Ruling(gate, "failed", "no scores", "nothing was scored, so nothing is known")
+        return GateResult(gate, "failed", "no scores", "nothing was scored, so nothing is known")
     mean = fmean(means.values())
     measured = f"{mean:.3f} over {len(means)} cases"
     if unscored > gate.unscored * len(having):
         why = (
             f"{unscored} of {len(having)} trials could not be scored; at most {gate.unscored:.0%} may lack it"
         )
-        return Ruling(gate, "failed", measured, why)
+        return GateResult(gate, "failed", measured, why)
     if results.trusted.get(gate.metric) is False:
         note = next((n for n in results.notes if n.startswith(f"{gate.metric} agrees")), "no labels")
-        return Ruling(gate, "failed", measured, f"the judge is not to be trusted: {note}")
+        return GateResult(gate, "failed", measured, f"the judge is not to be trusted: {note}")
     if gate.not_worse:
         if baseline is None and skip:
-            return Ruling(gate, "skipped", measured, "there is no baseline to compare with")
+            return GateResult(gate, "skipped", measured, "there is no baseline to compare with")
         if baseline is None:
             raise InputError(
                 f"The gate {str(gate)!r} needs a baseline: --baseline RESULTS.jsonl, or --no-baseline for "
@@ -68,24 +70,26 @@ def _rule(gate: Gate, results: Results, baseline: Results | None, *, skip: bool)
     return _absolute(gate, list(means.values()), mean, measured)
 
 
-def _measure(gate: Gate, results: Results) -> Ruling:
+def _measure(gate: Gate, results: Results) -> GateResult:
     values = [measure_of(trial, gate.metric) for trial in ordered(results)]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
-        return Ruling(gate, "failed", "not known", f"{gate.metric} is not known for every trial: set prices")
+        return GateResult(
+            gate, "failed", "not known", f"{gate.metric} is not known for every trial: set prices"
+        )
     mean = fmean(known)
     good = gate.at_most is not None and mean <= gate.at_most
-    return Ruling(gate, "passed" if good else "failed", f"{mean:.6g} a trial")
+    return GateResult(gate, "passed" if good else "failed", f"{mean:.6g} a trial")
 
 
-def _absolute(gate: Gate, values: list[float], mean: float, measured: str) -> Ruling:
+def _absolute(gate: Gate, values: list[float], mean: float, measured: str) -> GateResult:
     if gate.level is None:
         good = (
             mean >= gate.at_least - 1e-12
             if gate.at_least is not None
             else mean <= (gate.at_most or 0) + 1e-12
         )
-        return Ruling(gate, "passed" if good else "failed", measured)
+        return GateResult(gate, "passed" if good else "failed", measured)
     from ..statistics.intervals import below_p
 
     if gate.at_least is not None:
@@ -93,17 +97,19 @@ def _absolute(gate: Gate, values: list[float], mean: float, measured: str) -> Ru
     else:
         p = below_p([1 - value for value in values], 1 - (gate.at_most or 0))
     why = f"p = {p:.3g} for a bound that is kept"
-    return Ruling(gate, "failed" if p < gate.level else "passed", measured, why)
+    return GateResult(gate, "failed" if p < gate.level else "passed", measured, why)
 
 
-def _against(gate: Gate, results: Results, baseline: Results) -> Ruling:
+def _against(gate: Gate, results: Results, baseline: Results) -> GateResult:
     from ..statistics.intervals import difference_interval, difference_p
 
     old = baseline.header.cases
     shared = [case for case, content in results.header.cases.items() if old.get(case) == content]
     pairs = paired(baseline, results, gate.metric, shared)
     if not pairs:
-        return Ruling(gate, "failed", "nothing to compare", "the baseline has no such case with this metric")
+        return GateResult(
+            gate, "failed", "nothing to compare", "the baseline has no such case with this metric"
+        )
     level = gate.level or results.header.level
     changes = [after - before for before, after in pairs.values()]
     mean = fmean(changes)
@@ -116,7 +122,7 @@ def _against(gate: Gate, results: Results, baseline: Results) -> Ruling:
         f"cases, {lost} lost, {gained} gained"
     )
     worse = high < -gate.margin and (gate.margin > 0 or difference_p(changes, only_worse=True) < level)
-    return Ruling(gate, "failed" if worse else "passed", measured, _why(worse, mean, gate))
+    return GateResult(gate, "failed" if worse else "passed", measured, _why(worse, mean, gate))
 
 
 def _why(worse: bool, mean: float, gate: Gate) -> str:

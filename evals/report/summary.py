@@ -14,7 +14,7 @@ from ..statistics.compare import Comparison, case_means, compare, ordered
 from ..statistics.confusion import Confusion, confusion
 from ..statistics.survival import Rounds, rounds_of
 from ..suite.model import COMPLETED
-from .gates import Ruling, rule_on
+from .gates import GateResult, rule_on
 
 NO_ROUTE = "(none)"
 PASSED, GATE_FAILED, PARTIAL = 0, 1, 3
@@ -44,7 +44,7 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class Cut:
+class StoppedLoop:
     """What one limit of the trials' budgets cut: how many trials, and the nodes that did not run."""
 
     limit: str
@@ -64,12 +64,12 @@ class Report:
     confusions: dict[str, Confusion]
     rounds: tuple[Rounds, ...]
     votes: tuple[Votes, ...]
-    cuts: tuple[Cut, ...]
+    cuts: tuple[StoppedLoop, ...]
     cost: Cost
     judged: Cost
     seconds: tuple[float, float]
     notes: tuple[str, ...]
-    gates: tuple[Ruling, ...]
+    gates: tuple[GateResult, ...]
     comparison: Comparison | None = None
 
     @property
@@ -77,7 +77,7 @@ class Report:
         return len(self.trials) >= self.wanted
 
     @property
-    def failed_gates(self) -> tuple[Ruling, ...]:
+    def failed_gates(self) -> tuple[GateResult, ...]:
         return tuple(ruling for ruling in self.gates if ruling.status == "failed")
 
     @property
@@ -185,12 +185,12 @@ def _votes(trials: Sequence[Trial]) -> list[Votes]:
     ]
 
 
-def _cuts(trials: Sequence[Trial]) -> list[Cut]:
+def _cuts(trials: Sequence[Trial]) -> list[StoppedLoop]:
     by_limit: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.status == "cut":
             by_limit.setdefault(trial.limit or "", []).append(trial)
     return [
-        Cut(limit, len(cut), tuple(dict.fromkeys(node for trial in cut for node in trial.missing)))
+        StoppedLoop(limit, len(cut), tuple(dict.fromkeys(node for trial in cut for node in trial.missing)))
         for limit, cut in by_limit.items()
     ]

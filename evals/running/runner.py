@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...state.budget import Ledger, Spent
-from ...state.errors import BudgetEnded, InputError, SettingsError, ThreadBusy
+from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.recorder import as_json
 from ...state.session.session import LEDGERS_KEY, Session
@@ -177,7 +177,7 @@ class Runner:
                         agreement = await calibrate(evaluator, read_labels(evaluator.labels))
                         trusted[evaluator.name] = agreement.trusted
                         notes.append(str(agreement))
-        except BudgetEnded:
+        except BudgetExceeded:
             self.ended = True
         finally:
             judging.reset(token)
@@ -223,7 +223,7 @@ class Runner:
         record = await in_thread(read_record, self._session.journal, thread)
         try:
             scores = await score_trial(self.suite, case, ending, record)
-        except BudgetEnded:
+        except BudgetExceeded:
             self.ended = True
             return
         output = as_json(ending.values)

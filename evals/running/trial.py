@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from ...state.budget import Ledger
 from ...state.errors import (
-    BudgetEnded,
+    BudgetExceeded,
     GraphChanged,
     InputError,
     SettingsError,
@@ -24,7 +24,7 @@ from ...state.event_loops import in_thread
 from ...state.schema import parse_input
 from ...state.session.pauses import budget_end
 from ...state.session.session import LEDGERS_KEY, Session
-from ..scoring.score import Ending
+from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target
 
@@ -47,7 +47,7 @@ async def run_trial(
     thread: str,
     ledger: Ledger | None,
     settings: Mapping[str, Any] | None = None,
-) -> Ending | None:
+) -> TrialOutcome | None:
     """Run a trial to its end, or from where it was to its end; None if the suite's budget ended first.
 
     `settings` are further options of `Session.config`. Raises only what ends the whole suite.
@@ -55,7 +55,7 @@ async def run_trial(
     try:
         state = parse_input(target.state, suite.input_of(case))
     except InputError as error:
-        return Ending("failed", {}, str(error), type(error).__name__)
+        return TrialOutcome("failed", {}, str(error), type(error).__name__)
     config = session.config(thread, budget=suite.trial_budget, graph=target.graph, **(settings or {}))
     if ledger is not None:
         configurable = config.get("configurable", {})
@@ -64,42 +64,42 @@ async def run_trial(
         return await _go_on(session, target, state, thread, config)
     except FATAL:
         raise
-    except BudgetEnded as ended:
-        return None if ended.scope == SCOPE else Ending("cut", {}, str(ended), limit=ended.limit)
+    except BudgetExceeded as ended:
+        return None if ended.scope == SCOPE else TrialOutcome("cut", {}, str(ended), limit=ended.limit)
     except StepgraphError as error:
-        return Ending("failed", await _values(target, config), str(error), type(error).__name__)
+        return TrialOutcome("failed", await _values(target, config), str(error), type(error).__name__)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__} ({Path(frame.filename).name}, line {frame.lineno}): {error}"
-        return Ending("failed", await _values(target, config), told, type(error).__name__)
+        return TrialOutcome("failed", await _values(target, config), told, type(error).__name__)
 
 
 async def _go_on(
     session: Session, target: Target, state: Any, thread: str, config: RunnableConfig
-) -> Ending | None:
+) -> TrialOutcome | None:
     given: Any = state
     if await in_thread(_is_known, session, thread):
         snapshot = await target.graph.aget_state(_reading(config))
         if snapshot.created_at is not None:
             waits = [item for item in snapshot.interrupts if budget_end([item]) is None]
             if waits:
-                return Ending(
+                return TrialOutcome(
                     "waiting", _plain(snapshot.values), f"waits for an answer to: {waits[0].value}", WAITS
                 )
             if not snapshot.next:
-                return Ending("done", _plain(snapshot.values))
+                return TrialOutcome("done", _plain(snapshot.values))
             given = None
     values = dict(await target.graph.ainvoke(given, config))
     waiting = values.pop("__interrupt__", ())
     if not waiting:
-        return Ending("done", _plain(values))
+        return TrialOutcome("done", _plain(values))
     ended = budget_end(waiting)
     if ended is None:
-        return Ending("waiting", _plain(values), f"waits for an answer to: {waiting[0].value}", WAITS)
+        return TrialOutcome("waiting", _plain(values), f"waits for an answer to: {waiting[0].value}", WAITS)
     if ended["scope"] == SCOPE:
         return None
     missing = (await target.graph.aget_state(_reading(config))).next
-    return Ending("cut", _plain(values), ended["message"], limit=ended["limit"], missing=tuple(missing))
+    return TrialOutcome("cut", _plain(values), ended["message"], limit=ended["limit"], missing=tuple(missing))
 
 
 def _is_known(session: Session, thread: str) -> bool:

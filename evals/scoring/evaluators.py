@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ...providers.embedding import embed
 from ...state.event_loops import in_thread
 from ...state.session.recorder import json_text
-from ..suite.model import Given, Score, Visit
+from ..suite.model import EvaluatorInput, Score, Visit
 
 SHOWN = 200
 
@@ -46,7 +46,7 @@ class Exact(Where):
     case: bool = True
     space: bool = True
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         same = self._plain(given.actual) == self._plain(given.expected)
         return Score.of(same, f"expected {shown(given.expected)}, got {shown(given.actual)}")
 
@@ -71,7 +71,7 @@ class Schema(Where):
     def needs_expected(self) -> bool:
         return False
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         try:
             TypeAdapter(self.type).validate_python(given.actual)
         except ValidationError as error:
@@ -88,7 +88,7 @@ class Numeric(Where):
     tolerance: float = 0.0
     relative: float = 0.0
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         try:
             actual, expected = _number(given.actual), _number(given.expected)
         except (TypeError, ValueError):
@@ -118,7 +118,7 @@ class Similarity(Where):
     by: Literal["text", "meaning"] = "text"
     at_least: float = 0.8
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         actual, expected = shown_whole(given.actual), shown_whole(given.expected)
         measure = _alike if self.by == "text" else _near
         value = await in_thread(measure, actual, expected)
@@ -164,7 +164,7 @@ class Code(Where):
             f"Code({self.name!r}, {function}, {self.field!r}, {self.node!r}, {self.visit}, {self.at_least})"
         )
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         parameters = inspect.signature(self.function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names = list(parameters)[1:]  # the first takes the value, whatever it is called

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from ...nodes.ask import Ask
 from ...nodes.steps import Step
 from ...state.errors import InputError, InvalidAnswer, ModelError, UnboundRole
-from ..suite.model import Given, Score
+from ..suite.model import EvaluatorInput, Score
 from .evaluators import Where, shown_whole
 
 CACHE_S = 10 * 365 * 86400.0
@@ -87,7 +87,7 @@ class Judge(Where):
     def needs_expected(self) -> bool:
         return self.wants_expected
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         exhibits = {"input": dict(given.input), "output": given.actual}
         if given.expected is not None:
             exhibits["expected"] = given.expected
@@ -181,7 +181,7 @@ async def calibrate(judge: Judge, labels: Sequence[Label]) -> Agreement:
     pairs: list[tuple[bool, bool]] = []
     unscored = 0
     for number, label in enumerate(labels):
-        given = Given(label.output, label.expected, f"label {number}", label.input, {})
+        given = EvaluatorInput(label.output, label.expected, f"label {number}", label.input, {})
         score = await judge.score(given)
         if score.passed is None:
             unscored += 1

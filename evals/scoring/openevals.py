@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...state.errors import InputError, did_you_mean
 from ..files.located import INSTALL_HELP
-from ..suite.model import Given, Score
+from ..suite.model import EvaluatorInput, Score
 from .evaluators import Where
 
 PREFIX = "openevals:"
@@ -52,7 +52,7 @@ class Messages(Where):
     match: Literal["strict", "unordered", "subset", "superset"] = "strict"
     arguments: Literal["exact", "ignore", "subset", "superset"] = "exact"
 
-    async def score(self, given: Given) -> Score:
+    async def score(self, given: EvaluatorInput) -> Score:
         try:
             from openevals import create_async_trajectory_match_evaluator
         except ImportError:

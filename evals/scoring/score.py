@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...state.session.recorder import json_text
-from ..suite.model import COMPLETED, Case, Evaluator, Given, RoundsExpected, Score, Suite, Visit
+from ..suite.model import COMPLETED, Case, Evaluator, EvaluatorInput, RoundsExpected, Score, Suite, Visit
 from .evaluators import shown
 from .path_match import path_problem
 from .trial_record import Passage, Record
@@ -16,7 +16,7 @@ NODE = "node:"
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrialOutcome:
     """How a run ended: `values` is its last state as plain data."""
 
     status: str
@@ -27,7 +27,7 @@ class Ending:
     missing: tuple[str, ...] = ()
 
 
-async def score_trial(suite: Suite, case: Case, ending: Ending, record: Record) -> dict[str, Score]:
+async def score_trial(suite: Suite, case: Case, ending: TrialOutcome, record: Record) -> dict[str, Score]:
     """Return every score of a trial by its metric's name.
 
     A run that did not end well scores nothing but bad, unless its error is the expected one: a failure
@@ -79,7 +79,7 @@ def expects(evaluator: Evaluator, case: Case) -> tuple[bool, Any]:
     return False, None
 
 
-def _own(case: Case, ending: Ending, record: Record) -> Iterator[tuple[str, Score]]:
+def _own(case: Case, ending: TrialOutcome, record: Record) -> Iterator[tuple[str, Score]]:
     """Score what the case itself expects of output, route, path, rounds and nodes."""
     expect = case.expect
     if expect.has_output:
@@ -156,7 +156,7 @@ def together(scores: Sequence[Score]) -> Score | None:
     return Score(value, passed, "; ".join(reasons) or scored[-1].reason)
 
 
-async def _evaluate(evaluator: Evaluator, case: Case, ending: Ending, record: Record) -> Score | None:
+async def _evaluate(evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record) -> Score | None:
     """Return an evaluator's score; None where its node was not visited."""
     if evaluator.node is None:
         return await _score_value(evaluator, case, ending, record, dict(ending.values))
@@ -169,7 +169,7 @@ async def _evaluate(evaluator: Evaluator, case: Case, ending: Ending, record: Re
 
 
 async def score_passage(
-    evaluator: Evaluator, case: Case, ending: Ending, record: Record, passage: Passage
+    evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record, passage: Passage
 ) -> Score:
     """Return what an evaluator says of one visit of its node."""
     if passage.cut:
@@ -178,7 +178,7 @@ async def score_passage(
 
 
 async def _score_value(
-    evaluator: Evaluator, case: Case, ending: Ending, record: Record, actual: Any
+    evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record, actual: Any
 ) -> Score:
     if evaluator.field is not None:
         if not isinstance(actual, Mapping) or evaluator.field not in actual:
@@ -186,5 +186,5 @@ async def _score_value(
         actual = actual[evaluator.field]
     routes = tuple(route.choice for route in record.routes)
     expected = expects(evaluator, case)[1]
-    given = Given(actual, expected, case.id, case.input, ending.values, routes, record.path)
+    given = EvaluatorInput(actual, expected, case.id, case.input, ending.values, routes, record.path)
     return await evaluator.score(given)

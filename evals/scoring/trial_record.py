@@ -48,7 +48,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Ballot:
+class VoteResult:
     """What a vote said, and which share agreed (0 to 1)."""
 
     path: str
@@ -84,7 +84,7 @@ class Record:
     passages: tuple[Passage, ...] = ()
     routes: tuple[Route, ...] = ()
     loops: tuple[Loop, ...] = ()
-    votes: tuple[Ballot, ...] = ()
+    votes: tuple[VoteResult, ...] = ()
     cost: Cost = NOTHING
     seconds: float = 0.0
 
@@ -108,7 +108,7 @@ def read_record(journal: Journal, thread_id: str) -> Record:
         ),
         loops=tuple(_loops(d for d in decisions if d["kind"] == "refine")),
         votes=tuple(
-            Ballot(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
+            VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
         cost=cost_of(journal, [thread_id]),
         seconds=_seconds(visits),

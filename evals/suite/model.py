@@ -46,7 +46,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Given:
+class EvaluatorInput:
     """What an evaluator may look at: one value of a trial, and where it comes from."""
 
     actual: Any
@@ -76,7 +76,7 @@ class Evaluator(Protocol):
     @property
     def needs_expected(self) -> bool: ...
 
-    async def score(self, given: Given) -> Score: ...
+    async def score(self, given: EvaluatorInput) -> Score: ...
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...nodes.costs import asks_in, cost_of
-from ...providers.model import Model, Reply, Request, Site
+from ...providers.model import CallContext, Model, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
-from ...providers.stack.samples import Drawn
+from ...providers.stack.samples import SampleScope
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ..scoring.trial_record import NOTHING, Cost
@@ -76,7 +76,7 @@ def _identity(model: Bindable, where: str) -> str:
     )
 
 
-class _Stepwise(Drawn):
+class _Stepwise(SampleScope):
     """Passes each call on to the model of its step, or else of its role."""
 
     def __init__(self, steps: Mapping[str, Model]) -> None:
@@ -87,7 +87,7 @@ class _Stepwise(Drawn):
         self._steps = steps
         self._outer = copy_context()
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         model = self._steps.get(site.step) or self._outer.copy().run(find_model, site.role)
         return await model.complete(request, site)
 

@@ -64,7 +64,7 @@ async def asweep(
     check_axes(axes, graph, models or {})
     if margin <= 0:
         raise InputError(f"margin = {margin:g}; expected more than 0: no number of cases rules out any loss.")
-    work = _Work(suite, graph, session, tuple(axes), models or {}, run or new_run(suite), folder)
+    work = _SweepRun(suite, graph, session, tuple(axes), models or {}, run or new_run(suite), folder)
     work.metrics = _metrics(suite, metrics)
     work.margin, work.level = margin, suite.level if level is None else level
     work.starting, work.progress = starting, progress
@@ -87,7 +87,7 @@ def _metrics(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted)) or gated or whole or (COMPLETED,)
 
 
-class _Work:
+class _SweepRun:
     metrics: tuple[str, ...]
     margin: float
     level: float

@@ -12,11 +12,11 @@ from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
-from ...providers.stack.samples import drawing
+from ...providers.stack.samples import sample_scope
 from ...state.budget import Ledger
 from ...state.errors import (
     BranchTimeout,
-    BudgetEnded,
+    BudgetExceeded,
     DefinitionError,
     ScriptError,
     SettingsError,
@@ -30,7 +30,7 @@ from ...state.session.session import LEDGERS_KEY
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 ABSENT = object()
-FATAL = (GraphBubbleUp, BudgetEnded, DefinitionError, SettingsError, ScriptError, StoreError)
+FATAL = (GraphBubbleUp, BudgetExceeded, DefinitionError, SettingsError, ScriptError, StoreError)
 """What no pattern may take for the failure of one of its parts."""
 
 
@@ -97,12 +97,12 @@ def _reduced(channel: Any, before: Any, update: Any) -> Any:
         return ABSENT
 
 
-Work = Callable[[], Awaitable[dict[str, Any]]]
-Call = Callable[[Any, RunnableConfig], Awaitable[Any]]
-Control = Callable[[Any, RunnableConfig, Work], Coroutine[Any, Any, dict[str, Any]]]
+Branch = Callable[[], Awaitable[dict[str, Any]]]
+BranchCall = Callable[[Any, RunnableConfig], Awaitable[Any]]
+BranchController = Callable[[Any, RunnableConfig, Branch], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None = None) -> Any:
+def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: int | None = None) -> Any:
     """Return a part as a node that runs beside others: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the work, whose awaiting gives the part's update; it may
@@ -112,9 +112,9 @@ def lane(part: Any, graph: Workflow[Any], control: Control, *, draw: int | None 
     inner: Any = _graph_of(part)
     node = as_runnable(part, graph) if inner is None else inner
 
-    async def controlled(state: Any, config: RunnableConfig, call: Call) -> dict[str, Any]:
+    async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
         given = state if inner is None else _without_private(state, graph.state)
-        config = config if draw is None else drawing(config, draw)
+        config = config if draw is None else sample_scope(config, draw)
 
         async def work() -> dict[str, Any]:
             after = await counted(call(given, config), config)
@@ -160,7 +160,7 @@ def _without_private(given: Any, state: StateType) -> Any:
     return {name: value for name, value in values_of(given).items() if name in fields_of(state)}
 
 
-async def timed(work: Work, seconds: float | None, what: str) -> dict[str, Any]:
+async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any]:
     """Await the work. Raises BranchTimeout, and cancels it, after so many seconds."""
     if seconds is None:
         return await work()

@@ -15,7 +15,7 @@ from ...nodes.node import Node
 from ...state.event_loops import in_thread
 from ...state.schema import values_of
 from ...state.session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER
-from .branches import Work
+from .branches import Branch
 from .workflow import is_sync_only
 
 RACE = "stepgraph_race"
@@ -48,7 +48,7 @@ class Race:
         self.reading: asyncio.Future[None] | None = None
         self._running: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
-    async def run(self, number: int, work: Work) -> dict[str, Any] | None:
+    async def run(self, number: int, work: Branch) -> dict[str, Any] | None:
         """Return what the work gives, None if the race is over before it does."""
         if self.is_over:
             return None

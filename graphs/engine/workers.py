@@ -31,11 +31,11 @@ DONE = "stepgraph_done"
 MOST = 1000
 
 Items = list[Any]
-Results = Annotated[list[Any], Topic]
+WorkerResults = Annotated[list[Any], Topic]
 
 
 @dataclass(frozen=True)
-class Result:
+class WorkerResult:
     """What became of an item: the worker's state in the end, or why there is none."""
 
     index: int
@@ -43,28 +43,28 @@ class Result:
     failure: str | None = None
 
 
-class Job(TypedDict):
+class WorkerJob(TypedDict):
     """What a worker's node is sent."""
 
     stepgraph_index: int
     stepgraph_item: Any
 
 
-class Listed(TypedDict):
+class WorkerItems(TypedDict):
     """What the edge behind the split reads."""
 
     stepgraph_items: Items
 
 
-allow(Result)
+allow(WorkerResult)
 
 
 def send_items(graph: Workflow[Any], source: str, work: str, otherwise: str | None = None) -> None:
     """Have a node's items go to the workers, one each; where there are none the run goes on otherwise."""
 
-    def send(listed: Listed) -> list[Send] | str:
+    def send(listed: WorkerItems) -> list[Send] | str:
         items = listed["stepgraph_items"]
-        sent = [Send(work, Job(stepgraph_index=n, stepgraph_item=item)) for n, item in enumerate(items)]
+        sent = [Send(work, WorkerJob(stepgraph_index=n, stepgraph_item=item)) for n, item in enumerate(items)]
         return sent or otherwise or END
 
     targets: dict[Hashable, str] = {work: work}
@@ -73,12 +73,12 @@ def send_items(graph: Workflow[Any], source: str, work: str, otherwise: str | No
     graph.add_conditional_edges(source, send, targets)
 
 
-def finished(state: Any) -> list[Result]:
+def finished(state: Any) -> list[WorkerResult]:
     """Return the results of the workers that have just run, in the order of their items."""
     return sorted(values_of(state).get(DONE) or (), key=lambda result: result.index)
 
 
-def left_out(results: Iterable[Result]) -> dict[str, str]:
+def left_out(results: Iterable[WorkerResult]) -> dict[str, str]:
     """Return the items that have no result, with the reasons: what a field `missing` takes."""
     return {str(result.index): result.failure for result in results if result.failure is not None}
 
@@ -112,7 +112,7 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
     direct = single and own.plain_fields() == set(fields_of(state))
     inner: Any = as_runnable(part, own) if direct else _whole(part).compile()
 
-    async def controlled(job: Job, config: RunnableConfig, call: Any) -> dict[str, Any]:
+    async def controlled(job: WorkerJob, config: RunnableConfig, call: Any) -> dict[str, Any]:
         index, item = job["stepgraph_index"], job["stepgraph_item"]
 
         async def work() -> dict[str, Any]:
@@ -127,13 +127,13 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
                 raise
             reason = f"{type(error).__name__}: {error}"
             record_decision(config, "fan_out", "left out", reason=f"item {index}: {reason}")
-            return {DONE: Result(index, failure=reason)}
-        return {DONE: Result(index, applied(item, update))}
+            return {DONE: WorkerResult(index, failure=reason)}
+        return {DONE: WorkerResult(index, applied(item, update))}
 
-    async def arun(job: Job, config: RunnableConfig) -> dict[str, Any]:
+    async def arun(job: WorkerJob, config: RunnableConfig) -> dict[str, Any]:
         return await controlled(job, config, inner.ainvoke)
 
-    def run(job: Job, config: RunnableConfig) -> dict[str, Any]:
+    def run(job: WorkerJob, config: RunnableConfig) -> dict[str, Any]:
         call = inner.ainvoke if direct else partial(invoke_for_sync, inner)
         return run_sync(controlled(job, config, call))
 

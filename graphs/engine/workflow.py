@@ -105,7 +105,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         schema = self.schemas[self.state]
         return {name for name, channel in schema.items() if isinstance(channel, LastValue)}
 
-    def take(self, part: Part[StateT], name: str | None = None) -> str:
+    def take(self, part: NodeLike[StateT], name: str | None = None) -> str:
         """Add a part as a node and return the node's name, made unique where need be."""
         node = self._unique(name or name_of(part))
         self._add(node, as_runnable(part, self))
@@ -118,7 +118,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self._add(name, nested(inner, self, node))
         return name
 
-    def take_lane(self, part: Part[StateT], name: str, node: Any, schema: type[Any] | None = None) -> str:
+    def take_lane(self, part: NodeLike[StateT], name: str, node: Any, schema: type[Any] | None = None) -> str:
         """Add a part as a node that runs beside others, under its pattern's control.
 
         `schema` is the user's state with the private channels that the control reads.
@@ -159,7 +159,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         return f"{name}_{number}"
 
 
-Part: TypeAlias = (
+NodeLike: TypeAlias = (
     Node[StateT]
     | Workflow[StateT]
     | CompiledStateGraph[Any, Any, Any, Any]

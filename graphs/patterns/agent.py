@@ -25,7 +25,7 @@ from langgraph.types import Send
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.answers import Unfit, form_of
+from ...nodes.answers import ValidationFailed, form_of
 from ...nodes.costs import All, Asks, Times
 from ...nodes.node import Node, record_decision
 from ...nodes.steps import Step
@@ -128,7 +128,7 @@ class _Turn(Node[Any]):
                 value = self._read(reply, answers)
                 record_decision(config, "agent", "answered", reason=f"turn {number}")
                 return self._end(value, number)
-        except Unfit as unfit:
+        except ValidationFailed as unfit:
             problems = str(unfit)
             _note_problem(reply, problems, config)
         else:
@@ -165,7 +165,7 @@ class _Turn(Node[Any]):
         if not answers:
             return self._form.parse(reply.text, reply.finish_reason)
         if answers[0].problem:
-            raise Unfit(f"The answer cannot be read: {answers[0].problem}.")
+            raise ValidationFailed(f"The answer cannot be read: {answers[0].problem}.")
         text = json_text(answers[0].arguments)
         if self._form.schema is None:
             text = str(answers[0].arguments.get("answer", ""))

@@ -10,14 +10,14 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, Finding, Opinion, check_of, found, refuse_async
+from ...nodes.checks import Check, CheckResult, Opinion, check_of, found, refuse_async
 from ...nodes.costs import cost_of
-from ...nodes.node import Valued
+from ...nodes.node import Decider
 from ...nodes.rules import Rule
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InvalidAnswer
 from ...state.session.recorder import json_text
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 from .chain import chain
 from .gate import gated
 
@@ -33,8 +33,8 @@ def cascade(
 ) -> Workflow[StateT]: ...
 @overload
 def cascade(
-    *rungs: Part[StateT],
-    check: Valued[StateT, W],
+    *rungs: NodeLike[StateT],
+    check: Decider[StateT, W],
     accept: Callable[[W], Opinion],
     name: str | None = None,
 ) -> Workflow[StateT]: ...
@@ -86,7 +86,7 @@ def _tried(rung: Any, accept: Callable[[Any], Opinion]) -> Check[Any]:
         )
     refuse_async(accept, "cascade")
 
-    async def judge(state: Any, config: RunnableConfig | None) -> Finding:
+    async def judge(state: Any, config: RunnableConfig | None) -> CheckResult:
         try:
             value = await rung.answer(state, config)
         except InvalidAnswer as error:

@@ -8,10 +8,10 @@ from langgraph.typing import StateT
 from ...nodes.costs import costs_of
 from ...nodes.gates import Gate
 from ...state.errors import DefinitionError
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 
-def chain(*parts: Part[StateT], name: str | None = None) -> Workflow[StateT]:
+def chain(*parts: NodeLike[StateT], name: str | None = None) -> Workflow[StateT]:
     """Run parts one after the other. A `gate` among them can stop the chain early.
 
     Costs what its parts cost: a chain of N steps makes N model calls.
@@ -20,7 +20,7 @@ def chain(*parts: Part[StateT], name: str | None = None) -> Workflow[StateT]:
         raise DefinitionError("chain() needs at least one part: a step, a pattern or a function.")
     graph: Workflow[StateT] = Workflow(state_of(parts, "chain"), name or f"chain_{name_of(parts[0])}")
     previous = START
-    behind: Part[StateT] | None = None
+    behind: NodeLike[StateT] | None = None
     for part in parts:
         if isinstance(part, Gate):
             node = graph.take(part.behind(behind, previous) if behind is not None else part)

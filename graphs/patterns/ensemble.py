@@ -18,9 +18,9 @@ from ...state.errors import DefinitionError, StepgraphError
 from ...state.schema import check_fields, extended, values_of
 from ...state.serde import allow
 from ...state.session.recorder import json_text
-from ..engine.branches import FATAL, Work, lane, timed
+from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_timeout
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 ENTRIES = "stepgraph_entries"
 
@@ -48,7 +48,7 @@ class _Candidate:
         self._name = name
         self._timeout_s = timeout_s
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
         try:
             update = await timed(work, self._timeout_s, f"Candidate {self._name!r}")
         except FATAL:
@@ -98,10 +98,10 @@ def _number(score: Any) -> float:
 
 
 def ensemble(
-    candidates: Sequence[Part[StateT]],
+    candidates: Sequence[NodeLike[StateT]],
     *,
     score: Callable[[Any], float] | None = None,
-    merge: Part[StateT] | None = None,
+    merge: NodeLike[StateT] | None = None,
     into: str | None = None,
     field: str | None = None,
     timeout_s: float | None = None,
@@ -134,7 +134,7 @@ def ensemble(
     pick = graph.take_node(_Pick(field, into, score), extended(state, ENTRIES, Entries))
     for number, part in enumerate(candidates):
         label = f"{name_of(part)} {number + 1}"
-        node = graph.take_lane(part, name_of(part), lane(part, graph, _Candidate(number, label, timeout_s)))
+        node = graph.take_lane(part, name_of(part), branch(part, graph, _Candidate(number, label, timeout_s)))
         graph.add_edge(START, node)
         graph.add_edge(node, pick)
     graph.note_writes(into)

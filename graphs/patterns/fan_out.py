@@ -11,7 +11,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Node, Valued, record_decision
+from ...nodes.node import Decider, Node, record_decision
 from ...nodes.rules import as_rule
 from ...state.errors import InputError
 from ...state.schema import StateType, extended
@@ -21,8 +21,8 @@ from ..engine.workers import (
     DONE,
     ITEMS,
     MOST,
-    Job,
-    Results,
+    WorkerJob,
+    WorkerResults,
     check_items,
     check_limits,
     finished,
@@ -30,7 +30,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -38,7 +38,7 @@ W = TypeVar("W")
 class _Split(Node[Any]):
     """Makes the list of items and keeps it in the private channel."""
 
-    def __init__(self, split: Valued[Any, Any], worker_state: StateType, most: int) -> None:
+    def __init__(self, split: Decider[Any, Any], worker_state: StateType, most: int) -> None:
         self.name = split.name
         self.state = split.state
         self._split = split
@@ -80,8 +80,8 @@ class _Collect(Node[Any]):
 
 @overload
 def fan_out(
-    split: Valued[StateT, list[W]],
-    worker: Part[W],  # type: ignore[type-var]
+    split: Decider[StateT, list[W]],
+    worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
     most: int = MOST,
@@ -93,7 +93,7 @@ def fan_out(
 @overload
 def fan_out(
     split: Callable[[StateT], Sequence[W]],
-    worker: Part[W],  # type: ignore[type-var]
+    worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
     most: int = MOST,
@@ -136,8 +136,8 @@ def fan_out(
     graph.note_writes(into, missing, decider.writes)
 
     begin = graph.take_node(_Split(decider, worker_state, most), state)
-    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
-    end = graph.take_node(_Collect(into, missing), extended(state, DONE, Results))
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
+    end = graph.take_node(_Collect(into, missing), extended(state, DONE, WorkerResults))
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)

@@ -14,12 +14,12 @@ from typing_extensions import TypeVar
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, Cost, OneOf, Times, cost_of
 from ...nodes.gates import Gate, gate_failed
-from ...nodes.node import Node, Valued
+from ...nodes.node import Decider, Node
 from ...nodes.steps import Step
 from ...state.schema import extended, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
@@ -106,33 +106,33 @@ class _Mend(Node[Any]):
 
 
 @overload
-def gate(check: Valued[StateT, V], passes: Callable[[V], Opinion]) -> Gate[StateT]: ...
+def gate(check: Decider[StateT, V], passes: Callable[[V], Opinion]) -> Gate[StateT]: ...
 @overload
 def gate(check: Callable[[StateT], Opinion | None]) -> Gate[StateT]: ...
 @overload
 def gate(
-    check: Valued[StateT, V],
+    check: Decider[StateT, V],
     passes: Callable[[V], Opinion],
     *,
-    repair: Part[StateT] | None = None,
+    repair: NodeLike[StateT] | None = None,
     tries: int = TRIES,
-    otherwise: Part[StateT] | None = None,
+    otherwise: NodeLike[StateT] | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def gate(
     check: Callable[[StateT], Opinion | None],
     *,
-    repair: Part[StateT] | None = None,
+    repair: NodeLike[StateT] | None = None,
     tries: int = TRIES,
-    otherwise: Part[StateT] | None = None,
+    otherwise: NodeLike[StateT] | None = None,
 ) -> Workflow[StateT]: ...
 def gate(
     check: Any,
     passes: Callable[[Any], Opinion] | None = None,
     *,
-    repair: Part[Any] | None = None,
+    repair: NodeLike[Any] | None = None,
     tries: int = TRIES,
-    otherwise: Part[Any] | None = None,
+    otherwise: NodeLike[Any] | None = None,
 ) -> Gate[Any] | Workflow[Any]:
     """Let the run pass if a check passes; else repair, go elsewhere, or stop.
 

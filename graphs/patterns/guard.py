@@ -14,13 +14,13 @@ from typing_extensions import TypeVar
 
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, OneOf, cost_of
-from ...nodes.node import Node, Valued
+from ...nodes.node import Decider, Node
 from ...state.errors import GuardTripped
 from ...state.schema import extended, values_of
 from ...state.serde import allow
-from ..engine.branches import Work, lane
+from ..engine.branches import Branch, branch
 from ..engine.race import RACE, Race, Start, forget_race, race_of
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
@@ -68,7 +68,7 @@ class _Watch(Node[Any]):
         return {HELD: held}
 
 
-async def _guarded(state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+async def _guarded(state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
     race = await race_of(state, config, MAIN, HELD, _note)
     found = await race.run(MAIN, work)
     return {} if found is None else {HELD: Held(MAIN, found)}
@@ -109,27 +109,27 @@ class _Settle(Node[Any]):
 
 @overload
 def guard(
-    main: Part[StateT],
-    check: Valued[StateT, V],
+    main: NodeLike[StateT],
+    check: Decider[StateT, V],
     passes: Callable[[V], Opinion],
     *,
-    otherwise: Part[StateT] | None = None,
+    otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def guard(
-    main: Part[StateT],
+    main: NodeLike[StateT],
     check: Callable[[StateT], Opinion],
     *,
-    otherwise: Part[StateT] | None = None,
+    otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def guard(
-    main: Part[Any],
+    main: NodeLike[Any],
     check: Any,
     passes: Callable[[Any], Opinion] | None = None,
     *,
-    otherwise: Part[Any] | None = None,
+    otherwise: NodeLike[Any] | None = None,
     name: str | None = None,
 ) -> Workflow[Any]:
     """Run `main` and a safety check beside it; nothing that `main` wrote gets out unless the check passes.
@@ -152,7 +152,7 @@ def guard(
     seen = extended(state, RACE, str)
 
     start = graph.take_node(Start(), state)
-    work = graph.take_lane(main, name_of(main), lane(main, graph, _guarded), seen)
+    work = graph.take_lane(main, name_of(main), branch(main, graph, _guarded), seen)
     beside = graph.take_node(_Watch(watch), seen)
     settle = graph.take_node(
         _Settle(watch.name, work, otherwise=otherwise is not None), extended(seen, HELD, Both)

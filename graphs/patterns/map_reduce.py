@@ -12,7 +12,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Node, Valued, record_decision
+from ...nodes.node import Decider, Node, record_decision
 from ...nodes.rules import as_rule
 from ...nodes.sizes import Sizes
 from ...nodes.splitting import Count, estimate_tokens
@@ -24,8 +24,8 @@ from ..engine.workers import (
     DONE,
     ITEMS,
     MOST,
-    Job,
-    Results,
+    WorkerJob,
+    WorkerResults,
     check_items,
     check_limits,
     finished,
@@ -33,7 +33,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -56,7 +56,7 @@ class _Split(Node[Any]):
     """Makes the pieces, and sees that each fits."""
 
     def __init__(
-        self, split: Valued[Any, Any], worker: Any, state: StateType, most: int, sizes: Sizes
+        self, split: Decider[Any, Any], worker: Any, state: StateType, most: int, sizes: Sizes
     ) -> None:
         self.name = split.name
         self.state = split.state
@@ -186,13 +186,13 @@ def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
 
 @overload
 def map_reduce(
-    split: Valued[StateT, list[W]],
-    worker: Part[W],  # type: ignore[type-var]
+    split: Decider[StateT, list[W]],
+    worker: NodeLike[W],  # type: ignore[type-var]
     *,
     join: Callable[[list[W]], W],
     into: str,
     tokens: int,
-    reduce: Part[W] | None = None,  # type: ignore[type-var]
+    reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
     parts: str | None = None,
     most: int = MOST,
     levels: int = LEVELS,
@@ -205,12 +205,12 @@ def map_reduce(
 @overload
 def map_reduce(
     split: Callable[[StateT], Sequence[W]],
-    worker: Part[W],  # type: ignore[type-var]
+    worker: NodeLike[W],  # type: ignore[type-var]
     *,
     join: Callable[[list[W]], W],
     into: str,
     tokens: int,
-    reduce: Part[W] | None = None,  # type: ignore[type-var]
+    reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
     parts: str | None = None,
     most: int = MOST,
     levels: int = LEVELS,
@@ -274,15 +274,15 @@ def map_reduce(
     graph.note_writes(into, parts, missing, decider.writes)
 
     sizes = Sizes(tokens, count)
-    private = extended(extended(state, DONE, Results), CHANNEL, Level)
+    private = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
     begin = graph.take_node(_Split(decider, worker, worker_state, most, sizes), private)
-    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
     gather = graph.take_node(
         _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes), private
     )
     combine = graph.take_node(
         worker_node(reducer, worker_state, timeout_s, "fail"),
-        Job,
+        WorkerJob,
         name_of(reducer) if reducer is not worker else "reduce",
     )
     graph.add_edge(START, begin)

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, Cost, Times, cost_of
-from ...nodes.node import Node, Valued, record_decision
+from ...nodes.node import Decider, Node, record_decision
 from ...nodes.plans import Subject, is_known, problem_with, subject_of, without_overlaps
 from ...nodes.rules import as_rule
 from ...state.errors import DefinitionError, InputError, InvalidAnswer
@@ -25,8 +25,8 @@ from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
     ITEMS,
-    Job,
-    Results,
+    WorkerJob,
+    WorkerResults,
     applied,
     check_items,
     check_limits,
@@ -34,7 +34,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 W = TypeVar("W")
 V = TypeVar("V")
@@ -183,16 +183,16 @@ class _Collect(Node[Any]):
 
 
 def orchestrate(
-    plan: Valued[StateT, list[W]],
-    worker: Part[W],  # type: ignore[type-var]
-    synthesise: Part[StateT],
+    plan: Decider[StateT, list[W]],
+    worker: NodeLike[W],  # type: ignore[type-var]
+    synthesise: NodeLike[StateT],
     *,
     into: str,
     brief: Callable[[StateT, W], W] | None = None,
     most: int = 8,
-    check: Valued[StateT, V] | Callable[[StateT], Opinion] | None = None,
+    check: Decider[StateT, V] | Callable[[StateT], Opinion] | None = None,
     passes: Callable[[V], Opinion] | None = None,
-    more: Valued[StateT, list[W]] | Callable[[StateT], Sequence[W]] | None = None,
+    more: Decider[StateT, list[W]] | Callable[[StateT], Sequence[W]] | None = None,
     rounds: int = 2,
     tries: int = 3,
     subject: Callable[[W], str] = subject_of,
@@ -250,9 +250,9 @@ def orchestrate(
     graph.note_writes(plan.writes, into, missing, getattr(further, "writes", None))
 
     standards = _Standards(worker_state, most, subject, alike, overlapping == "drop", tries, judge, brief)
-    private = extended(extended(state, DONE, Results), CHANNEL, Effort)
+    private = extended(extended(state, DONE, WorkerResults), CHANNEL, Effort)
     begin = graph.take_node(_Plan(plan, standards, first=True), private)
-    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), Job, name_of(worker))
+    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
     collect = graph.take_node(_Collect(into, missing), private)
     finish = graph.take(synthesise)
     graph.add_edge(START, begin)

@@ -15,7 +15,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import Times, costs_of
-from ...nodes.node import Node, Valued, record_decision
+from ...nodes.node import Decider, Node, record_decision
 from ...nodes.rules import as_rule
 from ...state.errors import DefinitionError
 from ...state.schema import extended, values_of
@@ -23,7 +23,7 @@ from ...state.serde import allow
 from ...state.session.recorder import json_text
 from ..engine.branches import same
 from ..engine.options import check_counts
-from ..engine.workflow import Part, Workflow, name_of, state_of, written_by
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of, written_by
 
 V = TypeVar("V")
 
@@ -68,7 +68,7 @@ class _Judge(Node[Any]):
 
     def __init__(
         self,
-        judge: Valued[Any, Any],
+        judge: Decider[Any, Any],
         until: Callable[[Any], bool],
         score: Callable[[Any], float] | None,
         rounds: int,
@@ -132,8 +132,8 @@ def _copy(value: Any) -> Any:
 
 @overload
 def refine(
-    produce: Part[StateT],
-    judge: Valued[StateT, V],
+    produce: NodeLike[StateT],
+    judge: Decider[StateT, V],
     *,
     until: Callable[[V], bool],
     rounds: int,
@@ -142,7 +142,7 @@ def refine(
 ) -> Workflow[StateT]: ...
 @overload
 def refine(
-    produce: Part[StateT],
+    produce: NodeLike[StateT],
     judge: Callable[[StateT], V],
     *,
     until: Callable[[V], bool],
@@ -151,7 +151,7 @@ def refine(
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def refine(
-    produce: Part[Any],
+    produce: NodeLike[Any],
     judge: Any,
     *,
     until: Callable[[Any], bool],

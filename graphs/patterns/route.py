@@ -13,11 +13,11 @@ from typing_extensions import TypeVar
 
 from ...nodes.ask import Choice
 from ...nodes.costs import All, OneOf, cost_of, costs_of
-from ...nodes.node import Node, Valued, record_decision
+from ...nodes.node import Decider, Node, record_decision
 from ...nodes.reviews import Label, Review
 from ...nodes.rules import as_rule
 from ...state.errors import DefinitionError, NoRoute, did_you_mean
-from ..engine.workflow import Part, Workflow, state_of
+from ..engine.workflow import NodeLike, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -49,7 +49,12 @@ class _Classify(Node[Any]):
     """Classifies, keeps the value in the state if it has a field, and picks the branch."""
 
     def __init__(
-        self, classifier: Valued[Any, Any], branches: Mapping[Any, str], *, floor: float, fallback: str | None
+        self,
+        classifier: Decider[Any, Any],
+        branches: Mapping[Any, str],
+        *,
+        floor: float,
+        fallback: str | None,
     ) -> None:
         self.name = classifier.name
         self.state = classifier.state
@@ -89,63 +94,63 @@ class _Classify(Node[Any]):
 
 @overload
 def route(
-    classifier: Valued[StateT, L],
-    branches: Mapping[L, Part[StateT]],
+    classifier: Decider[StateT, L],
+    branches: Mapping[L, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Valued[StateT, L | None],
-    branches: Mapping[L, Part[StateT]],
+    classifier: Decider[StateT, L | None],
+    branches: Mapping[L, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Valued[StateT, Choice[L]],
-    branches: Mapping[L, Part[StateT]],
+    classifier: Decider[StateT, Choice[L]],
+    branches: Mapping[L, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
     classifier: Review[StateT],
-    branches: Mapping[Label, Part[StateT]],
+    branches: Mapping[Label, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
     classifier: Classifier[StateT, L | None],
-    branches: Mapping[L, Part[StateT]],
+    branches: Mapping[L, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
     classifier: Classifier[StateT, Choice[L]],
-    branches: Mapping[L, Part[StateT]],
+    branches: Mapping[L, NodeLike[StateT]],
     *,
-    fallback: Part[StateT] | None = None,
+    fallback: NodeLike[StateT] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def route(
     classifier: Any,
-    branches: Mapping[Any, Part[Any]],
+    branches: Mapping[Any, NodeLike[Any]],
     *,
-    fallback: Part[Any] | None = None,
+    fallback: NodeLike[Any] | None = None,
     floor: float = 0.0,
     name: str | None = None,
 ) -> Workflow[Any]:

@@ -14,9 +14,9 @@ from ...nodes.costs import costs_of
 from ...nodes.node import Node, record_decision
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.schema import check_fields, extended, values_of
-from ..engine.branches import FATAL, Work, lane, timed
+from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import check_failed, check_field, check_timeout
-from ..engine.workflow import Part, Workflow, state_of, written_by
+from ..engine.workflow import NodeLike, Workflow, state_of, written_by
 
 CHANNEL = "stepgraph_missing"
 Reasons = Annotated[list[tuple[str, str]], Topic]
@@ -37,9 +37,9 @@ class _Tell(Node[Any]):
 
 
 def section(
-    branches: Mapping[str, Part[StateT]],
+    branches: Mapping[str, NodeLike[StateT]],
     *,
-    merge: Part[StateT] | None = None,
+    merge: NodeLike[StateT] | None = None,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     defaults: Mapping[str, Mapping[str, Any]] | None = None,
@@ -75,7 +75,7 @@ def section(
     nodes = []
     for label, part in branches.items():
         control = _Limits(label, timeout_s, failed, defaults.get(label), told=missing is not None)
-        node = graph.take_lane(part, label, lane(part, graph, control))
+        node = graph.take_lane(part, label, branch(part, graph, control))
         graph.add_edge(START, node)
         nodes.append(node)
     last: str | list[str] = nodes
@@ -113,7 +113,7 @@ class _Limits:
         self._default = default
         self._told = told
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
         try:
             return await timed(work, self._timeout_s, f"Branch {self._label!r}")
         except FATAL:

@@ -9,13 +9,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, Finding, Opinion, check_of
+from ...nodes.checks import Check, CheckResult, Opinion, check_of
 from ...nodes.costs import Cost, asks_in, cost_of
 from ...nodes.gates import Gate
-from ...nodes.node import Valued
+from ...nodes.node import Decider
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError
-from ..engine.workflow import Part, Workflow, name_of
+from ..engine.workflow import NodeLike, Workflow, name_of
 from .chain import chain
 from .gate import gated
 
@@ -23,12 +23,12 @@ V = TypeVar("V")
 
 
 def verify(
-    produce: Part[StateT],
-    check: Valued[StateT, V],
+    produce: NodeLike[StateT],
+    check: Decider[StateT, V],
     *,
     agrees: Callable[[V], Opinion],
     tries: int = 0,
-    otherwise: Part[StateT] | None = None,
+    otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]:
     """Produce an answer and let another model check it; `agrees` judges the checker's value.
@@ -55,7 +55,7 @@ def verify(
         )
     _refuse_self(makers, checkers)
     second = _SecondOpinion(made, makers, checkers)
-    gate: Part[StateT] = Gate(second)
+    gate: NodeLike[StateT] = Gate(second)
     if tries or otherwise is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
     return chain(produce, gate, name=name or f"verify_{name_of(produce)}")
@@ -92,7 +92,7 @@ class _SecondOpinion(Check[Any]):
         self._makers = makers
         self._checkers = checkers
 
-    async def answer(self, state: Any, config: RunnableConfig | None = None) -> Finding:
+    async def answer(self, state: Any, config: RunnableConfig | None = None) -> CheckResult:
         finding = await super().answer(state, config)
         made = {(await step.bound_model()).name for step in self._makers}
         checked = {(await step.bound_model()).name for step in self._checkers}

@@ -19,10 +19,10 @@ from ...state.errors import DefinitionError, StepgraphError
 from ...state.schema import accepts, check_fields, extended, fields_of, values_of
 from ...state.serde import allow
 from ...state.session.recorder import json_text
-from ..engine.branches import FATAL, Work, lane, timed
+from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_field, check_timeout
 from ..engine.race import RACE, Race, Start, forget_race, race_of
-from ..engine.workflow import Part, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 BALLOTS = "stepgraph_ballots"
 
@@ -87,7 +87,7 @@ class _Voter:
         self._needed = needed
         self._timeout_s = timeout_s
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Work) -> dict[str, Any]:
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
         race = await race_of(state, config, self._number, BALLOTS, self._note)
         try:
             found = await race.run(
@@ -185,7 +185,7 @@ def _warning(ballots: Sequence[Ballot], *, cold: bool) -> str:
 
 
 def vote(
-    voters: Part[StateT] | Sequence[Part[StateT]],
+    voters: NodeLike[StateT] | Sequence[NodeLike[StateT]],
     n: int = 1,
     *,
     field: str | None = None,
@@ -244,7 +244,7 @@ def vote(
         cast = _Voter(number, part, field, key, total, needed, timeout_s)
         draw = number // len(kinds)
         voter = graph.take_lane(
-            part, name_of(part), lane(part, graph, cast, draw=draw if n > 1 else None), seen
+            part, name_of(part), branch(part, graph, cast, draw=draw if n > 1 else None), seen
         )
         graph.add_edge(start, voter)
         graph.add_edge(voter, count)

@@ -14,11 +14,11 @@ from ...state.event_loops import run_sync
 from ...state.session.internals import node_of
 from ...state.session.session import LEDGERS_KEY, SESSION_KEY
 from ..engine.branches import counted, invoke_for_sync
-from ..engine.workflow import Part, Workflow, name_of
+from ..engine.workflow import NodeLike, Workflow, name_of
 from .chain import chain
 
 
-def within(part: Part[StateT], budget: Budget, *, name: str | None = None) -> Workflow[StateT]:
+def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -> Workflow[StateT]:
     """Run a part under a budget of its own, inside whatever budget the run has.
 
     Each execution of the part starts with the whole budget; a resume goes on with what is left of

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..model import Reply, ToolCall, Usage
 from ..provider_table import Capabilities
-from .http import Garbled, choices_in
+from .http import MalformedBody, choices_in
 from .usages import read_cost, read_usage
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -20,7 +20,7 @@ def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) ->
     choice = next(iter(choices_in(answer)), None)
     message = choice.get("message") if choice else None
     if choice is None or not isinstance(message, Mapping):
-        raise Garbled("the answer has no choices")
+        raise MalformedBody("the answer has no choices")
     return Draft(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
 
 
@@ -54,14 +54,14 @@ class Draft:
                 continue
             delta = choice.get("delta") or choice.get("message") or {}
             if self.finish_reason and isinstance(delta, Mapping) and delta.get("content"):
-                raise Garbled("the stream went on after the end of the answer: it is out of order")
+                raise MalformedBody("the stream went on after the end of the answer: it is out of order")
             self.add(delta, choice.get("finish_reason"))
         return "".join(self.text[texts:]), "".join(self.reasoning[thoughts:])
 
     def add(self, message: Any, finish_reason: Any) -> Draft:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
-            raise Garbled(f"a message of type {type(message).__name__}")
+            raise MalformedBody(f"a message of type {type(message).__name__}")
         self.text.append(_text_in(message.get("content")))
         self.refusal.append(_text_in(message.get("refusal")))
         thought = (_text_in(message.get(name)) for name in self.can.reasoning)
@@ -74,7 +74,7 @@ class Draft:
 
     def _add_tool_call(self, number: int, call: Any) -> None:
         if not isinstance(call, Mapping):
-            raise Garbled("a tool call that is no object")
+            raise MalformedBody("a tool call that is no object")
         index, function = call.get("index"), call.get("function")
         function = function if isinstance(function, Mapping) else {}
         whole = self.tool_calls.setdefault(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...state.errors import ModelError
 from ..keys import find_key
-from ..model import Reply, Request, Site, Voice
+from ..model import CallContext, Reply, Request, TokenSink
 from ..provider_table import Capabilities, capabilities_of
 from ..settings import PRESETS, ModelSettings, key_variable
 from .completion import Draft, ThoughtSplitter, read_completion
@@ -40,7 +40,7 @@ class Endpoint:
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         self._wire = Wire(self.address, self._key)
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         body = self._body(request)
         started = time.perf_counter()
         try:
@@ -53,7 +53,7 @@ class Endpoint:
             raise self._explain(error) from None
         return replace(reply, latency_s=time.perf_counter() - started)
 
-    async def _streamed(self, body: dict[str, Any], voice: Voice) -> Reply:
+    async def _streamed(self, body: dict[str, Any], voice: TokenSink) -> Reply:
         if self.can.stream_usage:
             body["stream_options"] = {"include_usage": True}
         draft = Draft(self.can, self.name)

@@ -18,7 +18,7 @@ MAX_ERROR_BYTES = 64 * 2**10
 HTML_HELP = "an HTML page, as of a proxy or a login; is it an OpenAI-compatible chat endpoint?"
 
 
-class BadStatus(Exception):
+class HTTPStatusError(Exception):
     """The server says that it cannot answer: by its HTTP status, or in the body of a 200."""
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
@@ -28,7 +28,7 @@ class BadStatus(Exception):
         self.headers = headers
 
 
-class Garbled(Exception):
+class MalformedBody(Exception):
     """What came is no answer. `lasting` where it would be the same again."""
 
     def __init__(self, problem: str, *, lasting: bool = False) -> None:
@@ -73,7 +73,7 @@ class Wire:
                 finished = finished or any(c.get("finish_reason") for c in choices_in(chunk))
                 yield chunk
             if not finished:
-                raise Garbled("the stream ended before the answer did")
+                raise MalformedBody("the stream ended before the answer did")
 
     @asynccontextmanager
     async def _post(self, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -81,7 +81,7 @@ class Wire:
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         async with await self._sent(client, data) as response:
             if response.status >= 300:
-                raise BadStatus(response.status, await _error_body(response), response.headers)
+                raise HTTPStatusError(response.status, await _error_body(response), response.headers)
             yield response
 
     async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
@@ -121,7 +121,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     async for part in response.content.iter_any():
         size += len(part)
         if size > limit:
-            raise Garbled(f"the answer has more than {limit >> 20} MiB", lasting=True)
+            raise MalformedBody(f"the answer has more than {limit >> 20} MiB", lasting=True)
         parts.append(part)
     return b"".join(parts)
 
@@ -142,16 +142,16 @@ def _json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any
     try:
         answer = json.loads(data)
     except UnicodeDecodeError:
-        raise Garbled("the answer is not valid UTF-8") from None
+        raise MalformedBody("the answer is not valid UTF-8") from None
     except (ValueError, RecursionError) as error:
         if data.lstrip()[:1] == b"<" or response.content_type == "text/html":
-            raise Garbled(HTML_HELP, lasting=True) from None
-        raise Garbled(f"{response.content_type}, not valid JSON: {error}") from None
+            raise MalformedBody(HTML_HELP, lasting=True) from None
+        raise MalformedBody(f"{response.content_type}, not valid JSON: {error}") from None
     if not isinstance(answer, dict):
-        raise Garbled(f"a JSON {type(answer).__name__} where an object should be")
+        raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
     if fault:
-        raise BadStatus(_status_in(fault), {"error": fault}, response.headers)
+        raise HTTPStatusError(_status_in(fault), {"error": fault}, response.headers)
     return answer
 
 
@@ -171,7 +171,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     async for part in response.content.iter_any():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
-            raise Garbled(f"the stream has more than {MAX_ANSWER_BYTES >> 20} MiB", lasting=True)
+            raise MalformedBody(f"the stream has more than {MAX_ANSWER_BYTES >> 20} MiB", lasting=True)
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             line = line.rstrip(b"\r")

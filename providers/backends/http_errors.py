@@ -15,17 +15,17 @@ from urllib.parse import quote
 import aiohttp
 
 from ...state.errors import (
+    AuthenticationFailed,
     ContextTooLong,
-    ModelDenied,
+    MalformedResponse,
     ModelError,
     ModelFiltered,
-    ModelGarbled,
-    ModelMissing,
-    ModelOverloaded,
+    ModelNotFound,
     ModelRefused,
+    ModelUnavailable,
     ModelUnreachable,
 )
-from .http import BadStatus, Garbled
+from .http import HTTPStatusError, MalformedBody
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}|Bearer\s+\S+")
 _MAX_DETAIL = 300
@@ -89,8 +89,8 @@ def explained(
     if answer is not None:
         return _by_status(*answer, model, at, secrets, key_env)
     detail = scrubbed(str(error.__cause__ or error), secrets)
-    if isinstance(error, Garbled):
-        garbled = ModelGarbled(
+    if isinstance(error, MalformedBody):
+        garbled = MalformedResponse(
             f"{model}{at} answered in a form that cannot be read ({detail}). If it goes on, is it an "
             "OpenAI-compatible chat endpoint?",
             model=model,
@@ -128,7 +128,7 @@ def _broken_connection(error: Exception) -> BaseException | None:
 
 def _status_answer(error: Exception) -> tuple[int, Any, Mapping[str, str]] | None:
     """Return status, body and headers of an answer that says no; OpenAI's own client has its own class."""
-    if isinstance(error, BadStatus):
+    if isinstance(error, HTTPStatusError):
         return error.status, error.body, error.headers
     status, response = getattr(error, "status_code", None), getattr(error, "response", None)
     if isinstance(status, int) and response is not None:
@@ -151,11 +151,11 @@ def _by_status(
     whole = json.dumps(body, default=str)
     if status in (401, 403) and not _FILTERED.search(whole):
         where = f"the variable {key_env}" if key_env else "the key"
-        return ModelDenied(
+        return AuthenticationFailed(
             f"{model}{at} rejects the key (HTTP {told}). Check {where}.", model=model, status=status
         )
     if status == 404:
-        return ModelMissing(
+        return ModelNotFound(
             f"{model}{at} is not there (HTTP {told}). Check the model's name and the address; "
             "most servers list their models under /models.",
             model=model,
@@ -170,7 +170,7 @@ def _by_status(
         )
     if status == 402 or (status == 429 and _NO_MONEY.search(whole)):
         return _lasting(
-            ModelOverloaded(
+            ModelUnavailable(
                 f"{model}{at} says that the account has nothing left (HTTP {told}). Top it up, or bind "
                 "another model after this one.",
                 model=model,
@@ -178,7 +178,7 @@ def _by_status(
             )
         )
     if status in (408, 409, 425, 429) or status >= 500:
-        return ModelOverloaded(
+        return ModelUnavailable(
             f"{model}{at} could not serve the call (HTTP {told}). Try again later, or bind another model "
             "after this one.",
             model=model,

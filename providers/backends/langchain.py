@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
-from ..model import Message, Reply, Request, Site, ToolCall, Usage
+from ..model import CallContext, Message, Reply, Request, ToolCall, Usage
 from ..provider_table import Structured
 from .http_errors import explained
 from .usages import OPENAI_NAMES, read_cost, read_usage
@@ -22,7 +22,7 @@ from .usages import OPENAI_NAMES, read_cost, read_usage
 async def ask_chat_model(
     chat: BaseChatModel,
     request: Request,
-    site: Site,
+    site: CallContext,
     *,
     name: str,
     structured: Structured,
@@ -155,7 +155,7 @@ class ChatModel:
         known = (getattr(chat, field, None) for field in ("model_name", "model"))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         options = {
             name: value
             for name, value in (

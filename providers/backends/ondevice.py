@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...state.errors import SettingsError
-from ..model import Message, Reply, Request, Site
+from ..model import CallContext, Message, Reply, Request
 from ..provider_table import capabilities_of
 from ..settings import ModelSettings
 from .endpoint import Endpoint
@@ -61,7 +61,7 @@ class OnDevice:
         self.max_tokens = self._settings.max_tokens or MAX_TOKENS
         self.name = (path or Path(WEIGHTS_FILE)).stem
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         endpoint = self._endpoint
         if endpoint is None:
             endpoint = self._endpoint = await asyncio.to_thread(self._connect)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...state.budget import Ledger, Spent
-from ...state.errors import ModelPaused, ModelUnreachable, SettingsError
+from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.session.recorder import json_text
 from ...state.session.session import LEDGERS_KEY
-from ..model import Bill, Model, Reply, Request, Site
+from ..model import AttemptOutcome, CallContext, Model, Reply, Request
 from .pricing import Tariff
 
 # What chat templates and schemas add to the text of a request, in tokens, at the very most.
@@ -33,12 +33,12 @@ class Budgeted:
         self._max_tokens = max_tokens
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         ledgers: Sequence[Ledger] = site.configurable.get(LEDGERS_KEY, ())
         if not ledgers:
             return await self._inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)
-        bill = Bill()
+        bill = AttemptOutcome()
         site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}), bill=bill)
         held: list[Ledger] = []
         try:
@@ -46,7 +46,7 @@ class Budgeted:
                 await ledger.reserve(bound)
                 held.append(ledger)
             return await self._within_time(ledgers, request, site)
-        except ModelPaused:
+        except CircuitOpen:
             bill.made = False
             raise
         finally:
@@ -75,7 +75,7 @@ class Budgeted:
             usd = most
         return request, Spent(calls=1, tokens=given + answer, usd=usd)
 
-    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: Site) -> Reply:
+    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
         if not left:
             return await self._inner.complete(request, site)
@@ -88,7 +88,7 @@ class Budgeted:
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, bill: Bill, bound: Spent) -> Spent:
+    def _cost(self, bill: AttemptOutcome, bound: Spent) -> Spent:
         """Return what the call cost; where the server does not say, what was reserved for it.
 
         One that was cancelled while its answer was being kept is paid for; one that was cancelled in

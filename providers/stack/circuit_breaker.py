@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 
-from ...state.errors import ModelError, ModelGarbled, ModelOverloaded, ModelPaused, ModelUnreachable
-from ..model import Model, Reply, Request, Site
+from ...state.errors import CircuitOpen, MalformedResponse, ModelError, ModelUnavailable, ModelUnreachable
+from ..model import CallContext, Model, Reply, Request
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts failures in a row; `pause_after` 0 never opens it. Times are seconds."""
 
     def __init__(self, pause_after: int, pause_s: float) -> None:
@@ -63,19 +63,19 @@ class Breaker:
         return (self._opened_at or 0.0) + self.pause_s - time.monotonic()
 
 
-class Guarded:
-    """Makes no call while the breaker is open: raises ModelPaused instead, before anything is spent."""
+class CircuitBroken:
+    """Makes no call while the breaker is open: raises CircuitOpen instead, before anything is spent."""
 
-    def __init__(self, inner: Model, breaker: Breaker) -> None:
+    def __init__(self, inner: Model, breaker: CircuitBreaker) -> None:
         self._inner = inner
         self._breaker = breaker
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         breaker = self._breaker
         wait = breaker.enter()
         if wait is not None:
-            raise ModelPaused(
+            raise CircuitOpen(
                 f"{self.name} is not asked: {breaker.failures} calls in a row failed there. It is tried "
                 f"again in {wait:.0f} s. Bind another model after it, or set pause_after = 0.",
                 model=self.name,
@@ -84,7 +84,7 @@ class Guarded:
         try:
             reply = await self._inner.complete(request, site)
         except ModelError as error:
-            if isinstance(error, ModelPaused):
+            if isinstance(error, CircuitOpen):
                 breaker.left()
             elif tells_against(error):
                 breaker.failed()
@@ -100,6 +100,6 @@ class Guarded:
 
 def tells_against(error: ModelError) -> bool:
     """Tell whether an error means that the endpoint is out of order; a rate limit does not."""
-    if isinstance(error, ModelOverloaded):
+    if isinstance(error, ModelUnavailable):
         return error.status not in (402, 409, 425, 429)
-    return isinstance(error, (ModelUnreachable, ModelGarbled))
+    return isinstance(error, (ModelUnreachable, MalformedResponse))

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from ...state.errors import BudgetEnded, StepgraphError
+from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
-from ..model import Model, Reply, Request, Site
+from ..model import CallContext, Model, Reply, Request
 from .journal import call_record, reply_of, tool_calls_json
 
-Flight = tuple[str, str, int]
+InFlightKey = tuple[str, str, int]
 JOINED = "an equal call was under way"
 
 
@@ -25,7 +25,7 @@ class _Leader:
     reply: asyncio.Future[Reply]
 
 
-class Shared:
+class Coalesced:
     """Asks the model only for what no equal call is bringing already, and no cached answer holds.
 
     Calls are equal if model, messages and parameters are, `sample` included. Two equal calls within
@@ -35,10 +35,10 @@ class Shared:
 
     def __init__(self, inner: Model) -> None:
         self._inner = inner
-        self._flights: WeakKeyDictionary[Journal, dict[Flight, _Leader]] = WeakKeyDictionary()
+        self._flights: WeakKeyDictionary[Journal, dict[InFlightKey, _Leader]] = WeakKeyDictionary()
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         session, key = site.session, site.key
         if session is None or key is None:
             return await self._inner.complete(request, site)
@@ -69,7 +69,7 @@ class Shared:
                 if not leader.reply.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # the leader was cancelled, not this call: take its place
-            except BudgetEnded:
+            except BudgetExceeded:
                 continue  # the leader's own budget ended, which says nothing about this call's
             except StepgraphError as error:
                 raise copy.copy(error) from None
@@ -77,7 +77,7 @@ class Shared:
         return await self._lead(flights, flight, request, site)
 
     async def _lead(
-        self, flights: dict[Flight, _Leader], flight: Flight, request: Request, site: Site
+        self, flights: dict[InFlightKey, _Leader], flight: InFlightKey, request: Request, site: CallContext
     ) -> Reply:
         """Make the call, and let those who join have its outcome."""
         mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -98,7 +98,7 @@ class Shared:
         return reply
 
     async def _share(
-        self, journal: Journal, request: Request, site: Site, reply: Reply, source: str, reason: str
+        self, journal: Journal, request: Request, site: CallContext, reply: Reply, source: str, reason: str
     ) -> Reply:
         """Commit the answer as this call's own, at no cost, and return it."""
         call = replace(
@@ -119,7 +119,7 @@ class Shared:
         return reply_of(call)
 
 
-async def _why_asked(journal: Journal, model: str, request: Request, site: Site, digest: str) -> str:
+async def _why_asked(journal: Journal, model: str, request: Request, site: CallContext, digest: str) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
     mine = call_record(model, request, site, 0.0, "", 0.0)
     like = await journal.find_like(site.step, digest, mine.messages)

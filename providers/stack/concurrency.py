@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from ...state.event_loops import PerLoop
-from ..model import Model, Reply, Request, Site
+from ..model import CallContext, Model, Reply, Request
 from .rate_limit import busy
 
 
-class Capped:
+class ConcurrencyLimited:
     """Lets at most `limit` calls run at once in each event loop; the others wait in line.
 
-    Whoever's turn it is asks the journal first whether an answer could be kept. Raises ModelPaused for a
+    Whoever's turn it is asks the journal first whether an answer could be kept. Raises CircuitOpen for a
     call that would wait longer than `queue_s` seconds.
     """
 
@@ -23,7 +23,7 @@ class Capped:
         self._gates: PerLoop[asyncio.Semaphore] = PerLoop(self._new_gate, _forget)
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         gate = await self._gates.get()
         await self._enter(gate)
         try:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...state.errors import (
+    AuthenticationFailed,
     ContextTooLong,
-    ModelDenied,
     ModelError,
     ModelFiltered,
-    ModelMissing,
-    ModelOverloaded,
+    ModelNotFound,
     ModelRefused,
+    ModelUnavailable,
     ModelUnreachable,
 )
 from ...state.journal.journal import Call
-from ..model import Model, Reply, Request, Site
+from ..model import CallContext, Model, Reply, Request
 from ..settings import ALWAYS, Trigger
 from .journal import reject, reply_of
 
@@ -24,10 +24,10 @@ _TRIGGERS: tuple[tuple[type[ModelError], Trigger], ...] = (
     (ModelFiltered, "filtered"),
     (ContextTooLong, "too_long"),
     (ModelRefused, "refused"),
-    (ModelOverloaded, "busy"),
+    (ModelUnavailable, "busy"),
     (ModelUnreachable, "unreachable"),
-    (ModelDenied, "denied"),
-    (ModelMissing, "denied"),
+    (AuthenticationFailed, "denied"),
+    (ModelNotFound, "denied"),
     (ModelError, "garbled"),
 )
 
@@ -57,7 +57,7 @@ class Fallback:
         self._min_confidence = min_confidence
         self.name = self._members[0].name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         attempt = site.attempt
         passed: list[str] = []
         last = self._members[-1]
@@ -85,7 +85,7 @@ class Fallback:
             passed.append(f"{member.name}: {problem}")
         raise AssertionError("a chain has members")
 
-    async def _rejected(self, site: Site) -> list[Call]:
+    async def _rejected(self, site: CallContext) -> list[Call]:
         """Return the answers that this very call got before a crash, and that would not do.
 
         After the last member's answer was given up, all of them are asked anew.
@@ -101,14 +101,14 @@ class Fallback:
         """How many of the members can answer one request, and be paid for it."""
         return len(self._members) if self._on & {"filtered", "invalid", "unsure"} else 1
 
-    def doubt(self, call: Call, site: Site) -> str | None:
+    def doubt(self, call: Call, site: CallContext) -> str | None:
         """Return why an answer on record will not do, although nobody came to reject it."""
         problem = screened(call)
         if problem is not None or call.source != "model" or call.model_asked == self._members[-1].name:
             return problem
         return self._problem(reply_of(call), site)
 
-    def _problem(self, reply: Reply, site: Site) -> str | None:
+    def _problem(self, reply: Reply, site: CallContext) -> str | None:
         """Return why an answer will not do, if the next model may be asked for that."""
         if site.check is None or not self._on & {"invalid", "unsure"}:
             return None
@@ -128,13 +128,13 @@ _SCREENED = {
 }
 
 
-def screened(call: Call, _: Site | None = None) -> str | None:
+def screened(call: Call, _: CallContext | None = None) -> str | None:
     """Return why an answer on record is none, although nobody came to reject it."""
     who = _SCREENED.get(call.finish_reason or "")
     return None if who is None else f"{who}: {(call.answer or '')[:300]!r}"
 
 
-class Screened:
+class RefusalDetector:
     """Turns an answer that a content filter cut, or that is a refusal, into a ModelFiltered.
 
     It is paid for and stays on record, as rejected.
@@ -144,7 +144,7 @@ class Screened:
         self._inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         reply = await self._inner.complete(request, site)
         who = _SCREENED.get(reply.finish_reason or "")
         if who is None:

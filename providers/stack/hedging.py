@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 
 from ...state.journal.journal import HEDGE
-from ..model import Model, Reply, Request, Site
+from ..model import CallContext, Model, Reply, Request
 from .streaming import is_listened
 
 Answering = asyncio.Task[Reply]
@@ -25,7 +25,7 @@ class Hedged:
         self._after_s = after_s
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         if is_listened(site):
             return await self._inner.complete(request, site)
         calls: list[Answering] = [asyncio.ensure_future(self._inner.complete(request, site))]
@@ -41,7 +41,7 @@ class Hedged:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _second(self, request: Request, site: Site) -> Reply:
+    async def _second(self, request: Request, site: CallContext) -> Reply:
         key = site.key and replace(site.key, request_hash=site.key.request_hash + HEDGE)
         reason = f"hedge: no answer after {self._after_s:g} s"
         return await self._inner.complete(request, replace(site, key=key, reason=reason))

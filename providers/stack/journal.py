@@ -13,10 +13,10 @@ from ...state.errors import ModelError
 from ...state.journal.journal import Call, bindable, insert
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ...state.session.recorder import json_text
-from ..model import Bill, Model, Reply, Request, Site, ToolCall, Usage
+from ..model import AttemptOutcome, CallContext, Model, Reply, Request, ToolCall, Usage
 
 
-def reject(reply: Reply, site: Site, problem: str) -> None:
+def reject(reply: Reply, site: CallContext, problem: str) -> None:
     """Keep an answer on record as one that will not do."""
     if site.session is not None and reply.call_id is not None:
         site.session.journal.note_problem(reply.call_id, problem)
@@ -30,13 +30,13 @@ class Replayed:
     answer will not do that was committed right before a crash, so that nobody came to reject it.
     """
 
-    def __init__(self, inner: Model, identity: str, doubt: Callable[[Call, Site], str | None]) -> None:
+    def __init__(self, inner: Model, identity: str, doubt: Callable[[Call, CallContext], str | None]) -> None:
         self._inner = inner
         self._identity = identity
         self._doubt = doubt
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         session = site.session
         if session is None:
             return await self._inner.complete(request, site)
@@ -59,13 +59,13 @@ class Journaled:
         self._inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         session = site.session
         if session is None:
             return await self._inner.complete(request, site)
         started = time.time()
         call = call_record(self.name, request, site, started, "answered", 0.0)
-        bill = site.bill or Bill()
+        bill = site.bill or AttemptOutcome()
         bill.made = True
         token = under_way.set(seen := Seen())
         try:
@@ -136,12 +136,12 @@ def tool_calls_json(tool_calls: Sequence[ToolCall]) -> str | None:
     return json_text([asdict(tool_call) for tool_call in tool_calls]) if tool_calls else None
 
 
-def _masked(site: Site, text: str) -> str:
+def _masked(site: CallContext, text: str) -> str:
     return text if site.session is None else site.session.journal.mask.json(text)
 
 
 def call_record(
-    model: str, request: Request, site: Site, started: float, status: str, latency_s: float
+    model: str, request: Request, site: CallContext, started: float, status: str, latency_s: float
 ) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
     key = site.key
@@ -168,7 +168,7 @@ def call_record(
     )
 
 
-def _reason(site: Site) -> str | None:
+def _reason(site: CallContext) -> str | None:
     session = site.session
     if session is None or session.sends_to_langfuse or not any(map(is_langfuses, handlers_of(site.config))):
         return site.reason

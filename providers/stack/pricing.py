@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..model import Model, Reply, Request, Site, Usage
+from ..model import CallContext, Model, Reply, Request, Usage
 from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
 from ..settings import LOCAL, ModelSettings
 
@@ -89,7 +89,7 @@ class PerHour:
         return self._price.cost(self._timeout_s / (self._price.concurrency or 1))
 
 
-class Listed:
+class ListedTariff:
     """The prices of genai-prices for one provider: by its name there, or by the endpoint's address."""
 
     def __init__(self, model: str, *, provider: str | None = None, address: str | None = None) -> None:
@@ -170,10 +170,10 @@ def tariff_for(settings: ModelSettings, model: Model) -> Tariff | None:
     if settings.provider == LOCAL:
         return PerToken(Price(input=0, output=0), ON_DEVICE)
     if settings.provider in LISTED:
-        return Listed(model.name, provider=settings.provider)
+        return ListedTariff(model.name, provider=settings.provider)
     address = settings.base_url or getattr(model, "address", None)
     if address and _is_public(address):
-        return Listed(model.name, address=address)
+        return ListedTariff(model.name, address=address)
     return None
 
 
@@ -206,7 +206,7 @@ class Priced:
         self._meter = _meter_of(inner) if isinstance(tariff, PerHour) else None
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         seconds = 0.0
         if self._meter is None:
             reply = await self._inner.complete(request, site)
@@ -220,7 +220,7 @@ class Priced:
             return replace(reply, price_source=reply.price_source or FROM_PROVIDER)
         if self._tariff is None:
             return reply
-        if isinstance(self._tariff, Listed) and not price_list.cache_info().currsize:
+        if isinstance(self._tariff, ListedTariff) and not price_list.cache_info().currsize:
             await asyncio.to_thread(price_list)
         cost = self._tariff.cost(reply, seconds)
         if cost is None:

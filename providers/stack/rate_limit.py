@@ -14,8 +14,8 @@ import random
 import threading
 import time
 
-from ...state.errors import ModelOverloaded, ModelPaused
-from ..model import Model, Reply, Request, Site
+from ...state.errors import CircuitOpen, ModelUnavailable
+from ..model import CallContext, Model, Reply, Request
 
 # Clocks and networks jitter: a little below the limit, hardly a call is refused.
 HEADROOM = 0.97
@@ -25,7 +25,7 @@ MAX_HOLD_S = 60.0
 IMPATIENT_S = 2.0
 
 
-class Line:
+class RateLimiter:
     """Spreads calls evenly over each minute; `burst` of them may go at once after a quiet time."""
 
     def __init__(self, requests: float | None = None, tokens: float | None = None, burst: int = 1) -> None:
@@ -73,8 +73,8 @@ class Line:
         return time.monotonic() < self._held_until
 
 
-class Paced:
-    """Waits for its turn before each call. Raises ModelPaused if that is more than `queue_s` away.
+class RateLimited:
+    """Waits for its turn before each call. Raises CircuitOpen if that is more than `queue_s` away.
 
     One that is not `patient`, because another model comes after it, does not wait until the endpoint takes
     calls again, either.
@@ -83,7 +83,7 @@ class Paced:
     def __init__(
         self,
         inner: Model,
-        line: Line,
+        line: RateLimiter,
         max_tokens: int | None,
         queue_s: float | None,
         *,
@@ -97,7 +97,7 @@ class Paced:
         self._counts_tokens = line.limits[1] is not None
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         await self._wait(tokens)
         spent = 0.0
@@ -107,7 +107,7 @@ class Paced:
             known = usage.input is not None and usage.output is not None
             spent = (usage.input or 0) + (usage.output or 0) if known else tokens
             return reply
-        except ModelOverloaded as error:
+        except ModelUnavailable as error:
             if error.status == 429 and error.retry_after:
                 self._line.hold(min(error.retry_after, MAX_HOLD_S))
             raise
@@ -139,9 +139,9 @@ class Paced:
         return len(text) / BYTES_PER_TOKEN + answer
 
 
-def busy(name: str, why: str) -> ModelPaused:
+def busy(name: str, why: str) -> CircuitOpen:
     """Return the error of a call that would have to wait too long for its turn."""
-    error = ModelPaused(
+    error = CircuitOpen(
         f"{name} is busy: {why}, which is more than queue_s allows. Raise queue_s, or bind another model "
         "after it.",
         model=name,

@@ -7,8 +7,8 @@ import random
 import time
 from dataclasses import replace
 
-from ...state.errors import ModelError, ModelGarbled, ModelOverloaded, ModelPaused, ModelUnreachable
-from ..model import Model, Reply, Request, Site
+from ...state.errors import CircuitOpen, MalformedResponse, ModelError, ModelUnavailable, ModelUnreachable
+from ..model import CallContext, Model, Reply, Request
 
 MAX_WAIT_S = 60.0
 IMPATIENT_S = 2.0
@@ -38,7 +38,7 @@ class Retried:
         self._patient = patient
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         attempts = 0
         end: float | None = None
         while True:
@@ -47,7 +47,7 @@ class Retried:
             except ModelError as error:
                 attempts += type(error).attempts
                 error.attempts = attempts
-                paused = isinstance(error, ModelPaused)
+                paused = isinstance(error, CircuitOpen)
                 spent = not self._patient if paused else attempts > self._retries
                 if spent or not is_worth_retrying(error):
                     raise
@@ -60,7 +60,7 @@ class Retried:
             await asyncio.sleep(wait)
 
     def _wait_s(self, error: ModelError, attempt: int) -> float:
-        asked = error.retry_after if isinstance(error, ModelOverloaded) else None
+        asked = error.retry_after if isinstance(error, ModelUnavailable) else None
         if asked is not None:
             return asked if asked > MAX_WAIT_S else asked * random.uniform(1.0, 1.25)
         wait = min(self._first_wait_s * 2.0 ** (attempt - 1), MAX_WAIT_S)
@@ -69,4 +69,4 @@ class Retried:
 
 def is_worth_retrying(error: ModelError) -> bool:
     """Tell whether the same request might succeed in a while."""
-    return isinstance(error, (ModelOverloaded, ModelUnreachable, ModelGarbled)) and not error.lasting
+    return isinstance(error, (ModelUnavailable, ModelUnreachable, MalformedResponse)) and not error.lasting

@@ -27,7 +27,7 @@ from ..settings import (
     parse_binding,
     parse_spec,
 )
-from .samples import Drawn
+from .samples import SampleScope
 from .stack import Member, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
@@ -64,7 +64,7 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
 
 def as_model(model: Bindable, where: str) -> Model:
     """Return the full stack for whatever names or is a model, or a list of those to be asked in turn."""
-    if isinstance(model, Drawn):
+    if isinstance(model, SampleScope):
         return model  # it is the full stack
     if isinstance(model, (ModelSettings, ChainSettings)):
         return from_settings(model)
@@ -87,7 +87,7 @@ def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _member(model: One, where: str) -> Member:
-    if isinstance(model, Drawn) and len(model.members) == 1:
+    if isinstance(model, SampleScope) and len(model.members) == 1:
         return model.members[0]
     if isinstance(model, type):
         raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")

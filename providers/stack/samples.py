@@ -9,20 +9,20 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from ..model import Model, Reply, Request, Site
+from ..model import CallContext, Model, Reply, Request
 from ..settings import ModelSettings
 
 DRAW_KEY = "__stepgraph_draw"
 
 
-def drawing(config: RunnableConfig, number: int) -> RunnableConfig:
+def sample_scope(config: RunnableConfig, number: int) -> RunnableConfig:
     """Return the config under which every call is draw `number`, within the draw it is part of already."""
     configurable = config.get("configurable", {})
     draw = (*configurable.get(DRAW_KEY, ()), number)
     return cast("RunnableConfig", {**config, "configurable": {**configurable, DRAW_KEY: draw}})
 
 
-class Drawn:
+class SampleScope:
     """Gives each request the sample number of the draw that it belongs to.
 
     `members` are the bare models underneath, with their settings; one request is answered, and paid for,
@@ -37,7 +37,7 @@ class Drawn:
         self.most_answers = most_answers
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         configurable: Mapping[str, Any] = site.configurable
         if draw := configurable.get(DRAW_KEY):
             sample = zlib.crc32(repr((*draw, request.sample)).encode())

@@ -12,17 +12,17 @@ from ..backends.ondevice import OnDevice
 from ..model import Model
 from ..settings import ALWAYS, LOCAL, Binding, ChainSettings, ModelSettings, Trigger
 from .budgeting import Budgeted
-from .circuit_breaker import Breaker, Guarded
-from .coalescing import Shared
-from .concurrency import Capped
-from .fallbacks import Fallback, Screened, screened
+from .circuit_breaker import CircuitBreaker, CircuitBroken
+from .coalescing import Coalesced
+from .concurrency import ConcurrencyLimited
+from .fallbacks import Fallback, RefusalDetector, screened
 from .hedging import Hedged
 from .journal import Journaled, Replayed
 from .pricing import Priced, tariff_for
-from .rate_limit import Line, Paced
+from .rate_limit import RateLimited, RateLimiter
 from .retry import Retried
-from .samples import Drawn
-from .streaming import Retold, Streamed
+from .samples import SampleScope
+from .streaming import ReplayStreamer, TokenStreamed
 from .tool_emulation import with_tools
 
 Member = tuple[Model, ModelSettings]
@@ -37,22 +37,22 @@ def stacked(*members: Member, on: Sequence[Trigger] = ALWAYS, min_confidence: fl
     if len(tried) > 1:
         identity += f" {sorted(on)} {min_confidence}"
     doubt = chain.doubt if chain else screened
-    replayed = Replayed(Shared(chain or tried[0]), identity, doubt)
-    return Drawn(Retold(replayed), members, chain.most_answers if chain else 1)
+    replayed = Replayed(Coalesced(chain or tried[0]), identity, doubt)
+    return SampleScope(ReplayStreamer(replayed), members, chain.most_answers if chain else 1)
 
 
 def _tried(model: Model, settings: ModelSettings, *, last: bool) -> Model:
     """Wrap a model in what happens around each attempt, and around all attempts at it."""
     tariff = tariff_for(settings, model)
     able = with_tools(model)
-    told = able if getattr(model, "tells", False) else Streamed(able)
+    told = able if getattr(model, "tells", False) else TokenStreamed(able)
     recorded = Journaled(Priced(told, tariff))
-    paced = Paced(recorded, _line(model, settings), settings.max_tokens, settings.queue_s, patient=last)
-    capped = Capped(paced, settings.max_concurrency, settings.queue_s)
-    attempt: Model = Screened(Budgeted(capped, tariff, settings.max_tokens))
+    paced = RateLimited(recorded, _line(model, settings), settings.max_tokens, settings.queue_s, patient=last)
+    capped = ConcurrencyLimited(paced, settings.max_concurrency, settings.queue_s)
+    attempt: Model = RefusalDetector(Budgeted(capped, tariff, settings.max_tokens))
     place = _place(model)
     if place is not None:
-        attempt = Guarded(attempt, _breaker(place, settings))
+        attempt = CircuitBroken(attempt, _breaker(place, settings))
     if settings.hedge_after_s is not None:
         attempt = Hedged(attempt, settings.hedge_after_s)
     return Retried(attempt, settings.retries, for_s=settings.retry_for_s, patient=last)
@@ -83,30 +83,30 @@ def member_of(settings: ModelSettings) -> Member:
 
 
 # Breakers and lines belong to an endpoint, not to one of the roles that are bound to it.
-Place = tuple[str, str]
+EndpointKey = tuple[str, str]
 _shared = threading.Lock()
-_breakers: dict[tuple[Place, int, float], Breaker] = {}
-_lines: dict[tuple[Place, float | None, float | None, int], Line] = {}
+_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
+_lines: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
 
 
-def _place(model: Model) -> Place | None:
+def _place(model: Model) -> EndpointKey | None:
     address = getattr(model, "address", None)
     return (address, model.name) if isinstance(address, str) else None
 
 
-def _breaker(place: Place, settings: ModelSettings) -> Breaker:
+def _breaker(place: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
     key = (place, settings.pause_after, settings.pause_s)
     with _shared:
-        return _breakers.setdefault(key, Breaker(settings.pause_after, settings.pause_s))
+        return _breakers.setdefault(key, CircuitBreaker(settings.pause_after, settings.pause_s))
 
 
-def _line(model: Model, settings: ModelSettings) -> Line:
+def _line(model: Model, settings: ModelSettings) -> RateLimiter:
     limits = (settings.requests_per_minute, settings.tokens_per_minute, settings.burst)
     place = _place(model)
     if place is None:
-        return Line(*limits)
+        return RateLimiter(*limits)
     with _shared:
-        return _lines.setdefault((place, *limits), Line(*limits))
+        return _lines.setdefault((place, *limits), RateLimiter(*limits))
 
 
 def forget_endpoints() -> None:

@@ -23,23 +23,23 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from ...state.session.internals import hears_tokens
-from ..model import Model, Reply, Request, Site, Usage
+from ..model import CallContext, Model, Reply, Request, Usage
 
 MARKS = "stepgraph"
 
 
-class Streamed:
+class TokenStreamed:
     """Tells an answer to whoever listens: token by token if the model can, else as a whole."""
 
     def __init__(self, inner: Model) -> None:
         self._inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         if not _handlers(site):
             return await self._inner.complete(request, site)
         marks = {"attempt": site.attempt} if site.attempt > 1 else {}
-        teller = await Teller.begin(request, site, self.name, marks)
+        teller = await TokenEmitter.begin(request, site, self.name, marks)
         try:
             reply = await self._inner.complete(request, replace(site, voice=teller))
         except BaseException as error:
@@ -49,23 +49,23 @@ class Streamed:
         return reply
 
 
-class Retold:
+class ReplayStreamer:
     """Tells an answer at once, and marked, that comes from the journal, the cache or an equal call."""
 
     def __init__(self, inner: Model) -> None:
         self._inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         reply = await self._inner.complete(request, site)
         if (reply.replayed or reply.source != "model") and is_listened(site):
             marks = {"replayed": True} if reply.replayed else {"source": reply.source}
-            teller = await Teller.begin(request, site, self.name, marks, tokens_only=True)
+            teller = await TokenEmitter.begin(request, site, self.name, marks, tokens_only=True)
             await teller.end(replace(reply, usage=Usage()))
         return reply
 
 
-class Teller:
+class TokenEmitter:
     """The voice of one attempt."""
 
     def __init__(
@@ -82,12 +82,12 @@ class Teller:
     async def begin(
         cls,
         request: Request,
-        site: Site,
+        site: CallContext,
         model: str,
         marks: Mapping[str, Any],
         *,
         tokens_only: bool = False,
-    ) -> Teller:
+    ) -> TokenEmitter:
         """Tell everybody that a model is asked; with `tokens_only`, only those who want its words."""
         config = site.config or {}
         manager = AsyncCallbackManager.configure(
@@ -150,12 +150,12 @@ class Teller:
         await self._run.on_llm_new_token(text, chunk=chunk)
 
 
-def is_listened(site: Site) -> bool:
+def is_listened(site: CallContext) -> bool:
     """Tell whether somebody wants the words of an answer as they come."""
     return any(map(hears_tokens, _handlers(site)))
 
 
-def _handlers(site: Site) -> Sequence[BaseCallbackHandler]:
+def _handlers(site: CallContext) -> Sequence[BaseCallbackHandler]:
     """Return the callback handlers that want to know of model calls."""
     return [
         handler
@@ -166,7 +166,7 @@ def _handlers(site: Site) -> Sequence[BaseCallbackHandler]:
     ]
 
 
-def _is_told(handler: BaseCallbackHandler, site: Site) -> bool:
+def _is_told(handler: BaseCallbackHandler, site: CallContext) -> bool:
     """Leave out Langfuse's own handler where the session sends the call there: it counts once."""
     return site.session is None or not site.session.sends_to_langfuse or not is_langfuses(handler)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..model import Message, Model, Reply, Request, Site, ToolCall
+from ..model import CallContext, Message, Model, Reply, Request, ToolCall
 
 FINAL_ANSWER = "final_answer"
 """The name under which a model gives its answer instead of a tool call."""
@@ -28,10 +28,10 @@ _TEXT_ANSWER: Mapping[str, Any] = {
 
 def with_tools(model: Model) -> Model:
     """Return the model as one that takes tools; its attribute `tools` says whether it does by itself."""
-    return Emulated(model) if getattr(model, "tools", "native") == "emulated" else model
+    return ToolEmulation(model) if getattr(model, "tools", "native") == "emulated" else model
 
 
-class Emulated:
+class ToolEmulation:
     """Puts tools to a model as the choices of one JSON object, and reads its answer as one tool call.
 
     What was called before, and the results, it is shown as plain messages.
@@ -41,7 +41,7 @@ class Emulated:
         self._inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         plain = replace(request, tools=(), tool_choice="auto")
         if not request.tools or request.tool_choice == "none":
             return await self._inner.complete(replace(plain, messages=as_facts(request.messages)), site)

@@ -17,19 +17,19 @@ from typing import Any, Literal
 
 import aiohttp
 
-from ...state.errors import ModelDenied, ModelError, ModelMissing, ModelRefused, SettingsError
+from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused, SettingsError
 from ..backends.endpoint import Endpoint
-from ..backends.http import BadStatus, Garbled, Wire, choices_in
+from ..backends.http import HTTPStatusError, MalformedBody, Wire, choices_in
 from ..backends.http_errors import explained
 from ..keys import find_key
-from ..model import Reply, Request, Site
+from ..model import CallContext, Reply, Request
 from ..provider_table import Overrides
 from ..settings import ModelSettings, key_variable
-from ..stack.tool_emulation import Emulated
+from ..stack.tool_emulation import ToolEmulation
 
 Outcome = Literal["pass", "fail", "unsupported"]
 
-SITE = Site("conformance")
+SITE = CallContext("conformance")
 HELLO = ({"role": "user", "content": "Say hello."},)
 COUNT = ({"role": "user", "content": "Count from 1 to 100, one number after the other."},)
 SCHEMA: Mapping[str, Any] = {
@@ -60,7 +60,7 @@ ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Finding:
+class ConformanceFinding:
     """What one check found, and why."""
 
     check: str
@@ -135,13 +135,16 @@ def check(name: str) -> Callable[[Check], Check]:
 
 
 async def examine(
-    settings: ModelSettings, tell: Callable[[Finding], None] | None = None, *, calls_at_once: int = 8
-) -> tuple[list[Finding], dict[str, Any]]:
+    settings: ModelSettings,
+    tell: Callable[[ConformanceFinding], None] | None = None,
+    *,
+    calls_at_once: int = 8,
+) -> tuple[list[ConformanceFinding], dict[str, Any]]:
     """Run all checks; return what they found, and the settings that would suit the endpoint better.
 
     Without an answer to the first check, the others are not made.
     """
-    findings: list[Finding] = []
+    findings: list[ConformanceFinding] = []
     probe = Probe(settings, calls_at_once=calls_at_once)
     for name, function in CHECKS.items():
         finding = await _run(name, function, probe)
@@ -153,7 +156,7 @@ async def examine(
     return findings, probe.suggested
 
 
-async def _run(name: str, function: Check, probe: Probe) -> Finding:
+async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
     started = time.perf_counter()
     outcome: Outcome = "pass"
     try:
@@ -166,7 +169,7 @@ async def _run(name: str, function: Check, probe: Probe) -> Finding:
         outcome, why = "fail", str(error)
     except Exception as error:
         outcome, why = "fail", probe.explain(error)
-    return Finding(name, outcome, why, time.perf_counter() - started)
+    return ConformanceFinding(name, outcome, why, time.perf_counter() - started)
 
 
 def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,7 +183,7 @@ def _content(answer: Mapping[str, Any]) -> str:
     return str((_first(answer).get("message") or {}).get("content") or "")
 
 
-def _told(refusal: BadStatus) -> str:
+def _told(refusal: HTTPStatusError) -> str:
     body = refusal.body.get("error", refusal.body) if isinstance(refusal.body, Mapping) else refusal.body
     message = body.get("message", body) if isinstance(body, Mapping) else body
     return f"HTTP {refusal.status}: {str(message)[:160]}"
@@ -221,7 +224,7 @@ async def _limit(probe: Probe) -> str:
     for name in ("max_tokens", "max_completion_tokens"):
         try:
             answer = await probe.ask(messages=COUNT, **{name: FEW_TOKENS})
-        except BadStatus as refusal:
+        except HTTPStatusError as refusal:
             refused.append(f"{name}: {_told(refusal)}")
             continue
         tokens = (answer.get("usage") or {}).get("completion_tokens")
@@ -244,7 +247,7 @@ async def _schema(probe: Probe) -> str:
         answer = await probe.ask(
             messages=[{"role": "user", "content": prompt}], response_format=form, **probe.limit()
         )
-    except BadStatus as refusal:
+    except HTTPStatusError as refusal:
         probe.suggested["structured"] = "json_object"
         raise Lacking(f"{_told(refusal)}; the schema goes into the prompt instead") from None
     if not _fits(_content(answer)):
@@ -262,7 +265,7 @@ async def _json_mode(probe: Probe) -> str:
             response_format={"type": "json_object"},
             **probe.limit(),
         )
-    except BadStatus as refusal:
+    except HTTPStatusError as refusal:
         if probe.suggested.get("structured") == "json_object":
             probe.suggested["structured"] = "prompt"
         raise Lacking(_told(refusal)) from None
@@ -295,7 +298,7 @@ async def _tools(probe: Probe) -> str:
     tools = [{"type": "function", "function": WEATHER}]
     try:
         answer = await probe.ask(messages=ASK_WEATHER, tools=tools, **probe.limit())
-    except BadStatus as refusal:
+    except HTTPStatusError as refusal:
         probe.suggested["tools"] = "emulated"
         raise Lacking(f"{_told(refusal)}; tools are put as a JSON schema instead") from None
     calls = (_first(answer).get("message") or {}).get("tool_calls") or []
@@ -315,7 +318,7 @@ async def _tools(probe: Probe) -> str:
 @check("tools as a workflow asks")
 async def _tools_at_work(probe: Probe) -> str:
     emulated = probe.endpoint.tools == "emulated" or probe.suggested.get("tools") == "emulated"
-    model = Emulated(probe.endpoint) if emulated else probe.endpoint
+    model = ToolEmulation(probe.endpoint) if emulated else probe.endpoint
     request = Request(ASK_WEATHER, tools=(WEATHER,), max_tokens=ANSWER_TOKENS)
     reply = await model.complete(request, SITE)
     if not reply.tool_calls or reply.tool_calls[0].problem:
@@ -393,7 +396,7 @@ async def _cost(probe: Probe) -> str:
 async def _logprobs(probe: Probe) -> str:
     try:
         answer = await probe.ask(logprobs=True, **probe.limit(16))
-    except BadStatus as refusal:
+    except HTTPStatusError as refusal:
         raise Lacking(_told(refusal)) from None
     if not (_first(answer).get("logprobs") or {}).get("content"):
         raise Lacking("asked for, but none came")
@@ -404,7 +407,7 @@ async def _logprobs(probe: Probe) -> str:
 async def _wrong_key(probe: Probe) -> str:
     try:
         await probe.try_as(SHORT, key="stepgraph-wrong-key")
-    except ModelDenied as error:
+    except AuthenticationFailed as error:
         return f"HTTP {error.status}"
     except ModelError as error:
         raise Broken(f"not told as a wrong key: {error}") from None
@@ -415,9 +418,9 @@ async def _wrong_key(probe: Probe) -> str:
 async def _wrong_model(probe: Probe) -> str:
     try:
         await probe.try_as(SHORT, model="stepgraph-no-such-model")
-    except (ModelMissing, ModelRefused) as error:
+    except (ModelNotFound, ModelRefused) as error:
         return f"HTTP {error.status}"
-    except ModelDenied as error:
+    except AuthenticationFailed as error:
         raise Lacking(f"told as a wrong key (HTTP {error.status})") from None
     except ModelError as error:
         raise Broken(f"not told as an unknown model, so it is tried again: {error}") from None
@@ -428,13 +431,13 @@ async def _wrong_model(probe: Probe) -> str:
 async def _bad_request(probe: Probe) -> str:
     try:
         await probe.ask(messages="no list", **probe.limit(16))
-    except BadStatus as refusal:
+    except HTTPStatusError as refusal:
         if 400 <= refusal.status < 500 and refusal.status != 429:
             return f"HTTP {refusal.status}"
         raise Broken(
             f"a request that cannot be served looks like a passing fault: {_told(refusal)}"
         ) from None
-    except (Garbled, aiohttp.ClientError) as error:
+    except (MalformedBody, aiohttp.ClientError) as error:
         raise Broken(f"the refusal cannot be read: {error}") from None
     raise Lacking("it takes messages that are no list")
 

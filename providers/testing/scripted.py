@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ...state.errors import ScriptError
-from ..model import Reply, Request, Site, ToolCall, Usage
+from ..model import CallContext, Reply, Request, ToolCall, Usage
 from ..prices import FREE, Price
 from ..stack.tool_emulation import FINAL_ANSWER
 
 Answer = ToolCall | str | BaseModel | Mapping[str, Any] | list[Any] | int | float | bool | BaseException
-Script = Iterable[Answer] | Mapping[str, Iterable[Answer]] | Callable[[Request, Site], Answer]
+Script = Iterable[Answer] | Mapping[str, Iterable[Answer]] | Callable[[Request, CallContext], Answer]
 
 
 class ScriptedModel:
@@ -63,7 +63,7 @@ class ScriptedModel:
         self._reasoning = reasoning
         self._lock = threading.Lock()
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         with self._lock:
             self.asks.append((site.step, request))
             answer = self._next(request, site)
@@ -86,7 +86,7 @@ class ScriptedModel:
             finish_reason="tool_calls" if tool_calls else "stop",
         )
 
-    def _next(self, request: Request, site: Site) -> Answer:
+    def _next(self, request: Request, site: CallContext) -> Answer:
         if self._function is not None:
             return self._function(request, site)
         queue = self._queue if self._by_step is None else self._by_step.get(site.step, [])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .records import CALL_NAMES, Call, CallKey, Decision, Record, Statement, Visit, bindable, insert
+from .records import CALL_NAMES, Call, CallKey, Decision, NodeRun, Record, Statement, bindable, insert
 from .sqlite import aretrying
 from .store import Store
 from .tables import running_time
@@ -268,9 +268,9 @@ __all__ = [
     "CallKey",
     "Decision",
     "Journal",
+    "NodeRun",
     "Record",
     "Statement",
-    "Visit",
     "bindable",
     "insert",
 ]

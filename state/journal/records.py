@@ -60,7 +60,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class NodeRun:
     """One execution of one node; `output` is JSON."""
 
     thread_id: str
@@ -91,7 +91,7 @@ class Decision:
     decided_at: float
 
 
-Record = Call | Visit | Decision
+Record = Call | NodeRun | Decision
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -104,7 +104,7 @@ def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
 _INSERT: dict[type[Any], str] = {
     # A second answer to the same call can only come from two runs of one thread; the first one stays.
     Call: _insert("calls", Call, "INSERT OR IGNORE"),
-    Visit: _insert("visits", Visit),
+    NodeRun: _insert("visits", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
     Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
 }

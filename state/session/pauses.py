@@ -11,12 +11,12 @@ from typing import Any
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Interrupt
 
-from ..errors import BudgetEnded, StepgraphError
+from ..errors import BudgetExceeded, StepgraphError
 
 KIND = "stepgraph_budget_ended"
 
 
-def paused(ended: BudgetEnded, task: str) -> GraphInterrupt:
+def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
     """Return the interrupt that stands for a budget's end in one node execution."""
     value = {
         "kind": KIND,

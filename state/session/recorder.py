@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from ..budget import Ledger, Spent
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
-from ..journal.journal import Journal, Visit
+from ..journal.journal import Journal, NodeRun
 from ..schema import values_of
 from .fingerprint import GRAPH_KEY, GraphMark, check_unchanged
 from .pauses import budget_end
@@ -195,7 +195,7 @@ class Recorder(BaseCallbackHandler):
         mask = self._journal.mask
         task = metadata["langgraph_checkpoint_ns"]
         self._journal.add(
-            Visit(
+            NodeRun(
                 thread_id=self._thread,
                 task=task,
                 path=path_of(task),

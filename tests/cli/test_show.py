@@ -40,7 +40,7 @@ def test_show_tells_failed_attempts(command: Command, memo: Any) -> None:
     out = command("show", "s").out
     assert "s  failed" in out
     assert "✗ shorten" in out
-    assert "problem  ModelDenied: served" in out
+    assert "problem  AuthenticationFailed: served" in out
 
 
 def test_show_json_is_the_tree(command: Command, memo: Any) -> None:

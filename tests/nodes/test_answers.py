@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stepgraph import Choice
-from stepgraph.nodes.answers import Unfit, form_of
+from stepgraph.nodes.answers import ValidationFailed, form_of
 from stepgraph.state.errors import DefinitionError
 
 
@@ -80,12 +80,12 @@ def test_what_is_not_an_object_travels_in_one() -> None:
     ],
 )
 def test_a_misfit_says_what_to_mend(answer: Any, text: str, problem: str) -> None:
-    with pytest.raises(Unfit, match=problem):
+    with pytest.raises(ValidationFailed, match=problem):
         form_of(answer).parse(text)
 
 
 def test_an_answer_that_was_cut_off_is_told_to_be_shorter() -> None:
-    with pytest.raises(Unfit, match="It was cut off: answer shorter"):
+    with pytest.raises(ValidationFailed, match="It was cut off: answer shorter"):
         form_of(Grade).parse('{"score": 4, "fix": "sho', finish_reason="length")
 
 

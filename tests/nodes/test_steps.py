@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stepgraph import Ask, ScriptedModel, Step, step, using
-from stepgraph.state.errors import DefinitionError, InvalidAnswer, ModelDenied, UnboundRole
+from stepgraph.state.errors import AuthenticationFailed, DefinitionError, InvalidAnswer, UnboundRole
 
 
 class Grade(BaseModel):
@@ -158,9 +158,9 @@ async def test_tries_bound_how_often_a_model_is_asked() -> None:
 
 async def test_an_error_of_the_model_names_the_step() -> None:
     with (
-        ScriptedModel([ModelDenied("no entry", model="m")]) as model,
+        ScriptedModel([AuthenticationFailed("no entry", model="m")]) as model,
         using(model),
-        pytest.raises(ModelDenied, match="Step 'write': no entry"),
+        pytest.raises(AuthenticationFailed, match="Step 'write': no entry"),
     ):
         await write.answer(Post())
 

@@ -18,7 +18,7 @@ from langgraph.types import Command
 
 from stepgraph import Budget, ScriptedModel, Session, ToolCall, chain, run, using
 from stepgraph.nodes.costs import cost_of, least, most
-from stepgraph.providers.model import Request, Site
+from stepgraph.providers.model import CallContext, Request
 from stepgraph.state.errors import ModelRefused
 
 from ..servers import Answer, ChatServer
@@ -38,7 +38,7 @@ class Model(ScriptedModel):
         self.script = Script()
         self.failing = failing
 
-    def _say(self, request: Request, site: Site) -> Any:
+    def _say(self, request: Request, site: CallContext) -> Any:
         told = any(message["role"] == "tool" for message in request.messages)
         prompt = next(str(m["content"]) for m in request.messages if m["role"] == "user")
         if prompt.startswith(self.failing or "\0"):

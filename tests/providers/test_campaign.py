@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from stepgraph import Ask, Session, chain, step, using
-from stepgraph.state.errors import ModelError, ModelGarbled, ModelOverloaded, ModelUnreachable
+from stepgraph.state.errors import MalformedResponse, ModelError, ModelUnavailable, ModelUnreachable
 
 from ..servers import (
     CUT,
@@ -49,26 +49,26 @@ FAULTS: dict[str, tuple[Fault, type[ModelError]]] = {
     "reset before the answer": (Fault(reset=True), ModelUnreachable),
     "reset during the answer": (CUT, ModelUnreachable),
     "slow drip": (Fault(body='{"id": "1", "choices": [' * 9, drip_s=0.05), ModelUnreachable),
-    "half a JSON": (HALF_JSON, ModelGarbled),
-    "wrong content type": (Fault(body="ok", content_type="text/plain"), ModelGarbled),
-    "200 with an error body": (ERROR_BODY, ModelOverloaded),
-    "HTML of a proxy": (HTML, ModelGarbled),
-    "429 with Retry-After": (Fault(429, headers={"Retry-After": "0"}), ModelOverloaded),
-    "429 without": (Fault(429, f'{{"error": "limit of {KEY}"}}'), ModelOverloaded),
-    "500": (Fault(500, f"Traceback: Authorization: Bearer {KEY}", "text/plain"), ModelOverloaded),
-    "empty choices": (EMPTY_CHOICES, ModelGarbled),
-    "choices of another type": (Fault(body='{"choices": {"0": {}}}'), ModelGarbled),
-    "a list": (Fault(body="[]"), ModelGarbled),
-    "invalid UTF-8": (Fault(body=b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'), ModelGarbled),
-    "more than can be": (Fault(body=b" " * (17 << 20)), ModelGarbled),
+    "half a JSON": (HALF_JSON, MalformedResponse),
+    "wrong content type": (Fault(body="ok", content_type="text/plain"), MalformedResponse),
+    "200 with an error body": (ERROR_BODY, ModelUnavailable),
+    "HTML of a proxy": (HTML, MalformedResponse),
+    "429 with Retry-After": (Fault(429, headers={"Retry-After": "0"}), ModelUnavailable),
+    "429 without": (Fault(429, f'{{"error": "limit of {KEY}"}}'), ModelUnavailable),
+    "500": (Fault(500, f"Traceback: Authorization: Bearer {KEY}", "text/plain"), ModelUnavailable),
+    "empty choices": (EMPTY_CHOICES, MalformedResponse),
+    "choices of another type": (Fault(body='{"choices": {"0": {}}}'), MalformedResponse),
+    "a list": (Fault(body="[]"), MalformedResponse),
+    "invalid UTF-8": (Fault(body=b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'), MalformedResponse),
+    "more than can be": (Fault(body=b" " * (17 << 20)), MalformedResponse),
 }
 STREAM_FAULTS: dict[str, tuple[str, bool, type[ModelError]]] = {
     "cut": (HELLO, True, ModelUnreachable),
-    "ends early": (HELLO, False, ModelGarbled),
-    "out of order": (HELLO + END + WORLD, False, ModelGarbled),
-    "half a chunk": (HELLO + 'data: {"choices": [{"del\n\n', False, ModelGarbled),
-    "an error in mid-stream": (HELLO + 'data: {"error": {"message": "gone"}}\n\n', False, ModelOverloaded),
-    "no choices at all": ("data: [DONE]\n\n", False, ModelGarbled),
+    "ends early": (HELLO, False, MalformedResponse),
+    "out of order": (HELLO + END + WORLD, False, MalformedResponse),
+    "half a chunk": (HELLO + 'data: {"choices": [{"del\n\n', False, MalformedResponse),
+    "an error in mid-stream": (HELLO + 'data: {"error": {"message": "gone"}}\n\n', False, ModelUnavailable),
+    "no choices at all": ("data: [DONE]\n\n", False, MalformedResponse),
 }
 
 

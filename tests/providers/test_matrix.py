@@ -19,24 +19,24 @@ from pydantic import BaseModel
 from stepgraph import Ask, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
-from stepgraph.providers.model import Model, Reply, Request, Site
+from stepgraph.providers.model import CallContext, Model, Reply, Request
 from stepgraph.providers.provider_table import CAPABILITIES
 from stepgraph.providers.settings import ModelSettings
 from stepgraph.providers.stack.pricing import FROM_PROVIDER, Priced
 from stepgraph.providers.stack.tool_emulation import with_tools
 from stepgraph.state.errors import (
+    AuthenticationFailed,
     ContextTooLong,
-    ModelDenied,
     ModelError,
-    ModelMissing,
-    ModelOverloaded,
+    ModelNotFound,
     ModelRefused,
+    ModelUnavailable,
 )
 
 from ..imitators import IMITATORS, KEY, MODEL, WINDOW, Imitator
 
 DOC = Path(__file__).parents[2] / "docs" / "providers.md"
-SITE = Site("matrix")
+SITE = CallContext("matrix")
 YES, NO = "yes", "–"
 TITLES = {
     "openai": "OpenAI",
@@ -100,7 +100,7 @@ class Subject:
         settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
         return Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
 
-    async def ask(self, messages: Any = HELLO, site: Site = SITE, **more: Any) -> Reply:
+    async def ask(self, messages: Any = HELLO, site: CallContext = SITE, **more: Any) -> Reply:
         request = Request(messages, **{"max_tokens": 64, **more})
         return await Priced(with_tools(self.endpoint()), None).complete(request, site)
 
@@ -202,14 +202,14 @@ async def failed(model: Model, messages: Any = HELLO) -> ModelError | None:
 
 async def wrong_key(subject: Subject) -> str:
     error = await failed(subject.endpoint(key="sk-wrong-key-0123456789"))
-    assert error is None or type(error) is ModelDenied
+    assert error is None or type(error) is AuthenticationFailed
     assert "0123456789" not in str(error)
     return "any key will do" if error is None else type(error).__name__
 
 
 async def unknown_model(subject: Subject) -> str:
     error = await failed(subject.endpoint(model="no-such-model"))
-    assert error is None or type(error) in (ModelMissing, ModelRefused)
+    assert error is None or type(error) in (ModelNotFound, ModelRefused)
     return "any name will do" if error is None else type(error).__name__
 
 
@@ -225,9 +225,9 @@ async def busy(subject: Subject) -> str:
         return NO
     subject.server.will(subject.server.busy())
     error = await failed(subject.endpoint())
-    assert type(error) is ModelOverloaded
+    assert type(error) is ModelUnavailable
     assert not error.lasting
-    return "ModelOverloaded"
+    return "ModelUnavailable"
 
 
 async def broke(subject: Subject) -> str:
@@ -236,9 +236,9 @@ async def broke(subject: Subject) -> str:
         return NO
     subject.server.will(fault)
     error = await failed(subject.endpoint())
-    assert type(error) is ModelOverloaded
+    assert type(error) is ModelUnavailable
     assert error.lasting  # so it is not tried again
-    return "ModelOverloaded, lasting"
+    return "ModelUnavailable, lasting"
 
 
 FEATURES: dict[str, Callable[[Subject], Awaitable[str]]] = {

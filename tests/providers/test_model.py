@@ -3,21 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stepgraph import Session
-from stepgraph.providers.model import Request, Site
+from stepgraph.providers.model import CallContext, Request
 
 HELLO = Request(({"role": "user", "content": "Hello"},))
 
 
-def site_in(session: Session) -> Site:
+def site_in(session: Session) -> CallContext:
     configurable = {**session.config("t")["configurable"], "checkpoint_ns": "inner:1|write:2"}
-    return Site("write", config={"configurable": configurable})
+    return CallContext("write", config={"configurable": configurable})
 
 
 def test_a_site_knows_its_place(session: Session) -> None:
     site = site_in(session)
     assert (site.thread_id, site.task, site.path) == ("t", "inner:1|write:2", "inner/write")
     assert site.session is session
-    outside = Site("write")
+    outside = CallContext("write")
     assert (outside.thread_id, outside.task, outside.session) == ("", "", None)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgraph.state.budget import Budget, Ledger, Spent
-from stepgraph.state.errors import BudgetEnded
+from stepgraph.state.errors import BudgetExceeded
 
 OUTCOMES = ("answer", "less", "error", "cancel", "timeout")
 
@@ -62,14 +62,14 @@ def test_random_histories_never_overspend_and_leave_nothing_reserved(
     assert ledger.spent.calls <= calls
     assert ledger.spent.tokens <= tokens
     assert ledger.spent.usd <= usd + 1e-6
-    known = (str, ValueError, TimeoutError, BudgetEnded, asyncio.CancelledError)
+    known = (str, ValueError, TimeoutError, BudgetExceeded, asyncio.CancelledError)
     assert all(isinstance(outcome, known) for outcome in outcomes)
 
 
 def test_200_at_once_make_exactly_as_many_calls_as_fit() -> None:
     ledger, outcomes = asyncio.run(history_of_equal_calls(200, Budget(calls=20)))
     assert ledger.spent.calls == 20
-    assert sum(isinstance(outcome, BudgetEnded) for outcome in outcomes) == 180
+    assert sum(isinstance(outcome, BudgetExceeded) for outcome in outcomes) == 180
 
 
 async def history_of_equal_calls(number: int, budget: Budget) -> tuple[Ledger, list[Any]]:
@@ -88,7 +88,7 @@ async def test_a_call_that_does_not_fit_now_waits_for_what_others_give_back() ->
 async def test_a_call_that_can_never_fit_is_refused_at_once() -> None:
     ledger = Ledger(Budget(tokens=100), Spent(1, 90))
     await ledger.reserve(Spent(1, 5))
-    with pytest.raises(BudgetEnded, match="tokens = 100") as told:
+    with pytest.raises(BudgetExceeded, match="tokens = 100") as told:
         await asyncio.wait_for(ledger.reserve(Spent(1, 20)), 1)
     assert told.value.limit == "tokens"
     assert told.value.spent["tokens"] == 90
@@ -97,7 +97,7 @@ async def test_a_call_that_can_never_fit_is_refused_at_once() -> None:
 async def test_the_clock_ends_a_wait() -> None:
     ledger = Ledger(Budget(tokens=10, seconds=0.05))
     await ledger.reserve(Spent(1, 10))
-    with pytest.raises(BudgetEnded, match="seconds"):
+    with pytest.raises(BudgetExceeded, match="seconds"):
         await asyncio.wait_for(ledger.reserve(Spent(1, 10)), 5)
 
 

@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy
 
 from stepgraph import Ask, Choice, ScriptedModel, Session, chain, refine, route, run, step, using
-from stepgraph.providers.model import Reply, Request, Site, Usage
+from stepgraph.providers.model import CallContext, Reply, Request, Usage
 
 from ..servers import Answer, ChatServer, Fault
 
@@ -74,7 +74,7 @@ async def test_usage_beyond_64_bits_loses_no_answer(session: Session) -> None:
     class Boastful:
         name = "boastful"
 
-        async def complete(self, request: Request, site: Site) -> Reply:
+        async def complete(self, request: Request, site: CallContext) -> Reply:
             return Reply("kept", self.name, Usage(2**70, 1))
 
     with using(Boastful()):
@@ -228,12 +228,12 @@ async def test_a_usage_that_is_not_told_is_unknown(session: Session, server: Cha
 async def test_a_chat_models_key_is_not_told(session: Session, server: ChatServer) -> None:
     from langchain_openai import ChatOpenAI
 
-    from stepgraph.state.errors import ModelDenied
+    from stepgraph.state.errors import AuthenticationFailed
 
     key = "unlikely-secret-93/&"
     server.will(Fault(status=401, body='{"error": {"message": "bad key unlikely-secret-93/& given"}}'))
     chat = ChatOpenAI(model="m", base_url=server.url, api_key=key, max_retries=0)  # type: ignore[arg-type]
-    with using(chat), pytest.raises(ModelDenied) as told:
+    with using(chat), pytest.raises(AuthenticationFailed) as told:
         await chain(ask).compile().ainvoke(Note(), session.config("t"))
     assert key not in str(told.value)
     session.journal.flush()

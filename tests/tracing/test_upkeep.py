@@ -22,13 +22,13 @@ from stepgraph.state.errors import InputError
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record import prune as pruning
 from stepgraph.tracing.record.history import read_history
-from stepgraph.tracing.record.prune import Choice, choose, delete_checkpoints, delete_threads, shrink
+from stepgraph.tracing.record.prune import PruneFilter, choose, delete_checkpoints, delete_threads, shrink
 from stepgraph.tracing.record.rows import records
 
 from .travels import first_run, rows_of
 
 
-def names(session: Session, choice: Choice, **options: bool) -> list[str]:
+def names(session: Session, choice: PruneFilter, **options: bool) -> list[str]:
     return [doomed.thread_id for doomed in choose(session, choice, **options)]
 
 
@@ -56,7 +56,7 @@ def test_deleting_threads_shrinks_the_file_and_the_others_still_resume(
 ) -> None:
     app = first_run(session, "stays")
     big(session, "goes")
-    delete_threads(session, names(session, Choice(threads=["goes"])))
+    delete_threads(session, names(session, PruneFilter(threads=["goes"])))
     assert not any(rows_of(session, "goes").values())
     shrunk = shrink(tmp_path / "runs.sqlite")
     assert shrunk.problem is None
@@ -127,14 +127,14 @@ def test_which_threads_are_chosen(session: Session) -> None:
         big(session, f"t{number}", size=1)
     session.journal.end_run("t1", "failed")
     session.journal.write([("UPDATE runs SET updated_at = updated_at - 100 WHERE thread_id = 't0'", ())])
-    assert names(session, Choice(statuses=["failed"])) == ["t1"]
-    assert names(session, Choice(older_than_s=50)) == ["t0"]
-    assert names(session, Choice(keep=2)) == ["t0", "t2"]
-    assert names(session, Choice(keep=1, statuses=["done"])) == ["t0", "t2", "t3"]
-    assert names(session, Choice(), checkpoints_only=True) == ["t0", "t2", "t3"]
+    assert names(session, PruneFilter(statuses=["failed"])) == ["t1"]
+    assert names(session, PruneFilter(older_than_s=50)) == ["t0"]
+    assert names(session, PruneFilter(keep=2)) == ["t0", "t2"]
+    assert names(session, PruneFilter(keep=1, statuses=["done"])) == ["t0", "t2", "t3"]
+    assert names(session, PruneFilter(), checkpoints_only=True) == ["t0", "t2", "t3"]
     assert len(rows_of(session, "t0")["checkpoints"]) == 5
     with pytest.raises(InputError, match="There is no thread 'nope'"):
-        choose(session, Choice(threads=["nope"]))
+        choose(session, PruneFilter(threads=["nope"]))
 
 
 def test_running_and_unfinished_threads_are_spared(session: Session) -> None:
@@ -145,14 +145,14 @@ def test_running_and_unfinished_threads_are_spared(session: Session) -> None:
     session.journal.write(
         [("INSERT INTO claims VALUES ('claimed', 'me', 'here', 1, ?)", (time.time() + 60,))]
     )
-    assert names(session, Choice()) == ["waits"]
-    assert set(names(session, Choice(force=True))) == {"runs", "claimed", "waits"}
-    assert names(session, Choice(), checkpoints_only=True) == []
+    assert names(session, PruneFilter()) == ["waits"]
+    assert set(names(session, PruneFilter(force=True))) == {"runs", "claimed", "waits"}
+    assert names(session, PruneFilter(), checkpoints_only=True) == []
     for thread in ("runs", "claimed"):
         with pytest.raises(InputError, match="--force"):
-            choose(session, Choice(threads=[thread]))
+            choose(session, PruneFilter(threads=[thread]))
     with pytest.raises(InputError, match="is interrupted: a resume may need"):
-        choose(session, Choice(threads=["waits"]), checkpoints_only=True)
+        choose(session, PruneFilter(threads=["waits"]), checkpoints_only=True)
 
 
 def test_side_effects_are_remembered_unless_asked(session: Session) -> None:

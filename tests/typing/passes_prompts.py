@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from stepgraph import Ask, step
-from stepgraph.tracing.export.prompts import Managed, Messages, Text, managed
+from stepgraph.tracing.export.prompts import ChatPrompt, Managed, TextPrompt, managed
 
 
 @dataclass
@@ -16,8 +16,8 @@ class Mail:
 triage = managed("triage", fallback="Which team? {{body}}")
 talk = managed("talk", version=3, fallback=[("user", "{{body}}")])
 
-assert_type(triage, Managed[Text])
-assert_type(talk(body="x"), Messages)
+assert_type(triage, Managed[TextPrompt])
+assert_type(talk(body="x"), ChatPrompt)
 
 
 @step("team")

@@ -10,7 +10,7 @@ from stepgraph.tracing.record.threads import Thread
 from stepgraph.tracing.record.waterfall import bars_of
 from stepgraph.ui.records import Reader, Run
 from stepgraph.ui.timelines import Timeline
-from stepgraph.ui.waterfalls import DEEPEST, Group, Line, waterfall
+from stepgraph.ui.waterfalls import DEEPEST, WaterfallGroup, WaterfallRow, waterfall
 
 from .runs import run_blog
 
@@ -32,8 +32,8 @@ def test_long_lists_are_folded_but_for_what_failed() -> None:
     spans = [span("run", None, 0, 400, kind="run")]
     spans += [span(str(n), "run", n, n + 1, "failed" if n == 170 else "done") for n in range(400)]
     (root,) = waterfall(run_of(spans))
-    assert isinstance(root, Line)
-    groups = [group for group in root.inner if isinstance(group, Group)]
+    assert isinstance(root, WaterfallRow)
+    groups = [group for group in root.inner if isinstance(group, WaterfallGroup)]
     assert [(group.first, group.last, group.of) for group in groups][-1] == (351, 400, 400)
     assert [number for number, group in enumerate(groups) if group.open] == [0, 3]
     assert groups[3].failed == 1
@@ -43,7 +43,7 @@ def test_deep_runs_become_flat_in_the_end() -> None:
     spans = [span("0", None, 0, 1, kind="run")] + [span(str(n), str(n - 1), 0, 1) for n in range(1, 500)]
     rows = waterfall(run_of(spans))
     depth = 0
-    while rows and isinstance(rows[0], Line) and rows[0].inner:
+    while rows and isinstance(rows[0], WaterfallRow) and rows[0].inner:
         rows, depth = rows[0].inner, depth + 1
     assert depth == DEEPEST + 1
     assert len(rows) + DEEPEST <= 500
@@ -67,7 +67,7 @@ def test_a_call_that_is_the_only_one_stands_in_the_row_of_its_node(session: Sess
     todo = list(waterfall(Reader(session).run("one")))
     while todo:
         row = todo.pop()
-        assert isinstance(row, Line)
+        assert isinstance(row, WaterfallRow)
         found.append((row.span.name, row.model))
         todo += row.inner
     assert ("plan", "scripted") in found

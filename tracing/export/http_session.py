@@ -22,7 +22,7 @@ _OF_THE_BODY = {"content-type", "content-encoding", "user-agent"}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class HttpOutcome:
     """What became of a request: the server's answer, or why there is none."""
 
     success: bool
@@ -41,7 +41,7 @@ def _not_ours(_: logging.LogRecord) -> bool:
     return not _quiet.get()
 
 
-class Post:
+class HttpSession:
     """Posts what the exporter hands it, with these headers and those of the body only."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
@@ -57,7 +57,7 @@ class Post:
             self._session = self._made()
         return self._session
 
-    def outcome_of(self, export: Callable[[], Any]) -> Outcome:
+    def outcome_of(self, export: Callable[[], Any]) -> HttpOutcome:
         """Export, quietly, and return what the server answered."""
         from opentelemetry import context
 
@@ -71,7 +71,7 @@ class Post:
         finally:
             context.detach(untraced)
             _quiet.reset(quiet)
-        return Outcome(success, self._status, self._error or "the spans could not be encoded")
+        return HttpOutcome(success, self._status, self._error or "the spans could not be encoded")
 
     def _made(self) -> requests.Session:
         import requests

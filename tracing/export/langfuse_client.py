@@ -14,7 +14,7 @@ from ...state.errors import SettingsError
 from ...state.masking import Masker
 from ..record.spans import Trace
 from ..record.tree import Row
-from .http_session import Outcome
+from .http_session import HttpOutcome
 
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
@@ -54,7 +54,7 @@ class LangfuseClient:
             )
         return self._api
 
-    def send(self, scores: Sequence[tuple[Trace, Row]], mask: Masker) -> Outcome:
+    def send(self, scores: Sequence[tuple[Trace, Row]], mask: Masker) -> HttpOutcome:
         """Send scores under their own ids: sent again, they take their own place."""
         api = self.api
         import httpx
@@ -64,12 +64,12 @@ class LangfuseClient:
         try:
             answer = api.scores.create(request=body, request_options={"max_retries": 0})
         except ApiError as error:
-            return Outcome(False, error.status_code, "no answer that it knows")
+            return HttpOutcome(False, error.status_code, "no answer that it knows")
         except httpx.HTTPError as error:
-            return Outcome(False, None, type(error).__name__)
+            return HttpOutcome(False, None, type(error).__name__)
         if getattr(answer, "rejected", 0):
-            return Outcome(False, 400)
-        return Outcome(True, 202)
+            return HttpOutcome(False, 400)
+        return HttpOutcome(True, 202)
 
 
 def _told(trace: Trace, score: Row, mask: Masker) -> Row:

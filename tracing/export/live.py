@@ -21,7 +21,7 @@ from ...state.session.session import Session
 from ..record.spans import CALLS, HITS, INVOCATIONS, RUN, VISITS, Assembler, Span, filled
 from ..record.tree import Row
 from .otlp import Destination, Sender
-from .outbox import Parcel, deliver, grouped, in_sample, packed
+from .outbox import ExportBatch, deliver, grouped, in_sample, packed
 from .settings import TracingSettings, read_settings
 
 TICK_S = 1.0
@@ -43,7 +43,7 @@ class Tracing:
 
     def __init__(self, settings: TracingSettings | None = None) -> None:
         self.settings = settings or read_settings()
-        self._feeders: list[Feeder] = []
+        self._feeders: list[LiveExporter] = []
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -55,7 +55,7 @@ class Tracing:
 
     def attach(self, session: Session) -> None:
         session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
-        self._feeders = [Feeder(session, to, self.settings.sample) for to in self.settings.destinations]
+        self._feeders = [LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations]
 
     @property
     def problems(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class Tracing:
             feeder.join(max(0.0, deadline - time.monotonic()))
 
 
-class Feeder:
+class LiveExporter:
     """Sends one session's traces to one destination."""
 
     def __init__(self, session: Session, destination: Destination, sample: float) -> None:
@@ -149,7 +149,7 @@ class Feeder:
                 if self._threads[parcel.thread_id].over:
                     del self._threads[parcel.thread_id]
 
-    def _parcels(self, final: bool) -> Iterator[Parcel]:
+    def _parcels(self, final: bool) -> Iterator[ExportBatch]:
         for thread_id, followed in list(self._threads.items()):
             if self._closing and not final:
                 return  # the next round is the last one
@@ -157,7 +157,7 @@ class Feeder:
             if parcel is not None:
                 yield parcel
 
-    def _parcel(self, thread_id: str, followed: _Followed) -> Parcel | None:
+    def _parcel(self, thread_id: str, followed: _Followed) -> ExportBatch | None:
         """Return what is new of a thread; all that is missing, once it is over or something was missed."""
         invocations = self._query(INVOCATIONS, (thread_id,))
         ended = invocations[-1]["ended_at"] if invocations else 0.0
@@ -168,7 +168,7 @@ class Feeder:
             return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
         news = followed.news(self._query, thread_id, invocations)
         spans = [span for span in news if in_sample(span.trace.id, self._sample)]
-        return Parcel(thread_id, list(filled(spans, self._query))) if spans else None
+        return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None
 
 
 class _Followed:

@@ -16,7 +16,7 @@ from ...state.masking import EVERYTHING, Masker
 from ..record.attributes import genai_attributes
 from ..record.spans import Span, Trace
 from ..record.tree import Row
-from .http_session import Outcome, Post
+from .http_session import HttpOutcome, HttpSession
 from .langfuse import langfuse_attributes
 from .langfuse_client import LangfuseClient
 from .otlp_spans import Dialect, readable
@@ -79,7 +79,7 @@ class Sender:
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self.name = destination.name
-        self._post = Post(destination.headers)
+        self._post = HttpSession(destination.headers)
         self._exporter: SpanExporter | None = None
 
     def send(self, spans: Sequence[Span]) -> Delivery:
@@ -146,7 +146,7 @@ class Sender:
             self._exporter = None
 
 
-def _delivery(name: str, outcome: Outcome, ids: tuple[str, ...]) -> Delivery:
+def _delivery(name: str, outcome: HttpOutcome, ids: tuple[str, ...]) -> Delivery:
     if outcome.success:
         return Delivery(arrived=ids)
     status = outcome.status

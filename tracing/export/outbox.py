@@ -39,7 +39,7 @@ _PENDING = (
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushReceipt:
     """What a push did at one destination: spans that arrived, were refused, or wait, and why."""
 
     destination: str
@@ -56,7 +56,7 @@ def push(
     *,
     sample: float = 1.0,
     since: float = 0.0,
-) -> list[Pushed]:
+) -> list[PushReceipt]:
     """Send to each destination what it has not had: of these threads, or of all changed `since` then.
 
     Sampling leaves whole traces out, never one with an error.
@@ -79,7 +79,9 @@ def push(
                     break
         finally:
             sender.close()
-        done.append(Pushed(destination.name, number, len(total.arrived), len(total.refused), total.problem))
+        done.append(
+            PushReceipt(destination.name, number, len(total.arrived), len(total.refused), total.problem)
+        )
     return done
 
 
@@ -89,7 +91,7 @@ def pending(journal: Journal, destination: Destination, since: float = 0.0) -> l
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ExportBatch:
     """What is to be sent of one thread; with it, all of the thread up to `changed_at` has been sent."""
 
     thread_id: str
@@ -98,7 +100,9 @@ class Parcel:
     changed_at: float | None = None
 
 
-def packed(query: Query, destination: str, thread_id: str, *, alive: bool, sample: float = 1.0) -> Parcel:
+def packed(
+    query: Query, destination: str, thread_id: str, *, alive: bool, sample: float = 1.0
+) -> ExportBatch:
     """Return what is finished of a thread and has not arrived."""
     changed = query(_CHANGED, (thread_id, thread_id))
     scores = query("SELECT * FROM scores WHERE thread_id = ? ORDER BY scored_at", (thread_id,))
@@ -117,12 +121,12 @@ def packed(query: Query, destination: str, thread_id: str, *, alive: bool, sampl
         if score["id"] not in sent and score["trace"] in kept
     ]
     changed_at = changed[0]["at"] if changed and not alive else None
-    return Parcel(thread_id, sorted(spans, key=lambda span: span.started_at), fresh, changed_at)
+    return ExportBatch(thread_id, sorted(spans, key=lambda span: span.started_at), fresh, changed_at)
 
 
-def grouped(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+def grouped(parcels: Iterable[ExportBatch]) -> Iterator[list[ExportBatch]]:
     """Yield parcels in groups of one request each, most times."""
-    group: list[Parcel] = []
+    group: list[ExportBatch] = []
     size = 0
     for parcel in parcels:
         group.append(parcel)
@@ -134,7 +138,7 @@ def grouped(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
         yield group
 
 
-def deliver(write: Write, sender: Sender, parcels: Sequence[Parcel]) -> Delivery:
+def deliver(write: Write, sender: Sender, parcels: Sequence[ExportBatch]) -> Delivery:
     """Send parcels, and note what has arrived."""
     delivery = sender.send([span for parcel in parcels for span in parcel.spans])
     if not delivery.blocked:

@@ -43,7 +43,7 @@ class _Entry:
         self.under_way = False
 
 
-class Shelf:
+class PromptCache:
     """The prompts of one Langfuse project. While it does not answer, nobody waits for it."""
 
     def __init__(self, client: LangfuseClient) -> None:

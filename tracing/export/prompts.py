@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 
 from ...state.errors import DefinitionError, InputError, did_you_mean
 from .langfuse_client import LangfuseClient
-from .prompt_cache import LABEL, Key, Shelf, Template
+from .prompt_cache import LABEL, Key, PromptCache, Template
 from .settings import langfuse_project
 
 MAX_AGE_S = 60.0
@@ -26,18 +26,18 @@ NO_KEYS = "no keys for Langfuse are set"
 _VARIABLE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 
-class Text(str):
+class TextPrompt(str):
     """A filled prompt that knows where it comes from."""
 
     origin: Mapping[str, Any]
 
-    def __new__(cls, text: str, origin: Mapping[str, Any] | None = None) -> Text:
+    def __new__(cls, text: str, origin: Mapping[str, Any] | None = None) -> TextPrompt:
         made = super().__new__(cls, text)
         made.origin = origin or {}
         return made
 
 
-class Messages(list[BaseMessage]):
+class ChatPrompt(list[BaseMessage]):
     """Filled messages that know where they come from."""
 
     def __init__(self, messages: Sequence[BaseMessage], origin: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ class Messages(list[BaseMessage]):
         self.origin = origin
 
 
-P = TypeVar("P", Text, Messages)
+P = TypeVar("P", TextPrompt, ChatPrompt)
 
 
 class Managed(Generic[P]):
@@ -74,7 +74,7 @@ class Managed(Generic[P]):
             )
         template, origin = self._found(set(variables))
         filled = _filled(template, {name: str(value) for name, value in variables.items()})
-        made: Any = Text(filled, origin) if isinstance(filled, str) else Messages(filled, origin)
+        made: Any = TextPrompt(filled, origin) if isinstance(filled, str) else ChatPrompt(filled, origin)
         return made  # type: ignore[no-any-return]
 
     def _found(self, given: set[str]) -> tuple[Template, Mapping[str, Any]]:
@@ -106,7 +106,7 @@ def managed(
     version: int | None = None,
     max_age_s: float = MAX_AGE_S,
     wait_s: float = WAIT_S,
-) -> Managed[Text]: ...
+) -> Managed[TextPrompt]: ...
 
 
 @overload
@@ -118,7 +118,7 @@ def managed(
     version: int | None = None,
     max_age_s: float = MAX_AGE_S,
     wait_s: float = WAIT_S,
-) -> Managed[Messages]: ...
+) -> Managed[ChatPrompt]: ...
 
 
 def managed(
@@ -153,8 +153,8 @@ def managed(
 
 
 @lru_cache(maxsize=8)
-def _shelf(project: tuple[str, str, str]) -> Shelf:
-    return Shelf(LangfuseClient(*project))
+def _shelf(project: tuple[str, str, str]) -> PromptCache:
+    return PromptCache(LangfuseClient(*project))
 
 
 def _wanted(template: Template) -> set[str]:

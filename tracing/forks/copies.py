@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
-from ...state.journal.journal import Call, Decision, Statement, Visit
+from ...state.journal.journal import Call, Decision, NodeRun, Statement
 from ...state.session.session import Session
 from ..record.tree import Row, read_calls
 from .cuts import Cut, Fate
@@ -20,7 +20,7 @@ _WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, 
 
 
 @dataclass(frozen=True)
-class Stand:
+class ForkPoint:
     """An answer that a fork gives in the place of a call's own, and what is known of who gave it.
 
     `origin` is the id of the call that was paid for it, if one was.
@@ -74,7 +74,7 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
-    for table, record in (("visits", Visit), ("decisions", Decision)):
+    for table, record in (("visits", NodeRun), ("decisions", Decision)):
         names = ", ".join(field.name for field in fields(record) if field.name != "thread_id")
         for row in session.journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (old,)):
             if cut.fate(row["task"]) is Fate.KEPT:
@@ -108,7 +108,7 @@ def _copied(call: Row, new: str) -> Row:
     }
 
 
-def stand_in(asked: Row, new: str, stand: Stand) -> Statement:
+def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
     """Return the row in which the replay will find the answer, in the place of the call's own."""
     return _insert_call(
         {

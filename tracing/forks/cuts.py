@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from ...state.errors import InputError
-from ..record.lineage import SHORT_ID, Level, Lineage, Point, levels
+from ..record.lineage import SHORT_ID, CheckpointLevel, Lineage, Point, levels
 
 NOBODY = "00000000-0000-0000-0000-000000000000"  # LangGraph's task id of what a resume hands in
 
@@ -21,7 +21,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True)
-class Edge:
+class CutEdge:
     """The last checkpoint that is kept of one namespace, and which tasks after it are done again.
 
     `again` is one task id, or None for all of them; `whole` keeps even the unfinished work after it.
@@ -41,7 +41,7 @@ class Cut:
     """A cut through a thread and the nested graphs that were at work there: one edge a namespace."""
 
     lineage: Lineage
-    edges: dict[str, Edge] = field(default_factory=dict)
+    edges: dict[str, CutEdge] = field(default_factory=dict)
 
     @property
     def root(self) -> Point:
@@ -62,7 +62,7 @@ class Cut:
                 return Fate.REDONE
         return Fate.REDONE
 
-    def _relation(self, level: Level, edge: Edge) -> Fate:
+    def _relation(self, level: CheckpointLevel, edge: CutEdge) -> Fate:
         """Say whether a task ran before the edge's checkpoint (kept), right after it (redone), or later."""
         before = self.lineage.before(level)
         if before is None:  # its checkpoint was pruned: only the superstep is left to go by
@@ -98,7 +98,7 @@ def cut_at(lineage: Lineage, point: Point, *, keep_unfinished: bool) -> Cut:
     for level in levels(point.ns):
         _add(cut, level)
     whole = keep_unfinished and lineage.tip(point.ns) == point
-    cut.edges[point.ns] = Edge(point, frozenset(lineage.ancestors(point)), whole=whole)
+    cut.edges[point.ns] = CutEdge(point, frozenset(lineage.ancestors(point)), whole=whole)
     return cut
 
 
@@ -112,7 +112,7 @@ def cut_before_call(lineage: Lineage, call: dict[str, Any]) -> Cut:
     return cut
 
 
-def _add(cut: Cut, level: Level) -> None:
+def _add(cut: Cut, level: CheckpointLevel) -> None:
     point = cut.lineage.before(level)
     if point is None:
         raise InputError(
@@ -120,4 +120,4 @@ def _add(cut: Cut, level: Level) -> None:
             "was pruned, or the graph kept none there. Fork at a checkpoint: --at."
         )
     past = frozenset(cut.lineage.ancestors(point))
-    cut.edges[level.ns] = Edge(point, past, again=level.task_id)
+    cut.edges[level.ns] = CutEdge(point, past, again=level.task_id)

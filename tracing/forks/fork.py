@@ -19,7 +19,7 @@ from ..record.lineage import Lineage
 from ..record.prune import delete_thread
 from ..record.threads import find_thread
 from ..record.tree import Row, read_calls
-from .copies import Stand, copies, stand_in
+from .copies import ForkPoint, copies, stand_in
 from .cuts import cut_at, cut_before_call
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -31,7 +31,7 @@ def fork(
     at: str | int | None = None,
     *,
     call: str | None = None,
-    answer: str | Stand | None = None,
+    answer: str | ForkPoint | None = None,
     changes: Mapping[str, Any] | None = None,
     graph: Graph | None = None,
     as_node: str | None = None,
@@ -66,7 +66,7 @@ def fork(
         cut = cut_at(lineage, lineage.find(at), keep_unfinished=not changes)
     statements = [*copies(session, cut, thread_id, new, models or {}, asked)]
     if asked is not None and answer is not None:
-        stand = answer if isinstance(answer, Stand) else Stand(answer)
+        stand = answer if isinstance(answer, ForkPoint) else ForkPoint(answer)
         statements.append(stand_in(asked, new, stand))
     session.journal.write(statements)
     if fitting and graph is not None:
@@ -134,4 +134,4 @@ def _change(
         ) from None
 
 
-__all__ = ["Graph", "Stand", "find_call", "fork"]
+__all__ = ["ForkPoint", "Graph", "find_call", "fork"]

@@ -19,7 +19,7 @@ TASKS = "__pregel_tasks"
 
 
 @dataclass
-class Moment:
+class CheckpointView:
     """One checkpoint: how the state came to be as it is, and what ran from there.
 
     `wrote` names the nodes that made it, `changed` the fields they gave a new value. `next` names the
@@ -37,7 +37,7 @@ class Moment:
     changed: dict[str, Any]
     next: tuple[str, ...]
     calls: list[Row] = field(default_factory=list)
-    nested: dict[str, list[Moment]] = field(default_factory=dict)
+    nested: dict[str, list[CheckpointView]] = field(default_factory=dict)
 
     @property
     def spent(self) -> Totals:
@@ -52,7 +52,7 @@ class Moment:
                 yield from moment.all_calls()
 
 
-def read_history(session: Session, thread_id: str) -> list[Moment]:
+def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     """Return the root graph's checkpoints, oldest first; those of nested graphs hang below them.
 
     It needs no graph: values of types that this process does not know are given as plain data.
@@ -64,7 +64,7 @@ def read_history(session: Session, thread_id: str) -> list[Moment]:
     moments = {key: _moment(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
 
     lineage = Lineage(session.journal, thread_id)
-    roots: list[Moment] = []
+    roots: list[CheckpointView] = []
     for (ns, _), moment in moments.items():
         holder = _holder(lineage, ns, moments)
         if holder is None:
@@ -95,7 +95,9 @@ def _parent(item: CheckpointTuple) -> str:
     return str(item.parent_config["configurable"]["checkpoint_id"]) if item.parent_config else ""
 
 
-def _holder(lineage: Lineage, task: str, moments: dict[tuple[str, str], Moment]) -> Moment | None:
+def _holder(
+    lineage: Lineage, task: str, moments: dict[tuple[str, str], CheckpointView]
+) -> CheckpointView | None:
     """Return the innermost checkpoint after which a task, or the graph of a namespace, ran."""
     holder = None
     for level in levels(task):
@@ -104,9 +106,9 @@ def _holder(lineage: Lineage, task: str, moments: dict[tuple[str, str], Moment])
     return holder
 
 
-def _moment(item: CheckpointTuple, parent: CheckpointTuple | None) -> Moment:
+def _moment(item: CheckpointTuple, parent: CheckpointTuple | None) -> CheckpointView:
     ns, checkpoint_id = _key(item)
-    return Moment(
+    return CheckpointView(
         checkpoint_id=checkpoint_id,
         parent_id=_parent(item) or None,
         namespace=ns,

@@ -23,7 +23,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Level:
+class CheckpointLevel:
     """One node execution on the way down to a task: `task_id` ran in the graph of `ns`."""
 
     ns: str
@@ -31,13 +31,13 @@ class Level:
     task: str
 
 
-def levels(task: str) -> Iterator[Level]:
+def levels(task: str) -> Iterator[CheckpointLevel]:
     """Yield the node executions that a task or namespace is nested in, itself last."""
     parts = task.split("|") if task else []
     for number, part in enumerate(parts):
         _, sign, task_id = part.partition(":")
         if sign:
-            yield Level("|".join(parts[:number]), task_id, "|".join(parts[: number + 1]))
+            yield CheckpointLevel("|".join(parts[:number]), task_id, "|".join(parts[: number + 1]))
 
 
 class Lineage:
@@ -65,7 +65,7 @@ class Lineage:
         """Return the last checkpoint of a namespace."""
         return self._tips.get(ns)
 
-    def before(self, level: Level) -> Point | None:
+    def before(self, level: CheckpointLevel) -> Point | None:
         """Return the checkpoint after which a node execution ran, None if the file does not hold it."""
         known = self._after.get(level.task_id)
         if known is not None:
@@ -76,7 +76,7 @@ class Lineage:
         found = [p for p in self.points if p.ns == level.ns and p.step == superstep - 1]
         return found[-1] if found else None
 
-    def superstep(self, level: Level) -> int | None:
+    def superstep(self, level: CheckpointLevel) -> int | None:
         return self._supersteps.get(level.task)
 
     def ancestors(self, point: Point) -> set[str]:

@@ -25,7 +25,7 @@ _TABLES = ("checkpoints", "writes", *_RECORD, "claims", "runs")
 
 
 @dataclass(frozen=True)
-class Choice:
+class PruneFilter:
     """Which threads to prune: those that fit everything that is set.
 
     `older_than_s` counts from a thread's last change, `keep` spares that many of the latest threads.
@@ -40,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Doomed:
+class PruneCandidate:
     """A thread that was chosen, and what of it would be deleted."""
 
     thread_id: str
@@ -50,7 +50,7 @@ class Doomed:
     calls: int
 
 
-def choose(session: Session, choice: Choice, *, checkpoints_only: bool = False) -> list[Doomed]:
+def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = False) -> list[PruneCandidate]:
     """Return the threads to prune, oldest first, and change nothing.
 
     Running threads are passed over, and refused where they were named; with `checkpoints_only` the
@@ -66,10 +66,10 @@ def choose(session: Session, choice: Choice, *, checkpoints_only: bool = False) 
         "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC",
         (time.time(),),
     )
-    chosen: list[Doomed] = []
+    chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
         busy = row.pop("claimed") or row["status"] == "running"
-        doomed = Doomed(**row)
+        doomed = PruneCandidate(**row)
         if number < (choice.keep or 0) or not _fits(doomed, choice):
             continue
         if busy and not choice.force:
@@ -81,7 +81,7 @@ def choose(session: Session, choice: Choice, *, checkpoints_only: bool = False) 
     return chosen[::-1]
 
 
-def _fits(doomed: Doomed, choice: Choice) -> bool:
+def _fits(doomed: PruneCandidate, choice: PruneFilter) -> bool:
     age_s = time.time() - doomed.updated_at
     return (
         (not choice.threads or doomed.thread_id in choice.threads)
@@ -90,7 +90,7 @@ def _fits(doomed: Doomed, choice: Choice) -> bool:
     )
 
 
-def _refuse_named(doomed: Doomed, choice: Choice, why: str) -> None:
+def _refuse_named(doomed: PruneCandidate, choice: PruneFilter, why: str) -> None:
     if doomed.thread_id in choice.threads:
         raise InputError(f"The thread {doomed.thread_id!r} {why}")
 
@@ -222,8 +222,8 @@ def _size(path: Path) -> int:
 
 
 __all__ = [
-    "Choice",
-    "Doomed",
+    "PruneCandidate",
+    "PruneFilter",
     "Shrunk",
     "choose",
     "delete_checkpoints",

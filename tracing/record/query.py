@@ -22,7 +22,7 @@ MAX_VALUE_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
-class Result:
+class QueryResult:
     """The rows of a SELECT; `more` says that the limit cut them off."""
 
     columns: list[str]
@@ -38,7 +38,7 @@ class Result:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-def select(path: Path, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> Result:
+def select(path: Path, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> QueryResult:
     """Run one SELECT. Raises InputError for anything else, and for one that takes too long.
 
     The file is opened read-only, and SQLite itself is told to refuse whatever is not reading.
@@ -57,7 +57,7 @@ def select(path: Path, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) 
         if cursor.description is None:
             raise InputError(_only_select("That is no SELECT"))
         rows = cursor.fetchmany(limit + 1)
-        return Result([column[0] for column in cursor.description], rows[:limit], len(rows) > limit)
+        return QueryResult([column[0] for column in cursor.description], rows[:limit], len(rows) > limit)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _told(error, path, tables, timeout_s) from None
     finally:

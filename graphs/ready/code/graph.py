@@ -29,7 +29,7 @@ ROUNDS = 3
 
 
 @dataclass
-class Job:
+class CodeTask:
     """What is to be written, the tests that it must pass, and what came of it."""
 
     task: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
@@ -41,7 +41,7 @@ class Job:
 
 
 @step("answer", model="large")
-def write(job: Job) -> Ask[str]:
+def write(job: CodeTask) -> Ask[str]:
     """Ask for the code; after a failed round, for a repair of it."""
     prompt = f"Write this Python function. Answer with one Python code block and nothing else.\n\n{job.task}"
     if job.report is not None and not job.report.ok:
@@ -53,25 +53,25 @@ def write(job: Job) -> Ask[str]:
     return Ask(prompt, system="You write correct, plain Python.", max_tokens=600)
 
 
-def extract(job: Job) -> dict[str, str]:
+def extract(job: CodeTask) -> dict[str, str]:
     """Take the code out of the answer."""
     return {"code": code_in(job.answer)}
 
 
 @rule("report")
-def check(job: Job) -> Report:
+def check(job: CodeTask) -> Report:
     """Run the tests in the sandbox."""
     isolated = os.environ.get("STEPGRAPH_SANDBOX", "") != "limits"
     return run_sync(run_tests(job.code, job.tests, isolated=isolated))
 
 
-def conclude(job: Job) -> dict[str, Status]:
+def conclude(job: CodeTask) -> dict[str, Status]:
     """Say whether the best version passes all its tests."""
     return {"status": "passed" if job.report is not None and job.report.ok else "failed"}
 
 
-def code_generation() -> Workflow[Job]:
-    """Return the code generation workflow as a state graph over `Job`."""
+def code_generation() -> Workflow[CodeTask]:
+    """Return the code generation workflow as a state graph over `CodeTask`."""
     work = refine(
         chain(write, extract),
         check,

@@ -39,7 +39,7 @@ _CLAUSE = re.compile(r"\n\s*\n|\n(?=\s*(?:§\s*)?\d{1,2}[.)]\s)")
 _NAMED = re.compile(r"\bclauses?\s+((?:\d{1,2}(?:\s*(?:,|and)\s*)?)+)", re.IGNORECASE)
 
 
-class Remark(BaseModel):
+class ReviewRemark(BaseModel):
     """What one perspective says of one clause, and the words that it goes by."""
 
     clause: int = Field(ge=1, le=99)
@@ -48,7 +48,7 @@ class Remark(BaseModel):
     why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=120)]
 
 
-Remarks = Annotated[list[Remark], Field(max_length=MOST_REMARKS)]
+Remarks = Annotated[list[ReviewRemark], Field(max_length=MOST_REMARKS)]
 
 
 @dataclass
@@ -66,9 +66,9 @@ class Contract:
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40_000)]
     party: str = "the customer"
     clauses: list[str] = field(default_factory=list)
-    legal: list[Remark] = field(default_factory=list)
-    financial: list[Remark] = field(default_factory=list)
-    technical: list[Remark] = field(default_factory=list)
+    legal: list[ReviewRemark] = field(default_factory=list)
+    financial: list[ReviewRemark] = field(default_factory=list)
+    technical: list[ReviewRemark] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
@@ -123,7 +123,7 @@ def _reading(contract: Contract, reader: str) -> Ask[Remarks]:
 
 def compare(contract: Contract) -> dict[str, object]:
     """Leave out remarks that quote what is not there, and name the clauses on which perspectives differ."""
-    kept: dict[str, list[Remark]] = {}
+    kept: dict[str, list[ReviewRemark]] = {}
     left_out = []
     for name in PERSPECTIVES:
         kept[name] = []
@@ -141,11 +141,11 @@ def compare(contract: Contract) -> dict[str, object]:
     return {**kept, "left_out": left_out, "conflicts": conflicts}
 
 
-def _is_grounded(remark: Remark, clauses: list[str]) -> bool:
+def _is_grounded(remark: ReviewRemark, clauses: list[str]) -> bool:
     return remark.clause <= len(clauses) and is_quoted(remark.quote, clauses[remark.clause - 1], MIN_QUOTED)
 
 
-def _said(clause: int, remarks: list[Remark]) -> tuple[str, str]:
+def _said(clause: int, remarks: list[ReviewRemark]) -> tuple[str, str]:
     """Return the verdict on a clause, the strictest where there are several, and the reasons."""
     about = [remark for remark in remarks if remark.clause == clause]
     strict = [v for v in ("reject", "change", "accept") if v in {remark.verdict for remark in about}]

@@ -24,7 +24,7 @@ from ....nodes.ask import Ask
 from ....nodes.neighbours import nearest
 from ....nodes.splitting import estimate_tokens
 from ....nodes.steps import step
-from ...engine.workflow import Part, Workflow
+from ...engine.workflow import NodeLike, Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
@@ -149,7 +149,7 @@ def remember(dialogue: Dialogue) -> dict[str, list[AIMessage]]:
 
 def dialogue() -> Workflow[Dialogue]:
     """Return the dialogue as a state graph over `Dialogue`."""
-    ways: dict[Intent, Part[Dialogue]] = {"question": answer, "greeting": greet, "goodbye": take_leave}
+    ways: dict[Intent, NodeLike[Dialogue]] = {"question": answer, "greeting": greet, "goodbye": take_leave}
     return chain(
         hear,
         gate(fits, otherwise=chain(summarise, forget, name="condense")),

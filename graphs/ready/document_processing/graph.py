@@ -37,7 +37,7 @@ COUNTED = ("date", "day", "total", "amount", "price", "number", "sum")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=40)]
 
 
-class Entity(BaseModel):
+class DocumentEntity(BaseModel):
     """One field of the document, and its value as it stands there."""
 
     field: Name
@@ -50,7 +50,7 @@ class Document:
 
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
     fields: Annotated[list[Name], Field(min_length=1, max_length=12)]
-    entities: list[Entity] = field(default_factory=list)
+    entities: list[DocumentEntity] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ SHOWN_FIELDS = {
 
 
 @step("entities", model="small")
-def extract(document: Document) -> Ask[Annotated[list[Entity], Field(max_length=12)]]:
+def extract(document: Document) -> Ask[Annotated[list[DocumentEntity], Field(max_length=12)]]:
     """Ask for the fields; in later rounds with the last answer and what is wrong with it."""
     shown = [{"field": name, "value": value} for name, value in SHOWN_FIELDS.items()]
     messages: list[BaseMessage] = [

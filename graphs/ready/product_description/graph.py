@@ -44,7 +44,7 @@ RULES = ["It speaks to the reader as you.", "It is calm and factual."]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=160)]
 
 
-class Ruling(BaseModel):
+class BrandVerdict(BaseModel):
     """Whether the text keeps one rule of the brand, and the words that show it."""
 
     rule: int = Field(ge=1, le=6)
@@ -62,7 +62,7 @@ class Product:
     rules: Annotated[list[Line], Field(min_length=1, max_length=6)] = field(default_factory=lambda: [*RULES])
     language: Language | None = None
     text: str = ""
-    rulings: list[Ruling] = field(default_factory=list)
+    rulings: list[BrandVerdict] = field(default_factory=list)
     translation: str = ""
     problems: list[str] = field(default_factory=list)
     status: Status = "new"
@@ -109,7 +109,7 @@ def check_text(product: Product) -> list[str]:
 
 
 @step("rulings", model="judge")
-def judge_brand(product: Product) -> Ask[Annotated[list[Ruling], Field(max_length=6)]]:
+def judge_brand(product: Product) -> Ask[Annotated[list[BrandVerdict], Field(max_length=6)]]:
     rules = "\n".join(f"{number}. {text}" for number, text in enumerate(product.rules, 1))
     return Ask(
         f"Text: {product.text}\n\nRules:\n{rules}\n\nFor each rule, by its number, say whether "
@@ -132,7 +132,7 @@ def check_brand(product: Product) -> list[str]:
     return problems
 
 
-def _is_there(ruling: Ruling, product: Product) -> bool:
+def _is_there(ruling: BrandVerdict, product: Product) -> bool:
     return ruling.rule <= len(product.rules) and is_quoted(ruling.quote, product.text, words=2)
 
 

@@ -37,7 +37,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Status = Literal["new", "sound", "held"]
 
 
-class Inquiry(BaseModel):
+class ResearchQuestion(BaseModel):
     """A sub-question. The model plans the question; the other fields are filled in here."""
 
     question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=120)]
@@ -53,8 +53,8 @@ class Study:
     question: Text
     sources: str = "."
     topics: list[str] = field(default_factory=list)
-    plan: list[Inquiry] = field(default_factory=list)
-    findings: list[Inquiry] = field(default_factory=list)
+    plan: list[ResearchQuestion] = field(default_factory=list)
+    findings: list[ResearchQuestion] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     report: str = ""
     problems: list[str] = field(default_factory=list)
@@ -84,7 +84,7 @@ EXAMPLES = [
 
 
 @step("plan", model="small")
-def plan(study: Study) -> Ask[Annotated[list[Inquiry], Field(min_length=1, max_length=MOST)]]:
+def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MOST)]]:
     messages: list[BaseMessage] = []
     for question, topics, questions in EXAMPLES:
         shown = {"answer": [{"question": asked} for asked in questions]}
@@ -103,18 +103,18 @@ def _about(question: str, topics: list[str]) -> str:
     return f"Question: {question}\nTopics: {'; '.join(topics)}"
 
 
-def brief(study: Study, inquiry: Inquiry) -> Inquiry:
+def brief(study: Study, inquiry: ResearchQuestion) -> ResearchQuestion:
     """Tell a worker where to look."""
     return inquiry.model_copy(update={"folder": study.sources})
 
 
-def look_up(inquiry: Inquiry) -> dict[str, list[Source]]:
+def look_up(inquiry: ResearchQuestion) -> dict[str, list[Source]]:
     """Search the sources for the sub-question."""
     return {"found": search(inquiry.question, read_sources(inquiry.folder), FOUND)}
 
 
 @step("answer", model="small")
-def answer(inquiry: Inquiry) -> Ask[str]:
+def answer(inquiry: ResearchQuestion) -> Ask[str]:
     passages = "\n\n".join(f"[{source.label}] {source.text}" for source in inquiry.found)
     return Ask(
         f"{passages or '(no passages)'}\n\nQuestion: {inquiry.question}\nAnswer in one or two sentences, "

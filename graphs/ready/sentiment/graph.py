@@ -39,7 +39,7 @@ class Opinion(BaseModel):
 
 
 @dataclass
-class Remark:
+class CustomerRemark:
     """What somebody wrote, and how it was meant."""
 
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
@@ -50,16 +50,16 @@ class Remark:
 
 
 @step("opinion", model="small")
-def one_way(remark: Remark) -> Ask[Opinion]:
+def one_way(remark: CustomerRemark) -> Ask[Opinion]:
     return _question(remark, "positive, negative or mixed")
 
 
 @step("opinion", model="small")
-def other_way(remark: Remark) -> Ask[Opinion]:
+def other_way(remark: CustomerRemark) -> Ask[Opinion]:
     return _question(remark, "mixed, negative or positive")
 
 
-def _question(remark: Remark, labels: str) -> Ask[Opinion]:
+def _question(remark: CustomerRemark, labels: str) -> Ask[Opinion]:
     return Ask(
         f"Text: {remark.text}\n\nCopy the few words of the text that show the writer's mood, and say "
         f"whether it is {labels}.",
@@ -68,13 +68,13 @@ def _question(remark: Remark, labels: str) -> Ask[Opinion]:
     )
 
 
-def check_quote(remark: Remark) -> dict[str, Opinion | None]:
+def check_quote(remark: CustomerRemark) -> dict[str, Opinion | None]:
     """Void a ballot that goes by words which are not in the text."""
     opinion = remark.opinion
     return {"opinion": opinion if opinion and is_quoted(opinion.quote, remark.text) else None}
 
 
-def readable(remark: Remark) -> Literal["words", "no words"]:
+def readable(remark: CustomerRemark) -> Literal["words", "no words"]:
     return "words" if re.search(r"[^\W\d_]{2}", remark.text) else "no words"
 
 
@@ -82,7 +82,7 @@ def mood_of(opinion: Opinion | None) -> str:
     return opinion.mood if opinion else UNCERTAIN
 
 
-def conclude(remark: Remark) -> dict[str, str]:
+def conclude(remark: CustomerRemark) -> dict[str, str]:
     """Say what the majority said, by which words, and how the vote went."""
     tally = remark.tally
     if tally is None:
@@ -96,8 +96,8 @@ def conclude(remark: Remark) -> dict[str, str]:
     return {"sentiment": mood_of(remark.opinion), "explanation": f"{told} {tally.warning}".strip()}
 
 
-def sentiment_vote() -> Workflow[Remark]:
-    """Return the sentiment vote as a state graph over `Remark`."""
+def sentiment_vote() -> Workflow[CustomerRemark]:
+    """Return the sentiment vote as a state graph over `CustomerRemark`."""
     ballot = vote(
         [chain(one_way, check_quote), chain(other_way, check_quote)],
         DRAWS,

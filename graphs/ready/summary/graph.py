@@ -34,7 +34,7 @@ CITATION = re.compile(r"\s*\[(\d+)(?:\s*-\s*(\d+))?\]")
 
 
 @dataclass
-class Passage:
+class SummaryPassage:
     """A part of the document: its text, where it stands, and a note on it.
 
     A passage that stands for several has their notes as its text, and all their numbers.
@@ -52,24 +52,24 @@ class Passage:
 
 
 @dataclass
-class Document:
+class LongDocument:
     """A text, or a file that holds one, and what becomes of it."""
 
     file: str = ""
     text: str = ""
-    passages: list[Passage] = field(default_factory=list)
-    digest: Passage | None = None
+    passages: list[SummaryPassage] = field(default_factory=list)
+    digest: SummaryPassage | None = None
     summary: str = ""
     sources: list[str] = field(default_factory=list)
 
 
-def cut(document: Document) -> list[Passage]:
+def cut(document: LongDocument) -> list[SummaryPassage]:
     """Split the document at its headings into passages that fit the model."""
     pieces = split_text(_text_of(document), PASSAGE_TOKENS, by="headings")
-    return [Passage(piece.text, [piece.number], [piece.place]) for piece in pieces]
+    return [SummaryPassage(piece.text, [piece.number], [piece.place]) for piece in pieces]
 
 
-def _text_of(document: Document) -> str:
+def _text_of(document: LongDocument) -> str:
     if bool(document.file) == bool(document.text):
         raise InputError("Give either a file or a text: -i file=book.txt")
     if document.text:
@@ -83,11 +83,11 @@ def _text_of(document: Document) -> str:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
 
 
-def length(passage: Passage) -> Literal["short", "long"]:
+def length(passage: SummaryPassage) -> Literal["short", "long"]:
     return "short" if len(passage.text.split()) <= SHORT_WORDS else "long"
 
 
-def keep(passage: Passage) -> dict[str, str]:
+def keep(passage: SummaryPassage) -> dict[str, str]:
     """Take a passage that is no longer than a note as its own note."""
     return {"note": " ".join(passage.text.split())}
 
@@ -105,7 +105,7 @@ SHOWN_NOTE = (
 
 
 @step("note", model="small")
-def take_note(passage: Passage) -> Ask[str]:
+def take_note(passage: SummaryPassage) -> Ask[str]:
     return Ask(
         [
             HumanMessage(f"Summarise in two sentences:\n{SHOWN}"),
@@ -118,16 +118,16 @@ def take_note(passage: Passage) -> Ask[str]:
     )
 
 
-def tidy(passage: Passage) -> dict[str, str]:
+def tidy(passage: SummaryPassage) -> dict[str, str]:
     """Take out what a note says twice, and a last sentence that was cut off."""
     sentences = list(dict.fromkeys(re.split(r"(?<=[.!?])\s+", " ".join(passage.note.split()))))
     whole = sentences if re.search(r"[.!?\]'\"]$", sentences[-1]) else sentences[:-1]
     return {"note": " ".join(whole or sentences)}
 
 
-def together(group: list[Passage]) -> Passage:
+def together(group: list[SummaryPassage]) -> SummaryPassage:
     """Make one passage of the notes on several, in their order."""
-    return Passage(
+    return SummaryPassage(
         "\n".join(f"{passage.label} {passage.note}" for passage in group),
         [number for passage in group for number in passage.numbers],
         [place for passage in group for place in passage.places],
@@ -135,7 +135,7 @@ def together(group: list[Passage]) -> Passage:
 
 
 @step("note", model="large")
-def combine(passage: Passage) -> Ask[str]:
+def combine(passage: SummaryPassage) -> Ask[str]:
     return Ask(
         f"Notes on the parts of a text, in order:\n{passage.text}\n\nSummarise what happens, from the first "
         "note to the last, in at most four sentences. Name the notes that a sentence is taken from, such "
@@ -146,7 +146,7 @@ def combine(passage: Passage) -> Ask[str]:
     )
 
 
-def cite(document: Document) -> dict[str, object]:
+def cite(document: LongDocument) -> dict[str, object]:
     """List the places; a citation of a passage that does not exist is taken out."""
     digest = document.digest
     if digest is None:
@@ -164,8 +164,8 @@ def cite(document: Document) -> dict[str, object]:
     }
 
 
-def long_summary() -> Workflow[Document]:
-    """Return the summary of a long document as a state graph over `Document`."""
+def long_summary() -> Workflow[LongDocument]:
+    """Return the summary of a long document as a state graph over `LongDocument`."""
     note = route(length, {"short": keep, "long": chain(take_note, tidy)}, name="note")
     notes = map_reduce(
         cut, note, reduce=chain(combine, tidy), join=together, into="digest", parts="passages", tokens=TOKENS

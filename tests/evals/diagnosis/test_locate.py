@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepgraph import ScriptedModel, Session, using
-from stepgraph.evals.diagnosis.locate import Lapse, Located, case_of, locate
+from stepgraph.evals.diagnosis.locate import Divergence, RunDiagnosis, case_of, locate
 from stepgraph.evals.diagnosis.sections import located_sections
 from stepgraph.evals.report.render import as_text
 from stepgraph.evals.running.runner import run_suite
@@ -36,7 +36,7 @@ Find = Callable[..., Any]
 def find(session: Session) -> Find:
     """Run the notes' workflow on a text, and say where it left what is expected."""
 
-    async def run(text: str, expected: Expected, *evaluators: Any) -> Located:
+    async def run(text: str, expected: Expected, *evaluators: Any) -> RunDiagnosis:
         case = Case("a", {"text": text}, expected)
         app: Any = graph.compile()
         with using(ScriptedModel(mood_of)), contextlib.suppress(ZeroDivisionError):
@@ -62,7 +62,7 @@ async def test_the_wrong_branch_comes_before_all_that_followed_from_it(find: Fin
         nodes={"good": {"last": {"answer": "fine"}}},
     )
     found = await find("I hate it", expected)
-    assert found.first == Lapse(0, "classify", "route", "expected good, took bad")
+    assert found.first == Divergence(0, "classify", "route", "expected good, took bad")
     assert [(lapse.what, lapse.node) for lapse in found.lapses] == [
         ("route", "classify"),
         ("path", "classify"),
@@ -90,8 +90,8 @@ async def test_an_evaluator_of_a_node_tells_too_and_judges_are_not_asked(find: F
 
 async def test_an_error_is_put_down_to_the_innermost_node(find: Find) -> None:
     found = await find("crash", Expected(output={"size": 1}, has_output=True))
-    assert found.first == Lapse(8, "bad/measure", "error", "it raised an error")
-    assert found.lapses[1] == Lapse(9, "(no node wrote it)", "output size", "expected 1, got null")
+    assert found.first == Divergence(8, "bad/measure", "error", "it raised an error")
+    assert found.lapses[1] == Divergence(9, "(no node wrote it)", "output size", "expected 1, got null")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from pydantic import BaseModel
 
 from stepgraph.evals.scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
 from stepgraph.evals.scoring.openevals import Messages
-from stepgraph.evals.suite.model import Given, Score
+from stepgraph.evals.suite.model import EvaluatorInput, Score
 
 
-def given(actual: Any, expected: Any = None) -> Given:
-    return Given(actual, expected, "a", {"text": "in"}, {"answer": actual}, ("good",), ("classify",))
+def given(actual: Any, expected: Any = None) -> EvaluatorInput:
+    return EvaluatorInput(actual, expected, "a", {"text": "in"}, {"answer": actual}, ("good",), ("classify",))
 
 
 async def test_exact_compares_as_json() -> None:
@@ -105,5 +105,5 @@ async def test_a_function_may_call_its_value_whatever_it_likes() -> None:
     def first(values: str, expected: str) -> bool:
         return values == expected == "a"
 
-    given = Given("a", "a", "c", {}, {"other": 1})
+    given = EvaluatorInput("a", "a", "c", {}, {"other": 1})
     assert await Code(name="f", function=first, wants_expected=True).score(given) == Score.of(True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepgraph import ScriptedModel, Session, using
-from stepgraph.graphs.ready.code.graph import Job, graph
+from stepgraph.graphs.ready.code.graph import CodeTask, graph
 from stepgraph.graphs.ready.code.harness import Report, code_in, run_tests
 from stepgraph.state.schema import parse_input
 
@@ -21,7 +21,7 @@ WRONG = "def add(a, b):\n    return a * b"
 
 def run(answers: list[Any], *config: Any) -> tuple[dict[str, Any], ScriptedModel]:
     with ScriptedModel(answers) as model, using(model):
-        return graph.compile().invoke(Job("add(a, b)", ADD), *config), model
+        return graph.compile().invoke(CodeTask("add(a, b)", ADD), *config), model
 
 
 def test_right_at_once(session: Session) -> None:
@@ -83,4 +83,4 @@ def test_code_in_answers() -> None:
 
 def test_the_example_tasks_can_be_read() -> None:
     for line in EXAMPLES.read_text(encoding="utf-8").splitlines():
-        assert parse_input(Job, json.loads(line)).tests
+        assert parse_input(CodeTask, json.loads(line)).tests

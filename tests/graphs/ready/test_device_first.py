@@ -12,7 +12,7 @@ from stepgraph import ScriptedModel, Session, run, using
 from stepgraph.graphs.ready.device_first.graph import Question, backed, graph, kind
 from stepgraph.nodes.costs import least, most
 from stepgraph.runners.local import RunResult
-from stepgraph.state.errors import ModelDenied
+from stepgraph.state.errors import AuthenticationFailed
 from stepgraph.state.schema import parse_input
 
 QUESTIONS = Path(__file__).parents[3] / "examples" / "questions.jsonl"
@@ -77,8 +77,8 @@ def test_a_private_question_never_leaves_the_device(session: Session) -> None:
 
 
 def test_without_the_cloud_the_thread_waits_and_goes_on_later(session: Session) -> None:
-    with pytest.raises(ModelDenied):
-        ask(session, Question(TEXT, ROOM), ["No idea."], [ModelDenied("offline")], [])
+    with pytest.raises(AuthenticationFailed):
+        ask(session, Question(TEXT, ROOM), ["No idea."], [AuthenticationFailed("offline")], [])
     cloud = ScriptedModel(["In room 12."])
     with cloud, using(ScriptedModel([]), cloud=cloud):  # the device's answer is on record
         values = run(graph.compile(), None, session, "t").values

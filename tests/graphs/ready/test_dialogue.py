@@ -19,7 +19,7 @@ from stepgraph.graphs.ready.dialogue.graph import (
     older,
 )
 from stepgraph.nodes.costs import least, most
-from stepgraph.state.errors import ModelDenied
+from stepgraph.state.errors import AuthenticationFailed
 
 app = graph.compile()
 
@@ -97,7 +97,7 @@ def test_what_was_just_said_always_stays_and_an_answer_never_stands_first() -> N
 def test_a_turn_that_fails_is_gone_on_with_and_pays_nothing_twice(session: Session) -> None:
     with using(ScriptedModel(["Hello Ada."])):
         say(session, "My name is Ada and I live in London.")
-    with using(ScriptedModel([ModelDenied("no such key")])), pytest.raises(ModelDenied):
+    with using(ScriptedModel([AuthenticationFailed("no such key")])), pytest.raises(AuthenticationFailed):
         say(session, "Where do I live?")
     with ScriptedModel(["In London."]) as model, using(model):
         result = run(app, None, session, "t")

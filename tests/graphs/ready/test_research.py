@@ -139,9 +139,9 @@ def test_the_model_is_not_asked_for_what_the_graph_fills_in() -> None:
 )
 def test_check(report: str, problems: Any) -> None:
     from stepgraph.graphs.ready.research.folder import Source
-    from stepgraph.graphs.ready.research.graph import Inquiry
+    from stepgraph.graphs.ready.research.graph import ResearchQuestion
 
-    found = Inquiry(question="Where?", found=[Source("a.md:1", "", "", "")])
+    found = ResearchQuestion(question="Where?", found=[Source("a.md:1", "", "", "")])
     assert len(check(Study("Tea?", findings=[found], report=report))) == (problems or 0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepgraph import ScriptedModel, Session, using
-from stepgraph.graphs.ready.sentiment.graph import Remark, graph, one_way, other_way
+from stepgraph.graphs.ready.sentiment.graph import CustomerRemark, graph, one_way, other_way
 from stepgraph.state.errors import InputError, StepgraphError
 from stepgraph.state.schema import parse_input
 
@@ -22,7 +22,7 @@ MADE_UP = {"quote": "the soup was cold", "mood": "negative"}
 
 def run(one: list[Any], other: list[Any], text: str = TEXT) -> tuple[dict[str, Any], ScriptedModel]:
     with ScriptedModel({"one_way": one, "other_way": other}) as model, using(model):
-        return graph.compile().invoke(Remark(text)), model
+        return graph.compile().invoke(CustomerRemark(text)), model
 
 
 def test_five_of_six_decide_and_say_by_which_words() -> None:
@@ -62,20 +62,20 @@ def test_without_words_nobody_is_asked(text: str) -> None:
 
 
 def test_the_two_prompts_differ_in_the_order_of_the_labels_only() -> None:
-    first, second = (str(step.ask(Remark(TEXT)).prompt) for step in (one_way, other_way))
+    first, second = (str(step.ask(CustomerRemark(TEXT)).prompt) for step in (one_way, other_way))
     assert first.replace("positive, negative or mixed", "mixed, negative or positive") == second
 
 
 def test_bad_input() -> None:
     with pytest.raises(InputError, match="does not fit Remark"):
-        parse_input(Remark, {"text": "  "})
+        parse_input(CustomerRemark, {"text": "  "})
 
 
 @pytest.mark.local
 @pytest.mark.xdist_group("local")
 def test_on_this_machine_a_sentiment_has_five_ballots_with_words_of_the_text(session: Session) -> None:
     with using("local"):
-        result = graph.compile().invoke(Remark(TEXT), session.config("t"))
+        result = graph.compile().invoke(CustomerRemark(TEXT), session.config("t"))
     counts = result["tally"].counts
     if result["sentiment"] != "UNCERTAIN":
         assert counts[result["sentiment"]] >= 5
@@ -85,4 +85,4 @@ def test_on_this_machine_a_sentiment_has_five_ballots_with_words_of_the_text(ses
 
 def test_the_examples_can_be_read() -> None:
     for line in EXAMPLES.read_text(encoding="utf-8").splitlines():
-        assert parse_input(Remark, json.loads(line)).text
+        assert parse_input(CustomerRemark, json.loads(line)).text

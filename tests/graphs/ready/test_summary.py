@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stepgraph import ScriptedModel, Session, using
-from stepgraph.graphs.ready.summary.graph import Document, Passage, cut, graph, tidy
+from stepgraph.graphs.ready.summary.graph import LongDocument, SummaryPassage, cut, graph, tidy
 from stepgraph.state.errors import InputError, ModelRefused
 
 ALICE = Path(__file__).parents[3] / "examples" / "alice.txt"
@@ -24,7 +24,7 @@ def note(request: Any, site: Any) -> str:
 
 def test_a_book_is_read_in_two_levels_and_the_summary_cites_places_that_exist(session: Session) -> None:
     with ScriptedModel(note) as model, using(model):
-        result = graph.compile().invoke(Document(file=str(ALICE)), session.config("t"))
+        result = graph.compile().invoke(LongDocument(file=str(ALICE)), session.config("t"))
     reasons = session.journal.query("SELECT choice FROM decisions WHERE kind = 'map_reduce'")
     assert [row["choice"] for row in reasons][-3:] == ["level 1", "level 2", "done"]
     assert result["summary"] == "They went on, and it all came together in the end [2] [3-5]. So it was."
@@ -39,20 +39,20 @@ def test_a_book_is_read_in_two_levels_and_the_summary_cites_places_that_exist(se
 
 def test_passages_lie_where_they_say() -> None:
     text = ALICE.read_text(encoding="utf-8")
-    for passage in cut(Document(file=str(ALICE))):
+    for passage in cut(LongDocument(file=str(ALICE))):
         start, end = passage.places[0].rpartition(" ")[2].split("-")
         assert text[int(start) : int(end)] == passage.text
 
 
 def test_a_short_text_is_its_own_summary_and_costs_nothing() -> None:
     with ScriptedModel([]) as model, using(model):
-        result = graph.compile().invoke(Document(text="It rained. We stayed in."))
+        result = graph.compile().invoke(LongDocument(text="It rained. We stayed in."))
     assert (result["summary"], result["sources"]) == ("It rained. We stayed in.", ["[1] characters 0-24"])
 
 
 def test_a_text_of_one_passage_needs_one_call() -> None:
     with ScriptedModel(["It rains."]) as model, using(model):
-        result = graph.compile().invoke(Document(text="It rains in the morning. " * 20))
+        result = graph.compile().invoke(LongDocument(text="It rains in the morning. " * 20))
     assert result["summary"] == "It rains."
     assert model.asks[0][0] == "take_note"
 
@@ -67,7 +67,7 @@ def test_a_text_of_one_passage_needs_one_call() -> None:
     ],
 )
 def test_what_is_said_twice_or_cut_off_is_taken_out(said: str, kept: str) -> None:
-    assert tidy(Passage("", [1], [""], said)) == {"note": kept}
+    assert tidy(SummaryPassage("", [1], [""], said)) == {"note": kept}
 
 
 def test_a_model_that_fails_fails_the_run_and_a_second_run_pays_for_the_rest_only(session: Session) -> None:
@@ -82,7 +82,7 @@ def test_a_model_that_fails_fails_the_run_and_a_second_run_pays_for_the_rest_onl
     app = graph.compile()
     with ScriptedModel(answer) as model, using(model):
         with pytest.raises(ModelRefused):
-            app.invoke(Document(text=text), session.config("t"))
+            app.invoke(LongDocument(text=text), session.config("t"))
         result = app.invoke(None, session.config("t"))
     assert result["summary"] == "combine."
     assert [step for step, _ in model.asks].count("take_note") == 3
@@ -91,13 +91,13 @@ def test_a_model_that_fails_fails_the_run_and_a_second_run_pays_for_the_rest_onl
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (Document(), "Give either a file or a text"),
-        (Document(file="x", text="y"), "Give either a file or a text"),
-        (Document(file="none.txt"), "none.txt cannot be read"),
-        (Document(text=" \n "), "'cut' gave no pieces"),
+        (LongDocument(), "Give either a file or a text"),
+        (LongDocument(file="x", text="y"), "Give either a file or a text"),
+        (LongDocument(file="none.txt"), "none.txt cannot be read"),
+        (LongDocument(text=" \n "), "'cut' gave no pieces"),
     ],
 )
-def test_bad_input(given: Document, told: str) -> None:
+def test_bad_input(given: LongDocument, told: str) -> None:
     with pytest.raises(InputError, match=told):
         graph.compile().invoke(given)
 
@@ -107,7 +107,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "large").write_text("x" * 5_000_001)
     for name, told in (("binary", "as UTF-8 text"), ("large", "more than 5 MB"), (".", "cannot be read")):
         with pytest.raises(InputError, match=told):
-            cut(Document(file=str(tmp_path / name)))
+            cut(LongDocument(file=str(tmp_path / name)))
 
 
 @pytest.mark.local
@@ -117,7 +117,7 @@ def test_on_this_machine(session: Session) -> None:
     chapters = ALICE.read_text(encoding="utf-8")
     text = chapters[:2800] + "\n\n" + chapters[chapters.index("CHAPTER II") :][:1500]
     with using("local"):
-        result = graph.compile().invoke(Document(text=text), session.config("t"))
+        result = graph.compile().invoke(LongDocument(text=text), session.config("t"))
     assert len(result["sources"]) >= 3
     assert result["summary"]
     models = session.journal.query("SELECT DISTINCT model_answered FROM calls")

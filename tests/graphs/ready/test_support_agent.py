@@ -13,7 +13,7 @@ from stepgraph import Budget, ScriptedModel, Session, ToolCall, run, using
 from stepgraph.graphs.ready.support_agent.graph import TURNS, Inquiry, find_order, graph
 from stepgraph.nodes.costs import least, most
 from stepgraph.runners.local import RunResult
-from stepgraph.state.errors import InputError, ModelDenied
+from stepgraph.state.errors import AuthenticationFailed, InputError
 from stepgraph.state.schema import parse_input
 
 REQUESTS = Path(__file__).parents[3] / "examples" / "requests.jsonl"
@@ -70,7 +70,7 @@ def test_the_same_email_is_written_once_however_often_it_is_asked_for(session: S
 
 def test_a_failure_behind_the_email_does_not_repeat_it(session: Session) -> None:
     ask(session, ASKED, [MAIL])
-    with using(ScriptedModel([ModelDenied("no such key")])), pytest.raises(ModelDenied):
+    with using(ScriptedModel([AuthenticationFailed("no such key")])), pytest.raises(AuthenticationFailed):
         run(graph.compile(), Command(resume="approve"), session, "t")
     assert len(outbox()) == 1
     assert ask(session, None, [TOLD]).values["reply"] == TOLD

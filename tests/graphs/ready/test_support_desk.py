@@ -12,7 +12,7 @@ from stepgraph import Budget, ScriptedModel, Session, run, using
 from stepgraph.graphs.ready.support_desk.graph import Ticket, check, draft, graph, screen
 from stepgraph.nodes.costs import least, most
 from stepgraph.runners.local import RunResult
-from stepgraph.state.errors import InputError, ModelDenied
+from stepgraph.state.errors import AuthenticationFailed, InputError
 
 GOOD = (
     "Thank you for your message. Your order SG-1046 (1 x Golden toaster) is cancelled. $59.00 was charged on "
@@ -241,7 +241,7 @@ def test_without_a_session_nobody_can_be_waited_for() -> None:
 
 
 def test_a_model_that_fails_stops_the_ticket_and_a_resume_goes_on(session: Session) -> None:
-    with using(ScriptedModel([ModelDenied("no such key")])), pytest.raises(ModelDenied):
+    with using(ScriptedModel([AuthenticationFailed("no such key")])), pytest.raises(AuthenticationFailed):
         run(graph.compile(), Ticket(BODY), session, "t")
     with using(ScriptedModel([GOOD])):
         assert run(graph.compile(), None, session, "t").values["status"] == "released"

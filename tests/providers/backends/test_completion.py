@@ -6,8 +6,8 @@ import pytest
 
 from stepgraph.providers.backends.completion import Draft, ThoughtSplitter, read_completion, split_thought
 from stepgraph.providers.backends.endpoint import Endpoint
-from stepgraph.providers.backends.http import Garbled
-from stepgraph.providers.model import Request, Site, ToolCall
+from stepgraph.providers.backends.http import MalformedBody
+from stepgraph.providers.model import CallContext, Request, ToolCall
 from stepgraph.providers.provider_table import (
     CAPABILITIES,
     COMPATIBLE,
@@ -83,7 +83,7 @@ def test_arguments_that_cannot_be_read_are_a_problem_of_the_call(arguments: str)
 
 @pytest.mark.parametrize("bad", [{}, {"choices": []}, {"choices": [{"message": "text"}]}, {"choices": [3]}])
 def test_what_is_no_answer_is_garbled(bad: dict[str, Any]) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedBody):
         read_completion(bad, COMPATIBLE, "m")
 
 
@@ -105,7 +105,7 @@ async def test_each_provider_is_asked_in_its_own_way(
     can = CAPABILITIES[provider]
     spec = server.spec(provider=provider, api_key_env="SOME_KEY")
     monkeypatch.setenv("SOME_KEY", "k")
-    await Endpoint(parse_spec(spec, "here")).complete(GRADE, Site("s"))
+    await Endpoint(parse_spec(spec, "here")).complete(GRADE, CallContext("s"))
     (body,) = server.bodies
     formats = {"json_schema": "json_schema", "json_object": "json_object", "prompt": None}
     assert body.get("response_format", {}).get("type") == formats[can.structured]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.http import _clients
-from stepgraph.providers.model import Request, Site
+from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.settings import PRESETS, ModelSettings, parse_spec
 
 from ...servers import Answer, ChatServer
@@ -43,7 +43,7 @@ HELLO = Request(({"role": "user", "content": "Hello"},))
 
 async def test_text_comes_with_usage_reasoning_and_the_name_of_who_answered(server: ChatServer) -> None:
     server.will(Answer("Boil.", reasoning="Hm.", cached=40, finish_reason="length"))
-    reply = await Endpoint(parse_spec(server.spec(), "here")).complete(HELLO, Site("s"))
+    reply = await Endpoint(parse_spec(server.spec(), "here")).complete(HELLO, CallContext("s"))
     assert (reply.text, reply.model, reply.reasoning) == ("Boil.", "served-2026", "Hm.")
     assert (reply.usage.input, reply.usage.output, reply.usage.cached) == (100, 20, 40)
     assert reply.finish_reason == "length"
@@ -134,7 +134,7 @@ def test_a_client_is_closed_with_its_loop(server: ChatServer) -> None:
     endpoint = Endpoint(parse_spec(server.spec(), "here"))
 
     async def use() -> Any:
-        await asyncio.gather(*(endpoint.complete(HELLO, Site("s")) for _ in range(3)))
+        await asyncio.gather(*(endpoint.complete(HELLO, CallContext("s")) for _ in range(3)))
         return await _clients.get()
 
     first, second = asyncio.run(use()), asyncio.run(use())

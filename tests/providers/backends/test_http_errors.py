@@ -10,14 +10,14 @@ import pytest
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.backends.http_errors import scrubbed
 from stepgraph.state.errors import (
+    AuthenticationFailed,
     ContextTooLong,
-    ModelDenied,
+    MalformedResponse,
     ModelError,
     ModelFiltered,
-    ModelGarbled,
-    ModelMissing,
-    ModelOverloaded,
+    ModelNotFound,
     ModelRefused,
+    ModelUnavailable,
     ModelUnreachable,
     SettingsError,
 )
@@ -50,26 +50,26 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fault", "error", "says"),
     [
-        (Fault(401, ECHO), ModelDenied, "rejects the key .HTTP 401.*Check the variable SOME_KEY"),
-        (Fault(403, ECHO), ModelDenied, "HTTP 403"),
-        (Fault(404), ModelMissing, "is not there .HTTP 404: out of order.*Check the model's name"),
-        (Fault(429), ModelOverloaded, "could not serve the call .HTTP 429"),
-        (Fault(500, "oh no", "text/plain"), ModelOverloaded, "HTTP 500"),
-        (Fault(503, ECHO), ModelOverloaded, "HTTP 503"),
+        (Fault(401, ECHO), AuthenticationFailed, "rejects the key .HTTP 401.*Check the variable SOME_KEY"),
+        (Fault(403, ECHO), AuthenticationFailed, "HTTP 403"),
+        (Fault(404), ModelNotFound, "is not there .HTTP 404: out of order.*Check the model's name"),
+        (Fault(429), ModelUnavailable, "could not serve the call .HTTP 429"),
+        (Fault(500, "oh no", "text/plain"), ModelUnavailable, "HTTP 500"),
+        (Fault(503, ECHO), ModelUnavailable, "HTTP 503"),
         (Fault(400, '{"error": "no such field"}'), ModelRefused, "HTTP 400: no such field"),
         (
             Fault(400, '{"error": "context too long"}'),
             ContextTooLong,
             "HTTP 400: context too long.*Ask with less",
         ),
-        (Fault(402, '{"error": "Insufficient Balance"}'), ModelOverloaded, "nothing left .HTTP 402"),
+        (Fault(402, '{"error": "Insufficient Balance"}'), ModelUnavailable, "nothing left .HTTP 402"),
         (Fault(400, '{"error": {"code": "content_filter"}}'), ModelFiltered, "content filter stopped"),
         (Fault(307, "", headers={"Location": "https://elsewhere/v1"}), ModelRefused, "https://elsewhere/v1"),
         (Fault(422, ECHO), ModelRefused, "HTTP 422"),
-        (ERROR_BODY, ModelOverloaded, "HTTP 502: upstream is gone"),
-        (HTML, ModelGarbled, "cannot be read .*is it an OpenAI-compatible chat endpoint"),
-        (EMPTY_CHOICES, ModelGarbled, "cannot be read .the answer has no choices"),
-        (HALF_JSON, ModelGarbled, "cannot be read .*not valid JSON"),
+        (ERROR_BODY, ModelUnavailable, "HTTP 502: upstream is gone"),
+        (HTML, MalformedResponse, "cannot be read .*is it an OpenAI-compatible chat endpoint"),
+        (EMPTY_CHOICES, MalformedResponse, "cannot be read .the answer has no choices"),
+        (HALF_JSON, MalformedResponse, "cannot be read .*not valid JSON"),
         (CUT, ModelUnreachable, "cannot be reached"),
     ],
 )
@@ -155,7 +155,7 @@ async def test_the_wait_that_the_server_asks_for_is_kept(server: ChatServer) -> 
 
 async def test_retries_are_bounded(server: ChatServer) -> None:
     server.always = Fault(429, headers={"Retry-After": "0"})
-    with using(server.spec(retries=3)), pytest.raises(ModelOverloaded) as caught:
+    with using(server.spec(retries=3)), pytest.raises(ModelUnavailable) as caught:
         await write.answer(Post())
     assert server.calls == 4
     assert caught.value.retry_after == 0
@@ -163,7 +163,7 @@ async def test_retries_are_bounded(server: ChatServer) -> None:
 
 async def test_a_wait_that_is_too_long_is_not_waited_for(server: ChatServer) -> None:
     server.always = Fault(429, headers={"Retry-After": "3600"})
-    with using(server.spec()), pytest.raises(ModelOverloaded):
+    with using(server.spec()), pytest.raises(ModelUnavailable):
         await write.answer(Post())
     assert server.calls == 1
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.backends.langchain import ChatModel, with_schema_in_prompt
 from stepgraph.state.errors import (
+    AuthenticationFailed,
     ContextTooLong,
-    ModelDenied,
     ModelError,
-    ModelOverloaded,
+    ModelUnavailable,
     ModelUnreachable,
 )
 
@@ -129,8 +129,8 @@ def test_a_schema_joins_the_system_message_or_makes_one() -> None:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Fault(401), ModelDenied),
-        (Fault(429, headers={"Retry-After": "0"}), ModelOverloaded),
+        (Fault(401), AuthenticationFailed),
+        (Fault(429, headers={"Retry-After": "0"}), ModelUnavailable),
         (Fault(400, '{"error": {"code": "context_length_exceeded"}}'), ContextTooLong),
         (Fault(reset=True), ModelUnreachable),
     ],

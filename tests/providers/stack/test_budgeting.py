@@ -16,7 +16,7 @@ from stepgraph import fan_out as graphs_fan_out
 from stepgraph.providers.prices import Price
 from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget, Spent
-from stepgraph.state.errors import BudgetEnded, SettingsError
+from stepgraph.state.errors import BudgetExceeded, SettingsError
 from stepgraph.state.journal.journal import Call, Journal
 from stepgraph.state.session.session import LEDGERS_KEY
 
@@ -160,7 +160,7 @@ def test_the_limits_of_a_thread_survive_its_resume_in_another_session(
 
 async def test_without_a_checkpointer_the_end_is_an_error(session: Session) -> None:
     config = session.config("t", budget=Budget(calls=0))
-    with using(ScriptedModel(["x"])), pytest.raises(BudgetEnded, match="calls = 0"):
+    with using(ScriptedModel(["x"])), pytest.raises(BudgetExceeded, match="calls = 0"):
         await one.answer(One(), config)
 
 

@@ -6,28 +6,28 @@ import time
 import pytest
 
 from stepgraph import ScriptedModel
-from stepgraph.providers.model import Request, Site
-from stepgraph.providers.stack.circuit_breaker import Breaker, Guarded, tells_against
+from stepgraph.providers.model import CallContext, Request
+from stepgraph.providers.stack.circuit_breaker import CircuitBreaker, CircuitBroken, tells_against
 from stepgraph.providers.stack.roles import as_model
-from stepgraph.state.errors import ModelOverloaded, ModelPaused, ModelRefused, ModelUnreachable
+from stepgraph.state.errors import CircuitOpen, ModelRefused, ModelUnavailable, ModelUnreachable
 
 from ...servers import Answer, ChatServer, Fault
 
 HELLO = Request(({"role": "user", "content": "Hello"},))
-HERE = Site("step")
+HERE = CallContext("step")
 
 
 async def test_it_opens_after_failures_in_a_row_and_closes_after_a_good_probe() -> None:
     script = ScriptedModel(
         [ModelUnreachable("gone"), ModelUnreachable("gone"), ModelUnreachable("gone"), "ok"]
     )
-    breaker = Breaker(2, 0.05)
-    guarded = Guarded(script, breaker)
+    breaker = CircuitBreaker(2, 0.05)
+    guarded = CircuitBroken(script, breaker)
     for _ in range(2):
         with pytest.raises(ModelUnreachable):
             await guarded.complete(HELLO, HERE)
     assert breaker.state == "open"
-    with pytest.raises(ModelPaused, match="2 calls in a row failed there"):
+    with pytest.raises(CircuitOpen, match="2 calls in a row failed there"):
         await guarded.complete(HELLO, HERE)
     await asyncio.sleep(0.06)
     assert breaker.state == "half-open"
@@ -40,7 +40,7 @@ async def test_it_opens_after_failures_in_a_row_and_closes_after_a_good_probe() 
 
 
 async def test_half_open_lets_one_call_try() -> None:
-    breaker = Breaker(1, 0.01)
+    breaker = CircuitBreaker(1, 0.01)
     breaker.failed()
     await asyncio.sleep(0.02)
     assert breaker.enter() is None
@@ -51,14 +51,14 @@ async def test_half_open_lets_one_call_try() -> None:
 
 async def test_a_refusal_or_a_rate_limit_says_nothing_against_the_endpoint() -> None:
     assert not tells_against(ModelRefused("no"))
-    assert not tells_against(ModelOverloaded("limit", status=429))
-    assert tells_against(ModelOverloaded("down", status=503))
-    breaker = Breaker(1, 60)
-    guarded = Guarded(
-        ScriptedModel([ModelRefused("no"), ModelOverloaded("limit", status=429), "ok"]), breaker
+    assert not tells_against(ModelUnavailable("limit", status=429))
+    assert tells_against(ModelUnavailable("down", status=503))
+    breaker = CircuitBreaker(1, 60)
+    guarded = CircuitBroken(
+        ScriptedModel([ModelRefused("no"), ModelUnavailable("limit", status=429), "ok"]), breaker
     )
     for _ in range(2):
-        with pytest.raises((ModelRefused, ModelOverloaded)):
+        with pytest.raises((ModelRefused, ModelUnavailable)):
             await guarded.complete(HELLO, HERE)
     assert (await guarded.complete(HELLO, HERE)).text == "ok"
 

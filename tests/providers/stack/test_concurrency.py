@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
-from stepgraph.providers.model import Model, Reply, Request, Site, Usage
+from stepgraph.providers.model import CallContext, Model, Reply, Request, Usage
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.stack.concurrency import Capped
+from stepgraph.providers.stack.concurrency import ConcurrencyLimited
 from stepgraph.providers.stack.stack import stacked
-from stepgraph.state.errors import ModelPaused
+from stepgraph.state.errors import CircuitOpen
 
 HELLO = Request(({"role": "user", "content": "Hello"},))
-HERE = Site("step")
+HERE = CallContext("step")
 
 
 class Counting:
@@ -20,7 +20,7 @@ class Counting:
     def __init__(self) -> None:
         self.now = self.most = 0
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0.01)
@@ -30,7 +30,7 @@ class Counting:
 
 async def test_the_cap_holds_in_each_loop() -> None:
     counting = Counting()
-    capped = Capped(counting, 2)
+    capped = ConcurrencyLimited(counting, 2)
     await asyncio.gather(*(capped.complete(HELLO, HERE) for _ in range(8)))
     assert counting.most == 2
 
@@ -43,7 +43,7 @@ def test_every_wrapper_is_a_model_under_the_same_name() -> None:
 
 async def test_who_would_wait_too_long_is_sent_away() -> None:
     counting = Counting()
-    capped = Capped(counting, 1, queue_s=0)
+    capped = ConcurrencyLimited(counting, 1, queue_s=0)
     outcomes = await asyncio.gather(*(capped.complete(HELLO, HERE) for _ in range(3)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Reply, ModelPaused, ModelPaused]
+    assert [type(outcome) for outcome in outcomes] == [Reply, CircuitOpen, CircuitOpen]
     assert (await capped.complete(HELLO, HERE)).text == "ok"

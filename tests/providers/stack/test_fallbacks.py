@@ -11,16 +11,16 @@ from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.providers.stack.fallbacks import trigger_of
 from stepgraph.providers.stack.roles import as_model, find_model
 from stepgraph.state.errors import (
+    AuthenticationFailed,
+    CircuitOpen,
     ContextTooLong,
     InvalidAnswer,
-    ModelDenied,
+    MalformedResponse,
     ModelError,
     ModelFiltered,
-    ModelGarbled,
-    ModelMissing,
-    ModelOverloaded,
-    ModelPaused,
+    ModelNotFound,
     ModelRefused,
+    ModelUnavailable,
     ModelUnreachable,
     SettingsError,
 )
@@ -56,15 +56,15 @@ def refused(message: str, kind: type[ModelError] = ModelRefused) -> ScriptedMode
 @pytest.mark.parametrize(
     ("kind", "trigger"),
     [
-        (ModelOverloaded, "busy"),
-        (ModelPaused, "busy"),
+        (ModelUnavailable, "busy"),
+        (CircuitOpen, "busy"),
         (ModelUnreachable, "unreachable"),
-        (ModelDenied, "denied"),
-        (ModelMissing, "denied"),
+        (AuthenticationFailed, "denied"),
+        (ModelNotFound, "denied"),
         (ModelRefused, "refused"),
         (ModelFiltered, "filtered"),
         (ContextTooLong, "too_long"),
-        (ModelGarbled, "garbled"),
+        (MalformedResponse, "garbled"),
         (ModelError, "garbled"),
     ],
 )
@@ -73,14 +73,14 @@ def test_each_error_has_its_reason(kind: type[ModelError], trigger: str) -> None
 
 
 async def test_the_next_is_asked_and_the_record_says_why(session: Session) -> None:
-    models = [refused("a", ContextTooLong), refused("b", ModelDenied), ScriptedModel(["third"])]
+    models = [refused("a", ContextTooLong), refused("b", AuthenticationFailed), ScriptedModel(["third"])]
     with using(models):
         assert (await chain(write).compile().ainvoke(Post(), session.config()))["draft"] == "third"
     calls = session.journal.query("SELECT attempt, status, reason FROM calls ORDER BY attempt")
     assert [(call["attempt"], call["status"], call["reason"]) for call in calls] == [
         (1, "failed", None),
         (2, "failed", "fallback: scripted failed (ContextTooLong)"),
-        (3, "answered", "fallback: scripted failed (ModelDenied)"),
+        (3, "answered", "fallback: scripted failed (AuthenticationFailed)"),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stepgraph import Ask, Budget, Session, chain, step, using
-from stepgraph.state.errors import ModelOverloaded
+from stepgraph.state.errors import ModelUnavailable
 from stepgraph.state.journal.journal import HEDGE
 
 from ...servers import Answer, ChatServer, Fault
@@ -51,7 +51,7 @@ async def test_a_call_in_time_is_made_once(server: ChatServer, session: Session)
 
 async def test_an_error_in_time_is_told_at_once(server: ChatServer) -> None:
     server.always = Fault(500)
-    with using(server.spec(hedge_after_s=5, retries=0)), pytest.raises(ModelOverloaded):
+    with using(server.spec(hedge_after_s=5, retries=0)), pytest.raises(ModelUnavailable):
         await write.answer(Post())
     assert server.calls == 1
 

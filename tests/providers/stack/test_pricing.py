@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 
-from stepgraph.providers.model import Reply, Request, Site, Usage
+from stepgraph.providers.model import CallContext, Reply, Request, Usage
 from stepgraph.providers.prices import HourlyPrice, Price
 from stepgraph.providers.settings import ModelSettings, parse_spec
-from stepgraph.providers.stack.pricing import Cost, Listed, PerHour, PerToken, Priced, price_list, tariff_for
+from stepgraph.providers.stack.pricing import (
+    Cost,
+    ListedTariff,
+    PerHour,
+    PerToken,
+    Priced,
+    price_list,
+    tariff_for,
+)
 from stepgraph.state.session.session import Session
 
 HELLO = Request(({"role": "user", "content": "hello"},))
-HERE = Site(step="here")
+HERE = CallContext(step="here")
 
 
 class Says:
@@ -24,7 +32,7 @@ class Says:
         self._reply = reply
         self._delay = delay_s
 
-    async def complete(self, request: Request, site: Site) -> Reply:
+    async def complete(self, request: Request, site: CallContext) -> Reply:
         await asyncio.sleep(self._delay)
         return self._reply
 
@@ -126,9 +134,9 @@ async def test_the_calls_of_a_machine_by_the_hour_add_up_to_its_busy_time() -> N
 def test_the_most_that_a_call_can_cost() -> None:
     assert PerToken(Price(input=1, output=2, cache_write=5)).most(1_000_000, 1_000_000) == 7
     assert PerHour(HourlyPrice(per_hour=60), 120).most(1, 1) == 2
-    assert Listed("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
-    assert Listed("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
-    assert Listed("no-such-model", provider="openai").most(1, 1) is None
+    assert ListedTariff("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
+    assert ListedTariff("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
+    assert ListedTariff("no-such-model", provider="openai").most(1, 1) is None
 
 
 def test_the_list_says_since_when_where_it_knows() -> None:
@@ -141,7 +149,7 @@ def test_the_list_says_since_when_where_it_knows() -> None:
             else []
         )
         if starts and starts[-1] and starts[-1] <= dt.date(2026, 10, 20) and "{" not in model.id:
-            cost = Listed(model.id, provider="openrouter").cost(replied(model.id), 0)
+            cost = ListedTariff(model.id, provider="openrouter").cost(replied(model.id), 0)
             if cost is not None and cost.date:
                 dated = cost.date
                 break

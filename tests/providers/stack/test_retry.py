@@ -3,27 +3,27 @@ from __future__ import annotations
 import pytest
 
 from stepgraph import ScriptedModel
-from stepgraph.providers.model import Request, Site
+from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.stack.retry import Retried
 from stepgraph.state.errors import (
+    CircuitOpen,
+    MalformedResponse,
     ModelError,
-    ModelGarbled,
-    ModelOverloaded,
-    ModelPaused,
     ModelRefused,
+    ModelUnavailable,
     ModelUnreachable,
 )
 
 HELLO = Request(({"role": "user", "content": "Hello"},))
-HERE = Site("step")
+HERE = CallContext("step")
 
 
 async def test_what_may_pass_is_tried_again_up_to_the_limit() -> None:
-    script = ScriptedModel([ModelOverloaded("busy"), ModelUnreachable("gone"), "ok"])
+    script = ScriptedModel([ModelUnavailable("busy"), ModelUnreachable("gone"), "ok"])
     assert (await Retried(script, 2, first_wait_s=0).complete(HELLO, HERE)).text == "ok"
 
-    script = ScriptedModel([ModelOverloaded("busy")] * 3)
-    with pytest.raises(ModelOverloaded):
+    script = ScriptedModel([ModelUnavailable("busy")] * 3)
+    with pytest.raises(ModelUnavailable):
         await Retried(script, 2, first_wait_s=0).complete(HELLO, HERE)
     assert script.left == []
 
@@ -40,13 +40,13 @@ def test_the_pause_grows_and_the_servers_word_goes_first() -> None:
     waits = [retried._wait_s(ModelUnreachable("gone"), attempt) for attempt in (1, 2, 3)]
     assert 0.5 <= waits[0] <= 1.5
     assert 2 <= waits[2] <= 6
-    assert 7 <= retried._wait_s(ModelOverloaded("busy", retry_after=7), 1) <= 8.75
-    assert retried._wait_s(ModelOverloaded("busy", retry_after=3600), 1) == 3600
+    assert 7 <= retried._wait_s(ModelUnavailable("busy", retry_after=7), 1) <= 8.75
+    assert retried._wait_s(ModelUnavailable("busy", retry_after=3600), 1) == 3600
 
 
 async def test_an_error_counts_its_attempts() -> None:
-    script = ScriptedModel([ModelGarbled("half"), ModelUnreachable("gone"), ModelOverloaded("busy")])
-    with pytest.raises(ModelOverloaded) as caught:
+    script = ScriptedModel([MalformedResponse("half"), ModelUnreachable("gone"), ModelUnavailable("busy")])
+    with pytest.raises(ModelUnavailable) as caught:
         await Retried(script, 2, first_wait_s=0).complete(HELLO, HERE)
     assert caught.value.attempts == 3
 
@@ -60,17 +60,17 @@ async def test_what_lasts_is_not_tried_again() -> None:
 
 
 async def test_no_attempt_begins_after_the_time_is_up() -> None:
-    script = ScriptedModel([ModelOverloaded("busy"), "too late"])
-    with pytest.raises(ModelOverloaded):
+    script = ScriptedModel([ModelUnavailable("busy"), "too late"])
+    with pytest.raises(ModelUnavailable):
         await Retried(script, 5, first_wait_s=10, for_s=1).complete(HELLO, HERE)
     assert script.left == ["too late"]
 
 
 async def test_a_pause_is_waited_for_by_the_patient_only_and_is_no_attempt() -> None:
-    script = ScriptedModel([ModelPaused("open", retry_after=0.01)] * 3 + ["ok"])
+    script = ScriptedModel([CircuitOpen("open", retry_after=0.01)] * 3 + ["ok"])
     assert (await Retried(script, 0).complete(HELLO, HERE)).text == "ok"
 
-    script = ScriptedModel([ModelPaused("open", retry_after=0.01), "ok"])
+    script = ScriptedModel([CircuitOpen("open", retry_after=0.01), "ok"])
     with pytest.raises(ModelError) as caught:
         await Retried(script, 5, patient=False).complete(HELLO, HERE)
     assert caught.value.attempts == 0

@@ -12,9 +12,9 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from stepgraph import ScriptedModel, Session
-from stepgraph.providers.model import Message, Model, Reply, Request, Site, ToolCall
+from stepgraph.providers.model import CallContext, Message, Model, Reply, Request, ToolCall
 from stepgraph.providers.stack.roles import as_model
-from stepgraph.providers.stack.tool_emulation import Emulated, as_facts, plain_messages, with_tools
+from stepgraph.providers.stack.tool_emulation import ToolEmulation, as_facts, plain_messages, with_tools
 
 from ...servers import Answer, ChatServer
 
@@ -25,7 +25,7 @@ LOOKUP: dict[str, Any] = {
 }
 MESSAGES: tuple[Message, ...] = ({"role": "user", "content": "Where is A1?"},)
 REQUEST = Request(MESSAGES, tools=(LOOKUP,))
-SITE = Site("ask")
+SITE = CallContext("ask")
 
 
 def full(model: Any) -> Model:
@@ -83,7 +83,7 @@ async def test_the_cache_tells_tools_apart(session: Session) -> None:
 
 async def emulated(answer: Any, request: Request = REQUEST) -> tuple[Reply, Request]:
     with ScriptedModel([answer]) as model:
-        reply = await Emulated(model).complete(request, SITE)
+        reply = await ToolEmulation(model).complete(request, SITE)
     return reply, model.asks[0][1]
 
 
@@ -174,4 +174,4 @@ def test_a_model_says_whether_it_takes_tools() -> None:
     model = ScriptedModel([])
     assert with_tools(model) is model
     model.tools = "emulated"  # type: ignore[attr-defined]
-    assert isinstance(with_tools(model), Emulated)
+    assert isinstance(with_tools(model), ToolEmulation)

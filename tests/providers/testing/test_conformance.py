@@ -11,7 +11,7 @@ from stepgraph.providers.backends.http import Wire
 from stepgraph.providers.backends.ondevice import shipped_weights, start_server
 from stepgraph.providers.provider_table import CAPABILITIES
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.testing.conformance import CHECKS, Finding, examine
+from stepgraph.providers.testing.conformance import CHECKS, ConformanceFinding, examine
 
 from ...imitators import IMITATORS, KEY, MODEL, VLLM, DeepSeek, Imitator, Ollama, OpenAI, OpenRouter, Together
 from ...servers import CUT, HTML, Answer, ChatServer, Fault
@@ -26,13 +26,13 @@ LACKS = {
 }
 
 
-async def examined(server: Imitator, **settings: Any) -> tuple[dict[str, Finding], dict[str, Any]]:
+async def examined(server: Imitator, **settings: Any) -> tuple[dict[str, ConformanceFinding], dict[str, Any]]:
     values = {"model": "imitated-model", "base_url": server.url, "timeout_s": 10, "api_key": KEY, **settings}
     found, suggested = await examine(ModelSettings(**values))
     return {finding.check: finding for finding in found}, suggested
 
 
-def lacking(found: dict[str, Finding]) -> set[str]:
+def lacking(found: dict[str, ConformanceFinding]) -> set[str]:
     return {name for name, finding in found.items() if finding.outcome == "unsupported"}
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from stepgraph import Ask, ScriptedModel, step, using
-from stepgraph.providers.model import Request, Site
-from stepgraph.state.errors import ModelDenied, ScriptError
+from stepgraph.providers.model import CallContext, Request
+from stepgraph.state.errors import AuthenticationFailed, ScriptError
 
 
 @dataclass
@@ -42,7 +42,7 @@ async def test_each_step_may_have_its_own_answers() -> None:
 
 
 async def test_a_function_answers_from_the_question() -> None:
-    def shout(request: Request, site: Site) -> str:
+    def shout(request: Request, site: CallContext) -> str:
         return f"{site.step}: {request.messages[-1]['content'].upper()}"
 
     with using(ScriptedModel(shout)):
@@ -50,7 +50,7 @@ async def test_a_function_answers_from_the_question() -> None:
 
 
 async def test_an_exception_is_raised() -> None:
-    with using(ScriptedModel([ModelDenied("no")])), pytest.raises(ModelDenied):
+    with using(ScriptedModel([AuthenticationFailed("no")])), pytest.raises(AuthenticationFailed):
         await write.answer(Post())
 
 
@@ -80,6 +80,6 @@ def test_an_error_inside_the_block_is_not_hidden() -> None:
 async def test_usage_delay_and_reasoning_are_played() -> None:
     model = ScriptedModel(["two words"], delay_s=0.05, reasoning="Hm.")
     started = time.monotonic()
-    reply = await model.complete(Request(({"role": "user", "content": "one two three"},)), Site("s"))
+    reply = await model.complete(Request(({"role": "user", "content": "one two three"},)), CallContext("s"))
     assert time.monotonic() - started >= 0.04
     assert (reply.usage.input, reply.usage.output, reply.reasoning, reply.cost_usd) == (3, 2, "Hm.", None)

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from stepgraph import Ask, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
-from stepgraph.providers.model import Request, Site
+from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.testing.tape import Tape
-from stepgraph.state.errors import ModelError, ModelOverloaded, ModelRefused, ScriptError, SettingsError
+from stepgraph.state.errors import ModelError, ModelRefused, ModelUnavailable, ScriptError, SettingsError
 from stepgraph.state.masking import EVERYTHING
 from stepgraph.state.session.session import Session
 
@@ -72,8 +72,8 @@ async def test_what_each_provider_said_is_replayed_without_it(
             with Tape(path, spec) as tape:
                 endpoint = Endpoint(tape.model)
                 replies = [
-                    await endpoint.complete(hello, Site("s")) if kind.provider != "openai" else None,
-                    await endpoint.complete(Request(hello.messages), Site("s", voice=ear)),
+                    await endpoint.complete(hello, CallContext("s")) if kind.provider != "openai" else None,
+                    await endpoint.complete(Request(hello.messages), CallContext("s", voice=ear)),
                 ]
                 seen.append([(r.text, r.usage, r.reasoning, r.cost_usd) for r in replies if r] + [ear.pieces])
             calls = server.calls
@@ -140,7 +140,7 @@ async def test_failures_are_on_tape_too(server: ChatServer, tmp_path: Path) -> N
         await write.answer(Post())
     calls = server.calls
     with Tape(path, server.spec(retries=0)) as tape, using(tape.model):
-        with pytest.raises(ModelOverloaded):
+        with pytest.raises(ModelUnavailable):
             await write.answer(Post())
         assert await write.answer(Post()) == "Boil."
     assert server.calls == calls
@@ -165,7 +165,7 @@ async def test_bytes_that_are_no_text_are_kept(body: bytes, tmp_path: Path) -> N
         with Tape(tmp_path / "t.jsonl", spec) as tape:
             endpoint = Endpoint(tape.model)
             with pytest.raises(ModelError) as caught:
-                await endpoint.complete(Request(({"role": "user", "content": "x"},)), Site("s"))
+                await endpoint.complete(Request(({"role": "user", "content": "x"},)), CallContext("s"))
             told.append(str(caught.value).replace(tape.url, "here"))
     await runner.cleanup()
     assert told[0] == told[1]
@@ -214,7 +214,7 @@ def test_a_tape_of_a_failed_block_is_not_written(server: ChatServer, tmp_path: P
 def test_an_unreachable_provider_is_told_and_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "post.jsonl"
     spec = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "retries": 0}
-    unreachable = pytest.raises(ModelOverloaded, match=r"127\.0\.0\.1:9/v1 cannot be reached")
+    unreachable = pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1:9/v1 cannot be reached")
     with unreachable, Tape(path, spec) as tape, using(tape.model):
         write.invoke(Post())
     assert not path.exists()

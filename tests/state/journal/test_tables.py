@@ -15,7 +15,7 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, run, step, using, within
 from stepgraph.providers.prices import Price
 from stepgraph.state import budget as budgets
-from stepgraph.state.journal.journal import Visit
+from stepgraph.state.journal.journal import NodeRun
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.query import select
 
@@ -51,7 +51,7 @@ def visited(session: Session, begin: float, end: float, task: str = "a:1") -> No
     """Put a node's visit on record, in seconds after the thread began."""
     (row,) = session.journal.query("SELECT started_at FROM runs WHERE thread_id = 't'")
     at = row["started_at"]
-    session.journal.add(Visit("t", task, "a", "a", 1, "done", None, None, at + begin, at + end))
+    session.journal.add(NodeRun("t", task, "a", "a", 1, "done", None, None, at + begin, at + end))
 
 
 def shown(session: Session) -> dict[str, tuple[Any, Any, Any]]:

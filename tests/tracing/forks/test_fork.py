@@ -14,7 +14,7 @@ from stepgraph import ScriptedModel, Session, chain, using
 from stepgraph.state.errors import InputError
 from stepgraph.tracing.forks.fork import find_call, fork
 from stepgraph.tracing.record.diff import diff
-from stepgraph.tracing.record.history import Moment, read_history
+from stepgraph.tracing.record.history import CheckpointView, read_history
 from stepgraph.tracing.record.threads import find_thread
 from stepgraph.tracing.record.tree import read_calls
 
@@ -258,7 +258,7 @@ def test_a_call_is_found_by_the_beginning_of_its_id_or_as_the_last_of_its_step(s
     assert find_call(session, "t", "polish/write")["answer"] == "two"
 
 
-def every_moment(moments: list[Moment]) -> Iterator[Moment]:
+def every_moment(moments: list[CheckpointView]) -> Iterator[CheckpointView]:
     for moment in moments:
         yield moment
         for nested in moment.nested.values():

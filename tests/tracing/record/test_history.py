@@ -10,7 +10,7 @@ from pathlib import Path
 from langgraph.types import Command
 
 from stepgraph import Session
-from stepgraph.tracing.record.history import Moment, read_history
+from stepgraph.tracing.record.history import CheckpointView, read_history
 
 from ..travels import first_run
 
@@ -36,7 +36,7 @@ def test_it_tells_what_changed_what_ran_next_and_what_it_cost(session: Session) 
 def test_next_is_what_langgraph_says(session: Session) -> None:
     app = first_run(session)
 
-    def ours(moments: list[Moment]) -> list[tuple[str, ...]]:
+    def ours(moments: list[CheckpointView]) -> list[tuple[str, ...]]:
         return [moment.next for moment in moments]
 
     theirs = [state.next for state in app.get_state_history(session.config("t"))][::-1]
