@@ -129,7 +129,7 @@ class Effect(Node[StateT], Generic[StateT]):
             found = await self._begin(session, key, thread, path)
             if found is None:
                 return await self._happen(input, config, session, key)
-            if found.status == "begun":
+            if found.status == "started":
                 raise unknown(found)
             return self._recorded(found, session)
 

@@ -85,7 +85,7 @@ class Reply:
 
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
-    `source` is model, joined (an equal call was under way) or cache; `call_id` is its journal row.
+    `source` is model, coalesced (an equal call was under way) or cache; `call_id` is its journal row.
     """
 
     text: str

@@ -25,9 +25,9 @@ RUNNING = "running"
 
 _VERSION = """
 SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
-       (SELECT max(id) FROM visits WHERE thread_id = ?1) AS b,
+       (SELECT max(id) FROM node_runs WHERE thread_id = ?1) AS b,
        (SELECT max(rowid) FROM calls WHERE thread_id = ?1) AS c,
-       (SELECT max(id) FROM hits WHERE thread_id = ?1) AS d,
+       (SELECT max(id) FROM replays WHERE thread_id = ?1) AS d,
        (SELECT max(id) FROM decisions WHERE thread_id = ?1) AS e,
        (SELECT count(*) FROM scores WHERE thread_id = ?1) AS f,
        (SELECT max(id) FROM invocations WHERE thread_id = ?1) AS g

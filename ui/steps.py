@@ -113,7 +113,9 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.inner if inner.span.kind == "call"],
-        asked=text_of("asked", read_json(bar.span.row["asked"])) if bar.span.row.get("asked") else None,
+        asked=text_of("asked", read_json(bar.span.row["interrupts"]))
+        if bar.span.row.get("interrupts")
+        else None,
     )
 
 

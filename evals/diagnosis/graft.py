@@ -185,16 +185,16 @@ def recorded_inputs(
 ) -> list[Mapping[str, Any]] | str:
     """Return the whole state that each execution of a node was given, or why that is not known."""
     rows = session.journal.query(
-        "SELECT task, input FROM visits WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
+        "SELECT task, input FROM node_runs WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
         (thread, node),
     )
-    visits = {row["task"]: row["input"] for row in rows}
-    if not visits:
+    node_runs = {row["task"]: row["input"] for row in rows}
+    if not node_runs:
         return "the file does not hold that run, or the node was not visited in it"
     lineage = Lineage(session.journal, thread)
     known = set(fields_of(state))
     found: list[Mapping[str, Any]] = []
-    for task, told in visits.items():
+    for task, told in node_runs.items():
         level = list(levels(task))[-1]
         point = lineage.before(level)
         if point is None:
@@ -237,7 +237,7 @@ def stages_of(session: Session, thread: str) -> list[Stage]:
     """Return the supersteps of a thread's graph, in order; `after` is None for the last one."""
     lineage = Lineage(session.journal, thread)
     rows = session.journal.query(
-        "SELECT DISTINCT task, path FROM visits WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
+        "SELECT DISTINCT task, path FROM node_runs WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
         (thread,),
     )
     nodes: dict[Point, list[str]] = {}

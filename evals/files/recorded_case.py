@@ -78,7 +78,7 @@ def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
 
 def _visit(journal: Journal, thread_id: str, node: str) -> Mapping[str, Any]:
     rows = journal.query(
-        "SELECT path, status, input, output FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)
+        "SELECT path, status, input, output FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)
     )
     fitting = [row for row in rows if row["path"] == node and row["status"] == "done"]
     if not fitting:
@@ -159,7 +159,7 @@ def _is_leaf(passage: Passage, passages: Iterable[Passage]) -> bool:
 
 
 def _parallel(journal: Journal, thread_id: str) -> bool:
-    rows = journal.query("SELECT task, superstep FROM visits WHERE thread_id = ?", (thread_id,))
+    rows = journal.query("SELECT task, superstep FROM node_runs WHERE thread_id = ?", (thread_id,))
     steps: dict[tuple[str, int], set[str]] = defaultdict(set)
     for row in rows:
         steps[row["task"].rpartition("|")[0], row["superstep"]].add(row["task"])

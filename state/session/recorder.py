@@ -1,4 +1,4 @@
-"""Notes every node visit of a LangGraph run in the journal; works on any LangGraph graph."""
+"""Notes every node run of a LangGraph run in the journal; works on any LangGraph graph."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path_of(task: str) -> str:
 
 
 class Recorder(BaseCallbackHandler):
-    """A LangChain callback handler that writes node visits and the run's status."""
+    """A LangChain callback handler that writes node runs and the run's status."""
 
     run_inline = True
     raise_error = True
@@ -143,7 +143,7 @@ class Recorder(BaseCallbackHandler):
         elif isinstance(error, GraphInterrupt):
             interrupts = error.args[0] if error.args else ()
             self._ended = "partial" if budget_end(interrupts) else "interrupted"
-            self._leave(run_id, "interrupted", asked=[item.value for item in interrupts])
+            self._leave(run_id, "interrupted", interrupts=[item.value for item in interrupts])
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")
         else:
@@ -189,7 +189,13 @@ class Recorder(BaseCallbackHandler):
         self._claims.release(self._thread)
 
     def _leave(
-        self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None, asked: Any = None
+        self,
+        run_id: UUID,
+        status: str,
+        *,
+        output: Any = None,
+        error: str | None = None,
+        interrupts: Any = None,
     ) -> None:
         metadata, started, given = self._open.pop(run_id)
         mask = self._journal.mask
@@ -207,7 +213,7 @@ class Recorder(BaseCallbackHandler):
                 started_at=started,
                 ended_at=time.time(),
                 input=given,
-                asked=None if asked is None else mask.json(as_json(asked)),
+                interrupts=None if interrupts is None else mask.json(as_json(interrupts)),
             )
         )
 

@@ -65,7 +65,7 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "checkpoint_id": span.checkpoint_id,
             "superstep": row.get("superstep"),
             "changed": changed_fields(row),
-            "asked": row.get("asked"),
+            "interrupts": row.get("interrupts"),
         }
         if span.decision:
             facts |= {

@@ -66,14 +66,14 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
 
     An interrupt's id is made of its node execution's name and the number of answers so far.
     """
-    visits = session.journal.query(
-        "SELECT task, status, ended_at FROM visits WHERE thread_id = ? AND task IN "
-        "(SELECT task FROM visits WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
+    node_runs = session.journal.query(
+        "SELECT task, status, ended_at FROM node_runs WHERE thread_id = ? AND task IN "
+        "(SELECT task FROM node_runs WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
         (thread_id, thread_id),
     )
     by_task: dict[str, list[dict[str, Any]]] = {}
-    for visit in visits:
-        by_task.setdefault(visit["task"], []).append(visit)
+    for node_run in node_runs:
+        by_task.setdefault(node_run["task"], []).append(node_run)
     tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
     for item in {item.id: item for item in asked}.values():
         if isinstance(item.value, dict) and item.value.get("kind") == BUDGET_KIND:
@@ -82,5 +82,5 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
         found = by_task.get(task, [])
         if found and found[-1]["status"] != "interrupted":
             continue
-        since = [visit["ended_at"] for visit in found if visit["status"] == "interrupted"]
+        since = [node_run["ended_at"] for node_run in found if node_run["status"] == "interrupted"]
         yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

@@ -20,7 +20,16 @@ from .threads import find_thread
 
 LOCK_WAIT_MS = 5000
 UNFINISHED = ("queued", "running", "partial", "failed", "interrupted")
-_RECORD = ("calls", "visits", "decisions", "invocations", "hits", "joins", "scores", "exports")
+_RECORD = (
+    "calls",
+    "node_runs",
+    "decisions",
+    "invocations",
+    "replays",
+    "coalesced_calls",
+    "scores",
+    "exports",
+)
 _TABLES = ("checkpoints", "writes", *_RECORD, "claims", "runs")
 
 
