@@ -11,6 +11,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
+from ..state.names import PRIVATE
 from ..state.session.session import Session
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.spans import UNFINISHED, Span, read_spans
@@ -101,7 +102,7 @@ class Run:
         outputs = [json.loads(s.row["output"]) for s in self.spans if s.kind == "run" and s.row.get("output")]
         if not outputs or not isinstance(outputs[-1], dict) or cut_text(outputs[-1]):
             return [Wrote("output", outputs[-1], None)] if outputs else []
-        fields = {n: v for n, v in outputs[-1].items() if not n.startswith(("stepgraph_", "__"))}
+        fields = {n: v for n, v in outputs[-1].items() if not n.startswith((PRIVATE, "__"))}
         by: dict[str, Span | None] = {}
         leaves = [bar.span for bar in self.steps if not any(i.span.kind == "node" for i in bar.inner)]
         for span in sorted(leaves, key=lambda span: span.ended_at):

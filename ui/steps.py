@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..state.names import PRIVATE
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.spans import Span
 from ..tracing.record.tree import Row
 from ..tracing.record.waterfall import Bar
 from .records import Run
 from .texts import Text, read_json, text_of
-
-PRIVATE = "stepgraph_"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import defaultdict
 import click
 
 from ...state.journal.journal import Call, Decision, NodeRun, Record
-from ...state.session.pauses import KIND
+from ...state.names import BUDGET_ENDED
 from .text import duration, money, one_line, sureness, tokens
 
 
@@ -54,7 +54,9 @@ class Progress:
             parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
         elif node_run.status == "interrupted":
             parts.append(
-                "not done: the budget ended" if KIND in (node_run.interrupts or "") else "waits for an answer"
+                "not done: the budget ended"
+                if BUDGET_ENDED in (node_run.interrupts or "")
+                else "waits for an answer"
             )
         took = duration(node_run.ended_at - node_run.started_at)
         return f"    {node_run.path:<34} {'  '.join(parts) or took}"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ...state.errors import InputError
+from ...state.names import without_private
 from ...state.session.session import Session
 from ...tracing.record.threads import Thread, find_thread, list_threads
 from ...tracing.record.tree import TreeNode, read_calls, read_tree, totals
@@ -111,7 +112,7 @@ def _written(output: str, limit: int | None) -> str:
     """Return what a node wrote, without the patterns' own bookkeeping."""
     values = json.loads(output)
     if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if not name.startswith("stepgraph_")}
+        values = without_private(values)
         if not values:
             return ""
     return show_value(values, limit)

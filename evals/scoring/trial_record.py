@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...state.journal.journal import Journal
+from ...state.names import without_private
 from ...tracing.record.tree import Row
 
 APPROVED = "approved"
@@ -151,7 +152,7 @@ def _output(text: str | None) -> tuple[Any, bool]:
     if isinstance(data, dict) and set(data) == {"cut", "start"}:
         return data["start"], True
     if isinstance(data, dict):
-        data = {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
+        data = without_private(data)
     return data, False
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ...state.session.recorder import path_of
+from ...state.names import path_of
 from .lineage import levels
 from .plain_checkpoints import START
 from .tree import Row
