@@ -14,6 +14,7 @@ from ..state.event_loops import run_sync
 from ..state.journal.journal import Decision
 from ..state.run_context import RunContext
 from ..state.schema import StateType
+from ..state.statuses import DecisionKind
 
 S_contra = TypeVar("S_contra", contravariant=True)
 V = TypeVar("V")
@@ -63,7 +64,7 @@ class Decider(Protocol[S_contra, V]):
 
 def record_decision(
     config: RunnableConfig | None,
-    kind: str,
+    kind: DecisionKind,
     choice: str,
     *,
     confidence: float | None = None,

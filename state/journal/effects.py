@@ -14,6 +14,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from pydantic_core import to_jsonable_python
 
 from ..errors import EffectUnknown, InputError, did_you_mean
+from ..statuses import EffectStatus
 from .journal import Journal
 
 
@@ -27,7 +28,7 @@ class EffectRecord:
     key: str
     thread_id: str
     path: str
-    status: str
+    status: EffectStatus
     result: str | None
     started_at: float
     ended_at: float | None

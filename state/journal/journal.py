@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..statuses import RunStatus
 from .records import CALL_NAMES, Call, CallKey, Decision, NodeRun, Record, Statement, bindable, insert
 from .sqlite import aretrying
 from .store import Store
@@ -234,7 +235,7 @@ class Journal(Store):
         self.add_later((f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values())))
 
     def end_run(
-        self, thread_id: str, status: str, error: str | None = None, *, output: str | None = None
+        self, thread_id: str, status: RunStatus, error: str | None = None, *, output: str | None = None
     ) -> None:
         now = time.time()
         sql = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"

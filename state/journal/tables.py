@@ -112,7 +112,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     path        TEXT NOT NULL,
-    kind        TEXT NOT NULL,        -- route | refine | gate | verify | cascade | review | …
+    kind        TEXT NOT NULL,        -- which pattern decided: see state/statuses.py
     choice      TEXT NOT NULL,
     confidence  REAL,                 -- 0 to 1, NULL where the decider gives none
     reason      TEXT,

@@ -19,6 +19,7 @@ from ..journal.claims import Claims
 from ..journal.journal import Journal, NodeRun
 from ..json_text import as_json, json_text, state_json
 from ..names import GRAPH_KEY, path_of
+from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
 
@@ -58,7 +59,7 @@ class Recorder(BaseCallbackHandler):
         self._late: Callable[[], None] | None = None
         self._starting = False
         self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
-        self._ended = "done"
+        self._ended: RunStatus = "done"
 
     def on_chain_start(
         self,
@@ -172,7 +173,7 @@ class Recorder(BaseCallbackHandler):
             going_on=going_on,
         )
 
-    def _end(self, status: str, error: str | None = None, output: Any = None) -> None:
+    def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
         self._root = None
         self._open.clear()
         mask = self._journal.mask
@@ -183,7 +184,7 @@ class Recorder(BaseCallbackHandler):
     def _leave(
         self,
         run_id: UUID,
-        status: str,
+        status: NodeStatus,
         *,
         output: Any = None,
         error: str | None = None,
