@@ -153,7 +153,7 @@ def test_a_wrong_all_is_found(source: str, problem: str) -> None:
 
 
 def test_a_right_all_is_not() -> None:
-    face = "if TYPE_CHECKING:\n    from .a import x\nelse:\n    _y = 1\n__all__ = ['MOST', 'Class', 'x']\nclass Class: ...\nMOST = 3"
+    face = "if TYPE_CHECKING:\n    from .a import x\nA = 3\nclass Ab: ...\n__all__ = ['A', 'Ab', 'x']"
     assert problems_in_all(face) == []
 
 
