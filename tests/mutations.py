@@ -3,7 +3,7 @@
     python -m tests.mutations --count 100 --seed 7 --jobs 2
 
 Each fault is tried in a copy of the tree, against the tests of the module's own name, those that name the
-module, and those of its folder. A test that fails without the fault too notices nothing.
+module, and those of its folder. Tests that fail or take too long without the fault too notice nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,7 +31,6 @@ CORE = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
 LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", "-m", "not local")
-TIMEOUT = "timeout"
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
@@ -44,7 +43,7 @@ class Mutation:
     line: int
     before: str
     after: str
-    source: str = field(repr=False)
+    source: str
 
     def __str__(self) -> str:
         before, after = (re.sub(r"\s+", " ", text)[:70] for text in (self.before, self.after))
@@ -53,9 +52,9 @@ class Mutation:
 
 def mutations_of(module: str, source: str) -> Iterator[Mutation]:
     """Yield every fault that can be planted in a module."""
-    lines = source.encode().splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
     raw = source.encode()
+    lines = raw.splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
     for node in code_in(ast.parse(source)):
         for place, text in faults_in(node):
             start = starts[place.lineno - 1] + place.col_offset
@@ -121,8 +120,8 @@ def suites_for(module: str, root: Path) -> list[list[str]]:
     return [[str(file.relative_to(root)) for file in suite] for suite in suites if suite]
 
 
-def failing(root: Path, tests: list[str], limit_s: float) -> str:
-    """Run tests in a tree; return the first that fails, TIMEOUT where they take too long, or nothing."""
+def failing(root: Path, tests: list[str], limit_s: float) -> list[str]:
+    """Run tests in a tree; return the first that fails, all where they take too long, or none."""
     settings: dict[str, Any] = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
     settings |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
     with subprocess.Popen([sys.executable, *PYTEST, *tests], **settings) as process:
@@ -130,23 +129,23 @@ def failing(root: Path, tests: list[str], limit_s: float) -> str:
             output, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return TIMEOUT
+            return tests
     if process.returncode in (0, 5):  # 5: no test was left to run
-        return ""
-    named = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    return named[1] if named else " ".join(tests)
+        return []
+    named = re.search(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE)
+    return [named[1]] if named else tests
 
 
-def killer_of(mutation: Mutation, tree: Path, clean: Path, limit_s: float) -> str:
-    """Plant a fault in a tree and return the test that notices it, or nothing."""
+def killer_of(mutation: Mutation, tree: Path, clean: Path, limit_s: float, *, last: str = "") -> str:
+    """Plant a fault in a tree; return the tests that notice it. `last` are asked if no others notice it."""
     file = tree / mutation.module
     original = file.read_text("utf-8")
     try:
         _write(file, mutation.source)
-        for tests in suites_for(mutation.module, tree):
+        for tests in suites_for(mutation.module, tree) + ([[last]] if last else []):
             failed = failing(tree, tests, limit_s)
-            if failed == TIMEOUT or (failed and not failing(clean, failed.split(" "), limit_s)):
-                return failed
+            if failed and not failing(clean, failed, limit_s):
+                return " ".join(failed)
     finally:
         _write(file, original)
     return ""
@@ -163,7 +162,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=300, metavar="S", help="for each of the three runs")
+    parser.add_argument("--limit", type=float, default=300, metavar="S", help="for each run of tests")
+    parser.add_argument(
+        "--last", default="", metavar="PATH", help="tests to ask when no other noticed a fault"
+    )
     parser.add_argument("--only", default="", metavar="PATH", help="modules whose path begins so")
     parser.add_argument("--at-least", type=float, default=0.0, metavar="SHARE", help="else the status is 1")
     options = parser.parse_args()
@@ -181,12 +183,9 @@ def main() -> None:
 
         def tried(mutation: Mutation) -> bool:
             tree = free.get()
-            killer = killer_of(mutation, tree, clean, options.limit)
+            killer = killer_of(mutation, tree, clean, options.limit, last=options.last)
             free.put(tree)
-            print(
-                f"{'killed' if killer else 'SURVIVED':9} {mutation}" + f"  [{killer}]" * bool(killer),
-                flush=True,
-            )
+            print(f"{'killed' if killer else 'SURVIVED':9} {mutation}  [{killer}]", flush=True)
             return bool(killer)
 
         killed = sum(pool.map(tried, chosen))

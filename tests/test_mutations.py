@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .mutations import TIMEOUT, Mutation, killer_of, mutations_of, suites_for
+from .mutations import Mutation, killer_of, mutations_of, suites_for
 
 LIMITS = "def fits(size: int, most: int = 10) -> bool:\n    return size <= most\n"
 TEST = """
@@ -88,7 +88,20 @@ def test_a_test_that_fails_anyway_notices_nothing(
 
 def test_a_fault_that_never_ends_is_noticed(clean: Path, tmp_path: Path, faults: dict[str, Mutation]) -> None:
     tree = planted(tmp_path / "tree", "def test_it():\n    while True: ...\n")
-    assert killer_of(faults["11"], tree, clean, 2) == TIMEOUT
+    assert killer_of(faults["11"], tree, clean, 2) == "tests/state/test_limits.py"
+    assert killer_of(faults["11"], tree, tree, 0.5) == ""
+
+
+def test_tests_that_are_asked_last(clean: Path, tmp_path: Path, faults: dict[str, Mutation]) -> None:
+    tree = planted(tmp_path / "tree", TEST)
+    for root in (clean, tree):
+        (root / "tests/test_all.py").write_text(
+            "import importlib, pytest\nwhere = importlib.import_module('.limits', 'state')\n\n"
+            '@pytest.mark.parametrize("most", [None], ids=["a name - of words"])\n'
+            "def test_the_default(most): assert not where.fits(11)\n"
+        )
+    assert killer_of(faults["11"], tree, clean, 60) == ""
+    assert killer_of(faults["11"], tree, clean, 60, last="tests/test_all.py").startswith("tests/test_all.py")
 
 
 def test_the_tests_that_are_asked(clean: Path) -> None:
