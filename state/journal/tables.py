@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS node_runs (
     node        TEXT NOT NULL,
     superstep   INTEGER NOT NULL,
     status      TEXT NOT NULL,        -- done | failed | interrupted
-    input       TEXT,                 -- JSON: the state that the node was given, long values cut
+    input       TEXT,                 -- JSON: the state that the node got, long values cut
     output      TEXT,                 -- JSON: what the node wrote to the state
     interrupts  TEXT,                 -- JSON: the values of its interrupts
     error       TEXT,

@@ -126,11 +126,11 @@ class Recorder(BaseCallbackHandler):
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
-        told = STOPPED if cancelled else f"{type(error).__name__}: {error}"
+        message = STOPPED if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root and (self.waits or self._starting):
             self._root = self._late = None
         elif run_id == self._root:
-            self._end("failed", told)
+            self._end("failed", message)
         elif run_id not in self._open:
             return
         elif isinstance(error, GraphInterrupt):
@@ -140,7 +140,7 @@ class Recorder(BaseCallbackHandler):
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")
         else:
-            self._leave(run_id, "failed", error=told)
+            self._leave(run_id, "failed", error=message)
 
     def _fingerprint(self, mark: Any) -> str | None:
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
@@ -157,14 +157,12 @@ class Recorder(BaseCallbackHandler):
     def _begin(self, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None) -> None:
         """Note an invocation; one that goes on, or begins again what a crash cut short, keeps its trace."""
         going_on = inputs is None or isinstance(inputs, Command)
-        given = None
-        if inputs is not None:
-            given = self._journal.mask.json(as_json(inputs.resume if isinstance(inputs, Command) else inputs))
+        answers = inputs.resume if isinstance(inputs, Command) else inputs
         self._journal.begin_invocation(
             self._thread,
             {
                 "graph": name,
-                "input": given,
+                "input": None if inputs is None else self._journal.mask.json(as_json(answers)),
                 "user": metadata.get("user_id"),
                 "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
@@ -177,8 +175,8 @@ class Recorder(BaseCallbackHandler):
         self._root = None
         self._open.clear()
         mask = self._journal.mask
-        told = None if output is None else mask.json(as_json(output))
-        self._journal.end_run(self._thread, status, error and mask.text(error), output=told)
+        text = None if output is None else mask.json(as_json(output))
+        self._journal.end_run(self._thread, status, error and mask.text(error), output=text)
         self._claims.release(self._thread)
 
     def _leave(
@@ -190,7 +188,7 @@ class Recorder(BaseCallbackHandler):
         error: str | None = None,
         interrupts: Any = None,
     ) -> None:
-        metadata, started, given = self._open.pop(run_id)
+        metadata, started, state = self._open.pop(run_id)
         mask = self._journal.mask
         task = metadata["langgraph_checkpoint_ns"]
         self._journal.add(
@@ -205,7 +203,7 @@ class Recorder(BaseCallbackHandler):
                 error=error and mask.text(error),
                 started_at=started,
                 ended_at=time.time(),
-                input=given,
+                input=state,
                 interrupts=None if interrupts is None else mask.json(as_json(interrupts)),
             )
         )
