@@ -106,9 +106,9 @@ class Reply:
 
 @dataclass(slots=True)
 class AttemptOutcome:
-    """What is known of an attempt under way: whether it was made, and what came back, kept or not."""
+    """What is known of an attempt under way: whether it was sent, and what came back, kept or not."""
 
-    made: bool = False
+    sent: bool = False
     reply: Reply | None = None
 
 
@@ -117,7 +117,7 @@ class TokenSink(Protocol):
 
     listened: bool
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         """Pass on what is new in the answer."""
         ...
 
@@ -134,7 +134,7 @@ class ReplyCheck:
 class CallContext:
     """Where in which run a call is made. Outside of a run, all but `step` is empty.
 
-    `check` tells whether a reply will do, for models that can ask another one instead. `bill` is filled in
+    `check` tells whether a reply will do, for models that can ask another one instead. `outcome` is filled in
     for whoever settles the attempt, however it ends.
     """
 
@@ -146,9 +146,9 @@ class CallContext:
     reserved: str | None = None
     cache_s: float | None = None
     reason: str | None = None
-    voice: TokenSink | None = None
+    sink: TokenSink | None = None
     check: Callable[[Reply], ReplyCheck] | None = None
-    bill: AttemptOutcome | None = None
+    outcome: AttemptOutcome | None = None
 
     @property
     def configurable(self) -> Mapping[str, Any]:
@@ -191,3 +191,16 @@ class Model(Protocol):
     async def complete(self, request: Request, site: CallContext) -> Reply:
         """Return the reply, or raise a ModelError."""
         ...
+
+
+class Layer:
+    """One thing that happens around a call: a `Model` around an inner one. Which, in which order and why:
+    providers/stack/stack.py.
+    """
+
+    def __init__(self, inner: Model) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: CallContext) -> Reply:
+        return await self.inner.complete(request, site)

@@ -16,16 +16,16 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) -> Reply:
-    """Return the reply that a whole completion holds. Raises Garbled if it holds none."""
+    """Return the reply that a whole completion holds. Raises MalformedBody if it holds none."""
     choice = next(iter(choices_in(answer)), None)
     message = choice.get("message") if choice else None
     if choice is None or not isinstance(message, Mapping):
         raise MalformedBody("the answer has no choices")
-    return Draft(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
+    return PartialCompletion(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
 
 
 @dataclass
-class Draft:
+class PartialCompletion:
     """An answer as it comes in: of one piece, or chunk by chunk."""
 
     can: Capabilities
@@ -37,7 +37,7 @@ class Draft:
     usage: Mapping[str, Any] = field(default_factory=dict)
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def take(self, part: Mapping[str, Any]) -> Draft:
+    def take(self, part: Mapping[str, Any]) -> PartialCompletion:
         """Note what a completion or chunk says outside of its choices."""
         if isinstance(part.get("model"), str) and part["model"]:
             self.model = part["model"]
@@ -58,7 +58,7 @@ class Draft:
             self.add(delta, choice.get("finish_reason"))
         return "".join(self.text[texts:]), "".join(self.reasoning[thoughts:])
 
-    def add(self, message: Any, finish_reason: Any) -> Draft:
+    def add(self, message: Any, finish_reason: Any) -> PartialCompletion:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
             raise MalformedBody(f"a message of type {type(message).__name__}")

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from ...state.errors import ModelError
 from ..model import CallContext, Message, Reply, Request, ToolCall, Usage
 from ..provider_table import Structured
+from .backend import Backend
 from .http_errors import explained
 from .usages import OPENAI_NAMES, read_cost, read_usage
 
@@ -137,14 +138,14 @@ def _is_openai(chat: BaseChatModel) -> bool:
     return any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
 
 
-class ChatModel:
+class ChatModel(Backend):
     """Any LangChain chat model as a `Model`. The caller's object is used as it is.
 
     OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
     validated all the same.
     """
 
-    tells = True  # it tells LangChain's callbacks itself
+    emits_tokens = True
 
     def __init__(self, chat: BaseChatModel) -> None:
         self._chat = chat

@@ -15,7 +15,7 @@ import threading
 import time
 
 from ...state.errors import CircuitOpen, ModelUnavailable
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 
 # Clocks and networks jitter: a little below the limit, hardly a call is refused.
 HEADROOM = 0.97
@@ -73,7 +73,7 @@ class RateLimiter:
         return time.monotonic() < self._held_until
 
 
-class RateLimited:
+class RateLimitLayer(Layer):
     """Waits for its turn before each call. Raises CircuitOpen if that is more than `queue_s` away.
 
     One that is not `patient`, because another model comes after it, does not wait until the endpoint takes
@@ -90,19 +90,18 @@ class RateLimited:
         patient: bool = True,
     ) -> None:
         self._patient = patient
-        self._inner = inner
+        super().__init__(inner)
         self._line = line
         self._max_tokens = max_tokens
         self._queue_s = queue_s
         self._counts_tokens = line.limits[1] is not None
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         await self._wait(tokens)
         spent = 0.0
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
             usage = reply.usage
             known = usage.input is not None and usage.output is not None
             spent = (usage.input or 0) + (usage.output or 0) if known else tokens

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from ..model import CallContext, Model, Reply, Request
-from ..settings import ModelSettings
+from ..model import CallContext, Layer, Reply, Request
 
 DRAW_KEY = "__stepgraph_draw"
 
@@ -22,24 +21,12 @@ def sample_scope(config: RunnableConfig, number: int) -> RunnableConfig:
     return cast("RunnableConfig", {**config, "configurable": {**configurable, DRAW_KEY: draw}})
 
 
-class SampleScope:
-    """Gives each request the sample number of the draw that it belongs to.
-
-    `members` are the bare models underneath, with their settings; one request is answered, and paid for,
-    `most_answers` times at most.
-    """
-
-    def __init__(
-        self, inner: Model, members: Sequence[tuple[Model, ModelSettings]] = (), most_answers: int = 1
-    ) -> None:
-        self._inner = inner
-        self.members = members
-        self.most_answers = most_answers
-        self.name = inner.name
+class SampleLayer(Layer):
+    """Gives each request the sample number of the draw that it belongs to."""
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         configurable: Mapping[str, Any] = site.configurable
         if draw := configurable.get(DRAW_KEY):
             sample = zlib.crc32(repr((*draw, request.sample)).encode())
             request = replace(request, sample=sample)
-        return await self._inner.complete(request, site)
+        return await self.inner.complete(request, site)

@@ -23,25 +23,21 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from ...state.session.internals import hears_tokens
-from ..model import CallContext, Model, Reply, Request, Usage
+from ..model import CallContext, Layer, Reply, Request, Usage
 
 MARKS = "stepgraph"
 
 
-class TokenStreamed:
+class StreamingLayer(Layer):
     """Tells an answer to whoever listens: token by token if the model can, else as a whole."""
-
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         if not _handlers(site):
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         marks = {"attempt": site.attempt} if site.attempt > 1 else {}
         teller = await TokenEmitter.begin(request, site, self.name, marks)
         try:
-            reply = await self._inner.complete(request, replace(site, voice=teller))
+            reply = await self.inner.complete(request, replace(site, sink=teller))
         except BaseException as error:
             await teller.fail(error)
             raise
@@ -49,15 +45,11 @@ class TokenStreamed:
         return reply
 
 
-class ReplayStreamer:
+class ReplayStreamingLayer(Layer):
     """Tells an answer at once, and marked, that comes from the journal, the cache or an equal call."""
 
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
-
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        reply = await self._inner.complete(request, site)
+        reply = await self.inner.complete(request, site)
         if (reply.replayed or reply.source != "model") and is_listened(site):
             marks = {"replayed": True} if reply.replayed else {"source": reply.source}
             teller = await TokenEmitter.begin(request, site, self.name, marks, tokens_only=True)
@@ -66,7 +58,7 @@ class ReplayStreamer:
 
 
 class TokenEmitter:
-    """The voice of one attempt."""
+    """The sink of one attempt."""
 
     def __init__(
         self, run: AsyncCallbackManagerForLLMRun, model: str, marks: Mapping[str, Any], *, listened: bool
@@ -107,7 +99,7 @@ class TokenEmitter:
         )
         return cls(run, model, marks, listened=any(map(hears_tokens, manager.handlers)))
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         if not self.listened:
             return
         extra = {"reasoning_content": reasoning} if reasoning else {}
@@ -121,7 +113,7 @@ class TokenEmitter:
         usage = usage_metadata(reply.usage)
         if self.listened:
             if not self._said and (reply.text or reply.reasoning):
-                await self.say(reply.text, reasoning=reply.reasoning or "")
+                await self.emit(reply.text, reasoning=reply.reasoning or "")
             await self._send("", response_metadata=metadata, usage_metadata=usage, chunk_position="last")
         message = AIMessage(
             reply.text,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..model import CallContext, Message, Model, Reply, Request, ToolCall
+from ..model import CallContext, Layer, Message, Reply, Request, ToolCall
 
 FINAL_ANSWER = "final_answer"
 """The name under which a model gives its answer instead of a tool call."""
@@ -26,31 +26,22 @@ _TEXT_ANSWER: Mapping[str, Any] = {
 }
 
 
-def with_tools(model: Model) -> Model:
-    """Return the model as one that takes tools; its attribute `tools` says whether it does by itself."""
-    return ToolEmulation(model) if getattr(model, "tools", "native") == "emulated" else model
-
-
-class ToolEmulation:
+class ToolEmulationLayer(Layer):
     """Puts tools to a model as the choices of one JSON object, and reads its answer as one tool call.
 
     What was called before, and the results, it is shown as plain messages.
     """
 
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
-
     async def complete(self, request: Request, site: CallContext) -> Reply:
         plain = replace(request, tools=(), tool_choice="auto")
         if not request.tools or request.tool_choice == "none":
-            return await self._inner.complete(replace(plain, messages=as_facts(request.messages)), site)
+            return await self.inner.complete(replace(plain, messages=as_facts(request.messages)), site)
         plain = replace(plain, messages=plain_messages(request.messages))
         options = options_of(request.tools)
         asked = replace(
             plain, messages=with_options(plain.messages, options), schema=schema_of_options(options)
         )
-        return read_call(await self._inner.complete(asked, site), options)
+        return read_call(await self.inner.complete(asked, site), options)
 
 
 def options_of(tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

@@ -19,13 +19,13 @@ import aiohttp
 
 from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused, SettingsError
 from ..backends.endpoint import Endpoint
-from ..backends.http import HTTPStatusError, MalformedBody, Wire, choices_in
+from ..backends.http import ChatClient, HTTPStatusError, MalformedBody, choices_in
 from ..backends.http_errors import explained
 from ..keys import find_key
 from ..model import CallContext, Reply, Request
 from ..provider_table import Overrides
 from ..settings import ModelSettings, key_variable
-from ..stack.tool_emulation import ToolEmulation
+from ..stack.tool_emulation import ToolEmulationLayer
 
 Outcome = Literal["pass", "fail", "unsupported"]
 
@@ -69,11 +69,11 @@ class ConformanceFinding:
     seconds: float
 
 
-class Lacking(Exception):
+class Unsupported(Exception):
     """The endpoint does not have it, and need not."""
 
 
-class Broken(Exception):
+class CheckFailed(Exception):
     """The endpoint has it wrong."""
 
 
@@ -85,7 +85,7 @@ class Probe:
         self.calls_at_once = calls_at_once
         self.endpoint = Endpoint(settings)
         self._key = find_key(key_variable(settings), settings.model, settings.api_key)
-        self.wire = Wire(self.endpoint.address, self._key)
+        self.wire = ChatClient(self.endpoint.address, self._key)
         self.suggested: dict[str, Any] = {}
 
     async def ask(self, **body: Any) -> dict[str, Any]:
@@ -125,7 +125,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(name: str) -> Callable[[Check], Check]:
-    """Add a check under a name; it returns what it saw, or raises Lacking or Broken."""
+    """Add a check under a name; it returns what it saw, or raises Unsupported or CheckFailed."""
 
     def add(function: Check) -> Check:
         CHECKS[name] = function
@@ -161,9 +161,9 @@ async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
     outcome: Outcome = "pass"
     try:
         why = await function(probe)
-    except Lacking as lack:
+    except Unsupported as lack:
         outcome, why = "unsupported", str(lack)
-    except Broken as fault:
+    except CheckFailed as fault:
         outcome, why = "fail", str(fault)
     except ModelError as error:
         outcome, why = "fail", str(error)
@@ -175,7 +175,7 @@ async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
 def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = choices_in(answer)
     if not choices:
-        raise Broken("the answer has no choices")
+        raise CheckFailed("the answer has no choices")
     return choices[0]
 
 
@@ -206,7 +206,7 @@ def _fits(text: str) -> bool:
 async def _plain(probe: Probe) -> str:
     reply = await probe.complete()
     if not reply.text.strip():
-        raise Broken(f"the answer is empty (finish_reason {reply.finish_reason!r})")
+        raise CheckFailed(f"the answer is empty (finish_reason {reply.finish_reason!r})")
     return f"{reply.model} answered in {reply.latency_s:.2f} s"
 
 
@@ -214,7 +214,7 @@ async def _plain(probe: Probe) -> str:
 async def _usage(probe: Probe) -> str:
     usage = (await probe.complete()).usage
     if usage.input is None or usage.output is None:
-        raise Broken("the answer does not say how many tokens it took: its cost and budget are unknown")
+        raise CheckFailed("the answer does not say how many tokens it took: its cost and budget are unknown")
     return f"{usage.input} + {usage.output} tokens"
 
 
@@ -232,7 +232,7 @@ async def _limit(probe: Probe) -> str:
         if within or _first(answer).get("finish_reason") == "length":
             kept.append(name)
     if not kept:
-        raise Broken(f"no limit is kept, so answers and budgets have no bound ({'; '.join(refused)})")
+        raise CheckFailed(f"no limit is kept, so answers and budgets have no bound ({'; '.join(refused)})")
     wanted = "both" if len(kept) == 2 else kept[0]
     if refused and probe.endpoint.can.max_tokens not in kept:
         probe.suggested["max_tokens"] = wanted
@@ -249,10 +249,12 @@ async def _schema(probe: Probe) -> str:
         )
     except HTTPStatusError as refusal:
         probe.suggested["structured"] = "json_object"
-        raise Lacking(f"{_told(refusal)}; the schema goes into the prompt instead") from None
+        raise Unsupported(f"{_told(refusal)}; the schema goes into the prompt instead") from None
     if not _fits(_content(answer)):
         probe.suggested["schema_in_prompt"] = True
-        raise Lacking(f"taken, but not enforced: {_content(answer)[:80]!r}; it goes into the prompt as well")
+        raise Unsupported(
+            f"taken, but not enforced: {_content(answer)[:80]!r}; it goes into the prompt as well"
+        )
     return "enforced, as far as one answer shows"
 
 
@@ -268,11 +270,11 @@ async def _json_mode(probe: Probe) -> str:
     except HTTPStatusError as refusal:
         if probe.suggested.get("structured") == "json_object":
             probe.suggested["structured"] = "prompt"
-        raise Lacking(_told(refusal)) from None
+        raise Unsupported(_told(refusal)) from None
     try:
         json.loads(_content(answer))
     except ValueError:
-        raise Lacking(f"taken, but the answer is not JSON: {_content(answer)[:80]!r}") from None
+        raise Unsupported(f"taken, but the answer is not JSON: {_content(answer)[:80]!r}") from None
     return "the answer is JSON"
 
 
@@ -282,7 +284,7 @@ async def _structured(probe: Probe) -> str:
     request = Request(messages, schema=SCHEMA, max_tokens=ANSWER_TOKENS)
     reply = await probe.try_as(request, structured=None, capabilities=probe.suited)
     if not _fits(_unfenced(reply.text)):
-        raise Lacking(
+        raise Unsupported(
             f"the answer does not fit: {reply.text[:80]!r}; a workflow asks again, with what is wrong"
         )
     return f"by {probe.suited.structured or probe.endpoint.can.structured}"
@@ -300,29 +302,29 @@ async def _tools(probe: Probe) -> str:
         answer = await probe.ask(messages=ASK_WEATHER, tools=tools, **probe.limit())
     except HTTPStatusError as refusal:
         probe.suggested["tools"] = "emulated"
-        raise Lacking(f"{_told(refusal)}; tools are put as a JSON schema instead") from None
+        raise Unsupported(f"{_told(refusal)}; tools are put as a JSON schema instead") from None
     calls = (_first(answer).get("message") or {}).get("tool_calls") or []
     if not calls:
         probe.suggested["tools"] = "emulated"
-        raise Lacking("taken, but none was called; tools are put as a JSON schema instead")
+        raise Unsupported("taken, but none was called; tools are put as a JSON schema instead")
     function = calls[0].get("function") or {}
     try:
         arguments = json.loads(function.get("arguments") or "")
     except (ValueError, TypeError):
-        raise Broken(f"the arguments are not JSON: {str(function.get('arguments'))[:80]!r}") from None
+        raise CheckFailed(f"the arguments are not JSON: {str(function.get('arguments'))[:80]!r}") from None
     if function.get("name") != WEATHER["name"] or not isinstance(arguments, dict):
-        raise Broken(f"it called {function!r}")
+        raise CheckFailed(f"it called {function!r}")
     return f"it called get_weather({arguments})"
 
 
 @check("tools as a workflow asks")
 async def _tools_at_work(probe: Probe) -> str:
     emulated = probe.endpoint.tools == "emulated" or probe.suggested.get("tools") == "emulated"
-    model = ToolEmulation(probe.endpoint) if emulated else probe.endpoint
+    model = ToolEmulationLayer(probe.endpoint) if emulated else probe.endpoint
     request = Request(ASK_WEATHER, tools=(WEATHER,), max_tokens=ANSWER_TOKENS)
     reply = await model.complete(request, SITE)
     if not reply.tool_calls or reply.tool_calls[0].problem:
-        raise Lacking(f"no call that can be run: {(reply.tool_calls or reply.text)!r}"[:160])
+        raise Unsupported(f"no call that can be run: {(reply.tool_calls or reply.text)!r}"[:160])
     call = reply.tool_calls[0]
     messages = (
         *ASK_WEATHER,
@@ -343,7 +345,7 @@ async def _tools_at_work(probe: Probe) -> str:
         Request(messages, tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS), SITE
     )
     if not after.text.strip():
-        raise Broken("it did not answer once it had the tool's result")
+        raise CheckFailed("it did not answer once it had the tool's result")
     return "a call, its result, an answer" + (" (by a JSON schema)" if emulated else "")
 
 
@@ -359,11 +361,11 @@ async def _streaming(probe: Probe) -> str:
                 pieces += bool((choice.get("delta") or {}).get("content"))
                 finished = choice.get("finish_reason") or finished
     if pieces < 2:
-        raise Lacking(f"the answer came in {pieces} piece, not bit by bit")
+        raise Unsupported(f"the answer came in {pieces} piece, not bit by bit")
     if finished is None:
-        raise Broken("the stream never says why it ends (finish_reason): a cut would look like an end")
+        raise CheckFailed("the stream never says why it ends (finish_reason): a cut would look like an end")
     if usage is None:
-        raise Broken("the stream ends without usage: the cost of a streamed answer is unknown")
+        raise CheckFailed("the stream ends without usage: the cost of a streamed answer is unknown")
     return f"{pieces} pieces, finish_reason {finished}, with usage"
 
 
@@ -371,7 +373,7 @@ async def _streaming(probe: Probe) -> str:
 async def _reasoning(probe: Probe) -> str:
     reply = await probe.complete()
     if not reply.reasoning:
-        raise Lacking("none came; the model may not think, or keeps it to itself")
+        raise Unsupported("none came; the model may not think, or keeps it to itself")
     return f"{len(reply.reasoning)} characters"
 
 
@@ -380,7 +382,7 @@ async def _cached(probe: Probe) -> str:
     await probe.complete(LONG_PROMPT, max_tokens=16)
     usage = (await probe.complete(LONG_PROMPT, max_tokens=16)).usage
     if not usage.cached:
-        raise Lacking("a repeated prompt is not reported as cached: its price counts in full")
+        raise Unsupported("a repeated prompt is not reported as cached: its price counts in full")
     return f"{usage.cached} of {usage.input} tokens of a repeated prompt"
 
 
@@ -388,7 +390,7 @@ async def _cached(probe: Probe) -> str:
 async def _cost(probe: Probe) -> str:
     reply = await probe.complete()
     if reply.cost_usd is None:
-        raise Lacking("it sends none; prices come from the settings or a list")
+        raise Unsupported("it sends none; prices come from the settings or a list")
     return f"${reply.cost_usd:.6f} for one call"
 
 
@@ -397,9 +399,9 @@ async def _logprobs(probe: Probe) -> str:
     try:
         answer = await probe.ask(logprobs=True, **probe.limit(16))
     except HTTPStatusError as refusal:
-        raise Lacking(_told(refusal)) from None
+        raise Unsupported(_told(refusal)) from None
     if not (_first(answer).get("logprobs") or {}).get("content"):
-        raise Lacking("asked for, but none came")
+        raise Unsupported("asked for, but none came")
     return "one for each token"
 
 
@@ -410,8 +412,8 @@ async def _wrong_key(probe: Probe) -> str:
     except AuthenticationFailed as error:
         return f"HTTP {error.status}"
     except ModelError as error:
-        raise Broken(f"not told as a wrong key: {error}") from None
-    raise Lacking("any key will do here")
+        raise CheckFailed(f"not told as a wrong key: {error}") from None
+    raise Unsupported("any key will do here")
 
 
 @check("error: unknown model")
@@ -421,10 +423,10 @@ async def _wrong_model(probe: Probe) -> str:
     except (ModelNotFound, ModelRefused) as error:
         return f"HTTP {error.status}"
     except AuthenticationFailed as error:
-        raise Lacking(f"told as a wrong key (HTTP {error.status})") from None
+        raise Unsupported(f"told as a wrong key (HTTP {error.status})") from None
     except ModelError as error:
-        raise Broken(f"not told as an unknown model, so it is tried again: {error}") from None
-    raise Lacking("it answers whatever the model's name: a typo goes unseen")
+        raise CheckFailed(f"not told as an unknown model, so it is tried again: {error}") from None
+    raise Unsupported("it answers whatever the model's name: a typo goes unseen")
 
 
 @check("error: bad request")
@@ -434,12 +436,12 @@ async def _bad_request(probe: Probe) -> str:
     except HTTPStatusError as refusal:
         if 400 <= refusal.status < 500 and refusal.status != 429:
             return f"HTTP {refusal.status}"
-        raise Broken(
+        raise CheckFailed(
             f"a request that cannot be served looks like a passing fault: {_told(refusal)}"
         ) from None
     except (MalformedBody, aiohttp.ClientError) as error:
-        raise Broken(f"the refusal cannot be read: {error}") from None
-    raise Lacking("it takes messages that are no list")
+        raise CheckFailed(f"the refusal cannot be read: {error}") from None
+    raise Unsupported("it takes messages that are no list")
 
 
 @check("calls at once")
@@ -452,7 +454,7 @@ async def _at_once(probe: Probe) -> str:
     replies = await asyncio.gather(*asked, return_exceptions=True)
     failed = [reply for reply in replies if isinstance(reply, BaseException)]
     if failed:
-        raise Broken(f"{len(failed)} of {len(replies)} failed, the first: {failed[0]}")
+        raise CheckFailed(f"{len(failed)} of {len(replies)} failed, the first: {failed[0]}")
     return f"{len(replies)} answered in {time.perf_counter() - started:.2f} s"
 
 

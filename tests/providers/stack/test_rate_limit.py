@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.rate_limit import measure
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
-from stepgraph.providers.stack.rate_limit import HEADROOM, RateLimited, RateLimiter
+from stepgraph.providers.stack.rate_limit import HEADROOM, RateLimiter, RateLimitLayer
 from stepgraph.state.errors import CircuitOpen, ModelUnavailable
 
 HELLO = Request(({"role": "user", "content": "Hello"},))
@@ -58,28 +58,28 @@ def test_threads_share_one_line() -> None:
 
 async def test_a_rate_limit_holds_everybody_for_as_long_as_it_asks() -> None:
     line = RateLimiter()
-    limited = RateLimited(
+    limited = RateLimitLayer(
         Answering(error=ModelUnavailable("limit", status=429, retry_after=0.2)), line, None, None
     )
     with pytest.raises(ModelUnavailable):
         await limited.complete(HELLO, HERE)
     started = time.monotonic()
-    assert (await RateLimited(Answering(), line, None, None).complete(HELLO, HERE)).text == "ok"
+    assert (await RateLimitLayer(Answering(), line, None, None).complete(HELLO, HERE)).text == "ok"
     assert time.monotonic() - started >= 0.19
 
 
 async def test_who_would_wait_too_long_is_sent_away() -> None:
-    paced = RateLimited(Answering(), RateLimiter(requests=6), None, 1.0)
+    paced = RateLimitLayer(Answering(), RateLimiter(requests=6), None, 1.0)
     outcomes = await asyncio.gather(*(paced.complete(HELLO, HERE) for _ in range(2)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Reply, CircuitOpen]
 
 
 async def test_who_gives_up_gives_the_place_back() -> None:
     line = RateLimiter(requests=600)
-    paced = RateLimited(Answering(), line, None, 0.05)
+    paced = RateLimitLayer(Answering(), line, None, 0.05)
     for _ in range(20):
         await asyncio.gather(*(paced.complete(HELLO, HERE) for _ in range(3)), return_exceptions=True)
-    waiting = asyncio.ensure_future(RateLimited(Answering(), line, None, None).complete(HELLO, HERE))
+    waiting = asyncio.ensure_future(RateLimitLayer(Answering(), line, None, None).complete(HELLO, HERE))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -90,11 +90,11 @@ async def test_where_another_model_comes_after_it_nobody_waits_for_a_hold() -> N
     line = RateLimiter()
     line.hold(30)
     with pytest.raises(CircuitOpen):
-        await RateLimited(Answering(), line, None, None, patient=False).complete(HELLO, HERE)
+        await RateLimitLayer(Answering(), line, None, None, patient=False).complete(HELLO, HERE)
 
 
 async def test_a_line_does_not_delay_calls_below_its_limit() -> None:
-    paced = RateLimited(Answering(), RateLimiter(requests=60_000, tokens=1e9), None, None)
+    paced = RateLimitLayer(Answering(), RateLimiter(requests=60_000, tokens=1e9), None, None)
     for _ in range(5):
         await paced.complete(HELLO, HERE)
 
