@@ -55,7 +55,7 @@ class ChatClient:
         self._proxy = _proxy_for(address)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the whole answer as it came. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
+        """Return the whole answer. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
         async with self._post(body) as response:
             return _json_object(await _read(response, MAX_ANSWER_BYTES), response)
 
@@ -84,9 +84,7 @@ class ChatClient:
         data = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
         async with await self._sent(client, data) as response:
             if response.status >= 300:
-                body = await _error_body(response)
-                response.close()  # a server that refuses a request unread closes the connection, and says nothing
-                raise HTTPStatusError(response.status, body, response.headers)
+                raise HTTPStatusError(response.status, await _error_body(response), response.headers)
             yield response
 
     async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
@@ -100,8 +98,27 @@ class ChatClient:
         return await client.post(self.url, data=data, **options)
 
 
+class _Response(aiohttp.ClientResponse):
+    """Gives its connection up after an error.
+
+    A server that refuses a request before it has read all of it closes the connection without saying so, and
+    the next call would go out on it.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        await super().start(connection)
+        if self.status >= 300:
+            if self.connection is None:  # the answer is all here: the connection was kept, in this very step
+                protocol.close()
+            else:
+                protocol.force_close()
+        return self
+
+
 async def _open() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
+        response_class=_Response,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),

@@ -52,17 +52,17 @@ class FallbackChain:
         on: Sequence[Trigger] = ALWAYS,
         min_confidence: float | None = None,
     ) -> None:
-        self._models = tuple(models)
+        self.models = tuple(models)
         self._on = frozenset(on)
         self._min_confidence = min_confidence
-        self.name = self._models[0].name
+        self.name = self.models[0].name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         attempt = site.attempt
         passed: list[str] = []
-        last = self._models[-1]
+        last = self.models[-1]
         rejected = await self._rejected(site)
-        for member in self._models:
+        for member in self.models:
             if rejected and member is not last and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
@@ -93,18 +93,18 @@ class FallbackChain:
         if site.session is None or site.key is None:
             return []
         calls = await site.session.journal.find_rejected(site.key)
-        ends = [place for place, call in enumerate(calls) if call.model_asked == self._models[-1].name]
+        ends = [place for place, call in enumerate(calls) if call.model_asked == self.models[-1].name]
         return calls[ends[-1] + 1 :] if ends else calls
 
     @property
     def most_answers(self) -> int:
         """How many of the members can answer one request, and be paid for it."""
-        return len(self._models) if self._on & {"filtered", "invalid", "unsure"} else 1
+        return len(self.models) if self._on & {"filtered", "invalid", "unsure"} else 1
 
     def doubt(self, call: Call, site: CallContext) -> str | None:
         """Return why an answer on record will not do, although nobody came to reject it."""
         problem = refusal_in(call)
-        if problem is not None or call.source != "model" or call.model_asked == self._models[-1].name:
+        if problem is not None or call.source != "model" or call.model_asked == self.models[-1].name:
             return problem
         return self._problem(reply_of(call), site)
 

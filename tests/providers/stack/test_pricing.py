@@ -206,3 +206,23 @@ async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None
         ("first", "settings", "2026-10-01"),
         ("second", None, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_listed"),
+    [
+        ("https://api.anthropic.com/v1", True),
+        ("", False),
+        ("http://localhost:8000/v1", False),
+        ("http://10.0.0.7:8000/v1", False),
+        ("http://gpu.internal/v1", False),
+        ("http://gpu/v1", False),
+    ],
+)
+def test_only_a_public_address_may_be_on_the_price_list(address: str, is_listed: bool) -> None:
+    """A private model that happens to have a listed name is not billed at the list's price."""
+    given = ModelSettings(provider="given", model="claude-sonnet-4-5")
+    assert (tariff_for(given, "claude-sonnet-4-5", address) is not None) is is_listed
+    if address:
+        bound = ModelSettings(model="claude-sonnet-4-5", base_url=address)
+        assert (tariff_for(bound, "claude-sonnet-4-5") is not None) is is_listed
