@@ -18,7 +18,7 @@ from ...providers.settings import (
     bound_roles,
     parse_binding,
 )
-from ...providers.testing.checks import ConformanceFinding, examine
+from ...providers.testing.conformance import ConformanceFinding, examine
 from ...state.errors import InputError
 from .text import clean
 

@@ -14,7 +14,8 @@ from ...providers.backends.ondevice import shipped_weights, start_server
 from ...providers.keys import find_key, store_key
 from ...providers.provider_table import LOCAL, REMOTE, provider_named
 from ...providers.settings import ModelSettings
-from ...providers.testing.checks import CHECKS, ConformanceFinding, examine, first_model
+from ...providers.testing.checks import CHECKS
+from ...providers.testing.conformance import ConformanceFinding, examine, first_model
 from ...state.errors import SettingsError, did_you_mean
 from .text import clean, duration
 

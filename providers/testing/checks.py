@@ -1,8 +1,6 @@
-"""What an endpoint really does, found out by asking it: each check ends in pass, fail or unsupported.
+"""The checks of an endpoint, each a function that says what it saw.
 
-A failure is something that breaks a workflow; unsupported is a lack that stepgraph can live with, because
-it asks otherwise or does without. The model must only be able to chat: where a check asks for a certain
-form, the form counts, not the sense.
+The model must only be able to chat: where a check asks for a certain form, the form counts, not the sense.
 """
 
 from __future__ import annotations
@@ -12,25 +10,16 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
-from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused, SettingsError
-from ..backends.endpoint import Endpoint
-from ..backends.http import ChatClient, HTTPStatusError, MalformedBody, choices_in
-from ..backends.http_errors import explained
-from ..keys import find_key
-from ..model import CallContext, Reply, Request
-from ..provider_table import Overrides
-from ..settings import ModelSettings, key_variable
+from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused
+from ..backends.http import HTTPStatusError, MalformedBody, choices_in
+from ..model import Request
 from ..stack.tool_emulation import ToolEmulationLayer
+from .probe import ANSWER_TOKENS, HELLO, SITE, CheckFailed, Probe, Unsupported
 
-Outcome = Literal["pass", "fail", "unsupported"]
-
-SITE = CallContext("conformance")
-HELLO = ({"role": "user", "content": "Say hello."},)
 COUNT = ({"role": "user", "content": "Count from 1 to 100, one number after the other."},)
 SCHEMA: Mapping[str, Any] = {
     "title": "Colour",
@@ -56,69 +45,6 @@ ASK_WEATHER = ({"role": "user", "content": "What is the weather in Paris now? Us
 LONG_PROMPT = ({"role": "user", "content": "The same words again. " * 150 + "Say hello."},)
 SHORT = Request(HELLO, max_tokens=16)
 FEW_TOKENS = 8
-ANSWER_TOKENS = 256
-
-
-@dataclass(frozen=True)
-class ConformanceFinding:
-    """What one check found, and why."""
-
-    check: str
-    outcome: Outcome
-    why: str
-    seconds: float
-
-
-class Unsupported(Exception):
-    """The endpoint does not have it, and need not."""
-
-
-class CheckFailed(Exception):
-    """The endpoint has it wrong."""
-
-
-class Probe:
-    """One endpoint under examination."""
-
-    def __init__(self, settings: ModelSettings, *, calls_at_once: int = 8) -> None:
-        self.settings = settings
-        self.calls_at_once = calls_at_once
-        self.endpoint = Endpoint(settings)
-        self._key = find_key(key_variable(settings), settings.model, settings.api_key)
-        self.wire = ChatClient(self.endpoint.address, self._key)
-        self.suggested: dict[str, Any] = {}
-
-    async def ask(self, **body: Any) -> dict[str, Any]:
-        """Ask in the very words of a check."""
-        body = {"model": self.settings.model, "messages": HELLO, **body}
-        async with asyncio.timeout(self.settings.timeout_s):
-            return await self.wire.ask(body)
-
-    async def complete(self, messages: Any = HELLO, **more: Any) -> Reply:
-        """Ask as a workflow does."""
-        return await self.endpoint.complete(
-            Request(tuple(messages), **{"max_tokens": ANSWER_TOKENS, **more}), SITE
-        )
-
-    async def try_as(self, request: Request, *, key: str | None = None, **changes: Any) -> Reply:
-        """Ask with another key or with other settings."""
-        endpoint = Endpoint(self.settings.model_copy(update=changes), api_key=key or self._key)
-        return await endpoint.complete(request, SITE)
-
-    @property
-    def suited(self) -> Overrides:
-        """What the settings say of the endpoint, with all that was found so far."""
-        return (self.settings.overrides or Overrides()).model_copy(update=self.suggested)
-
-    def explain(self, error: Exception) -> str:
-        secrets = [self._key] if self._key else []
-        return str(explained(error, self.settings.model, address=self.endpoint.address, secrets=secrets))
-
-    def limit(self, tokens: int = ANSWER_TOKENS) -> dict[str, int]:
-        spelling = self.endpoint.can.max_tokens
-        names = ("max_tokens", "max_completion_tokens") if spelling == "both" else (spelling,)
-        return dict.fromkeys(names, tokens)
-
 
 Check = Callable[[Probe], Awaitable[str]]
 CHECKS: dict[str, Check] = {}
@@ -132,44 +58,6 @@ def check(name: str) -> Callable[[Check], Check]:
         return function
 
     return add
-
-
-async def examine(
-    settings: ModelSettings,
-    tell: Callable[[ConformanceFinding], None] | None = None,
-    *,
-    calls_at_once: int = 8,
-) -> tuple[list[ConformanceFinding], dict[str, Any]]:
-    """Run all checks; return what they found, and the settings that would suit the endpoint better.
-
-    Without an answer to the first check, the others are not made.
-    """
-    findings: list[ConformanceFinding] = []
-    probe = Probe(settings, calls_at_once=calls_at_once)
-    for name, function in CHECKS.items():
-        finding = await _run(name, function, probe)
-        findings.append(finding)
-        if tell is not None:
-            tell(finding)
-        if len(findings) == 1 and finding.outcome == "fail":
-            break
-    return findings, probe.suggested
-
-
-async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
-    started = time.perf_counter()
-    outcome: Outcome = "pass"
-    try:
-        why = await function(probe)
-    except Unsupported as lack:
-        outcome, why = "unsupported", str(lack)
-    except CheckFailed as fault:
-        outcome, why = "fail", str(fault)
-    except ModelError as error:
-        outcome, why = "fail", str(error)
-    except Exception as error:
-        outcome, why = "fail", probe.explain(error)
-    return ConformanceFinding(name, outcome, why, time.perf_counter() - started)
 
 
 def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -468,20 +356,3 @@ async def _cancel(probe: Probe) -> str:
     started = time.perf_counter()
     await probe.complete(max_tokens=16)
     return f"the next call was answered {time.perf_counter() - started:.2f} s after one was broken off"
-
-
-async def first_model(base_url: str, key: str | None, timeout_s: float) -> str:
-    """Return the first model that an endpoint lists. Raises SettingsError if it lists none."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,
-            client.get(f"{base_url.rstrip('/')}/models", headers=headers) as response,
-        ):
-            listed = (await response.json(content_type=None))["data"]
-            return str(listed[0]["id"])
-    except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError) as error:
-        raise SettingsError(
-            f"{base_url}/models lists no model ({type(error).__name__}). Name one: --model NAME"
-        ) from None

@@ -11,7 +11,8 @@ from stepgraph.providers.backends.http import ChatClient
 from stepgraph.providers.backends.ondevice import shipped_weights, start_server
 from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.testing.checks import CHECKS, ConformanceFinding, examine
+from stepgraph.providers.testing.checks import CHECKS
+from stepgraph.providers.testing.conformance import ConformanceFinding, examine
 
 from ...imitators import IMITATORS, KEY, MODEL, VLLM, DeepSeek, Imitator, Ollama, OpenAI, OpenRouter, Together
 from ...servers import CUT, HTML, Answer, ChatServer, Fault
