@@ -26,7 +26,7 @@ def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) ->
 
 @dataclass
 class PartialCompletion:
-    """An answer as it comes in: of one piece, or chunk by chunk."""
+    """A completion that is still coming in: in one piece, or chunk by chunk."""
 
     can: Capabilities
     model: str
@@ -149,8 +149,8 @@ class ThoughtSplitter:
                 self._state = "answer"
                 yield self._held, ""
                 return
-        thought, found, answer = self._held.partition(CLOSE)
-        if found:
+        thought, closing, answer = self._held.partition(CLOSE)
+        if closing:
             self._state = "answer"
             yield answer.lstrip(), thought
         else:
@@ -170,13 +170,13 @@ class ThoughtSplitter:
 def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:
     """Return the token counts; a count that cannot be is unknown, like one that is missing."""
     usage = read_usage(raw)
-    given = usage.input or None
-    output = None if not usage.output and (answered or given is None) else usage.output
+    prompt = usage.input or None
+    output = None if not usage.output and (answered or prompt is None) else usage.output
     cached = usage.cached
     if cached is None:
-        found = (_at(raw, path) for path in can.cached)
-        cached = next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
-    return replace(usage, input=given, output=output, cached=_part(cached, given))
+        counts = (_at(raw, path) for path in can.cached)
+        cached = next((n for n in counts if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+    return replace(usage, input=prompt, output=output, cached=_part(cached, prompt))
 
 
 def _part(part: int | None, whole: int | None) -> int | None:

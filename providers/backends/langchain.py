@@ -91,11 +91,11 @@ def _usage(message: AIMessage) -> Usage:
     usage = message.usage_metadata
     if not usage:
         return Usage()
-    given: Any = usage["input_tokens"]
+    prompt: Any = usage["input_tokens"]
     answered: Any = usage["output_tokens"]
-    if not given and not answered:
-        given = answered = None
-    known = _count(given)
+    if not prompt and not answered:
+        prompt = answered = None
+    known = _count(prompt)
     cached = _count(usage.get("input_token_details", {}).get("cache_read"))
     return Usage(
         input=known,

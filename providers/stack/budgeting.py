@@ -60,21 +60,21 @@ class BudgetLayer(Layer):
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        given = bound_of(request)
+        prompt = bound_of(request)
         answer = request.max_tokens or self._max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
             request = replace(request, max_tokens=answer)
         usd = 0.0
         if any(ledger.budget.usd is not None for ledger in ledgers):
-            most = None if self._tariff is None else self._tariff.most(given, answer)
+            most = None if self._tariff is None else self._tariff.most(prompt, answer)
             if most is None:
                 raise SettingsError(
                     f"The run has a budget in dollars, but the price of {self.name} is not known. Set it: "
                     "price = { input = …, output = … } in dollars per million tokens."
                 )
             usd = most
-        return request, Cost(calls=1, input_tokens=given, output_tokens=answer, known_usd=usd)
+        return request, Cost(calls=1, input_tokens=prompt, output_tokens=answer, known_usd=usd)
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]

@@ -66,8 +66,8 @@ class JournalLayer(Layer):
         try:
             reply = await self.inner.complete(request, site)
         except (ModelError, asyncio.CancelledError) as error:
-            told = session.journal.mask.text(f"{type(error).__name__}: {error}")
-            failed = replace(call, status="failed", latency_s=time.time() - started, problem=told)
+            message = session.journal.mask.text(f"{type(error).__name__}: {error}")
+            failed = replace(call, status="failed", latency_s=time.time() - started, problem=message)
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:

@@ -48,7 +48,7 @@ class Tariff(Protocol):
         """Return the cost of a call that used so many seconds of the machine; None if it is unknown."""
         ...
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         """Return the most that a call of so many tokens can cost; None if it is unknown."""
         ...
 
@@ -67,8 +67,8 @@ class TokenTariff:
             return None
         return Charge(usd, self._source, self._date, cost_parts(reply.usage, self._price))
 
-    def most(self, given: int, answer: int) -> float | None:
-        return self._price.most(given, answer)
+    def most(self, prompt: int, answer: int) -> float | None:
+        return self._price.most(prompt, answer)
 
 
 class HourlyTariff:
@@ -84,7 +84,7 @@ class HourlyTariff:
             seconds = reply.latency_s / self._price.concurrency
         return Charge(self._price.cost(seconds), FROM_SETTINGS, self._date)
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         return self._price.cost(self._timeout_s / (self._price.concurrency or 1))
 
 
@@ -102,11 +102,11 @@ class PriceListTariff:
             return None
         return self._cost(usage, (reply.model, self._model))
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         usages = (
-            Usage(given, answer),
-            Usage(given, answer, cache_write=given),
-            Usage(given, answer, reasoning=answer),
+            Usage(prompt, answer),
+            Usage(prompt, answer, cache_write=prompt),
+            Usage(prompt, answer, reasoning=answer),
         )
         costs = [self._cost(usage, (self._model,)) for usage in usages]
         return max((cost.usd for cost in costs if cost is not None), default=None)
@@ -118,12 +118,12 @@ class PriceListTariff:
         for name in names:
             try:
                 provider, model = snapshot.find_provider_model(name, None, self._provider, self._address)
-                found = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
+                price = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
             except (LookupError, ValueError):
                 continue
-            parts = {"input": float(found.input_price), "output": float(found.output_price)}
-            since = _since(model, found, now)
-            return Charge(float(found.total_price), f"{FROM_LIST} {version}", since, parts)
+            parts = {"input": float(price.input_price), "output": float(price.output_price)}
+            since = _since(model, price, now)
+            return Charge(float(price.total_price), f"{FROM_LIST} {version}", since, parts)
         return None
 
 
@@ -149,12 +149,12 @@ def _counts(usage: Usage) -> Any:
     )
 
 
-def _since(model: Any, found: Any, now: datetime) -> str | None:
+def _since(model: Any, price: Any, now: datetime) -> str | None:
     """Return the day since which the list has this price, if it has the day."""
     conditional: list[Any] = model.prices if isinstance(model.prices, list) else []
     for entry in reversed(conditional):
         start = getattr(entry.constraint, "start_date", None)
-        if start is not None and entry.prices is found.model_price and entry.constraint.active(now):
+        if start is not None and entry.prices is price.model_price and entry.constraint.active(now):
             return str(start.isoformat())
     return None
 

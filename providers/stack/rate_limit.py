@@ -1,6 +1,6 @@
 """Rate limits: calls and tokens per minute, kept before the endpoint has to refuse.
 
-There is one line for each model at each endpoint, for all branches of all runs in the process, whatever
+There is one limiter for each model at each endpoint, for all branches of all runs in the process, whatever
 threads and event loops they are in. A call takes its place in the line at once and sleeps until its turn,
 so nobody has to be woken up, and no lock is held while waiting.
 """
@@ -83,7 +83,7 @@ class RateLimitLayer(Layer):
     def __init__(
         self,
         inner: Model,
-        line: RateLimiter,
+        limiter: RateLimiter,
         max_tokens: int | None,
         queue_s: float | None,
         *,
@@ -91,10 +91,10 @@ class RateLimitLayer(Layer):
     ) -> None:
         self._patient = patient
         super().__init__(inner)
-        self._line = line
+        self._limiter = limiter
         self._max_tokens = max_tokens
         self._queue_s = queue_s
-        self._counts_tokens = line.limits[1] is not None
+        self._counts_tokens = limiter.limits[1] is not None
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
@@ -108,28 +108,28 @@ class RateLimitLayer(Layer):
             return reply
         except ModelUnavailable as error:
             if error.status == 429 and error.retry_after:
-                self._line.hold(min(error.retry_after, MAX_HOLD_S))
+                self._limiter.hold(min(error.retry_after, MAX_HOLD_S))
             raise
         finally:
-            self._line.settle(tokens, spent)
+            self._limiter.settle(tokens, spent)
 
     async def _wait(self, tokens: float) -> None:
         while True:
-            wait = self._line.join(tokens)
+            wait = self._limiter.join(tokens)
             longest = self._queue_s
-            if not self._patient and self._line.is_held:
+            if not self._patient and self._limiter.is_held:
                 longest = min(IMPATIENT_S, math.inf if longest is None else longest)
             try:
                 if longest is not None and wait > longest:
                     raise busy(self.name, f"its rate limit leaves no room for {wait:.1f} s")
                 if wait > 0:
-                    if self._line.is_held:
+                    if self._limiter.is_held:
                         wait += random.uniform(0, 0.1 * wait)
                     await asyncio.sleep(wait)
             except BaseException:
-                self._line.leave(tokens)
+                self._limiter.leave(tokens)
                 raise
-            if not self._line.is_held:
+            if not self._limiter.is_held:
                 return
 
     def _estimate(self, request: Request) -> float:

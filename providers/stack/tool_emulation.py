@@ -99,14 +99,14 @@ def read_call(reply: Reply, options: Sequence[Mapping[str, Any]]) -> Reply:
 
     Text that does not begin like a JSON object is taken for the answer itself.
     """
-    found = _OBJECT.match(reply.text)
-    if found is None:
+    match = _OBJECT.match(reply.text)
+    if match is None:
         return reply
     try:
-        row, _ = json.JSONDecoder().raw_decode(found.group(1))
+        row, _ = json.JSONDecoder().raw_decode(match.group(1))
     except (ValueError, RecursionError) as error:
-        told = "it was cut off" if reply.finish_reason == "length" else str(error)
-        return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {told}"),))
+        reason = "it was cut off" if reply.finish_reason == "length" else str(error)
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {reason}"),))
     name, arguments = row.get("name"), row.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
         problem = 'it is not of the form {"name": text, "arguments": object}'
@@ -146,8 +146,8 @@ def as_facts(messages: Iterable[Message]) -> tuple[Message, ...]:
         elif not message.get("tool_calls"):
             kept.append(message)
     if facts:
-        found = {"role": "user", "content": "This was found out:\n" + "\n".join(facts)}
-        kept.insert(max(0, len(kept) - 1), found)
+        message = {"role": "user", "content": "This was found out:\n" + "\n".join(facts)}
+        kept.insert(max(0, len(kept) - 1), message)
     return tuple(kept)
 
 

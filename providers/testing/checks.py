@@ -71,7 +71,7 @@ def _content(answer: Mapping[str, Any]) -> str:
     return str((_first(answer).get("message") or {}).get("content") or "")
 
 
-def _told(refusal: HTTPStatusError) -> str:
+def _refusal_text(refusal: HTTPStatusError) -> str:
     body = refusal.body.get("error", refusal.body) if isinstance(refusal.body, Mapping) else refusal.body
     message = body.get("message", body) if isinstance(body, Mapping) else body
     return f"HTTP {refusal.status}: {str(message)[:160]}"
@@ -113,7 +113,7 @@ async def _limit(probe: Probe) -> str:
         try:
             answer = await probe.ask(messages=COUNT, **{name: FEW_TOKENS})
         except HTTPStatusError as refusal:
-            refused.append(f"{name}: {_told(refusal)}")
+            refused.append(f"{name}: {_refusal_text(refusal)}")
             continue
         tokens = (answer.get("usage") or {}).get("completion_tokens")
         within = isinstance(tokens, int) and tokens <= FEW_TOKENS + 1
@@ -137,7 +137,7 @@ async def _schema(probe: Probe) -> str:
         )
     except HTTPStatusError as refusal:
         probe.suggested["structured"] = "json_object"
-        raise Unsupported(f"{_told(refusal)}; the schema goes into the prompt instead") from None
+        raise Unsupported(f"{_refusal_text(refusal)}; the schema goes into the prompt instead") from None
     if not _fits(_content(answer)):
         probe.suggested["schema_in_prompt"] = True
         raise Unsupported(
@@ -158,7 +158,7 @@ async def _json_mode(probe: Probe) -> str:
     except HTTPStatusError as refusal:
         if probe.suggested.get("structured") == "json_object":
             probe.suggested["structured"] = "prompt"
-        raise Unsupported(_told(refusal)) from None
+        raise Unsupported(_refusal_text(refusal)) from None
     try:
         json.loads(_content(answer))
     except ValueError:
@@ -190,7 +190,7 @@ async def _tools(probe: Probe) -> str:
         answer = await probe.ask(messages=ASK_WEATHER, tools=tools, **probe.limit())
     except HTTPStatusError as refusal:
         probe.suggested["tools"] = "emulated"
-        raise Unsupported(f"{_told(refusal)}; tools are put as a JSON schema instead") from None
+        raise Unsupported(f"{_refusal_text(refusal)}; tools are put as a JSON schema instead") from None
     calls = (_first(answer).get("message") or {}).get("tool_calls") or []
     if not calls:
         probe.suggested["tools"] = "emulated"
@@ -287,7 +287,7 @@ async def _logprobs(probe: Probe) -> str:
     try:
         answer = await probe.ask(logprobs=True, **probe.limit(16))
     except HTTPStatusError as refusal:
-        raise Unsupported(_told(refusal)) from None
+        raise Unsupported(_refusal_text(refusal)) from None
     if not (_first(answer).get("logprobs") or {}).get("content"):
         raise Unsupported("asked for, but none came")
     return "one for each token"
@@ -300,7 +300,7 @@ async def _wrong_key(probe: Probe) -> str:
     except AuthenticationFailed as error:
         return f"HTTP {error.status}"
     except ModelError as error:
-        raise CheckFailed(f"not told as a wrong key: {error}") from None
+        raise CheckFailed(f"the error does not say that the key is wrong: {error}") from None
     raise Unsupported("any key will do here")
 
 
@@ -311,9 +311,11 @@ async def _wrong_model(probe: Probe) -> str:
     except (ModelNotFound, ModelRefused) as error:
         return f"HTTP {error.status}"
     except AuthenticationFailed as error:
-        raise Unsupported(f"told as a wrong key (HTTP {error.status})") from None
+        raise Unsupported(f"the error says that the key is wrong (HTTP {error.status})") from None
     except ModelError as error:
-        raise CheckFailed(f"not told as an unknown model, so it is tried again: {error}") from None
+        raise CheckFailed(
+            f"the error does not say that the model is unknown, so the call is tried again: {error}"
+        ) from None
     raise Unsupported("it answers whatever the model's name: a typo goes unseen")
 
 
@@ -325,7 +327,7 @@ async def _bad_request(probe: Probe) -> str:
         if 400 <= refusal.status < 500 and refusal.status != 429:
             return f"HTTP {refusal.status}"
         raise CheckFailed(
-            f"a request that cannot be served looks like a passing fault: {_told(refusal)}"
+            f"a request that cannot be served looks like a passing fault: {_refusal_text(refusal)}"
         ) from None
     except (MalformedBody, aiohttp.ClientError) as error:
         raise CheckFailed(f"the refusal cannot be read: {error}") from None

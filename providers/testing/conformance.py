@@ -33,7 +33,7 @@ class ConformanceFinding:
 
 async def examine(
     settings: ModelSettings,
-    tell: Callable[[ConformanceFinding], None] | None = None,
+    report: Callable[[ConformanceFinding], None] | None = None,
     *,
     calls_at_once: int = 8,
 ) -> tuple[list[ConformanceFinding], dict[str, Any]]:
@@ -46,8 +46,8 @@ async def examine(
     for name, function in CHECKS.items():
         finding = await _run(name, function, probe)
         findings.append(finding)
-        if tell is not None:
-            tell(finding)
+        if report is not None:
+            report(finding)
         if len(findings) == 1 and finding.outcome == "fail":
             break
     return findings, probe.suggested
