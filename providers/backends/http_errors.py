@@ -81,8 +81,8 @@ def explained(
     if broken is not None:
         message = str(broken) or type(broken).__name__
         return ModelUnreachable(
-            f"{model}{at} cannot be reached ({scrubbed(message, secrets)}). Is the server running, and is the "
-            "address right?",
+            f"{model}{at} cannot be reached ({scrubbed(message, secrets)}). Is the server running, and "
+            "is the address right?",
             model=model,
         )
     answer = _status_answer(error)

@@ -314,7 +314,7 @@ async def _wrong_model(probe: Probe) -> str:
         raise Unsupported(f"the error says that the key is wrong (HTTP {error.status})") from None
     except ModelError as error:
         raise CheckFailed(
-            f"the error does not say that the model is unknown, so the call is tried again: {error}"
+            f"the error names no unknown model, so the call is tried again: {error}"
         ) from None
     raise Unsupported("it answers whatever the model's name: a typo goes unseen")
 
