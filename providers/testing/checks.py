@@ -313,9 +313,7 @@ async def _wrong_model(probe: Probe) -> str:
     except AuthenticationFailed as error:
         raise Unsupported(f"the error says that the key is wrong (HTTP {error.status})") from None
     except ModelError as error:
-        raise CheckFailed(
-            f"the error names no unknown model, so the call is tried again: {error}"
-        ) from None
+        raise CheckFailed(f"the error names no unknown model, so the call is tried again: {error}") from None
     raise Unsupported("it answers whatever the model's name: a typo goes unseen")
 
 
