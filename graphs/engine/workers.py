@@ -28,7 +28,7 @@ from .workflow import Workflow, as_runnable, name_of
 
 ITEMS = "stepgraph_items"
 DONE = "stepgraph_done"
-MOST = 1000
+MAX_ITEMS = 1000
 
 Items = list[Any]
 WorkerResults = Annotated[list[Any], Topic]
@@ -97,9 +97,9 @@ def check_items(name: str, items: Any, worker_state: StateType) -> list[Any]:
     return list(items)
 
 
-def check_limits(pattern: str, most: int, timeout_s: float | None, failed: str) -> None:
+def check_limits(pattern: str, max_items: int, timeout_s: float | None, failed: str) -> None:
     """Raise DefinitionError for a limit that no fan-out can keep."""
-    check_counts(pattern, most=most)
+    check_counts(pattern, max_items=max_items)
     check_timeout(pattern, timeout_s)
     check_failed(pattern, failed)
 

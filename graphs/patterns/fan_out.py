@@ -20,7 +20,7 @@ from ..engine.options import check_field
 from ..engine.workers import (
     DONE,
     ITEMS,
-    MOST,
+    MAX_ITEMS,
     WorkerJob,
     WorkerResults,
     check_items,
@@ -38,22 +38,22 @@ W = TypeVar("W")
 class _Split(Node[Any]):
     """Makes the list of items and keeps it in the private channel."""
 
-    def __init__(self, split: Decider[Any, Any], worker_state: StateType, most: int) -> None:
+    def __init__(self, split: Decider[Any, Any], worker_state: StateType, max_items: int) -> None:
         self.name = split.name
         self.state = split.state
         self._split = split
         self._worker_state = worker_state
-        self._most = most
+        self._max_items = max_items
 
     async def ainvoke(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         value = await self._split.answer(input, config)
         items = check_items(self.name, value, self._worker_state)
-        if len(items) > self._most:
+        if len(items) > self._max_items:
             raise InputError(
-                f"{self.name!r} gave {len(items)} items, more than the {self._most} that are allowed. "
-                "Make fewer, or raise the limit: fan_out(…, most=…)."
+                f"{self.name!r} gave {len(items)} items, more than the {self._max_items} that are allowed. "
+                "Make fewer, or raise the limit: fan_out(…, max_items=…)."
             )
         record_decision(config, "fan_out", f"{len(items)} items")
         return {**self._split.update(value), ITEMS: items}
@@ -84,7 +84,7 @@ def fan_out(
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
@@ -96,7 +96,7 @@ def fan_out(
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
@@ -107,7 +107,7 @@ def fan_out(
     worker: Any,
     *,
     into: str,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
@@ -115,7 +115,7 @@ def fan_out(
 ) -> Workflow[Any]:
     """Run a worker on every item of a list, all at once, and collect the results.
 
-    `split` is a step, a rule, or a function of the state; it gives a list of worker states, `most` of
+    `split` is a step, a rule, or a function of the state; it gives a list of worker states, `max_items` of
     them at most. The worker is any part over that state type. The field `into`, a list of that type,
     takes the worker states as they are in the end, in the order of the list.
 
@@ -125,7 +125,7 @@ def fan_out(
 
     Costs what `split` costs, and what the worker costs for each item: N items make N model calls.
     """
-    check_limits("fan_out", most, timeout_s, failed)
+    check_limits("fan_out", max_items, timeout_s, failed)
     decider = split if hasattr(split, "answer") else as_rule(split, "fan_out")
     state, worker_state = decider.state, state_of([worker], "fan_out")
     check_field(state, into, list[worker_state], f"fan_out(into={into!r})")  # type: ignore[valid-type]
@@ -135,12 +135,12 @@ def fan_out(
     graph: Workflow[Any] = Workflow(state, name or f"fan_out_{name_of(worker)}")
     graph.note_writes(into, missing, decider.writes)
 
-    begin = graph.take_node(_Split(decider, worker_state, most), state)
+    begin = graph.take_node(_Split(decider, worker_state, max_items), state)
     work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
     end = graph.take_node(_Collect(into, missing), extended(state, DONE, WorkerResults))
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)
     graph.add_edge(end, END)
-    graph.cost = All((cost_of(decider), Times(cost_of(worker), 0, most)))
+    graph.cost = All((cost_of(decider), Times(cost_of(worker), 0, max_items)))
     return graph

@@ -23,7 +23,7 @@ from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
     ITEMS,
-    MOST,
+    MAX_ITEMS,
     WorkerJob,
     WorkerResults,
     check_items,
@@ -56,14 +56,14 @@ class _Split(Node[Any]):
     """Makes the pieces, and sees that each fits."""
 
     def __init__(
-        self, split: Decider[Any, Any], worker: Any, state: StateType, most: int, sizes: Sizes
+        self, split: Decider[Any, Any], worker: Any, state: StateType, max_items: int, sizes: Sizes
     ) -> None:
         self.name = split.name
         self.state = split.state
         self._split = split
         self._worker = worker
         self._worker_state = state
-        self._most = most
+        self._max_items = max_items
         self._sizes = sizes
 
     async def ainvoke(
@@ -73,10 +73,10 @@ class _Split(Node[Any]):
         items = check_items(self.name, value, self._worker_state)
         if not items:
             raise InputError(f"{self.name!r} gave no pieces, so there is nothing to map. Is the input empty?")
-        if len(items) > self._most:
+        if len(items) > self._max_items:
             raise InputError(
-                f"{self.name!r} gave {len(items)} pieces, more than the {self._most} that are allowed. "
-                "Make them larger, or raise the limit: map_reduce(…, most=…)."
+                f"{self.name!r} gave {len(items)} pieces, more than the {self._max_items} that are allowed. "
+                "Make them larger, or raise the limit: map_reduce(…, max_items=…)."
             )
         for number, item in enumerate(items):
             size = self._sizes.of(self._worker, item)
@@ -194,7 +194,7 @@ def map_reduce(
     tokens: int,
     reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
     parts: str | None = None,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     levels: int = LEVELS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
@@ -212,7 +212,7 @@ def map_reduce(
     tokens: int,
     reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
     parts: str | None = None,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     levels: int = LEVELS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
@@ -229,7 +229,7 @@ def map_reduce(
     tokens: int,
     reduce: Any = None,
     parts: str | None = None,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     levels: int = LEVELS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
@@ -254,7 +254,7 @@ def map_reduce(
 
         map_reduce(passages, sum_up, join=together, into="digest", tokens=1500)
     """
-    check_limits("map_reduce", most, timeout_s, failed)
+    check_limits("map_reduce", max_items, timeout_s, failed)
     check_counts("map_reduce", tokens=tokens, levels=levels)
     if not callable(join):
         raise DefinitionError("map_reduce(join=…): expected a function that makes one state of several.")
@@ -275,7 +275,7 @@ def map_reduce(
 
     sizes = Sizes(tokens, count)
     private = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
-    begin = graph.take_node(_Split(decider, worker, worker_state, most, sizes), private)
+    begin = graph.take_node(_Split(decider, worker, worker_state, max_items, sizes), private)
     work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
     gather = graph.take_node(
         _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes), private
@@ -291,6 +291,6 @@ def map_reduce(
     send_items(graph, gather, combine, END)
     graph.add_edge(combine, gather)
     graph.cost = All(
-        (cost_of(decider), Times(cost_of(worker), 1, most), Times(cost_of(reducer), 0, most - 1))
+        (cost_of(decider), Times(cost_of(worker), 1, max_items), Times(cost_of(reducer), 0, max_items - 1))
     )
     return graph

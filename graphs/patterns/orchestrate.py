@@ -69,9 +69,9 @@ class _Standards:
     """What a plan must be."""
 
     worker_state: StateType
-    most: int
+    max_items: int
     subject: Subject
-    alike: float
+    similarity: float
     drop: bool
     tries: int
     check: Check[Any] | None
@@ -94,7 +94,7 @@ class _Plan(Node[Any]):
         past = Effort() if self._first else values_of(input)[CHANNEL]
         value, problems = await self._sound(input, config)
         tasks = [(task, self._standards.subject(task)) for task in value]
-        known = partial(is_known, others=past.finished, alike=self._standards.alike)
+        known = partial(is_known, others=past.finished, similarity=self._standards.similarity)
         new = [(task, subject) for task, subject in tasks if not known(subject)]
         planned = [subject for _, subject in new]
         dropped = [subject for _, subject in tasks if known(subject)]
@@ -121,7 +121,7 @@ class _Plan(Node[Any]):
         problems: list[str] = []
         while True:
             if self._standards.drop:
-                value = without_overlaps(value, self._standards.subject, self._standards.alike)
+                value = without_overlaps(value, self._standards.subject, self._standards.similarity)
             planned = applied(state, self._decider.update(value))
             problem = await self._problem(planned, value, config)
             if problem is None:
@@ -146,7 +146,9 @@ class _Plan(Node[Any]):
         tasks = check_items(self.name, value, rules.worker_state)
         if not tasks and not self._first:
             return None
-        problem = problem_with([rules.subject(task) for task in tasks], most=rules.most, alike=rules.alike)
+        problem = problem_with(
+            [rules.subject(task) for task in tasks], max_items=rules.max_items, similarity=rules.similarity
+        )
         if problem is None and self._first and rules.check is not None:
             finding = await rules.check.answer(state, config)
             if not finding.passed:
@@ -189,14 +191,14 @@ def orchestrate(
     *,
     into: str,
     brief: Callable[[StateT, W], W] | None = None,
-    most: int = 8,
+    max_items: int = 8,
     check: Decider[StateT, V] | Callable[[StateT], Opinion] | None = None,
     passes: Callable[[V], Opinion] | None = None,
     more: Decider[StateT, list[W]] | Callable[[StateT], Sequence[W]] | None = None,
     rounds: int = 2,
     tries: int = 3,
     subject: Callable[[W], str] = subject_of,
-    alike: float = 0.8,
+    similarity: float = 0.8,
     overlapping: Literal["repair", "drop"] = "repair",
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
@@ -205,13 +207,13 @@ def orchestrate(
 ) -> Workflow[StateT]:
     """Plan subtasks, run a worker on each at once, and make one result of what they found.
 
-    `plan` is a step or rule that writes a list of subtasks: worker states, `most` of them at most. The
+    `plan` is a step or rule that writes a list of subtasks: worker states, `max_items` of them at most. The
     worker is any part over that type. The field `into`, a list of it, takes the worker states as they
     are in the end; `synthesise` runs then. A worker sees its subtask alone: where it needs more than the
     plan says, `brief` makes its subtask from the state and the planned one. Subtasks cannot wait for
     each other: make those one subtask.
 
-    A plan must have subtasks, not too many, and no two about the same thing: `alike` is the share of
+    A plan must have subtasks, not too many, and no two about the same thing: `similarity` is the share of
     common words from which on two of them are, and `subject` says what a subtask is about, by default
     the text in its fields. `check` and `passes` can demand more, such as that nothing is left out: they
     are what `gate` takes, and see the state with the plan in it. A step is asked again with the reason,
@@ -225,12 +227,14 @@ def orchestrate(
 
     Costs 2 + N calls a round for N subtasks, and one more for each plan that is asked for again.
 
-        orchestrate(plan, research, write_up, into="findings", most=5, more=what_is_missing)
+        orchestrate(plan, research, write_up, into="findings", max_items=5, more=what_is_missing)
     """
-    check_limits("orchestrate", most, timeout_s, failed)
+    check_limits("orchestrate", max_items, timeout_s, failed)
     check_counts("orchestrate", rounds=rounds, tries=tries)
-    if not 0 < alike <= 1:
-        raise DefinitionError(f"orchestrate(alike={alike!r}): expected a share of words, above 0 to 1.")
+    if not 0 < similarity <= 1:
+        raise DefinitionError(
+            f"orchestrate(similarity={similarity!r}): expected a share of words, above 0 to 1."
+        )
     if overlapping not in ("repair", "drop"):
         raise DefinitionError(f"orchestrate(overlapping={overlapping!r}): expected 'repair' or 'drop'.")
     if not hasattr(plan, "answer") or plan.writes is None:
@@ -249,7 +253,9 @@ def orchestrate(
     graph: Workflow[StateT] = Workflow(state, name or f"orchestrate_{name_of(worker)}")
     graph.note_writes(plan.writes, into, missing, getattr(further, "writes", None))
 
-    standards = _Standards(worker_state, most, subject, alike, overlapping == "drop", tries, judge, brief)
+    standards = _Standards(
+        worker_state, max_items, subject, similarity, overlapping == "drop", tries, judge, brief
+    )
     private = extended(extended(state, DONE, WorkerResults), CHANNEL, Effort)
     begin = graph.take_node(_Plan(plan, standards, first=True), private)
     work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
@@ -259,7 +265,7 @@ def orchestrate(
     send_items(graph, begin, work)
     graph.add_edge(work, collect)
     graph.add_edge(collect, finish)
-    graph.cost = _round(plan, judge, worker, synthesise, most, tries)
+    graph.cost = _round(plan, judge, worker, synthesise, max_items, tries)
     if further is None or rounds == 1:
         graph.add_edge(finish, END)
         return graph
@@ -271,14 +277,14 @@ def orchestrate(
 
     graph.add_conditional_edges(finish, is_over, {"more": again, "done": END})
     send_items(graph, again, work, END)
-    later = Times(_round(further, None, worker, synthesise, most, tries, least=0), 0, rounds - 1)
+    later = Times(_round(further, None, worker, synthesise, max_items, tries, least=0), 0, rounds - 1)
     graph.cost = All((graph.cost, later))
     return graph
 
 
 def _round(
-    plan: Any, check: Any, worker: Any, synthesise: Any, most: int, tries: int, least: int = 1
+    plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int, least: int = 1
 ) -> Cost:
     asked = All((cost_of(plan), *([check.cost] if check is not None else [])))
-    work = (Times(cost_of(worker), least, most), Times(cost_of(synthesise), least, 1))
+    work = (Times(cost_of(worker), least, max_items), Times(cost_of(synthesise), least, 1))
     return All((Times(asked, 1, tries if hasattr(plan, "again") else 1), *work))

@@ -53,14 +53,14 @@ class _Classify(Node[Any]):
         classifier: Decider[Any, Any],
         branches: Mapping[Any, str],
         *,
-        floor: float,
+        min_confidence: float,
         fallback: str | None,
     ) -> None:
         self.name = classifier.name
         self.state = classifier.state
         self._classifier = classifier
         self._branches = branches
-        self._floor = floor
+        self._min_confidence = min_confidence
         self._fallback = fallback
 
     async def ainvoke(
@@ -80,8 +80,8 @@ class _Classify(Node[Any]):
             doubt = "the classifier does not know"
         elif choice.label not in self._branches:
             doubt = f"there is no branch {choice.label!r}"
-        elif choice.confidence is not None and choice.confidence < self._floor:
-            doubt = f"{choice.label} only {choice.confidence:.2f} sure, below {self._floor:.2f}"
+        elif choice.confidence is not None and choice.confidence < self._min_confidence:
+            doubt = f"{choice.label} only {choice.confidence:.2f} sure, below {self._min_confidence:.2f}"
         if not doubt:
             return self._branches[choice.label], ""
         if self._fallback:
@@ -98,7 +98,7 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -107,7 +107,7 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -116,7 +116,7 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -125,7 +125,7 @@ def route(
     branches: Mapping[Label, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -134,7 +134,7 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -143,7 +143,7 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def route(
@@ -151,14 +151,14 @@ def route(
     branches: Mapping[Any, NodeLike[Any]],
     *,
     fallback: NodeLike[Any] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[Any]:
     """Run the branch that the classifier names.
 
     The classifier is a step (a model decides), a `nearest` (embeddings decide) or a function or rule
     (code decides). It gives a label, a `Choice` with confidence and reason, or None for "I don't
-    know". What it does not know, a label without a branch, and a confidence below `floor` (0 to 1)
+    know". What it does not know, a label without a branch, and a confidence below `min_confidence` (0 to 1)
     go to `fallback`; without one they raise NoRoute. The decision, its confidence and its reason are
     on the record.
 
@@ -166,8 +166,8 @@ def route(
     """
     if not isinstance(branches, Mapping):
         raise DefinitionError("route() takes its branches as a mapping: route(classify, {label: part}).")
-    if not 0 <= floor <= 1:
-        raise DefinitionError(f"route(floor={floor}): a confidence lies between 0 and 1.")
+    if not 0 <= min_confidence <= 1:
+        raise DefinitionError(f"route(min_confidence={min_confidence}): a confidence lies between 0 and 1.")
     if not branches:
         raise DefinitionError("route() needs at least one branch: route(classify, {label: part}).")
     decider = classifier if hasattr(classifier, "answer") else as_rule(classifier, "route")
@@ -182,7 +182,9 @@ def route(
     if fallback is not None:
         otherwise = graph.take(fallback, FALLBACK)
         targets[otherwise] = otherwise
-    start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=otherwise), state)
+    start = graph.take_node(
+        _Classify(decider, ends, min_confidence=min_confidence, fallback=otherwise), state
+    )
     graph.note_writes(decider.writes)
 
     def branch(routed: Routed) -> str:

@@ -303,7 +303,7 @@ def support_desk() -> Workflow[Ticket]:
             "urgent": escalate,
         },
         fallback=hand_over,
-        floor=0.5,
+        min_confidence=0.5,
         name="desk",
     )
     large = route(approve_refund, {"approved": refund, "rejected": keep})

@@ -122,7 +122,7 @@ def test_after_a_failed_model_call_only_what_is_missing_is_paid_for(session: Ses
 
 @pytest.mark.parametrize("number", [1, 3, 8])
 def test_a_round_costs_two_calls_and_one_for_each_subtask(number: int) -> None:
-    app = orchestrate(plan, research, write_up, into="findings", most=number, tries=1)
+    app = orchestrate(plan, research, write_up, into="findings", max_items=number, tries=1)
     with ScriptedModel(answers(tasks(*(f"part{n}" for n in range(number))))) as model, using(model):
         app.compile().invoke(Study())
     assert len(model.asks) == 2 + number == most(app.cost)
@@ -145,7 +145,7 @@ def test_a_round_costs_two_calls_and_one_for_each_subtask(number: int) -> None:
     ],
 )
 def test_a_bad_plan_is_asked_for_again_with_the_reason(session: Session, bad: Any, told: str) -> None:
-    app = orchestrate(plan, research, write_up, into="findings", most=3, alike=0.7).compile()
+    app = orchestrate(plan, research, write_up, into="findings", max_items=3, similarity=0.7).compile()
     with ScriptedModel(answers(bad, tasks("history", "taste"))) as model, using(model):
         result = app.invoke(Study(), session.config("t"))
     assert len(result["findings"]) == 2
@@ -239,7 +239,7 @@ def test_another_model_checks_the_plan(session: Session) -> None:
     assert most(app.cost) == 2 * 2 + 8 + 1
 
 
-further = orchestrate(plan, research, write_up, into="findings", more=wants, rounds=3, most=4, tries=1)
+further = orchestrate(plan, research, write_up, into="findings", more=wants, rounds=3, max_items=4, tries=1)
 
 
 def test_more_work_until_it_is_enough(session: Session) -> None:
@@ -415,11 +415,11 @@ def test_an_orchestrator_is_a_worker(session: Session) -> None:
         ({"into": "finding"}, "Did you mean 'findings'"),
         ({"into": "report"}, "expected list\\[Task\\]"),
         ({"missing": "report"}, "expected dict\\[str, str\\]"),
-        ({"most": 0}, "at least 1"),
+        ({"max_items": 0}, "at least 1"),
         ({"rounds": 0}, "at least 1"),
         ({"tries": 0}, "at least 1"),
-        ({"alike": 0}, "above 0 to 1"),
-        ({"alike": 1.5}, "above 0 to 1"),
+        ({"similarity": 0}, "above 0 to 1"),
+        ({"similarity": 1.5}, "above 0 to 1"),
         ({"overlapping": "x"}, "'repair' or 'drop'"),
         ({"timeout_s": -1}, "above 0"),
         ({"failed": "x"}, "'fail' or 'skip'"),
