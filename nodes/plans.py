@@ -28,7 +28,7 @@ def likeness(one: str, other: str) -> float:
 
 
 def problem_with(subjects: Sequence[str], *, max_items: int, similarity: float) -> str | None:
-    """Return what is wrong with a plan, in words that tell a model what to mend, or None."""
+    """Return what is wrong with a plan, in words that tell a model what to fix, or None."""
     if not subjects:
         return "The plan is empty. Name at least one subtask."
     if len(subjects) > max_items:

@@ -1,4 +1,4 @@
-"""Tools of an agent: one call is run, and whatever becomes of it is told to the model as a message."""
+"""The tools of an agent: each call runs, and the model gets its result or its error as a message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..state.journal.effects import find_effect
 from ..state.session.recorder import json_text
 from ..state.session.session import LEDGERS_KEY, SESSION_KEY, Session
 from .effects import Effect
-from .node import Node, record_decision
+from .node import Node, Update, record_decision
 from .reviews import Review, Verdict
 from .toolkits import AnyTool, is_async, problem_with, tools_by_name
 
@@ -117,9 +117,7 @@ class Tools(Node[Any]):
         """The tools as OpenAI function schemas."""
         return tuple(convert_to_openai_tool(tool)["function"] for tool in self.by_name.values())
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         call: ToolCall = input[CALL]
         content, outcome = await self._run(call, config or {})
         record_decision(config, "tool", outcome, reason=_shown(call)[:MAX_REASON])
@@ -135,7 +133,7 @@ class Tools(Node[Any]):
     async def _run(self, call: ToolCall, config: RunnableConfig) -> tuple[Content, Outcome]:
         tool = self.by_name[call["name"]]
         if problem := problem_with(tool, call["args"]):
-            return f"The call was not made: {problem} Mend the arguments and call again.", "refused"
+            return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
         note = ""
         if tool.name in self._reviews:
             verdict = await self._reviews[tool.name].answer({"arguments": call["args"]}, config)
@@ -156,10 +154,10 @@ class Tools(Node[Any]):
             return capped(f"{note}{tool.name} failed: {error}", self._max_chars), "failed"
         except Exception as error:
             timed_out = isinstance(error, TimedOut)
-            told = str(error) if timed_out else f"{type(error).__name__}: {error}"
+            reason = str(error) if timed_out else f"{type(error).__name__}: {error}"
             open_end = f" {OPEN}" if tool.name in self._once else ""
             outcome: Outcome = "timed out" if timed_out else "failed"
-            return f"{note}{tool.name} failed: {scrubbed(told)}{open_end}", outcome
+            return f"{note}{tool.name} failed: {scrubbed(reason)}{open_end}", outcome
         return (note + content if isinstance(content, str) else content), "ran"
 
     async def _content(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
@@ -242,8 +240,8 @@ def _arguments(verdict: Verdict) -> dict[str, Any]:
 def _failed_before(key: str, config: RunnableConfig) -> bool:
     """Tell whether an open effect failed while somebody was there to see it."""
     session: Session = config.get("configurable", {})[SESSION_KEY]
-    found = find_effect(session.journal, key)
-    return found is not None and found.error is not None
+    record = find_effect(session.journal, key)
+    return record is not None and record.error is not None
 
 
 def capped(content: Content, limit: int) -> Content:

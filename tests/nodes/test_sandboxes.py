@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from stepgraph.nodes import sandboxes
-from stepgraph.nodes.sandboxes import Limits, Ran, run_python
+from stepgraph.nodes.sandboxes import Limits, SandboxResult, run_python
 from stepgraph.state.errors import InputError, SandboxUnavailable
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is for Linux")
 
 
-def run(code: str, limits: Limits | None = None, *, isolated: bool = True) -> Ran:
+def run(code: str, limits: Limits | None = None, *, isolated: bool = True) -> SandboxResult:
     return asyncio.run(run_python({"main.py": code}, "main.py", limits, isolated=isolated))
 
 

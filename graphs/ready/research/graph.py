@@ -23,7 +23,7 @@ from ....nodes.rules import rule
 from ....nodes.steps import step
 from ...engine.workflow import Workflow
 from ...patterns.chain import chain
-from ...patterns.orchestrate import orchestrate
+from ...patterns.orchestrate import PlanRules, orchestrate
 from ...patterns.refine import refine
 from .folder import Source, read_sources, search
 
@@ -182,7 +182,7 @@ def research() -> Workflow[Study]:
         into="findings",
         brief=brief,
         max_items=MAX_ITEMS,
-        overlapping="drop",  # small models repeat themselves
+        rules=PlanRules(overlapping="drop"),  # small models repeat themselves
         failed="skip",
         missing="missing",
     )

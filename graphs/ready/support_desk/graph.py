@@ -27,7 +27,6 @@ from pydantic import StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.effects import effect
 from ....nodes.neighbours import nearest
-from ....nodes.reviews import review
 from ....nodes.rules import rule
 from ....nodes.steps import step
 from ...engine.workflow import Workflow
@@ -35,6 +34,7 @@ from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.guard import guard
 from ...patterns.refine import refine
+from ...patterns.review import review
 from ...patterns.route import route
 from . import shop
 from .outbox import post
