@@ -12,7 +12,6 @@ from stepgraph import (
     PlanRules,
     cascade,
     chain,
-    fan_out,
     gate,
     nearest,
     orchestrate,
@@ -175,7 +174,6 @@ def plan(post: Post) -> Ask[list[Post]]:
 
 orchestrate(plan, write, write, into="parts", rules=PlanRules(subject=title))  # expect-error
 orchestrate(plan, write, write, into="parts", rules=PlanRules(overlapping="keep"))  # expect-error
-fan_out(plan, elsewhere, into="parts")  # expect-error
 
 # A gate that does not know what passes
 gate(judge)  # expect-error
