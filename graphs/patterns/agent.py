@@ -256,9 +256,9 @@ def agent(
     """Let a step's model call tools until it has its answer, which is of the step's type as always.
 
     Each turn asks the model once, then runs the tools it calls, at most `calls` of them at a time and
-    all at once. `tools` are LangChain tools or plain functions. A tool that raises, takes longer than
-    `timeout_s` seconds, is called wrongly or does not exist is told to the model; of a result,
-    `max_chars` characters are. Control returns to the graph around it once the model answers, or after
+    all at once. `tools` are LangChain tools or plain functions. The model gets a message for a tool that
+    raises, takes longer than `timeout_s` seconds, is called wrongly or does not exist; of a result it gets
+    the first `max_chars` characters. Control returns to the graph around it once the model answers, or after
     `turns` turns, when it is asked for its answer without tools.
 
     Tools in `approve` wait for a person, who is asked as by a `review` and may change the arguments.

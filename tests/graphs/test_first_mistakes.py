@@ -1,4 +1,4 @@
-"""What newcomers got wrong, and what they are told."""
+"""What newcomers got wrong, and the messages they get."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def hand_over(_: Ticket) -> dict[str, str]:
 
 
 def escalate(_: Ticket) -> dict[str, str]:
-    """Write what the customer is told until a colleague has looked."""
+    """Write what the customer reads until a colleague has looked."""
     return {
         "reply": "Thank you for telling us. A colleague is looking at this now and will call you today.",
         "status": "urgent",
