@@ -19,9 +19,9 @@ from ...nodes.plans import is_known, problem_with, subject_of, without_overlaps
 from ...nodes.rules import decider_of
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InputError, InvalidAnswer
+from ...state.json_text import json_text
 from ...state.schema import StateType, extended, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
