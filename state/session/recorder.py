@@ -45,14 +45,14 @@ class Recorder(BaseCallbackHandler):
         claims: Claims,
         thread_id: str,
         *,
-        insist: bool = False,
+        allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._insist = insist
+        self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._labels = labels or {}
         self._root: UUID | None = None
@@ -145,7 +145,7 @@ class Recorder(BaseCallbackHandler):
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._insist:
+        if not self._allow_changed_graph:
             try:
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
