@@ -15,6 +15,7 @@ LAYERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals"
 INNER = {
     "state": ({"journal"}, {"session"}),
     "providers": ({"backends"}, {"stack"}, {"testing"}),
+    "graphs": ({"engine"}, {"patterns", "cost_bound"}, {"ready"}, {"catalog"}),
 }
 
 
