@@ -15,6 +15,7 @@ from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
 from ..state.json_text import json_text
 from ..state.schema import StateType, signature_types
+from ..state.statuses import DecisionKind
 from .ask import Choice
 from .costs import FREE, Cost, cost_of
 from .node import AnswerNode, Decider, Node, Update, record_decision
@@ -52,7 +53,7 @@ class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
         state: StateType,
         writes: str | None = None,
         cost: Cost = FREE,
-        kind: str = "gate",
+        kind: DecisionKind = "gate",
     ) -> None:
         self.name = name
         self.state = state
@@ -75,7 +76,7 @@ class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
 
 
 def check_of(
-    check: Any, passes: Callable[[Any], Opinion] | None, where: str, kind: str = "gate"
+    check: Any, passes: Callable[[Any], Opinion] | None, where: str, kind: DecisionKind = "gate"
 ) -> Check[Any]:
     """Return what judges: a function of the state, or a step or rule whose value `passes` judges."""
     if passes is None:

@@ -15,6 +15,7 @@ from ..state.event_loops import run_sync
 from ..state.journal.journal import Decision
 from ..state.run_context import RunContext
 from ..state.schema import StateType
+from ..state.statuses import DecisionKind
 
 S_contra = TypeVar("S_contra", contravariant=True)
 V = TypeVar("V")
@@ -98,7 +99,7 @@ class AnswerNode(Node[StateT], Generic[StateT, V]):
 
 def record_decision(
     config: RunnableConfig | None,
-    kind: str,
+    kind: DecisionKind,
     choice: str,
     *,
     confidence: float | None = None,

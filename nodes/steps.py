@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 from ..providers.model import CallContext, Message, Model, Reply, ReplyCheck, Request
 from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.roles import as_model, find_model_async
+from ..providers.stack.stack import ModelStack
 from ..state.errors import BudgetExceeded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
 from ..state.run_context import RunContext
 from ..state.schema import (
@@ -179,7 +180,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         return self.cache_s if self.cache_s is not None else RunContext.of(config).cache_s
 
     @property
-    def own_model(self) -> Model | None:
+    def own_model(self) -> ModelStack | None:
         """The model that the definition gives, None for a role."""
         return self._model
 

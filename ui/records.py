@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from ..state.names import PRIVATE
 from ..state.session.session import Session
@@ -22,7 +22,7 @@ from .timelines import Timeline
 
 PAGE = 50
 KEPT = 4
-RUNNING = "running"
+RUNNING: Final = "running"
 
 _VERSION = """
 SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
@@ -201,12 +201,12 @@ class Reader:
         allowed = json.loads(self._session.journal.budget_of(thread_id) or "{}")
         if not allowed:
             return
-        calls, tokens, usd, unknown = self._session.journal.spent(thread_id)
+        cost = self._session.spent(thread_id)
         seconds = self._session.ran_s(thread_id) if "seconds" in allowed else 0.0
-        spent = {"calls": calls, "tokens": tokens, "usd": usd, "seconds": seconds}
+        spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "seconds": seconds}
         for resource, limit in allowed.items():
             if resource in spent and isinstance(limit, (int, float)):
-                left = None if resource == "usd" and unknown else limit - spent[resource]
+                left = None if resource == "usd" and cost.unknown else limit - spent[resource]
                 yield Limit(resource, limit, spent[resource], left)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from ..budget import Budget, Ledger, Spent
+from ..budget import Budget, Ledger
+from ..cost import Cost
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
@@ -48,11 +48,11 @@ class Tracer(Protocol):
 
 
 class Session:
-    """Keeps what a graph does: pass `session.config(thread_id)` to any LangGraph call.
+    """Records what a graph does in one SQLite file: pass `session.config(thread_id)` to any LangGraph call.
 
-    The file is created where it is missing. `allow` names types that checkpoints may revive, beyond
-    those that steps and patterns declare themselves. `tracing`, such as a `Tracing()`, sends the traces
-    to Langfuse or elsewhere too. Raises StoreError if the file cannot be used.
+    The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
+    that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
+    elsewhere. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -146,9 +146,9 @@ class Session:
     def _labels(self) -> Mapping[str, str]:
         return {} if self._tracer is None else self._tracer.labels
 
-    def spent(self, thread_id: str, task: str | None = None) -> Spent:
+    def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""
-        return Spent(*self.journal.spent(thread_id, task))
+        return self.journal.spent(thread_id, task)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds in which a thread's nodes ran, or what is below one node execution."""
@@ -162,19 +162,20 @@ class Session:
     def decide_effect(
         self, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
     ) -> EffectRecord:
-        """Say whether a side effect happened whose end is not on record, after an EffectUnknown.
+        """Decide whether a side effect happened, after an EffectUnknown.
 
-        If it did, its thread goes on with what it would have written, as plain data: `update`. If not,
-        it is done again. A decision can be changed. Raises InputError for an effect that ended.
+        If it happened, its thread goes on with `update`, as plain data, in the place of what its node
+        would have written. If not, it runs again. A decision can be changed. Raises InputError for an
+        effect that ended by itself.
         """
         return decide_effect(self.journal, key, happened=happened, update=update)
 
     def undecided_effects(self) -> list[EffectRecord]:
-        """Return the side effects of which nobody knows whether they happened, or which are under way."""
+        """Return the side effects that started and did not end: open ones, and those under way."""
         return open_effects(self.journal)
 
     def close(self) -> None:
-        """Write what waits and close the file."""
+        """Write what is still in memory and close the file."""
         self.claims.close()
         if self._tracer is not None:
             self.journal.flush()
@@ -185,23 +186,13 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
 
