@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...nodes.costs import asks_in, cost_of
-from ...providers.model import CallContext, Model, Reply, Request
+from ...providers.model import CallContext, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
-from ...providers.stack.samples import SampleScope
+from ...providers.stack.stack import ModelStack
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from ..scoring.trial_record import NOTHING, Cost
 from ..suite.topology import Compiled
 
 Assignment = tuple[str, ...]
@@ -67,22 +67,21 @@ def check_axes(axes: Sequence[Axis], graph: Compiled, models: Mapping[str, Binda
 
 def _identity(model: Bindable, where: str) -> str:
     """Return what tells a model's answers from another's: members, addresses and what changes answers."""
-    members = getattr(as_model(model, where), "members", ())
     return repr(
         [
-            (member.name, getattr(member, "address", ""), settings.temperature, settings.max_tokens)
-            for member, settings in members
+            (m.backend.name, m.backend.address, m.settings.temperature, m.settings.max_tokens)
+            for m in as_model(model, where).members
         ]
     )
 
 
-class _Stepwise(SampleScope):
+class _Stepwise(ModelStack):
     """Passes each call on to the model of its step, or else of its role."""
 
-    def __init__(self, steps: Mapping[str, Model]) -> None:
+    def __init__(self, steps: Mapping[str, ModelStack]) -> None:
         first = next(iter(steps.values()))
-        members = [member for model in steps.values() for member in getattr(model, "members", ())]
-        super().__init__(first, members, max(getattr(model, "most_answers", 1) for model in steps.values()))
+        members = [member for model in steps.values() for member in model.members]
+        super().__init__(first, members, max(model.most_answers for model in steps.values()))
         self.name = "the step's model"
         self._steps = steps
         self._outer = copy_context()
@@ -128,8 +127,9 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
             "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
             "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
             ") SELECT chain.step, chain.role, max(paid.id IS NOT NULL) AS found,"
-            "  coalesce(sum(coalesce(paid.input_tokens, 0) + coalesce(paid.output_tokens, 0)), 0) AS tokens,"
-            "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"
+            "  coalesce(sum(paid.input_tokens), 0) AS input_tokens,"
+            "  coalesce(sum(paid.output_tokens), 0) AS output_tokens,"
+            "  coalesce(sum(paid.cost_usd), 0.0) AS known_usd,"
             "  coalesce(sum(paid.status <> 'failed' AND paid.cost_usd IS NULL), 0) AS unknown "
             "FROM chain LEFT JOIN calls paid ON paid.id = chain.at AND paid.source = 'model' "
             "GROUP BY chain.id",
@@ -138,5 +138,5 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
         for row in rows:
             axis = steps.get(row["step"]) or roles.get((row["role"] or DEFAULT_ROLE).lower())
             unknown = row["unknown"] if row["found"] else 1
-            total[axis] += Cost(1, row["tokens"], row["usd"], unknown)
+            total[axis] += Cost(1, row["input_tokens"], row["output_tokens"], row["known_usd"], unknown)
     return total

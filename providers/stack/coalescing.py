@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
 from ...state.statuses import CallSource
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 from .journal import call_record, reply_of, tool_calls_json
 
 InFlightKey = tuple[str, str, int]
@@ -26,7 +26,7 @@ class _Leader:
     reply: asyncio.Future[Reply]
 
 
-class Coalesced:
+class CoalescingLayer(Layer):
     """Asks the model only for what no equal call is bringing already, and no cached answer holds.
 
     Calls are equal if model, messages and parameters are, `sample` included. Two equal calls within
@@ -35,14 +35,13 @@ class Coalesced:
     """
 
     def __init__(self, inner: Model) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._flights: WeakKeyDictionary[Journal, dict[InFlightKey, _Leader]] = WeakKeyDictionary()
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         session, key = site.session, site.key
         if session is None or key is None:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         journal = session.journal
         if site.cache_s is not None:
             cached = await journal.find_cached(key.request_hash, site.cache_s)
@@ -84,7 +83,7 @@ class Coalesced:
         mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         flights[flight] = leader = _Leader(site.task, mine)
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
         except asyncio.CancelledError:
             mine.cancel()
             raise

@@ -157,7 +157,7 @@ def check_unchanged(journal: Journal, thread_id: str, fingerprint: str) -> None:
         raise GraphChanged(
             f"The graph is not the one that the thread {thread_id!r} ran with: {'; '.join(changed)}. Go on "
             "with the graph as it was, or begin a new thread. To go on all the same: `stepgraph resume "
-            "--force`, or session.config(thread, insist=True).",
+            "--force`, or session.config(thread, allow_changed_graph=True).",
             changes=tuple(changed),
         )
 

@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
-from ..budget import Ledger, Spent
+from ..budget import Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal, NodeRun
@@ -45,14 +45,14 @@ class Recorder(BaseCallbackHandler):
         claims: Claims,
         thread_id: str,
         *,
-        insist: bool = False,
+        allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._insist = insist
+        self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._labels = labels or {}
         self._root: UUID | None = None
@@ -114,8 +114,7 @@ class Recorder(BaseCallbackHandler):
         self._ended = "done"
         self._journal.start_run(self._thread, fingerprint)
         if self._ledger is not None:
-            spent = Spent(*self._journal.spent(self._thread))
-            self._ledger.begin(spent, self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -146,7 +145,7 @@ class Recorder(BaseCallbackHandler):
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._insist:
+        if not self._allow_changed_graph:
             try:
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:

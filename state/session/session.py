@@ -10,7 +10,8 @@ from typing import Any, Protocol, Self
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from ..budget import Budget, Ledger, Spent
+from ..budget import Budget, Ledger
+from ..cost import Cost
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
@@ -86,7 +87,7 @@ class Session:
         budget: Budget | None = None,
         cache_s: float | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
-        insist: bool = False,
+        allow_changed_graph: bool = False,
         user: str | None = None,
         tags: Iterable[str] = (),
         **configurable: Any,
@@ -97,9 +98,9 @@ class Session:
         before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
         `cache_s` lets answers of other runs serve that are at most so many seconds old.
 
-        A thread goes on only with a graph of the same shape, else GraphChanged is raised, unless you
-        `insist`. Patterns tell their shape themselves; for a hand-written graph, pass it as `graph`.
-        `user` and `tags` go into the trace. Further keywords go into `configurable`.
+        A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
+        `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
+        `graph`. `user` and `tags` go into the trace. Further keywords go into `configurable`.
         """
         thread = thread_id or new_thread_id()
         if budget is not None:
@@ -108,7 +109,12 @@ class Session:
             budget = self.budget_of(thread)
         ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
         recorder = Recorder(
-            self.journal, self.claims, thread, insist=insist, ledger=ledger, labels=self._labels()
+            self.journal,
+            self.claims,
+            thread,
+            allow_changed_graph=allow_changed_graph,
+            ledger=ledger,
+            labels=self._labels(),
         )
         config: RunnableConfig = {
             "configurable": {
@@ -140,9 +146,9 @@ class Session:
     def _labels(self) -> Mapping[str, str]:
         return {} if self._tracer is None else self._tracer.labels
 
-    def spent(self, thread_id: str, task: str | None = None) -> Spent:
+    def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""
-        return Spent(*self.journal.spent(thread_id, task))
+        return self.journal.spent(thread_id, task)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds in which a thread's nodes ran, or what is below one node execution."""
