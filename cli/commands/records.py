@@ -85,7 +85,7 @@ def export(threads: tuple[str, ...], **options: Any) -> None:
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the N latest threads.")
 @click.option("--status", "statuses", multiple=True, help="Only with this status. Repeatable.")
 @click.option("--thread", "threads", multiple=True, metavar="THREAD", help="Only this one. Repeatable.")
-@click.option("--checkpoints-only", is_flag=True, help="Keep calls and visits; only of ended threads.")
+@click.option("--checkpoints-only", is_flag=True, help="Keep calls and node runs; only of ended threads.")
 @click.option("--with-effects", is_flag=True, help="Forget which side effects happened, too.")
 @click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
 @click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")
