@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableConfig
 from ..state.journal.journal import CallKey
 from ..state.run_context import RunContext
 from ..state.session.session import Session
+from ..state.statuses import CallSource
 
 Message = Mapping[str, Any]
 
@@ -99,7 +100,7 @@ class Reply:
     price_date: str | None = None
     latency_s: float = 0.0
     replayed: bool = False
-    source: str = "model"
+    source: CallSource = "model"
     call_id: str | None = None
 
 

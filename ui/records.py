@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from ..state.names import PRIVATE
 from ..state.session.session import Session
@@ -22,7 +22,7 @@ from .timelines import Timeline
 
 PAGE = 50
 KEPT = 4
-RUNNING = "running"
+RUNNING: Final = "running"
 
 _VERSION = """
 SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
+from ...state.statuses import CallSource
 from ..model import CallContext, Layer, Model, Reply, Request
 from .journal import call_record, reply_of, tool_calls_json
 
@@ -97,7 +98,13 @@ class CoalescingLayer(Layer):
         return reply
 
     async def _share(
-        self, journal: Journal, request: Request, site: CallContext, reply: Reply, source: str, reason: str
+        self,
+        journal: Journal,
+        request: Request,
+        site: CallContext,
+        reply: Reply,
+        source: CallSource,
+        reason: str,
     ) -> Reply:
         """Commit the answer as this call's own, at no cost, and return it."""
         call = replace(
@@ -120,7 +127,7 @@ class CoalescingLayer(Layer):
 
 async def _why_asked(journal: Journal, model: str, request: Request, site: CallContext, digest: str) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
-    mine = call_record(model, request, site, 0.0, "", 0.0)
+    mine = call_record(model, request, site, 0.0, "answered", 0.0)
     like = await journal.find_like(site.step, digest, mine.messages)
     if like is None:
         return "the first call of this step"

@@ -13,6 +13,7 @@ from ...state.errors import ModelError
 from ...state.journal.journal import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
+from ...state.statuses import CallStatus
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
 
@@ -136,7 +137,7 @@ def _masked(site: CallContext, text: str) -> str:
 
 
 def call_record(
-    model: str, request: Request, site: CallContext, started: float, status: str, latency_s: float
+    model: str, request: Request, site: CallContext, started: float, status: CallStatus, latency_s: float
 ) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
     key = site.key

@@ -13,18 +13,21 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ...state.names import path_of
+from ...state.statuses import CallSource, RunStatus
 from .lineage import levels
 from .plain_checkpoints import START
 from .tree import Row
 
 Query = Callable[[str, Sequence[Any]], list[Row]]
 Kind = Literal["run", "node", "call"]
+SpanStatus = RunStatus | Literal["unfinished"]
+SpanSource = CallSource | Literal["replayed"]
 
-REPLAYED = "replayed"
-UNFINISHED = "unfinished"
+REPLAYED: Final = "replayed"
+UNFINISHED: Final = "unfinished"
 _BATCH = 500
 
 
@@ -60,14 +63,14 @@ class Span:
     name: str
     path: str
     task: str
-    status: str
+    status: SpanStatus
     started_at: float
     ended_at: float
     row: Row
     error: str | None = None
     decision: Row | None = None
     checkpoint_id: str | None = None
-    source: str = "model"
+    source: SpanSource = "model"
 
     @property
     def cost_usd(self) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...state.statuses import RunStatus
 
 _SELECT = """
 SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
@@ -32,7 +33,7 @@ class Thread:
     thread_id: str
     graph: str | None
     models: dict[str, str]
-    status: str
+    status: RunStatus
     error: str | None
     started_at: float
     updated_at: float
