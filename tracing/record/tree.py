@@ -1,102 +1,86 @@
-"""The tree of a thread's steps: nested node visits, each with its calls and its decision."""
+"""What a reader wants of spans: the tree, what each branch cost, and which steps the run waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from ...state.journal.journal import Journal
+from .spans import Span
 
-Row = dict[str, Any]
+_SAME_MOMENT_S = 1e-4
 
 
 @dataclass
-class TreeNode:
-    """One node execution. `visit` is None while it runs, or if the process died in it."""
+class Bar:
+    """One span in its place: `cost_usd` and `unknown_costs` are of it and all below it.
 
-    task: str
-    path: str
-    visit: Row | None = None
-    decision: Row | None = None
-    calls: list[Row] = field(default_factory=list)
-    children: list[TreeNode] = field(default_factory=list)
+    `critical` says that the run would have ended sooner, had this been faster.
+    """
 
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
+    span: Span
+    depth: int
+    inner: list[Bar] = field(default_factory=list)
+    calls: int = 0
+    cost_usd: float = 0.0
+    unknown_costs: int = 0
+    critical: bool = False
 
-    @property
-    def started_at(self) -> float:
-        times = [row["started_at"] for row in (self.visit, *self.calls) if row]
-        times += [child.started_at for child in self.children]
-        times += [self.decision["decided_at"]] if self.decision else []
-        return min(times, default=0.0)
-
-    def walk(self) -> Iterator[TreeNode]:
-        """Yield this node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+    def walk(self) -> Iterator[Bar]:
+        """Yield this bar and all below it."""
+        todo: list[Bar] = [self]
+        while todo:
+            bar = todo.pop()
+            yield bar
+            todo.extend(reversed(bar.inner))
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Sums over calls. `cost_usd` is None if the cost of any is unknown, `known_cost_usd` sums the others."""
-
-    calls: int
-    failed: int
-    replays: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    known_cost_usd: float
-    unknown_costs: int
-    latency_s: float
-
-
-def read_tree(journal: Journal, thread_id: str) -> list[TreeNode]:
-    """Return the top-level node executions of a thread, in the order in which they began."""
-    nodes: dict[str, TreeNode] = {}
-
-    def node(task: str, path: str) -> TreeNode:
-        if task not in nodes:
-            nodes[task] = TreeNode(task, path)
-            if "|" in task:
-                parent = task.rsplit("|", 1)[0]
-                node(parent, path.rsplit("/", 1)[0]).children.append(nodes[task])
-        return nodes[task]
-
-    for visit in journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)):
-        node(visit["task"], visit["path"]).visit = visit
-    for call in read_calls(journal, thread_id):
-        node(call["task"], call["path"]).calls.append(call)
-    for decision in journal.query("SELECT * FROM decisions WHERE thread_id = ?", (thread_id,)):
-        node(decision["task"], decision["path"]).decision = decision
-    for item in nodes.values():
-        item.children.sort(key=lambda child: child.started_at)
-    roots = [item for task, item in nodes.items() if "|" not in task]
-    return sorted(roots, key=lambda item: item.started_at)
+def bars_of(spans: Sequence[Span]) -> list[Bar]:
+    """Return the outermost spans, those below them inside, each level in the order of its beginnings."""
+    below: dict[str, list[Span]] = defaultdict(list)
+    ids = {span.id for span in spans}
+    roots = []
+    for span in spans:
+        if span.parent_id in ids:
+            below[span.parent_id or ""].append(span)
+        else:
+            roots.append(span)
+    bars = [Bar(span, 0) for span in roots]
+    todo = list(bars)
+    order = []
+    while todo:
+        bar = todo.pop()
+        order.append(bar)
+        inner = sorted(below[bar.span.id], key=lambda s: (s.started_at, s.ended_at))
+        bar.inner = [Bar(span, bar.depth + 1) for span in inner]
+        todo += bar.inner
+    for bar in reversed(order):
+        _add_up(bar)
+    for bar in bars:
+        _mark(bar)
+    return bars
 
 
-def read_calls(journal: Journal, thread_id: str) -> list[Row]:
-    """Return the thread's calls, oldest first."""
-    return journal.query("SELECT * FROM calls WHERE thread_id = ? ORDER BY started_at, rowid", (thread_id,))
+def _add_up(bar: Bar) -> None:
+    span = bar.span
+    if span.kind == "call":
+        bar.calls = 1
+        bar.cost_usd = span.cost_usd or 0.0
+        bar.unknown_costs = int(span.cost_usd is None and span.status != "failed")
+    for inner in bar.inner:
+        bar.calls += inner.calls
+        bar.cost_usd += inner.cost_usd
+        bar.unknown_costs += inner.unknown_costs
 
 
-def totals(calls: list[Row]) -> Totals:
-    """Return the sums over calls."""
-    answered = [call for call in calls if call["status"] != "failed"]
-    known = sum(call["cost_usd"] or 0.0 for call in calls)
-    unknown = sum(call["cost_usd"] is None for call in answered)
-    return Totals(
-        calls=len(calls),
-        failed=len(calls) - len(answered),
-        replays=sum(call["replays"] for call in calls),
-        input_tokens=sum(call["input_tokens"] or 0 for call in calls),
-        output_tokens=sum(call["output_tokens"] or 0 for call in calls),
-        cost_usd=None if unknown else known,
-        known_cost_usd=known,
-        unknown_costs=unknown,
-        latency_s=sum(call["latency_s"] for call in calls),
-    )
+def _mark(bar: Bar) -> None:
+    """Mark the critical path: from the end back, always what ended last before the next one began."""
+    todo = [bar]
+    while todo:
+        bar = todo.pop()
+        bar.critical = True
+        end = bar.span.ended_at
+        for inner in sorted(bar.inner, key=lambda b: b.span.ended_at, reverse=True):
+            if inner.span.kind == "run" or inner.span.ended_at <= end + _SAME_MOMENT_S:
+                todo.append(inner)
+                end = min(end, inner.span.started_at)
