@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..tracing.record.run import Run
 from ..tracing.record.spans import outer_task
 from ..tracing.record.text import duration, money, one_line
-from ..tracing.record.waterfall import Bar
+from ..tracing.record.tree import SpanNode
 from .layouts import Box, Edge, lay_out
-from .records import Run
 
 START, END = "__start__", "__end__"
 MOST_NODES = 150
@@ -107,17 +107,17 @@ def draw(run: Run) -> Drawing | None:
     passed = _passed(run.steps)
     level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
     drawing = Drawing(*level.size)
-    total = sum(bar.cost_usd for bar in run.bars)
+    total = sum(bar.cost_usd for bar in run.roots)
     _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
     return drawing
 
 
-def _passed(steps: Sequence[Bar]) -> dict[str, Passed]:
+def _passed(steps: Sequence[SpanNode]) -> dict[str, Passed]:
     found: dict[str, Passed] = defaultdict(Passed)
     for bar in steps:
         span, item = bar.span, found[bar.span.path]
         item.visits += 1
-        item.seconds += max(0.0, span.ended_at - span.started_at)
+        item.seconds += span.seconds
         item.calls += bar.calls
         item.cost_usd += bar.cost_usd
         item.unknown_costs += bar.unknown_costs
@@ -131,7 +131,7 @@ def _rank(status: str) -> int:
     return _WORST.index(status) if status in _WORST else len(_WORST)
 
 
-def _taken(steps: Sequence[Bar]) -> Counter[tuple[str, str, str]]:
+def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
     """Count, by the path of the graph, from which node the run went on to which."""
     found: Counter[tuple[str, str, str]] = Counter()
     runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -150,7 +150,7 @@ def _taken(steps: Sequence[Bar]) -> Counter[tuple[str, str, str]]:
 
 
 def _with_seen(
-    shape: Shape, path: str, steps: Sequence[Bar], taken: Mapping[tuple[str, str, str], int]
+    shape: Shape, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
 ) -> dict[str, Any]:
     """Return a shape with the nodes and edges that it does not tell, but the visits do."""
     below = f"{path}/" if path else ""

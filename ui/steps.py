@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from ..tracing.record.attributes import changed_fields, cut_text
-from ..tracing.record.spans import Span
-from ..tracing.record.tree import Row
-from ..tracing.record.waterfall import Bar
-from .records import Run
+from ..tracing.record.run import Run
+from ..tracing.record.spans import Row, Span
+from ..tracing.record.tree import SpanNode
 from .texts import Text, read_json, text_of
 
 PRIVATE = "stepgraph_"
@@ -60,7 +59,7 @@ class StepView:
     """All about one node execution, or one invocation."""
 
     run: Run
-    bar: Bar
+    bar: SpanNode
     fields: Sequence[Field]
     private: Sequence[Field]
     calls: Sequence[CallView]
@@ -71,8 +70,8 @@ class StepView:
         return self.bar.span
 
     @property
-    def inner(self) -> list[Bar]:
-        return [bar for bar in self.bar.inner if bar.span.kind != "call"]
+    def inner(self) -> list[SpanNode]:
+        return [bar for bar in self.bar.children if bar.span.kind != "call"]
 
     @property
     def scores(self) -> Sequence[Row]:
@@ -112,7 +111,7 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         bar=bar,
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
-        calls=[call_view(inner.span) for inner in bar.inner if inner.span.kind == "call"],
+        calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
         asked=text_of("asked", read_json(bar.span.row["asked"])) if bar.span.row.get("asked") else None,
     )
 

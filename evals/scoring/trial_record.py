@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...state.journal.journal import Journal
-from ...tracing.record.tree import Row
+from ...tracing.record.attributes import cut_text, public
+from ...tracing.record.read_spans import read_spans
+from ...tracing.record.reads import paid_sums
+from ...tracing.record.run import last_runs
+from ...tracing.record.spans import Row, Span, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
@@ -18,7 +21,7 @@ AGAIN = "again"
 
 @dataclass(frozen=True)
 class Passage:
-    """One visit of a node. `output` is what it wrote; `cut` says that the record holds only a part."""
+    """One execution of a node. `output` is what it wrote; `cut` says that the record holds only a part."""
 
     path: str
     status: str
@@ -96,13 +99,17 @@ class Record:
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
-    visits = journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,))
-    decisions = journal.query(
-        "SELECT task, path, kind, choice, confidence FROM decisions WHERE thread_id = ? ORDER BY id",
-        (thread_id,),
-    )
+    return record_of(read_spans(journal.query, thread_id))
+
+
+def record_of(spans: Sequence[Span]) -> Record:
+    """Return what the spans of a thread tell of it."""
+    nodes = [span for span in spans if span.kind == "node" and span.row]  # those that ended
+    decided = {span.task: span.decision for span in nodes if span.decision}
+    decisions = sorted(decided.values(), key=lambda row: int(row["id"]))
+    paid = [span for span in spans if span.kind == "call" and span.source == "model"]
     return Record(
-        passages=tuple(_passages(visits)),
+        passages=tuple(_passages(nodes)),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"
         ),
@@ -110,67 +117,52 @@ def read_record(journal: Journal, thread_id: str) -> Record:
         votes=tuple(
             VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
-        cost=cost_of(journal, [thread_id]),
-        seconds=_seconds(visits),
+        cost=sum((_cost(span) for span in paid), NOTHING),
+        seconds=_seconds(nodes),
     )
 
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
-    total = NOTHING
-    for thread in threads:
-        (row,) = journal.query(
-            "SELECT count(*) AS calls, "
-            "coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens, "
-            "coalesce(sum(cost_usd), 0.0) AS usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            "FROM calls WHERE thread_id = ? AND source = 'model'",
-            (thread,),
-        )
-        total += Cost(row["calls"], row["tokens"], row["usd"], row["unknown"])
-    return total
+    return sum((Cost(**paid_sums(journal, thread)) for thread in threads), NOTHING)
 
 
-def _passages(visits: Sequence[Row]) -> Iterable[Passage]:
-    last = {visit["task"]: visit for visit in visits}
+def _cost(span: Span) -> Cost:
+    unknown = int(span.cost_usd is None)
+    used = (span.row["input_tokens"] or 0) + (span.row["output_tokens"] or 0)
+    return Cost(1, used, span.cost_usd or 0.0, unknown)
+
+
+def _passages(nodes: Sequence[Span]) -> Iterable[Passage]:
     began: dict[str, float] = {}
-    for visit in visits:
+    for span in nodes:
         # A graph that a resume entered again began when the first node in it did.
-        parts = visit["task"].split("|")
+        parts = span.task.split("|")
         for depth in range(1, len(parts) + 1):
             task = "|".join(parts[:depth])
-            began[task] = min(visit["started_at"], began.get(task, visit["started_at"]))
-    for task in sorted(last, key=lambda name: (began[name], name.count("|"))):
-        visit = last[task]
-        output, cut = _output(visit["output"])
-        yield Passage(visit["path"], visit["status"], output, cut)
-
-
-def _output(text: str | None) -> tuple[Any, bool]:
-    data = json.loads(text) if text else None
-    if isinstance(data, dict) and set(data) == {"cut", "start"}:
-        return data["start"], True
-    if isinstance(data, dict):
-        data = {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
-    return data, False
+            began[task] = min(span.started_at, began.get(task, span.started_at))
+    for span in sorted(last_runs(nodes), key=lambda span: (began[span.task], span.task.count("|"))):
+        output = public(span.row["output"])
+        cut = cut_text(output)
+        yield Passage(span.path, span.status, cut[0] if cut else output, cut is not None)
 
 
 def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
     """Group the judges' decisions by the execution of the loop's graph that they were made in."""
     grouped: dict[str, list[Row]] = defaultdict(list)
     for decision in decisions:
-        grouped[decision["task"].rpartition("|")[0]].append(decision)
-    for found in grouped.values():
-        path = found[-1]["path"].rpartition("/")[0]
-        yield Loop(path, sum(d["choice"] != UNCHANGED for d in found), found[-1]["choice"])
+        grouped[outer_task(decision["task"])].append(decision)
+    for rows in grouped.values():
+        path = rows[-1]["path"].rpartition("/")[0]
+        yield Loop(path, sum(d["choice"] != UNCHANGED for d in rows), rows[-1]["choice"])
 
 
-def _seconds(visits: Sequence[Row]) -> float:
+def _seconds(nodes: Sequence[Span]) -> float:
     """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
     took: dict[tuple[int, str], float] = defaultdict(float)
-    for visit in visits:
-        if "|" not in visit["task"]:
-            took[visit["superstep"], visit["task"]] += visit["ended_at"] - visit["started_at"]
+    for span in nodes:
+        if not outer_task(span.task):
+            took[span.row["superstep"], span.task] += span.seconds
     slowest: dict[int, float] = defaultdict(float)
     for (superstep, _), seconds in took.items():
         slowest[superstep] = max(slowest[superstep], seconds)

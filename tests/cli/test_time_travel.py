@@ -11,7 +11,7 @@ import pytest
 from stepgraph import Budget, ScriptedModel, Session
 from stepgraph.cli.support.ask_again import ask_again
 from stepgraph.tracing.forks.fork import find_call, fork
-from stepgraph.tracing.record.tree import read_calls
+from stepgraph.tracing.record.reads import read_calls
 
 from ..servers import Fault
 from .conftest import Command

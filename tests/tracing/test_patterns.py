@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
+from stepgraph.tracing.record.tree import SpanNode, tree_of
 
 from stepgraph import Session, ToolCall, chain, using, vote
 from stepgraph.tracing.export.live import Tracing
-from stepgraph.tracing.record.spans import Span, read_spans
-from stepgraph.tracing.record.waterfall import Bar, bars_of
+from stepgraph.tracing.record.read_spans import read_spans
+from stepgraph.tracing.record.spans import Span
 
 from ..patterns.cases import CASES, Script, Task, note, write
 from ..patterns.test_matrix import to_the_end

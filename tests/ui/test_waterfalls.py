@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stepgraph.tracing.record.tree import tree_of
+from stepgraph.ui.timelines import Timeline
+
 from stepgraph import Session
 from stepgraph.tracing.record.spans import Kind, Span, Trace
 from stepgraph.tracing.record.threads import Thread
-from stepgraph.tracing.record.waterfall import bars_of
 from stepgraph.ui.records import Reader, Run
-from stepgraph.ui.timelines import Timeline
 from stepgraph.ui.waterfalls import DEEPEST, WaterfallGroup, WaterfallRow, waterfall
 
 from .runs import run_blog

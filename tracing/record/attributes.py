@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .spans import Span
-from .tree import Row
+from .spans import Row, Span
 
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
@@ -100,6 +99,14 @@ def params_of(row: Row) -> Row:
     text = row["params"]
     params: Row = {} if text == "{}" else json.loads(text)
     return params
+
+
+def public(text: str | None) -> Any:
+    """Return what a JSON text says, without the patterns' own bookkeeping."""
+    value = json.loads(text) if text else None
+    if isinstance(value, dict):
+        return {name: v for name, v in value.items() if not name.startswith("stepgraph_")}
+    return value
 
 
 def changed_fields(row: Row) -> list[str] | None:

@@ -13,7 +13,9 @@ from langgraph.types import Send
 from ...state.session.session import Session
 from .lineage import Lineage, levels
 from .plain_checkpoints import START, fields_in, is_field, plain_checkpoints
-from .tree import Row, Totals, read_calls, totals
+from .reads import read_calls
+from .spans import Row
+from .totals import Totals, totals
 
 TASKS = "__pregel_tasks"
 

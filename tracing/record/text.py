@@ -7,7 +7,18 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from .spans import Status
+
 SHORT = 300
+MARKS: dict[Status, str] = {
+    "done": "●",
+    "failed": "✗",
+    "interrupted": "‖",
+    "partial": "‖",
+    "running": "○",
+    "queued": "○",
+    "unfinished": "†",
+}
 
 
 def clean(text: str) -> str:

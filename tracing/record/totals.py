@@ -1,43 +1,11 @@
-"""The tree of a thread's steps: nested node visits, each with its calls and its decision."""
+"""Sums over calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ...state.journal.journal import Journal
-
-Row = dict[str, Any]
-
-
-@dataclass
-class TreeNode:
-    """One node execution. `visit` is None while it runs, or if the process died in it."""
-
-    task: str
-    path: str
-    visit: Row | None = None
-    decision: Row | None = None
-    calls: list[Row] = field(default_factory=list)
-    children: list[TreeNode] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
-
-    @property
-    def started_at(self) -> float:
-        times = [row["started_at"] for row in (self.visit, *self.calls) if row]
-        times += [child.started_at for child in self.children]
-        times += [self.decision["decided_at"]] if self.decision else []
-        return min(times, default=0.0)
-
-    def walk(self) -> Iterator[TreeNode]:
-        """Yield this node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+from .spans import Row
 
 
 @dataclass(frozen=True)
@@ -55,36 +23,7 @@ class Totals:
     latency_s: float
 
 
-def read_tree(journal: Journal, thread_id: str) -> list[TreeNode]:
-    """Return the top-level node executions of a thread, in the order in which they began."""
-    nodes: dict[str, TreeNode] = {}
-
-    def node(task: str, path: str) -> TreeNode:
-        if task not in nodes:
-            nodes[task] = TreeNode(task, path)
-            if "|" in task:
-                parent = task.rsplit("|", 1)[0]
-                node(parent, path.rsplit("/", 1)[0]).children.append(nodes[task])
-        return nodes[task]
-
-    for visit in journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)):
-        node(visit["task"], visit["path"]).visit = visit
-    for call in read_calls(journal, thread_id):
-        node(call["task"], call["path"]).calls.append(call)
-    for decision in journal.query("SELECT * FROM decisions WHERE thread_id = ?", (thread_id,)):
-        node(decision["task"], decision["path"]).decision = decision
-    for item in nodes.values():
-        item.children.sort(key=lambda child: child.started_at)
-    roots = [item for task, item in nodes.items() if "|" not in task]
-    return sorted(roots, key=lambda item: item.started_at)
-
-
-def read_calls(journal: Journal, thread_id: str) -> list[Row]:
-    """Return the thread's calls, oldest first."""
-    return journal.query("SELECT * FROM calls WHERE thread_id = ? ORDER BY started_at, rowid", (thread_id,))
-
-
-def totals(calls: list[Row]) -> Totals:
+def totals(calls: Sequence[Row]) -> Totals:
     """Return the sums over calls."""
     answered = [call for call in calls if call["status"] != "failed"]
     known = sum(call["cost_usd"] or 0.0 for call in calls)

@@ -12,7 +12,7 @@ _SAME_MOMENT_S = 1e-4
 
 
 @dataclass
-class Bar:
+class SpanNode:
     """One span in its place: `cost_usd` and `unknown_costs` are of it and all below it.
 
     `critical` says that the run would have ended sooner, had this been faster.
@@ -20,22 +20,26 @@ class Bar:
 
     span: Span
     depth: int
-    inner: list[Bar] = field(default_factory=list)
+    children: list[SpanNode] = field(default_factory=list)
     calls: int = 0
     cost_usd: float = 0.0
     unknown_costs: int = 0
     critical: bool = False
 
-    def walk(self) -> Iterator[Bar]:
-        """Yield this bar and all below it."""
-        todo: list[Bar] = [self]
+    @property
+    def holds_nodes(self) -> bool:
+        return any(child.span.kind == "node" for child in self.children)
+
+    def walk(self) -> Iterator[SpanNode]:
+        """Yield this node and all below it."""
+        todo: list[SpanNode] = [self]
         while todo:
-            bar = todo.pop()
-            yield bar
-            todo.extend(reversed(bar.inner))
+            node = todo.pop()
+            yield node
+            todo.extend(reversed(node.children))
 
 
-def bars_of(spans: Sequence[Span]) -> list[Bar]:
+def tree_of(spans: Sequence[Span]) -> list[SpanNode]:
     """Return the outermost spans, those below them inside, each level in the order of its beginnings."""
     below: dict[str, list[Span]] = defaultdict(list)
     ids = {span.id for span in spans}
@@ -45,42 +49,42 @@ def bars_of(spans: Sequence[Span]) -> list[Bar]:
             below[span.parent_id or ""].append(span)
         else:
             roots.append(span)
-    bars = [Bar(span, 0) for span in roots]
-    todo = list(bars)
+    nodes = [SpanNode(span, 0) for span in roots]
+    todo = list(nodes)
     order = []
     while todo:
-        bar = todo.pop()
-        order.append(bar)
-        inner = sorted(below[bar.span.id], key=lambda s: (s.started_at, s.ended_at))
-        bar.inner = [Bar(span, bar.depth + 1) for span in inner]
-        todo += bar.inner
-    for bar in reversed(order):
-        _add_up(bar)
-    for bar in bars:
-        _mark(bar)
-    return bars
+        node = todo.pop()
+        order.append(node)
+        below_it = sorted(below[node.span.id], key=lambda s: (s.started_at, s.ended_at))
+        node.children = [SpanNode(span, node.depth + 1) for span in below_it]
+        todo += node.children
+    for node in reversed(order):
+        _add_up(node)
+    for node in nodes:
+        _mark(node)
+    return nodes
 
 
-def _add_up(bar: Bar) -> None:
-    span = bar.span
+def _add_up(node: SpanNode) -> None:
+    span = node.span
     if span.kind == "call":
-        bar.calls = 1
-        bar.cost_usd = span.cost_usd or 0.0
-        bar.unknown_costs = int(span.cost_usd is None and span.status != "failed")
-    for inner in bar.inner:
-        bar.calls += inner.calls
-        bar.cost_usd += inner.cost_usd
-        bar.unknown_costs += inner.unknown_costs
+        node.calls = 1
+        node.cost_usd = span.cost_usd or 0.0
+        node.unknown_costs = int(span.cost_usd is None and span.status != "failed")
+    for child in node.children:
+        node.calls += child.calls
+        node.cost_usd += child.cost_usd
+        node.unknown_costs += child.unknown_costs
 
 
-def _mark(bar: Bar) -> None:
+def _mark(node: SpanNode) -> None:
     """Mark the critical path: from the end back, always what ended last before the next one began."""
-    todo = [bar]
+    todo = [node]
     while todo:
-        bar = todo.pop()
-        bar.critical = True
-        end = bar.span.ended_at
-        for inner in sorted(bar.inner, key=lambda b: b.span.ended_at, reverse=True):
-            if inner.span.kind == "run" or inner.span.ended_at <= end + _SAME_MOMENT_S:
-                todo.append(inner)
-                end = min(end, inner.span.started_at)
+        node = todo.pop()
+        node.critical = True
+        end = node.span.ended_at
+        for child in sorted(node.children, key=lambda b: b.span.ended_at, reverse=True):
+            if child.span.kind == "run" or child.span.ended_at <= end + _SAME_MOMENT_S:
+                todo.append(child)
+                end = min(end, child.span.started_at)

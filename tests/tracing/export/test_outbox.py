@@ -16,7 +16,7 @@ from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.tracing.export.live import Tracing
 from stepgraph.tracing.export.outbox import pending, push
 from stepgraph.tracing.export.settings import TracingSettings, langfuse
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
 
 from ...servers import unused_url
 from ..receivers import Receiver, attributes, cost_of

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from stepgraph.tracing.record.diff import paired
 
 from stepgraph import Session
-from stepgraph.tracing.record.alignment import first_difference, paired
 from stepgraph.tracing.record.attributes import changed_fields, cut_text
 from stepgraph.tracing.record.spans import Span, Trace
 from stepgraph.tracing.record.threads import Search, count_threads, list_threads

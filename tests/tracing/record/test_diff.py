@@ -8,7 +8,7 @@ from langgraph.types import Command
 from stepgraph import Session
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.diff import diff
-from stepgraph.tracing.record.tree import read_calls
+from stepgraph.tracing.record.reads import read_calls
 
 from ..travels import Post, asking, first_run
 

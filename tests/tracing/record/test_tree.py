@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from stepgraph.tracing.record.tree import tree_of
+
 from stepgraph import Session
 from stepgraph.tracing.record import threads
 from stepgraph.tracing.record.spans import Kind, Span, Trace
-from stepgraph.tracing.record.waterfall import bars_of
 
 TRACE = Trace("0" * 32, "t", 0, "run")
 
