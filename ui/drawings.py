@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..state.cost import NOTHING, Cost
 from ..tracing.record.run import Run
 from ..tracing.record.spans import outer_task
 from ..tracing.record.text import duration, money, one_line
@@ -35,9 +36,7 @@ class Passed:
 
     visits: int = 0
     seconds: float = 0.0
-    calls: int = 0
-    cost_usd: float = 0.0
-    unknown_costs: int = 0
+    cost: Cost = NOTHING
     status: str = "done"
     critical: bool = False
     span_id: str = ""
@@ -46,7 +45,7 @@ class Passed:
     def facts(self) -> str:
         """How often, how long, what it cost."""
         often = f"{self.visits}× " if self.visits > 1 else ""
-        cost = f" · {money(self.cost_usd, self.unknown_costs)}" if self.calls else ""
+        cost = f" · {money(self.cost)}" if self.cost.calls else ""
         return f"{often}{duration(self.seconds)}{cost}"
 
 
@@ -107,7 +106,7 @@ def draw(run: Run) -> Drawing | None:
     passed = _passed(run.steps)
     level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
     drawing = Drawing(*level.size)
-    total = sum(bar.cost_usd for bar in run.roots)
+    total = run.cost.known_usd
     _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
     return drawing
 
@@ -118,9 +117,7 @@ def _passed(steps: Sequence[SpanNode]) -> dict[str, Passed]:
         span, item = bar.span, found[bar.span.path]
         item.visits += 1
         item.seconds += span.seconds
-        item.calls += bar.calls
-        item.cost_usd += bar.cost_usd
-        item.unknown_costs += bar.unknown_costs
+        item.cost += bar.cost
         item.critical = item.critical or bar.critical
         item.status = min(item.status, span.status, key=_rank) if item.span_id else span.status
         item.span_id = span.id
@@ -242,7 +239,7 @@ def _place(
         where = f"{path}/{name}" if path else name
         done = passed.get(where)
         at = Box(x + box.x, y + box.y, box.width, box.height)
-        share = done.cost_usd / total if done and total else 0.0
+        share = done.cost.known_usd / total if done and total else 0.0
         drawing.nodes.append(DrawnNode(where, name, at, name in level.inner, done, share))
         if name in level.inner:
             inner = level.inner[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..state.cost import NOTHING, Cost
 from ..tracing.record.notes import notes
 from ..tracing.record.run import Run
 from ..tracing.record.spans import RUNNING, Span
@@ -50,8 +51,7 @@ class WaterfallGroup:
     of: int
     rows: Sequence[WaterfallRow]
     failed: int
-    cost_usd: float
-    unknown_costs: int
+    cost: Cost
     open: bool
 
 
@@ -98,7 +98,7 @@ def _row(run: Run, bar: SpanNode, *, fold: bool = False, alone: bool = False) ->
     calls = [inner for inner in bar.children if inner.span.kind == "call"]
     single = span.kind == "node" and len(bar.children) == len(calls) == 1
     shown = calls[0].span if single else span if span.kind == "call" else None
-    x, width = run.timerow.bar(span)
+    x, width = run.timeline.bar(span)
     row = WaterfallRow(
         bar=bar,
         model=shown.model if shown else "",
@@ -131,8 +131,7 @@ def _grouped(rows: list[WaterfallRow]) -> list[WaterfallRow | WaterfallGroup]:
                 of=len(rows),
                 rows=some,
                 failed=failed,
-                cost_usd=sum(row.bar.cost_usd for row in some),
-                unknown_costs=sum(row.bar.unknown_costs for row in some),
+                cost=sum((row.bar.cost for row in some), NOTHING),
                 open=start == 0 or failed > 0 or any(row.span.status == RUNNING for row in some),
             )
         )

@@ -14,7 +14,7 @@ from ...tracing.record.diff import CallDifference, Difference, WayPoint, diff
 from ...tracing.record.run import Run
 from ...tracing.record.spans import Row, Span
 from .show import open_session, step_json, step_lines
-from .text import clean, one_line, plain, show_value, sums_line
+from .text import clean, cost_json, cost_line, one_line, plain, show_value
 
 
 def show_difference(a: str, b: str, *, full: bool = False, database: Path, as_json: bool) -> None:
@@ -48,8 +48,8 @@ def _json(difference: Difference) -> Any:
             "parting": difference.parting,
             "calls": [asdict(call) for call in difference.calls],
             "state": difference.state,
-            "spent_a": asdict(difference.a.totals),
-            "spent_b": asdict(difference.b.totals),
+            "spent_a": cost_json(difference.a.cost),
+            "spent_b": cost_json(difference.b.cost),
         }
     )
 
@@ -91,7 +91,7 @@ def _lines(difference: Difference) -> Iterator[str]:
             yield f"  {name}  {one_line(show_value(value), 160)}"
     yield "spent"
     for name, run in ((a, difference.a), (b, difference.b)):
-        yield f"  {name}  {run.totals.calls} calls, {sums_line(run.totals)}"
+        yield f"  {name}  {run.cost.calls} calls, {cost_line(run.cost)}"
 
 
 def _way(way: Sequence[WayPoint], most: int = 6) -> str:

@@ -24,7 +24,9 @@ from .show import open_session
 from .text import clean
 
 
-def export(threads: Sequence[str], *, spans: bool, html: bool, to: Path | None, database: Path) -> None:
+def export_threads(
+    threads: Sequence[str], *, spans: bool, html: bool, to: Path | None, database: Path
+) -> None:
     """Write threads, or all, to a file or to standard output."""
     if spans and html:
         raise InputError("Give one of --spans and --html.")

@@ -16,9 +16,10 @@ from ...tracing.record.notes import call_notes, decision_note, notes
 from ...tracing.record.reads import read_input
 from ...tracing.record.run import Run, read_run
 from ...tracing.record.spans import Span
+from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
-from .text import MARKS, clean, duration, money, one_line, show_value, sums_line, tokens
+from .text import MARKS, clean, cost_json, cost_line, duration, money, one_line, show_value, tokens
 
 WIDTH = 32
 CUT, CUT_STEP = 160, 400
@@ -47,7 +48,7 @@ def show_run(
         return
     if as_json:
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
-        click.echo(json.dumps({**vars(run.thread), "steps": steps}, ensure_ascii=False))
+        click.echo(json.dumps({**thread_json(run.thread), "steps": steps}, ensure_ascii=False))
         return
     click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
     if waterfall:
@@ -59,13 +60,21 @@ def show_run(
         _print(_tree_lines(run, given, None if full else CUT))
     if run.thread.error:
         click.echo(f"error  {clean(run.thread.error)}")
-    sums = run.totals
-    replayed = f", {sums.replays} replayed at no cost" if sums.replays else ""
-    failed = f", {sums.failed} failed" if sums.failed else ""
-    click.echo(
-        f"total  {sums.calls} model calls{failed}{replayed}, {sums_line(sums)}, "
-        f"{duration(sums.latency_s)} of model time"
-    )
+    click.echo(f"total  {_totals(run)}")
+
+
+def _totals(run: Run) -> str:
+    failed = sum(call["status"] == "failed" for call in run.calls)
+    replays = sum(call["replays"] for call in run.calls)
+    parts = [f"{run.cost.calls} model calls", f"{failed} failed" if failed else ""]
+    parts += [f"{replays} replayed at no cost" if replays else "", cost_line(run.cost)]
+    parts += [f"{duration(sum(call['latency_s'] for call in run.calls))} of model time"]
+    return ", ".join(filter(None, parts))
+
+
+def thread_json(thread: Thread) -> dict[str, Any]:
+    """Return a thread for programs."""
+    return {**{n: v for n, v in vars(thread).items() if n != "cost"}, **cost_json(thread.cost)}
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -93,7 +102,7 @@ def _outermost(root: SpanNode) -> Iterator[SpanNode]:
 def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     span = node.span
     mark, name = ("→", span.model) if span.kind == "call" else (MARKS[span.status], span.name)
-    cost = f"  {money(node.cost_usd, node.unknown_costs)}" if node.calls else ""
+    cost = f"  {money(node.cost)}" if node.cost.calls else ""
     said = "".join(f"  {remark}" for remark in remarks)
     return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...tracing.record.text import (
+    MARKS,
     SHORT,
     clean,
+    cost_json,
+    cost_line,
     duration,
     money,
     one_line,
@@ -18,8 +21,11 @@ from ...tracing.record.text import (
 )
 
 __all__ = [
+    "MARKS",
     "SHORT",
     "clean",
+    "cost_json",
+    "cost_line",
     "duration",
     "is_review",
     "money",

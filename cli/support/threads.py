@@ -11,8 +11,8 @@ import click
 from ...tracing.export.settings import read_settings
 from ...tracing.record.sent import unsent_threads
 from ...tracing.record.threads import Order, Search, Thread, list_threads
-from .show import open_session
-from .text import duration, one_line, sums_line
+from .show import open_session, thread_json
+from .text import cost_line, duration, one_line
 
 
 def show_threads(
@@ -27,7 +27,7 @@ def show_threads(
     for thread in threads:
         unsent = [name for name in names if thread.thread_id in waiting[name]]
         if as_json:
-            row = {**vars(thread), "seconds": thread.seconds, "unsent": unsent}
+            row = {**thread_json(thread), "seconds": thread.seconds, "unsent": unsent}
             click.echo(json.dumps(row, ensure_ascii=False))
         else:
             sent = ("  not sent yet" if unsent else "  sent") if names else ""
@@ -41,5 +41,5 @@ def _line(thread: Thread, width: int, sent: str) -> str:
     error = f"  {one_line(thread.error, 80)}" if thread.error else ""
     return (
         f"{one_line(thread.thread_id).ljust(width)}  {thread.status:<11}  {when}  "
-        f"{duration(thread.seconds):>8}  {thread.calls:>3} calls  {sums_line(thread)}{sent}{error}"
+        f"{duration(thread.seconds):>8}  {thread.cost.calls:>3} calls  {cost_line(thread.cost)}{sent}{error}"
     )

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...state.cost import Cost as RecordedCost
 from ...state.journal.journal import Journal
 from ...tracing.record.attributes import cut_text, public
 from ...tracing.record.read_spans import read_spans
-from ...tracing.record.reads import paid_sums
+from ...tracing.record.reads import paid_cost
 from ...tracing.record.run import last_runs
 from ...tracing.record.spans import Row, Span, outer_task
 
@@ -117,20 +118,18 @@ def record_of(spans: Sequence[Span]) -> Record:
         votes=tuple(
             VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
-        cost=sum((_cost(span) for span in paid), NOTHING),
+        cost=sum((_cost(span.cost) for span in paid), NOTHING),
         seconds=_seconds(nodes),
     )
 
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
-    return sum((Cost(**paid_sums(journal, thread)) for thread in threads), NOTHING)
+    return sum((_cost(paid_cost(journal, thread)) for thread in threads), NOTHING)
 
 
-def _cost(span: Span) -> Cost:
-    unknown = int(span.cost_usd is None)
-    used = (span.row["input_tokens"] or 0) + (span.row["output_tokens"] or 0)
-    return Cost(1, used, span.cost_usd or 0.0, unknown)
+def _cost(cost: RecordedCost) -> Cost:
+    return Cost(cost.calls, cost.tokens, cost.known_usd, cost.unknown)
 
 
 def _passages(nodes: Sequence[Span]) -> Iterable[Passage]:

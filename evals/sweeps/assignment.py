@@ -15,7 +15,7 @@ from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...providers.stack.samples import SampleScope
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from ...tracing.record.reads import unshared_sums
+from ...tracing.record.reads import unshared_costs
 from ..scoring.trial_record import NOTHING, Cost
 from ..suite.topology import Compiled
 
@@ -122,7 +122,7 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
     roles = {axis.name: axis for axis in axes if axis.kind == "role"}
     total: dict[Axis | None, Cost] = dict.fromkeys([*axes, None], NOTHING)
     for thread in threads:
-        for row in unshared_sums(journal, thread):
-            axis = steps.get(row["step"]) or roles.get((row["role"] or DEFAULT_ROLE).lower())
-            total[axis] += Cost(1, row["tokens"], row["usd"], row["unknown"])
+        for step, role, cost in unshared_costs(journal, thread):
+            axis = steps.get(step) or roles.get((role or DEFAULT_ROLE).lower())
+            total[axis] += Cost(1, cost.tokens, cost.known_usd, cost.unknown)
     return total

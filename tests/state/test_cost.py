@@ -11,7 +11,7 @@ UNKNOWN = Cost(calls=1, input_tokens=3, output_tokens=4, unknown=1)
 
 
 def test_costs_add_up_field_by_field() -> None:
-    assert ONE + ONE == Cost(2, 20, 4, 1.0)
+    assert Cost(2, 20, 4, 1.0) == ONE + ONE
     assert sum([ONE, UNKNOWN, ONE], NOTHING) == Cost(3, 23, 8, 1.0, unknown=1)
     assert (ONE + UNKNOWN).tokens == 19
 

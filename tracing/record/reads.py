@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
+from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
 from .spans import Query, Row
 
@@ -12,6 +14,17 @@ from .spans import Query, Row
 def read_calls(journal: Journal, thread_id: str) -> list[Row]:
     """Return the thread's calls, oldest first."""
     return journal.query("SELECT * FROM calls WHERE thread_id = ? ORDER BY started_at, rowid", (thread_id,))
+
+
+def cost_of_calls(calls: Iterable[Row]) -> Cost:
+    """Return what calls cost together."""
+    return sum((_cost(call) for call in calls), NOTHING)
+
+
+def _cost(call: Row) -> Cost:
+    usd = call["cost_usd"]
+    unknown = int(usd is None and call["status"] != "failed")
+    return Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
 
 
 def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
@@ -44,18 +57,22 @@ def threads_with_calls(journal: Journal, prefix: str) -> list[str]:
     return [row["thread_id"] for row in journal.query(sql, (len(prefix), prefix))]
 
 
-def paid_sums(journal: Journal, thread_id: str) -> Row:
-    """Return a thread's paid calls, their tokens, the known cost in usd, and how many have an unknown one."""
-    calls, tokens, usd, unknown = journal.spent(thread_id)
-    return {"calls": calls, "tokens": tokens, "usd": usd, "unknown": unknown}
+def paid_cost(journal: Journal, thread_id: str) -> Cost:
+    """Return what a thread's own calls cost: those that were answered by a model, not from elsewhere."""
+    rows = journal.query(
+        "SELECT status, input_tokens, output_tokens, cost_usd FROM calls "
+        "WHERE thread_id = ? AND source = 'model'",
+        (thread_id,),
+    )
+    return cost_of_calls(rows)
 
 
-def unshared_sums(journal: Journal, thread_id: str) -> list[Row]:
-    """Return what each call of a thread cost, or the call cost whose answer it took from elsewhere.
+def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | None, Cost]]:
+    """Return step, role and cost of each call of a thread, as if no answer had been shared.
 
-    Each row has the call's step and role, tokens, usd, and unknown: 1 where nobody knows the cost.
+    A call that took its answer from the cache, or from an equal call, costs what that call cost.
     """
-    return journal.query(
+    rows = journal.query(
         # An answer from the cache may itself have come from there: go back to the call that was paid.
         "WITH RECURSIVE chain (id, step, role, at) AS ("
         "  SELECT id, step, role, id FROM calls"
@@ -63,7 +80,7 @@ def unshared_sums(journal: Journal, thread_id: str) -> list[Row]:
         "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
         "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'joined')"
         ") SELECT chain.step, chain.role,"
-        "  coalesce(sum(coalesce(paid.input_tokens, 0) + coalesce(paid.output_tokens, 0)), 0) AS tokens,"
+        "  coalesce(sum(paid.input_tokens), 0) AS input, coalesce(sum(paid.output_tokens), 0) AS output,"
         "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"
         "  CASE WHEN max(paid.id IS NOT NULL)"
         "    THEN coalesce(sum(paid.status <> 'failed' AND paid.cost_usd IS NULL), 0) ELSE 1 END AS unknown "
@@ -71,6 +88,10 @@ def unshared_sums(journal: Journal, thread_id: str) -> list[Row]:
         "GROUP BY chain.id",
         (thread_id,),
     )
+    return [
+        (row["step"], row["role"], Cost(1, row["input"], row["output"], row["usd"], row["unknown"]))
+        for row in rows
+    ]
 
 
 def paid_calls(journal: Journal) -> list[Row]:

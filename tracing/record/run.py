@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ...state.cost import Cost
 from ...state.session.session import Session
 from .attributes import changed_fields, cut_text
 from .read_spans import read_spans
@@ -17,7 +18,6 @@ from .reads import read_scores, read_shape
 from .spans import REPLAYED, RUNNING, UNFINISHED, Row, Span, Status, outer_task
 from .threads import Thread, find_thread
 from .timeline import Timeline
-from .totals import Totals, totals
 from .tree import SpanNode, tree_of
 
 _VERSION = """
@@ -90,9 +90,9 @@ class Run:
         """The rows of the model calls, oldest first; replays are none."""
         return [span.row for span in self.spans if span.kind == "call" and span.source != REPLAYED]
 
-    @cached_property
-    def totals(self) -> Totals:
-        return totals(self.calls)
+    @property
+    def cost(self) -> Cost:
+        return self.thread.cost
 
     @cached_property
     def output(self) -> list[OutputField]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...state.cost import NOTHING, Cost
 from .lineage import levels
 
 Row = dict[str, Any]
@@ -81,6 +82,20 @@ class Span:
             return 0.0
         cost: float | None = self.row.get("cost_usd")
         return cost or 0.0 if self.row.get("status") == "failed" else cost
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of a call here; nothing for a run or a node, whose calls are spans of their own."""
+        if self.kind != "call":
+            return NOTHING
+        own, usd = self.source == "model", self.cost_usd
+        return Cost(
+            calls=1,
+            input_tokens=self.row.get("input_tokens") or 0 if own else 0,
+            output_tokens=self.row.get("output_tokens") or 0 if own else 0,
+            known_usd=usd or 0.0,
+            unknown=int(usd is None),
+        )
 
 
 def trace_id(thread_id: str, created_at: float, number: int) -> str:

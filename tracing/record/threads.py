@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from ...state.cost import Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from .spans import Status
@@ -18,11 +19,8 @@ SELECT r.thread_id, r.graph,
                           ORDER BY i.id DESC LIMIT 1)) AS name,
        r.models, r.status, r.error, r.started_at, r.updated_at,
        count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens,
-       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
-            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
-       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
-       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0.0) AS known_usd,
+       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
 
@@ -31,8 +29,7 @@ FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 class Thread:
     """One thread. Status `running` may also mean that its process died.
 
-    `graph` says what to load to go on with it, `name` only what ran last. `cost_usd` is None if the cost of
-    a call is unknown; `known_cost_usd` is the sum of the others.
+    `graph` says what to load to go on with it, `name` only what ran last.
     """
 
     thread_id: str
@@ -43,12 +40,7 @@ class Thread:
     error: str | None
     started_at: float
     updated_at: float
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    known_cost_usd: float
-    unknown_costs: int
+    cost: Cost
 
     @property
     def seconds(self) -> float:
@@ -119,7 +111,8 @@ def _thread(row: dict[str, Any]) -> Thread:
     """Read a row; of the models only specs are taken, for the file may come from anywhere."""
     models = json.loads(row["models"] or "{}")
     specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
-    return Thread(**{**row, "models": specs})
+    cost = Cost(*(row.pop(field.name) for field in fields(Cost)))
+    return Thread(**{**row, "models": specs, "cost": cost})
 
 
 def find_thread(journal: Journal, thread_id: str) -> Thread:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ...state.cost import NOTHING, Cost
 from .spans import Span
 
 _SAME_MOMENT_S = 1e-4
@@ -13,7 +14,7 @@ _SAME_MOMENT_S = 1e-4
 
 @dataclass
 class SpanNode:
-    """One span in its place: `cost_usd` and `unknown_costs` are of it and all below it.
+    """One span in its place: `cost` is of it and all below it.
 
     `critical` says that the run would have ended sooner, had this been faster.
     """
@@ -21,9 +22,7 @@ class SpanNode:
     span: Span
     depth: int
     children: list[SpanNode] = field(default_factory=list)
-    calls: int = 0
-    cost_usd: float = 0.0
-    unknown_costs: int = 0
+    cost: Cost = NOTHING
     critical: bool = False
 
     @property
@@ -59,22 +58,10 @@ def tree_of(spans: Sequence[Span]) -> list[SpanNode]:
         node.children = [SpanNode(span, node.depth + 1) for span in below_it]
         todo += node.children
     for node in reversed(order):
-        _add_up(node)
+        node.cost = sum((child.cost for child in node.children), node.span.cost)
     for node in nodes:
         _mark(node)
     return nodes
-
-
-def _add_up(node: SpanNode) -> None:
-    span = node.span
-    if span.kind == "call":
-        node.calls = 1
-        node.cost_usd = span.cost_usd or 0.0
-        node.unknown_costs = int(span.cost_usd is None and span.status != "failed")
-    for child in node.children:
-        node.calls += child.calls
-        node.cost_usd += child.cost_usd
-        node.unknown_costs += child.unknown_costs
 
 
 def _mark(node: SpanNode) -> None:

@@ -15,8 +15,8 @@ from stepgraph.state.errors import InputError
 from stepgraph.tracing.forks.fork import find_call, fork
 from stepgraph.tracing.record.diff import diff
 from stepgraph.tracing.record.history import CheckpointView, read_history
-from stepgraph.tracing.record.threads import find_thread
 from stepgraph.tracing.record.reads import read_calls
+from stepgraph.tracing.record.threads import find_thread
 
 from ..travels import Post, asking, first_run, graph, name, rows_of
 

@@ -1,4 +1,4 @@
-"""The tree of a thread's steps and the sums over its calls."""
+"""A run read back: the tree of its steps, and the sums over its calls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, StepgraphError, chain, refine, route, rule, step, using
 from stepgraph.state.errors import InputError
+from stepgraph.tracing.record.reads import cost_of_calls, read_calls
+from stepgraph.tracing.record.run import read_run
 from stepgraph.tracing.record.threads import find_thread, list_threads
-from stepgraph.tracing.record.tree import read_calls, read_tree, totals
 
 
 @dataclass
@@ -50,58 +51,59 @@ def run(session: Session, thread: str, answers: list[Any], topic: str = "tea") -
 
 def test_the_tree_nests_as_the_graphs_do_in_the_order_of_the_run(session: Session) -> None:
     run(session, "t", ["bad", "good"])
-    roots = read_tree(session.journal, "t")
-    assert [root.name for root in roots] == ["pick", "tea"]
-    (loop,) = roots[1].children
-    assert [node.name for node in loop.children] == ["begin", "write", "judge", "write", "judge"]
-    assert [node.path for node in roots[1].walk()][:3] == [
+    (root,) = read_run(session, "t").roots
+    assert [child.span.name for child in root.children] == ["pick", "tea"]
+    (loop,) = root.children[1].children
+    assert [node.span.name for node in loop.children] == ["begin", "write", "judge", "write", "judge"]
+    assert [node.span.path for node in root.children[1].walk()][:3] == [
         "tea",
         "tea/refine_write",
         "tea/refine_write/begin",
     ]
-    assert [call["answer"] for node in loop.walk() for call in node.calls] == ["bad", "good"]
-    decisions = [node.decision["choice"] for node in loop.walk() if node.decision]
+    assert [n.span.row["answer"] for n in loop.walk() if n.span.kind == "call"] == ["bad", "good"]
+    decisions = [node.span.decision["choice"] for node in loop.walk() if node.span.decision]
     assert decisions == ["again", "approved"]
-    assert roots[0].decision is not None
-    assert roots[0].decision["choice"] == "tea"
+    assert root.children[0].span.decision is not None
+    assert root.children[0].span.decision["choice"] == "tea"
 
 
 def test_a_failed_node_is_in_the_tree_with_its_error(session: Session) -> None:
     with pytest.raises(ZeroDivisionError):
         run(session, "t", ["x"], topic="coffee")
-    nodes = {node.path: node for root in read_tree(session.journal, "t") for node in root.walk()}
-    visit = nodes["coffee/fail"].visit
-    assert visit is not None
-    assert (visit["status"], visit["error"]) == ("failed", "ZeroDivisionError: by nought")
+    spans = {node.span.path: node.span for node in read_run(session, "t").steps}
+    span = spans["coffee/fail"]
+    assert (span.status, span.error) == ("failed", "ZeroDivisionError: by nought")
     assert find_thread(session.journal, "t").status == "failed"
 
 
 def test_a_node_that_never_ended_is_in_the_tree_by_its_calls(session: Session) -> None:
     run(session, "t", ["bad", "good"])
     session.journal.add_later(("DELETE FROM visits WHERE node IN ('write', 'refine_write', 'tea')", ()))
-    (_, tea) = read_tree(session.journal, "t")
-    assert tea.visit is None
-    assert [node.name for node in tea.walk()].count("write") == 2
+    (root,) = read_run(session, "t").roots
+    tea = next(child for child in root.children if child.span.name == "tea")
+    assert tea.span.status == "unfinished"
+    assert [node.span.name for node in tea.walk() if node.span.kind == "node"].count("write") == 2
 
 
-def test_totals_tell_unknown_costs_apart(session: Session) -> None:
+def test_sums_tell_unknown_costs_apart(session: Session) -> None:
     run(session, "t", ["bad", "good"])
     calls = read_calls(session.journal, "t")
     calls[0]["cost_usd"], calls[1]["cost_usd"] = None, 0.25
-    sums = totals(calls)
-    assert (sums.calls, sums.failed, sums.unknown_costs) == (2, 0, 1)
-    assert (sums.cost_usd, sums.known_cost_usd) == (None, 0.25)
+    cost = cost_of_calls(calls)
+    assert (cost.calls, cost.unknown, cost.usd, cost.known_usd) == (2, 1, None, 0.25)
+    calls[0]["status"] = "failed"
+    assert cost_of_calls(calls).usd == 0.25
 
 
 def test_threads_come_latest_first_with_their_sums(session: Session) -> None:
     run(session, "one", ["good"])
     run(session, "two", ["bad", "good"])
     found = list_threads(session.journal)
-    assert [(thread.thread_id, thread.calls, thread.status) for thread in found] == [
+    assert [(thread.thread_id, thread.cost.calls, thread.status) for thread in found] == [
         ("two", 2, "done"),
         ("one", 1, "done"),
     ]
-    assert find_thread(session.journal, "one").output_tokens == 1
+    assert find_thread(session.journal, "one").cost.output_tokens == 1
 
 
 def test_an_unknown_thread_is_told_with_the_nearest(session: Session, tmp_path: Path) -> None:

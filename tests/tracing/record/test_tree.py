@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from stepgraph.tracing.record.tree import tree_of
-
 from stepgraph import Session
 from stepgraph.tracing.record import threads
 from stepgraph.tracing.record.spans import Kind, Span, Trace
+from stepgraph.tracing.record.tree import tree_of
 
 TRACE = Trace("0" * 32, "t", 0, "run")
 
@@ -28,8 +27,8 @@ SPANS = [
 ]
 
 
-def test_bars_nest_and_costs_add_up() -> None:
-    (run,) = bars_of(SPANS)
+def test_spans_nest_and_costs_add_up() -> None:
+    (run,) = tree_of(SPANS)
     assert [bar.span.name for bar in run.walk()] == [
         "run",
         "first",
@@ -39,12 +38,12 @@ def test_bars_nest_and_costs_add_up() -> None:
         "call slow",
         "last",
     ]
-    assert (run.calls, run.cost_usd, run.unknown_costs) == (2, 0.5, 1)
+    assert (run.cost.calls, run.cost.known_usd, run.cost.unknown) == (2, 0.5, 1)
     assert [bar.depth for bar in run.walk()] == [0, 1, 1, 2, 1, 2, 1]
 
 
 def test_the_critical_path_is_what_the_run_waited_for() -> None:
-    (run,) = bars_of(SPANS)
+    (run,) = tree_of(SPANS)
     assert [bar.span.name for bar in run.walk() if bar.critical] == [
         "run",
         "first",
@@ -56,7 +55,7 @@ def test_the_critical_path_is_what_the_run_waited_for() -> None:
 
 def test_a_deep_run_is_no_trouble() -> None:
     spans = [span("0", None, 0, 1)] + [span(str(n), str(n - 1), 0, 1) for n in range(1, 3000)]
-    (run,) = bars_of(spans)
+    (run,) = tree_of(spans)
     assert sum(1 for _ in run.walk()) == 3000
 
 
