@@ -120,15 +120,15 @@ def check(session: Session, thread: str, sent: list[Wire]) -> tuple[list[Span], 
         journaled[call["task"]] += call["cost_usd"] or 0
     assert +costs == +journaled, "node by node"
     bars = tree_of(spans)
-    assert sum(bar.cost_usd for bar in bars) == sum(costs.values()) == sum(map(cost_of, sent))
-    assert all(bar.cost_usd == own_and_inner(bar) for outer in bars for bar in outer.walk())
+    assert sum(bar.cost.known_usd for bar in bars) == sum(costs.values()) == sum(map(cost_of, sent))
+    assert all(bar.cost.known_usd == own_and_inner(bar) for outer in bars for bar in outer.walk())
     return spans, sum(costs.values())
 
 
 def own_and_inner(bar: SpanNode) -> float:
     if bar.span.kind == "call":
         return bar.span.cost_usd or 0.0
-    return sum(inner.cost_usd for inner in bar.children)
+    return sum(inner.cost.known_usd for inner in bar.children)
 
 
 @pytest.mark.parametrize("name", ALL)

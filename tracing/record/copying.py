@@ -34,8 +34,11 @@ def pending_writes(journal: Journal, thread_id: str) -> list[Row]:
 
 
 def record_keys(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
-    """Return id and task of each row of a thread."""
-    return journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (thread_id,))
+    """Return id and task of each row of a thread, in the order in which they were written.
+
+    The copies keep that order: spans are put together by it, inner nodes before those around them.
+    """
+    return journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
 
 
 def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
