@@ -1,7 +1,7 @@
 """The drawing of a graph, with what a run did laid over it.
 
 The graph's shape is on record with each run, so nothing of the user's code is loaded. A graph that left
-no shape is drawn from the visits.
+no shape is drawn from the nodes that ran.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Shape = Mapping[str, Any]
 class Passed:
     """What a run did in one node: all its executions together."""
 
-    visits: int = 0
+    executions: int = 0
     seconds: float = 0.0
     cost: Cost = NOTHING
     status: str = "done"
@@ -44,7 +44,7 @@ class Passed:
     @property
     def facts(self) -> str:
         """How often, how long, what it cost."""
-        often = f"{self.visits}× " if self.visits > 1 else ""
+        often = f"{self.executions}× " if self.executions > 1 else ""
         cost = f" · {money(self.cost)}" if self.cost.calls else ""
         return f"{often}{duration(self.seconds)}{cost}"
 
@@ -115,7 +115,7 @@ def _passed(steps: Sequence[SpanNode]) -> dict[str, Passed]:
     found: dict[str, Passed] = defaultdict(Passed)
     for bar in steps:
         span, item = bar.span, found[bar.span.path]
-        item.visits += 1
+        item.executions += 1
         item.seconds += span.seconds
         item.cost += bar.cost
         item.critical = item.critical or bar.critical
@@ -149,7 +149,7 @@ def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
 def _with_seen(
     shape: Shape, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
 ) -> dict[str, Any]:
-    """Return a shape with the nodes and edges that it does not tell, but the visits do."""
+    """Return a shape with the nodes and edges that it does not tell, but the spans do."""
     below = f"{path}/" if path else ""
     names = dict.fromkeys(
         step.span.path.removeprefix(below).partition("/")[0]
@@ -259,4 +259,4 @@ def _times(
     if times or choice:
         return times
     ends = [passed.get(f"{path}/{name}" if path else name) for name in edge if name not in (START, END)]
-    return min((item.visits if item else 0 for item in ends), default=0)
+    return min((item.executions if item else 0 for item in ends), default=0)

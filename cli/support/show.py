@@ -162,8 +162,8 @@ def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = Fal
             yield from _call_lines(child.span, inner, limit, whole=whole)
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
-    if span.row.get("asked"):
-        yield from _labelled("asks", public(span.row["asked"]), inner, limit)
+    if span.row.get("interrupts"):
+        yield from _labelled("asks", public(span.row["interrupts"]), inner, limit)
     if span.error:
         yield from _labelled("error", span.error, inner, limit and CUT_STEP)
 

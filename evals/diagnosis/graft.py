@@ -17,8 +17,9 @@ from langgraph.types import Send
 from ...state.budget import Ledger
 from ...state.errors import BudgetExceeded, InputError
 from ...state.event_loops import in_thread
+from ...state.run_context import checkpoint_at, with_ledgers
 from ...state.schema import fields_of
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.session.session import Session
 from ...tracing.forks.fork import fork
 from ...tracing.record.history import TASKS
 from ...tracing.record.lineage import Lineage, Point, levels
@@ -149,7 +150,7 @@ class Grafting:
         waiting = iter(items)
         config = self.session.config(f"eval/{self.run}/judges")
         if self.ledger is not None:
-            config.get("configurable", {})[LEDGERS_KEY] = (self.ledger,)
+            config = with_ledgers(config, self.ledger)
         token = judging.set(config)
 
         async def worker() -> None:
@@ -208,8 +209,7 @@ def recorded_inputs(
 def _state_at(
     session: Session, thread: str, point: Point, name: str, told: str | None
 ) -> Mapping[str, Any] | None:
-    place = {"thread_id": thread, "checkpoint_ns": point.ns, "checkpoint_id": point.id}
-    saved = session.checkpointer.get_tuple({"configurable": place})
+    saved = session.checkpointer.get_tuple(checkpoint_at(thread, point.ns, point.id))
     if saved is None:
         return None
     tasks = saved.checkpoint["channel_values"].get(TASKS) or []

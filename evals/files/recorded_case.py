@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
+from ...state.names import without_private
 from ...state.schema import StateType
 from ...tracing.record.read_spans import read_invocations
 from ...tracing.record.reads import read_node_runs
@@ -100,7 +101,7 @@ def _loaded(text: str | None, thread_id: str) -> dict[str, Any]:
         why = "is masked in the record"
     if why or not isinstance(data, dict):
         raise InputError(f"What the run {thread_id!r} was given or gave {why}. Write the case by hand.")
-    return {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
+    return without_private(data)
 
 
 def _is_cut(value: Any) -> bool:

@@ -25,7 +25,7 @@ from ..record.spans import Row, Source
 from .cuts import Cut, Fate
 
 COPIED: Source = "copied"
-GIVEN: Source = "given"
+OVERRIDE: Source = "override"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ForkPoint:
     """
 
     answer: str
-    model: str = "given"
+    model: str = "override"
     messages: str | None = None
     origin: str | None = None
 
@@ -110,9 +110,9 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
         {
             **_copied(asked, new),
             "status": "answered",
-            "source": GIVEN,
+            "source": OVERRIDE,
             "origin": stand.origin or asked["id"],
-            "reason": f"given by the fork, instead of {asked['id']}",
+            "reason": f"set by the fork, instead of {asked['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
             "messages": stand.messages or asked["messages"],

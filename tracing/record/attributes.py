@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...state.names import without_private
 from .spans import Row, Span
 
 Value = str | bool | int | float | list[str]
@@ -64,7 +65,7 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "checkpoint_id": span.checkpoint_id,
             "superstep": row.get("superstep"),
             "changed": changed_fields(row),
-            "asked": row.get("asked"),
+            "interrupts": row.get("interrupts"),
         }
         if span.decision:
             facts |= {
@@ -104,9 +105,7 @@ def params_of(row: Row) -> Row:
 def public(text: str | None) -> Any:
     """Return what a JSON text says, without the patterns' own bookkeeping."""
     value = json.loads(text) if text else None
-    if isinstance(value, dict):
-        return {name: v for name, v in value.items() if not name.startswith("stepgraph_")}
-    return value
+    return without_private(value) if isinstance(value, dict) else value
 
 
 def changed_fields(row: Row) -> list[str] | None:
@@ -118,8 +117,7 @@ def changed_fields(row: Row) -> list[str] | None:
     if not isinstance(after, dict) or cut_text(after) or cut_text(before):
         return None
     before = before if isinstance(before, dict) else {}
-    own = (name for name in after if not name.startswith("stepgraph_"))
-    return [name for name in own if not _same(before.get(name), after[name])]
+    return [name for name, value in without_private(after).items() if not _same(before.get(name), value)]
 
 
 def cut_text(value: Any) -> tuple[str, int] | None:

@@ -8,11 +8,11 @@ from typing import Literal
 from ...state.journal.journal import Decision, Journal, NodeRun, Statement
 from .spans import Row
 
-CopiedTable = Literal["visits", "decisions"]
+CopiedTable = Literal["node_runs", "decisions"]
 
 _CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
-_RECORDS: dict[CopiedTable, type] = {"visits": NodeRun, "decisions": Decision}
+_RECORDS: dict[CopiedTable, type] = {"node_runs": NodeRun, "decisions": Decision}
 
 
 def is_taken(journal: Journal, thread_id: str) -> bool:

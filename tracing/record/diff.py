@@ -164,7 +164,7 @@ def _parting(a: list[WayPoint], b: list[WayPoint]) -> int | None:
 
 def _answered(calls: list[Row]) -> list[Row]:
     """Return the answers that counted: without those in whose place a fork's answer stands."""
-    replaced = {call["origin"] for call in calls if call["source"] == "given"}
+    replaced = {call["origin"] for call in calls if call["source"] == "override"}
     return [call for call in calls if call["status"] != "failed" and call["id"] not in replaced]
 
 

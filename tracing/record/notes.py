@@ -10,7 +10,11 @@ from .run import Run
 from .spans import Span
 from .text import duration, one_line, show_value, sureness
 
-_SOURCES = {"replayed": "replayed at no cost", "cache": "from the cache", "joined": "joined an equal call"}
+_SOURCES = {
+    "replayed": "replayed at no cost",
+    "cache": "from the cache",
+    "coalesced": "coalesced with an equal call",
+}
 
 
 def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
@@ -27,8 +31,8 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
     problem = span.error or (call.row.get("problem") if call is not None else None)
     if problem:
         yield one_line(problem, 120)
-    if span.row.get("asked"):
-        asked = json.loads(span.row["asked"])
+    if span.row.get("interrupts"):
+        asked = json.loads(span.row["interrupts"])
         yield "asks " + one_line(str(asked[0] if isinstance(asked, list) and asked else asked), 60)
     changed = changed_fields(span.row) if span.kind == "node" else None
     if changed and not span.decision:

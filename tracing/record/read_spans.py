@@ -42,7 +42,7 @@ class SpanReader:
         self._query = query
         self._thread = thread_id
         self._assembler: Assembler | None = None
-        self._visit = self._call = self._hit = 0
+        self._node_run = self._call = self._replay = 0
 
     def news(self, invocations: Sequence[Row] | None = None) -> list[Span]:
         """Return the spans that ended since the last time, without what `filled` reads."""
@@ -54,18 +54,18 @@ class SpanReader:
             self._assembler = Assembler(runs[0])
         self._assembler.know(read_invocations(query, thread) if invocations is None else invocations)
         # Nodes first: they are committed after their calls, so the calls of each are then there to be read.
-        visits = query(
-            "SELECT * FROM visits WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._visit)
+        node_runs = query(
+            "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._node_run)
         )
         calls = query(
             "SELECT rowid, id, task, started_at, latency_s FROM calls WHERE thread_id = ? AND rowid > ?",
             (thread, self._call),
         )
-        hits = query("SELECT * FROM hits WHERE thread_id = ? AND id > ?", (thread, self._hit))
-        self._visit = max([self._visit, *(row["id"] for row in visits)])
+        replays = query("SELECT * FROM replays WHERE thread_id = ? AND id > ?", (thread, self._replay))
+        self._node_run = max([self._node_run, *(row["id"] for row in node_runs)])
         self._call = max([self._call, *(row["rowid"] for row in calls)])
-        self._hit = max([self._hit, *(row["id"] for row in hits)])
-        return self._assembler.add(visits, calls, hits)
+        self._replay = max([self._replay, *(row["id"] for row in replays)])
+        return self._assembler.add(node_runs, calls, replays)
 
     def rest(self, *, alive: bool) -> list[Span]:
         """Return what nothing more will come for; see `Assembler.finish`."""

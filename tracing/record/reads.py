@@ -29,7 +29,7 @@ def _cost(call: Row) -> Cost:
 
 def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
     """Return the thread's node executions, in the order in which they ended."""
-    return journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,))
+    return journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,))
 
 
 def read_scores(query: Query, thread_id: str) -> list[Row]:
@@ -76,9 +76,9 @@ def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | No
         # An answer from the cache may itself have come from there: go back to the call that was paid.
         "WITH RECURSIVE chain (id, step, role, at) AS ("
         "  SELECT id, step, role, id FROM calls"
-        "  WHERE thread_id = ? AND source IN ('model', 'cache', 'joined')"
+        "  WHERE thread_id = ? AND source IN ('model', 'cache', 'coalesced')"
         "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
-        "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'joined')"
+        "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
         ") SELECT chain.step, chain.role,"
         "  coalesce(sum(paid.input_tokens), 0) AS input, coalesce(sum(paid.output_tokens), 0) AS output,"
         "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ...state.cost import Cost
+from ...state.names import PRIVATE
 from ...state.session.session import Session
 from .attributes import changed_fields, cut_text
 from .read_spans import read_spans
@@ -22,9 +23,9 @@ from .tree import SpanNode, tree_of
 
 _VERSION = """
 SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
-       (SELECT max(id) FROM visits WHERE thread_id = ?1) AS b,
+       (SELECT max(id) FROM node_runs WHERE thread_id = ?1) AS b,
        (SELECT max(rowid) FROM calls WHERE thread_id = ?1) AS c,
-       (SELECT max(id) FROM hits WHERE thread_id = ?1) AS d,
+       (SELECT max(id) FROM replays WHERE thread_id = ?1) AS d,
        (SELECT max(id) FROM decisions WHERE thread_id = ?1) AS e,
        (SELECT count(*) FROM scores WHERE thread_id = ?1) AS f,
        (SELECT max(id) FROM invocations WHERE thread_id = ?1) AS g
@@ -100,7 +101,7 @@ class Run:
         outputs = [json.loads(s.row["output"]) for s in self.spans if s.kind == "run" and s.row.get("output")]
         if not outputs or not isinstance(outputs[-1], dict) or cut_text(outputs[-1]):
             return [OutputField("output", outputs[-1], None)] if outputs else []
-        values = {n: v for n, v in outputs[-1].items() if not n.startswith(("stepgraph_", "__"))}
+        values = {n: v for n, v in outputs[-1].items() if not n.startswith((PRIVATE, "__"))}
         by: dict[str, Span | None] = {}
         leaves = [step.span for step in self.steps if not step.holds_nodes]
         for span in sorted(leaves, key=lambda span: span.ended_at):

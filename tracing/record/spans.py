@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Query = Callable[[str, Sequence[Any]], list[Row]]
 Kind = Literal["run", "node", "call"]
 Status = Literal["done", "failed", "interrupted", "partial", "running", "queued", "unfinished"]
-Source = Literal["model", "joined", "cache", "copied", "given", "replayed"]
+Source = Literal["model", "coalesced", "cache", "copied", "override", "replayed"]
 
 REPLAYED: Source = "replayed"
 RUNNING: Status = "running"

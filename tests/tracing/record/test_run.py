@@ -78,7 +78,7 @@ def test_a_failed_node_is_in_the_tree_with_its_error(session: Session) -> None:
 
 def test_a_node_that_never_ended_is_in_the_tree_by_its_calls(session: Session) -> None:
     run(session, "t", ["bad", "good"])
-    session.journal.add_later(("DELETE FROM visits WHERE node IN ('write', 'refine_write', 'tea')", ()))
+    session.journal.add_later(("DELETE FROM node_runs WHERE node IN ('write', 'refine_write', 'tea')", ()))
     (root,) = read_run(session, "t").roots
     tea = next(child for child in root.children if child.span.name == "tea")
     assert tea.span.status == "unfinished"
