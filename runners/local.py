@@ -12,7 +12,8 @@ from langgraph.types import Interrupt, StateSnapshot
 
 from ..graphs.engine.branches import same
 from ..graphs.patterns.refine import CHANNEL, Rounds
-from ..state.budget import Budget, Spent
+from ..state.budget import Budget
+from ..state.cost import Cost
 from ..state.event_loops import run_sync
 from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading
@@ -35,7 +36,7 @@ class RunResult:
     thread_id: str
     status: Literal["done", "partial", "interrupted"]
     values: dict[str, Any]
-    spent: Spent
+    spent: Cost
     missing: tuple[str, ...] = ()
     limit: str | None = None
     waiting: tuple[Interrupt, ...] = field(default=())

@@ -1,4 +1,4 @@
-"""What model calls cost: one type for every sum of calls, tokens and dollars, and for a call's share in it."""
+"""What model calls cost: one type for every sum of calls, tokens and US dollars."""
 
 from __future__ import annotations
 

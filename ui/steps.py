@@ -104,16 +104,14 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         bar = run.by_id.get(bar.span.parent_id or "")
     if bar is None:
         return None
-    fields = list(_fields(bar.span))
+    fields, asked = list(_fields(bar.span)), bar.span.row.get("interrupts")
     return StepView(
         run=run,
         bar=bar,
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
-        asked=text_of("asked", read_json(bar.span.row["interrupts"]))
-        if bar.span.row.get("interrupts")
-        else None,
+        asked=text_of("asked", read_json(asked)) if asked else None,
     )
 
 

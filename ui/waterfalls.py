@@ -15,6 +15,7 @@ MANY = 150  # rows, from which on what lies deep is folded
 GROUP = 50  # rows in a group, where siblings are more than twice as many
 DEEPEST = 40
 BAD = ("failed", "unfinished")
+_SEARCHED = ("input", "output", "interrupts", "messages", "answer", "reasoning", "problem", "model_answered")
 
 
 @dataclass

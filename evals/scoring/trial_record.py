@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...state.cost import Cost as RecordedCost
+from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
 from ...tracing.record.attributes import cut_text, public
 from ...tracing.record.read_spans import read_spans
-from ...tracing.record.reads import paid_cost
 from ...tracing.record.run import last_runs
 from ...tracing.record.spans import Row, Span, outer_task
 
@@ -61,27 +60,6 @@ class VoteResult:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What was paid: `usd` is the sum of known costs, `unknown` counts the calls without one."""
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    unknown: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.calls + other.calls,
-            self.tokens + other.tokens,
-            self.usd + other.usd,
-            self.unknown + other.unknown,
-        )
-
-
-NOTHING = Cost()
-
-
-@dataclass(frozen=True)
 class Record:
     """What one thread did."""
 
@@ -118,18 +96,14 @@ def record_of(spans: Sequence[Span]) -> Record:
         votes=tuple(
             VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
-        cost=sum((_cost(span.cost) for span in paid), NOTHING),
+        cost=sum((span.cost for span in paid), NOTHING),
         seconds=_seconds(nodes),
     )
 
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
-    return sum((_cost(paid_cost(journal, thread)) for thread in threads), NOTHING)
-
-
-def _cost(cost: RecordedCost) -> Cost:
-    return Cost(cost.calls, cost.tokens, cost.known_usd, cost.unknown)
+    return sum((journal.spent(thread) for thread in threads), NOTHING)
 
 
 def _passages(nodes: Sequence[Span]) -> Iterable[Passage]:

@@ -13,10 +13,10 @@ from ...providers.model import CallContext, Model, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...providers.stack.samples import SampleScope
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ...tracing.record.reads import unshared_costs
-from ..scoring.trial_record import NOTHING, Cost
 from ..suite.topology import Compiled
 
 Assignment = tuple[str, ...]
@@ -124,5 +124,5 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
     for thread in threads:
         for step, role, cost in unshared_costs(journal, thread):
             axis = steps.get(step) or roles.get((role or DEFAULT_ROLE).lower())
-            total[axis] += Cost(1, cost.tokens, cost.known_usd, cost.unknown)
+            total[axis] += cost
     return total

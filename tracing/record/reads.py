@@ -57,16 +57,6 @@ def threads_with_calls(journal: Journal, prefix: str) -> list[str]:
     return [row["thread_id"] for row in journal.query(sql, (len(prefix), prefix))]
 
 
-def paid_cost(journal: Journal, thread_id: str) -> Cost:
-    """Return what a thread's own calls cost: those that were answered by a model, not from elsewhere."""
-    rows = journal.query(
-        "SELECT status, input_tokens, output_tokens, cost_usd FROM calls "
-        "WHERE thread_id = ? AND source = 'model'",
-        (thread_id,),
-    )
-    return cost_of_calls(rows)
-
-
 def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | None, Cost]]:
     """Return step, role and cost of each call of a thread, as if no answer had been shared.
 

@@ -163,12 +163,12 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
     allowed = json.loads(session.journal.budget_of(thread_id) or "{}")
     if not allowed:
         return
-    calls, tokens, usd, unknown = session.journal.spent(thread_id)
+    cost = session.journal.spent(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
-    spent = {"calls": calls, "tokens": tokens, "usd": usd, "seconds": seconds}
+    spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "seconds": seconds}
     for resource, limit in allowed.items():
         if resource in spent and isinstance(limit, (int, float)):
-            left = None if resource == "usd" and unknown else limit - spent[resource]
+            left = None if resource == "usd" and cost.unknown else limit - spent[resource]
             yield Limit(resource, limit, spent[resource], left)
 
 
