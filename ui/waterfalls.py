@@ -87,17 +87,7 @@ def _searched(bar: SpanNode) -> str:
     """Return what is searched of a row: its names and texts, those of its calls for a node."""
     parts = [bar.span.path, bar.span.error or ""]
     for span in (bar.span, *(inner.span for inner in bar.children if inner.span.kind == "call")):
-        names = (
-            "output",
-            "interrupts",
-            "messages",
-            "answer",
-            "reasoning",
-            "problem",
-            "model_answered",
-            "input",
-        )
-        parts += [str(span.row.get(name) or "") for name in names]
+        parts += [str(span.row.get(name) or "") for name in _SEARCHED]
     if bar.span.decision:
         parts += [str(bar.span.decision["choice"]), bar.span.decision["reason"] or ""]
     return "\n".join(parts).lower()

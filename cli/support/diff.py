@@ -48,8 +48,8 @@ def _json(difference: Difference) -> Any:
             "parting": difference.parting,
             "calls": [asdict(call) for call in difference.calls],
             "state": difference.state,
-            "spent_a": cost_json(difference.a.cost),
-            "spent_b": cost_json(difference.b.cost),
+            "cost_a": cost_json(difference.a.cost),
+            "cost_b": cost_json(difference.b.cost),
         }
     )
 
@@ -89,7 +89,7 @@ def _lines(difference: Difference) -> Iterator[str]:
         yield f"state     {one_line(field)}"
         for name, value in zip((a, b), values, strict=True):
             yield f"  {name}  {one_line(show_value(value), 160)}"
-    yield "spent"
+    yield "cost"
     for name, run in ((a, difference.a), (b, difference.b)):
         yield f"  {name}  {run.cost.calls} calls, {cost_line(run.cost)}"
 

@@ -66,7 +66,7 @@ def _view_json(view: CheckpointView) -> dict[str, Any]:
     nested = {ns: [_view_json(m) for m in views] for ns, views in view.nested.items()}
     row = {name: value for name, value in vars(view).items() if name not in ("calls", "nested")}
     calls = [call["id"] for call in view.calls]
-    return {**plain(row), "calls": calls, "spent": cost_json(view.cost), "nested": nested}
+    return {**plain(row), "calls": calls, "cost": cost_json(view.cost), "nested": nested}
 
 
 def fork_thread(
