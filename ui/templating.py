@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from ..state.errors import SettingsError
@@ -14,20 +14,6 @@ from ..tracing.record.text import MARKS, clean, duration, money, one_line, suren
 
 HERE = Path(__file__).parent
 INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."
-
-
-class Links(Protocol):
-    """Where things are: on pages of their own, or in one file."""
-
-    def runs(self) -> str: ...
-
-    def run(self, thread: str, **more: Any) -> str: ...
-
-    def step(self, thread: str, span: str) -> str: ...
-
-    def text(self, thread: str, span: str, name: str) -> str: ...
-
-    def compare(self, *threads: str, **more: Any) -> str: ...
 
 
 class PageLinks:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ...tracing.record.diff import CallDifference, Difference, WayPoint, diff
+from ...tracing.record.diff import CallDifference, Difference, choice_of, diff
 from ...tracing.record.run import Run
 from ...tracing.record.spans import Row, Span
 from .show import open_session, step_json, step_lines
@@ -43,8 +43,6 @@ def _json(difference: Difference) -> Any:
                 "a": _step_json(difference.a, first.a),
                 "b": _step_json(difference.b, first.b),
             },
-            "way_a": [asdict(point) for point in difference.way_a],
-            "way_b": [asdict(point) for point in difference.way_b],
             "parting": difference.parting,
             "calls": [asdict(call) for call in difference.calls],
             "state": difference.state,
@@ -77,9 +75,10 @@ def _lines(difference: Difference) -> Iterator[str]:
     if difference.same:
         yield f"{a.strip()} and {b.strip()} went the same way, to the same answers and state."
     if difference.parting is not None:
-        yield f"path      they part after {difference.parting} nodes"
-        for name, way in ((a, difference.way_a), (b, difference.way_b)):
-            yield f"  {name}  {_way(way[difference.parting :])}"
+        yield f"path      they part after {difference.parting} steps"
+        rest = difference.steps[difference.parting :]
+        for name, way in ((a, [pair.a for pair in rest]), (b, [pair.b for pair in rest])):
+            yield f"  {name}  {_way([span for span in way if span is not None])}"
     for item in difference.calls:
         yield f"call      {one_line(item.path)}: {', '.join(item.what)}"
         for name, call in ((a, item.a), (b, item.b)):
@@ -94,8 +93,11 @@ def _lines(difference: Difference) -> Iterator[str]:
         yield f"  {name}  {run.cost.calls} calls, {cost_line(run.cost)}"
 
 
-def _way(way: Sequence[WayPoint], most: int = 6) -> str:
-    shown = [one_line(v.path) + (f" ({one_line(v.choice)})" if v.choice else "") for v in way[:most]]
+def _way(way: Sequence[Span], most: int = 6) -> str:
+    shown = [
+        one_line(span.path) + (f" ({one_line(choice)})" if (choice := choice_of(span)) else "")
+        for span in way[:most]
+    ]
     return (" -> ".join(shown) + (" -> …" if len(way) > most else "")) or "(ends there)"
 
 

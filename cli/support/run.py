@@ -83,7 +83,7 @@ def _join(session: Session, job: ThreadJob) -> None:
         )
     if known.status != "done":
         raise InputError(
-            f"The last turn on the thread {thread!r} has not ended ({known['status']}). Go on with it first: "
+            f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
     job.models = job.models or known.models

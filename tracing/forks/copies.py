@@ -6,18 +6,17 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import get_args
 
-from ...state.journal.journal import Call, Statement
+from ...state.journal.journal import Statement
 from ...state.session.session import Session
 from ..record.copying import (
     CopiedTable,
     copy_checkpoint,
-    copy_record,
     copy_writes,
     pending_writes,
-    record_keys,
+    record_rows,
     run_row,
 )
 from ..record.reads import read_calls
@@ -70,17 +69,18 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
         "started_at": now,
         "updated_at": now,
     }
-    return f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+    return _insert("runs", row)
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
     for table in get_args(CopiedTable):
-        for row in record_keys(session.journal, table, old):
+        for row in record_rows(session.journal, table, old):
             if cut.fate(row["task"]) is Fate.KEPT:
-                yield copy_record(table, new, row["id"])
+                del row["id"]  # the copy gets one of its own
+                yield _insert(table, {**row, "thread_id": new})
     for call in read_calls(session.journal, old):
         if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
-            yield _insert_call(_copied(call, new))
+            yield _insert("calls", _copied(call, new))
 
 
 def _ran_beside(call: Row, asked: Row) -> bool:
@@ -106,7 +106,8 @@ def _copied(call: Row, new: str) -> Row:
 
 def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
     """Return the row in which the replay will find the answer, in the place of the call's own."""
-    return _insert_call(
+    return _insert(
+        "calls",
         {
             **_copied(asked, new),
             "status": "answered",
@@ -121,11 +122,9 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
             "reasoning": None,
             "finish_reason": None,
             "problem": None,
-        }
+        },
     )
 
 
-def _insert_call(row: Row) -> Statement:
-    names = [field.name for field in fields(Call)]
-    marks = ", ".join("?" * len(names))
-    return f"INSERT INTO calls ({', '.join(names)}) VALUES ({marks})", [row[name] for name in names]
+def _insert(table: str, row: Row) -> Statement:
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())

@@ -130,6 +130,3 @@ def _change(
             f"The fields cannot be set there: {error}. Fork one checkpoint earlier or later, or say which "
             "node's edges to follow: as_node."
         ) from None
-
-
-__all__ = ["ForkPoint", "Graph", "find_call", "fork"]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Literal
 
-from ...state.journal.journal import Decision, Journal, NodeRun, Statement
+from ...state.journal.journal import Journal, Statement
 from .spans import Row
 
 CopiedTable = Literal["node_runs", "decisions"]
 
 _CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
-_RECORDS: dict[CopiedTable, type] = {"node_runs": NodeRun, "decisions": Decision}
 
 
 def is_taken(journal: Journal, thread_id: str) -> bool:
@@ -33,12 +31,12 @@ def pending_writes(journal: Journal, thread_id: str) -> list[Row]:
     return journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (thread_id,))
 
 
-def record_keys(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
-    """Return id and task of each row of a thread, in the order in which they were written.
+def record_rows(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
+    """Return the rows of a thread, in the order in which they were written.
 
     The copies keep that order: spans are put together by it, inner nodes before those around them.
     """
-    return journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
+    return journal.query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
 
 
 def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
@@ -55,12 +53,4 @@ def copy_writes(old: str, new: str, written: Row) -> Statement:
         f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
         "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
         (new, old, written["checkpoint_ns"], written["checkpoint_id"], written["task_id"]),
-    )
-
-
-def copy_record(table: CopiedTable, new: str, row_id: int) -> Statement:
-    names = ", ".join(field.name for field in fields(_RECORDS[table]) if field.name != "thread_id")
-    return (
-        f"INSERT INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE id = ?",
-        (new, row_id),
     )

@@ -11,8 +11,8 @@ from typing import Any
 from ...state.session.session import Session
 from .attributes import public
 from .plain_checkpoints import final_state, plain_checkpoints
-from .run import Run, innermost, last_runs, read_run
-from .spans import Row, Span, outer_task
+from .run import Run, innermost, read_run
+from .spans import Row, Span
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,16 @@ class CallDifference:
 
 
 @dataclass(frozen=True)
-class WayPoint:
-    """One node execution on a thread's way, and the decision it took, if any."""
-
-    path: str
-    choice: str | None
-
-
-@dataclass(frozen=True)
 class Difference:
     """What differs between two threads; the first difference stands first everywhere.
 
-    `steps` pairs the innermost node executions. `parting` is the position in the two ways from which they
-    differ, None if they are the same. `state` maps each field that differs to its two final values, None
-    where a thread lacks it.
+    `steps` pairs the innermost node executions. `state` maps each field that differs to its two final
+    values, None where a thread lacks it.
     """
 
     a: Run
     b: Run
     steps: list[Pair]
-    way_a: list[WayPoint]
-    way_b: list[WayPoint]
-    parting: int | None
     calls: list[CallDifference]
     state: dict[str, tuple[Any, Any]]
 
@@ -73,6 +61,12 @@ class Difference:
     def first(self) -> Pair | None:
         """The first step at which the runs differ."""
         return next((pair for pair in self.steps if pair.what), None)
+
+    @property
+    def parting(self) -> int | None:
+        """The number of the first step from which the two go different ways, None if they never do."""
+        other_way = {"only in a", "only in b", "decision"}
+        return next((pair.number for pair in self.steps if other_way & {*pair.what}), None)
 
     @property
     def same(self) -> bool:
@@ -83,7 +77,6 @@ class Difference:
 def diff(session: Session, a: str, b: str) -> Difference:
     """Compare two threads of a file. Raises InputError for an unknown one."""
     run_a, run_b = read_run(session, a), read_run(session, b)
-    way_a, way_b = list(_way(run_a)), list(_way(run_b))
     with plain_checkpoints(session.path) as checkpointer:
         state_a, state_b = final_state(checkpointer, a), final_state(checkpointer, b)
     both = {n: (state_a.get(n), state_b.get(n)) for n in dict.fromkeys((*state_a, *state_b))}
@@ -91,9 +84,6 @@ def diff(session: Session, a: str, b: str) -> Difference:
         a=run_a,
         b=run_b,
         steps=list(paired(run_a.spans, run_b.spans)),
-        way_a=way_a,
-        way_b=way_b,
-        parting=_parting(way_a, way_b),
         calls=_differences(_answered(run_a.calls), _answered(run_b.calls)),
         state={name: values for name, values in both.items() if values[0] != values[1]},
     )
@@ -127,39 +117,16 @@ def _steps(spans: Sequence[Span]) -> dict[tuple[str, int], Span]:
 def _what(a: Span, b: Span) -> tuple[str, ...]:
     compared = {
         "status": a.status != b.status,
-        "decision": _choice(a) != _choice(b),
+        "decision": choice_of(a) != choice_of(b),
         "output": public(a.row.get("output")) != public(b.row.get("output")),
         "input": public(a.row.get("input")) != public(b.row.get("input")),
     }
     return tuple(name for name, differs in compared.items() if differs)
 
 
-def _choice(span: Span) -> str | None:
+def choice_of(span: Span) -> str | None:
+    """Return the decision that a step took, if any."""
     return span.decision["choice"] if span.decision else None
-
-
-def _way(run: Run) -> Iterator[WayPoint]:
-    """Yield the node executions by superstep; those that ran side by side by name."""
-    below: dict[str, list[Span]] = defaultdict(list)
-    for span in last_runs(run.spans):
-        below[outer_task(span.task)].append(span)
-
-    def position(span: Span) -> tuple[float, str, str]:
-        return span.row.get("superstep", float("inf")), span.path, _choice(span) or ""
-
-    def walk(outer: str) -> Iterator[WayPoint]:
-        for span in sorted(below[outer], key=position):
-            yield WayPoint(span.path, _choice(span))
-            yield from walk(span.task)
-
-    return walk("")
-
-
-def _parting(a: list[WayPoint], b: list[WayPoint]) -> int | None:
-    if a == b:
-        return None
-    pairs = zip(a, b, strict=False)
-    return next((n for n, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
 def _answered(calls: list[Row]) -> list[Row]:

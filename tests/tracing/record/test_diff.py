@@ -7,7 +7,7 @@ from langgraph.types import Command
 
 from stepgraph import Session
 from stepgraph.tracing.forks.fork import fork
-from stepgraph.tracing.record.diff import diff
+from stepgraph.tracing.record.diff import choice_of, diff
 from stepgraph.tracing.record.reads import read_calls
 
 from ..travels import Post, asking, first_run
@@ -39,8 +39,10 @@ def test_another_answer_another_path_another_state(session: Session) -> None:
     assert (found.calls[0].a or {})["answer"] == "one"
     assert (found.calls[0].b or {})["answer"] == "better"
     assert ("polish/write", ("only in a",)) in [(call.path, call.what) for call in found.calls]
-    assert found.parting == 3
-    assert [way[3].choice for way in (found.way_a, found.way_b)] == ["again", "approved"]
+    assert found.parting == 2
+    parting = found.steps[2]
+    assert (parting.path, parting.what[0]) == ("polish/judge", "decision")
+    assert [choice_of(span) for span in (parting.a, parting.b) if span] == ["again", "approved"]
     assert found.state["title"] == ("Title", "New")
     assert found.state["draft"] == ("two", "better")
     assert "topic" not in found.state
