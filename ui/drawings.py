@@ -31,7 +31,7 @@ Shape = Mapping[str, Any]
 
 
 @dataclass
-class Passed:
+class NodeSummary:
     """What a run did in one node: all its executions together."""
 
     executions: int = 0
@@ -57,7 +57,7 @@ class DrawnNode:
     name: str
     box: Box
     inner: bool
-    passed: Passed | None
+    passed: NodeSummary | None
     share: float = 0.0
 
 
@@ -111,8 +111,8 @@ def draw(run: Run) -> Drawing | None:
     return drawing
 
 
-def _passed(steps: Sequence[SpanNode]) -> dict[str, Passed]:
-    found: dict[str, Passed] = defaultdict(Passed)
+def _passed(steps: Sequence[SpanNode]) -> dict[str, NodeSummary]:
+    found: dict[str, NodeSummary] = defaultdict(NodeSummary)
     for bar in steps:
         span, item = bar.span, found[bar.span.path]
         item.executions += 1
@@ -192,7 +192,7 @@ def _count(shape: Mapping[str, Any]) -> int:
 def _laid(
     shape: Mapping[str, Any],
     path: str,
-    passed: Mapping[str, Passed],
+    passed: Mapping[str, NodeSummary],
     *,
     deep: bool,
     whole: bool,
@@ -229,7 +229,7 @@ def _place(
     x: float,
     y: float,
     drawing: Drawing,
-    passed: Mapping[str, Passed],
+    passed: Mapping[str, NodeSummary],
     taken: Mapping[tuple[str, str, str], int],
     total: float,
 ) -> None:
@@ -251,7 +251,7 @@ def _times(
     edge: Edge,
     path: str,
     choice: bool,
-    passed: Mapping[str, Passed],
+    passed: Mapping[str, NodeSummary],
     taken: Mapping[tuple[str, str, str], int],
 ) -> int:
     """Return how often an edge was taken. A branch that others waited for goes on later than at once."""

@@ -87,7 +87,7 @@ class LiveExporter:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
-        self._threads: dict[str, _Followed] = {}
+        self._threads: dict[str, _FollowedThread] = {}
         self._pause_s, self._resume_at = 0.0, 0.0
         session.journal.listeners.append(self._hear)
 
@@ -133,7 +133,7 @@ class LiveExporter:
     def _work(self, final: bool) -> None:
         for thread_id in list(self._news):
             self._news.discard(thread_id)
-            self._threads.setdefault(thread_id, _Followed(SpanReader(self._query, thread_id)))
+            self._threads.setdefault(thread_id, _FollowedThread(SpanReader(self._query, thread_id)))
         if time.monotonic() < self._resume_at:
             return
         for group in grouped(self._batches(final)):
@@ -159,7 +159,7 @@ class LiveExporter:
             if batch is not None:
                 yield batch
 
-    def _batch(self, thread_id: str, followed: _Followed) -> ExportBatch | None:
+    def _batch(self, thread_id: str, followed: _FollowedThread) -> ExportBatch | None:
         """Return what is new of a thread; all that is missing, once it is over or something was missed."""
         invocations = read_invocations(self._query, thread_id)
         ended = invocations[-1]["ended_at"] if invocations else 0.0
@@ -172,7 +172,7 @@ class LiveExporter:
         return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None
 
 
-class _Followed:
+class _FollowedThread:
     """A thread that is under way. `behind` says that something of it could not be sent."""
 
     def __init__(self, reader: SpanReader) -> None:

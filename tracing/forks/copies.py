@@ -84,7 +84,11 @@ def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) 
 
 
 def _ran_beside(call: Row, asked: Row) -> bool:
-    """Tell whether a call of the same node execution began too early to have known the answer."""
+    """Tell whether a call of the same node execution began too early to have known the answer.
+
+    Such calls are kept: their prompts cannot depend on the answer that the fork changes, so that asking
+    them again would only cost money.
+    """
     if call["task"] != asked["task"] or call["status"] != "answered" or call["id"] == asked["id"]:
         return False
     return bool(call["started_at"] < asked["started_at"] + asked["latency_s"])

@@ -18,6 +18,10 @@ class Assembler:
 
     `add` returns the spans that are finished by what came in, `finish` those that nothing more will
     come for. Calls are given as light rows: id, task, started_at, latency_s.
+
+    A node's row is written when the node ends, after the rows of its calls and of the nodes in it. So the
+    id of an outer node that is still open must be known before its row is: it is made of the task, the
+    invocation, and how often the task has ended there before (`_ends`).
     """
 
     def __init__(self, run: Row) -> None:
@@ -27,7 +31,6 @@ class Assembler:
         self._traces: dict[int, Trace] = {}
         self._ends: dict[tuple[str, int], int] = defaultdict(int)
         self._waiting: dict[str, list[tuple[float, Row]]] = defaultdict(list)
-        self._done: set[str] = set()
         self._unfinished: dict[str, Span] = {}
 
     def know(self, invocations: Sequence[Row]) -> None:
@@ -48,6 +51,7 @@ class Assembler:
             invocation = self._invocation_at(node_run["started_at"])
             span = self._node(node_run["task"], invocation, node_run)
             taken = self._take(node_run["task"], span, node_run["ended_at"])
+            # LangGraph's own first node says nothing, unless a call was made in it or it went wrong.
             if taken or node_run["node"] != START or node_run["status"] != "done":
                 spans += [*taken, span]
             self._unfinished.pop(span.id, None)
@@ -62,6 +66,8 @@ class Assembler:
         spans: list[Span] = []
         last = self._invocations[-1]
         open_id = last["id"] if alive and last["ended_at"] is None else None
+        # Calls without a node's row: the process died in their node. Each such node becomes a span, once
+        # for every invocation that it was cut short in.
         for task in list(self._waiting):
             for at, _ in sorted(self._waiting[task], key=lambda item: item[0]):
                 invocation = self._invocation_at(at)
@@ -71,7 +77,7 @@ class Assembler:
                 spans += self._take(task, parent or self._root(invocation), self._end_of(invocation))
         by_time = sorted(self._unfinished.values(), key=lambda span: span.started_at)
         for span in by_time:
-            if self._invocation_at(span.started_at)["id"] != open_id and span.id not in self._done:
+            if self._invocation_at(span.started_at)["id"] != open_id:
                 inside = [s for s in spans if s.parent_id == span.id] + [
                     s for s in by_time if s.parent_id == span.id
                 ]
@@ -80,9 +86,7 @@ class Assembler:
         for invocation in self._invocations:
             if invocation["id"] != open_id:
                 spans.append(self._root(invocation))
-        fresh = [span for span in spans if span.id not in self._done]
-        self._done |= {span.id for span in fresh}
-        return fresh
+        return spans
 
     def _take(self, task: str, parent: Span, until: float) -> list[Span]:
         """Return the calls and replays of a node execution that have not been taken before."""
@@ -136,6 +140,7 @@ class Assembler:
             error=node_run["error"] if node_run else None,
         )
         if around:
+            # The outer node is open: it is at least as long as what is in it, whether it ends or not.
             number = self._ends[around, invocation["id"]]
             parent_id = span_id(trace, "node", around, invocation["id"], number)
             span = replace(span, parent_id=parent_id)
