@@ -50,16 +50,18 @@ async def arun(
     *,
     budget: Budget | None = None,
     cache_s: float | None = None,
-    insist: bool = False,
+    allow_changed_graph: bool = False,
 ) -> RunResult:
     """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
 
     `given` is a state; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
-    `insist` goes on although the graph's shape changed.
+    `allow_changed_graph` goes on although the graph's shape changed.
     """
     thread = thread_id or new_thread_id()
     await session.journal.until_free()
-    config = session.config(thread, budget=budget, cache_s=cache_s, graph=graph, insist=insist)
+    config = session.config(
+        thread, budget=budget, cache_s=cache_s, graph=graph, allow_changed_graph=allow_changed_graph
+    )
     limit = None
     try:
         result = await graph.ainvoke(given, config)
@@ -105,10 +107,20 @@ def run(
     *,
     budget: Budget | None = None,
     cache_s: float | None = None,
-    insist: bool = False,
+    allow_changed_graph: bool = False,
 ) -> RunResult:
     """Like `arun`, for sync callers."""
-    return run_sync(arun(graph, given, session, thread_id, budget=budget, cache_s=cache_s, insist=insist))
+    return run_sync(
+        arun(
+            graph,
+            given,
+            session,
+            thread_id,
+            budget=budget,
+            cache_s=cache_s,
+            allow_changed_graph=allow_changed_graph,
+        )
+    )
 
 
 def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:

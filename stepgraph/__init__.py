@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .graphs.patterns.gate import gate
     from .graphs.patterns.guard import guard
     from .graphs.patterns.map_reduce import map_reduce
-    from .graphs.patterns.orchestrate import orchestrate
+    from .graphs.patterns.orchestrate import PlanRules, orchestrate
     from .graphs.patterns.refine import refine
+    from .graphs.patterns.review import review
     from .graphs.patterns.route import route
     from .graphs.patterns.section import section
     from .graphs.patterns.verify import verify
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .nodes.ask import Ask, Choice
     from .nodes.effects import effect
     from .nodes.neighbours import nearest
-    from .nodes.reviews import Verdict, review
+    from .nodes.reviews import Verdict
     from .nodes.rules import rule
     from .nodes.splitting import split_text
     from .nodes.steps import Step, step
@@ -48,6 +49,7 @@ __all__ = [
     "Budget",
     "Choice",
     "Estimate",
+    "PlanRules",
     "RunResult",
     "ScriptedModel",
     "Session",
@@ -89,6 +91,7 @@ _HOMES = {
     "Ask": "nodes.ask",
     "Budget": "state.budget",
     "Choice": "nodes.ask",
+    "PlanRules": "graphs.patterns.orchestrate",
     "RunResult": "runners.local",
     "ScriptedModel": "providers.testing.scripted",
     "Session": "state.session.session",
@@ -114,7 +117,7 @@ _HOMES = {
     "nearest": "nodes.neighbours",
     "orchestrate": "graphs.patterns.orchestrate",
     "refine": "graphs.patterns.refine",
-    "review": "nodes.reviews",
+    "review": "graphs.patterns.review",
     "route": "graphs.patterns.route",
     "rule": "nodes.rules",
     "run": "runners.local",

@@ -10,7 +10,7 @@ from threading import Lock
 
 from ..state.session.session import Session
 from ..tracing.record.run import Run, read_run, run_version, state_of
-from ..tracing.record.spans import Status
+from ..tracing.record.spans import SpanStatus
 from ..tracing.record.threads import Order, Search, Thread, count_threads, list_threads, list_version
 
 PAGE = 50
@@ -22,7 +22,7 @@ class Listing:
     """One page of the list of runs."""
 
     threads: Sequence[Thread]
-    states: Mapping[str, Status]
+    states: Mapping[str, SpanStatus]
     number: int
     total: int
 

@@ -41,7 +41,7 @@ class ThreadJob:
     given: dict[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
     cache_s: float | None = None
-    insist: bool = False
+    allow_changed_graph: bool = False
     answers: Mapping[str, Any] | None = None
 
 
@@ -132,7 +132,13 @@ async def _go_on(session: Session, job: ThreadJob, answer: str | None) -> RunRes
             session.journal.end_run(job.thread, "done")
             return RunResult(job.thread, "done", snapshot.values, spent)
     return await arun(
-        graph, given, session, job.thread, budget=job.budget, cache_s=job.cache_s, insist=job.insist
+        graph,
+        given,
+        session,
+        job.thread,
+        budget=job.budget,
+        cache_s=job.cache_s,
+        allow_changed_graph=job.allow_changed_graph,
     )
 
 

@@ -132,7 +132,7 @@ def resume_threads(
                 loaded[reference] = load(reference)
                 check_roles(bound, loaded[reference].graph)
             job = ThreadJob(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
-            job.given, job.insist = read_input(session.journal, thread.thread_id), force
+            job.given, job.allow_changed_graph = read_input(session.journal, thread.thread_id), force
             job.answers = answers
             work.append(job)
         _limit(work, limits, cache_s)

@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS node_runs (
     node        TEXT NOT NULL,
     superstep   INTEGER NOT NULL,
     status      TEXT NOT NULL,        -- done | failed | interrupted
-    input       TEXT,                 -- JSON: the state that the node was given, long values cut
+    input       TEXT,                 -- JSON: the state that the node got, long values cut
     output      TEXT,                 -- JSON: what the node wrote to the state
     interrupts  TEXT,                 -- JSON: the values of its interrupts
     error       TEXT,
@@ -112,11 +112,12 @@ CREATE TABLE IF NOT EXISTS decisions (
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     path        TEXT NOT NULL,
-    kind        TEXT NOT NULL,        -- route | refine | gate | verify | cascade | review | …
+    kind        TEXT NOT NULL,        -- which pattern decided: see state/statuses.py
     choice      TEXT NOT NULL,
     confidence  REAL,                 -- 0 to 1, NULL where the decider gives none
     reason      TEXT,
-    decided_at  REAL NOT NULL
+    decided_at  REAL NOT NULL,
+    decided     INTEGER               -- of a vote: 1 if an answer won, 0 if none did; else NULL
 );
 CREATE INDEX IF NOT EXISTS decisions_thread ON decisions (thread_id, decided_at);
 CREATE UNIQUE INDEX IF NOT EXISTS decisions_task ON decisions (thread_id, task);

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Final, get_args
 
 from ...state.journal.journal import Statement
 from ...state.session.session import Session
@@ -20,11 +20,11 @@ from ..record.copying import (
     run_row,
 )
 from ..record.reads import read_calls
-from ..record.spans import Row, Source
+from ..record.spans import Row
 from .cuts import Cut, Fate
 
-COPIED: Source = "copied"
-OVERRIDE: Source = "override"
+COPIED: Final = "copied"
+OVERRIDE: Final = "override"
 
 
 @dataclass(frozen=True)

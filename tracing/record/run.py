@@ -16,7 +16,7 @@ from ...state.session.session import Session
 from .attributes import changed_fields, cut_text
 from .read_spans import read_spans
 from .reads import read_scores, read_shape
-from .spans import REPLAYED, RUNNING, UNFINISHED, Row, Span, Status, outer_task
+from .spans import REPLAYED, RUNNING, UNFINISHED, Row, Span, SpanStatus, outer_task
 from .threads import Thread, find_thread
 from .timeline import Timeline
 from .tree import SpanNode, tree_of
@@ -61,7 +61,7 @@ class Run:
     """
 
     thread: Thread
-    state: Status
+    state: SpanStatus
     live: bool
     spans: Sequence[Span]
     shape: Row | None = None
@@ -145,7 +145,7 @@ def read_run(session: Session, thread_id: str) -> Run:
     )
 
 
-def state_of(session: Session, thread: Thread) -> tuple[Status, bool]:
+def state_of(session: Session, thread: Thread) -> tuple[SpanStatus, bool]:
     """Return a thread's status, "unfinished" if its process died, and whether it runs now."""
     if thread.status not in (RUNNING, "queued"):
         return thread.status, False

@@ -10,20 +10,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ...state.cost import NOTHING, Cost
+from ...state.statuses import CallSource, RunStatus
 from .lineage import levels
 
 Row = dict[str, Any]
 Query = Callable[[str, Sequence[Any]], list[Row]]
 Kind = Literal["run", "node", "call"]
-Status = Literal["done", "failed", "interrupted", "partial", "running", "queued", "unfinished"]
-Source = Literal["model", "coalesced", "cache", "copied", "override", "replayed"]
+SpanStatus = RunStatus | Literal["unfinished"]
+SpanSource = CallSource | Literal["replayed"]
 
-REPLAYED: Source = "replayed"
-RUNNING: Status = "running"
-UNFINISHED: Status = "unfinished"
+REPLAYED: Final = "replayed"
+RUNNING: Final = "running"
+UNFINISHED: Final = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Span:
     name: str
     path: str
     task: str
-    status: Status
+    status: SpanStatus
     started_at: float
     ended_at: float
     row: Row
     error: str | None = None
     decision: Row | None = None
     checkpoint_id: str | None = None
-    source: Source = "model"
+    source: SpanSource = "model"
 
     @property
     def seconds(self) -> float:

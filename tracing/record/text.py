@@ -8,10 +8,10 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from ...state.cost import Cost
-from .spans import Status
+from .spans import SpanStatus
 
 SHORT = 300
-MARKS: dict[Status, str] = {
+MARKS: dict[SpanStatus, str] = {
     "done": "●",
     "failed": "✗",
     "interrupted": "‖",

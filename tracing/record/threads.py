@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ...state.cost import Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from .spans import Status
+from ...state.statuses import RunStatus
 
 _SELECT = """
 SELECT r.thread_id, r.graph,
@@ -36,7 +36,7 @@ class Thread:
     graph: str | None
     name: str | None
     models: dict[str, str]
-    status: Status
+    status: RunStatus
     error: str | None
     started_at: float
     updated_at: float
