@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -89,7 +89,7 @@ class AccessGuard:
         path = "/" + quote(path.lstrip("/"))
         cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
         to = f"{path}?{rest}" if rest else path
-        await _answer(send, 303, "", [("location", to), ("set-cookie", cookie)])
+        await _answer(send, 303, "", {"location": to, "set-cookie": cookie})
 
     def _sent_cookie(self, text: str) -> str:
         try:
@@ -102,17 +102,10 @@ class AccessGuard:
         return secrets.compare_digest(token.encode(), self._token.encode())
 
 
-async def _answer(send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None) -> None:
-    body = text.encode()
-    shown = [
-        ("content-type", "text/plain; charset=utf-8"),
-        ("content-length", str(len(body))),
-        *(headers or []),
-    ]
-    start = {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown],
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+    from starlette.responses import PlainTextResponse
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    await PlainTextResponse(text, status, headers)({"type": "http"}, receive, send)

@@ -6,37 +6,14 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from ..state.errors import SettingsError
-from ..tracing.record.text import clean, duration, money, one_line, sureness, tokens
+from ..tracing.record.text import MARKS, clean, duration, money, one_line, sureness, tokens
 
 HERE = Path(__file__).parent
 INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."
-STATES = {
-    "done": "●",
-    "failed": "✗",
-    "interrupted": "‖",
-    "partial": "‖",
-    "running": "○",
-    "queued": "○",
-    "unfinished": "†",
-}
-
-
-class Links(Protocol):
-    """Where things are: on pages of their own, or in one file."""
-
-    def runs(self) -> str: ...
-
-    def run(self, thread: str, **more: Any) -> str: ...
-
-    def step(self, thread: str, span: str) -> str: ...
-
-    def text(self, thread: str, span: str, name: str) -> str: ...
-
-    def compare(self, *threads: str, **more: Any) -> str: ...
 
 
 class PageLinks:
@@ -124,7 +101,7 @@ def _environment() -> Any:
         "sureness": sureness,
         "when": when,
         "state": state,
-        "mark": lambda status: STATES.get(status, "○"),
+        "mark": lambda status: MARKS.get(status, "○"),
     }
     return environment
 

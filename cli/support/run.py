@@ -15,7 +15,8 @@ from ...state.errors import InputError
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
-from ...tracing.record.threads import Thread, find_thread, list_threads
+from ...tracing.record.reads import read_input
+from ...tracing.record.threads import Thread, find_thread, is_known, list_threads
 from .inputs import RunInput, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
@@ -72,21 +73,20 @@ def _job(
 def _join(session: Session, job: ThreadJob) -> None:
     """Have a job say the next thing on its thread, if there is one. Raises InputError if it cannot."""
     thread, loaded = job.thread, job.loaded
-    rows = session.journal.query("SELECT graph, status, models FROM runs WHERE thread_id = ?", (thread,))
-    if not rows:
+    if not is_known(session.journal, thread):
         return
-    (known,) = rows
-    if not loaded.converses or known["graph"] != loaded.reference:
+    known = find_thread(session.journal, thread)
+    if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
             f"The thread {thread!r} exists already. Go on with it: stepgraph resume {thread}; or name "
             "another one."
         )
-    if known["status"] != "done":
+    if known.status != "done":
         raise InputError(
-            f"The last turn on the thread {thread!r} has not ended ({known['status']}). Go on with it first: "
+            f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
-    job.models = job.models or json.loads(known["models"] or "{}")
+    job.models = job.models or known.models
     job.state = {name: value for name, value in values_of(job.state).items() if name in job.given}
 
 
@@ -132,7 +132,7 @@ def resume_threads(
                 loaded[reference] = load(reference)
                 check_roles(bound, loaded[reference].graph)
             job = ThreadJob(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
-            job.given, job.allow_changed_graph = _recorded_input(session, thread.thread_id), force
+            job.given, job.allow_changed_graph = read_input(session.journal, thread.thread_id), force
             job.answers = answers
             work.append(job)
         _limit(work, limits, cache_s)
@@ -155,9 +155,3 @@ def _limit(work: list[ThreadJob], limits: Sequence[str], cache_s: str | None) ->
     lifetime = None if cache_s is None else parse_age(cache_s)
     for job in work:
         job.budget, job.cache_s = budget, lifetime
-
-
-def _recorded_input(session: Session, thread: str) -> dict[str, Any]:
-    rows = session.journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread,))
-    given: dict[str, Any] = json.loads(rows[0]["input"] or "{}")
-    return given

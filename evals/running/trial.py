@@ -26,6 +26,7 @@ from ...state.run_context import RunContext, for_reading, with_ledgers
 from ...state.schema import parse_input
 from ...state.session.pauses import budget_end
 from ...state.session.session import Session
+from ...tracing.record.threads import is_known
 from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target
@@ -79,7 +80,7 @@ async def _go_on(
     session: Session, target: Target, state: Any, thread: str, config: RunnableConfig
 ) -> TrialOutcome | None:
     given: Any = state
-    if await in_thread(_is_known, session, thread):
+    if await in_thread(is_known, session.journal, thread):
         snapshot = await target.graph.aget_state(for_reading(config))
         if snapshot.created_at is not None:
             waits = [item for item in snapshot.interrupts if budget_end([item]) is None]
@@ -101,10 +102,6 @@ async def _go_on(
         return None
     missing = (await target.graph.aget_state(for_reading(config))).next
     return TrialOutcome("cut", _plain(values), ended["message"], limit=ended["limit"], missing=tuple(missing))
-
-
-def _is_known(session: Session, thread: str) -> bool:
-    return bool(session.journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (thread,)))
 
 
 async def _values(target: Target, config: RunnableConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from stepgraph import Ask, step
-from stepgraph.tracing.export.prompts import ChatPrompt, Managed, TextPrompt, managed
+from stepgraph.tracing.export.prompts import ChatPrompt, ManagedPrompt, TextPrompt, managed
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Mail:
 triage = managed("triage", fallback="Which team? {{body}}")
 talk = managed("talk", version=3, fallback=[("user", "{{body}}")])
 
-assert_type(triage, Managed[TextPrompt])
+assert_type(triage, ManagedPrompt[TextPrompt])
 assert_type(talk(body="x"), ChatPrompt)
 
 

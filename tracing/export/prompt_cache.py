@@ -26,7 +26,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedPrompt:
     """A prompt as Langfuse has it: text, or roles with texts; variables stand as {{name}}."""
 
     template: Template
@@ -37,7 +37,7 @@ class _Entry:
     """What is known of one prompt, and whether it is being fetched."""
 
     def __init__(self) -> None:
-        self.value: Fetched | str = "it has not been fetched yet"
+        self.value: FetchedPrompt | str = "it has not been fetched yet"
         self.fetched_at = 0.0
         self.known = threading.Event()
         self.under_way = False
@@ -52,13 +52,13 @@ class PromptCache:
         self._lock = threading.Lock()
         self._down = False
 
-    def get(self, key: Key, max_age_s: float, wait_s: float) -> Fetched | str:
+    def get(self, key: Key, max_age_s: float, wait_s: float) -> FetchedPrompt | str:
         """Return the prompt, or why there is none; waits only for the first answer of all."""
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             age = time.monotonic() - entry.fetched_at
-            fixed = key.version is not None and isinstance(entry.value, Fetched)
-            lasts = max_age_s if isinstance(entry.value, Fetched) else min(max_age_s, AGAIN_S)
+            fixed = key.version is not None and isinstance(entry.value, FetchedPrompt)
+            lasts = max_age_s if isinstance(entry.value, FetchedPrompt) else min(max_age_s, AGAIN_S)
             due = not entry.known.is_set() or (age > lasts and not fixed)
             start = due and not entry.under_way
             entry.under_way = entry.under_way or start
@@ -79,13 +79,13 @@ class PromptCache:
         value = self._fetched(key)
         with self._lock:
             # What was there serves on while Langfuse is away, not once it says that there is no such prompt.
-            if isinstance(value, Fetched) or not self._down or isinstance(entry.value, str):
+            if isinstance(value, FetchedPrompt) or not self._down or isinstance(entry.value, str):
                 entry.value = value
             entry.fetched_at = time.monotonic()
             entry.under_way = False
             entry.known.set()
 
-    def _fetched(self, key: Key) -> Fetched | str:
+    def _fetched(self, key: Key) -> FetchedPrompt | str:
         import httpx
         from langfuse.api import ChatMessage
         from langfuse.api.core import ApiError
@@ -109,8 +109,8 @@ class PromptCache:
             return f"Langfuse's answer cannot be read: {type(error).__name__}"
         self._down = False
         if prompt.type == "text":
-            return Fetched(prompt.prompt, prompt.version)
+            return FetchedPrompt(prompt.prompt, prompt.version)
         messages = [(m.role, m.content) for m in prompt.prompt if isinstance(m, ChatMessage)]
         if len(messages) < len(prompt.prompt):
             return f"version {prompt.version} has placeholders for messages, which are not supported"
-        return Fetched(tuple(messages), prompt.version)
+        return FetchedPrompt(tuple(messages), prompt.version)

@@ -48,7 +48,7 @@ class ChatPrompt(list[BaseMessage]):
 P = TypeVar("P", TextPrompt, ChatPrompt)
 
 
-class Managed(Generic[P]):
+class ManagedPrompt(Generic[P]):
     """A prompt in Langfuse; call it with its variables. Made by `managed`."""
 
     def __init__(self, key: Key, fallback: Template, max_age_s: float, wait_s: float) -> None:
@@ -106,7 +106,7 @@ def managed(
     version: int | None = None,
     max_age_s: float = MAX_AGE_S,
     wait_s: float = WAIT_S,
-) -> Managed[TextPrompt]: ...
+) -> ManagedPrompt[TextPrompt]: ...
 
 
 @overload
@@ -118,7 +118,7 @@ def managed(
     version: int | None = None,
     max_age_s: float = MAX_AGE_S,
     wait_s: float = WAIT_S,
-) -> Managed[ChatPrompt]: ...
+) -> ManagedPrompt[ChatPrompt]: ...
 
 
 def managed(
@@ -129,7 +129,7 @@ def managed(
     version: int | None = None,
     max_age_s: float = MAX_AGE_S,
     wait_s: float = WAIT_S,
-) -> Managed[Any]:
+) -> ManagedPrompt[Any]:
     """Take a prompt from Langfuse's prompt management, by label ("production") or version.
 
     `fallback` is the prompt to use without Langfuse, with variables as there: {{body}}; a list of
@@ -149,7 +149,7 @@ def managed(
     if not name or not template:
         raise DefinitionError(f"managed({name!r}) needs a name, and a fallback for when Langfuse is away.")
     given = label if label is not None or version is not None else LABEL
-    return Managed(Key(name, version, given), template, max_age_s, wait_s)
+    return ManagedPrompt(Key(name, version, given), template, max_age_s, wait_s)
 
 
 @lru_cache(maxsize=8)

@@ -6,17 +6,25 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Final, get_args
 
-from ...state.journal.journal import Call, Decision, NodeRun, Statement
+from ...state.journal.journal import Statement
 from ...state.session.session import Session
-from ..record.tree import Row, read_calls
+from ..record.copying import (
+    CopiedTable,
+    copy_checkpoint,
+    copy_writes,
+    pending_writes,
+    record_rows,
+    run_row,
+)
+from ..record.reads import read_calls
+from ..record.spans import Row
 from .cuts import Cut, Fate
 
-COPIED, OVERRIDE = "copied", "override"
-
-_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+COPIED: Final = "copied"
+OVERRIDE: Final = "override"
 
 
 @dataclass(frozen=True)
@@ -39,24 +47,15 @@ def copies(
     yield _run_copy(session, cut, old, new, models)
     kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
     for ns, checkpoint_id in kept:
-        yield (
-            f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
-            "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
-            (new, old, ns, checkpoint_id),
-        )
-    keys = "checkpoint_ns, checkpoint_id, task_id"
-    for row in session.journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (old,)):
+        yield copy_checkpoint(old, new, ns, checkpoint_id)
+    for row in pending_writes(session.journal, old):
         if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
-            yield (
-                f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
-                "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
-                (new, old, *row.values()),
-            )
+            yield copy_writes(old, new, row)
     yield from _records(session, cut, old, new, asked)
 
 
 def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str]) -> Statement:
-    (run,) = session.journal.query("SELECT * FROM runs WHERE thread_id = ?", (old,))
+    run = run_row(session.journal, old)
     now = time.time()
     stands = cut.edges[""].whole and run["status"] in ("done", "interrupted", "partial")
     row = {
@@ -70,25 +69,26 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
         "started_at": now,
         "updated_at": now,
     }
-    return f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+    return _insert("runs", row)
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
-    for table, record in (("node_runs", NodeRun), ("decisions", Decision)):
-        names = ", ".join(field.name for field in fields(record) if field.name != "thread_id")
-        for row in session.journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (old,)):
+    for table in get_args(CopiedTable):
+        for row in record_rows(session.journal, table, old):
             if cut.fate(row["task"]) is Fate.KEPT:
-                yield (
-                    f"INSERT INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE id = ?",
-                    (new, row["id"]),
-                )
+                del row["id"]  # the copy gets one of its own
+                yield _insert(table, {**row, "thread_id": new})
     for call in read_calls(session.journal, old):
         if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
-            yield _insert_call(_copied(call, new))
+            yield _insert("calls", _copied(call, new))
 
 
 def _ran_beside(call: Row, asked: Row) -> bool:
-    """Tell whether a call of the same node execution began too early to have known the answer."""
+    """Tell whether a call of the same node execution began too early to have known the answer.
+
+    Such calls are kept: their prompts cannot depend on the answer that the fork changes, so that asking
+    them again would only cost money.
+    """
     if call["task"] != asked["task"] or call["status"] != "answered" or call["id"] == asked["id"]:
         return False
     return bool(call["started_at"] < asked["started_at"] + asked["latency_s"])
@@ -110,7 +110,8 @@ def _copied(call: Row, new: str) -> Row:
 
 def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
     """Return the row in which the replay will find the answer, in the place of the call's own."""
-    return _insert_call(
+    return _insert(
+        "calls",
         {
             **_copied(asked, new),
             "status": "answered",
@@ -125,11 +126,9 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
             "reasoning": None,
             "finish_reason": None,
             "problem": None,
-        }
+        },
     )
 
 
-def _insert_call(row: Row) -> Statement:
-    names = [field.name for field in fields(Call)]
-    marks = ", ".join("?" * len(names))
-    return f"INSERT INTO calls ({', '.join(names)}) VALUES ({marks})", [row[name] for name in names]
+def _insert(table: str, row: Row) -> Statement:
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())

@@ -80,30 +80,32 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
         busy = row.pop("claimed") or row["status"] == "running"
-        doomed = PruneCandidate(**row)
-        if number < (choice.keep or 0) or not _fits(doomed, choice):
+        candidate = PruneCandidate(**row)
+        if number < (choice.keep or 0) or not _fits(candidate, choice):
             continue
         if busy and not choice.force:
-            _refuse_named(doomed, choice, "seems to be running. If its process is dead, insist: --force.")
-        elif checkpoints_only and doomed.status in UNFINISHED:
-            _refuse_named(doomed, choice, f"is {doomed.status}: a resume may need all of its checkpoints.")
+            _refuse_named(candidate, choice, "seems to be running. If its process is dead, insist: --force.")
+        elif checkpoints_only and candidate.status in UNFINISHED:
+            _refuse_named(
+                candidate, choice, f"is {candidate.status}: a resume may need all of its checkpoints."
+            )
         else:
-            chosen.append(doomed)
+            chosen.append(candidate)
     return chosen[::-1]
 
 
-def _fits(doomed: PruneCandidate, choice: PruneFilter) -> bool:
-    age_s = time.time() - doomed.updated_at
+def _fits(candidate: PruneCandidate, choice: PruneFilter) -> bool:
+    age_s = time.time() - candidate.updated_at
     return (
-        (not choice.threads or doomed.thread_id in choice.threads)
-        and (not choice.statuses or doomed.status in choice.statuses)
+        (not choice.threads or candidate.thread_id in choice.threads)
+        and (not choice.statuses or candidate.status in choice.statuses)
         and (choice.older_than_s is None or age_s >= choice.older_than_s)
     )
 
 
-def _refuse_named(doomed: PruneCandidate, choice: PruneFilter, why: str) -> None:
-    if doomed.thread_id in choice.threads:
-        raise InputError(f"The thread {doomed.thread_id!r} {why}")
+def _refuse_named(candidate: PruneCandidate, choice: PruneFilter, why: str) -> None:
+    if candidate.thread_id in choice.threads:
+        raise InputError(f"The thread {candidate.thread_id!r} {why}")
 
 
 def delete_threads(session: Session, threads: Sequence[str], *, effects: bool = False) -> None:
@@ -189,7 +191,7 @@ def _needed(session: Session, thread_id: str) -> Iterator[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class ShrinkResult:
     """The size of the file with its write-ahead log, in bytes; `problem` says why it is not smaller."""
 
     before: int
@@ -197,7 +199,7 @@ class Shrunk:
     problem: str | None = None
 
 
-def shrink(path: Path) -> Shrunk:
+def shrink(path: Path) -> ShrinkResult:
     """Give unused space back to the disk.
 
     It takes nearly as much free disk as what is left in the file, twice, and that no other process
@@ -215,14 +217,14 @@ def shrink(path: Path) -> Shrunk:
         free = shutil.disk_usage(path.absolute().parent).free
         if free < needed:
             problem = f"Shrinking {path} takes {needed:,} bytes of free disk; there are {free:,}. Free some."
-            return Shrunk(before, before, problem)
+            return ShrinkResult(before, before, problem)
         connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MS}")
         connection.execute("VACUUM")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return Shrunk(before, _size(path), in_use if busy else None)
+        return ShrinkResult(before, _size(path), in_use if busy else None)
     except sqlite3.Error as error:
         locked = "locked" in str(error) or "busy" in str(error)
-        return Shrunk(before, before, in_use if locked else str(explained(error, path)))
+        return ShrinkResult(before, before, in_use if locked else str(explained(error, path)))
     finally:
         connection.close()
 
