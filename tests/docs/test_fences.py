@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILIN
 SET_UP = ("make ", "pip ", "git ", "cd ")
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a page import the files that it has written, and no other page."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
@@ -50,11 +61,26 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             json.loads(code)
         elif language == "yaml":
             assert yaml.safe_load(code)
+        elif language == "dockerfile":
+            check_dockerfile(code)
         elif language == "sh":
             for line in code.splitlines():
                 run_command(line, tmp_path)
         else:
             pytest.fail(f"{page.name}: a fence in {language or 'no language'} is not run by anything")
+
+
+def check_dockerfile(code: str) -> None:
+    lines = code.splitlines()
+    assert lines[0].startswith("FROM ")
+    for line in lines:
+        instruction, _, rest = line.partition(" ")
+        assert instruction in {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "VOLUME", "EXPOSE", "CMD"}, (
+            line
+        )
+        assert rest.strip(), line
+        assert instruction != "COPY" or len(rest.split()) > 1, line
+        assert instruction != "CMD" or all(isinstance(word, str) for word in json.loads(rest)), line
 
 
 def run_command(line: str, folder: Path) -> None:

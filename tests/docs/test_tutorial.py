@@ -51,7 +51,13 @@ class Reader:
             self._wait()
             return
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         self.output[line] = done.stdout
         assert done.returncode == exit_code, f"{line}\n{done.stdout}\n{done.stderr}"
