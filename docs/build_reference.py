@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -22,6 +24,11 @@ FACES = {
 }
 UNITS = {"_s": "seconds", "_usd": "US dollars", "_mb": "MiB", "_kb": "KiB", "_per_minute": "per minute"}
 LONGEST = 100
+ERRORS: list[str] = import_module("stepgraph.errors").__all__
+SEE_PROTOCOL = {
+    "complete": "See [`Model`](stepgraph.md#model).",
+    "score": "See [`Evaluator`](evals.md#evaluator).",
+}
 
 
 def file_of(face: str) -> str:
@@ -87,12 +94,27 @@ def code(text: str) -> str:
     return f"`{text}`".replace("|", "\\|") if text else ""
 
 
+def errors_of(value: Any) -> list[str]:
+    """Return the errors that a function, or the making of a class, raises itself and does not name."""
+    made_by = "__post_init__" if is_dataclass(value) else "__init__"
+    function = vars(value).get(made_by) if inspect.isclass(value) else inspect.unwrap(value)
+    if function is None:
+        return []
+    nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    raised = {
+        ast.unparse(node.exc).partition("(")[0] for node in nodes if isinstance(node, ast.Raise) and node.exc
+    }
+    return sorted(raised & set(ERRORS) - set(re.findall(r"\w+", inspect.getdoc(value) or "")))
+
+
 def called(name: str, value: Any) -> Iterator[str]:
     """Yield how a function or class is called: each overload, then one table."""
     overloads = [] if inspect.isclass(value) else get_overloads(value)
     for function in overloads or [value]:
         yield signature_of(name, function)
-    yield from ("", inspect.getdoc(value) or "", "")
+    yield from ("", inspect.getdoc(value) or SEE_PROTOCOL.get(name, ""), "")
+    if errors := errors_of(value):
+        yield from (f"Raises {', '.join(map(code, errors))}.", "")
     yield from table_of(value)
 
 

@@ -217,6 +217,7 @@ class Step(Node[StateT], Generic[StateT, T]):
             raise paused(ended, site.task) from None
 
     def update(self, value: T) -> dict[str, Any]:
+        """Return what an answer writes to the state."""
         return {self.writes: value}
 
     async def ainvoke(

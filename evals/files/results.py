@@ -59,6 +59,7 @@ class Trial:
         return all(score.passed is not False for score in self.scores.values())
 
     def to_json(self) -> str:
+        """Return the trial as one line of the file of results."""
         return json.dumps(to_jsonable_python(asdict(self), fallback=repr, inf_nan_mode="strings"))
 
     @classmethod

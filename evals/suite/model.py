@@ -76,7 +76,9 @@ class Evaluator(Protocol):
     @property
     def needs_expected(self) -> bool: ...
 
-    async def score(self, given: EvaluatorInput) -> Score: ...
+    async def score(self, given: EvaluatorInput) -> Score:
+        """Return what it says of one value: a share from 0 to 1, or unscored with the reason."""
+        ...
 
 
 @dataclass(frozen=True)

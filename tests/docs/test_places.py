@@ -51,6 +51,30 @@ def test_each_path_exists(page: Path) -> None:
     assert [path for path in sorted(named) if not [*ROOT.glob(path.rstrip("/"))]] == []
 
 
+def test_each_place_has_the_name_that_contributing_gives_it() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", text)
+    assert len(places) > 10
+    for path, names in places:
+        code = (ROOT / path).read_text(encoding="utf-8")
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^(?:async )?(?:def|class) {name}\b", code, re.MULTILINE), f"{path}: {name}"
+
+
+def test_each_page_is_on_the_map() -> None:
+    linked = {
+        (ROOT / "docs" / target).resolve() for target, _ in LINK.findall(prose_of(ROOT / "docs/README.md"))
+    }
+    pages = {page for page in PAGES if page.parent.name != "patterns"} - {ROOT / "docs/README.md"}
+    assert pages - linked == set()
+
+
+def test_a_page_names_no_file_without_its_folder() -> None:
+    """A reader of the architecture page goes from the root of the repository."""
+    bare = re.findall(r"`(\w+\.py)`", prose_of(ROOT / "docs/architecture.md"))
+    assert set(bare) <= {"__init__.py"}
+
+
 @each_page
 def test_each_link_and_its_anchor_lead_somewhere(page: Path) -> None:
     for target, anchor in LINK.findall(prose_of(page)):

@@ -54,6 +54,7 @@ class Tracing:
         return self.settings.stored_mask
 
     def attach(self, session: Session) -> None:
+        """Begin to send a session's traces to each destination."""
         session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
         self._feeders = [LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations]
 
@@ -63,6 +64,7 @@ class Tracing:
         return {feeder.name: feeder.problem for feeder in self._feeders if feeder.problem}
 
     def close(self) -> None:
+        """Send what can be sent within a moment; the rest waits in the file."""
         deadline = time.monotonic() + CLOSE_S
         for feeder in self._feeders:
             feeder.stop()
