@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Interrupt, StateSnapshot
@@ -15,8 +14,10 @@ from ..graphs.engine.branches import same
 from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Spent
 from ..state.event_loops import run_sync
+from ..state.names import without_private
+from ..state.run_context import RunContext, for_reading
 from ..state.session.pauses import budget_end
-from ..state.session.session import LEDGERS_KEY, Session, new_thread_id
+from ..state.session.session import Session, new_thread_id
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -62,9 +63,7 @@ async def arun(
     try:
         result = await graph.ainvoke(given, config)
     except GraphRecursionError:
-        supersteps = next(
-            (ledger.budget.supersteps for ledger in config["configurable"].get(LEDGERS_KEY, ())), None
-        )
+        supersteps = next((ledger.budget.supersteps for ledger in RunContext.of(config).ledgers), None)
         if supersteps is None:
             raise
         session.journal.end_run(thread, "partial")
@@ -75,17 +74,17 @@ async def arun(
         if not waiting:
             status: Literal["done", "interrupted"] = "done"
             breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
-            if breakpoints and (await graph.aget_state(_reading(config))).next:
+            if breakpoints and (await graph.aget_state(for_reading(config))).next:
                 status = "interrupted"
                 session.journal.end_run(thread, status)
             return RunResult(thread, status, result, session.spent(thread))
         ended = budget_end(waiting)
         if ended is None:
-            snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+            snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
             values = best_values(graph, snapshot)
             return RunResult(thread, "interrupted", values, session.spent(thread), waiting=waiting)
         limit = ended["message"]
-    snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
     return RunResult(
         thread,
         "partial",
@@ -111,10 +110,6 @@ def run(
     return run_sync(arun(graph, given, session, thread_id, budget=budget, cache_s=cache_s, insist=insist))
 
 
-def _reading(config: RunnableConfig) -> RunnableConfig:
-    return {"configurable": config["configurable"]}
-
-
 def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
     """Return a thread's state with what the nested graphs under way have reached."""
     values = dict(snapshot.values)
@@ -133,7 +128,7 @@ def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
     rounds = values.pop(CHANNEL, None)
     if isinstance(rounds, Rounds):
         values.update(rounds.best)
-    return {name: value for name, value in values.items() if not name.startswith("stepgraph_")}
+    return without_private(values)
 
 
 def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:

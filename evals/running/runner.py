@@ -13,8 +13,9 @@ from typing import Any
 from ...state.budget import Ledger, Spent
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
 from ...state.event_loops import in_thread, run_sync
-from ...state.session.recorder import as_json
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.json_text import as_json
+from ...state.run_context import with_ledgers
+from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
 from ..files.results import Header, Results, Trial, open_results, told
 from ..scoring.judge import Judge, calibrate, judging, read_labels
@@ -191,9 +192,7 @@ class Runner:
 
     def _judging(self) -> Any:
         config = self._session.config(self._judge_thread)
-        if self._ledger is not None:
-            config.get("configurable", {})[LEDGERS_KEY] = (self._ledger,)
-        return config
+        return config if self._ledger is None else with_ledgers(config, self._ledger)
 
     def _spent(self) -> Spent:
         """Return what the run has cost before, its judges included."""

@@ -21,9 +21,11 @@ from ...state.errors import (
     ThreadBusy,
 )
 from ...state.event_loops import in_thread
+from ...state.names import without_private
+from ...state.run_context import RunContext, for_reading, with_ledgers
 from ...state.schema import parse_input
 from ...state.session.pauses import budget_end
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.session.session import Session
 from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target
@@ -58,8 +60,7 @@ async def run_trial(
         return TrialOutcome("failed", {}, str(error), type(error).__name__)
     config = session.config(thread, budget=suite.trial_budget, graph=target.graph, **(settings or {}))
     if ledger is not None:
-        configurable = config.get("configurable", {})
-        configurable[LEDGERS_KEY] = (ledger, *configurable.get(LEDGERS_KEY, ()))
+        config = with_ledgers(config, ledger, *RunContext.of(config).ledgers)
     try:
         return await _go_on(session, target, state, thread, config)
     except FATAL:
@@ -79,7 +80,7 @@ async def _go_on(
 ) -> TrialOutcome | None:
     given: Any = state
     if await in_thread(_is_known, session, thread):
-        snapshot = await target.graph.aget_state(_reading(config))
+        snapshot = await target.graph.aget_state(for_reading(config))
         if snapshot.created_at is not None:
             waits = [item for item in snapshot.interrupts if budget_end([item]) is None]
             if waits:
@@ -98,7 +99,7 @@ async def _go_on(
         return TrialOutcome("waiting", _plain(values), f"waits for an answer to: {waiting[0].value}", WAITS)
     if ended["scope"] == SCOPE:
         return None
-    missing = (await target.graph.aget_state(_reading(config))).next
+    missing = (await target.graph.aget_state(for_reading(config))).next
     return TrialOutcome("cut", _plain(values), ended["message"], limit=ended["limit"], missing=tuple(missing))
 
 
@@ -107,15 +108,11 @@ def _is_known(session: Session, thread: str) -> bool:
 
 
 async def _values(target: Target, config: RunnableConfig) -> dict[str, Any]:
-    snapshot = await target.graph.aget_state(_reading(config))
+    snapshot = await target.graph.aget_state(for_reading(config))
     return _plain(snapshot.values)
-
-
-def _reading(config: RunnableConfig) -> RunnableConfig:
-    return {"configurable": config.get("configurable", {})}
 
 
 def _plain(values: Any) -> dict[str, Any]:
     """Return a state as JSON would say it, without the patterns' own channels."""
     plain = to_jsonable_python(dict(values), fallback=repr, serialize_unknown=True, inf_nan_mode="strings")
-    return {name: value for name, value in plain.items() if not name.startswith("stepgraph_")}
+    return without_private(plain)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...state.session.recorder import json_text
+from ...state.json_text import json_text
 from ..suite.model import COMPLETED, Case, Evaluator, EvaluatorInput, RoundsExpected, Score, Suite, Visit
 from .evaluators import shown
 from .path_match import path_problem

@@ -12,10 +12,10 @@ from statistics import fmean
 from typing import Any
 
 from ...providers.stack.roles import Bindable
-from ...providers.stack.samples import DRAW_KEY
 from ...state.budget import Ledger, Spent
 from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, run_sync
+from ...state.names import DRAW_KEY
 from ...state.session.session import Session
 from ..files.results import Results
 from ..running.runner import Progress, Runner, begin, new_run

@@ -18,7 +18,7 @@ from stepgraph.runners.local import arun, run
 from stepgraph.state.budget import Budget, Spent
 from stepgraph.state.errors import BudgetExceeded, SettingsError
 from stepgraph.state.journal.journal import Call, Journal
-from stepgraph.state.session.session import LEDGERS_KEY
+from stepgraph.state.names import LEDGERS_KEY
 
 from ...servers import Answer, ChatServer, Fault
 
