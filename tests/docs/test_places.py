@@ -46,6 +46,14 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @each_page
+def test_it_begins_with_what_one_can_do_with_it(page: Path) -> None:
+    title, second, first_line = page.read_text(encoding="utf-8").splitlines()[:3]
+    assert title.startswith("# ")
+    assert not second
+    assert first_line[0].isalpha() or first_line.startswith("`stepgraph")
+
+
+@each_page
 def test_each_path_exists(page: Path) -> None:
     named = set(PATH.findall(prose_of(page))) - OF_USERS
     assert [path for path in sorted(named) if not [*ROOT.glob(path.rstrip("/"))]] == []
