@@ -264,6 +264,7 @@ class _Batch:
 
 
 __all__ = [
+    "HEDGE",
     "Call",
     "CallKey",
     "Decision",
