@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .providers.model import ToolCall
     from .providers.stack.roles import using
     from .providers.testing.scripted import ScriptedModel
-    from .runners.local import RunResult, arun, run
+    from .runners.run import RunResult, arun, run
     from .state.budget import Budget
     from .state.errors import StepgraphError
     from .state.session.session import Session
@@ -89,7 +89,7 @@ _HOMES = {
     "Ask": "nodes.ask",
     "Budget": "state.budget",
     "Choice": "nodes.ask",
-    "RunResult": "runners.local",
+    "RunResult": "runners.run",
     "ScriptedModel": "providers.testing.scripted",
     "Session": "state.session.session",
     "Step": "nodes.steps",
@@ -100,7 +100,7 @@ _HOMES = {
     "Verdict": "nodes.reviews",
     "Workflow": "graphs.engine.workflow",
     "agent": "graphs.patterns.agent",
-    "arun": "runners.local",
+    "arun": "runners.run",
     "cascade": "graphs.patterns.cascade",
     "chain": "graphs.patterns.chain",
     "effect": "nodes.effects",
@@ -117,7 +117,7 @@ _HOMES = {
     "review": "nodes.reviews",
     "route": "graphs.patterns.route",
     "rule": "nodes.rules",
-    "run": "runners.local",
+    "run": "runners.run",
     "section": "graphs.patterns.section",
     "split_text": "nodes.splitting",
     "step": "nodes.steps",

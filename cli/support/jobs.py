@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from ...providers.stack.roles import using
 from ...runners.loading import Loaded
-from ...runners.local import RunResult, arun, best_values
+from ...runners.run import RunResult, arun, best_values
 from ...state.budget import Budget
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.schema import parse_input

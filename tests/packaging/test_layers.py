@@ -87,7 +87,7 @@ def test_a_right_import_is_not(source: str) -> None:
 
 def test_runs_know_nothing_of_evals() -> None:
     assert problems_in("from ..evals.running.runner import run_suite", ("runners",))
-    assert not problems_in("from ..runners.local import run", ("evals",))
+    assert not problems_in("from ..runners.run import run", ("evals",))
     assert not problems_in("from ...graphs.chaining import chain", ("evals", "reports"))
 
 
