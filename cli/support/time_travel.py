@@ -128,11 +128,7 @@ def fork_thread(
         return 0
     code = resume_threads(
         [new],
-        everything=False,
-        answer=None,
-        graph=None,
         limits=limits,
-        cache_s=None,
         models=(),
         database=database,
         as_json=as_json,

@@ -119,3 +119,10 @@ def find_thread(journal: Journal, thread_id: str) -> Thread:
         hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
         raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
     return _thread(rows[0])
+
+
+def recorded_input(journal: Journal, thread_id: str) -> dict[str, Any]:
+    """Return the input that a thread was given, as data; empty where the record has none."""
+    rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
+    data: dict[str, Any] = json.loads(rows[0]["input"] or "{}") if rows else {}
+    return data
