@@ -97,9 +97,9 @@ async def aresume(
 ) -> RunResult:
     """Go on with a thread from its last checkpoint and return how it ended.
 
-    A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that has
-    ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits, `answers`
-    to several by their ids. Raises InputError for one answer to several interrupts.
+    A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
+    has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
+    `answers` to several by their ids. Raises InputError for one answer to several interrupts.
     """
     await session.journal.until_free()
     config = _config(graph, session, thread_id, options)
@@ -120,7 +120,8 @@ async def aresume(
             f"{len(waiting)} questions wait on the thread {thread_id!r}, and one answer is for one of them. "
             "`stepgraph pending` lists them; reviews are answered one by one: approve, reject or edit."
         )
-    elif not snapshot.next:
+    elif not snapshot.tasks:
+        # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
         return RunResult(thread_id, "done", best_values(graph, snapshot), spent)
     else:
@@ -184,7 +185,7 @@ async def _invoke(
     if ended is None and not waiting:
         status: RunStatus = "done"
         breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
-        if breakpoints and (await graph.aget_state(_reading(config))).next:
+        if breakpoints and (await graph.aget_state(_reading(config))).tasks:
             status = "interrupted"
             session.journal.end_run(thread, status)
         return RunResult(thread, status, result, session.spent(thread))

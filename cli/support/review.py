@@ -17,6 +17,8 @@ import click
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, read_waiting
 from ...tracing.record.threads import find_thread
+from ..exit_codes import ExitCode
+from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
 from .text import clean, duration, is_review, one_line, plain, show_question, show_value
@@ -85,7 +87,7 @@ def answer_review(
     models: Sequence[str],
     database: Path,
     as_json: bool,
-) -> int:
+) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
     with open_session(database) as session:
         found = find_thread(session.journal, thread)

@@ -75,7 +75,7 @@ def _job(
 
 
 def _join(session: Session, job: ThreadJob) -> ThreadJob:
-    """Return a job that says the next thing on its thread, if there is one. Raises InputError if it cannot."""
+    """Return a job that says the next thing on its thread. Raises InputError if it cannot."""
     thread, loaded = job.thread, job.loaded
     rows = session.journal.query("SELECT graph, status, models FROM runs WHERE thread_id = ?", (thread,))
     if not rows:

@@ -24,6 +24,7 @@ from ...tracing.record.history import CheckpointView, read_history
 from ...tracing.record.lineage import SHORT_ID
 from ...tracing.record.threads import Thread, find_thread
 from ...tracing.record.tree import Row, Totals
+from ..exit_codes import ExitCode
 from .ask_again import ask_again
 from .inputs import from_pairs
 from .limits import parse_budget
@@ -91,7 +92,7 @@ def fork_thread(
     run: bool,
     database: Path,
     as_json: bool,
-) -> int:
+) -> ExitCode:
     """Fork a thread, run the fork, print what differs, and return the exit code of the run."""
     if (prompt is not None or answer is not None) and call is None:
         raise InputError("--prompt and --answer are for one call: name it with --call.")
@@ -125,7 +126,7 @@ def fork_thread(
     else:
         click.echo(f"{one_line(new)}  forked from {one_line(thread_id)}")
     if not run:
-        return 0
+        return ExitCode.DONE
     code = resume_threads(
         [new],
         limits=limits,

@@ -20,6 +20,7 @@ from ...tracing.record.attributes import changed_fields, genai_attributes
 from ...tracing.record.spans import Span, read_spans
 from ...tracing.record.threads import find_thread, list_threads
 from ...tracing.record.waterfall import Bar, bars_of
+from ..exit_codes import ExitCode
 from .limits import parse_age
 from .show import open_session
 from .text import clean, duration, money, one_line, show_value, sureness, tokens
@@ -250,8 +251,8 @@ def export_traces(threads: Sequence[str], *, to: Path | None, database: Path) ->
     click.echo(f"{number} spans in {to}.")
 
 
-def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> int:
-    """Send what has not been sent, and return the exit code: 0, or 3 if something waits still."""
+def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> ExitCode:
+    """Send what has not been sent, and return the exit code: DONE, or NOT_SENT if something still waits."""
     settings = read_settings()
     if not settings.destinations:
         raise InputError(
@@ -267,4 +268,4 @@ def push_traces(threads: Sequence[str], *, since: str | None, database: Path) ->
         refused = f", {pushed.refused} refused" if pushed.refused else ""
         problem = f"  {clean(pushed.problem)}; nothing is lost, push again" if pushed.problem else ""
         click.echo(f"{clean(pushed.destination)}: {pushed.arrived} spans sent{refused}{problem}")
-    return 3 if any(pushed.problem for pushed in done) else 0
+    return ExitCode.NOT_SENT if any(pushed.problem for pushed in done) else ExitCode.DONE

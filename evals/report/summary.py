@@ -17,7 +17,7 @@ from ..suite.model import COMPLETED
 from .gates import GateResult, rule_on
 
 NO_ROUTE = "(none)"
-PASSED, GATE_FAILED, PARTIAL = 0, 1, 3
+Outcome = Literal["passed", "failed", "partial"]
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,11 @@ class Report:
         return tuple(trial for trial in self.trials if not trial.passed)
 
     @property
-    def exit_code(self) -> int:
-        """0 passed, 1 a gate failed, 3 partial; without gates, 1 if any trial failed."""
+    def outcome(self) -> Outcome:
+        """Whether the gates passed; without gates, whether every trial did."""
         if not self.complete:
-            return PARTIAL
-        failed = self.failed_gates if self.gates else self.bad
-        return GATE_FAILED if failed else PASSED
-
-    @property
-    def outcome(self) -> Literal["passed", "failed", "partial"]:
-        code = self.exit_code
-        return "partial" if code == PARTIAL else "failed" if code else "passed"
+            return "partial"
+        return "failed" if (self.failed_gates if self.gates else self.bad) else "passed"
 
 
 def summarise(results: Results, baseline: Results | None = None, *, skip_baseline: bool = False) -> Report:

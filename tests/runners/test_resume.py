@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,11 @@ def test_a_thread_without_a_checkpoint_begins_with_the_input_on_its_record(sessi
     session.journal.describe_run("t", "memo.py:graph", {}, {"topic": "tea"})
     with ScriptedModel({"write": ["a draft"]}) as model, using(model):
         result = resume(reviewed, session, "t")
-    assert (result.status, result.values["topic"], result.values["draft"]) == ("interrupted", "tea", "a draft")
+    assert (result.status, result.values["topic"], result.values["draft"]) == (
+        "interrupted",
+        "tea",
+        "a draft",
+    )
 
 
 def test_the_state_given_goes_before_the_input_on_record(session: Session) -> None:
@@ -56,7 +61,11 @@ def test_a_thread_that_waits_is_only_read_until_it_gets_its_answer(session: Sess
         run(reviewed, Memo("tea"), session, "t")
         again = resume(reviewed, session, "t")
         done = resume(reviewed, session, "t", answer=None)
-    assert (again.status, again.waiting[0].value, again.values["draft"]) == ("interrupted", "good?", "a draft")
+    assert (again.status, again.waiting[0].value, again.values["draft"]) == (
+        "interrupted",
+        "good?",
+        "a draft",
+    )
     assert (done.status, done.values["approval"]) == ("done", None)
 
 
@@ -77,6 +86,23 @@ def test_one_answer_for_two_questions_is_refused_and_answers_go_by_their_ids(ses
     by_id = {item.id: f"yes: {item.value}" for item in first.waiting}
     done = resume(graph, session, "t", answers=by_id)
     assert (done.values["approval"], done.values["second"]) == ("yes: good?", "yes: really?")
+
+
+def test_a_crash_between_a_nodes_writes_and_the_next_checkpoint_does_not_end_the_thread(
+    session: Session,
+) -> None:
+    graph = chain(write, approve).compile()
+    with ScriptedModel({"write": ["a draft"]}) as model, using(model):
+        run(graph, Memo("tea"), session, "t")
+        with sqlite3.connect(session.path) as file:
+            file.execute(
+                "DELETE FROM checkpoints WHERE checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints)"
+            )
+        snapshot = graph.get_state(session.config("t"))
+        assert (snapshot.next, [task.name for task in snapshot.tasks]) == ((), ["write"])
+        result = resume(graph, session, "t")
+    assert (result.status, result.values["draft"]) == ("interrupted", "a draft")
+    assert result.waiting[0].value == "good?"
 
 
 async def test_a_shared_budget_that_ends_is_told_by_limit_and_scope(session: Session) -> None:
