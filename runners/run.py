@@ -13,7 +13,8 @@ from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ..graphs.engine.branches import same
 from ..graphs.patterns.refine import CHANNEL, Rounds
-from ..state.budget import Budget, Ledger, Spent
+from ..state.budget import Budget, Ledger
+from ..state.cost import Cost
 from ..state.errors import InputError
 from ..state.event_loops import in_thread, run_sync
 from ..state.schema import parse_input
@@ -48,7 +49,7 @@ class RunResult:
     thread_id: str
     status: RunStatus
     values: dict[str, Any]
-    spent: Spent
+    spent: Cost
     missing: tuple[str, ...] = ()
     budget_end: BudgetEnd | None = None
     waiting: tuple[Interrupt, ...] = ()

@@ -200,12 +200,12 @@ class Reader:
         allowed = json.loads(self._session.journal.budget_of(thread_id) or "{}")
         if not allowed:
             return
-        calls, tokens, usd, unknown = self._session.journal.spent(thread_id)
+        cost = self._session.spent(thread_id)
         seconds = self._session.ran_s(thread_id) if "seconds" in allowed else 0.0
-        spent = {"calls": calls, "tokens": tokens, "usd": usd, "seconds": seconds}
+        spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "seconds": seconds}
         for resource, limit in allowed.items():
             if resource in spent and isinstance(limit, (int, float)):
-                left = None if resource == "usd" and unknown else limit - spent[resource]
+                left = None if resource == "usd" and cost.unknown else limit - spent[resource]
                 yield Limit(resource, limit, spent[resource], left)
 
 

@@ -138,7 +138,7 @@ class EvalProgress:
         self._told = -1
 
     def __call__(self, results: Results, trial: Trial) -> None:
-        self._usd += trial.cost.usd
+        self._usd += trial.cost.known_usd
         self._unknown += trial.cost.unknown
         self._bad += not trial.passed
         if self._quiet:
@@ -229,7 +229,7 @@ def summary(report: Report, path: Path) -> dict[str, Any]:
             for r in report.gates
         ],
         "comparison": None if report.comparison is None else asdict(report.comparison),
-        "cost_usd": None if report.cost.unknown else report.cost.usd,
-        "judges_usd": None if report.judged.unknown else report.judged.usd,
+        "cost_usd": report.cost.usd,
+        "judges_usd": report.judged.usd,
         "results": str(path),
     }

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
-from ...state.budget import Ledger, Spent
+from ...state.budget import Ledger
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.session import Session
 from ..files.results import Results, Trial
 from ..running.trial import SCOPE
-from ..scoring.trial_record import NOTHING, Cost, cost_of
+from ..scoring.trial_record import cost_of
 from ..statistics.compare import Comparison, Difference, compare, ordered
 from ..suite.check import check_suite
 from ..suite.model import COMPLETED, Suite
@@ -147,8 +148,7 @@ class _BlameRun:
         self._screened = screen(self._healthy, theirs, self._cases, self._level)
         ledger = None
         if self._suite.budget is not None:
-            paid = self._paid()
-            ledger = Ledger(self._suite.budget, Spent(paid.calls, paid.tokens, paid.usd), scope=SCOPE)
+            ledger = Ledger(self._suite.budget, self._paid(), scope=SCOPE)
         self._grafting = Grafting(
             self._session, self._graph, self._suite, self._run, shape=self._b.header.shape, ledger=ledger
         )

@@ -16,11 +16,12 @@ from typing import Any, Literal, Self
 
 from pydantic_core import to_jsonable_python
 
+from ...state.cost import Cost
 from ...state.errors import InputError
-from ..scoring.trial_record import Cost, Loop, Record, Route, VoteResult
+from ..scoring.trial_record import Loop, Record, Route, VoteResult
 from ..suite.model import Gate, Score, Suite
 
-FORMAT = 1
+FORMAT = 2
 Status = Literal["done", "failed", "cut", "waiting"]
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
 
+from ...state.cost import NOTHING, Cost
 from ..files.results import Header, Results, Trial
-from ..scoring.trial_record import Cost, Loop
+from ..scoring.trial_record import Loop
 from ..statistics.compare import Comparison, case_means, compare, ordered
 from ..statistics.confusion import Confusion, confusion
 from ..statistics.survival import Rounds, rounds_of
@@ -98,9 +99,6 @@ def summarise(results: Results, baseline: Results | None = None, *, skip_baselin
     trials = ordered(results)
     slow = sorted(trial.seconds for trial in trials if trial.path)
     late = slow[min(len(slow) - 1, int(0.95 * len(slow)))] if slow else 0.0
-    cost = Cost()
-    for trial in trials:
-        cost += trial.cost
     return Report(
         header=results.header,
         wanted=results.wanted,
@@ -111,7 +109,7 @@ def summarise(results: Results, baseline: Results | None = None, *, skip_baselin
         rounds=tuple(_rounds(trials)),
         votes=tuple(_votes(trials)),
         cuts=tuple(_cuts(trials)),
-        cost=cost,
+        cost=sum((trial.cost for trial in trials), NOTHING),
         judged=results.judged,
         seconds=(median(slow) if slow else 0.0, late),
         notes=tuple(results.notes),

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...state.budget import Ledger, Spent
+from ...state.budget import Ledger
+from ...state.cost import Cost
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.recorder import as_json
@@ -195,11 +196,10 @@ class Runner:
             config.get("configurable", {})[LEDGERS_KEY] = (self._ledger,)
         return config
 
-    def _spent(self) -> Spent:
+    def _spent(self) -> Cost:
         """Return what the run has cost before, its judges included."""
         threads = [self.thread(case, repeat) for case, repeat in self.suite.trials]
-        cost = cost_of(self._session.journal, [*threads, self._judge_thread])
-        return Spent(cost.calls, cost.tokens, cost.usd)
+        return cost_of(self._session.journal, [*threads, self._judge_thread])
 
     async def _one(self, case: Case, repeat: int) -> None:
         thread = self.thread(case, repeat)

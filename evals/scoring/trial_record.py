@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
 from ...tracing.record.tree import Row
 
@@ -57,27 +58,6 @@ class VoteResult:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What was paid: `usd` is the sum of known costs, `unknown` counts the calls without one."""
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    unknown: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.calls + other.calls,
-            self.tokens + other.tokens,
-            self.usd + other.usd,
-            self.unknown + other.unknown,
-        )
-
-
-NOTHING = Cost()
-
-
-@dataclass(frozen=True)
 class Record:
     """What one thread did."""
 
@@ -117,18 +97,7 @@ def read_record(journal: Journal, thread_id: str) -> Record:
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
-    total = NOTHING
-    for thread in threads:
-        (row,) = journal.query(
-            "SELECT count(*) AS calls, "
-            "coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens, "
-            "coalesce(sum(cost_usd), 0.0) AS usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            "FROM calls WHERE thread_id = ? AND source = 'model'",
-            (thread,),
-        )
-        total += Cost(row["calls"], row["tokens"], row["usd"], row["unknown"])
-    return total
+    return sum((journal.spent(thread) for thread in threads), NOTHING)
 
 
 def _passages(visits: Sequence[Row]) -> Iterable[Passage]:

@@ -13,9 +13,9 @@ from ...providers.model import CallContext, Model, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...providers.stack.samples import SampleScope
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from ..scoring.trial_record import NOTHING, Cost
 from ..suite.topology import Compiled
 
 Assignment = tuple[str, ...]
@@ -128,8 +128,9 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
             "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
             "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'joined')"
             ") SELECT chain.step, chain.role, max(paid.id IS NOT NULL) AS found,"
-            "  coalesce(sum(coalesce(paid.input_tokens, 0) + coalesce(paid.output_tokens, 0)), 0) AS tokens,"
-            "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"
+            "  coalesce(sum(paid.input_tokens), 0) AS input_tokens,"
+            "  coalesce(sum(paid.output_tokens), 0) AS output_tokens,"
+            "  coalesce(sum(paid.cost_usd), 0.0) AS known_usd,"
             "  coalesce(sum(paid.status <> 'failed' AND paid.cost_usd IS NULL), 0) AS unknown "
             "FROM chain LEFT JOIN calls paid ON paid.id = chain.at AND paid.source = 'model' "
             "GROUP BY chain.id",
@@ -138,5 +139,5 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
         for row in rows:
             axis = steps.get(row["step"]) or roles.get((row["role"] or DEFAULT_ROLE).lower())
             unknown = row["unknown"] if row["found"] else 1
-            total[axis] += Cost(1, row["tokens"], row["usd"], unknown)
+            total[axis] += Cost(1, row["input_tokens"], row["output_tokens"], row["known_usd"], unknown)
     return total

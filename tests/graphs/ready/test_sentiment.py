@@ -67,7 +67,7 @@ def test_the_two_prompts_differ_in_the_order_of_the_labels_only() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match="does not fit Remark"):
+    with pytest.raises(InputError, match="does not fit CustomerRemark"):
         parse_input(CustomerRemark, {"text": "  "})
 
 
