@@ -19,7 +19,7 @@ from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.session import Session
 from ..files.results import Results
-from ..running.runner import Progress, Runner, begin, new_run
+from ..running.runner import Progress, Runner, TrialSettings, begin, new_run
 from ..running.trial import SCOPE
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
@@ -170,10 +170,10 @@ class _SweepRun:
         self._costs[assignment] = await in_thread(self._cost, results)
         self._options[assignment] = self._compare(assignment, name)
 
-    def _settings(self, case: Case, repeat: int) -> Mapping[str, Any]:
+    def _settings(self, case: Case, repeat: int) -> TrialSettings:
         """Have equal requests of one trial share an answer in all assignments, and no others."""
         draw = zlib.crc32(f"{self._run}/{case.id}/{repeat}".encode())
-        return {"cache_s": CACHE_S, DRAW_KEY: (draw,)}
+        return {"cache_s": CACHE_S, "configurable": {DRAW_KEY: (draw,)}}
 
     def _compare(self, assignment: Assignment, name: str) -> Option:
         from ..statistics.intervals import unbounded_interval
