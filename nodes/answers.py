@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from ..state.errors import DefinitionError
+from ..state.json_text import json_text
 from ..state.schema import remembered
-from ..state.session.recorder import json_text
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
 MAX_PROBLEMS = 5

@@ -13,8 +13,8 @@ from typing_extensions import TypeVar
 
 from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
+from ..state.json_text import json_text
 from ..state.schema import StateType, signature_types
-from ..state.session.recorder import json_text
 from .ask import Choice
 from .costs import FREE, Cost, cost_of
 from .node import Decider, Node, record_decision

@@ -33,6 +33,8 @@ from ..state.journal.effects import (
     unpacked,
 )
 from ..state.journal.journal import Journal
+from ..state.json_text import json_text
+from ..state.run_context import RunContext
 from ..state.schema import (
     StateType,
     caller_names,
@@ -44,8 +46,7 @@ from ..state.schema import (
 )
 from ..state.serde import allow
 from ..state.session.internals import node_of
-from ..state.session.recorder import json_text, path_of
-from ..state.session.session import SESSION_KEY, Session
+from ..state.session.session import Session
 from .node import Node
 
 Function = Callable[Concatenate[StateT, ...], Any]
@@ -91,11 +92,11 @@ class Effect(Node[StateT], Generic[StateT]):
                     "the same. Return what tells them apart, such as an order's id."
                 )
             return f"{self.name}:{own}"
-        session, thread, path = _place(config)
-        line = lineage_of(session.journal, thread) if session else thread
+        here = RunContext.of(config)
+        line = lineage_of(here.session.journal, here.thread_id) if here.session else here.thread_id
         values = values_of(state)
         read = {name: self._content(name, values.get(name)) for name in self._reads or sorted(values)}
-        content = json_text([line, path, read])
+        content = json_text([line, here.path, read])
         return f"{self.name}:{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:20]}"
 
     def _content(self, field: str, value: Any) -> Any:
@@ -120,16 +121,17 @@ class Effect(Node[StateT], Generic[StateT]):
         self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         config = config or var_child_runnable_config.get()
-        session, thread, path = _place(config)
+        here = RunContext.of(config)
+        session = here.session
         if session is None:
             return await self._do(input, config, self.key_of(input, config))
         await session.journal.until_free()
         key = self.key_of(input, config)
         async with _turn(session.journal, key):
-            found = await self._begin(session, key, thread, path)
+            found = await self._begin(session, key, here.thread_id, here.path)
             if found is None:
                 return await self._happen(input, config, session, key)
-            if found.status == "begun":
+            if found.status == "started":
                 raise unknown(found)
             return self._recorded(found, session)
 
@@ -206,13 +208,6 @@ class Effect(Node[StateT], Generic[StateT]):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
             raise InputError(f"What was said to be written by the effect {found.key!r}: {problem}.") from None
-
-
-def _place(config: RunnableConfig | None) -> tuple[Session | None, str, str]:
-    """Return the session, the thread and the path of a node."""
-    configurable = (config or {}).get("configurable", {})
-    path = path_of(str(configurable.get("checkpoint_ns", "")))
-    return configurable.get(SESSION_KEY), str(configurable.get("thread_id", "")), path
 
 
 @asynccontextmanager

@@ -8,8 +8,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 
 from ..state.errors import GateFailed
+from ..state.json_text import json_text
+from ..state.names import without_private
 from ..state.schema import values_of
-from ..state.session.recorder import json_text
 from .checks import Check, CheckResult
 from .node import Node
 
@@ -62,6 +63,6 @@ def gate_failed(
 
 def shown_output(state: dict[str, Any], field: str | None) -> tuple[dict[str, Any], str]:
     """Return a state without the patterns' bookkeeping, and one field of it, or all, for a message."""
-    output = {name: value for name, value in state.items() if not name.startswith("stepgraph_")}
+    output = without_private(state)
     shown = json_text(output.get(field, output) if field else output)
     return output, shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"

@@ -12,9 +12,8 @@ from typing_extensions import TypeVar
 
 from ..state.event_loops import run_sync
 from ..state.journal.journal import Decision
+from ..state.run_context import RunContext
 from ..state.schema import StateType
-from ..state.session.recorder import path_of
-from ..state.session.session import SESSION_KEY
 
 S_contra = TypeVar("S_contra", contravariant=True)
 V = TypeVar("V")
@@ -71,16 +70,15 @@ def record_decision(
     reason: str | None = None,
 ) -> None:
     """Put a decision on the record of the run, if it keeps one."""
-    configurable = (config or {}).get("configurable", {})
-    session = configurable.get(SESSION_KEY)
+    here = RunContext.of(config)
+    session = here.session
     if session is None:
         return
-    task = str(configurable.get("checkpoint_ns", ""))
     session.journal.add(
         Decision(
-            thread_id=str(configurable.get("thread_id", "")),
-            task=task,
-            path=path_of(task),
+            thread_id=here.thread_id,
+            task=here.task,
+            path=here.path,
             kind=kind,
             choice=choice,
             confidence=confidence,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..state.json_text import json_text
 from ..state.schema import values_of
-from ..state.session.recorder import json_text
 
 MAX_SHOWN = 80
 Subject = Callable[[Any], str]

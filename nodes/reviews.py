@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from ..state.errors import DefinitionError, InputError, Rejected
+from ..state.names import REVIEW
+from ..state.run_context import RunContext
 from ..state.schema import (
     StateType,
     accepts,
@@ -28,13 +30,10 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
-from ..state.session.internals import CONFIG_KEY_CHECKPOINTER
-from ..state.session.recorder import path_of
 from .ask import Choice
 from .gates import shown_output
 from .node import Node, record_decision
 
-KIND = "stepgraph_review"
 DECISIONS = ("approve", "reject", "edit")
 
 Label = Literal["approved", "rejected"]
@@ -95,7 +94,7 @@ class Review(Node[StateT], Generic[StateT]):
         """Return what a person is asked about a state: JSON, as the interrupt holds it."""
         value = values_of(state).get(self._field)
         return {
-            "kind": KIND,
+            "kind": REVIEW,
             "review": self.name,
             "question": self._function(state),
             "field": self._field,
@@ -107,13 +106,13 @@ class Review(Node[StateT], Generic[StateT]):
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Verdict:
         """Wait for a person and return the verdict; an answer that cannot be taken is asked again."""
         config = config or var_child_runnable_config.get()
-        configurable = (config or {}).get("configurable", {})
-        if not configurable.get(CONFIG_KEY_CHECKPOINTER):
+        here = RunContext.of(config)
+        if not here.checkpointer:
             raise InputError(
                 f"Review {self.name!r} waits for a person, so the run must be kept until then: give it a "
                 "session, app.invoke(state, session.config(thread_id)), or compile it with a checkpointer."
             )
-        asked = {**self.question(state), "path": path_of(str(configurable.get("checkpoint_ns", "")))}
+        asked = {**self.question(state), "path": here.path}
         answer = interrupt(asked)
         while True:
             try:

@@ -6,8 +6,8 @@ from typing import Any
 
 from typing_extensions import is_typeddict
 
+from ..state.json_text import json_text
 from ..state.schema import StateType, values_of
-from ..state.session.recorder import json_text
 from .costs import asks_in, cost_of
 from .splitting import Count
 from .steps import Step

@@ -17,6 +17,7 @@ from ..providers.model import CallContext, Message, Model, Reply, ReplyCheck, Re
 from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.roles import as_model, find_model_async
 from ..state.errors import BudgetExceeded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
+from ..state.run_context import RunContext
 from ..state.schema import (
     StateType,
     accepts,
@@ -27,9 +28,7 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
-from ..state.session.internals import CONFIG_KEY_CHECKPOINTER
 from ..state.session.pauses import paused
-from ..state.session.session import CACHE_KEY
 from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
 from .node import Node
@@ -177,10 +176,7 @@ class Step(Node[StateT], Generic[StateT, T]):
 
     def _lifetime(self, config: RunnableConfig | None) -> float | None:
         """Return how old a cached answer may be in seconds, None where the cache is off."""
-        if self.cache_s is not None:
-            return self.cache_s
-        run: float | None = (config or {}).get("configurable", {}).get(CACHE_KEY)
-        return run
+        return self.cache_s if self.cache_s is not None else RunContext.of(config).cache_s
 
     @property
     def own_model(self) -> Model | None:
@@ -212,7 +208,7 @@ class Step(Node[StateT], Generic[StateT, T]):
             error.args = (f"Step {self.name!r}: {error}",)
             raise
         except BudgetExceeded as ended:
-            if site.configurable.get(CONFIG_KEY_CHECKPOINTER) is None or not site.task:
+            if site.run.checkpointer is None or not site.task:
                 raise
             raise paused(ended, site.task) from None
 

@@ -27,8 +27,9 @@ from ..state.errors import (
 )
 from ..state.event_loops import in_new_thread
 from ..state.journal.effects import find_effect
-from ..state.session.recorder import json_text
-from ..state.session.session import LEDGERS_KEY, SESSION_KEY, Session
+from ..state.json_text import json_text
+from ..state.names import CALL, MESSAGES
+from ..state.run_context import RunContext
 from .effects import Effect
 from .node import Node, record_decision
 from .reviews import Review, Verdict
@@ -38,8 +39,6 @@ Key: TypeAlias = Callable[[Mapping[str, Any]], object]
 Outcome = Literal["ran", "failed", "timed out", "refused", "rejected", "unknown"]
 Content: TypeAlias = str | list[Any]
 
-MESSAGES = "stepgraph_messages"
-CALL = "stepgraph_call"
 STOPPING = (BudgetExceeded, DefinitionError, ScriptError, StoreError)
 MAX_REASON = 500
 OPEN = (
@@ -185,7 +184,7 @@ class Tools(Node[Any]):
         return cast("Content", update.get("result", "A person confirmed that this happened."))
 
     async def _in_time(self, call: ToolCall, config: RunnableConfig) -> Content:
-        ledgers = config.get("configurable", {}).get(LEDGERS_KEY, ())
+        ledgers = RunContext.of(config).ledgers
         left = [seconds for ledger in ledgers if (seconds := ledger.seconds_left()) is not None]
         limit = max(0.0, min([self._timeout_s, *left]))
         task = asyncio.ensure_future(self._invoke(call, config))
@@ -241,9 +240,9 @@ def _arguments(verdict: Verdict) -> dict[str, Any]:
 
 def _failed_before(key: str, config: RunnableConfig) -> bool:
     """Tell whether an open effect failed while somebody was there to see it."""
-    session: Session = config.get("configurable", {})[SESSION_KEY]
-    found = find_effect(session.journal, key)
-    return found is not None and found.error is not None
+    session = RunContext.of(config).session
+    effect = None if session is None else find_effect(session.journal, key)
+    return effect is not None and effect.error is not None
 
 
 def capped(content: Content, limit: int) -> Content:

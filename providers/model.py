@@ -15,9 +15,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from langchain_core.runnables import RunnableConfig
 
 from ..state.journal.journal import CallKey
-from ..state.session.internals import attempt_of, execution_of
-from ..state.session.recorder import path_of
-from ..state.session.session import SESSION_KEY, Session
+from ..state.run_context import RunContext
+from ..state.session.session import Session
 
 Message = Mapping[str, Any]
 
@@ -85,7 +84,7 @@ class Reply:
 
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
-    `source` is model, joined (an equal call was under way) or cache; `call_id` is its journal row.
+    `source` is model, coalesced (an equal call was under way) or cache; `call_id` is its journal row.
     """
 
     text: str
@@ -151,34 +150,34 @@ class CallContext:
     bill: AttemptOutcome | None = None
 
     @property
-    def configurable(self) -> Mapping[str, Any]:
-        return (self.config or {}).get("configurable", {})
+    def run(self) -> RunContext:
+        return RunContext.of(self.config)
 
     @property
     def session(self) -> Session | None:
-        return self.configurable.get(SESSION_KEY)
+        return self.run.session
 
     @property
     def thread_id(self) -> str:
-        return str(self.configurable.get("thread_id", ""))
+        return self.run.thread_id
 
     @property
     def task(self) -> str:
-        return str(self.configurable.get("checkpoint_ns", ""))
+        return self.run.task
 
     @property
     def path(self) -> str:
-        return path_of(self.task)
+        return self.run.path
 
     def call_key(self, session: Session, model: str, request: Request) -> CallKey:
         """Return the key under which the journal finds this very call again."""
         content = json.dumps([model, request.messages, request.params()], default=repr)
         digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
-        execution = execution_of(self.configurable)
+        run = self.run
         number = session.journal.occurrence(
-            execution, self.thread_id, self.task, digest, attempt=attempt_of(self.configurable)
+            run.execution, run.thread_id, run.task, digest, attempt=run.attempt
         )
-        return CallKey(self.thread_id, self.task, digest, number)
+        return CallKey(run.thread_id, run.task, digest, number)
 
 
 @runtime_checkable

@@ -17,9 +17,11 @@ from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.errors import InputError
 from ..state.event_loops import in_thread, run_sync
+from ..state.names import without_private
+from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
-from ..state.session.session import LEDGERS_KEY, Session, new_thread_id
+from ..state.session.session import Session, new_thread_id
 from ..tracing.record.threads import recorded_input
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -104,7 +106,7 @@ async def aresume(
     """
     await session.journal.until_free()
     config = _config(graph, session, thread_id, options)
-    snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     spent = session.spent(thread_id)
     if snapshot.created_at is None:
@@ -163,9 +165,7 @@ def _config(graph: Graph, session: Session, thread: str, options: RunOptions) ->
         insist=options.get("allow_changed_graph", False),
         **options.get("configurable", {}),
     )
-    own = config["configurable"].get(LEDGERS_KEY, ())
-    config["configurable"][LEDGERS_KEY] = (*options.get("ledgers", ()), *own)
-    return config
+    return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
 
 
 async def _invoke(
@@ -186,11 +186,11 @@ async def _invoke(
     if ended is None and not waiting:
         status: RunStatus = "done"
         breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
-        if breakpoints and (await graph.aget_state(_reading(config))).tasks:
+        if breakpoints and (await graph.aget_state(for_reading(config))).tasks:
             status = "interrupted"
             session.journal.end_run(thread, status)
         return RunResult(thread, status, result, session.spent(thread))
-    snapshot = await graph.aget_state(_reading(config), subgraphs=True)
+    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
     return RunResult(
         thread,
         "interrupted" if ended is None else "partial",
@@ -204,7 +204,7 @@ async def _invoke(
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
     """Return which budget's supersteps LangGraph's recursion limit stands for, None if no budget has any."""
-    for ledger in config["configurable"][LEDGERS_KEY]:
+    for ledger in RunContext.of(config).ledgers:
         if ledger.budget.supersteps is not None:
             return BudgetEnd(f"supersteps = {ledger.budget.supersteps}", "supersteps", ledger.scope)
     return None
@@ -215,13 +215,9 @@ def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     return None if ended is None else BudgetEnd(ended["message"], ended["limit"], ended["scope"])
 
 
-def _reading(config: RunnableConfig) -> RunnableConfig:
-    return {"configurable": config["configurable"]}
-
-
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:
     """Return the best values that a thread has reached, whatever ended it."""
-    return best_values(graph, await graph.aget_state(_reading(session.config(thread_id)), subgraphs=True))
+    return best_values(graph, await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True))
 
 
 def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
@@ -242,7 +238,7 @@ def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
     rounds = values.pop(CHANNEL, None)
     if isinstance(rounds, Rounds):
         values.update(rounds.best)
-    return {name: value for name, value in values.items() if not name.startswith("stepgraph_")}
+    return without_private(values)
 
 
 def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:

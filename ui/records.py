@@ -11,6 +11,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
+from ..state.names import PRIVATE
 from ..state.session.session import Session
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.spans import UNFINISHED, Span, read_spans
@@ -25,9 +26,9 @@ RUNNING = "running"
 
 _VERSION = """
 SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
-       (SELECT max(id) FROM visits WHERE thread_id = ?1) AS b,
+       (SELECT max(id) FROM node_runs WHERE thread_id = ?1) AS b,
        (SELECT max(rowid) FROM calls WHERE thread_id = ?1) AS c,
-       (SELECT max(id) FROM hits WHERE thread_id = ?1) AS d,
+       (SELECT max(id) FROM replays WHERE thread_id = ?1) AS d,
        (SELECT max(id) FROM decisions WHERE thread_id = ?1) AS e,
        (SELECT count(*) FROM scores WHERE thread_id = ?1) AS f,
        (SELECT max(id) FROM invocations WHERE thread_id = ?1) AS g
@@ -101,7 +102,7 @@ class Run:
         outputs = [json.loads(s.row["output"]) for s in self.spans if s.kind == "run" and s.row.get("output")]
         if not outputs or not isinstance(outputs[-1], dict) or cut_text(outputs[-1]):
             return [Wrote("output", outputs[-1], None)] if outputs else []
-        fields = {n: v for n, v in outputs[-1].items() if not n.startswith(("stepgraph_", "__"))}
+        fields = {n: v for n, v in outputs[-1].items() if not n.startswith((PRIVATE, "__"))}
         by: dict[str, Span | None] = {}
         leaves = [bar.span for bar in self.steps if not any(i.span.kind == "node" for i in bar.inner)]
         for span in sorted(leaves, key=lambda span: span.ended_at):

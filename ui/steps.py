@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..state.names import PRIVATE
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.spans import Span
 from ..tracing.record.tree import Row
 from ..tracing.record.waterfall import Bar
 from .records import Run
 from .texts import Text, read_json, text_of
-
-PRIVATE = "stepgraph_"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,9 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.inner if inner.span.kind == "call"],
-        asked=text_of("asked", read_json(bar.span.row["asked"])) if bar.span.row.get("asked") else None,
+        asked=text_of("asked", read_json(bar.span.row["interrupts"]))
+        if bar.span.row.get("interrupts")
+        else None,
     )
 
 

@@ -90,7 +90,16 @@ def _searched(bar: Bar) -> str:
     """Return what is searched of a row: its names and texts, those of its calls for a node."""
     parts = [bar.span.path, bar.span.error or ""]
     for span in (bar.span, *(inner.span for inner in bar.inner if inner.span.kind == "call")):
-        names = ("output", "asked", "messages", "answer", "reasoning", "problem", "model_answered", "input")
+        names = (
+            "output",
+            "interrupts",
+            "messages",
+            "answer",
+            "reasoning",
+            "problem",
+            "model_answered",
+            "input",
+        )
         parts += [str(span.row.get(name) or "") for name in names]
     if bar.span.decision:
         parts += [str(bar.span.decision["choice"]), bar.span.decision["reason"] or ""]
@@ -163,8 +172,8 @@ def _notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
     problem = span.error or (call.row.get("problem") if call is not None else None)
     if problem:
         yield one_line(problem, 120)
-    if span.row.get("asked"):
-        asked = read_json(span.row["asked"])
+    if span.row.get("interrupts"):
+        asked = read_json(span.row["interrupts"])
         yield "asks " + one_line(str(asked[0] if isinstance(asked, list) and asked else asked), 60)
     changed = changed_fields(span.row) if span.kind == "node" else None
     if changed and not span.decision:

@@ -13,7 +13,8 @@ from ...providers.model import CallContext, Message, Request
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...state.budget import Budget, Ledger
 from ...state.errors import InputError
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.run_context import with_ledgers
+from ...state.session.session import Session
 from ...tracing.forks.copies import ForkPoint
 
 
@@ -43,7 +44,7 @@ async def ask_again(
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     limits = budget or session.budget_of(call["thread_id"])
     if limits is not None:  # the fork will have them, and this call is the first that counts there
-        config["configurable"][LEDGERS_KEY] = (Ledger(limits, session.spent(thread_id)),)
+        config = with_ledgers(config, Ledger(limits, session.spent(thread_id)))
     site = CallContext(step=call["step"], role=call["role"], config=config)
     reply = await asked.complete(Request(messages, **params), site)
     return ForkPoint(

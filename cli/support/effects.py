@@ -34,7 +34,7 @@ def show_effects(*, database: Path, as_json: bool) -> None:
 
 
 def _line(effect: EffectRecord, *, running: bool) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(effect.began_at))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(effect.started_at))
     why = (
         f"failed: {effect.error}"
         if effect.error

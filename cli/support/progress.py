@@ -7,7 +7,7 @@ from collections import defaultdict
 import click
 
 from ...state.journal.journal import Call, Decision, NodeRun, Record
-from ...state.session.pauses import KIND
+from ...state.names import BUDGET_ENDED
 from .text import duration, money, one_line, sureness, tokens
 
 
@@ -39,25 +39,27 @@ class Progress:
         elif record.task not in self._containers:
             self._say(record.thread_id, self._line(record))
 
-    def _line(self, visit: NodeRun) -> str:
+    def _line(self, node_run: NodeRun) -> str:
         parts = []
-        if decision := self._decisions.pop(visit.task, None):
+        if decision := self._decisions.pop(node_run.task, None):
             parts.append(f"-> {one_line(decision.choice)}{sureness(decision.confidence)}")
             if decision.reason:
                 parts.append(f"({one_line(decision.reason, 70)})")
-        for call in self._calls.pop(visit.task, ()):
+        for call in self._calls.pop(node_run.task, ()):
             if call.status == "answered":
                 used = tokens(call.input_tokens, call.output_tokens)
                 model = call.model_answered or call.model_asked
                 parts.append(f"{used}, {money(call.cost_usd)}, {duration(call.latency_s)}, {one_line(model)}")
-        if visit.status == "failed":
-            parts.append(f"FAILED: {one_line(visit.error or '', 160)}")
-        elif visit.status == "interrupted":
+        if node_run.status == "failed":
+            parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
+        elif node_run.status == "interrupted":
             parts.append(
-                "not done: the budget ended" if KIND in (visit.asked or "") else "waits for an answer"
+                "not done: the budget ended"
+                if BUDGET_ENDED in (node_run.interrupts or "")
+                else "waits for an answer"
             )
-        took = duration(visit.ended_at - visit.started_at)
-        return f"    {visit.path:<34} {'  '.join(parts) or took}"
+        took = duration(node_run.ended_at - node_run.started_at)
+        return f"    {node_run.path:<34} {'  '.join(parts) or took}"
 
     def _say(self, thread: str, line: str) -> None:
         if self._live:

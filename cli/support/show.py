@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ...state.errors import InputError
+from ...state.names import without_private
 from ...state.session.session import Session
 from ...tracing.record.threads import Thread, find_thread, list_threads
 from ...tracing.record.tree import TreeNode, read_calls, read_tree, totals
@@ -86,9 +87,9 @@ def _cut(text: str, limit: int | None) -> str:
 
 def _node_lines(node: TreeNode, depth: int, limit: int | None) -> Iterator[str]:
     indent = "  " * depth
-    visit = node.visit
-    took = duration(visit["ended_at"] - visit["started_at"]) if visit else "did not end"
-    mark = {"done": "●", "failed": "✗", "interrupted": "‖"}.get(visit["status"] if visit else "", "○")
+    node_run = node.node_run
+    took = duration(node_run["ended_at"] - node_run["started_at"]) if node_run else "did not end"
+    mark = {"done": "●", "failed": "✗", "interrupted": "‖"}.get(node_run["status"] if node_run else "", "○")
     line = f"{indent}{mark} {one_line(node.name)}  {took}"
     if node.decision:
         choice, confidence = node.decision["choice"], node.decision["confidence"]
@@ -101,17 +102,17 @@ def _node_lines(node: TreeNode, depth: int, limit: int | None) -> Iterator[str]:
         yield from _call_lines(call, inner, limit)
     for child in node.children:
         yield from _node_lines(child, depth + 1, limit)
-    if visit and visit["output"] and not node.children:
-        yield from _indented("wrote", _written(visit["output"], limit), inner)
-    if visit and visit["error"]:
-        yield from _indented("error", _cut(visit["error"], limit and 400), inner)
+    if node_run and node_run["output"] and not node.children:
+        yield from _indented("wrote", _written(node_run["output"], limit), inner)
+    if node_run and node_run["error"]:
+        yield from _indented("error", _cut(node_run["error"], limit and 400), inner)
 
 
 def _written(output: str, limit: int | None) -> str:
     """Return what a node wrote, without the patterns' own bookkeeping."""
     values = json.loads(output)
     if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if not name.startswith("stepgraph_")}
+        values = without_private(values)
         if not values:
             return ""
     return show_value(values, limit)
@@ -123,7 +124,9 @@ def _call_lines(call: dict[str, Any], inner: str, limit: int | None) -> Iterator
     used = tokens(call["input_tokens"], call["output_tokens"])
     cached = f" ({call['cached_tokens']} cached)" if call["cached_tokens"] else ""
     replayed = f", replayed {call['replays']} x" if call["replays"] else ""
-    source = {"cache": ", from the cache", "joined": ", joined an equal call"}.get(call["source"], "")
+    source = {"cache": ", from the cache", "coalesced": ", coalesced with an equal call"}.get(
+        call["source"], ""
+    )
     attempt = f", attempt {call['attempt']}" if call["attempt"] > 1 else ""
     if call["status"] == "failed":
         yield f"{inner}call   {role}{model}{attempt}: failed after {duration(call['latency_s'])}"
@@ -159,7 +162,7 @@ def _node_json(node: TreeNode) -> dict[str, Any]:
         "name": node.name,
         "path": node.path,
         "task": node.task,
-        "visit": node.visit,
+        "node_run": node.node_run,
         "decision": node.decision,
         "calls": node.calls,
         "steps": [_node_json(child) for child in node.children],

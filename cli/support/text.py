@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...state.names import REVIEW
 from ...tracing.record.text import (
     SHORT,
     clean,
@@ -35,7 +36,7 @@ __all__ = [
 
 def is_review(asked: Any) -> bool:
     """Tell whether an interrupt's value is the question of a review."""
-    return isinstance(asked, dict) and asked.get("kind") == "stepgraph_review"
+    return isinstance(asked, dict) and asked.get("kind") == REVIEW
 
 
 def show_question(asked: Any) -> str:

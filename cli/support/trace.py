@@ -155,8 +155,8 @@ def _step_lines(span: Span, inner: Sequence[Span], *, full: bool) -> Iterator[st
     for call in inner:
         if call.kind == "call":
             yield from _call_lines(call, limit)
-    if span.row.get("asked"):
-        yield f"  asks {_shown(public(span.row['asked']), limit)}"
+    if span.row.get("interrupts"):
+        yield f"  asks {_shown(public(span.row['interrupts']), limit)}"
     if span.error:
         yield f"  error {clean(span.error)}"
 

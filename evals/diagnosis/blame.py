@@ -220,7 +220,7 @@ class _BlameRun:
     def _failing(self, trial: Trial) -> str | None:
         """Return the innermost node that raised the error which ended a trial."""
         rows = self._session.journal.query(
-            "SELECT path, task FROM visits WHERE thread_id = ? AND status = 'failed' ORDER BY id",
+            "SELECT path, task FROM node_runs WHERE thread_id = ? AND status = 'failed' ORDER BY id",
             (trial.thread,),
         )
         return max(rows, key=lambda row: row["task"].count("|"))["path"] if rows else None

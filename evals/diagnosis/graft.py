@@ -17,8 +17,9 @@ from langgraph.types import Send
 from ...state.budget import Ledger
 from ...state.errors import BudgetExceeded, InputError
 from ...state.event_loops import in_thread
+from ...state.run_context import checkpoint_at, with_ledgers
 from ...state.schema import fields_of
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.session.session import Session
 from ...tracing.forks.fork import fork
 from ...tracing.record.history import TASKS
 from ...tracing.record.lineage import Lineage, Point, levels
@@ -147,7 +148,7 @@ class Grafting:
         waiting = iter(items)
         config = self.session.config(f"eval/{self.run}/judges")
         if self.ledger is not None:
-            config.get("configurable", {})[LEDGERS_KEY] = (self.ledger,)
+            config = with_ledgers(config, self.ledger)
         token = judging.set(config)
 
         async def worker() -> None:
@@ -185,16 +186,16 @@ def recorded_inputs(
 ) -> list[Mapping[str, Any]] | str:
     """Return the whole state that each execution of a node was given, or why that is not known."""
     rows = session.journal.query(
-        "SELECT task, input FROM visits WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
+        "SELECT task, input FROM node_runs WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
         (thread, node),
     )
-    visits = {row["task"]: row["input"] for row in rows}
-    if not visits:
+    node_runs = {row["task"]: row["input"] for row in rows}
+    if not node_runs:
         return "the file does not hold that run, or the node was not visited in it"
     lineage = Lineage(session.journal, thread)
     known = set(fields_of(state))
     found: list[Mapping[str, Any]] = []
-    for task, told in visits.items():
+    for task, told in node_runs.items():
         level = list(levels(task))[-1]
         point = lineage.before(level)
         if point is None:
@@ -209,8 +210,7 @@ def recorded_inputs(
 def _state_at(
     session: Session, thread: str, point: Point, name: str, told: str | None
 ) -> Mapping[str, Any] | None:
-    place = {"thread_id": thread, "checkpoint_ns": point.ns, "checkpoint_id": point.id}
-    saved = session.checkpointer.get_tuple({"configurable": place})
+    saved = session.checkpointer.get_tuple(checkpoint_at(thread, point.ns, point.id))
     if saved is None:
         return None
     tasks = saved.checkpoint["channel_values"].get(TASKS) or []
@@ -237,7 +237,7 @@ def stages_of(session: Session, thread: str) -> list[Stage]:
     """Return the supersteps of a thread's graph, in order; `after` is None for the last one."""
     lineage = Lineage(session.journal, thread)
     rows = session.journal.query(
-        "SELECT DISTINCT task, path FROM visits WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
+        "SELECT DISTINCT task, path FROM node_runs WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
         (thread,),
     )
     nodes: dict[Point, list[str]] = {}

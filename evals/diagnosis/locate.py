@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from ...state.errors import InputError, did_you_mean
-from ...state.session.recorder import json_text
+from ...state.json_text import json_text
 from ...state.session.session import Session
 from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..scoring.evaluators import shown

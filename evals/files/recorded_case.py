@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
+from ...state.names import without_private
 from ...state.schema import StateType
 from ...tracing.record.threads import find_thread
 from ..scoring.trial_record import Passage, Record, read_record
@@ -78,7 +79,7 @@ def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
 
 def _visit(journal: Journal, thread_id: str, node: str) -> Mapping[str, Any]:
     rows = journal.query(
-        "SELECT path, status, input, output FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)
+        "SELECT path, status, input, output FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)
     )
     fitting = [row for row in rows if row["path"] == node and row["status"] == "done"]
     if not fitting:
@@ -100,7 +101,7 @@ def _loaded(text: str | None, thread_id: str) -> dict[str, Any]:
         why = "is masked in the record"
     if why or not isinstance(data, dict):
         raise InputError(f"What the run {thread_id!r} was given or gave {why}. Write the case by hand.")
-    return {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
+    return without_private(data)
 
 
 def _is_cut(value: Any) -> bool:
@@ -159,7 +160,7 @@ def _is_leaf(passage: Passage, passages: Iterable[Passage]) -> bool:
 
 
 def _parallel(journal: Journal, thread_id: str) -> bool:
-    rows = journal.query("SELECT task, superstep FROM visits WHERE thread_id = ?", (thread_id,))
+    rows = journal.query("SELECT task, superstep FROM node_runs WHERE thread_id = ?", (thread_id,))
     steps: dict[tuple[str, int], set[str]] = defaultdict(set)
     for row in rows:
         steps[row["task"].rpartition("|")[0], row["superstep"]].add(row["task"])

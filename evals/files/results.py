@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
@@ -128,19 +128,19 @@ class Results:
         """Keep a trial; no end of this process loses it any more."""
         if trial.key not in self.trials:
             self.trials[trial.key] = trial
-            self._append(asdict(trial))
+            self.append(asdict(trial))
 
     def note(self, judged: Cost, notes: list[str], trusted: Mapping[str, bool]) -> None:
         """Keep what the judges cost and how far they are to be believed."""
         self.judged, self.notes, self.trusted = judged, list(notes), dict(trusted)
-        self._append({"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted})
+        self.append({"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted})
 
     def refresh(self) -> None:
         """Take in what other processes have added."""
         if self.path is not None:
             self.trials.update(read_results(self.path).trials)
 
-    def _append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, Any]) -> None:
         """Add a row in one write, on a line of its own even after one that a crash cut short."""
         if self.path is None:
             return
@@ -177,7 +177,7 @@ def open_results(path: Path, header: Header) -> Results:
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
     results = Results(path, header)
-    results._append({"stepgraph_eval": FORMAT, **asdict(header)})
+    results.append({"stepgraph_eval": FORMAT, **asdict(header)})
     return results
 
 

@@ -14,8 +14,9 @@ from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
 from ...state.event_loops import in_thread, run_sync
-from ...state.session.recorder import as_json
-from ...state.session.session import LEDGERS_KEY, Session
+from ...state.json_text import as_json
+from ...state.run_context import with_ledgers
+from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
 from ..files.results import Header, Results, Trial, open_results
 from ..scoring.judge import Judge, calibrate, judging, read_labels
@@ -203,9 +204,7 @@ class Runner:
 
     def _judging(self) -> Any:
         config = self._session.config(self._judge_thread)
-        if self._ledger is not None:
-            config.get("configurable", {})[LEDGERS_KEY] = (self._ledger,)
-        return config
+        return config if self._ledger is None else with_ledgers(config, self._ledger)
 
     def _spent(self) -> Cost:
         """Return what the run has cost before, its judges included."""

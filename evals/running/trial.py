@@ -20,7 +20,7 @@ from ...state.errors import (
     StoreError,
     ThreadBusy,
 )
-from ...state.names import is_public
+from ...state.names import without_private
 from ...state.schema import parse_input
 from ...state.session.session import Session
 from ..scoring.score import TrialOutcome
@@ -65,8 +65,8 @@ async def run_trial(
         )
     except FATAL:
         raise
-    except BudgetExceeded as ended:
-        return None if ended.scope == SCOPE else TrialOutcome("cut", {}, str(ended), limit=ended.limit)
+    except BudgetExceeded as error:
+        return None if error.scope == SCOPE else TrialOutcome("cut", {}, str(error), limit=error.limit)
     except Exception as error:
         message = str(error)
         if not isinstance(error, StepgraphError):
@@ -89,4 +89,4 @@ async def run_trial(
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state as JSON would say it, without the patterns' own channels."""
     plain = to_jsonable_python(dict(values), fallback=repr, serialize_unknown=True, inf_nan_mode="strings")
-    return {name: value for name, value in plain.items() if is_public(name)}
+    return without_private(plain)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...providers.embedding import embed
 from ...state.event_loops import in_thread
-from ...state.session.recorder import json_text
+from ...state.json_text import json_text
 from ..suite.model import EvaluatorInput, Score, Visit
 
 SHOWN = 200

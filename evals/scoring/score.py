@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...state.session.recorder import json_text
+from ...state.json_text import json_text
 from ..suite.model import (
     COMPLETED,
     Case,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
+from ...state.names import without_private
 from ...tracing.record.tree import Row
 
 APPROVED = "approved"
@@ -19,7 +20,7 @@ AGAIN = "again"
 
 @dataclass(frozen=True)
 class Passage:
-    """One visit of a node. `output` is what it wrote; `cut` says that the record holds only a part."""
+    """One execution of a node. `output` is what it wrote; `cut` says that the record holds only a part."""
 
     path: str
     status: str
@@ -76,13 +77,13 @@ class Record:
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
-    visits = journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,))
+    node_runs = journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,))
     decisions = journal.query(
         "SELECT task, path, kind, choice, confidence FROM decisions WHERE thread_id = ? ORDER BY id",
         (thread_id,),
     )
     return Record(
-        passages=tuple(_passages(visits)),
+        passages=tuple(_passages(node_runs)),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"
         ),
@@ -91,7 +92,7 @@ def read_record(journal: Journal, thread_id: str) -> Record:
             VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
         cost=cost_of(journal, [thread_id]),
-        seconds=_seconds(visits),
+        seconds=_seconds(node_runs),
     )
 
 
@@ -100,19 +101,19 @@ def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     return sum((journal.spent(thread) for thread in threads), NOTHING)
 
 
-def _passages(visits: Sequence[Row]) -> Iterable[Passage]:
-    last = {visit["task"]: visit for visit in visits}
+def _passages(node_runs: Sequence[Row]) -> Iterable[Passage]:
+    last = {node_run["task"]: node_run for node_run in node_runs}
     began: dict[str, float] = {}
-    for visit in visits:
+    for node_run in node_runs:
         # A graph that a resume entered again began when the first node in it did.
-        parts = visit["task"].split("|")
+        parts = node_run["task"].split("|")
         for depth in range(1, len(parts) + 1):
             task = "|".join(parts[:depth])
-            began[task] = min(visit["started_at"], began.get(task, visit["started_at"]))
+            began[task] = min(node_run["started_at"], began.get(task, node_run["started_at"]))
     for task in sorted(last, key=lambda name: (began[name], name.count("|"))):
-        visit = last[task]
-        output, cut = _output(visit["output"])
-        yield Passage(visit["path"], visit["status"], output, cut)
+        node_run = last[task]
+        output, cut = _output(node_run["output"])
+        yield Passage(node_run["path"], node_run["status"], output, cut)
 
 
 def _output(text: str | None) -> tuple[Any, bool]:
@@ -120,7 +121,7 @@ def _output(text: str | None) -> tuple[Any, bool]:
     if isinstance(data, dict) and set(data) == {"cut", "start"}:
         return data["start"], True
     if isinstance(data, dict):
-        data = {name: value for name, value in data.items() if not name.startswith("stepgraph_")}
+        data = without_private(data)
     return data, False
 
 
@@ -134,12 +135,12 @@ def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
         yield Loop(path, sum(d["choice"] != UNCHANGED for d in found), found[-1]["choice"])
 
 
-def _seconds(visits: Sequence[Row]) -> float:
+def _seconds(node_runs: Sequence[Row]) -> float:
     """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
     took: dict[tuple[int, str], float] = defaultdict(float)
-    for visit in visits:
-        if "|" not in visit["task"]:
-            took[visit["superstep"], visit["task"]] += visit["ended_at"] - visit["started_at"]
+    for node_run in node_runs:
+        if "|" not in node_run["task"]:
+            took[node_run["superstep"], node_run["task"]] += node_run["ended_at"] - node_run["started_at"]
     slowest: dict[int, float] = defaultdict(float)
     for (superstep, _), seconds in took.items():
         slowest[superstep] = max(slowest[superstep], seconds)

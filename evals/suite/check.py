@@ -150,12 +150,11 @@ def _evaluator(evaluator: Evaluator, target: Target) -> Iterator[Problem]:
     if evaluator.node is not None and evaluator.node not in target.topology.nodes:
         hint = did_you_mean(evaluator.node, target.topology.nodes)
         yield Problem(None, f"the evaluator {evaluator.name!r}: there is no node {evaluator.node!r}. {hint}")
-    elif evaluator.node is None and evaluator.field is not None:
-        if evaluator.field not in target.output_fields:
-            hint = did_you_mean(evaluator.field, target.output_fields)
-            yield Problem(
-                None, f"the evaluator {evaluator.name!r}: there is no field {evaluator.field!r}. {hint}"
-            )
+    elif evaluator.node is None and evaluator.field not in (None, *target.output_fields):
+        hint = did_you_mean(str(evaluator.field), target.output_fields)
+        yield Problem(
+            None, f"the evaluator {evaluator.name!r}: there is no field {evaluator.field!r}. {hint}"
+        )
 
 
 def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[str]:
@@ -166,9 +165,10 @@ def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[st
             if name not in known:
                 yield f"the output has no field {name!r}. {did_you_mean(str(name), known)}"
     for path, branch in expect.branches.items():
-        ends = topology.routes.get(path) if path else {end for ends in topology.routes.values() for end in ends}
+        routes = topology.routes
+        ends = routes.get(path) if path else {end for ends in routes.values() for end in ends}
         if path and ends is None:
-            yield f"there is no route {path!r}. {did_you_mean(path, topology.routes)}"
+            yield f"there is no route {path!r}. {did_you_mean(path, routes)}"
         elif not ends:
             yield "the graph has no route"
         elif branch not in ends:

@@ -124,9 +124,9 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
         rows = journal.query(
             "WITH RECURSIVE chain (id, step, role, at) AS ("
             "  SELECT id, step, role, id FROM calls"
-            "  WHERE thread_id = ? AND source IN ('model', 'cache', 'joined')"
+            "  WHERE thread_id = ? AND source IN ('model', 'cache', 'coalesced')"
             "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
-            "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'joined')"
+            "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
             ") SELECT chain.step, chain.role, max(paid.id IS NOT NULL) AS found,"
             "  coalesce(sum(paid.input_tokens), 0) AS input_tokens,"
             "  coalesce(sum(paid.output_tokens), 0) AS output_tokens,"

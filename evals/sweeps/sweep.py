@@ -12,11 +12,11 @@ from statistics import fmean
 from typing import Any
 
 from ...providers.stack.roles import Bindable
-from ...providers.stack.samples import DRAW_KEY
 from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, run_sync
+from ...state.names import DRAW_KEY
 from ...state.session.session import Session
 from ..files.results import Results
 from ..running.runner import Progress, Runner, TrialSettings, begin, new_run

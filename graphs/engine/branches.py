@@ -12,8 +12,6 @@ from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
-from ...providers.stack.samples import sample_scope
-from ...state.budget import Ledger
 from ...state.errors import (
     BranchTimeout,
     BudgetExceeded,
@@ -23,10 +21,10 @@ from ...state.errors import (
     StoreError,
 )
 from ...state.event_loops import in_new_thread, run_sync
+from ...state.run_context import RunContext, with_draw
 from ...state.schema import StateType, fields_of, values_of
-from ...state.session.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ...state.session.internals import node_of
 from ...state.session.pauses import paused
-from ...state.session.session import LEDGERS_KEY
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 ABSENT = object()
@@ -114,7 +112,7 @@ def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: 
 
     async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
         given = state if inner is None else _without_private(state, graph.state)
-        config = config if draw is None else sample_scope(config, draw)
+        config = config if draw is None else with_draw(config, draw)
 
         async def work() -> dict[str, Any]:
             after = await counted(call(given, config), config)
@@ -142,16 +140,13 @@ async def counted(work: Awaitable[Any], config: RunnableConfig) -> Any:
 
 def supersteps_end(config: RunnableConfig) -> Exception | None:
     """Return what ends a part whose budget of supersteps is used up, None if it has no such budget."""
-    configurable = config.get("configurable", {})
-    ledgers: Sequence[Ledger] = configurable.get(LEDGERS_KEY, ())
-    limits = [(most, ledger) for ledger in ledgers if (most := ledger.budget.supersteps) is not None]
+    here = RunContext.of(config)
+    limits = [(most, ledger) for ledger in here.ledgers if (most := ledger.budget.supersteps) is not None]
     if not limits:
         return None
     _, ledger = min(limits, key=lambda limit: limit[0])
     ended = ledger.end("supersteps")
-    if configurable.get(CONFIG_KEY_CHECKPOINTER) is None:
-        return ended
-    return paused(ended, str(configurable.get("checkpoint_ns", "")))
+    return ended if here.checkpointer is None else paused(ended, here.task)
 
 
 def _without_private(given: Any, state: StateType) -> Any:
@@ -194,7 +189,7 @@ async def invoke_for_sync(
     inner: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig
 ) -> Mapping[str, Any]:
     """Run a nested graph for a sync caller: async where the checkpointer can, else in a thread of its own."""
-    if is_sync_only(config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)):
+    if is_sync_only(RunContext.of(config).checkpointer):
         after: Mapping[str, Any] = await in_new_thread(inner.invoke, state, config)
         return after
     return await inner.ainvoke(state, unbounded(config))

@@ -13,8 +13,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ...nodes.node import Node
 from ...state.event_loops import in_thread
+from ...state.run_context import RunContext
 from ...state.schema import values_of
-from ...state.session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER
 from .branches import Branch
 from .workflow import is_sync_only
 
@@ -121,18 +121,11 @@ def _forget_unread(key: tuple[str, str], reading: asyncio.Future[None]) -> None:
 
 async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) -> None:
     """Tell a race what was found before this process took part: those runners do not run again."""
-    configurable = config.get("configurable", {})
-    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
+    here = RunContext.of(config)
+    saver = here.checkpointer
     if not isinstance(saver, BaseCheckpointSaver):
         return
-    outer = str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
-    place: RunnableConfig = {
-        "configurable": {
-            "thread_id": configurable.get("thread_id"),
-            "checkpoint_ns": outer,
-            "checkpoint_id": configurable.get(CONFIG_KEY_CHECKPOINT_MAP, {}).get(outer),
-        }
-    }
+    place = here.outer_checkpoint()
     if is_sync_only(saver):
         kept = await in_thread(saver.get_tuple, place)
     else:
@@ -144,9 +137,8 @@ async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) ->
 
 def forget_race(state: Any, config: RunnableConfig | None) -> None:
     """Forget a race whose superstep has ended."""
-    _races.pop(_key(state, config or {}), None)
+    _races.pop(_key(state, config), None)
 
 
-def _key(state: Any, config: RunnableConfig) -> tuple[str, str]:
-    thread = str(config.get("configurable", {}).get("thread_id", ""))
-    return thread, str(values_of(state).get(RACE, ""))
+def _key(state: Any, config: RunnableConfig | None) -> tuple[str, str]:
+    return RunContext.of(config).thread_id, str(values_of(state).get(RACE, ""))

@@ -23,6 +23,8 @@ from ...nodes.effects import Effect
 from ...nodes.node import Node
 from ...state.errors import DefinitionError, InputError
 from ...state.event_loops import in_thread, run_sync
+from ...state.names import GRAPH_KEY
+from ...state.run_context import RunContext
 from ...state.schema import (
     StateType,
     check_fields,
@@ -30,8 +32,8 @@ from ...state.schema import (
     validate_field,
 )
 from ...state.serde import allow
-from ...state.session.fingerprint import GRAPH_KEY, GraphMark
-from ...state.session.internals import CONFIG_KEY_CHECKPOINTER, node_of
+from ...state.session.fingerprint import GraphMark
+from ...state.session.internals import node_of
 from ...state.session.pauses import leader_of
 
 BRANCHES = 512
@@ -48,7 +50,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
-        if is_sync_only((config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) or own):
+        if is_sync_only(RunContext.of(config).checkpointer or own):
             return super().invoke(input, config, **kwargs)
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 

@@ -30,15 +30,16 @@ from ...nodes.costs import All, Asks, Times
 from ...nodes.node import Node, record_decision
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
-from ...nodes.tools import CALL, MAX_REASON, MESSAGES, Key, Tools
+from ...nodes.tools import MAX_REASON, Key, Tools
 from ...providers.model import Message, Reply, Request
 from ...providers.model import ToolCall as Wish
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
+from ...state.json_text import json_text
+from ...state.names import CALL, MESSAGES
+from ...state.run_context import RunContext
 from ...state.schema import extended, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
-from ...state.session.session import SESSION_KEY
 from ..engine.options import check_counts
 from ..engine.workflow import Workflow
 
@@ -242,7 +243,7 @@ def _refusal(wish: Wish, problem: str) -> ToolMessage:
 
 
 def _note_problem(reply: Reply, problem: str, config: RunnableConfig | None) -> None:
-    session = (config or {}).get("configurable", {}).get(SESSION_KEY)
+    session = RunContext.of(config).session
     if session is not None and reply.call_id and not reply.replayed:
         session.journal.note_problem(reply.call_id, problem)
 

@@ -16,7 +16,7 @@ from ...nodes.node import Decider
 from ...nodes.rules import Rule
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InvalidAnswer
-from ...state.session.recorder import json_text
+from ...state.json_text import json_text
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 from .chain import chain
 from .gate import gated

@@ -15,9 +15,9 @@ from langgraph.typing import StateT
 from ...nodes.costs import costs_of
 from ...nodes.node import Node, record_decision
 from ...state.errors import DefinitionError, StepgraphError
+from ...state.json_text import json_text
 from ...state.schema import check_fields, extended, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_timeout
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of

@@ -18,9 +18,9 @@ from ...nodes.node import Decider, Node, record_decision
 from ...nodes.plans import Subject, is_known, problem_with, subject_of, without_overlaps
 from ...nodes.rules import as_rule
 from ...state.errors import DefinitionError, InputError, InvalidAnswer
+from ...state.json_text import json_text
 from ...state.schema import StateType, extended, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,

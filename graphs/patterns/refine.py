@@ -18,9 +18,9 @@ from ...nodes.costs import Times, costs_of
 from ...nodes.node import Decider, Node, record_decision
 from ...nodes.rules import as_rule
 from ...state.errors import DefinitionError
+from ...state.json_text import json_text
 from ...state.schema import extended, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
 from ..engine.branches import same
 from ..engine.options import check_counts
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of, written_by

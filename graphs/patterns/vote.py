@@ -16,9 +16,9 @@ from ...nodes.costs import All, Times, cost_of
 from ...nodes.node import Node, record_decision
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, StepgraphError
+from ...state.json_text import json_text
 from ...state.schema import accepts, check_fields, extended, fields_of, values_of
 from ...state.serde import allow
-from ...state.session.recorder import json_text
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_field, check_timeout
 from ..engine.race import RACE, Race, Start, forget_race, race_of

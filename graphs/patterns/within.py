@@ -11,8 +11,8 @@ from langgraph.typing import StateT
 from ...nodes.costs import cost_of
 from ...state.budget import Budget, Ledger
 from ...state.event_loops import run_sync
+from ...state.run_context import RunContext, with_ledgers
 from ...state.session.internals import node_of
-from ...state.session.session import LEDGERS_KEY, SESSION_KEY
 from ..engine.branches import counted, invoke_for_sync
 from ..engine.workflow import NodeLike, Workflow, name_of
 from .chain import chain
@@ -28,17 +28,15 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     scope = name or name_of(part)
 
     def limited(config: RunnableConfig) -> RunnableConfig:
-        configurable = config.get("configurable", {})
-        session = configurable.get(SESSION_KEY)
-        if session is None:
+        here = RunContext.of(config)
+        if here.session is None:
             return config
-        task = str(configurable.get("checkpoint_ns", ""))
-        thread = str(configurable.get("thread_id", ""))
         ledger = Ledger(budget, scope=f"the part {scope!r}")
-        ledger.begin(session.spent(thread, task), session.ran_s(thread, task))
-        outer = configurable.get(LEDGERS_KEY, ())
-        limits = {"recursion_limit": budget.supersteps} if budget.supersteps is not None else {}
-        return {**config, **limits, "configurable": {**configurable, LEDGERS_KEY: (*outer, ledger)}}  # type: ignore[typeddict-item]
+        thread, task = here.thread_id, here.task
+        ledger.begin(here.session.spent(thread, task), here.session.ran_s(thread, task))
+        if budget.supersteps is not None:
+            config = {**config, "recursion_limit": budget.supersteps}
+        return with_ledgers(config, *here.ledgers, ledger)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         own = limited(config)

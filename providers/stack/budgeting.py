@@ -10,8 +10,7 @@ from dataclasses import replace
 from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
-from ...state.session.recorder import json_text
-from ...state.session.session import LEDGERS_KEY
+from ...state.json_text import json_text
 from ..model import AttemptOutcome, CallContext, Model, Reply, Request
 from .pricing import Tariff
 
@@ -35,7 +34,7 @@ class Budgeted:
         self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        ledgers: Sequence[Ledger] = site.configurable.get(LEDGERS_KEY, ())
+        ledgers = site.run.ledgers
         if not ledgers:
             return await self._inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)

@@ -1,4 +1,4 @@
-"""Answers that serve more than one call: equal calls under way are joined, cached answers used again."""
+"""Answers that serve more than one call: equal calls under way are coalesced, cached answers used again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..model import CallContext, Model, Reply, Request
 from .journal import call_record, reply_of, tool_calls_json
 
 InFlightKey = tuple[str, str, int]
-JOINED = "an equal call was under way"
+COALESCED = "an equal call was under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Coalesced:
             reason = await _why_asked(journal, self.name, request, site, key.request_hash)
             site = replace(site, reason=reason)
 
-        joined = await journal.find_joined(key)
-        if joined is not None:
-            return await self._share(journal, request, site, reply_of(joined), "joined", JOINED)
+        coalesced = await journal.find_coalesced(key)
+        if coalesced is not None:
+            return await self._share(journal, request, site, reply_of(coalesced), "coalesced", COALESCED)
 
         flights = self._flights.setdefault(journal, {})
         scope = key.thread_id if site.cache_s is None else ""
@@ -61,7 +61,7 @@ class Coalesced:
         loop = asyncio.get_running_loop()
         while (leader := flights.get(flight)) is not None and leader.reply.get_loop() is loop:
             if site.cache_s is None:
-                journal.note_join(key, leader.task)
+                journal.note_coalesced(key, leader.task)
             try:
                 reply = await asyncio.shield(leader.reply)
             except asyncio.CancelledError:
@@ -73,7 +73,7 @@ class Coalesced:
                 continue  # the leader's own budget ended, which says nothing about this call's
             except StepgraphError as error:
                 raise copy.copy(error) from None
-            return await self._share(journal, request, site, reply, "joined", JOINED)
+            return await self._share(journal, request, site, reply, "coalesced", COALESCED)
         return await self._lead(flights, flight, request, site)
 
     async def _lead(

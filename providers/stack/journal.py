@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 
 from ...state.errors import ModelError
 from ...state.journal.journal import Call, bindable, insert
+from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
-from ...state.session.recorder import json_text
 from ..model import AttemptOutcome, CallContext, Model, Reply, Request, ToolCall, Usage
 
 

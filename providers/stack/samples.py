@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
-
-from langchain_core.runnables import RunnableConfig
 
 from ..model import CallContext, Model, Reply, Request
 from ..settings import ModelSettings
-
-DRAW_KEY = "__stepgraph_draw"
-
-
-def sample_scope(config: RunnableConfig, number: int) -> RunnableConfig:
-    """Return the config under which every call is draw `number`, within the draw it is part of already."""
-    configurable = config.get("configurable", {})
-    draw = (*configurable.get(DRAW_KEY, ()), number)
-    return cast("RunnableConfig", {**config, "configurable": {**configurable, DRAW_KEY: draw}})
 
 
 class SampleScope:
@@ -38,8 +26,7 @@ class SampleScope:
         self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        configurable: Mapping[str, Any] = site.configurable
-        if draw := configurable.get(DRAW_KEY):
+        if draw := site.run.draw:
             sample = zlib.crc32(repr((*draw, request.sample)).encode())
             request = replace(request, sample=sample)
         return await self._inner.complete(request, site)

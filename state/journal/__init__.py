@@ -1,1 +1,1 @@
-"""The journal: what is kept of every model call, visit and decision of a run, and the file under it."""
+"""The journal: what is kept of every model call, node run and decision of a run, and the file under it."""

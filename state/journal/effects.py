@@ -29,18 +29,18 @@ class EffectRecord:
     path: str
     status: str
     result: str | None
-    began_at: float
+    started_at: float
     ended_at: float | None
 
     @property
     def error(self) -> str | None:
         """What went wrong, of an effect whose end is not on record."""
-        return self._told.get("error") if self.status == "begun" else None
+        return self._told.get("error") if self.status == "started" else None
 
     @property
     def to_decide(self) -> bool:
         """Whether a person may say what happened: the node itself never did."""
-        return self.status == "begun" or "data" not in self._told
+        return self.status == "started" or "data" not in self._told
 
     @property
     def _told(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def find_effect(journal: Journal, key: str) -> EffectRecord | None:
 
 def open_effects(journal: Journal) -> list[EffectRecord]:
     """Return the effects that were begun and whose end is not on record, the oldest first."""
-    rows = journal.query("SELECT * FROM effects WHERE status = 'begun' ORDER BY began_at")
+    rows = journal.query("SELECT * FROM effects WHERE status = 'started' ORDER BY started_at")
     return [EffectRecord(**row) for row in rows]
 
 
@@ -69,13 +69,13 @@ async def begin_effect(
     """
     began = time.time()
     sql = (
-        "INSERT INTO effects (key, thread_id, path, status, began_at) VALUES (?, ?, ?, 'begun', ?) "
+        "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, ?, ?, 'started', ?) "
         "ON CONFLICT (key) DO UPDATE SET thread_id = excluded.thread_id, path = excluded.path, "
-        "began_at = excluded.began_at, result = NULL WHERE status = 'begun' AND ?"
+        "started_at = excluded.started_at, result = NULL WHERE status = 'started' AND ?"
     )
     await journal.awrite([(sql, (key, thread_id, path, began, again))], durable=True)
     found = find_effect(journal, key)
-    if found is None or (found.status, found.thread_id, found.began_at) == ("begun", thread_id, began):
+    if found is None or (found.status, found.thread_id, found.started_at) == ("started", thread_id, began):
         return None
     return found
 
@@ -88,13 +88,13 @@ async def end_effect(journal: Journal, key: str, result: str) -> None:
 
 async def leave_effect(journal: Journal, key: str, error: str) -> None:
     """Note for whoever decides about an effect why its end is not known."""
-    sql = "UPDATE effects SET result = ? WHERE key = ? AND status = 'begun'"
+    sql = "UPDATE effects SET result = ? WHERE key = ? AND status = 'started'"
     await journal.awrite([(sql, (json.dumps({"error": journal.mask.text(error)}), key))])
 
 
 async def forget_effect(journal: Journal, key: str) -> None:
     """Let an effect that was begun happen again."""
-    await journal.awrite([("DELETE FROM effects WHERE key = ? AND status = 'begun'", (key,))])
+    await journal.awrite([("DELETE FROM effects WHERE key = ? AND status = 'started'", (key,))])
 
 
 def decide_effect(
@@ -123,7 +123,7 @@ def decide_effect(
 
 def unknown(effect: EffectRecord) -> EffectUnknown:
     """Return the error that says that nobody knows whether the effect happened."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(effect.began_at))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(effect.started_at))
     failed = f" It failed with {effect.error}." if effect.error else ""
     return EffectUnknown(
         f"The effect {effect.key!r} was begun on {when} by {effect.path or 'a call'} in the thread "

@@ -1,4 +1,4 @@
-"""The journal: every model call, node visit and decision of a run, in SQLite, as it happens.
+"""The journal: every model call, node run and decision of a run, in SQLite, as it happens.
 
 A call's answer is committed before the node that asked sees it, on a connection of the journal's
 own. Answers that arrive together are committed together: the first one in a pass of the event loop
@@ -64,24 +64,24 @@ class Journal(Store):
         call = rows[0] if rows else None
         if call is not None:
             self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
-            hit = (call.thread_id, call.task, call.id, time.time())
-            self.add_later(("INSERT INTO hits (thread_id, task, call_id, at) VALUES (?, ?, ?, ?)", hit))
+            sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
+            self.add_later((sql, (call.thread_id, call.task, call.id, time.time())))
         return call
 
-    def note_join(self, key: CallKey, leader: str) -> None:
+    def note_coalesced(self, key: CallKey, leader: str) -> None:
         """Note that a call waits for the answer to an equal one, which another task of the thread makes.
 
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
         values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
-        self.add_later(("INSERT OR REPLACE INTO joins VALUES (?, ?, ?, ?, ?)", values))
+        self.add_later(("INSERT OR REPLACE INTO coalesced_calls VALUES (?, ?, ?, ?, ?)", values))
 
-    async def find_joined(self, key: CallKey) -> Call | None:
+    async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
         where = (
             "thread_id = ? AND request_hash IN (?, ?) AND occurrence = ? AND status = 'answered' "
-            "AND task = (SELECT leader FROM joins WHERE thread_id = ? AND task = ? AND request_hash = ? "
-            "AND occurrence = ?)"
+            "AND task = (SELECT leader FROM coalesced_calls "
+            "WHERE thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?)"
         )
         mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
         values = (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine)

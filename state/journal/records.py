@@ -1,4 +1,4 @@
-"""The rows of the journal: what is kept of a call, of a node's visit and of a decision."""
+"""The rows of the journal: what is kept of a call, of a node run and of a decision."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class NodeRun:
     started_at: float
     ended_at: float
     input: str | None = None
-    asked: str | None = None
+    interrupts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
 _INSERT: dict[type[Any], str] = {
     # A second answer to the same call can only come from two runs of one thread; the first one stays.
     Call: _insert("calls", Call, "INSERT OR IGNORE"),
-    NodeRun: _insert("visits", NodeRun),
+    NodeRun: _insert("node_runs", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
     Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
 }
@@ -112,12 +112,15 @@ CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
 
 
+FORMER_SOURCES = {"joined": "coalesced", "given": "override"}
 CALL_REQUIRED = frozenset(field.name for field in fields(Call) if field.default is MISSING)
 
 
 def call_of(row: Mapping[str, Any]) -> Call:
-    """Return a call from its fields; those that another version of stepgraph knows are left out."""
-    return Call(**{name: row[name] for name in _FIELD_NAMES[Call] if name in row})
+    """Return a call from its fields, as this or another version of stepgraph wrote them."""
+    known = {name: row[name] for name in _FIELD_NAMES[Call] if name in row}
+    source = known.get("source", "model")
+    return Call(**{**known, "source": FORMER_SOURCES.get(source, source)})
 
 
 def insert(record: Record) -> Statement:

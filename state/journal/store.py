@@ -12,10 +12,10 @@ from typing import Any
 
 from ..errors import StoreError
 from ..masking import NO_KEYS, Masker
+from .migration import migrate
 from .records import CALL_REQUIRED, Call, Record, Statement, bindable, call_of, insert
 from .spill import Spill
 from .sqlite import aretrying, connect, explained, is_busy, retrying
-from .tables import TABLES, VERSION
 
 SAME_MOMENT_S = 0.2
 
@@ -37,36 +37,11 @@ class Store:
         self._closed = False
         self._seen_locked_at = -SAME_MOMENT_S
         try:
-            retrying(self._set_up, path)
+            retrying(lambda: migrate(self._connection, path), path)
         except BaseException:
             self._connection.close()
             raise
         self._take_in()
-
-    def _set_up(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer stepgraph (format {version}, this one knows "
-                f"{VERSION}). Upgrade stepgraph, or name another file."
-            )
-        if version < VERSION:
-            self._add_columns()
-            self._connection.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
-
-    def _add_columns(self) -> None:
-        """Give the tables of an older file the columns that have been added since."""
-        fresh = sqlite3.connect(":memory:")
-        fresh.executescript(TABLES)
-        for table in ("runs", "calls", "visits", "decisions"):
-            known = {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}
-            for _, name, kind, *_ in fresh.execute(f"PRAGMA table_info({table})").fetchall():
-                if known and name not in known:
-                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-        fresh.close()
-        views = "SELECT name FROM sqlite_master WHERE type = 'view'"
-        for (view,) in self._connection.execute(views).fetchall():
-            self._connection.execute(f"DROP VIEW {view}")  # it is made anew
 
     # Writing: at once, or with the next commit, at the latest in the loop's next pass
 

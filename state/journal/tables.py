@@ -6,7 +6,7 @@ A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 3
+VERSION = 4
 
 
 def running_time(where: str = "") -> str:
@@ -21,8 +21,8 @@ def running_time(where: str = "") -> str:
             PARTITION BY thread_id ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
         FROM (
-            SELECT v.thread_id, v.task, v.started_at AS a, v.ended_at AS b
-            FROM visits v JOIN runs r ON r.thread_id = v.thread_id AND r.started_at <= v.started_at
+            SELECT n.thread_id, n.task, n.started_at AS a, n.ended_at AS b
+            FROM node_runs n JOIN runs r ON r.thread_id = n.thread_id AND r.started_at <= n.started_at
             UNION ALL
             SELECT thread_id, task, started_at, started_at + latency_s FROM calls WHERE source = 'model'
         ) {where}
@@ -57,8 +57,8 @@ CREATE TABLE IF NOT EXISTS calls (
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
     status         TEXT NOT NULL,     -- answered | rejected | failed
-    source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; all others cost nothing: joined,
-                                      -- cache, copied (by a fork): taken from `origin`; given: by a fork
+    source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; the others cost nothing: coalesced,
+                                      -- cache and copied (by a fork) come from `origin`; override (by a fork)
     origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
     reason         TEXT,              -- where the cache is on: why the model was asked, or was not
     model_asked    TEXT NOT NULL,
@@ -91,7 +91,7 @@ CREATE INDEX IF NOT EXISTS calls_thread ON calls (thread_id, started_at);
 CREATE INDEX IF NOT EXISTS calls_sums
     ON calls (thread_id, status, source, cost_usd, input_tokens, output_tokens, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
-CREATE TABLE IF NOT EXISTS visits (
+CREATE TABLE IF NOT EXISTS node_runs (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
@@ -101,12 +101,12 @@ CREATE TABLE IF NOT EXISTS visits (
     status      TEXT NOT NULL,        -- done | failed | interrupted
     input       TEXT,                 -- JSON: the state that the node was given, long values cut
     output      TEXT,                 -- JSON: what the node wrote to the state
-    asked       TEXT,                 -- JSON: what its interrupts ask
+    interrupts  TEXT,                 -- JSON: the values of its interrupts
     error       TEXT,
     started_at  REAL NOT NULL,
     ended_at    REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS visits_thread ON visits (thread_id, started_at);
+CREATE INDEX IF NOT EXISTS node_runs_thread ON node_runs (thread_id, started_at);
 CREATE TABLE IF NOT EXISTS decisions (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
@@ -138,15 +138,15 @@ CREATE TABLE IF NOT EXISTS invocations (
     ended_at    REAL                  -- NULL while it runs, or if its process died
 );
 CREATE INDEX IF NOT EXISTS invocations_thread ON invocations (thread_id, started_at);
-CREATE TABLE IF NOT EXISTS hits (     -- answers that a resume took from the journal
+CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the journal
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     call_id     TEXT NOT NULL,
-    at          REAL NOT NULL
+    replayed_at REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS hits_thread ON hits (thread_id, at);
-CREATE TABLE IF NOT EXISTS joins (    -- calls that wait for the answer to an equal one under way
+CREATE INDEX IF NOT EXISTS replays_thread ON replays (thread_id, replayed_at);
+CREATE TABLE IF NOT EXISTS coalesced_calls (  -- calls that wait for the answer to an equal one under way
     thread_id    TEXT NOT NULL,
     task         TEXT NOT NULL,
     request_hash TEXT NOT NULL,
@@ -185,28 +185,28 @@ CREATE TABLE IF NOT EXISTS effects (
     key         TEXT PRIMARY KEY,     -- the idempotency key
     thread_id   TEXT NOT NULL,
     path        TEXT NOT NULL,
-    status      TEXT NOT NULL,        -- begun | done
-    result      TEXT,                 -- JSON: what the node wrote; while begun, the error that left it open
-    began_at    REAL NOT NULL,
+    status      TEXT NOT NULL,        -- started | done
+    result      TEXT,                 -- JSON: what the node wrote; while started, the error that left it open
+    started_at  REAL NOT NULL,
     ended_at    REAL
 );
 CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ended last
-SELECT v.thread_id, v.path, v.node, v.superstep, v.status, d.kind AS decided_by, d.choice, d.confidence,
+SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
        coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
        coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
        CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.cost_usd, 0) END AS cost_usd,
        coalesce(c.cost_usd, 0) AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
-       v.ended_at - v.started_at AS seconds, v.output, v.error, v.started_at, v.task
-FROM visits v
-LEFT JOIN decisions d ON d.thread_id = v.thread_id AND d.task = v.task
+       n.ended_at - n.started_at AS seconds, n.output, n.error, n.started_at, n.task
+FROM node_runs n
+LEFT JOIN decisions d ON d.thread_id = n.thread_id AND d.task = n.task
 LEFT JOIN (
     SELECT thread_id, task, count(*) AS calls, sum(status = 'failed') AS failed,
            sum(source <> 'model') AS shared, sum(input_tokens) AS input_tokens,
            sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd,
            sum(status <> 'failed' AND cost_usd IS NULL) AS unknown_costs
     FROM calls GROUP BY thread_id, task
-) c ON c.thread_id = v.thread_id AND c.task = v.task
-WHERE v.id IN (SELECT max(id) FROM visits GROUP BY thread_id, task);
+) c ON c.thread_id = n.thread_id AND c.task = n.task
+WHERE n.id IN (SELECT max(id) FROM node_runs GROUP BY thread_id, task);
 CREATE VIEW IF NOT EXISTS costs_by_step AS  -- a row for each step of each graph and model
 SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls, sum(c.status = 'failed') AS failed,
        sum(c.source <> 'model') AS shared, coalesce(sum(c.input_tokens), 0) AS input_tokens,

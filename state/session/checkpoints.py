@@ -20,9 +20,8 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..journal.sqlite import aretrying, connect, retrying
+from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
-
-STARTER_KEY = "__stepgraph_starter"
 
 
 class Starter(Protocol):

@@ -22,10 +22,9 @@ from typing_extensions import is_typeddict
 
 from ..errors import GraphChanged
 from ..journal.journal import Journal
+from ..names import PRIVATE
 from ..schema import bare, fields_of, is_state_type, types_in
 
-GRAPH_KEY = "__stepgraph_graph"
-PRIVATE = "stepgraph_"  # how the names of the patterns' own channels begin
 ANYWHERE = "anywhere"
 
 Shape = dict[str, Any]

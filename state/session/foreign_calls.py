@@ -22,7 +22,8 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
 from ..journal.journal import Call, Journal, bindable
-from .recorder import json_text, path_of
+from ..json_text import json_text
+from ..names import path_of
 
 OWN_TYPE = "stepgraph"  # what calls through the seam say of themselves in their parameters
 PARAMETERS = (

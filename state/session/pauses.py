@@ -12,14 +12,13 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Interrupt
 
 from ..errors import BudgetExceeded, StepgraphError
-
-KIND = "stepgraph_budget_ended"
+from ..names import BUDGET_ENDED
 
 
 def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
     """Return the interrupt that stands for a budget's end in one node execution."""
     value = {
-        "kind": KIND,
+        "kind": BUDGET_ENDED,
         "message": str(ended),
         "limit": ended.limit,
         "scope": ended.scope,
@@ -32,7 +31,7 @@ def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
 def budget_end(interrupts: Iterable[Interrupt]) -> dict[str, Any] | None:
     """Return what the first budget's end among interrupts says, None if there is none."""
     for interrupt in interrupts:
-        if isinstance(interrupt.value, dict) and interrupt.value.get("kind") == KIND:
+        if isinstance(interrupt.value, dict) and interrupt.value.get("kind") == BUDGET_ENDED:
             return interrupt.value
     return None
 

@@ -1,9 +1,8 @@
-"""Notes every node visit of a LangGraph run in the journal; works on any LangGraph graph."""
+"""Notes every node run of a LangGraph run in the journal; works on any LangGraph graph."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,29 +12,22 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
-from pydantic_core import PydanticSerializationError, to_json
 
 from ..budget import Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal, NodeRun
-from ..schema import values_of
-from .fingerprint import GRAPH_KEY, GraphMark, check_unchanged
+from ..json_text import as_json, json_text, state_json
+from ..names import GRAPH_KEY, path_of
+from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
 
-MAX_OUTPUT = 20_000
 STOPPED = "stopped before it ended"
-MAX_INPUT, MAX_FIELD = 4_000, 1_500
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
 
 
-def path_of(task: str) -> str:
-    """Return the names of the nested nodes in a checkpoint namespace, joined by "/"."""
-    return "/".join(part.split(":", 1)[0] for part in task.split("|"))
-
-
 class Recorder(BaseCallbackHandler):
-    """A LangChain callback handler that writes node visits and the run's status."""
+    """A LangChain callback handler that writes node runs and the run's status."""
 
     run_inline = True
     raise_error = True
@@ -142,7 +134,7 @@ class Recorder(BaseCallbackHandler):
         elif isinstance(error, GraphInterrupt):
             interrupts = error.args[0] if error.args else ()
             self._ended = "partial" if budget_end(interrupts) else "interrupted"
-            self._leave(run_id, "interrupted", asked=[item.value for item in interrupts])
+            self._leave(run_id, "interrupted", interrupts=[item.value for item in interrupts])
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")
         else:
@@ -188,7 +180,13 @@ class Recorder(BaseCallbackHandler):
         self._claims.release(self._thread)
 
     def _leave(
-        self, run_id: UUID, status: str, *, output: Any = None, error: str | None = None, asked: Any = None
+        self,
+        run_id: UUID,
+        status: str,
+        *,
+        output: Any = None,
+        error: str | None = None,
+        interrupts: Any = None,
     ) -> None:
         metadata, started, given = self._open.pop(run_id)
         mask = self._journal.mask
@@ -206,7 +204,7 @@ class Recorder(BaseCallbackHandler):
                 started_at=started,
                 ended_at=time.time(),
                 input=given,
-                asked=None if asked is None else mask.json(as_json(asked)),
+                interrupts=None if interrupts is None else mask.json(as_json(interrupts)),
             )
         )
 
@@ -217,36 +215,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def json_text(value: Any) -> str:
-    """Return any value as JSON, whatever is in it."""
-    try:
-        return to_json(value, fallback=repr, inf_nan_mode="strings").decode()
-    except (PydanticSerializationError, UnicodeError, ValueError):
-        return json.dumps(value, default=repr)
-
-
-def state_json(state: Any) -> str:
-    """Return a node's input as JSON, each long field cut by itself, so that the others stay readable."""
-    text = json_text(state)
-    if len(text) <= MAX_INPUT:
-        return text
-    try:
-        values = {name: json_text(value) for name, value in values_of(state).items()}
-    except TypeError:
-        return as_json(state)
-    cut = {n: v if len(v) <= MAX_FIELD else _cut(v, MAX_FIELD) for n, v in values.items()}
-    return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in cut.items()) + "}"
-
-
-def _cut(text: str, length: int) -> str:
-    return to_json({"cut": len(text), "start": text[:length]}).decode()
-
-
-def as_json(value: Any) -> str:
-    """Return any state value as JSON for a reader; what JSON cannot say is shown by its repr."""
-    text = json_text(value)
-    if len(text) > MAX_OUTPUT:
-        return _cut(text, MAX_OUTPUT)
-    return text

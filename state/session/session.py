@@ -17,16 +17,13 @@ from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..masking import Masker
+from ..names import CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
-from .checkpoints import STARTER_KEY, SqliteCheckpointer
-from .fingerprint import GRAPH_KEY, GraphMark
+from .checkpoints import SqliteCheckpointer
+from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
 from .recorder import Recorder
-
-SESSION_KEY = "__stepgraph_session"
-CACHE_KEY = "__stepgraph_cache_s"
-LEDGERS_KEY = "__stepgraph_ledgers"
 
 
 class Tracer(Protocol):

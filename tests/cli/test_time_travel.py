@@ -91,7 +91,7 @@ async def test_one_call_is_asked_of_another_model(memos: Any, tmp_path: Path) ->
     assert (paid["source"], paid["task"], given["source"], given["origin"]) == (
         "model",
         call["task"],
-        "given",
+        "override",
         paid["id"],
     )
     assert (given["request_hash"], given["answer"], given["model_asked"]) == (

@@ -46,7 +46,7 @@ def test_export_writes_json_lines(command: Command, runs: Any, tmp_path: Path) -
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert done.out == f"{len(rows)} records in out.jsonl.\n"
     assert {row["thread_id"] for row in rows} == {"t1"}
-    assert {row["record"] for row in rows} == {"run", "invocation", "call", "visit", "decision"}
+    assert {row["record"] for row in rows} == {"run", "invocation", "call", "node_run", "decision"}
     assert next(row for row in rows if row["record"] == "call")["messages"][0]["role"] == "user"
     assert len(command("export").rows) == 3 * len(rows)
     assert command("export", "--to", str(tmp_path / "none" / "x.jsonl")).code == 2

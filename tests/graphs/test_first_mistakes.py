@@ -101,7 +101,7 @@ async def test_a_finished_node_is_on_record_before_the_next_one_works(
 
     def second(note: Note) -> None:
         with sqlite3.connect(session.path) as other:
-            seen.extend(other.execute("SELECT node FROM visits").fetchall())
+            seen.extend(other.execute("SELECT node FROM node_runs").fetchall())
             seen.extend(other.execute("SELECT status FROM runs").fetchall())
 
     await chain(first, second).compile().ainvoke(Note(), session.config("t"))

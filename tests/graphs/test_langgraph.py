@@ -144,7 +144,9 @@ def test_an_interrupt_waits_for_its_answer(session: Session) -> None:
         assert session.journal.query("SELECT status FROM runs") == [{"status": "interrupted"}]
         assert app.invoke(Command(resume="yes"), config)["approved"] is True
     assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]
-    visits = session.journal.query("SELECT path, status FROM visits WHERE node = 'review' ORDER BY ended_at")
+    visits = session.journal.query(
+        "SELECT path, status FROM node_runs WHERE node = 'review' ORDER BY ended_at"
+    )
     assert [visit["status"] for visit in visits] == ["interrupted", "done"]
 
 

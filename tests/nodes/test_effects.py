@@ -633,4 +633,4 @@ def test_config_is_handed_in_as_in_any_node(session: Session) -> None:
 
     chain(charge).compile().invoke(Order(), session.config("t"))
     assert seen == ["t"]
-    assert time.time() - session.journal.query("SELECT began_at FROM effects")[0]["began_at"] < 60
+    assert time.time() - session.journal.query("SELECT started_at FROM effects")[0]["started_at"] < 60

@@ -359,10 +359,8 @@ def test_what_a_crash_left_open_is_for_a_person(session: Session) -> None:
         return "sent"
 
     key = lambda _: "k"  # noqa: E731
-    sql = (
-        "INSERT INTO effects (key, thread_id, path, status, began_at) VALUES ('send:k', 't', '', 'begun', 1)"
-    )
-    session.journal.write([(sql, ())])
+    sql = "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, 't', '', 'started', 1)"
+    session.journal.write([(sql, ("send:k",))])
     with pytest.raises(EffectUnknown, match="send:k"):
         one("send", {}, send, once={"send": key}, config=session.config("t"))
 

@@ -137,7 +137,7 @@ def test_nested(outer: str, inner: str, runs: Session, model: Model) -> None:
     thread = f"{inner} in {outer}"
     result, asked = to_the_end(graph.compile(), Task(), runs.config(thread))
     joined = runs.journal.query(
-        "SELECT count(*) AS calls FROM calls WHERE thread_id = ? AND source = 'joined'", [thread]
+        "SELECT count(*) AS calls FROM calls WHERE thread_id = ? AND source = 'coalesced'", [thread]
     )
     calls = len(model.asks) + joined[0]["calls"]  # equal calls of one thread at one time are made once
     assert calls == around.calls(within_it.calls())

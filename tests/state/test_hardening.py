@@ -117,7 +117,7 @@ async def test_the_loop_goes_on_while_somebody_else_holds_the_lock(session: Sess
     watcher.cancel()
     holder.close()
     assert max(gaps) < 0.8
-    assert session.journal.query("SELECT count(*) AS n FROM visits") == [{"n": 40}]
+    assert session.journal.query("SELECT count(*) AS n FROM node_runs") == [{"n": 40}]
 
 
 async def test_a_cancelled_group_of_equal_calls_makes_no_new_one(

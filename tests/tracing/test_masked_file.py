@@ -44,7 +44,7 @@ def refuse(note: Note) -> str:
 app = chain(refine(write, judge, until=bool, rounds=1), gate(refuse)).compile()
 COLUMNS = {
     "calls": "messages || coalesce(problem, '')",
-    "visits": "coalesce(input, '') || coalesce(output, '') || coalesce(error, '')",
+    "node_runs": "coalesce(input, '') || coalesce(output, '') || coalesce(error, '')",
     "decisions": "coalesce(reason, '')",
     "invocations": "coalesce(input, '') || coalesce(output, '') || coalesce(error, '')",
 }

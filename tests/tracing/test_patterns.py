@@ -76,7 +76,7 @@ def receiver() -> Iterator[Receiver]:
 def check(session: Session, thread: str, sent: list[Wire]) -> tuple[list[Span], float]:
     """Check a thread's spans as they arrived against the file, and return them with what they cost."""
     calls = session.journal.query("SELECT * FROM calls WHERE thread_id = ?", (thread,))
-    hits = session.journal.query("SELECT * FROM hits WHERE thread_id = ?", (thread,))
+    hits = session.journal.query("SELECT * FROM replays WHERE thread_id = ?", (thread,))
     spans = read_spans(session.journal.query, thread)
     arrived = {span.span_id.hex(): span for span in sent}
     assert len(arrived) == len(sent), "each span once"

@@ -66,10 +66,10 @@ def test_deleting_threads_shrinks_the_file_and_the_others_still_resume(
 
 def test_only_checkpoints_go_and_the_thread_goes_on_from_its_end(session: Session, tmp_path: Path) -> None:
     app = big(session, "t")
-    calls_and_visits = {table: rows_of(session, "t")[table] for table in ("calls", "visits", "runs")}
+    calls_and_node_runs = {table: rows_of(session, "t")[table] for table in ("calls", "node_runs", "runs")}
     assert delete_checkpoints(session, ["t"]) == 4
     assert shrink(tmp_path / "runs.sqlite").problem is None
-    assert {table: rows_of(session, "t")[table] for table in calls_and_visits} == calls_and_visits
+    assert {table: rows_of(session, "t")[table] for table in calls_and_node_runs} == calls_and_node_runs
     assert app.get_state(session.config("t")).values["text"][0] == "c"
     again = app.invoke({"text": "y"}, session.config("t"))
     assert again["done"] == ["a", "b", "c"] * 2
@@ -160,7 +160,7 @@ def test_side_effects_are_remembered_unless_asked(session: Session) -> None:
     session.journal.write(
         [
             (
-                "INSERT INTO effects (key, thread_id, path, status, began_at) "
+                "INSERT INTO effects (key, thread_id, path, status, started_at) "
                 "VALUES ('k', 't', 'p', 'done', 1)",
                 (),
             )
@@ -203,7 +203,7 @@ def test_an_export_holds_every_record(session: Session) -> None:
     first_run(session, "one")
     first_run(session, "two")
     lines = [json.loads(json.dumps(record)) for record in records(session)]
-    kinds = {"run": "runs", "call": "calls", "visit": "visits", "decision": "decisions"}
+    kinds = {"run": "runs", "call": "calls", "node_run": "node_runs", "decision": "decisions"}
     for thread in ("one", "two"):
         for kind, table in kinds.items():
             mine = [line for line in lines if line["record"] == kind and line["thread_id"] == thread]

@@ -129,7 +129,7 @@ def first_run(session: Session, thread: str = "t") -> Any:
 
 def rows_of(session: Session, thread: str) -> dict[str, list[dict[str, Any]]]:
     """Return everything that the file holds of a thread."""
-    tables = ("checkpoints", "writes", "calls", "visits", "decisions", "runs")
+    tables = ("checkpoints", "writes", "calls", "node_runs", "decisions", "runs")
     return {
         table: session.journal.query(f"SELECT * FROM {table} WHERE thread_id = ?", (thread,))
         for table in tables

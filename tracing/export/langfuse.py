@@ -75,7 +75,7 @@ def langfuse_attributes(span: Span) -> Attributes:
         found |= {
             f"{_OBSERVATION}type": decided or ("chain" if span.kind == "run" else "span"),
             f"{_OBSERVATION}input": span.row.get("input"),
-            f"{_OBSERVATION}output": span.row.get("output") or span.row.get("asked"),
+            f"{_OBSERVATION}output": span.row.get("output") or span.row.get("interrupts"),
         }
         if span.kind == "run":
             found |= {f"langfuse.trace.metadata.{n}": _told(v) for n, v in trace.metadata.items()}

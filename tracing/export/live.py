@@ -18,7 +18,7 @@ from ...state.journal.journal import Record
 from ...state.journal.sqlite import connect
 from ...state.masking import Masker
 from ...state.session.session import Session
-from ..record.spans import CALLS, HITS, INVOCATIONS, RUN, VISITS, Assembler, Span, filled
+from ..record.spans import CALLS, INVOCATIONS, NODE_RUNS, REPLAYS, RUN, Assembler, Span, filled
 from ..record.tree import Row
 from .otlp import Destination, Sender
 from .outbox import ExportBatch, deliver, grouped, in_sample, packed
@@ -178,18 +178,18 @@ class _Followed:
         self.behind = False
         self.over = False
         self._assembler: Assembler | None = None
-        self._visit = self._call = self._hit = 0
+        self._node_run = self._call = self._replay = 0
 
     def news(self, query: Any, thread_id: str, invocations: list[Row]) -> list[Span]:
         if self._assembler is None:
             (run,) = query(RUN, (thread_id,))
             self._assembler = Assembler(run)
         self._assembler.know(invocations)
-        # Visits first: the calls of a visit that is read are then there to be read.
-        visits = query(VISITS, (thread_id, self._visit))
+        # Node runs first: the calls of one that is read are then there to be read.
+        node_runs = query(NODE_RUNS, (thread_id, self._node_run))
         calls = query(CALLS, (thread_id, self._call))
-        hits = query(HITS, (thread_id, self._hit))
-        self._visit = max([self._visit, *(row["id"] for row in visits)])
+        replays = query(REPLAYS, (thread_id, self._replay))
+        self._node_run = max([self._node_run, *(row["id"] for row in node_runs)])
         self._call = max([self._call, *(row["rowid"] for row in calls)])
-        self._hit = max([self._hit, *(row["id"] for row in hits)])
-        return self._assembler.add(visits, calls, hits)
+        self._replay = max([self._replay, *(row["id"] for row in replays)])
+        return self._assembler.add(node_runs, calls, replays)

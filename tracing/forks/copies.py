@@ -13,7 +13,7 @@ from ...state.session.session import Session
 from ..record.tree import Row, read_calls
 from .cuts import Cut, Fate
 
-COPIED, GIVEN = "copied", "given"
+COPIED, OVERRIDE = "copied", "override"
 
 _CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -27,7 +27,7 @@ class ForkPoint:
     """
 
     answer: str
-    model: str = "given"
+    model: str = "override"
     messages: str | None = None
     origin: str | None = None
 
@@ -74,7 +74,7 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
-    for table, record in (("visits", NodeRun), ("decisions", Decision)):
+    for table, record in (("node_runs", NodeRun), ("decisions", Decision)):
         names = ", ".join(field.name for field in fields(record) if field.name != "thread_id")
         for row in session.journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (old,)):
             if cut.fate(row["task"]) is Fate.KEPT:
@@ -114,9 +114,9 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
         {
             **_copied(asked, new),
             "status": "answered",
-            "source": GIVEN,
+            "source": OVERRIDE,
             "origin": stand.origin or asked["id"],
-            "reason": f"given by the fork, instead of {asked['id']}",
+            "reason": f"set by the fork, instead of {asked['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
             "messages": stand.messages or asked["messages"],

@@ -12,6 +12,7 @@ from langgraph.types import Overwrite, StateUpdate
 from pydantic import ValidationError
 
 from ...state.errors import InputError, did_you_mean
+from ...state.run_context import checkpoint_at
 from ...state.schema import fields_of, validate_field
 from ...state.session.session import Session, new_thread_id
 from ..record.history import writers_of
@@ -125,7 +126,7 @@ def _change(
     updates = [StateUpdate({} if number else changes, node) for number, node in enumerate(writers or (None,))]
     kept: Graph = graph.copy({"checkpointer": session.checkpointer})
     try:
-        kept.bulk_update_state({"configurable": {"thread_id": new, "checkpoint_ns": ns}}, [updates])
+        kept.bulk_update_state(checkpoint_at(new, ns), [updates])
     except (InvalidUpdateError, ValueError) as error:
         session.journal.write(delete_thread(new))
         raise InputError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...state.names import without_private
 from .spans import Span
 
 
@@ -75,6 +76,4 @@ def _choice(span: Span) -> Any:
 def public(text: str | None) -> Any:
     """Return what a JSON text says, without the patterns' own bookkeeping."""
     value = json.loads(text) if text else None
-    if isinstance(value, dict):
-        return {name: v for name, v in value.items() if not name.startswith("stepgraph_")}
-    return value
+    return without_private(value) if isinstance(value, dict) else value

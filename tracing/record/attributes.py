@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...state.names import without_private
 from .spans import Span
 from .tree import Row
 
@@ -65,7 +66,7 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "checkpoint_id": span.checkpoint_id,
             "superstep": row.get("superstep"),
             "changed": changed_fields(row),
-            "asked": row.get("asked"),
+            "interrupts": row.get("interrupts"),
         }
         if span.decision:
             facts |= {
@@ -111,8 +112,7 @@ def changed_fields(row: Row) -> list[str] | None:
     if not isinstance(after, dict) or cut_text(after) or cut_text(before):
         return None
     before = before if isinstance(before, dict) else {}
-    own = (name for name in after if not name.startswith("stepgraph_"))
-    return [name for name in own if not _same(before.get(name), after[name])]
+    return [name for name, value in without_private(after).items() if not _same(before.get(name), value)]
 
 
 def cut_text(value: Any) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...state.session.session import Session
-from ..forks.copies import GIVEN
+from ..forks.copies import OVERRIDE
 from .plain_checkpoints import final_state, plain_checkpoints
 from .threads import find_thread
 from .tree import Row, Totals, TreeNode, read_calls, read_tree, totals
@@ -88,7 +88,7 @@ def _way(nodes: list[TreeNode]) -> Iterator[Visited]:
     """Yield the node executions by superstep; those that ran side by side by name."""
 
     def position(node: TreeNode) -> tuple[float, str, str]:
-        superstep = node.visit["superstep"] if node.visit else float("inf")
+        superstep = node.node_run["superstep"] if node.node_run else float("inf")
         return superstep, node.path, node.decision["choice"] if node.decision else ""
 
     for node in sorted(nodes, key=position):
@@ -105,7 +105,7 @@ def _parting(a: list[Visited], b: list[Visited]) -> int | None:
 
 def _answered(calls: list[Row]) -> list[Row]:
     """Return the answers that counted: without those in whose place a fork's answer stands."""
-    replaced = {call["origin"] for call in calls if call["source"] == GIVEN}
+    replaced = {call["origin"] for call in calls if call["source"] == OVERRIDE}
     return [call for call in calls if call["status"] != "failed" and call["id"] not in replaced]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Send
 
+from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
 from .lineage import Lineage, levels
 from .plain_checkpoints import START, fields_in, is_field, plain_checkpoints
@@ -59,7 +60,7 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     """
     session.journal.flush()
     with plain_checkpoints(session.path) as checkpointer:
-        found = list(checkpointer.list({"configurable": {"thread_id": thread_id}}))
+        found = list(checkpointer.list(checkpoint_at(thread_id, None)))
     saved = {_key(item): item for item in reversed(found)}
     moments = {key: _moment(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
 
@@ -81,18 +82,18 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
 def writers_of(session: Session, thread_id: str, ns: str) -> tuple[str, ...]:
     """Return the nodes whose writes made the last checkpoint of a namespace."""
     with plain_checkpoints(session.path) as checkpointer:
-        item = checkpointer.get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ns}})
+        item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
         parent = checkpointer.get_tuple(item.parent_config) if item and item.parent_config else None
     return _wrote(item, parent) if item else ()
 
 
 def _key(item: CheckpointTuple) -> tuple[str, str]:
-    place = item.config["configurable"]
-    return place["checkpoint_ns"], place["checkpoint_id"]
+    place = RunContext.of(item.config)
+    return place.task, place.checkpoint_id
 
 
 def _parent(item: CheckpointTuple) -> str:
-    return str(item.parent_config["configurable"]["checkpoint_id"]) if item.parent_config else ""
+    return RunContext.of(item.parent_config).checkpoint_id
 
 
 def _holder(

@@ -58,8 +58,8 @@ class Lineage:
             "SELECT DISTINCT task_id, checkpoint_id FROM writes WHERE thread_id = ?", (thread_id,)
         )
         self._after = {row["task_id"]: row["checkpoint_id"] for row in writers}
-        visits = journal.query("SELECT task, superstep FROM visits WHERE thread_id = ?", (thread_id,))
-        self._supersteps = {row["task"]: row["superstep"] for row in visits}
+        node_runs = journal.query("SELECT task, superstep FROM node_runs WHERE thread_id = ?", (thread_id,))
+        self._supersteps = {row["task"]: row["superstep"] for row in node_runs}
 
     def tip(self, ns: str) -> Point | None:
         """Return the last checkpoint of a namespace."""

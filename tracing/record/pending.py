@@ -8,9 +8,9 @@ from typing import Any
 
 from langgraph.types import Interrupt
 
+from ...state.names import BUDGET_ENDED, path_of
+from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
-from ...state.session.pauses import KIND as BUDGET_KIND
-from ...state.session.recorder import path_of
 from ...state.session.session import Session
 from .plain_checkpoints import plain_checkpoints
 
@@ -52,8 +52,7 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
     found: list[Waiting] = []
     with plain_checkpoints(session.path) as checkpointer:
         for row in threads:
-            place = {"configurable": {"thread_id": row["thread_id"], "checkpoint_ns": ""}}
-            saved = checkpointer.get_tuple(place)  # type: ignore[arg-type]
+            saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
             statuses = read_task_statuses(saved.pending_writes or []) if saved else {}
             asked = [item for status in statuses.values() for item in status.pending_interrupts]
             if asked:
@@ -66,21 +65,21 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
 
     An interrupt's id is made of its node execution's name and the number of answers so far.
     """
-    visits = session.journal.query(
-        "SELECT task, status, ended_at FROM visits WHERE thread_id = ? AND task IN "
-        "(SELECT task FROM visits WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
+    node_runs = session.journal.query(
+        "SELECT task, status, ended_at FROM node_runs WHERE thread_id = ? AND task IN "
+        "(SELECT task FROM node_runs WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
         (thread_id, thread_id),
     )
     by_task: dict[str, list[dict[str, Any]]] = {}
-    for visit in visits:
-        by_task.setdefault(visit["task"], []).append(visit)
+    for node_run in node_runs:
+        by_task.setdefault(node_run["task"], []).append(node_run)
     tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
     for item in {item.id: item for item in asked}.values():
-        if isinstance(item.value, dict) and item.value.get("kind") == BUDGET_KIND:
+        if isinstance(item.value, dict) and item.value.get("kind") == BUDGET_ENDED:
             continue
         task = tasks.get(item.id, "")
         found = by_task.get(task, [])
         if found and found[-1]["status"] != "interrupted":
             continue
-        since = [visit["ended_at"] for visit in found if visit["status"] == "interrupted"]
+        since = [node_run["ended_at"] for node_run in found if node_run["status"] == "interrupted"]
         yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

@@ -12,11 +12,13 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde import jsonplus
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ...state.names import PRIVATE
+from ...state.run_context import checkpoint_at
 from ...state.session.checkpoints import SqliteCheckpointer
 from ...state.session.internals import DeltaSnapshot
 
 START = "__start__"
-INTERNAL = ("__", "branch:to:", "join:", "stepgraph_")
+INTERNAL = ("__", "branch:to:", "join:", PRIVATE)
 
 _quiet = threading.local()
 jsonplus.logger.addFilter(lambda _: not getattr(_quiet, "on", False))
@@ -69,7 +71,7 @@ def final_state(checkpointer: SqliteCheckpointer, thread_id: str) -> dict[str, A
 
     A delta field is given as its last snapshot and what was written since: only the graph can join them.
     """
-    saved = checkpointer.get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}})
+    saved = checkpointer.get_tuple(checkpoint_at(thread_id))
     if saved is None:
         return {}
     state = fields_in(saved)

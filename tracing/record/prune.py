@@ -13,6 +13,7 @@ from ...state.errors import InputError
 from ...state.journal.effects import lineage_of
 from ...state.journal.journal import Statement
 from ...state.journal.sqlite import connect, explained
+from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
 from .lineage import levels
 from .plain_checkpoints import plain_checkpoints
@@ -20,7 +21,16 @@ from .threads import find_thread
 
 LOCK_WAIT_MS = 5000
 UNFINISHED = ("queued", "running", "partial", "failed", "interrupted")
-_RECORD = ("calls", "visits", "decisions", "invocations", "hits", "joins", "scores", "exports")
+_RECORD = (
+    "calls",
+    "node_runs",
+    "decisions",
+    "invocations",
+    "replays",
+    "coalesced_calls",
+    "scores",
+    "exports",
+)
 _TABLES = ("checkpoints", "writes", *_RECORD, "claims", "runs")
 
 
@@ -166,12 +176,12 @@ def _needed(session: Session, thread_id: str) -> Iterator[tuple[str, str]]:
     lasting = [row["ns"] for row in rows if not any(True for _ in levels(row["ns"]))]
     with plain_checkpoints(session.path) as checkpointer:
         for ns in lasting:
-            item = checkpointer.get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ns}})
+            item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
             if item is None:
                 continue
             waiting = set(item.metadata.get("counters_since_delta_snapshot", {}))
             while item is not None:
-                yield ns, item.config["configurable"]["checkpoint_id"]
+                yield ns, RunContext.of(item.config).checkpoint_id
                 waiting -= set(item.checkpoint["channel_values"])
                 parent = item.parent_config if waiting else None
                 item = checkpointer.get_tuple(parent) if parent else None

@@ -79,7 +79,12 @@ def _told(error: Exception, path: Path, tables: list[str], timeout_s: float) -> 
     if "authoriz" in text or "prohibited" in text or "one statement" in text:
         return InputError(_only_select(f"Refused ({text.rstrip('.')})"))
     if "no such table" in text:
-        return InputError(f"{text[0].upper()}{text[1:]}. {did_you_mean(text.rpartition(': ')[2], tables)}")
+        hint = did_you_mean(text.rpartition(": ")[2], tables)
+        if "runs" in tables and "node_runs" not in tables:
+            hint += (
+                f" {path} has the tables of an older stepgraph; `stepgraph threads --db {path}` renews them."
+            )
+        return InputError(f"{text[0].upper()}{text[1:]}. {hint}")
     if any(
         word in text for word in ("syntax", "no such", "ambiguous", "incomplete", "too big", "unrecognized")
     ):

@@ -1,4 +1,4 @@
-"""The record as plain rows: every run, call, visit, decision and side effect, each named by its kind."""
+"""The record as plain rows: every run, node run, call, decision and side effect, each named by its kind."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .threads import find_thread
 RECORDS = {
     "run": ("runs", "started_at"),
     "invocation": ("invocations", "id"),
-    "visit": ("visits", "id"),
+    "node_run": ("node_runs", "id"),
     "call": ("calls", "started_at, rowid"),
     "decision": ("decisions", "decided_at, id"),
-    "effect": ("effects", "began_at"),
-    "hit": ("hits", "id"),
+    "effect": ("effects", "started_at"),
+    "replay": ("replays", "id"),
     "score": ("scores", "scored_at"),
 }
 # Columns that hold JSON are exported as what they say.
 _JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
-_JSON |= {"asked", "tags", "metadata", "reserved", "cost_parts"}
+_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts"}
 
 
 def records(session: Session, threads: Sequence[str] = ()) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ...state.session.recorder import path_of
+from ...state.names import path_of
 from .lineage import levels
 from .plain_checkpoints import START
 from .tree import Row
@@ -49,7 +49,7 @@ class Span:
     """One invocation of the graph, one node execution or one attempt at a model call.
 
     `row` is the journal's record of it. `source` says of a call where the answer came from: model,
-    joined, cache, copied, given, or replayed. `status` is done, failed, interrupted, partial, running,
+    coalesced, cache, copied, override, or replayed. `status` is done, failed, interrupted, partial, running,
     or unfinished, where the process died in it. Times are Unix seconds.
     """
 
@@ -119,20 +119,20 @@ class Assembler:
             if row["trace"] not in self._traces:
                 self._traces[row["trace"]] = _trace_of(self._run, row)
 
-    def add(self, visits: Iterable[Row], calls: Iterable[Row], hits: Iterable[Row]) -> list[Span]:
+    def add(self, node_runs: Iterable[Row], calls: Iterable[Row], replays: Iterable[Row]) -> list[Span]:
         for call in calls:
             self._waiting[call["task"]].append((call["started_at"], call))
-        for hit in hits:
-            self._waiting[hit["task"]].append((hit["at"], hit))
+        for replay in replays:
+            self._waiting[replay["task"]].append((replay["replayed_at"], replay))
         spans: list[Span] = []
-        for visit in visits:
-            invocation = self._invocation_at(visit["started_at"])
-            span = self._node(visit["task"], invocation, visit)
-            taken = self._take(visit["task"], span, visit["ended_at"])
-            if taken or visit["node"] != START or visit["status"] != "done":
+        for node_run in node_runs:
+            invocation = self._invocation_at(node_run["started_at"])
+            span = self._node(node_run["task"], invocation, node_run)
+            taken = self._take(node_run["task"], span, node_run["ended_at"])
+            if taken or node_run["node"] != START or node_run["status"] != "done":
                 spans += [*taken, span]
             self._unfinished.pop(span.id, None)
-            self._ends[visit["task"], invocation["id"]] += 1
+            self._ends[node_run["task"], invocation["id"]] += 1
         return spans
 
     def finish(self, *, alive: bool) -> list[Span]:
@@ -178,28 +178,30 @@ class Assembler:
         return [self._call(row, at, parent) for at, row in sorted(mine, key=lambda item: item[0])]
 
     def _call(self, row: Row, at: float, parent: Span) -> Span:
-        hit = "call_id" in row
+        replay = "call_id" in row
+        # The word in the id of a replay stays "hit": with another one, older files would be sent twice.
+        kind = "hit" if replay else "call"
         return Span(
             trace=parent.trace,
             kind="call",
-            id=_span_id(parent.trace, "hit", row["id"]) if hit else _span_id(parent.trace, "call", row["id"]),
+            id=_span_id(parent.trace, kind, row["id"]),
             parent_id=parent.id,
             name="",
             path=path_of(row["task"]),
             task=row["task"],
             status="done",
             started_at=at,
-            ended_at=at if hit else at + row["latency_s"],
-            row={"id": row["call_id"] if hit else row["id"]},
-            source=REPLAYED if hit else "model",
+            ended_at=at if replay else at + row["latency_s"],
+            row={"id": row["call_id"] if replay else row["id"]},
+            source=REPLAYED if replay else "model",
         )
 
-    def _node(self, task: str, invocation: Row, visit: Row | None) -> Span:
+    def _node(self, task: str, invocation: Row, node_run: Row | None) -> Span:
         """Return the span of a task's execution that is under way or has just ended."""
         trace = self._traces[invocation["trace"]]
         number = self._ends[task, invocation["id"]]
         around = outer_task(task)
-        started = visit["started_at"] if visit else self._first(task, invocation)
+        started = node_run["started_at"] if node_run else self._first(task, invocation)
         span = Span(
             trace=trace,
             kind="node",
@@ -208,11 +210,11 @@ class Assembler:
             name=path_of(task).rsplit("/", 1)[-1],
             path=path_of(task),
             task=task,
-            status=visit["status"] if visit else UNFINISHED,
+            status=node_run["status"] if node_run else UNFINISHED,
             started_at=started,
-            ended_at=visit["ended_at"] if visit else started,
-            row=visit or {},
-            error=visit["error"] if visit else None,
+            ended_at=node_run["ended_at"] if node_run else started,
+            row=node_run or {},
+            error=node_run["error"] if node_run else None,
         )
         if around:
             number = self._ends[around, invocation["id"]]
@@ -222,7 +224,7 @@ class Assembler:
             if outer is None:
                 outer = replace(self._node(around, invocation, None), started_at=started)
             self._unfinished[parent_id] = replace(outer, ended_at=max(outer.ended_at, span.ended_at))
-        if visit is None:
+        if node_run is None:
             self._unfinished.setdefault(span.id, span)
         return span
 
@@ -374,9 +376,9 @@ def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, 
 
 RUN = "SELECT * FROM runs WHERE thread_id = ?"
 INVOCATIONS = "SELECT * FROM invocations WHERE thread_id = ? ORDER BY id"
-VISITS = "SELECT * FROM visits WHERE thread_id = ? AND id > ? ORDER BY id"
+NODE_RUNS = "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id"
 CALLS = "SELECT rowid, id, task, started_at, latency_s FROM calls WHERE thread_id = ? AND rowid > ?"
-HITS = "SELECT * FROM hits WHERE thread_id = ? AND id > ?"
+REPLAYS = "SELECT * FROM replays WHERE thread_id = ? AND id > ?"
 
 
 def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
@@ -397,6 +399,6 @@ def assembled(query: Query, thread_id: str, *, alive: bool = False) -> list[Span
     assembler = Assembler(runs[0])
     assembler.know(query(INVOCATIONS, (thread_id,)))
     found = assembler.add(
-        query(VISITS, (thread_id, 0)), query(CALLS, (thread_id, 0)), query(HITS, (thread_id, 0))
+        query(NODE_RUNS, (thread_id, 0)), query(CALLS, (thread_id, 0)), query(REPLAYS, (thread_id, 0))
     )
     return found + assembler.finish(alive=alive)

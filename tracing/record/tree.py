@@ -1,4 +1,4 @@
-"""The tree of a thread's steps: nested node visits, each with its calls and its decision."""
+"""The tree of a thread's steps: nested node runs, each with its calls and its decision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Row = dict[str, Any]
 
 @dataclass
 class TreeNode:
-    """One node execution. `visit` is None while it runs, or if the process died in it."""
+    """One node execution. `node_run` is None while it runs, or if the process died in it."""
 
     task: str
     path: str
-    visit: Row | None = None
+    node_run: Row | None = None
     decision: Row | None = None
     calls: list[Row] = field(default_factory=list)
     children: list[TreeNode] = field(default_factory=list)
@@ -28,7 +28,7 @@ class TreeNode:
 
     @property
     def started_at(self) -> float:
-        times = [row["started_at"] for row in (self.visit, *self.calls) if row]
+        times = [row["started_at"] for row in (self.node_run, *self.calls) if row]
         times += [child.started_at for child in self.children]
         times += [self.decision["decided_at"]] if self.decision else []
         return min(times, default=0.0)
@@ -67,8 +67,8 @@ def read_tree(journal: Journal, thread_id: str) -> list[TreeNode]:
                 node(parent, path.rsplit("/", 1)[0]).children.append(nodes[task])
         return nodes[task]
 
-    for visit in journal.query("SELECT * FROM visits WHERE thread_id = ? ORDER BY id", (thread_id,)):
-        node(visit["task"], visit["path"]).visit = visit
+    for node_run in journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)):
+        node(node_run["task"], node_run["path"]).node_run = node_run
     for call in read_calls(journal, thread_id):
         node(call["task"], call["path"]).calls.append(call)
     for decision in journal.query("SELECT * FROM decisions WHERE thread_id = ?", (thread_id,)):

@@ -238,7 +238,7 @@ def test_a_trials_budget_cuts_it_and_that_is_told(evaluate: Run) -> None:
     cut = results.trials["b", 1]
     assert (cut.status, cut.limit, cut.passed) == ("cut", "calls", False)
     (told,) = summarise(results).cuts
-    assert (told.limit, told.trials, told.missing) == ("calls", 1, ("bad",))
+    assert (told.limit, told.trials, told.missing) == ("calls", 1, ("bad/refine_reply/reply",))
 
 
 def test_a_model_that_nobody_bound_ends_the_suite(session: Session) -> None:

@@ -19,7 +19,7 @@ from stepgraph.state.budget import Budget
 from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded, SettingsError
 from stepgraph.state.journal.journal import Call, Journal
-from stepgraph.state.session.session import LEDGERS_KEY
+from stepgraph.state.names import LEDGERS_KEY
 
 from ...servers import Answer, ChatServer, Fault
 

@@ -75,7 +75,7 @@ async def test_20_equal_calls_at_once_are_one_call(session: Session, server: Cha
     with using(server.spec()):
         assert await branches(session, [Text()] * 20) == ["one"] * 20
     assert server.calls == 1
-    assert counts(session) == {"joined": 19, "model": 1}
+    assert counts(session) == {"coalesced": 19, "model": 1}
     (spent,) = session.journal.query("SELECT sum(input_tokens) AS tokens FROM calls")
     assert spent["tokens"] == 100
 
@@ -100,7 +100,7 @@ async def test_those_who_joined_share_the_answer_after_a_crash(session: Session,
         with pytest.raises(RuntimeError):
             await app.ainvoke({"out": []}, session.config("t"))
         failing.clear()
-        session.journal.write([("DELETE FROM calls WHERE source = 'joined'", ())])
+        session.journal.write([("DELETE FROM calls WHERE source = 'coalesced'", ())])
         result = await app.ainvoke(None, session.config("t"))
     assert result["out"] == ["one"] * 20
     assert server.calls == 1

@@ -231,10 +231,10 @@ async def test_a_line_that_was_taken_in_before_or_comes_from_another_version(
     other.close()
     (row,) = spilled(session.path)
     file = session.path.with_name("runs.sqlite.spill")
-    file.write_text(2 * (json.dumps({**row, "a_later_column": 1}) + "\n"))
+    file.write_text(2 * (json.dumps({**row, "source": "joined", "a_later_column": 1}) + "\n"))
     with Session(session.path) as again:
-        (found,) = again.journal.query("SELECT answer FROM calls")
-        assert found["answer"] == odd.replace("\ud800", "?")
+        (found,) = again.journal.query("SELECT answer, source FROM calls")
+        assert found == {"answer": odd.replace("\ud800", "?"), "source": "coalesced"}
     file.write_text(json.dumps(row) + "\n")  # a crash came between the commit and the deletion
     with Session(session.path) as again:
         assert again.journal.query("SELECT count(*) AS n FROM calls") == [{"n": 1}]

@@ -124,7 +124,7 @@ async def test_the_seconds_of_a_part_survive_a_resume(session: Session) -> None:
     app = chain(within(inner, Budget(seconds=60))).compile()
     with using(ScriptedModel(["p", "d"])):
         await arun(app, Post(), session, "t")
-        (row,) = session.journal.query("SELECT task FROM visits WHERE node = 'approve'")
+        (row,) = session.journal.query("SELECT task FROM node_runs WHERE node = 'approve'")
         visited(session, 0.5, 61, row["task"])
         ended = await arun(app, Command(resume="yes"), session, "t")
     assert ended.status == "partial"

@@ -189,7 +189,9 @@ async def test_visits_and_decisions_are_on_record(session: Session) -> None:
         await app.ainvoke(Post(), session.config("good"))
         with pytest.raises(StepgraphError):
             await app.ainvoke(Post("x"), session.config("bad"))
-    visits = "SELECT path, node, status, output, error FROM visits WHERE thread_id = '{}' ORDER BY ended_at"
+    visits = (
+        "SELECT path, node, status, output, error FROM node_runs WHERE thread_id = '{}' ORDER BY ended_at"
+    )
     good, bad = rows(session, visits.format("good")), rows(session, visits.format("bad"))
     assert [visit[:3] for visit in good] == [
         ("pick/classify", "classify", "done"),
@@ -234,7 +236,7 @@ async def test_a_hand_written_graph_is_recorded_too(session: Session) -> None:
     with ScriptedModel(["a", "b", "c"]) as model, using(model):
         await graph.compile().ainvoke(Post(), session.config())
     assert rows(session, "SELECT path, count(*) FROM calls") == [("vote", 3)]
-    assert rows(session, "SELECT path, status FROM visits") == [("vote", "done")]
+    assert rows(session, "SELECT path, status FROM node_runs") == [("vote", "done")]
 
 
 def test_a_session_goes_on_in_a_second_one(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_one_call_gets_another_answer_and_all_beside_it_is_kept(session: Session
         state = app.invoke(None, session.config(new))
     assert sorted(state["tags"]) == ["given", "x", "x"]
     assert sorted(step for step, _ in asked.asks) == ["name", "shorten"]
-    assert steps_of(session, new, "given") == ["tag"]
+    assert steps_of(session, new, "override") == ["tag"]
 
 
 def test_one_call_of_a_node_with_two_is_replaced_and_those_after_it_are_asked(session: Session) -> None:

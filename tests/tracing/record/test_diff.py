@@ -67,7 +67,7 @@ def test_which_of_two_branches_began_first_is_no_difference(session: Session) ->
     for thread in ("a", "b"):
         app.invoke(Post("tea"), session.config(thread))
     for thread, first in (("a", "left"), ("b", "right")):
-        sql = "UPDATE visits SET started_at = 1 WHERE thread_id = ? AND node = ?"
+        sql = "UPDATE node_runs SET started_at = 1 WHERE thread_id = ? AND node = ?"
         session.journal.write([(sql, (thread, first))])
     assert diff(session, "a", "b").same
 

@@ -70,17 +70,17 @@ def test_a_failed_node_is_in_the_tree_with_its_error(session: Session) -> None:
     with pytest.raises(ZeroDivisionError):
         run(session, "t", ["x"], topic="coffee")
     nodes = {node.path: node for root in read_tree(session.journal, "t") for node in root.walk()}
-    visit = nodes["coffee/fail"].visit
-    assert visit is not None
-    assert (visit["status"], visit["error"]) == ("failed", "ZeroDivisionError: by nought")
+    node_run = nodes["coffee/fail"].node_run
+    assert node_run is not None
+    assert (node_run["status"], node_run["error"]) == ("failed", "ZeroDivisionError: by nought")
     assert find_thread(session.journal, "t").status == "failed"
 
 
 def test_a_node_that_never_ended_is_in_the_tree_by_its_calls(session: Session) -> None:
     run(session, "t", ["bad", "good"])
-    session.journal.add_later(("DELETE FROM visits WHERE node IN ('write', 'refine_write', 'tea')", ()))
+    session.journal.add_later(("DELETE FROM node_runs WHERE node IN ('write', 'refine_write', 'tea')", ()))
     (_, tea) = read_tree(session.journal, "t")
-    assert tea.visit is None
+    assert tea.node_run is None
     assert [node.name for node in tea.walk()].count("write") == 2
 
 

@@ -1,0 +1,100 @@
+"""Makes a file that an earlier stepgraph wrote one of today's: in one transaction, or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import StoreError
+from .records import FORMER_SOURCES
+from .tables import TABLES, VERSION
+
+_TABLES = {"visits": "node_runs", "hits": "replays", "joins": "coalesced_calls"}
+_COLUMNS = (
+    ("node_runs", "asked", "interrupts"),
+    ("replays", "at", "replayed_at"),
+    ("effects", "began_at", "started_at"),
+)
+_VALUES = (
+    ("calls", "source", None, "model"),  # format 2 added the column without its default
+    *(("calls", "source", was, now) for was, now in FORMER_SOURCES.items()),
+    ("effects", "status", "begun", "started"),
+)
+_INDEXES = ("visits_thread", "hits_thread")
+_VIEWS = ("steps", "costs_by_step", "run_costs", "budgets")
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Make or renew the tables of the journal; a file of a newer format raises StoreError.
+
+    Whatever else is in the file stays as it is: LangGraph's tables, and views of the user's own, which
+    SQLite makes follow the new names.
+    """
+    if _version(connection, path) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(connection, path) < VERSION:  # else another process was faster
+            _rename(connection)
+            _add_columns(connection)
+            for view in _VIEWS:
+                connection.execute(f"DROP VIEW IF EXISTS {view}")
+            for statement in _statements(TABLES):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise StoreError(
+            f"{path} was written by a newer stepgraph (format {version}, this one knows "
+            f"{VERSION}). Upgrade stepgraph, or name another file."
+        )
+    return version
+
+
+def _rename(connection: sqlite3.Connection) -> None:
+    for old, new in _TABLES.items():
+        if _columns(connection, old) and not _columns(connection, new):
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    for table, old, new in _COLUMNS:
+        if old in _columns(connection, table):
+            connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+    for index in _INDEXES:
+        connection.execute(f"DROP INDEX IF EXISTS {index}")
+    for table, column, was, now in _VALUES:
+        if column in _columns(connection, table):
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} IS ?", (now, was))
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Give each table the columns that it has today and lacks."""
+    today = sqlite3.connect(":memory:")
+    today.executescript(TABLES)
+    for (table,) in today.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        known = _columns(connection, table)
+        for _, name, kind, required, default, _ in today.execute(f"PRAGMA table_info({table})").fetchall():
+            if known and name not in known:
+                limits = f"{' NOT NULL' * required}{f' DEFAULT {default}' if default else ''}"
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{limits}")
+    today.close()
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the script's statements: `executescript` would commit before the first one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

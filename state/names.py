@@ -1,0 +1,35 @@
+"""The private names by which parts of stepgraph find in a config or a state what others put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PRIVATE = "stepgraph_"  # how the names of the patterns' own channels begin
+
+# Keys of a config's `configurable`
+SESSION_KEY = "__stepgraph_session"
+CACHE_KEY = "__stepgraph_cache_s"
+LEDGERS_KEY = "__stepgraph_ledgers"
+DRAW_KEY = "__stepgraph_draw"
+STARTER_KEY = "__stepgraph_starter"
+
+GRAPH_KEY = "__stepgraph_graph"  # a key of a config's `metadata`
+
+# What an interrupt's value says under `kind`
+REVIEW = "stepgraph_review"
+BUDGET_ENDED = "stepgraph_budget_ended"
+
+# Channels that an agent and its tools share
+MESSAGES = "stepgraph_messages"
+CALL = "stepgraph_call"
+
+
+def without_private(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state's fields without the patterns' own channels."""
+    return {name: value for name, value in values.items() if not name.startswith(PRIVATE)}
+
+
+def path_of(task: str) -> str:
+    """Return the names of the nested nodes in a checkpoint namespace, joined by "/"."""
+    return "/".join(part.split(":", 1)[0] for part in task.split("|"))

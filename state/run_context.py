@@ -1,0 +1,114 @@
+"""What a LangGraph config says of the run that a node or a model call belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import RunnableConfig
+
+from .budget import Ledger
+from .names import CACHE_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
+from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
+
+if TYPE_CHECKING:
+    from .session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One node execution of one run; outside of any run, everything is empty."""
+
+    _values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: RunnableConfig | None) -> RunContext:
+        """Return what a config says."""
+        return cls((config or {}).get("configurable") or {})
+
+    @property
+    def session(self) -> Session | None:
+        return self._values.get(SESSION_KEY)
+
+    @property
+    def thread_id(self) -> str:
+        return str(self._values.get("thread_id", ""))
+
+    @property
+    def task(self) -> str:
+        """LangGraph's checkpoint namespace: it names a node execution and survives a resume."""
+        return str(self._values.get("checkpoint_ns", ""))
+
+    @property
+    def path(self) -> str:
+        """The names of the nested nodes, joined by "/"."""
+        return path_of(self.task)
+
+    @property
+    def checkpoint_id(self) -> str:
+        return str(self._values.get("checkpoint_id", ""))
+
+    @property
+    def checkpointer(self) -> Any:
+        return self._values.get(CONFIG_KEY_CHECKPOINTER)
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """The budgets that a call here counts against, the outermost first."""
+        return tuple(self._values.get(LEDGERS_KEY, ()))
+
+    @property
+    def cache_s(self) -> float | None:
+        """How old a cached answer may be, in seconds; None where the cache is off."""
+        return self._values.get(CACHE_KEY)
+
+    @property
+    def draw(self) -> tuple[int, ...]:
+        """Which sample each of the votes around a call draws."""
+        return tuple(self._values.get(DRAW_KEY, ()))
+
+    @property
+    def execution(self) -> Any:
+        """An object that is the same throughout one execution of a node, and new for the next."""
+        return execution_of(self._values)
+
+    @property
+    def attempt(self) -> int:
+        """How often LangGraph's RetryPolicy has begun this node execution: 1 for the first time."""
+        return attempt_of(self._values)
+
+    def outer_checkpoint(self) -> RunnableConfig:
+        """Return the place of the checkpoint from which the graph around this one runs."""
+        outer = self.task.rpartition("|")[0]
+        ids = self._values.get(CONFIG_KEY_CHECKPOINT_MAP, {})
+        return checkpoint_at(self.thread_id, outer, ids.get(outer))
+
+
+def with_ledgers(config: RunnableConfig, *ledgers: Ledger) -> RunnableConfig:
+    """Return the config with these budgets in the place of its own."""
+    return _with(config, {LEDGERS_KEY: ledgers})
+
+
+def with_draw(config: RunnableConfig, number: int) -> RunnableConfig:
+    """Return the config under which every call is draw `number`, within the draw it is part of already."""
+    return _with(config, {DRAW_KEY: (*RunContext.of(config).draw, number)})
+
+
+def _with(config: RunnableConfig, values: Mapping[str, Any]) -> RunnableConfig:
+    changed = {**config, "configurable": {**config.get("configurable", {}), **values}}
+    return cast("RunnableConfig", changed)
+
+
+def for_reading(config: RunnableConfig) -> RunnableConfig:
+    """Return the config without its callbacks: a state is read with it, and nothing goes on record."""
+    return {"configurable": config.get("configurable", {})}
+
+
+def checkpoint_at(thread_id: str, ns: str | None = "", checkpoint_id: str | None = None) -> RunnableConfig:
+    """Return the place of a checkpoint, as LangGraph's savers want it.
+
+    Without an id it is the latest of a namespace; `ns` None means those of all namespaces.
+    """
+    place = {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
+    return {"configurable": {name: value for name, value in place.items() if value is not None}}
