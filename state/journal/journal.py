@@ -265,6 +265,7 @@ class _Batch:
 
 
 __all__ = [
+    "HEDGE",
     "Call",
     "CallKey",
     "Decision",

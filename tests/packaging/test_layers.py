@@ -1,95 +1,126 @@
-"""Lower folders never import upper ones, and all of them import each other relatively."""
+"""Lower folders never import upper ones, nor do lower parts of a folder; all imports across are relative."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .source_tree import FILES, FOLDERS, ROOT, imports_of, name_of, source_of
 
-# Folders of one row are peers, which do not import each other either.
-LAYERS = (
-    {"state"},
-    {"tracing"},
-    {"providers"},
-    {"nodes"},
-    {"graphs"},
-    {"runners"},
-    {"evals"},
-    {"ui"},
-    {"cli"},
-)
-LEVEL = {folder: level for level, row in enumerate(LAYERS) for folder in row}
-FILES = sorted(file for folder in LEVEL for file in (ROOT / folder).rglob("*.py"))
+LAYERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals", "ui", "cli")
+
+# The inner layers of a folder, from its ground up. Parts that are not named here are its ground and may
+# import each other; parts of one row above it may not. The folder's __init__ is its face, above all parts.
+INNER = {
+    "state": ({"journal"}, {"session"}),
+    "providers": ({"backends"}, {"stack"}, {"testing"}),
+}
 
 
-def imports_of(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Yield line and absolute name of each import, at any depth, in a module of the package."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in names:
-                yield node.lineno, ".".join((*(("", *base) if node.level else ()), name))
+def problems_in(source: str, package: tuple[str, ...], part: str = "") -> list[str]:
+    """Return what the imports of a module do that they may not.
 
-
-def problems_in(source: str, package: tuple[str, ...]) -> list[str]:
-    """Return what the imports of a module do that they may not; `package` begins with its folder."""
+    `package` begins with the module's folder; `part` is the module itself if it lies directly in the folder.
+    """
     problems = []
-    own = package[0]
+    own, *inner = (*package, *([part] if part else []))
     for line, name in imports_of(source, package):
-        relative = name.startswith(".")
-        top = name.strip(".").split(".")[0]
-        if not relative and (top == "stepgraph" or top in LEVEL):
-            problems.append(f"{line}: imports {name}, which must be a relative import")
-        elif relative and top not in LEVEL:
+        top, below, *_ = (*name.strip(".").split("."), "")
+        if not name.startswith("."):
+            if top == "stepgraph" or top in LAYERS:
+                problems.append(f"{line}: imports {name}, which must be a relative import")
+        elif top not in LAYERS:
             problems.append(f"{line}: imports {name}, which lies in no folder of the layers")
-        elif relative and top != own and LEVEL[top] >= LEVEL[own]:
-            problems.append(f"{line}: {own} may not import {top}")
+        elif top != own:
+            if LAYERS.index(top) > LAYERS.index(own):
+                problems.append(f"{line}: {own} may not import {top}")
+        elif inner and below != inner[0]:
+            here, there = level_of(own, inner[0]), level_of(own, below)
+            if there > here or there == here > 0:
+                problems.append(f"{line}: {own}/{inner[0]} may not import {own}/{below}")
     return problems
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def level_of(folder: str, part: str) -> int:
+    return next((level for level, row in enumerate(INNER.get(folder, ()), 1) if part in row), 0)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
     package = file.relative_to(ROOT).parent.parts
-    assert problems_in(file.read_text(encoding="utf-8"), package) == []
+    part = file.stem if len(package) == 1 and file.stem != "__init__" else ""
+    assert problems_in(source_of(file), package, part) == []
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "from ..graphs.chaining import chain",
+        "from ..graphs.patterns.chain import chain",
         "from .. import graphs",
-        "def later():\n    from ..cli.main import main",
+        "def later():\n    from ..cli.app import main",
+        "if TYPE_CHECKING:\n    from ..runners.run import run",
+        "import_module(f'..graphs.{name}', __package__)",
         "from ..nonsense import x",
         "import stepgraph",
         "from stepgraph.state import errors",
         "from state.errors import StepgraphError",
-        "import nodes.step",
+        "import nodes.steps",
     ],
 )
 def test_a_wrong_import_is_found(source: str) -> None:
-    assert problems_in(source, ("nodes",))
+    assert problems_in(source, ("nodes",), "steps")
 
 
 @pytest.mark.parametrize(
-    "source", ["from ..state.errors import StepgraphError", "from .node import Node", "import statistics"]
+    "source",
+    [
+        "from ..state.errors import StepgraphError",
+        "from .node import Node",
+        "import statistics",
+        "import_module(name)",
+    ],
 )
 def test_a_right_import_is_not(source: str) -> None:
-    assert problems_in(source, ("nodes",)) == []
+    assert problems_in(source, ("nodes",), "steps") == []
 
 
-def test_runs_know_nothing_of_evals() -> None:
-    assert problems_in("from ..evals.running.runner import run_suite", ("runners",))
-    assert not problems_in("from ..runners.run import run", ("evals",))
-    assert not problems_in("from ...graphs.chaining import chain", ("evals", "reports"))
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("from ..session.session import Session", "state/journal/store.py"),
+        ("from .. import session", "state/journal/store.py"),
+        ("from .journal import store", "state/errors.py"),
+        ("def later():\n    from ..testing.scripted import ScriptedModel", "providers/stack/roles.py"),
+    ],
+)
+def test_a_wrong_import_inside_a_folder_is_found(source: str, place: str) -> None:
+    package = Path(place).parent.parts
+    assert problems_in(source, package, Path(place).stem if len(package) == 1 else "")
 
 
-def test_every_folder_has_a_layer() -> None:
-    assert {link.name for link in (ROOT / "stepgraph").iterdir() if link.is_symlink()} <= LEVEL.keys()
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("from ..journal.store import Store", "state/session/session.py"),
+        ("from .session import Session", "state/session/checkpoints.py"),
+        ("from .masking import mask", "state/errors.py"),
+    ],
+)
+def test_a_right_import_inside_a_folder_is_not(source: str, place: str) -> None:
+    package = Path(place).parent.parts
+    assert problems_in(source, package, Path(place).stem if len(package) == 1 else "") == []
+
+
+def test_a_run_knows_nothing_of_evals() -> None:
+    assert problems_in("from ..evals.running.runner import run_suite", ("runners",), "run")
+    assert not problems_in("from ..runners.run import run", ("evals",), "pytest_plugin")
+    assert not problems_in("from ...graphs.patterns.chain import chain", ("evals", "report"))
+
+
+def test_every_folder_has_a_layer_and_every_inner_layer_exists() -> None:
+    assert set(FOLDERS) == set(LAYERS)
+    for folder, rows in INNER.items():
+        for part in (part for row in rows for part in row):
+            here = ROOT / folder / part
+            assert here.is_dir() or here.with_suffix(".py").is_file(), f"{folder}/{part}"

@@ -115,7 +115,7 @@ async def test_a_run_that_is_cancelled_before_it_begins_leaves_no_claim(session:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    for _ in range(100):
+    for _ in range(600):
         if rows(session, "runs") and not rows(session, "claims"):
             break
         await asyncio.sleep(0.05)

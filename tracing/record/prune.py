@@ -229,15 +229,3 @@ def shrink(path: Path) -> Shrunk:
 def _size(path: Path) -> int:
     log = path.with_name(f"{path.name}-wal")
     return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
-
-
-__all__ = [
-    "PruneCandidate",
-    "PruneFilter",
-    "Shrunk",
-    "choose",
-    "delete_checkpoints",
-    "delete_thread",
-    "delete_threads",
-    "shrink",
-]

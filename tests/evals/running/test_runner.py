@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from stepgraph.evals.report.summary import summarise
 from stepgraph.evals.running.runner import run_suite
 from stepgraph.evals.scoring.trial_record import Loop, Route
 from stepgraph.evals.suite.model import Case, Expected, Suite
+from stepgraph.providers.model import Reply
 from stepgraph.state.errors import InputError, SettingsError, StoreError, UnboundRole
 
 from ..conftest import Note, graph, measure, mood_of, suite_of
@@ -256,19 +258,20 @@ def test_a_closed_store_ends_the_suite(evaluate: Run, session: Session) -> None:
 
 def test_trials_run_at_a_time_but_not_more_than_told(session: Session) -> None:
     under_way = most = 0
+    full = asyncio.Event()
 
     class Slow:
         name = "slow"
 
         async def complete(self, request: Any, site: Any) -> Any:
-            import asyncio
-
-            from stepgraph.providers.model import Reply
-
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0.01)
+            if most == 5:
+                full.set()
+            async with asyncio.timeout(30):
+                await full.wait()
+            await asyncio.sleep(0.01)  # a sixth would come in between
             under_way -= 1
             return Reply(text='{"answer": "good"}', model="slow")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import operator
-import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -57,8 +56,12 @@ def by_name(request: Any, site: Any) -> Any:
     return {"Law": "fine", "Mon": "cheap", "Ris": 3}.get(request.messages[-1]["content"][:3], "sign")
 
 
+ended: list[str] = []
+
+
 async def slow(review: Review) -> dict[str, Any]:
     await asyncio.sleep(30)
+    ended.append("slow")
     return {"money": "late"}
 
 
@@ -83,15 +86,14 @@ def test_branches_and_merge(session: Session, sync: bool) -> None:
 
 def test_a_straggler_is_left_out_and_named(session: Session) -> None:
     app = section(
-        {"legal": check_law, "money": slow}, timeout_s=0.2, failed="skip", missing="gaps", merge=decide
+        {"legal": check_law, "money": slow}, timeout_s=1, failed="skip", missing="gaps", merge=decide
     ).compile()
-    began = time.perf_counter()
     with ScriptedModel(by_name) as model, using(model):
         result = app.invoke(Review(), session.config("t"))
-    assert time.perf_counter() - began < 10
+    assert ended == []
     assert (result["legal"], result["money"], result["verdict"]) == ("fine", "", "sign")
     assert result["gaps"] == {
-        "money": "BranchTimeout: Branch 'money' took longer than 0.2 s, so it was stopped."
+        "money": "BranchTimeout: Branch 'money' took longer than 1 s, so it was stopped."
     }
     rows = session.journal.query("SELECT kind, choice, reason FROM decisions")
     assert [(row["kind"], row["choice"]) for row in rows] == [("section", "left out")]

@@ -12,6 +12,7 @@ import time
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langgraph.types import Command, interrupt
@@ -42,13 +43,24 @@ async def test_a_second_run_of_one_thread_is_refused_and_pays_nothing(
     session: Session, same_config: bool
 ) -> None:
     config = session.config("t")
-    with ScriptedModel(["one", "two"], delay_s=0.2) as model, using(model):
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    class Held:
+        name = "held"
+
+        async def complete(self, request: Any, site: Any) -> Any:
+            began.set()
+            await go_on.wait()
+            return await script.complete(request, site)
+
+    with ScriptedModel(["one", "two"]) as script, using(Held()):
         first = asyncio.create_task(graph.ainvoke(Note(), config))
-        await asyncio.sleep(0.1)
+        await began.wait()
         with pytest.raises(ThreadBusy, match=f"thread 't' is being run by process {os.getpid()}"):
             await graph.ainvoke(Note(), config if same_config else session.config("t"))
         with Session(session.path) as other, pytest.raises(ThreadBusy):
             await graph.ainvoke(Note(), other.config("t"))
+        go_on.set()
         assert (await first)["text"] == "one"
         assert claims(session) == 0
         assert (await graph.ainvoke(Note(), session.config("t")))["text"] == "two"
@@ -56,19 +68,30 @@ async def test_a_second_run_of_one_thread_is_refused_and_pays_nothing(
 
 def test_sync_runs_in_threads_are_refused_too(session: Session) -> None:
     refused: list[BaseException] = []
+    both_refused = threading.Event()
 
     def work() -> None:
         try:
             graph.invoke(Note(), session.config("t"))
         except ThreadBusy as error:
             refused.append(error)
+            if len(refused) == 2:
+                both_refused.set()
 
-    with using(ScriptedModel(lambda *_: "x", delay_s=0.3)):
+    class Held:
+        name = "held"
+
+        async def complete(self, request: Any, site: Any) -> Any:
+            await asyncio.to_thread(both_refused.wait, 30)
+            return await script.complete(request, site)
+
+    script = ScriptedModel(lambda *_: "x")
+    with using(Held()):
         workers = [threading.Thread(target=copy_context().run, args=(work,)) for _ in range(3)]
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(10)
+            worker.join(60)
     assert len(refused) == 2
     assert claims(session) == 0
 
@@ -144,21 +167,25 @@ def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp
 
 def test_a_claim_of_another_host_ends_when_it_expires(session: Session) -> None:
     claim = "INSERT INTO claims VALUES ('t', 'them', 'elsewhere', 1, ?)"
-    session.journal.write([(claim, (time.time() + 0.3,))])
+    session.journal.write([(claim, (time.time() + 60,))])
     with using(ScriptedModel(["mine"])):
         with pytest.raises(ThreadBusy, match="on elsewhere"):
             graph.invoke(Note(), session.config("t"))
-        time.sleep(0.4)
+        session.journal.write([("UPDATE claims SET expires_at = ?", (time.time() - 1,))])
         assert graph.invoke(Note(), session.config("t"))["text"] == "mine"
 
 
 def test_a_claim_is_renewed_while_its_run_lives(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepgraph.state.journal.claims.LIFETIME_S", 0.3)
+    def expiry() -> float:
+        (row,) = session.journal.query("SELECT expires_at FROM claims")
+        return float(row["expires_at"])
+
     monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 0.05)
     session.claims.acquire("t")
-    time.sleep(0.6)
-    (row,) = session.journal.query("SELECT expires_at FROM claims")
-    assert row["expires_at"] > time.time()
+    first, deadline = expiry(), time.monotonic() + 30
+    while expiry() <= first:
+        assert time.monotonic() < deadline, "it was not renewed within 30 s"
+        time.sleep(0.02)
     session.claims.release("t")
 
 

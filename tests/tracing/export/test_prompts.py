@@ -57,7 +57,7 @@ def stored(template: Any, version: int = 3) -> dict[str, Any]:
 
 
 def until(condition: Any) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         time.sleep(0.01)
