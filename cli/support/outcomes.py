@@ -11,9 +11,9 @@ from typing import Any, Literal
 import click
 
 from ...state.session.session import Session
-from ...tracing.record.tree import read_calls, totals
+from ...tracing.record.reads import cost_of_calls, read_calls
 from ..exit_codes import ExitCode
-from .text import clean, duration, money, one_line, show_value, tokens
+from .text import clean, cost_line, duration, one_line, show_value
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
@@ -33,16 +33,16 @@ class RunOutcome:
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
-    sums = totals(read_calls(session.journal, outcome.thread))
+    cost = cost_of_calls(read_calls(session.journal, outcome.thread))
     return {
         "thread": outcome.thread,
         "status": outcome.status,
         "output": outcome.output,
         "error": outcome.error,
-        "calls": sums.calls,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "cost_usd": sums.cost_usd,
+        "calls": cost.calls,
+        "input_tokens": cost.input_tokens,
+        "output_tokens": cost.output_tokens,
+        "cost_usd": cost.usd,
         "seconds": round(outcome.seconds, 3),
     }
 
@@ -59,17 +59,12 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
 
 
 def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) -> None:
-    calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
-    sums = totals(calls)
+    cost = cost_of_calls(c for outcome in outcomes for c in read_calls(session.journal, outcome.thread))
     states = ", ".join(
         f"{sum(o.status == status for o in outcomes)} {status}"
         for status in dict.fromkeys(o.status for o in outcomes)
     )
-    used = tokens(sums.input_tokens, sums.output_tokens)
-    click.echo(
-        f"{states}; {sums.calls} model calls, {used}, {money(sums.known_cost_usd, sums.unknown_costs)}, "
-        f"{duration(seconds)}."
-    )
+    click.echo(f"{states}; {cost.calls} model calls, {cost_line(cost)}, {duration(seconds)}.")
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
         option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"

@@ -17,7 +17,7 @@ from ...state.errors import InputError
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
-from ...tracing.record.threads import Thread, find_thread, list_threads, recorded_input
+from ...tracing.record.threads import Thread, find_thread, is_known, list_threads, recorded_input
 from ..exit_codes import ExitCode
 from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
@@ -77,21 +77,20 @@ def _job(
 def _join(session: Session, job: ThreadJob) -> ThreadJob:
     """Return a job that says the next thing on its thread. Raises InputError if it cannot."""
     thread, loaded = job.thread, job.loaded
-    rows = session.journal.query("SELECT graph, status, models FROM runs WHERE thread_id = ?", (thread,))
-    if not rows:
+    if not is_known(session.journal, thread):
         return job
-    (known,) = rows
-    if not loaded.converses or known["graph"] != loaded.reference:
+    known = find_thread(session.journal, thread)
+    if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
             f"The thread {thread!r} exists already. Go on with it: stepgraph resume {thread}; or name "
             "another one."
         )
-    if known["status"] != "done":
+    if known.status != "done":
         raise InputError(
-            f"The last turn on the thread {thread!r} has not ended ({known['status']}). Go on with it first: "
+            f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
-    models = job.models or json.loads(known["models"] or "{}")
+    models = job.models or known.models
     state = {name: value for name, value in values_of(job.state).items() if name in job.data}
     return replace(job, models=models, state=state)
 

@@ -12,6 +12,7 @@ from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.session import Session
+from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
 from ..running.trial import SCOPE
 from ..scoring.trial_record import cost_of
@@ -212,18 +213,14 @@ class _BlameRun:
     def _paid(self) -> Cost:
         """Return what the grafts have cost so far, in earlier calls and by judges too."""
         prefix = f"eval/{self._run}/"
-        rows = self._session.journal.query(
-            "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, ?) = ?", (len(prefix), prefix)
-        )
-        return cost_of(self._session.journal, [row["thread_id"] for row in rows])
+        journal = self._session.journal
+        return cost_of(journal, threads_with_calls(journal, prefix))
 
     def _failing(self, trial: Trial) -> str | None:
         """Return the innermost node that raised the error which ended a trial."""
-        rows = self._session.journal.query(
-            "SELECT path, task FROM node_runs WHERE thread_id = ? AND status = 'failed' ORDER BY id",
-            (trial.thread,),
-        )
-        return max(rows, key=lambda row: row["task"].count("|"))["path"] if rows else None
+        rows = read_node_runs(self._session.journal, trial.thread)
+        failed = [row for row in rows if row["status"] == "failed"]
+        return max(failed, key=lambda row: row["task"].count("|"))["path"] if failed else None
 
     def _lost(self) -> Difference | None:
         """Return the score of whole runs that most surely got worse."""

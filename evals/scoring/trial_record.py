@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from typing import Any
 
 from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
-from ...state.names import without_private
-from ...tracing.record.tree import Row
+from ...tracing.record.attributes import cut_text, public
+from ...tracing.record.read_spans import read_spans
+from ...tracing.record.run import last_runs
+from ...tracing.record.spans import Row, Span, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
@@ -77,13 +78,17 @@ class Record:
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
-    node_runs = journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,))
-    decisions = journal.query(
-        "SELECT task, path, kind, choice, confidence FROM decisions WHERE thread_id = ? ORDER BY id",
-        (thread_id,),
-    )
+    return record_of(read_spans(journal.query, thread_id))
+
+
+def record_of(spans: Sequence[Span]) -> Record:
+    """Return what the spans of a thread tell of it."""
+    nodes = [span for span in spans if span.kind == "node" and span.row]  # those that ended
+    decided = {span.task: span.decision for span in nodes if span.decision}
+    decisions = sorted(decided.values(), key=lambda row: int(row["id"]))
+    paid = [span for span in spans if span.kind == "call" and span.source == "model"]
     return Record(
-        passages=tuple(_passages(node_runs)),
+        passages=tuple(_passages(nodes)),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"
         ),
@@ -91,8 +96,8 @@ def read_record(journal: Journal, thread_id: str) -> Record:
         votes=tuple(
             VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
         ),
-        cost=cost_of(journal, [thread_id]),
-        seconds=_seconds(node_runs),
+        cost=sum((span.cost for span in paid), NOTHING),
+        seconds=_seconds(nodes),
     )
 
 
@@ -101,46 +106,36 @@ def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     return sum((journal.spent(thread) for thread in threads), NOTHING)
 
 
-def _passages(node_runs: Sequence[Row]) -> Iterable[Passage]:
-    last = {node_run["task"]: node_run for node_run in node_runs}
+def _passages(nodes: Sequence[Span]) -> Iterable[Passage]:
     began: dict[str, float] = {}
-    for node_run in node_runs:
+    for span in nodes:
         # A graph that a resume entered again began when the first node in it did.
-        parts = node_run["task"].split("|")
+        parts = span.task.split("|")
         for depth in range(1, len(parts) + 1):
             task = "|".join(parts[:depth])
-            began[task] = min(node_run["started_at"], began.get(task, node_run["started_at"]))
-    for task in sorted(last, key=lambda name: (began[name], name.count("|"))):
-        node_run = last[task]
-        output, cut = _output(node_run["output"])
-        yield Passage(node_run["path"], node_run["status"], output, cut)
-
-
-def _output(text: str | None) -> tuple[Any, bool]:
-    data = json.loads(text) if text else None
-    if isinstance(data, dict) and set(data) == {"cut", "start"}:
-        return data["start"], True
-    if isinstance(data, dict):
-        data = without_private(data)
-    return data, False
+            began[task] = min(span.started_at, began.get(task, span.started_at))
+    for span in sorted(last_runs(nodes), key=lambda span: (began[span.task], span.task.count("|"))):
+        output = public(span.row["output"])
+        cut = cut_text(output)
+        yield Passage(span.path, span.status, cut[0] if cut else output, cut is not None)
 
 
 def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
     """Group the judges' decisions by the execution of the loop's graph that they were made in."""
     grouped: dict[str, list[Row]] = defaultdict(list)
     for decision in decisions:
-        grouped[decision["task"].rpartition("|")[0]].append(decision)
-    for found in grouped.values():
-        path = found[-1]["path"].rpartition("/")[0]
-        yield Loop(path, sum(d["choice"] != UNCHANGED for d in found), found[-1]["choice"])
+        grouped[outer_task(decision["task"])].append(decision)
+    for rows in grouped.values():
+        path = rows[-1]["path"].rpartition("/")[0]
+        yield Loop(path, sum(d["choice"] != UNCHANGED for d in rows), rows[-1]["choice"])
 
 
-def _seconds(node_runs: Sequence[Row]) -> float:
+def _seconds(nodes: Sequence[Span]) -> float:
     """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
     took: dict[tuple[int, str], float] = defaultdict(float)
-    for node_run in node_runs:
-        if "|" not in node_run["task"]:
-            took[node_run["superstep"], node_run["task"]] += node_run["ended_at"] - node_run["started_at"]
+    for span in nodes:
+        if not outer_task(span.task):
+            took[span.row["superstep"], span.task] += span.seconds
     slowest: dict[int, float] = defaultdict(float)
     for (superstep, _), seconds in took.items():
         slowest[superstep] = max(slowest[superstep], seconds)

@@ -18,6 +18,7 @@ from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, run_sync
 from ...state.names import DRAW_KEY
 from ...state.session.session import Session
+from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
 from ..running.runner import Progress, Runner, TrialSettings, begin, new_run
 from ..running.trial import SCOPE
@@ -275,8 +276,5 @@ class _SweepRun:
         return {case: fmean(values) for case, values in found.items()}
 
     def _paid(self) -> Cost:
-        prefix = f"eval/{self._run}."
-        rows = self._session.journal.query(
-            "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, ?) = ?", (len(prefix), prefix)
-        )
-        return cost_of(self._session.journal, [row["thread_id"] for row in rows])
+        journal = self._session.journal
+        return cost_of(journal, threads_with_calls(journal, f"eval/{self._run}."))
