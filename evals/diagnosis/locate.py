@@ -15,9 +15,9 @@ from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
-from ..scoring.score import TrialOutcome, applies, fits, score_passage, visits
+from ..scoring.score import NOTHING_EXPECTED, TrialOutcome, expected_of, fits, score_passage, visits
 from ..scoring.trial_record import Passage, Record, read_record
-from ..suite.model import Case, Suite, Visit
+from ..suite.model import Case, Evaluator, Suite, Visit
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,16 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Run
         *_output(case, record, values),
     ]
     lapses.sort(key=lambda lapse: lapse.place)
-    judged = [e.name for e in suite.evaluators if isinstance(e, Judge) and applies(e, case)]
+    judged = [evaluator.name for evaluator, _ in _applying(suite, case) if isinstance(evaluator, Judge)]
     return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
+
+
+def _applying(suite: Suite, case: Case) -> Iterator[tuple[Evaluator, Any]]:
+    """Yield the evaluators to which a case gives what they need, each with what the case expects of it."""
+    for evaluator in suite.evaluators:
+        expected = expected_of(evaluator, case)
+        if not evaluator.needs_expected or expected is not NOTHING_EXPECTED:
+            yield evaluator, expected
 
 
 def _errors(case: Case, record: Record) -> Iterator[Divergence]:
@@ -152,11 +160,11 @@ async def _evaluated(
     suite: Suite, case: Case, record: Record, values: Mapping[str, Any]
 ) -> AsyncIterator[Divergence]:
     outcome = TrialOutcome("done", values)
-    for evaluator in suite.evaluators:
-        if evaluator.node is None or isinstance(evaluator, Judge) or not applies(evaluator, case):
+    for evaluator, expected in _applying(suite, case):
+        if evaluator.node is None or isinstance(evaluator, Judge):
             continue
         for place, passage in _placed_visits(record, evaluator.node, evaluator.visit):
-            score = await score_passage(evaluator, case, outcome, record, passage)
+            score = await score_passage(evaluator, expected, case, outcome, record, passage)
             if score.passed is False:
                 yield Divergence(place, evaluator.node, evaluator.name, score.reason)
 

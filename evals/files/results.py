@@ -126,8 +126,9 @@ class Results:
 
     def add(self, trial: Trial) -> None:
         """Keep a trial; no end of this process loses it any more."""
-        if trial.key not in self.trials:
-            self.trials[trial.key] = trial
+        key = trial.case, trial.repeat
+        if key not in self.trials:
+            self.trials[key] = trial
             self.append(asdict(trial))
 
     def note(self, judged: Cost, notes: list[str], trusted: Mapping[str, bool]) -> None:

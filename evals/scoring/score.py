@@ -56,22 +56,20 @@ async def score_trial(suite: Suite, case: Case, outcome: TrialOutcome, record: R
             scores[name] = score if good else Score.of(False, ended)
     whole = Passage("", outcome.status, dict(outcome.values))
     for evaluator in suite.evaluators:
-        if not applies(evaluator, case):
+        expected = expected_of(evaluator, case)
+        if evaluator.needs_expected and expected is NOTHING_EXPECTED:
             continue
         if not good:
             if evaluator.node is None:
                 scores[evaluator.name] = Score.of(False, ended)
             continue
         passages = [whole] if evaluator.node is None else visits(record, evaluator.node, evaluator.visit)
-        found = [await score_passage(evaluator, case, outcome, record, passage) for passage in passages]
+        found = [
+            await score_passage(evaluator, expected, case, outcome, record, passage) for passage in passages
+        ]
         if found:
             scores[evaluator.name] = found[0] if len(found) == 1 else together(found)
     return scores
-
-
-def applies(evaluator: Evaluator, case: Case) -> bool:
-    """Tell whether a case gives an evaluator what it needs."""
-    return not evaluator.needs_expected or expected_of(evaluator, case) is not NOTHING_EXPECTED
 
 
 NOTHING_EXPECTED: Final = object()
@@ -163,7 +161,7 @@ def together(scores: Sequence[Score]) -> Score:
 
 
 async def score_passage(
-    evaluator: Evaluator, case: Case, outcome: TrialOutcome, record: Record, passage: Passage
+    evaluator: Evaluator, expected: Any, case: Case, outcome: TrialOutcome, record: Record, passage: Passage
 ) -> Score:
     """Return what an evaluator says of one execution of its node, or of the whole run's final state."""
     if passage.cut:
@@ -173,7 +171,6 @@ async def score_passage(
         if not isinstance(actual, Mapping) or evaluator.field not in actual:
             return Score.of(False, f"there is no field {evaluator.field!r}")
         actual = actual[evaluator.field]
-    expected = expected_of(evaluator, case)
     expected = None if expected is NOTHING_EXPECTED else expected
     routes = tuple(route.choice for route in record.routes)
     return await evaluator.score(
