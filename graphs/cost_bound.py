@@ -18,6 +18,7 @@ from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
+from ..tracing.record.reads import finished_runs, longest_prompt
 from .engine.workflow import Workflow
 
 MANY = 10**9  # tokens
@@ -180,9 +181,9 @@ def _price(model: Model, settings: ModelSettings, prompt: int | None, answer: in
 
 def _prompt(name: str, request: Any, journal: Journal | None) -> tuple[int | None, str | None]:
     if journal is not None:
-        rows = journal.query("SELECT max(input_tokens) AS n FROM calls WHERE step = ?", (name,))
-        if rows[0]["n"] is not None:
-            return int(rows[0]["n"]), "past"
+        most = longest_prompt(journal, name)
+        if most is not None:
+            return most, "past"
     return (None, None) if request is None else (bound_of(request), "input")
 
 
@@ -214,13 +215,7 @@ def _sayings(asks: Asks, step: StepEstimate) -> Iterator[tuple[str, str]]:
 
 def _past(graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal) -> Past | None:
     """Return what finished runs of graphs of the same shape took."""
-    fingerprint = GraphMark(graph).fingerprint
-    rows = journal.query(
-        "SELECT c.calls - c.shared AS calls, c.input_tokens + c.output_tokens AS tokens, c.cost_usd AS usd "
-        "FROM runs r JOIN run_costs c ON c.thread_id = r.thread_id "
-        "WHERE r.status = 'done' AND r.fingerprint = ? AND r.parent_thread IS NULL",
-        (fingerprint,),
-    )
+    rows = finished_runs(journal, GraphMark(graph).fingerprint)
     if not rows:
         return None
     costs = [row["usd"] for row in rows]

@@ -68,8 +68,9 @@ def record_decision(
     *,
     confidence: float | None = None,
     reason: str | None = None,
+    decided: bool | None = None,
 ) -> None:
-    """Put a decision on the record of the run, if it keeps one."""
+    """Put a decision on the record of the run, if it keeps one; `decided` says of a vote if an answer won."""
     here = RunContext.of(config)
     session = here.session
     if session is None:
@@ -84,5 +85,6 @@ def record_decision(
             confidence=confidence,
             reason=reason and session.journal.mask.text(reason),
             decided_at=time.time(),
+            decided=decided,
         )
     )

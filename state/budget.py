@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, fields
 
+from .cost import NOTHING, Cost
 from .errors import BudgetExceeded
 
 
@@ -44,50 +45,6 @@ class Budget:
         return cls(**json.loads(text))
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What was spent: calls, tokens, US dollars.
-
-    `usd` sums the known costs, `unknown` counts the answered calls whose cost nobody knows.
-    """
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    unknown: int = 0
-
-    @property
-    def cost_usd(self) -> float | None:
-        """The whole cost in US dollars, None where a part of it is unknown; `usd` is then the least."""
-        return None if self.unknown else self.usd
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.calls + other.calls,
-            self.tokens + other.tokens,
-            self.usd + other.usd,
-            self.unknown + other.unknown,
-        )
-
-    def at_least(self, other: Spent) -> Spent:
-        """Return the larger one of each number."""
-        return Spent(
-            max(self.calls, other.calls),
-            max(self.tokens, other.tokens),
-            max(self.usd, other.usd),
-            max(self.unknown, other.unknown),
-        )
-
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(
-            self.calls - other.calls,
-            self.tokens - other.tokens,
-            self.usd - other.usd,
-            self.unknown - other.unknown,
-        )
-
-
-NOTHING = Spent()
 ROUNDING_USD = 1e-9
 
 
@@ -99,7 +56,7 @@ class Ledger:
     """
 
     def __init__(
-        self, budget: Budget, spent: Spent = NOTHING, *, scope: str = "the run", ran_s: float = 0.0
+        self, budget: Budget, spent: Cost = NOTHING, *, scope: str = "the run", ran_s: float = 0.0
     ) -> None:
         self.budget = budget
         self.scope = scope
@@ -117,7 +74,7 @@ class Ledger:
         """Whether a call's tokens must be bounded before it is made."""
         return self.budget.tokens is not None or self.budget.usd is not None
 
-    def begin(self, spent: Spent, ran_s: float) -> None:
+    def begin(self, spent: Cost, ran_s: float) -> None:
         """Start the clock of an invocation, given what was spent and how many seconds were run before."""
         with self._lock:
             self.spent = self.spent.at_least(spent)
@@ -134,7 +91,7 @@ class Ledger:
         self._started = now if self._started is None else self._started
         return self._ran_s + now - self._started
 
-    async def reserve(self, bound: Spent) -> None:
+    async def reserve(self, bound: Cost) -> None:
         """Reserve the most that a call can cost. Raises BudgetExceeded once that can never fit."""
         while True:
             with self._lock:
@@ -151,7 +108,7 @@ class Ledger:
             except TimeoutError:
                 continue
 
-    def settle(self, bound: Spent, spent: Spent) -> None:
+    def settle(self, bound: Cost, spent: Cost) -> None:
         """Give a reservation back and note what was spent in its place."""
         with self._lock:
             self.reserved -= bound
@@ -166,7 +123,8 @@ class Ledger:
 
     def end(self, limit: str) -> BudgetExceeded:
         """Return the error that says which limit ended what, and what was spent."""
-        budget, spent = asdict(self.budget), asdict(self.spent)
+        budget, cost = asdict(self.budget), self.spent
+        spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "unknown": cost.unknown}
         if limit == "seconds":
             spent["seconds"] = round(self._seconds(), 3)
         used = f" {spent[limit]:g} of it is spent." if limit in spent else ""
@@ -179,19 +137,19 @@ class Ledger:
             spent=spent,
         )
 
-    def _check(self, least: Spent) -> None:
+    def _check(self, least: Cost) -> None:
         left = self.seconds_left()
         limit = "seconds" if left is not None and left <= 0 else self._over(least)
         if limit is not None:
             raise self.end(limit)
 
-    def _over(self, total: Spent) -> str | None:
+    def _over(self, total: Cost) -> str | None:
         budget = self.budget
         if budget.calls is not None and total.calls > budget.calls:
             return "calls"
         if budget.tokens is not None and total.tokens > budget.tokens:
             return "tokens"
-        if budget.usd is not None and total.usd > budget.usd + ROUNDING_USD:
+        if budget.usd is not None and total.known_usd > budget.usd + ROUNDING_USD:
             return "usd"
         return None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..tracing.record.alignment import Pair, paired
+from ..tracing.record.diff import Pair, paired
+from ..tracing.record.run import Run
 from ..tracing.record.spans import Span
-from .records import Run
 from .steps import StepView, step_view
 
 SAME_AROUND = 200  # characters shown of what is the same before and after a difference
@@ -51,12 +51,12 @@ class Comparison:
 
 def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
     """Compare two runs, and show the pair `at`, or else the first that differs, in full."""
-    pairs = [
-        Pair(number, pair.path, pair.what, pair.a, pair.b)
-        for number, pair in enumerate(paired(a.spans, b.spans))
-    ]
-    first = next((pair for pair in pairs if pair.what), None)
-    chosen = pairs[at] if at is not None and 0 <= at < len(pairs) else first
+    pairs = list(paired(a.spans, b.spans))
+    chosen = (
+        pairs[at]
+        if at is not None and 0 <= at < len(pairs)
+        else next((pair for pair in pairs if pair.what), None)
+    )
     views = (None, None) if chosen is None else (_view(a, chosen.a), _view(b, chosen.b))
     found = list(_contrasts(*views)) if chosen is not None else []
     return Comparison(
@@ -94,7 +94,7 @@ def _facts(view: StepView | None) -> Iterator[tuple[str, str]]:
             yield f"given {item.name}", item.before.whole
     for number, call in enumerate(view.calls):
         which = f"call {number + 1}: " if len(view.calls) > 1 else ""
-        yield f"{which}model", str(call.row["model_answered"] or call.row["model_asked"])
+        yield f"{which}model", call.span.model
         for place, message in enumerate(call.messages):
             yield f"{which}prompt {place + 1}, {message.role}", message.text.whole
         for name, text in (

@@ -1,7 +1,7 @@
 """The drawing of a graph, with what a run did laid over it.
 
 The graph's shape is on record with each run, so nothing of the user's code is loaded. A graph that left
-no shape is drawn from the visits.
+no shape is drawn from the nodes that ran.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..state.cost import NOTHING, Cost
+from ..tracing.record.run import Run
 from ..tracing.record.spans import outer_task
 from ..tracing.record.text import duration, money, one_line
-from ..tracing.record.waterfall import Bar
+from ..tracing.record.tree import SpanNode
 from .layouts import Box, Edge, lay_out
-from .records import Run
 
 START, END = "__start__", "__end__"
 MOST_NODES = 150
@@ -33,11 +34,9 @@ Shape = Mapping[str, Any]
 class Passed:
     """What a run did in one node: all its executions together."""
 
-    visits: int = 0
+    executions: int = 0
     seconds: float = 0.0
-    calls: int = 0
-    cost_usd: float = 0.0
-    unknown_costs: int = 0
+    cost: Cost = NOTHING
     status: str = "done"
     critical: bool = False
     span_id: str = ""
@@ -45,8 +44,8 @@ class Passed:
     @property
     def facts(self) -> str:
         """How often, how long, what it cost."""
-        often = f"{self.visits}× " if self.visits > 1 else ""
-        cost = f" · {money(self.cost_usd, self.unknown_costs)}" if self.calls else ""
+        often = f"{self.executions}× " if self.executions > 1 else ""
+        cost = f" · {money(self.cost)}" if self.cost.calls else ""
         return f"{often}{duration(self.seconds)}{cost}"
 
 
@@ -107,20 +106,18 @@ def draw(run: Run) -> Drawing | None:
     passed = _passed(run.steps)
     level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
     drawing = Drawing(*level.size)
-    total = sum(bar.cost_usd for bar in run.bars)
+    total = run.cost.known_usd
     _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
     return drawing
 
 
-def _passed(steps: Sequence[Bar]) -> dict[str, Passed]:
+def _passed(steps: Sequence[SpanNode]) -> dict[str, Passed]:
     found: dict[str, Passed] = defaultdict(Passed)
     for bar in steps:
         span, item = bar.span, found[bar.span.path]
-        item.visits += 1
-        item.seconds += max(0.0, span.ended_at - span.started_at)
-        item.calls += bar.calls
-        item.cost_usd += bar.cost_usd
-        item.unknown_costs += bar.unknown_costs
+        item.executions += 1
+        item.seconds += span.seconds
+        item.cost += bar.cost
         item.critical = item.critical or bar.critical
         item.status = min(item.status, span.status, key=_rank) if item.span_id else span.status
         item.span_id = span.id
@@ -131,7 +128,7 @@ def _rank(status: str) -> int:
     return _WORST.index(status) if status in _WORST else len(_WORST)
 
 
-def _taken(steps: Sequence[Bar]) -> Counter[tuple[str, str, str]]:
+def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
     """Count, by the path of the graph, from which node the run went on to which."""
     found: Counter[tuple[str, str, str]] = Counter()
     runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -150,9 +147,9 @@ def _taken(steps: Sequence[Bar]) -> Counter[tuple[str, str, str]]:
 
 
 def _with_seen(
-    shape: Shape, path: str, steps: Sequence[Bar], taken: Mapping[tuple[str, str, str], int]
+    shape: Shape, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
 ) -> dict[str, Any]:
-    """Return a shape with the nodes and edges that it does not tell, but the visits do."""
+    """Return a shape with the nodes and edges that it does not tell, but the spans do."""
     below = f"{path}/" if path else ""
     names = dict.fromkeys(
         step.span.path.removeprefix(below).partition("/")[0]
@@ -242,7 +239,7 @@ def _place(
         where = f"{path}/{name}" if path else name
         done = passed.get(where)
         at = Box(x + box.x, y + box.y, box.width, box.height)
-        share = done.cost_usd / total if done and total else 0.0
+        share = done.cost.known_usd / total if done and total else 0.0
         drawing.nodes.append(DrawnNode(where, name, at, name in level.inner, done, share))
         if name in level.inner:
             inner = level.inner[name]
@@ -262,4 +259,4 @@ def _times(
     if times or choice:
         return times
     ends = [passed.get(f"{path}/{name}" if path else name) for name in edge if name not in (START, END)]
-    return min((item.visits if item else 0 for item in ends), default=0)
+    return min((item.executions if item else 0 for item in ends), default=0)

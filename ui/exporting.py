@@ -9,11 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..state.masking import Masker
-from ..tracing.record.spans import Span
-from ..tracing.record.tree import Row
-from ..tracing.record.waterfall import bars_of
+from ..tracing.record.run import Run
+from ..tracing.record.spans import Row, Span
 from .drawings import draw
-from .records import Run
 from .steps import step_view
 from .templating import FileLinks, rendered, static
 from .texts import text_of
@@ -43,7 +41,7 @@ def to_html(run: Run, mask: Masker) -> str:
             "run": run,
             "drawing": draw(run),
             "lines": waterfall(run),
-            "outcome": [(item, text_of(f"out {item.name}", item.value)) for item in run.wrote],
+            "outcome": [(item, text_of(f"out {item.name}", item.value)) for item in run.output],
             "views": views,
             "links": FileLinks(),
             "policy": policy,
@@ -75,7 +73,6 @@ def masked_run(run: Run, mask: Masker) -> Run:
         ),
         spans=spans,
         scores=scores,
-        bars=bars_of(spans),
     )
 
 

@@ -9,12 +9,13 @@ from typing import get_args
 
 from ..state.errors import InputError, StepgraphError
 from ..state.masking import Masker
+from ..tracing.record.run import Run
 from ..tracing.record.text import clean
 from ..tracing.record.threads import Order, Search
 from .comparisons import compare
 from .drawings import draw
 from .exporting import to_html
-from .records import Reader, Run
+from .records import Reader
 from .steps import step_view
 from .templating import PageLinks, rendered, static
 from .texts import Text, text_of
@@ -120,6 +121,7 @@ class Pages:
         )
 
     def _run(self, query: Query) -> Page:
+        version = self._reader.version(query.one("thread"))  # before the run: what comes later shows up
         run = self._reader.run(query.one("thread"))
         text, only = query.one("q").strip()[:200], query.one("only")
         only = only if only in FILTERS else ""
@@ -128,6 +130,7 @@ class Pages:
             "run.html",
             run=run,
             live=PageLinks().version(run.thread.thread_id),
+            version=version,
             drawing=draw(run),
             lines=found,
             q=text,
@@ -176,7 +179,7 @@ class Pages:
 
 
 def _outcome(run: Run) -> list[tuple[object, Text]]:
-    return [(item, text_of(f"out {item.name}", item.value)) for item in run.wrote]
+    return [(item, text_of(f"out {item.name}", item.value)) for item in run.output]
 
 
 def file_name(thread_id: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 
 from ..state.names import PRIVATE
 from ..tracing.record.attributes import changed_fields, cut_text
-from ..tracing.record.spans import Span
-from ..tracing.record.tree import Row
-from ..tracing.record.waterfall import Bar
-from .records import Run
+from ..tracing.record.run import Run
+from ..tracing.record.spans import Row, Span
+from ..tracing.record.tree import SpanNode
 from .texts import Text, read_json, text_of
 
 
@@ -59,7 +58,7 @@ class StepView:
     """All about one node execution, or one invocation."""
 
     run: Run
-    bar: Bar
+    bar: SpanNode
     fields: Sequence[Field]
     private: Sequence[Field]
     calls: Sequence[CallView]
@@ -70,8 +69,8 @@ class StepView:
         return self.bar.span
 
     @property
-    def inner(self) -> list[Bar]:
-        return [bar for bar in self.bar.inner if bar.span.kind != "call"]
+    def inner(self) -> list[SpanNode]:
+        return [bar for bar in self.bar.children if bar.span.kind != "call"]
 
     @property
     def scores(self) -> Sequence[Row]:
@@ -105,16 +104,14 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         bar = run.by_id.get(bar.span.parent_id or "")
     if bar is None:
         return None
-    fields = list(_fields(bar.span))
+    fields, asked = list(_fields(bar.span)), bar.span.row.get("interrupts")
     return StepView(
         run=run,
         bar=bar,
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
-        calls=[call_view(inner.span) for inner in bar.inner if inner.span.kind == "call"],
-        asked=text_of("asked", read_json(bar.span.row["interrupts"]))
-        if bar.span.row.get("interrupts")
-        else None,
+        calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
+        asked=text_of("asked", read_json(asked)) if asked else None,
     )
 
 

@@ -10,19 +10,10 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from ..state.errors import SettingsError
-from ..tracing.record.text import clean, duration, money, one_line, sureness, tokens
+from ..tracing.record.text import MARKS, clean, duration, money, one_line, sureness, tokens
 
 HERE = Path(__file__).parent
 INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."
-STATES = {
-    "done": "●",
-    "failed": "✗",
-    "interrupted": "‖",
-    "partial": "‖",
-    "running": "○",
-    "queued": "○",
-    "unfinished": "†",
-}
 
 
 class Links(Protocol):
@@ -124,7 +115,7 @@ def _environment() -> Any:
         "sureness": sureness,
         "when": when,
         "state": state,
-        "mark": lambda status: STATES.get(status, "○"),
+        "mark": lambda status: MARKS.get(status, "○"),
     }
     return environment
 

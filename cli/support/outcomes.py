@@ -6,26 +6,26 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from ...state.session.session import Session
-from ...tracing.record.tree import read_calls, totals
-from .text import clean, duration, money, one_line, show_value, tokens
+from ...tracing.record.reads import cost_of_calls, read_calls
+from ..exit_codes import ExitCode
+from .text import clean, cost_line, duration, one_line, show_value
 
-WAITING = 5
-PARTIAL = 6
+OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunOutcome:
     """How a run ended; `output` is the final state as JSON."""
 
     thread: str
-    status: str
-    code: int
-    seconds: float
+    status: OutcomeStatus
+    code: ExitCode
+    seconds: float = 0.0
     output: Any = None
     error: str | None = None
     reviews: int = 0
@@ -33,23 +33,23 @@ class RunOutcome:
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
-    sums = totals(read_calls(session.journal, outcome.thread))
+    cost = cost_of_calls(read_calls(session.journal, outcome.thread))
     return {
         "thread": outcome.thread,
         "status": outcome.status,
         "output": outcome.output,
         "error": outcome.error,
-        "calls": sums.calls,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "cost_usd": sums.cost_usd,
+        "calls": cost.calls,
+        "input_tokens": cost.input_tokens,
+        "output_tokens": cost.output_tokens,
+        "cost_usd": cost.usd,
         "seconds": round(outcome.seconds, 3),
     }
 
 
-def print_outcome(outcome: RunOutcome, given: Mapping[str, Any]) -> None:
+def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
     for name, value in (outcome.output or {}).items():
-        if given.get(name) != value and value not in (None, "", [], {}):
+        if data.get(name) != value and value not in (None, "", [], {}):
             shown = show_value(value).replace("\n", "\n        ")
             click.echo(f"    {name}: {shown}")
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
@@ -59,17 +59,12 @@ def print_outcome(outcome: RunOutcome, given: Mapping[str, Any]) -> None:
 
 
 def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) -> None:
-    calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
-    sums = totals(calls)
+    cost = cost_of_calls(c for outcome in outcomes for c in read_calls(session.journal, outcome.thread))
     states = ", ".join(
         f"{sum(o.status == status for o in outcomes)} {status}"
         for status in dict.fromkeys(o.status for o in outcomes)
     )
-    used = tokens(sums.input_tokens, sums.output_tokens)
-    click.echo(
-        f"{states}; {sums.calls} model calls, {used}, {money(sums.known_cost_usd, sums.unknown_costs)}, "
-        f"{duration(seconds)}."
-    )
+    click.echo(f"{states}; {cost.calls} model calls, {cost_line(cost)}, {duration(seconds)}.")
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
         option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"
@@ -81,7 +76,7 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
                     f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
                 )
             elif outcome.status != "done":
-                rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
+                rest = {"interrupted": " --answer …", "partial": " --budget …"}.get(outcome.status, "")
                 verb = "approve" if outcome.reviews else "resume"
                 rest = "" if outcome.reviews else rest
                 click.echo(

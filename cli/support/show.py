@@ -1,9 +1,8 @@
-"""`stepgraph show` and `stepgraph threads`."""
+"""`stepgraph show`: a run as a tree, as a waterfall, or one step of it."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,36 +10,19 @@ from typing import Any
 import click
 
 from ...state.errors import InputError
-from ...state.names import without_private
 from ...state.session.session import Session
-from ...tracing.record.threads import Thread, find_thread, list_threads
-from ...tracing.record.tree import TreeNode, read_calls, read_tree, totals
-from .text import clean, duration, money, one_line, shorten, show_value, sureness, tokens
+from ...tracing.record.attributes import changed_fields, public
+from ...tracing.record.notes import call_notes, decision_note, notes
+from ...tracing.record.reads import read_input
+from ...tracing.record.run import Run, read_run
+from ...tracing.record.spans import Span
+from ...tracing.record.threads import Thread
+from ...tracing.record.timeline import SCALE
+from ...tracing.record.tree import SpanNode
+from .text import MARKS, clean, cost_json, cost_line, duration, money, one_line, show_value, tokens
 
-
-def show_threads(*, limit: int, database: Path, as_json: bool) -> None:
-    """Print the threads of a file."""
-    with open_session(database) as session:
-        found = list_threads(session.journal, limit)
-    if as_json:
-        for thread in found:
-            click.echo(json.dumps(vars(thread), ensure_ascii=False))
-        return
-    if not found:
-        click.echo(f"No threads in {database}.")
-        return
-    width = max(len(thread.thread_id) for thread in found)
-    for thread in found:
-        click.echo(_thread_line(thread, width))
-
-
-def _thread_line(thread: Thread, width: int) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(thread.started_at))
-    used = tokens(thread.input_tokens, thread.output_tokens)
-    cost = money(thread.known_cost_usd, thread.unknown_costs)
-    error = f"  {one_line(thread.error, 80)}" if thread.error else ""
-    name = one_line(thread.thread_id).ljust(width)
-    return f"{name}  {thread.status:<11}  {when}  {thread.calls:>3} calls  {used}  {cost}{error}"
+WIDTH = 32
+CUT, CUT_STEP = 160, 400
 
 
 def open_session(database: Path) -> Session:
@@ -50,120 +32,186 @@ def open_session(database: Path) -> Session:
     return Session(database)
 
 
-def show_thread(thread_id: str, *, full: bool, database: Path, as_json: bool) -> None:
-    """Print the tree of a thread's steps."""
+def show_run(
+    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Path, as_json: bool
+) -> None:
+    """Print a run, or all about one step."""
     with open_session(database) as session:
-        thread = find_thread(session.journal, thread_id)
-        roots = read_tree(session.journal, thread_id)
-        calls = read_calls(session.journal, thread_id)
-        given = session.journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))[0]["input"]
-    if as_json:
-        click.echo(json.dumps({**vars(thread), "steps": [_node_json(n) for n in roots]}, ensure_ascii=False))
+        run = read_run(session, thread_id)
+        given = read_input(session.journal, thread_id)
+    if step is not None:
+        for node in _steps_named(run, step):
+            if as_json:
+                click.echo(json.dumps(step_json(node), ensure_ascii=False))
+            else:
+                _print(step_lines(node, full=full))
         return
-    limit = None if full else 160
-    click.secho(f"{one_line(thread.thread_id)}  {thread.status}", bold=True)
-    if thread.graph:
-        click.echo(f"graph  {clean(thread.graph)}")
-    if given:
-        click.echo(f"input  {_cut(given, limit)}")
-    for root in roots:
-        for line in _node_lines(root, 0, limit):
-            click.echo(line)
-    if thread.error:
-        click.echo(f"error  {clean(thread.error)}")
-    sums = totals(calls)
-    replayed = f", {sums.replays} replayed at no cost" if sums.replays else ""
-    failed = f", {sums.failed} failed" if sums.failed else ""
-    click.echo(
-        f"total  {sums.calls} model calls{failed}{replayed}, "
-        f"{tokens(sums.input_tokens, sums.output_tokens)}, "
-        f"{money(sums.known_cost_usd, sums.unknown_costs)}, {duration(sums.latency_s)} of model time"
-    )
-
-
-def _cut(text: str, limit: int | None) -> str:
-    return clean(text) if limit is None else shorten(one_line(text, len(text)), limit)
-
-
-def _node_lines(node: TreeNode, depth: int, limit: int | None) -> Iterator[str]:
-    indent = "  " * depth
-    node_run = node.node_run
-    took = duration(node_run["ended_at"] - node_run["started_at"]) if node_run else "did not end"
-    mark = {"done": "●", "failed": "✗", "interrupted": "‖"}.get(node_run["status"] if node_run else "", "○")
-    line = f"{indent}{mark} {one_line(node.name)}  {took}"
-    if node.decision:
-        choice, confidence = node.decision["choice"], node.decision["confidence"]
-        line += f"  -> {one_line(choice)}{sureness(confidence)}"
-        if node.decision["reason"]:
-            line += f"  ({one_line(node.decision['reason'], limit or 10_000)})"
-    yield line
-    inner = f"{indent}    "
-    for call in node.calls:
-        yield from _call_lines(call, inner, limit)
-    for child in node.children:
-        yield from _node_lines(child, depth + 1, limit)
-    if node_run and node_run["output"] and not node.children:
-        yield from _indented("wrote", _written(node_run["output"], limit), inner)
-    if node_run and node_run["error"]:
-        yield from _indented("error", _cut(node_run["error"], limit and 400), inner)
-
-
-def _written(output: str, limit: int | None) -> str:
-    """Return what a node wrote, without the patterns' own bookkeeping."""
-    values = json.loads(output)
-    if isinstance(values, dict):
-        values = without_private(values)
-        if not values:
-            return ""
-    return show_value(values, limit)
-
-
-def _call_lines(call: dict[str, Any], inner: str, limit: int | None) -> Iterator[str]:
-    role = f"{call['role']} = " if call["role"] else ""
-    model = one_line(call["model_answered"] or call["model_asked"])
-    used = tokens(call["input_tokens"], call["output_tokens"])
-    cached = f" ({call['cached_tokens']} cached)" if call["cached_tokens"] else ""
-    replayed = f", replayed {call['replays']} x" if call["replays"] else ""
-    source = {"cache": ", from the cache", "coalesced": ", coalesced with an equal call"}.get(
-        call["source"], ""
-    )
-    attempt = f", attempt {call['attempt']}" if call["attempt"] > 1 else ""
-    if call["status"] == "failed":
-        yield f"{inner}call   {role}{model}{attempt}: failed after {duration(call['latency_s'])}"
+    if as_json:
+        steps = [step_json(node) for root in run.roots for node in _outermost(root)]
+        click.echo(json.dumps({**thread_json(run.thread), "steps": steps}, ensure_ascii=False))
+        return
+    click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
+    if waterfall:
+        for root in run.roots:
+            click.echo(f"trace  {root.span.trace.id}")
+            _print(_waterfall_line(run, node) for node in root.walk())
+        click.echo("* The run waited for this step. --step NAME shows all about one.")
     else:
-        cost = money(call["cost_usd"])
-        took = duration(call["latency_s"])
-        yield f"{inner}call   {role}{model}{attempt}, {used}{cached}, {cost}, {took}{source}{replayed}"
-    if call["reason"]:
-        yield from _indented("why", _cut(call["reason"], limit), inner)
-    messages = json.loads(call["messages"])
-    shown = messages if limit is None else messages[-1:]
-    for message in shown:
-        content = (
-            message["content"] if isinstance(message["content"], str) else json.dumps(message["content"])
-        )
-        yield from _indented(f"{message['role']}", _cut(content, limit), inner)
-    if call["reasoning"]:
-        yield from _indented("thought", _cut(call["reasoning"], limit), inner)
-    if call["answer"]:
-        yield from _indented("answer", _cut(call["answer"], limit), inner)
-    if call["problem"]:
-        yield from _indented("problem", _cut(call["problem"], limit and 400), inner)
+        _print(_tree_lines(run, given, None if full else CUT))
+    if run.thread.error:
+        click.echo(f"error  {clean(run.thread.error)}")
+    click.echo(f"total  {_totals(run)}")
 
 
-def _indented(label: str, text: str, inner: str) -> Iterator[str]:
-    if text:
+def _totals(run: Run) -> str:
+    failed = sum(call["status"] == "failed" for call in run.calls)
+    replays = sum(call["replays"] for call in run.calls)
+    parts = [f"{run.cost.calls} model calls", f"{failed} failed" if failed else ""]
+    parts += [f"{replays} replayed at no cost" if replays else "", cost_line(run.cost)]
+    parts += [f"{duration(sum(call['latency_s'] for call in run.calls))} of model time"]
+    return ", ".join(filter(None, parts))
+
+
+def thread_json(thread: Thread) -> dict[str, Any]:
+    """Return a thread for programs."""
+    return {**{n: v for n, v in vars(thread).items() if n != "cost"}, **cost_json(thread.cost)}
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _steps_named(run: Run, step: str) -> list[SpanNode]:
+    named = [node for node in run.steps if step in (node.span.path, node.span.name)]
+    if not named:
+        paths = ", ".join(dict.fromkeys(node.span.path for node in run.steps))
+        raise InputError(f"The thread has no step {step!r}. It has: {paths}.")
+    return named
+
+
+def _outermost(root: SpanNode) -> Iterator[SpanNode]:
+    """Yield the outermost node executions of an invocation and of those that went on with it."""
+    for child in root.children:
+        if child.span.kind == "run":
+            yield from _outermost(child)
+        elif child.span.kind == "node":
+            yield child
+
+
+def _row(node: SpanNode, remarks: Iterator[str]) -> str:
+    span = node.span
+    mark, name = ("→", span.model) if span.kind == "call" else (MARKS[span.status], span.name)
+    cost = f"  {money(node.cost)}" if node.cost.calls else ""
+    said = "".join(f"  {remark}" for remark in remarks)
+    return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
+
+
+def _waterfall_line(run: Run, node: SpanNode) -> str:
+    x, width = run.timeline.bar(node.span)
+    start = min(WIDTH - 1, int(x / SCALE * WIDTH))
+    drawn = (" " * start + "━" * min(max(1, round(width / SCALE * WIDTH)), WIDTH - start)).ljust(WIDTH)
+    star = "*" if node.critical and not node.children else " "
+    call = node.span if node.span.kind == "call" else None
+    return f"{drawn}{star} {'  ' * node.depth}{_row(node, notes(run, node.span, call))}"
+
+
+def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
+    if run.thread.graph:
+        yield f"graph  {clean(run.thread.graph)}"
+    if given:
+        yield f"input  {_cut(json.dumps(given, ensure_ascii=False), limit)}"
+    several = sum(span.kind == "run" for span in run.spans) > 1
+    for root in run.roots:
+        for node in root.walk():
+            span, indent = node.span, "  " * (node.depth - (not several))
+            if span.kind == "node":
+                decided = iter([decision_note(span)] if span.decision else [])
+                yield f"{indent}{_row(node, decided)}"
+                yield from _details(node, f"{indent}    ", limit)
+            elif span.kind == "run" and several:
+                yield f"{indent}{_row(node, iter(()))}"
+            elif span.parent_id == root.span.id:  # a call outside of any node
+                yield from _call_lines(span, indent, limit)
+
+
+def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
+    """Yield all about one node execution: the state before it, what it changed, its calls."""
+    span, limit = node.span, None if full else CUT_STEP
+    yield click.style(f"{one_line(span.path)}  {span.status}", bold=True)
+    if span.checkpoint_id:
+        yield f"  after checkpoint {span.checkpoint_id}"
+    before, after = public(span.row.get("input")), public(span.row.get("output"))
+    changed = changed_fields(span.row) or []
+    for name, value in before.items() if isinstance(before, dict) else ():
+        yield from _labelled(f"{'~' if name in changed else ' '} {one_line(name, 40)} =", value, "  ", limit)
+    for name in changed:
+        yield from _labelled(f"> {one_line(name, 40)} =", after[name], "  ", limit)
+    if span.decision:
+        yield f"  {decision_note(span)}"
+    yield from _details(node, "  ", limit, whole=True)
+
+
+def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+    """Yield what lies below a node's own line; `whole` prompts, without what the state says already."""
+    span = node.span
+    if span.decision and span.decision["reason"]:
+        yield from _labelled("why", span.decision["reason"], inner, limit)
+    for child in node.children:
+        if child.span.kind == "call":
+            yield from _call_lines(child.span, inner, limit, whole=whole)
+    if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
+        yield from _labelled("wrote", output, inner, limit)
+    if span.row.get("interrupts"):
+        yield from _labelled("asks", public(span.row["interrupts"]), inner, limit)
+    if span.error:
+        yield from _labelled("error", span.error, inner, limit and CUT_STEP)
+
+
+def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+    row = span.row
+    role = f"{row['role']} = " if row["role"] else ""
+    remarks = [*call_notes(span), *([f"replayed {row['replays']} x"] if row["replays"] else [])]
+    if span.status == "failed":
+        facts = [*remarks, f"failed after {duration(row['latency_s'])}"]
+    else:
+        cached = f" ({row['cached_tokens']} cached)" if row["cached_tokens"] else ""
+        used = tokens(row["input_tokens"], row["output_tokens"]) + cached
+        facts = [used, money(span.cost_usd), duration(row["latency_s"]), *remarks]
+    yield f"{inner}call     {role}{one_line(span.model)}, {', '.join(facts)}"
+    yield from _labelled("why", row["reason"], inner, limit)
+    messages = json.loads(row["messages"])
+    for message in messages if whole or limit is None else messages[-1:]:
+        yield from _labelled(one_line(str(message.get("role")), 12), message.get("content"), inner, limit)
+    for label, name in (("thought", "reasoning"), ("answer", "answer"), ("problem", "problem")):
+        yield from _labelled(label, row[name], inner, limit)
+
+
+def _labelled(label: str, value: Any, inner: str, limit: int | None) -> Iterator[str]:
+    if value:
         follow = "\n" + " " * (len(inner) + 9)
-        yield f"{inner}{label[:8]:<8} {text}".replace("\n", follow)
+        yield f"{inner}{label:<8} {_cut(value, limit)}".replace("\n", follow)
 
 
-def _node_json(node: TreeNode) -> dict[str, Any]:
+def _cut(value: Any, limit: int | None) -> str:
+    text = show_value(value, None)
+    return text if limit is None else show_value(one_line(text, len(text)), limit)
+
+
+def step_json(node: SpanNode) -> dict[str, Any]:
+    """Return a node execution with all below it, for programs."""
+    span = node.span
     return {
-        "name": node.name,
-        "path": node.path,
-        "task": node.task,
-        "node_run": node.node_run,
-        "decision": node.decision,
-        "calls": node.calls,
-        "steps": [_node_json(child) for child in node.children],
+        "name": span.name,
+        "path": span.path,
+        "task": span.task,
+        "status": span.status,
+        "error": span.error,
+        "started_at": span.started_at,
+        "ended_at": span.ended_at,
+        "input": public(span.row.get("input")),
+        "output": public(span.row.get("output")),
+        "decision": span.decision,
+        "calls": [child.span.row for child in node.children if child.span.kind == "call"],
+        "steps": [step_json(child) for child in node.children if child.span.kind == "node"],
     }

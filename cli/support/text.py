@@ -6,8 +6,11 @@ from typing import Any
 
 from ...state.names import REVIEW
 from ...tracing.record.text import (
+    MARKS,
     SHORT,
     clean,
+    cost_json,
+    cost_line,
     duration,
     money,
     one_line,
@@ -19,8 +22,11 @@ from ...tracing.record.text import (
 )
 
 __all__ = [
+    "MARKS",
     "SHORT",
     "clean",
+    "cost_json",
+    "cost_line",
     "duration",
     "is_review",
     "money",

@@ -1,4 +1,4 @@
-"""`stepgraph sql`, `stepgraph export` and `stepgraph prune`."""
+"""`stepgraph sql` and `stepgraph prune`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ...tracing.record.prune import (
     shrink,
 )
 from ...tracing.record.query import select
-from ...tracing.record.rows import records
 from .limits import parse_age
 from .show import open_session
 from .text import one_line, plain
@@ -32,8 +31,8 @@ def run_sql(sql: str, *, limit: int, timeout: float, database: Path, as_json: bo
     result = select(database, sql, limit=limit, timeout_s=timeout)
     if as_json:
         for row in result.dicts():
-            told = {name: _told(value) for name, value in row.items()}
-            click.echo(json.dumps(told, ensure_ascii=False))
+            values = {name: _plain(value) for name, value in row.items()}
+            click.echo(json.dumps(values, ensure_ascii=False))
     else:
         lines = [result.columns, *([_cell(value) for value in row] for row in result.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(result.columns))]
@@ -44,31 +43,12 @@ def run_sql(sql: str, *, limit: int, timeout: float, database: Path, as_json: bo
         click.echo(f"There are more than {limit} rows; --limit shows more.", err=True)
 
 
-def _told(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else plain(value)
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else one_line(str(_told(value)), CELL)
-
-
-def export_records(threads: Sequence[str], *, to: Path | None, database: Path) -> None:
-    """Write the records of threads as JSON lines, to a file or to standard output."""
-    with open_session(database) as session:
-        rows = records(session, threads)
-        if to is None:
-            for row in rows:
-                click.echo(json.dumps(row, ensure_ascii=False))
-            return
-        number = 0
-        try:
-            with to.open("w", encoding="utf-8") as file:
-                for row in rows:
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    number += 1
-        except OSError as error:
-            raise InputError(f"{to} cannot be written: {error.strerror}. Name another file.") from None
-    click.echo(f"{number} records in {to}.")
+    return "" if value is None else one_line(str(_plain(value)), CELL)
 
 
 def prune_threads(
@@ -90,10 +70,10 @@ def prune_threads(
     choice = PruneFilter(threads, statuses, age_s, keep, force)
     with open_session(database) as session:
         chosen = choose(session, choice, checkpoints_only=checkpoints_only)
-        names = [doomed.thread_id for doomed in chosen]
+        names = [candidate.thread_id for candidate in chosen]
         if not yes:
-            for doomed in chosen:
-                click.echo(_line(doomed))
+            for candidate in chosen:
+                click.echo(_line(candidate))
             what = (
                 "would lose the checkpoints they no longer need" if checkpoints_only else "would be deleted"
             )
@@ -110,6 +90,6 @@ def prune_threads(
         click.echo(shrunk.problem, err=True)
 
 
-def _line(doomed: PruneCandidate) -> str:
-    name = one_line(doomed.thread_id)
-    return f"{name}  {doomed.status}  {doomed.checkpoints} checkpoints  {doomed.calls} calls"
+def _line(candidate: PruneCandidate) -> str:
+    name = one_line(candidate.thread_id)
+    return f"{name}  {candidate.status}  {candidate.checkpoints} checkpoints  {candidate.calls} calls"

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
-from ...state.budget import Ledger, Spent
+from ...state.budget import Ledger
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, run_sync
 from ...state.session.session import Session
+from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
 from ..running.trial import SCOPE
-from ..scoring.trial_record import NOTHING, Cost, cost_of
+from ..scoring.trial_record import cost_of
 from ..statistics.compare import Comparison, Difference, compare, ordered
 from ..suite.check import check_suite
 from ..suite.model import COMPLETED, Suite
@@ -147,8 +149,7 @@ class _BlameRun:
         self._screened = screen(self._healthy, theirs, self._cases, self._level)
         ledger = None
         if self._suite.budget is not None:
-            paid = self._paid()
-            ledger = Ledger(self._suite.budget, Spent(paid.calls, paid.tokens, paid.usd), scope=SCOPE)
+            ledger = Ledger(self._suite.budget, self._paid(), scope=SCOPE)
         self._grafting = Grafting(
             self._session, self._graph, self._suite, self._run, shape=self._b.header.shape, ledger=ledger
         )
@@ -212,18 +213,14 @@ class _BlameRun:
     def _paid(self) -> Cost:
         """Return what the grafts have cost so far, in earlier calls and by judges too."""
         prefix = f"eval/{self._run}/"
-        rows = self._session.journal.query(
-            "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, ?) = ?", (len(prefix), prefix)
-        )
-        return cost_of(self._session.journal, [row["thread_id"] for row in rows])
+        journal = self._session.journal
+        return cost_of(journal, threads_with_calls(journal, prefix))
 
     def _failing(self, trial: Trial) -> str | None:
         """Return the innermost node that raised the error which ended a trial."""
-        rows = self._session.journal.query(
-            "SELECT path, task FROM node_runs WHERE thread_id = ? AND status = 'failed' ORDER BY id",
-            (trial.thread,),
-        )
-        return max(rows, key=lambda row: row["task"].count("|"))["path"] if rows else None
+        rows = read_node_runs(self._session.journal, trial.thread)
+        failed = [row for row in rows if row["status"] == "failed"]
+        return max(failed, key=lambda row: row["task"].count("|"))["path"] if failed else None
 
     def _lost(self) -> Difference | None:
         """Return the score of whole runs that most surely got worse."""

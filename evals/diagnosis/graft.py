@@ -24,6 +24,8 @@ from ...tracing.forks.fork import fork
 from ...tracing.record.history import TASKS
 from ...tracing.record.lineage import Lineage, Point, levels
 from ...tracing.record.plain_checkpoints import fields_in
+from ...tracing.record.reads import read_node_runs
+from ...tracing.record.threads import is_known
 from ..files.results import Trial
 from ..running.trial import run_trial
 from ..scoring.judge import judging
@@ -112,7 +114,7 @@ class Grafting:
         return found
 
     def _fork(self, old: str, at: str, new: str) -> None:
-        if not self.session.journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (new,)):
+        if not is_known(self.session.journal, new):
             fork(self.session, old, at, new_thread=new)
 
     async def _run(self, target: Target, case: Case, thread: str) -> tuple[TrialOutcome, Record] | None:
@@ -185,17 +187,14 @@ def recorded_inputs(
     session: Session, thread: str, node: str, state: type[Any]
 ) -> list[Mapping[str, Any]] | str:
     """Return the whole state that each execution of a node was given, or why that is not known."""
-    rows = session.journal.query(
-        "SELECT task, input FROM node_runs WHERE thread_id = ? AND path = ? ORDER BY started_at, id",
-        (thread, node),
-    )
-    node_runs = {row["task"]: row["input"] for row in rows}
-    if not node_runs:
+    rows = [row for row in read_node_runs(session.journal, thread) if row["path"] == node]
+    inputs = {row["task"]: row["input"] for row in sorted(rows, key=lambda row: row["started_at"])}
+    if not inputs:
         return "the file does not hold that run, or the node was not visited in it"
     lineage = Lineage(session.journal, thread)
     known = set(fields_of(state))
     found: list[Mapping[str, Any]] = []
-    for task, told in node_runs.items():
+    for task, told in inputs.items():
         level = list(levels(task))[-1]
         point = lineage.before(level)
         if point is None:
@@ -236,12 +235,10 @@ class Stage:
 def stages_of(session: Session, thread: str) -> list[Stage]:
     """Return the supersteps of a thread's graph, in order; `after` is None for the last one."""
     lineage = Lineage(session.journal, thread)
-    rows = session.journal.query(
-        "SELECT DISTINCT task, path FROM node_runs WHERE thread_id = ? AND instr(task, '|') = 0 ORDER BY id",
-        (thread,),
-    )
     nodes: dict[Point, list[str]] = {}
-    for row in rows:
+    for row in read_node_runs(session.journal, thread):
+        if "|" in row["task"]:
+            continue
         point = lineage.before(next(levels(row["task"])))
         if point is not None and row["path"] not in nodes.setdefault(point, []):
             nodes[point].append(row["path"])

@@ -85,7 +85,7 @@ def _case(trial: Trial, repeated: bool) -> Any:
         found = EvaluationResult(name=name, value=value, reason=score.reason or None, source=source)
         (assertions if yes_or_no else scores)[name] = found
     metrics: dict[str, float | int] = {"tokens": trial.cost.tokens, "calls": trial.cost.calls}
-    if not trial.cost.unknown:
+    if trial.cost.usd is not None:
         metrics["cost_usd"] = trial.cost.usd
     return ReportCase(
         name=_name(trial, repeated),

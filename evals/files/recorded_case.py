@@ -16,6 +16,8 @@ from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
 from ...state.names import without_private
 from ...state.schema import StateType
+from ...tracing.record.read_spans import read_invocations
+from ...tracing.record.reads import read_node_runs
 from ...tracing.record.threads import find_thread
 from ..scoring.trial_record import Passage, Record, read_record
 from ..suite.check import TO_FILL
@@ -62,7 +64,7 @@ def case_of(
 
 
 def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
-    rows = journal.query("SELECT * FROM invocations WHERE thread_id = ? ORDER BY id", (thread_id,))
+    rows = read_invocations(journal.query, thread_id)
     if len({row["trace"] for row in rows}) > 1:
         raise InputError(
             f"The thread {thread_id!r} was given several inputs; a case has one. Run the last of them on "
@@ -78,9 +80,7 @@ def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
 
 
 def _visit(journal: Journal, thread_id: str, node: str) -> Mapping[str, Any]:
-    rows = journal.query(
-        "SELECT path, status, input, output FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)
-    )
+    rows = read_node_runs(journal, thread_id)
     fitting = [row for row in rows if row["path"] == node and row["status"] == "done"]
     if not fitting:
         raise InputError(
@@ -160,8 +160,7 @@ def _is_leaf(passage: Passage, passages: Iterable[Passage]) -> bool:
 
 
 def _parallel(journal: Journal, thread_id: str) -> bool:
-    rows = journal.query("SELECT task, superstep FROM node_runs WHERE thread_id = ?", (thread_id,))
     steps: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for row in rows:
+    for row in read_node_runs(journal, thread_id):
         steps[row["task"].rpartition("|")[0], row["superstep"]].add(row["task"])
     return any(len(tasks) > 1 for tasks in steps.values())

@@ -16,7 +16,8 @@ from ...state.errors import InputError, SettingsError
 from ...state.session.session import Session
 from ...tracing.export.otlp import Delivery, Destination, Sender
 from ...tracing.export.outbox import ExportBatch, deliver, grouped
-from ...tracing.record.spans import read_spans
+from ...tracing.record.read_spans import read_spans
+from ...tracing.record.threads import is_known
 from ..files.results import Results, Trial
 from ..report.summary import summarise
 from ..suite.model import Suite
@@ -68,8 +69,7 @@ def push_run(suite: Suite, results: Results, session: Session, project: Destinat
             "take the suite as it was."
         )
     journal = session.journal
-    known = "SELECT 1 FROM runs WHERE thread_id = ?"
-    if trials and not any(journal.query(known, (trial.thread,)) for trial in trials):
+    if trials and not any(is_known(journal, trial.thread) for trial in trials):
         raise InputError(
             f"{journal.path} does not hold the threads of the run {header.run!r}. Name the file that it ran "
             "with: --db FILE"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ...state.cost import Cost
 from ..files.results import Trial
-from ..scoring.trial_record import Cost
 from ..statistics.compare import Comparison, Difference
 from ..statistics.confusion import Confusion
 from ..statistics.survival import Rounds
@@ -92,7 +92,7 @@ def money(cost: Cost) -> str:
     if not cost.calls:
         return "nothing"
     unknown = f" + {cost.unknown} calls of unknown cost" if cost.unknown else ""
-    return f"${cost.usd:.6g}{unknown} for {cost.calls} calls, {cost.tokens} tokens"
+    return f"${cost.known_usd:.6g}{unknown} for {cost.calls} calls, {cost.tokens} tokens"
 
 
 def between(interval: tuple[float, float] | None, sign: str = "") -> str:

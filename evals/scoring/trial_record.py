@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
-from ...state.names import without_private
-from ...tracing.record.tree import Row
+from ...tracing.record.attributes import cut_text, public
+from ...tracing.record.read_spans import read_spans
+from ...tracing.record.run import busy_seconds, by_beginning
+from ...tracing.record.spans import Row, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
@@ -50,32 +52,15 @@ class Loop:
 
 @dataclass(frozen=True)
 class VoteResult:
-    """What a vote said, and which share agreed (0 to 1)."""
+    """What a vote said, which share agreed (0 to 1), and whether an answer won.
+
+    `decided` is None where a file of an earlier version does not say.
+    """
 
     path: str
     choice: str
     agreement: float | None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What was paid: `usd` is the sum of known costs, `unknown` counts the calls without one."""
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    unknown: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.calls + other.calls,
-            self.tokens + other.tokens,
-            self.usd + other.usd,
-            self.unknown + other.unknown,
-        )
-
-
-NOTHING = Cost()
+    decided: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -97,82 +82,43 @@ class Record:
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
-    node_runs = journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,))
-    decisions = journal.query(
-        "SELECT task, path, kind, choice, confidence FROM decisions WHERE thread_id = ? ORDER BY id",
-        (thread_id,),
-    )
+    spans = read_spans(journal.query, thread_id)
+    nodes = [span for span in spans if span.kind == "node" and span.row]  # those that ended
+    last = {span.task: span.decision for span in nodes if span.decision}
+    decisions = sorted(last.values(), key=lambda row: int(row["id"]))
+    judged = [row for row in decisions if row["kind"] == "refine"]
+    outputs = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
     return Record(
-        passages=tuple(_passages(node_runs)),
+        passages=tuple(
+            Passage(span.path, span.status, cut[0] if (cut := cut_text(output)) else output, cut is not None)
+            for span, output in outputs
+        ),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"
         ),
-        loops=tuple(_loops(d for d in decisions if d["kind"] == "refine")),
+        loops=tuple(_loops(judged)) if judged else (),
         votes=tuple(
-            VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
+            VoteResult(
+                d["path"], d["choice"], d["confidence"], None if d["decided"] is None else bool(d["decided"])
+            )
+            for d in decisions
+            if d["kind"] == "vote"
         ),
-        cost=cost_of(journal, [thread_id]),
-        seconds=_seconds(node_runs),
+        cost=sum((span.cost for span in spans if span.kind == "call" and span.source == "model"), NOTHING),
+        seconds=busy_seconds(nodes),
     )
 
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
-    total = NOTHING
-    for thread in threads:
-        (row,) = journal.query(
-            "SELECT count(*) AS calls, "
-            "coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens, "
-            "coalesce(sum(cost_usd), 0.0) AS usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            "FROM calls WHERE thread_id = ? AND source = 'model'",
-            (thread,),
-        )
-        total += Cost(row["calls"], row["tokens"], row["usd"], row["unknown"])
-    return total
-
-
-def _passages(node_runs: Sequence[Row]) -> Iterable[Passage]:
-    last = {node_run["task"]: node_run for node_run in node_runs}
-    began: dict[str, float] = {}
-    for node_run in node_runs:
-        # A graph that a resume entered again began when the first node in it did.
-        parts = node_run["task"].split("|")
-        for depth in range(1, len(parts) + 1):
-            task = "|".join(parts[:depth])
-            began[task] = min(node_run["started_at"], began.get(task, node_run["started_at"]))
-    for task in sorted(last, key=lambda name: (began[name], name.count("|"))):
-        node_run = last[task]
-        output, cut = _output(node_run["output"])
-        yield Passage(node_run["path"], node_run["status"], output, cut)
-
-
-def _output(text: str | None) -> tuple[Any, bool]:
-    data = json.loads(text) if text else None
-    if isinstance(data, dict) and set(data) == {"cut", "start"}:
-        return data["start"], True
-    if isinstance(data, dict):
-        data = without_private(data)
-    return data, False
+    return sum((journal.spent(thread) for thread in threads), NOTHING)
 
 
 def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
     """Group the judges' decisions by the execution of the loop's graph that they were made in."""
     grouped: dict[str, list[Row]] = defaultdict(list)
     for decision in decisions:
-        grouped[decision["task"].rpartition("|")[0]].append(decision)
-    for found in grouped.values():
-        path = found[-1]["path"].rpartition("/")[0]
-        yield Loop(path, sum(d["choice"] != UNCHANGED for d in found), found[-1]["choice"])
-
-
-def _seconds(node_runs: Sequence[Row]) -> float:
-    """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
-    took: dict[tuple[int, str], float] = defaultdict(float)
-    for node_run in node_runs:
-        if "|" not in node_run["task"]:
-            took[node_run["superstep"], node_run["task"]] += node_run["ended_at"] - node_run["started_at"]
-    slowest: dict[int, float] = defaultdict(float)
-    for (superstep, _), seconds in took.items():
-        slowest[superstep] = max(slowest[superstep], seconds)
-    return sum(slowest.values())
+        grouped[outer_task(decision["task"])].append(decision)
+    for rows in grouped.values():
+        path = rows[-1]["path"].rpartition("/")[0]
+        yield Loop(path, sum(d["choice"] != UNCHANGED for d in rows), rows[-1]["choice"])

@@ -162,7 +162,7 @@ def _differences(rows: dict[str, dict[str, tuple[float, float]]], level: float) 
 def measure_of(trial: Trial, name: str) -> float | None:
     """Return a measure of a trial; a cost that is not known is None."""
     if name == "cost_usd":
-        return None if trial.cost.unknown else trial.cost.usd
+        return trial.cost.usd
     if name == "seconds":
         return trial.seconds
     return float(trial.cost.tokens if name == "tokens" else trial.cost.calls)

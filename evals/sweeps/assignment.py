@@ -13,9 +13,10 @@ from ...providers.model import CallContext, Model, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...providers.stack.samples import SampleScope
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from ..scoring.trial_record import NOTHING, Cost
+from ...tracing.record.reads import unshared_costs
 from ..suite.topology import Compiled
 
 Assignment = tuple[str, ...]
@@ -121,22 +122,7 @@ def own_cost(journal: Journal, threads: Sequence[str], axes: Sequence[Axis] = ()
     roles = {axis.name: axis for axis in axes if axis.kind == "role"}
     total: dict[Axis | None, Cost] = dict.fromkeys([*axes, None], NOTHING)
     for thread in threads:
-        rows = journal.query(
-            "WITH RECURSIVE chain (id, step, role, at) AS ("
-            "  SELECT id, step, role, id FROM calls"
-            "  WHERE thread_id = ? AND source IN ('model', 'cache', 'coalesced')"
-            "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
-            "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
-            ") SELECT chain.step, chain.role, max(paid.id IS NOT NULL) AS found,"
-            "  coalesce(sum(coalesce(paid.input_tokens, 0) + coalesce(paid.output_tokens, 0)), 0) AS tokens,"
-            "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"
-            "  coalesce(sum(paid.status <> 'failed' AND paid.cost_usd IS NULL), 0) AS unknown "
-            "FROM chain LEFT JOIN calls paid ON paid.id = chain.at AND paid.source = 'model' "
-            "GROUP BY chain.id",
-            (thread,),
-        )
-        for row in rows:
-            axis = steps.get(row["step"]) or roles.get((row["role"] or DEFAULT_ROLE).lower())
-            unknown = row["unknown"] if row["found"] else 1
-            total[axis] += Cost(1, row["tokens"], row["usd"], unknown)
+        for step, role, cost in unshared_costs(journal, thread):
+            axis = steps.get(step) or roles.get((role or DEFAULT_ROLE).lower())
+            total[axis] += cost
     return total

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from ...state.cost import NOTHING, Cost
 from ..files.results import Results
 from ..report.sections import Section, Table, between, money
-from ..scoring.trial_record import NOTHING, Cost
 from ..statistics.compare import case_means
 
 Keeps = Literal["reference", "keeps", "loses", "undecided"]

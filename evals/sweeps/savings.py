@@ -9,6 +9,7 @@ from ...providers.prices import Price
 from ...providers.settings import DEFAULT_ROLE
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...tracing.record.reads import paid_calls
 
 MILLION = 1_000_000
 
@@ -86,10 +87,6 @@ def _cost(call: Used, price: Price) -> float:
 
 def used_calls(journal: Journal, threads: Sequence[str] | None = None) -> list[Used]:
     """Return the paid calls of threads, or of all; a step's calls within one thread are one item."""
-    rows = journal.query(
-        "SELECT thread_id, step, role, input_tokens, output_tokens FROM calls "
-        "WHERE source = 'model' AND status <> 'failed' ORDER BY started_at, rowid"
-    )
     return [
         Used(
             item=f"{row['thread_id']} {row['step']}",
@@ -97,6 +94,6 @@ def used_calls(journal: Journal, threads: Sequence[str] | None = None) -> list[U
             input=row["input_tokens"] or 0,
             output=row["output_tokens"] or 0,
         )
-        for row in rows
+        for row in paid_calls(journal)
         if threads is None or row["thread_id"] in threads
     ]

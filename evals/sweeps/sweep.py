@@ -12,17 +12,19 @@ from statistics import fmean
 from typing import Any
 
 from ...providers.stack.roles import Bindable
-from ...state.budget import Ledger, Spent
+from ...state.budget import Ledger
+from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, run_sync
 from ...state.names import DRAW_KEY
 from ...state.session.session import Session
+from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
-from ..running.runner import Progress, Runner, begin, new_run
+from ..running.runner import Progress, Runner, TrialSettings, begin, new_run
 from ..running.trial import SCOPE
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
-from ..scoring.trial_record import Cost, cost_of
+from ..scoring.trial_record import cost_of
 from ..statistics.compare import ordered
 from ..suite.check import check_suite, metrics_of
 from ..suite.model import COMPLETED, MEASURES, Case, Suite, digest
@@ -118,9 +120,7 @@ class _SweepRun:
 
     async def search(self) -> Sweep:
         if self._suite.budget is not None:
-            paid = self._paid()
-            spent = Spent(paid.calls, paid.tokens, paid.usd)
-            self._ledger = Ledger(self._suite.budget, spent, scope=SCOPE)
+            self._ledger = Ledger(self._suite.budget, self._paid(), scope=SCOPE)
         await self._measure(self._reference)
         for assignment in self._one_by_one():
             await self._measure(assignment)
@@ -171,10 +171,10 @@ class _SweepRun:
         self._costs[assignment] = await in_thread(self._cost, results)
         self._options[assignment] = self._compare(assignment, name)
 
-    def _settings(self, case: Case, repeat: int) -> Mapping[str, Any]:
+    def _settings(self, case: Case, repeat: int) -> TrialSettings:
         """Have equal requests of one trial share an answer in all assignments, and no others."""
         draw = zlib.crc32(f"{self._run}/{case.id}/{repeat}".encode())
-        return {"cache_s": CACHE_S, DRAW_KEY: (draw,)}
+        return {"cache_s": CACHE_S, "configurable": {DRAW_KEY: (draw,)}}
 
     def _compare(self, assignment: Assignment, name: str) -> Option:
         from ..statistics.intervals import unbounded_interval
@@ -196,7 +196,7 @@ class _SweepRun:
         costs = self._costs.get(self._reference, {})
         numbers = sorted(
             range(len(self._axes)),
-            key=lambda n: -costs[self._axes[n]].usd if self._axes[n] in costs else 0.0,
+            key=lambda n: -costs[self._axes[n]].known_usd if self._axes[n] in costs else 0.0,
         )
         for number in numbers:
             for model in self._axes[number].models[1:]:
@@ -240,7 +240,6 @@ class _SweepRun:
 
     def _predicted(self, assignment: Assignment) -> float | None:
         """Return what a trial will cost if each axis costs what it did in its single exchange."""
-        total = 0.0
         rest = self._costs[self._reference][None]
         parts = [rest]
         for number, model in enumerate(assignment):
@@ -248,11 +247,8 @@ class _SweepRun:
             if costs is None:
                 return None
             parts.append(costs[self._axes[number]])
-        for part in parts:
-            if part.unknown:
-                return None
-            total += part.usd
-        return total / max(1, len(self._results[self._reference].trials))
+        usd = sum(parts, NOTHING).usd
+        return None if usd is None else usd / max(1, len(self._results[self._reference].trials))
 
     def _best(self) -> float | None:
         good = [o.usd for o in self._options.values() if o.verdict in ("keeps", "reference")]
@@ -269,21 +265,16 @@ class _SweepRun:
         return own_cost(self._session.journal, threads, self._axes)
 
     def _usd_of(self, assignment: Assignment) -> float | None:
-        costs = self._costs[assignment].values()
-        if any(cost.unknown for cost in costs):
-            return None
-        return sum(cost.usd for cost in costs) / max(1, len(self._results[assignment].trials))
+        usd = sum(self._costs[assignment].values(), NOTHING).usd
+        return None if usd is None else usd / max(1, len(self._results[assignment].trials))
 
     def _by_case(self, results: Results) -> dict[str, float]:
         found: dict[str, list[float]] = {}
         for trial in ordered(results):
             cost = own_cost(self._session.journal, [trial.thread])[None]
-            found.setdefault(trial.case, []).append(cost.usd)
+            found.setdefault(trial.case, []).append(cost.known_usd)
         return {case: fmean(values) for case, values in found.items()}
 
     def _paid(self) -> Cost:
-        prefix = f"eval/{self._run}."
-        rows = self._session.journal.query(
-            "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, ?) = ?", (len(prefix), prefix)
-        )
-        return cost_of(self._session.journal, [row["thread_id"] for row in rows])
+        journal = self._session.journal
+        return cost_of(journal, threads_with_calls(journal, f"eval/{self._run}."))

@@ -167,7 +167,10 @@ class _Count(Node[Any]):
         told += [f"{rest} called off"] if rest else []
         told += [tally.warning] if tally.warning else []
         choice = leader[:200] if tally.decided else "uncertain"
-        record_decision(config, "vote", choice, confidence=tally.agreement, reason="; ".join(told))
+        reason = "; ".join(told)
+        record_decision(
+            config, "vote", choice, confidence=tally.agreement, reason=reason, decided=tally.decided
+        )
 
 
 def _warning(ballots: Sequence[Ballot], *, cold: bool) -> str:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...state.budget import Ledger, Spent
+from ...state.budget import Ledger
+from ...state.cost import Cost
 from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
 from ..model import AttemptOutcome, CallContext, Model, Reply, Request
@@ -38,7 +39,7 @@ class Budgeted:
             return await self._inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)
         bill = AttemptOutcome()
-        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.usd}), bill=bill)
+        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.known_usd}), bill=bill)
         held: list[Ledger] = []
         try:
             for ledger in ledgers:
@@ -53,11 +54,11 @@ class Budgeted:
             for ledger in held:
                 ledger.settle(bound, spent)
 
-    def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Spent]:
+    def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Cost]:
         """Return the request with a limit on its answer, and the most that it can cost."""
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
-            return request, Spent(calls=1)
+            return request, Cost(calls=1)
         given = bound_of(request)
         answer = request.max_tokens or self._max_tokens
         if answer is None:
@@ -72,7 +73,7 @@ class Budgeted:
                     "price = { input = …, output = … } in dollars per million tokens."
                 )
             usd = most
-        return request, Spent(calls=1, tokens=given + answer, usd=usd)
+        return request, Cost(calls=1, input_tokens=given, output_tokens=answer, known_usd=usd)
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
@@ -87,7 +88,7 @@ class Budgeted:
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, bill: AttemptOutcome, bound: Spent) -> Spent:
+    def _cost(self, bill: AttemptOutcome, bound: Cost) -> Cost:
         """Return what the call cost; where the server does not say, what was reserved for it.
 
         One that was cancelled while its answer was being kept is paid for; one that was cancelled in
@@ -95,10 +96,12 @@ class Budgeted:
         """
         reply = bill.reply
         if reply is None:
-            return Spent(calls=int(bill.made))
+            return Cost(calls=int(bill.made))
         usage = reply.usage
-        known = usage.input is not None and usage.output is not None
-        tokens = (usage.input or 0) + (usage.output or 0) if known else bound.tokens
+        if usage.input is None or usage.output is None:
+            tokens = bound.input_tokens, bound.output_tokens
+        else:
+            tokens = usage.input, usage.output
         if reply.cost_usd is None:
-            return Spent(calls=1, tokens=tokens, usd=bound.usd, unknown=1)
-        return Spent(calls=1, tokens=tokens, usd=reply.cost_usd)
+            return Cost(1, *tokens, bound.known_usd, unknown=1)
+        return Cost(1, *tokens, reply.cost_usd)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..cost import Cost
 from .records import CALL_NAMES, Call, CallKey, Decision, NodeRun, Record, Statement, bindable, insert
 from .sqlite import aretrying
 from .store import Store
@@ -198,20 +199,20 @@ class Journal(Store):
         rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
         return rows[0]["budget"] if rows else None
 
-    def spent(self, thread_id: str, task: str | None = None) -> tuple[int, int, float, int]:
-        """Return a thread's paid calls, their tokens, their known cost in dollars, how many have none.
+    def spent(self, thread_id: str, task: str | None = None) -> Cost:
+        """Return what a thread's paid calls cost.
 
         With a task, only the calls below that node execution count.
         """
         below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
         (row,) = self.query(
-            "SELECT count(*) AS calls, coalesce(sum(cost_usd), 0.0) AS usd, coalesce(sum("
-            "coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens, "
+            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
+            "coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0.0) AS known_usd, "
             "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
             f"FROM calls WHERE thread_id = ? AND source = 'model' AND {below}",
             (thread_id, task, task, task, task),
         )
-        return row["calls"], row["tokens"], row["usd"], row["unknown"]
+        return Cost(**row)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -79,7 +79,10 @@ class NodeRun:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which way a route, loop or gate went, how sure it was (0 to 1) and why."""
+    """Which way a route, loop or gate went, how sure it was (0 to 1) and why.
+
+    `decided` says of a vote whether an answer won, and is None for all else.
+    """
 
     thread_id: str
     task: str
@@ -89,6 +92,7 @@ class Decision:
     confidence: float | None
     reason: str | None
     decided_at: float
+    decided: bool | None = None
 
 
 Record = Call | NodeRun | Decision

@@ -116,7 +116,8 @@ CREATE TABLE IF NOT EXISTS decisions (
     choice      TEXT NOT NULL,
     confidence  REAL,                 -- 0 to 1, NULL where the decider gives none
     reason      TEXT,
-    decided_at  REAL NOT NULL
+    decided_at  REAL NOT NULL,
+    decided     INTEGER               -- of a vote: 1 if an answer won, 0 if none did; else NULL
 );
 CREATE INDEX IF NOT EXISTS decisions_thread ON decisions (thread_id, decided_at);
 CREATE UNIQUE INDEX IF NOT EXISTS decisions_task ON decisions (thread_id, task);

@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
-from ..budget import Ledger, Spent
+from ..budget import Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal, NodeRun
@@ -113,8 +113,7 @@ class Recorder(BaseCallbackHandler):
         self._ended = "done"
         self._journal.start_run(self._thread, fingerprint)
         if self._ledger is not None:
-            spent = Spent(*self._journal.spent(self._thread))
-            self._ledger.begin(spent, self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:

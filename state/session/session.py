@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from ..budget import Budget, Ledger, Spent
+from ..budget import Budget, Ledger
+from ..cost import Cost
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
@@ -141,9 +142,9 @@ class Session:
     def _labels(self) -> Mapping[str, str]:
         return {} if self._tracer is None else self._tracer.labels
 
-    def spent(self, thread_id: str, task: str | None = None) -> Spent:
+    def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""
-        return Spent(*self.journal.spent(thread_id, task))
+        return self.journal.spent(thread_id, task)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds in which a thread's nodes ran, or what is below one node execution."""

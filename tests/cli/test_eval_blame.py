@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stepgraph.cli.exit_codes import ExitCode
 from stepgraph.evals.files.results import read_results
 
 from ..servers import ChatServer
@@ -140,7 +141,7 @@ def test_a_sweep_names_the_cheapest_model(command: Command, desk: Any, tmp_path:
 def test_a_sweep_whose_budget_ends_is_partial(command: Command, desk: Any) -> None:
     line = ("eval", "sweep", "desk.eval.yaml", "--step", "answer=thrifty,writer", "--run", "s", "--jobs", "1")
     done = command(*line, "--budget", "calls=15")
-    assert done.code == 3, done.err
+    assert done.code == ExitCode.PARTIAL, done.err
     assert "PARTIAL" in done.out
     assert desk.calls == 15
     assert command(*line).code == 0

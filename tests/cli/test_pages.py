@@ -1,4 +1,4 @@
-"""`stepgraph ui` and `stepgraph trace export --html`."""
+"""`stepgraph ui` and `stepgraph export --html`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def one_run(command: Command, memo: Any) -> None:
 
 
 def test_a_run_becomes_one_html_file(command: Command, one_run: None, tmp_path: Path) -> None:
-    assert command("trace", "export", "one", "--html", "--to", "one.html").code == 0
+    assert command("export", "one", "--html", "--to", "one.html").code == 0
     page = (tmp_path / "one.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "a draft" in page
     assert "ada@example.org" not in page
-    assert command("trace", "export", "one", "--html").out.startswith("<!doctype html>")
+    assert command("export", "one", "--html").out.startswith("<!doctype html>")
 
 
 def test_it_is_of_one_thread(command: Command, one_run: None) -> None:
-    assert "Name one" in command("trace", "export", "--html").err
-    assert command("trace", "export", "nobody", "--html").code == 2
-    assert "cannot be written" in command("trace", "export", "one", "--html", "--to", "no/where.html").err
+    assert "Name one" in command("export", "--html").err
+    assert command("export", "nobody", "--html").code == 2
+    assert "cannot be written" in command("export", "one", "--html", "--to", "no/where.html").err
 
 
 def test_there_must_be_something_to_look_at(command: Command, one_run: None) -> None:

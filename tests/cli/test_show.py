@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stepgraph.cli.support.text import clean, duration, money, one_line, tokens
 
-from ..servers import Answer, Fault
+from ..servers import Answer, Fault, unused_url
 from .conftest import Command
 
 
@@ -28,7 +31,7 @@ def test_show_tells_path_prompt_answer_reasoning_tokens_cost_and_output(command:
         "thought  I cut it.",
         "answer   Short.",
         'wrote    {"short": "Short."}',
-        "-> passed",
+        "→ passed",
         "total  1 model calls, 100+20 tokens, $0.000140",
     ):
         assert part in out, part
@@ -70,6 +73,78 @@ def test_threads_lists_the_latest_first(command: Command, memo: Any) -> None:
         command("run", "memo.py:graph", "-i", "text=x", "--thread", name)
     assert [row["thread_id"] for row in command("threads", "--json").rows] == ["two", "one"]
     assert command("threads").out.splitlines()[0].startswith("two  done")
+
+
+def test_threads_are_searched_filtered_and_ordered(command: Command, memo: Any) -> None:
+    memo.will("ok", Fault(status=401))
+    for name in ("one", "two"):
+        command("run", "memo.py:graph", "-i", "text=x", "--thread", name)
+    assert [row["thread_id"] for row in command("threads", "--search", "one", "--json").rows] == ["one"]
+    assert [row["thread_id"] for row in command("threads", "--status", "failed", "--json").rows] == ["two"]
+    by_cost = command("threads", "--order", "costliest", "--json").rows
+    assert [(row["thread_id"], row["unsent"]) for row in by_cost] == [("one", []), ("two", [])]
+    assert by_cost[0]["cost_usd"] == pytest.approx(0.00014)
+    assert command("threads", "--search", "three").out == "No thread fits.\n"
+
+
+def test_threads_say_what_was_not_sent(command: Command, memo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "one")
+    assert "sent" not in command("threads").out
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", unused_url())
+    assert "not sent yet" in command("threads").out
+    assert len(command("threads", "--json").rows[0]["unsent"]) == 1
+
+
+def test_the_waterfall_draws_when_each_step_ran_and_what_the_run_waited_for(
+    command: Command, memo: Any
+) -> None:
+    memo.will("a draft")
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "one")
+    out = command("show", "one", "--waterfall").out
+    assert "━" in out
+    assert "wrote short = a draft" in out
+    assert "→ served-2026" in out
+    assert re.search(r"━ *\* .*not_rude", out)
+
+
+def test_one_step_is_shown_whole(command: Command, memo: Any) -> None:
+    memo.will("a draft")
+    command("run", "memo.py:graph", "-i", f"text={'long ' * 200}the end", "--thread", "one")
+    short, full = (
+        command("show", "one", "--step", "shorten"),
+        command("show", "one", "--step", "shorten", "--full"),
+    )
+    for part in (
+        "shorten  done",
+        "text =",
+        "> short = a draft",
+        "user     Shorten: long",
+        "answer   a draft",
+    ):
+        assert part in short.out, part
+    assert len(full.out) > len(short.out) + 500
+    (row,) = command("show", "one", "--step", "shorten", "--json").rows
+    assert (row["output"]["short"], row["calls"][0]["answer"]) == ("a draft", "a draft")
+    done = command("show", "one", "--step", "nothing")
+    assert done.code == 2
+    assert "It has: shorten" in done.err
+
+
+def test_a_resumed_run_is_shown_with_both_of_its_parts(command: Command, memo: Any) -> None:
+    memo.will(Fault(status=401), "Short.")
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "s")
+    assert command("resume", "s").code == 0
+    out = command("show", "s").out
+    assert out.count("shorten") >= 2
+    assert "(resumed)" in out
+    assert "✗ shorten" in out
+    assert "answer   Short." in out
+    (tree,) = command("show", "s", "--json").rows
+    assert [(step["name"], step["status"]) for step in tree["steps"]] == [
+        ("shorten", "failed"),
+        ("shorten", "done"),
+        ("not_rude", "done"),
+    ]
 
 
 def test_drawings(command: Command, tmp_path: Path) -> None:

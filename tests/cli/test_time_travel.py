@@ -11,7 +11,7 @@ import pytest
 from stepgraph import Budget, ScriptedModel, Session
 from stepgraph.cli.support.ask_again import ask_again
 from stepgraph.tracing.forks.fork import find_call, fork
-from stepgraph.tracing.record.tree import read_calls
+from stepgraph.tracing.record.reads import read_calls
 
 from ..servers import Fault
 from .conftest import Command
@@ -30,7 +30,7 @@ def test_history_lists_checkpoints_with_changes_next_and_cost(command: Command, 
         assert part in out, part
     rows = command("history", "m", "--json").rows
     assert [row["superstep"] for row in rows] == [-1, 0, 1, 2]
-    assert rows[1]["spent"]["calls"] == 1
+    assert rows[1]["cost"]["calls"] == 1
     assert rows[2]["changed"] == {"short": "Short."}
 
 
@@ -54,7 +54,7 @@ def test_one_call_is_asked_with_another_prompt(command: Command, memos: Any) -> 
     assert fork == {"thread": "n", "parent": "m"}
     assert outcome["output"]["short"] == "Better."
     assert [call["what"] for call in difference["calls"]] == [["prompt", "answer"]]
-    assert difference["spent_b"]["cost_usd"] == pytest.approx(0.00014)
+    assert difference["cost_b"]["cost_usd"] == pytest.approx(0.00014)
 
 
 def test_a_call_that_nobody_answers_leaves_no_fork(command: Command, memos: Any) -> None:
@@ -124,6 +124,20 @@ def test_a_failed_run_can_be_forked(command: Command, memo: Any) -> None:
     done = command("fork", "f", "--thread", "g", "--json")
     assert (done.code, done.rows[1]["status"]) == (0, "done")
     assert command("threads", "--json").rows[-1]["status"] == "failed"
+
+
+def test_diff_begins_with_the_first_step_that_differs(command: Command, memo: Any) -> None:
+    memo.will("a draft", "another draft")
+    for thread in ("one", "two"):
+        command("run", "memo.py:graph", "-i", "text=x", "--thread", thread)
+    out = command("diff", "one", "two").out
+    assert out.startswith("first difference: shorten, output")
+    assert out.index("a draft") < out.index("another draft")
+    assert "call      shorten: answer" in out
+    (row,) = command("diff", "one", "two", "--json").rows
+    assert "output" in row["first"]["what"]
+    assert row["first"]["b"]["output"]["short"] == "another draft"
+    assert row["state"]["short"] == ["a draft", "another draft"]
 
 
 def test_diff_says_so_when_nothing_differs(command: Command, memo: Any) -> None:

@@ -53,6 +53,17 @@ def test_export_writes_json_lines(command: Command, runs: Any, tmp_path: Path) -
     assert command("export", "nope").code == 2
 
 
+def test_spans_are_exported_masked(command: Command, memo: Any, tmp_path: Path) -> None:
+    command("run", "memo.py:graph", "-i", "text=mail ada@example.org", "--thread", "one")
+    done = command("export", "one", "--spans", "--to", "spans.jsonl")
+    lines = (tmp_path / "spans.jsonl").read_text().splitlines()
+    assert done.out == f"{len(lines)} spans in spans.jsonl.\n"
+    assert {json.loads(line)["kind"] for line in lines} == {"run", "node", "call"}
+    assert not [line for line in lines if "ada@example.org" in line]
+    assert [line for line in lines if "[email]" in line]
+    assert command("export", "one", "--spans", "--html").code == 2
+
+
 def test_prune_does_nothing_until_told(command: Command, runs: Any) -> None:
     done = command("prune", "--keep", "1")
     assert "t0  done" in done.out

@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepgraph.state.budget import Budget, Ledger, Spent
+from stepgraph.state.budget import Budget, Ledger
+from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded
 
 OUTCOMES = ("answer", "less", "error", "cancel", "timeout")
 
 
-async def one_call(ledger: Ledger, bound: Spent, outcome: str, pause_s: float) -> str:
+async def one_call(ledger: Ledger, bound: Cost, outcome: str, pause_s: float) -> str:
     await ledger.reserve(bound)
-    spent = Spent(calls=1)
+    spent = Cost(calls=1)
     try:
         await asyncio.sleep(pause_s)
         if outcome == "error":
@@ -28,7 +29,7 @@ async def one_call(ledger: Ledger, bound: Spent, outcome: str, pause_s: float) -
             async with asyncio.timeout(0):
                 await asyncio.sleep(1)
         share = 0.5 if outcome == "less" else 1.0
-        spent = Spent(1, int(bound.tokens * share), bound.usd * share)
+        spent = Cost(1, int(bound.tokens * share), known_usd=bound.known_usd * share)
         return outcome
     finally:
         ledger.settle(bound, spent)
@@ -39,7 +40,7 @@ async def history(seed: int, budget: Budget, calls: int) -> tuple[Ledger, list[A
     ledger = Ledger(budget)
     tasks = []
     for _ in range(calls):
-        bound = Spent(1, chance.randint(1, 50), chance.random() / 100)
+        bound = Cost(1, chance.randint(1, 50), known_usd=chance.random() / 100)
         outcome = chance.choice(OUTCOMES)
         tasks.append(asyncio.create_task(one_call(ledger, bound, outcome, chance.random() / 1000)))
         if outcome == "cancel":
@@ -58,10 +59,10 @@ def test_random_histories_never_overspend_and_leave_nothing_reserved(
     seed: int, tokens: int, usd: float, calls: int
 ) -> None:
     ledger, outcomes = asyncio.run(history(seed, Budget(tokens=tokens, usd=usd, calls=calls), 25))
-    assert ledger.reserved == Spent()
+    assert ledger.reserved == NOTHING
     assert ledger.spent.calls <= calls
     assert ledger.spent.tokens <= tokens
-    assert ledger.spent.usd <= usd + 1e-6
+    assert ledger.spent.known_usd <= usd + 1e-6
     known = (str, ValueError, TimeoutError, BudgetExceeded, asyncio.CancelledError)
     assert all(isinstance(outcome, known) for outcome in outcomes)
 
@@ -74,31 +75,31 @@ def test_200_at_once_make_exactly_as_many_calls_as_fit() -> None:
 
 async def history_of_equal_calls(number: int, budget: Budget) -> tuple[Ledger, list[Any]]:
     ledger = Ledger(budget)
-    calls = (one_call(ledger, Spent(1, 10), "answer", 0.001) for _ in range(number))
+    calls = (one_call(ledger, Cost(1, 10), "answer", 0.001) for _ in range(number))
     return ledger, await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_a_call_that_does_not_fit_now_waits_for_what_others_give_back() -> None:
     ledger = Ledger(Budget(tokens=100))
-    outcomes = await asyncio.gather(*(one_call(ledger, Spent(1, 60), "less", 0.01) for _ in range(2)))
+    outcomes = await asyncio.gather(*(one_call(ledger, Cost(1, 60), "less", 0.01) for _ in range(2)))
     assert outcomes == ["less", "less"]
     assert ledger.spent.tokens == 60
 
 
 async def test_a_call_that_can_never_fit_is_refused_at_once() -> None:
-    ledger = Ledger(Budget(tokens=100), Spent(1, 90))
-    await ledger.reserve(Spent(1, 5))
+    ledger = Ledger(Budget(tokens=100), Cost(1, 90))
+    await ledger.reserve(Cost(1, 5))
     with pytest.raises(BudgetExceeded, match="tokens = 100") as told:
-        await asyncio.wait_for(ledger.reserve(Spent(1, 20)), 30)
+        await asyncio.wait_for(ledger.reserve(Cost(1, 20)), 30)
     assert told.value.limit == "tokens"
     assert told.value.spent["tokens"] == 90
 
 
 async def test_the_clock_ends_a_wait() -> None:
     ledger = Ledger(Budget(tokens=10, seconds=0.5))
-    await ledger.reserve(Spent(1, 10))
+    await ledger.reserve(Cost(1, 10))
     with pytest.raises(BudgetExceeded, match="seconds"):
-        await asyncio.wait_for(ledger.reserve(Spent(1, 10)), 30)
+        await asyncio.wait_for(ledger.reserve(Cost(1, 10)), 30)
 
 
 def test_threads_with_loops_of_their_own_share_a_ledger() -> None:
@@ -107,7 +108,7 @@ def test_threads_with_loops_of_their_own_share_a_ledger() -> None:
 
     def work() -> None:
         async def calls() -> list[Any]:
-            tries = (one_call(ledger, Spent(1, 40), "less", 0.001) for _ in range(20))
+            tries = (one_call(ledger, Cost(1, 40), "less", 0.001) for _ in range(20))
             return await asyncio.gather(*tries, return_exceptions=True)
 
         ended.extend(asyncio.run(calls()))
@@ -119,13 +120,13 @@ def test_threads_with_loops_of_their_own_share_a_ledger() -> None:
         thread.join(20)
     assert len(ended) == 80
     assert ledger.spent.calls == 30
-    assert ledger.reserved == Spent()
+    assert ledger.reserved == NOTHING
 
 
 def test_what_a_server_spends_beyond_its_bound_is_counted_and_reported() -> None:
     ledger = Ledger(Budget(tokens=100))
-    asyncio.run(ledger.reserve(Spent(1, 10)))
-    ledger.settle(Spent(1, 10), Spent(1, 25))
+    asyncio.run(ledger.reserve(Cost(1, 10)))
+    ledger.settle(Cost(1, 10), Cost(1, 25))
     assert (ledger.spent.tokens, ledger.overspent) == (25, 15)
 
 

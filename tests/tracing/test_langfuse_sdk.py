@@ -23,7 +23,7 @@ from stepgraph import Session, chain, using
 from stepgraph.tracing.export.live import Tracing
 from stepgraph.tracing.export.otlp import Destination, Sender
 from stepgraph.tracing.export.outbox import push
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
 
 from ..patterns.cases import Task, publish, write
 from ..servers import ChatServer, unused_url

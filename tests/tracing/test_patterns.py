@@ -16,8 +16,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
 from stepgraph import Session, ToolCall, chain, using, vote
 from stepgraph.tracing.export.live import Tracing
-from stepgraph.tracing.record.spans import Span, read_spans
-from stepgraph.tracing.record.waterfall import Bar, bars_of
+from stepgraph.tracing.record.read_spans import read_spans
+from stepgraph.tracing.record.spans import Span
+from stepgraph.tracing.record.tree import SpanNode, tree_of
 
 from ..patterns.cases import CASES, Script, Task, note, write
 from ..patterns.test_matrix import to_the_end
@@ -118,16 +119,16 @@ def check(session: Session, thread: str, sent: list[Wire]) -> tuple[list[Span], 
     for call in calls:
         journaled[call["task"]] += call["cost_usd"] or 0
     assert +costs == +journaled, "node by node"
-    bars = bars_of(spans)
-    assert sum(bar.cost_usd for bar in bars) == sum(costs.values()) == sum(map(cost_of, sent))
-    assert all(bar.cost_usd == own_and_inner(bar) for outer in bars for bar in outer.walk())
+    bars = tree_of(spans)
+    assert sum(bar.cost.known_usd for bar in bars) == sum(costs.values()) == sum(map(cost_of, sent))
+    assert all(bar.cost.known_usd == own_and_inner(bar) for outer in bars for bar in outer.walk())
     return spans, sum(costs.values())
 
 
-def own_and_inner(bar: Bar) -> float:
+def own_and_inner(bar: SpanNode) -> float:
     if bar.span.kind == "call":
         return bar.span.cost_usd or 0.0
-    return sum(inner.cost_usd for inner in bar.inner)
+    return sum(inner.cost.known_usd for inner in bar.children)
 
 
 @pytest.mark.parametrize("name", ALL)

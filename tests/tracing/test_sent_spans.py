@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from stepgraph import Ask, Budget, Session, chain, gate, refine, route, run, step, using
 from stepgraph.tracing.export.live import Tracing
 from stepgraph.tracing.export.outbox import push
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
 
 from ..servers import Answer, ChatServer, Fault
 from .receivers import Receiver, attributes, by_name, cost_of

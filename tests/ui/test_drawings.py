@@ -32,13 +32,13 @@ def test_nested_graphs_hold_their_nodes(session: Session) -> None:
     assert nodes["howto/refine_write"].inner
     judged = nodes["howto/refine_write/judge"].passed
     assert judged is not None
-    assert (judged.visits, judged.calls, judged.status) == (2, 1, "done"), (
+    assert (judged.executions, judged.cost.calls, judged.status) == (2, 1, "done"), (
         "the same draft is not judged again"
     )
     assert nodes["opinion/write"].passed is None
     work = nodes["howto/fan_out_work/work"].passed
     assert work is not None
-    assert work.visits == 3
+    assert work.executions == 3
 
 
 def test_edges_say_whether_they_were_taken(session: Session) -> None:

@@ -117,7 +117,7 @@ def test_a_step_shows_everything_about_it(served: Served) -> None:
         'rel="prev"',
     ):
         assert words in page
-    call = next(bar.inner[0].span for bar in run.steps if bar.span.id == plan.id)
+    call = next(bar.children[0].span for bar in run.steps if bar.span.id == plan.id)
     assert "You are brief." in served.get("/step", thread="one", span=call.id).text
     kind = next(bar.span for bar in run.steps if bar.span.name == "kind")
     assert "Decided: howto" in served.get("/step", thread="one", span=kind.id).text

@@ -23,7 +23,7 @@ def test_a_value_comes_from_the_step_that_made_it_not_from_those_that_passed_it_
     with using(ScriptedModel(["right", "wrong"])):
         app = chain(first, chain(second, settle), name="drafts").compile()
         app.invoke(Post(), session.config("one"))
-    found = {item.name: item.by and item.by.name for item in Reader(session).run("one").wrote}
+    found = {item.name: item.by and item.by.name for item in Reader(session).run("one").output}
     assert found == {
         "topic": "settle",
         "kind": None,

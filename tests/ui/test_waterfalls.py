@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepgraph import Session
-from stepgraph.tracing.record.spans import Kind, Span, Trace
+from stepgraph.state.cost import Cost
+from stepgraph.tracing.record.run import Run
+from stepgraph.tracing.record.spans import Kind, Span, Status, Trace
 from stepgraph.tracing.record.threads import Thread
-from stepgraph.tracing.record.waterfall import bars_of
-from stepgraph.ui.records import Reader, Run
-from stepgraph.ui.timelines import Timeline
+from stepgraph.tracing.record.timeline import Timeline
+from stepgraph.ui.records import Reader
 from stepgraph.ui.waterfalls import DEEPEST, WaterfallGroup, WaterfallRow, waterfall
 
 from .runs import run_blog
 
 TRACE = Trace("0" * 32, "t", 0, "run")
-THREAD = Thread("t", None, {}, "done", None, 0, 1, 0, 0, 0, 0.0, 0.0, 0)
+THREAD = Thread("t", None, None, {}, "done", None, 0, 1, Cost())
 
 
 def span(
-    name: str, parent: str | None, start: float, end: float, status: str = "done", kind: Kind = "node"
+    name: str, parent: str | None, start: float, end: float, status: Status = "done", kind: Kind = "node"
 ) -> Span:
     return Span(TRACE, kind, name, parent, name, name, name, status, start, end, {})
 
 
 def run_of(spans: Sequence[Span]) -> Run:
-    return Run(THREAD, "done", False, "", spans, None, [], {}, bars_of(spans))
+    return Run(THREAD, "done", False, spans)
 
 
 def test_long_lists_are_folded_but_for_what_failed() -> None:

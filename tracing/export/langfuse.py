@@ -12,8 +12,7 @@ from typing import Any
 
 from ...state.session.foreign_calls import COUNTED
 from ..record.attributes import Attributes, own_facts, params_of
-from ..record.spans import Span
-from ..record.tree import Row
+from ..record.spans import Row, Span
 
 PATH = "/api/public/otel/v1/traces"
 SCOPE = "langfuse-sdk"

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...state.errors import SettingsError
 from ...state.masking import Masker
-from ..record.spans import Trace
-from ..record.tree import Row
+from ..record.spans import Row, Trace
 from .http_session import HttpOutcome
 
 if TYPE_CHECKING:

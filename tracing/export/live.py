@@ -18,8 +18,8 @@ from ...state.journal.journal import Record
 from ...state.journal.sqlite import connect
 from ...state.masking import Masker
 from ...state.session.session import Session
-from ..record.spans import CALLS, INVOCATIONS, NODE_RUNS, REPLAYS, RUN, Assembler, Span, filled
-from ..record.tree import Row
+from ..record.read_spans import SpanReader, filled, read_invocations
+from ..record.spans import Row
 from .otlp import Destination, Sender
 from .outbox import ExportBatch, deliver, grouped, in_sample, packed
 from .settings import TracingSettings, read_settings
@@ -43,7 +43,7 @@ class Tracing:
 
     def __init__(self, settings: TracingSettings | None = None) -> None:
         self.settings = settings or read_settings()
-        self._feeders: list[LiveExporter] = []
+        self._exporters: list[LiveExporter] = []
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -56,20 +56,22 @@ class Tracing:
     def attach(self, session: Session) -> None:
         """Begin to send a session's traces to each destination."""
         session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
-        self._feeders = [LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations]
+        self._exporters = [
+            LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations
+        ]
 
     @property
     def problems(self) -> dict[str, str]:
         """What kept traces from arriving, by destination; they wait in the file."""
-        return {feeder.name: feeder.problem for feeder in self._feeders if feeder.problem}
+        return {exporter.name: exporter.problem for exporter in self._exporters if exporter.problem}
 
     def close(self) -> None:
         """Send what can be sent within a moment; the rest waits in the file."""
         deadline = time.monotonic() + CLOSE_S
-        for feeder in self._feeders:
-            feeder.stop()
-        for feeder in self._feeders:
-            feeder.join(max(0.0, deadline - time.monotonic()))
+        for exporter in self._exporters:
+            exporter.stop()
+        for exporter in self._exporters:
+            exporter.join(max(0.0, deadline - time.monotonic()))
 
 
 class LiveExporter:
@@ -133,65 +135,49 @@ class LiveExporter:
     def _work(self, final: bool) -> None:
         for thread_id in list(self._news):
             self._news.discard(thread_id)
-            self._threads.setdefault(thread_id, _Followed())
+            self._threads.setdefault(thread_id, _Followed(SpanReader(self._query, thread_id)))
         if time.monotonic() < self._resume_at:
             return
-        for group in grouped(self._parcels(final)):
+        for group in grouped(self._batches(final)):
             delivery = deliver(self._journal.write, self._sender, group)
             if delivery.problem:
                 self.problem = delivery.problem
-            for parcel in group:
-                self._threads[parcel.thread_id].behind = delivery.blocked
+            for batch in group:
+                self._threads[batch.thread_id].behind = delivery.blocked
             if delivery.blocked:
                 self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or 2.0)
                 self._resume_at = time.monotonic() + self._pause_s
                 return
             self._pause_s = 0.0
-            for parcel in group:
-                if self._threads[parcel.thread_id].over:
-                    del self._threads[parcel.thread_id]
+            for batch in group:
+                if self._threads[batch.thread_id].over:
+                    del self._threads[batch.thread_id]
 
-    def _parcels(self, final: bool) -> Iterator[ExportBatch]:
+    def _batches(self, final: bool) -> Iterator[ExportBatch]:
         for thread_id, followed in list(self._threads.items()):
             if self._closing and not final:
                 return  # the next round is the last one
-            parcel = self._parcel(thread_id, followed)
-            if parcel is not None:
-                yield parcel
+            batch = self._batch(thread_id, followed)
+            if batch is not None:
+                yield batch
 
-    def _parcel(self, thread_id: str, followed: _Followed) -> ExportBatch | None:
+    def _batch(self, thread_id: str, followed: _Followed) -> ExportBatch | None:
         """Return what is new of a thread; all that is missing, once it is over or something was missed."""
-        invocations = self._query(INVOCATIONS, (thread_id,))
+        invocations = read_invocations(self._query, thread_id)
         ended = invocations[-1]["ended_at"] if invocations else 0.0
         over = self._closing or (ended is not None and ended < time.time() - SETTLED_S)
         if over or followed.behind:
             followed.over = over
             alive = not over or ended is None
             return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
-        news = followed.news(self._query, thread_id, invocations)
-        spans = [span for span in news if in_sample(span.trace.id, self._sample)]
+        spans = [span for span in followed.reader.news(invocations) if in_sample(span.trace.id, self._sample)]
         return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None
 
 
 class _Followed:
-    """How far a thread that is under way has been read."""
+    """A thread that is under way. `behind` says that something of it could not be sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: SpanReader) -> None:
+        self.reader = reader
         self.behind = False
         self.over = False
-        self._assembler: Assembler | None = None
-        self._node_run = self._call = self._replay = 0
-
-    def news(self, query: Any, thread_id: str, invocations: list[Row]) -> list[Span]:
-        if self._assembler is None:
-            (run,) = query(RUN, (thread_id,))
-            self._assembler = Assembler(run)
-        self._assembler.know(invocations)
-        # Node runs first: the calls of one that is read are then there to be read.
-        node_runs = query(NODE_RUNS, (thread_id, self._node_run))
-        calls = query(CALLS, (thread_id, self._call))
-        replays = query(REPLAYS, (thread_id, self._replay))
-        self._node_run = max([self._node_run, *(row["id"] for row in node_runs)])
-        self._call = max([self._call, *(row["rowid"] for row in calls)])
-        self._replay = max([self._replay, *(row["id"] for row in replays)])
-        return self._assembler.add(node_runs, calls, replays)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from ...state.errors import SettingsError
 from ...state.masking import EVERYTHING, Masker
 from ..record.attributes import genai_attributes
-from ..record.spans import Span, Trace
-from ..record.tree import Row
+from ..record.spans import Row, Span, Trace
 from .http_session import HttpOutcome, HttpSession
 from .langfuse import langfuse_attributes
 from .langfuse_client import LangfuseClient

@@ -10,31 +10,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...state.journal.journal import Journal, Statement
+from ...state.journal.journal import Statement
 from ...state.session.session import Session
-from ..record.spans import Query, Span, Trace, assembled, filled
-from ..record.tree import Row
+from ..record.read_spans import assembled, filled
+from ..record.reads import read_scores
+from ..record.sent import already_sent, changed_at, unsent_threads
+from ..record.spans import Query, Row, Span, Trace
 from .otlp import MOST_SPANS, Delivery, Destination, Sender
 
 Write = Callable[[list[Statement]], None]
 
 _WHOLE = 1 << 32
-_SENT = "SELECT spans FROM exports WHERE destination = ? AND thread_id = ?"
 _NOTE = (
     "INSERT INTO exports (destination, thread_id, spans, complete_at) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (destination, thread_id) DO UPDATE SET "
     "spans = CAST(exports.spans || excluded.spans AS BLOB), "
     "complete_at = coalesce(excluded.complete_at, exports.complete_at)"
-)
-_CHANGED = (
-    "SELECT max(r.updated_at, coalesce((SELECT max(scored_at) FROM scores WHERE thread_id = ?), 0)) AS at "
-    "FROM runs r WHERE r.thread_id = ?"
-)
-_PENDING = (
-    "SELECT r.thread_id FROM runs r LEFT JOIN exports e ON e.destination = ? AND e.thread_id = r.thread_id "
-    "WHERE (e.complete_at IS NULL OR e.complete_at < r.updated_at OR EXISTS (SELECT 1 FROM scores s "
-    "WHERE s.thread_id = r.thread_id AND s.scored_at > e.complete_at)) AND r.updated_at >= ? "
-    "ORDER BY r.started_at"
 )
 
 
@@ -65,14 +56,14 @@ def push(
     for destination in destinations:
         sender = Sender(destination)
         total = Delivery()
-        chosen = threads if threads is not None else pending(journal, destination, since)
+        chosen = threads if threads is not None else unsent_threads(journal, destination.name, since)
         number = 0
-        parcels = (
+        batches = (
             packed(journal.query, sender.name, thread, alive=session.claims.is_run(thread), sample=sample)
             for thread in chosen
         )
         try:
-            for group in grouped(parcels):
+            for group in grouped(batches):
                 total += deliver(journal.write, sender, group)
                 number += len(group)
                 if total.blocked:
@@ -83,11 +74,6 @@ def push(
             PushReceipt(destination.name, number, len(total.arrived), len(total.refused), total.problem)
         )
     return done
-
-
-def pending(journal: Journal, destination: Destination, since: float = 0.0) -> list[str]:
-    """Return the threads of which something may not have been sent."""
-    return [row["thread_id"] for row in journal.query(_PENDING, (destination.name, since))]
 
 
 @dataclass(frozen=True)
@@ -104,8 +90,8 @@ def packed(
     query: Query, destination: str, thread_id: str, *, alive: bool, sample: float = 1.0
 ) -> ExportBatch:
     """Return what is finished of a thread and has not arrived."""
-    changed = query(_CHANGED, (thread_id, thread_id))
-    scores = query("SELECT * FROM scores WHERE thread_id = ? ORDER BY scored_at", (thread_id,))
+    changed = changed_at(query, thread_id)
+    scores = read_scores(query, thread_id)
     light = list(assembled(query, thread_id, alive=alive))
     sent = already_sent(query, destination, thread_id)
     if sample >= 1:
@@ -120,17 +106,17 @@ def packed(
         for score in scores
         if score["id"] not in sent and score["trace"] in kept
     ]
-    changed_at = changed[0]["at"] if changed and not alive else None
-    return ExportBatch(thread_id, sorted(spans, key=lambda span: span.started_at), fresh, changed_at)
+    spans.sort(key=lambda span: span.started_at)
+    return ExportBatch(thread_id, spans, fresh, None if alive else changed)
 
 
-def grouped(parcels: Iterable[ExportBatch]) -> Iterator[list[ExportBatch]]:
-    """Yield parcels in groups of one request each, most times."""
+def grouped(batches: Iterable[ExportBatch]) -> Iterator[list[ExportBatch]]:
+    """Yield batches in groups of one request each, most times."""
     group: list[ExportBatch] = []
     size = 0
-    for parcel in parcels:
-        group.append(parcel)
-        size += len(parcel.spans)
+    for batch in batches:
+        group.append(batch)
+        size += len(batch.spans)
         if size >= MOST_SPANS // 2:
             yield group
             group, size = [], 0
@@ -138,28 +124,22 @@ def grouped(parcels: Iterable[ExportBatch]) -> Iterator[list[ExportBatch]]:
         yield group
 
 
-def deliver(write: Write, sender: Sender, parcels: Sequence[ExportBatch]) -> Delivery:
-    """Send parcels, and note what has arrived."""
-    delivery = sender.send([span for parcel in parcels for span in parcel.spans])
+def deliver(write: Write, sender: Sender, batches: Sequence[ExportBatch]) -> Delivery:
+    """Send batches, and note what has arrived."""
+    delivery = sender.send([span for batch in batches for span in batch.spans])
     if not delivery.blocked:
-        delivery += sender.send_scores([score for parcel in parcels for score in parcel.scores])
+        delivery += sender.send_scores([score for batch in batches for score in batch.scores])
     arrived, refused = set(delivery.arrived), set(delivery.refused)
     notes = []
-    for parcel in parcels:
-        ids = [span.id for span in parcel.spans] + [score["id"] for _, score in parcel.scores]
+    for batch in batches:
+        ids = [span.id for span in batch.spans] + [score["id"] for _, score in batch.scores]
         here = [id_ for id_ in ids if id_ in arrived]
-        complete = None if delivery.blocked or refused.intersection(ids) else parcel.changed_at
+        complete = None if delivery.blocked or refused.intersection(ids) else batch.changed_at
         if here or complete is not None:
-            notes.append(noted(sender.name, parcel.thread_id, here, complete))
+            notes.append(noted(sender.name, batch.thread_id, here, complete))
     if notes:
         write(notes)
     return delivery
-
-
-def already_sent(query: Query, destination: str, thread_id: str) -> set[str]:
-    rows: list[Row] = query(_SENT, (destination, thread_id))
-    ids = bytes(rows[0]["spans"]).hex() if rows else ""
-    return {ids[start : start + 16] for start in range(0, len(ids), 16)}
 
 
 def noted(

@@ -7,7 +7,8 @@ import time
 
 from ...state.errors import InputError, did_you_mean
 from ...state.session.session import Session
-from ..record.spans import Span, read_spans
+from ..record.read_spans import read_spans
+from ..record.spans import Span
 from ..record.threads import find_thread
 
 

@@ -7,16 +7,25 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import get_args
 
-from ...state.journal.journal import Call, Decision, NodeRun, Statement
+from ...state.journal.journal import Call, Statement
 from ...state.session.session import Session
-from ..record.tree import Row, read_calls
+from ..record.copying import (
+    CopiedTable,
+    copy_checkpoint,
+    copy_record,
+    copy_writes,
+    pending_writes,
+    record_keys,
+    run_row,
+)
+from ..record.reads import read_calls
+from ..record.spans import Row, Source
 from .cuts import Cut, Fate
 
-COPIED, OVERRIDE = "copied", "override"
-
-_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+COPIED: Source = "copied"
+OVERRIDE: Source = "override"
 
 
 @dataclass(frozen=True)
@@ -39,24 +48,15 @@ def copies(
     yield _run_copy(session, cut, old, new, models)
     kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
     for ns, checkpoint_id in kept:
-        yield (
-            f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
-            "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
-            (new, old, ns, checkpoint_id),
-        )
-    keys = "checkpoint_ns, checkpoint_id, task_id"
-    for row in session.journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (old,)):
+        yield copy_checkpoint(old, new, ns, checkpoint_id)
+    for row in pending_writes(session.journal, old):
         if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
-            yield (
-                f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
-                "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
-                (new, old, *row.values()),
-            )
+            yield copy_writes(old, new, row)
     yield from _records(session, cut, old, new, asked)
 
 
 def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str]) -> Statement:
-    (run,) = session.journal.query("SELECT * FROM runs WHERE thread_id = ?", (old,))
+    run = run_row(session.journal, old)
     now = time.time()
     stands = cut.edges[""].whole and run["status"] in ("done", "interrupted", "partial")
     row = {
@@ -74,14 +74,10 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
-    for table, record in (("node_runs", NodeRun), ("decisions", Decision)):
-        names = ", ".join(field.name for field in fields(record) if field.name != "thread_id")
-        for row in session.journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ?", (old,)):
+    for table in get_args(CopiedTable):
+        for row in record_keys(session.journal, table, old):
             if cut.fate(row["task"]) is Fate.KEPT:
-                yield (
-                    f"INSERT INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE id = ?",
-                    (new, row["id"]),
-                )
+                yield copy_record(table, new, row["id"])
     for call in read_calls(session.journal, old):
         if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
             yield _insert_call(_copied(call, new))

@@ -15,11 +15,13 @@ from ...state.errors import InputError, did_you_mean
 from ...state.run_context import checkpoint_at
 from ...state.schema import fields_of, validate_field
 from ...state.session.session import Session, new_thread_id
+from ..record.copying import is_taken
 from ..record.history import writers_of
 from ..record.lineage import Lineage
 from ..record.prune import delete_thread
+from ..record.reads import read_calls
+from ..record.spans import Row
 from ..record.threads import find_thread
-from ..record.tree import Row, read_calls
 from .copies import ForkPoint, copies, stand_in
 from .cuts import cut_at, cut_before_call
 
@@ -58,7 +60,8 @@ def fork(
         raise InputError("An answer stands in for one call: name it.")
     fitting = _fitting(graph, changes) if changes else {}
     new = new_thread or new_thread_id(thread_id)
-    _refuse_known(session, new)
+    if is_taken(session.journal, new):
+        raise InputError(f"The thread {new!r} exists already. Name another one.")
     lineage = Lineage(session.journal, thread_id)
     asked = find_call(session, thread_id, call) if call is not None else None
     if asked is not None:
@@ -88,12 +91,6 @@ def find_call(session: Session, thread_id: str, call: str) -> Row:
             + did_you_mean(call, steps)
         )
     return found[0]
-
-
-def _refuse_known(session: Session, thread: str) -> None:
-    known = "SELECT 1 FROM runs WHERE thread_id = ? UNION SELECT 1 FROM checkpoints WHERE thread_id = ?"
-    if session.journal.query(known, (thread, thread)):
-        raise InputError(f"The thread {thread!r} exists already. Name another one.")
 
 
 def _fitting(graph: Graph | None, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from ...state.names import without_private
-from .spans import Span
-from .tree import Row
+from .spans import Row, Span
 
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
@@ -101,6 +100,12 @@ def params_of(row: Row) -> Row:
     text = row["params"]
     params: Row = {} if text == "{}" else json.loads(text)
     return params
+
+
+def public(text: str | None) -> Any:
+    """Return what a JSON text says, without the patterns' own bookkeeping."""
+    value = json.loads(text) if text else None
+    return without_private(value) if isinstance(value, dict) else value
 
 
 def changed_fields(row: Row) -> list[str] | None:

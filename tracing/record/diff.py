@@ -1,18 +1,33 @@
-"""Where two threads differ: the way they went, what was asked and answered, the result, the price."""
+"""Where two threads differ: the first step, the way they went, calls, the result, the cost."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...state.session.session import Session
-from ..forks.copies import OVERRIDE
+from .attributes import public
 from .plain_checkpoints import final_state, plain_checkpoints
-from .threads import find_thread
-from .tree import Row, Totals, TreeNode, read_calls, read_tree, totals
+from .run import Run, innermost, last_runs, read_run
+from .spans import Row, Span, outer_task
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One node execution of each of two runs; `a` or `b` is None where only the other run made it.
+
+    `what` says in what they differ: status, decision, output; or input alone, if the result is the same.
+    It is empty if they do not differ.
+    """
+
+    number: int
+    path: str
+    what: tuple[str, ...]
+    a: Span | None
+    b: Span | None
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class CallDifference:
 
 
 @dataclass(frozen=True)
-class Visited:
+class WayPoint:
     """One node execution on a thread's way, and the decision it took, if any."""
 
     path: str
@@ -40,19 +55,24 @@ class Visited:
 class Difference:
     """What differs between two threads; the first difference stands first everywhere.
 
-    `parting` is the position in the two ways from which they differ, None if they are the same.
-    `state` maps each field that differs to its two final values, None where a thread lacks it.
+    `steps` pairs the innermost node executions. `parting` is the position in the two ways from which they
+    differ, None if they are the same. `state` maps each field that differs to its two final values, None
+    where a thread lacks it.
     """
 
-    a: str
-    b: str
-    way_a: list[Visited]
-    way_b: list[Visited]
+    a: Run
+    b: Run
+    steps: list[Pair]
+    way_a: list[WayPoint]
+    way_b: list[WayPoint]
     parting: int | None
     calls: list[CallDifference]
     state: dict[str, tuple[Any, Any]]
-    spent_a: Totals
-    spent_b: Totals
+
+    @property
+    def first(self) -> Pair | None:
+        """The first step at which the runs differ."""
+        return next((pair for pair in self.steps if pair.what), None)
 
     @property
     def same(self) -> bool:
@@ -62,41 +82,80 @@ class Difference:
 
 def diff(session: Session, a: str, b: str) -> Difference:
     """Compare two threads of a file. Raises InputError for an unknown one."""
-    journal = session.journal
-    for thread in (a, b):
-        find_thread(journal, thread)
-    way_a, way_b = (list(_way(read_tree(journal, thread))) for thread in (a, b))
-    calls_a, calls_b = read_calls(journal, a), read_calls(journal, b)
+    run_a, run_b = read_run(session, a), read_run(session, b)
+    way_a, way_b = list(_way(run_a)), list(_way(run_b))
     with plain_checkpoints(session.path) as checkpointer:
         state_a, state_b = final_state(checkpointer, a), final_state(checkpointer, b)
-    names = dict.fromkeys((*state_a, *state_b))
-    both = {name: (state_a.get(name), state_b.get(name)) for name in names}
+    both = {n: (state_a.get(n), state_b.get(n)) for n in dict.fromkeys((*state_a, *state_b))}
     return Difference(
-        a=a,
-        b=b,
+        a=run_a,
+        b=run_b,
+        steps=list(paired(run_a.spans, run_b.spans)),
         way_a=way_a,
         way_b=way_b,
         parting=_parting(way_a, way_b),
-        calls=_differences(_answered(calls_a), _answered(calls_b)),
+        calls=_differences(_answered(run_a.calls), _answered(run_b.calls)),
         state={name: values for name, values in both.items() if values[0] != values[1]},
-        spent_a=totals(calls_a),
-        spent_b=totals(calls_b),
     )
 
 
-def _way(nodes: list[TreeNode]) -> Iterator[Visited]:
+def paired(a: Sequence[Span], b: Sequence[Span]) -> Iterator[Pair]:
+    """Yield the steps of two runs side by side, in the order of the first, then what only the other has.
+
+    Executions of one path are paired in their order, so that branches side by side may end in any.
+    """
+    mine, theirs = _steps(a), _steps(b)
+    for number, key in enumerate(dict.fromkeys((*mine, *theirs))):
+        one, other = mine.get(key), theirs.get(key)
+        if one is None or other is None:
+            what: tuple[str, ...] = ("only in b",) if one is None else ("only in a",)
+        else:
+            what = _what(one, other)
+        yield Pair(number, key[0], what, one, other)
+
+
+def _steps(spans: Sequence[Span]) -> dict[tuple[str, int], Span]:
+    """Return the innermost executions by path and occurrence."""
+    seen: Counter[str] = Counter()
+    steps = {}
+    for span in innermost(spans):
+        steps[span.path, seen[span.path]] = span
+        seen[span.path] += 1
+    return steps
+
+
+def _what(a: Span, b: Span) -> tuple[str, ...]:
+    compared = {
+        "status": a.status != b.status,
+        "decision": _choice(a) != _choice(b),
+        "output": public(a.row.get("output")) != public(b.row.get("output")),
+        "input": public(a.row.get("input")) != public(b.row.get("input")),
+    }
+    return tuple(name for name, differs in compared.items() if differs)
+
+
+def _choice(span: Span) -> str | None:
+    return span.decision["choice"] if span.decision else None
+
+
+def _way(run: Run) -> Iterator[WayPoint]:
     """Yield the node executions by superstep; those that ran side by side by name."""
+    below: dict[str, list[Span]] = defaultdict(list)
+    for span in last_runs(run.spans):
+        below[outer_task(span.task)].append(span)
 
-    def position(node: TreeNode) -> tuple[float, str, str]:
-        superstep = node.node_run["superstep"] if node.node_run else float("inf")
-        return superstep, node.path, node.decision["choice"] if node.decision else ""
+    def position(span: Span) -> tuple[float, str, str]:
+        return span.row.get("superstep", float("inf")), span.path, _choice(span) or ""
 
-    for node in sorted(nodes, key=position):
-        yield Visited(node.path, node.decision["choice"] if node.decision else None)
-        yield from _way(node.children)
+    def walk(outer: str) -> Iterator[WayPoint]:
+        for span in sorted(below[outer], key=position):
+            yield WayPoint(span.path, _choice(span))
+            yield from walk(span.task)
+
+    return walk("")
 
 
-def _parting(a: list[Visited], b: list[Visited]) -> int | None:
+def _parting(a: list[WayPoint], b: list[WayPoint]) -> int | None:
     if a == b:
         return None
     pairs = zip(a, b, strict=False)
@@ -105,7 +164,7 @@ def _parting(a: list[Visited], b: list[Visited]) -> int | None:
 
 def _answered(calls: list[Row]) -> list[Row]:
     """Return the answers that counted: without those in whose place a fork's answer stands."""
-    replaced = {call["origin"] for call in calls if call["source"] == OVERRIDE}
+    replaced = {call["origin"] for call in calls if call["source"] == "override"}
     return [call for call in calls if call["status"] != "failed" and call["id"] not in replaced]
 
 
@@ -124,12 +183,12 @@ def _differences(a: list[Row], b: list[Row]) -> list[CallDifference]:
                 waiting.remove(match)
     pairs = [(call["path"], call, partner.get(call["id"])) for call in a]
     alone = sorted((c for calls in theirs.values() for c in calls), key=lambda call: call["started_at"])
-    found = [CallDifference(path, _what(x, y), x, y) for path, x, y in pairs]
-    found += [CallDifference(call["path"], ("only in b",), None, call) for call in alone]
-    return [difference for difference in found if difference.what]
+    differences = [CallDifference(path, _call_what(x, y), x, y) for path, x, y in pairs]
+    differences += [CallDifference(call["path"], ("only in b",), None, call) for call in alone]
+    return [difference for difference in differences if difference.what]
 
 
-def _what(a: Row, b: Row | None) -> tuple[str, ...]:
+def _call_what(a: Row, b: Row | None) -> tuple[str, ...]:
     if b is None:
         return ("only in a",)
     compared = {

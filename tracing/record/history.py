@@ -10,11 +10,13 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Send
 
+from ...state.cost import Cost
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
 from .lineage import Lineage, levels
 from .plain_checkpoints import START, fields_in, is_field, plain_checkpoints
-from .tree import Row, Totals, read_calls, totals
+from .reads import cost_of_calls, read_calls
+from .spans import Row
 
 TASKS = "__pregel_tasks"
 
@@ -41,16 +43,16 @@ class CheckpointView:
     nested: dict[str, list[CheckpointView]] = field(default_factory=dict)
 
     @property
-    def spent(self) -> Totals:
+    def cost(self) -> Cost:
         """What the calls made after this checkpoint cost, those of nested graphs included."""
-        return totals(list(self.all_calls()))
+        return cost_of_calls(self.all_calls())
 
     def all_calls(self) -> Iterator[Row]:
         """Yield the calls made after this checkpoint, those of nested graphs included."""
         yield from self.calls
-        for moments in self.nested.values():
-            for moment in moments:
-                yield from moment.all_calls()
+        for views in self.nested.values():
+            for view in views:
+                yield from view.all_calls()
 
 
 def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
@@ -62,18 +64,18 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     with plain_checkpoints(session.path) as checkpointer:
         found = list(checkpointer.list(checkpoint_at(thread_id, None)))
     saved = {_key(item): item for item in reversed(found)}
-    moments = {key: _moment(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
+    views = {key: _view(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
 
     lineage = Lineage(session.journal, thread_id)
     roots: list[CheckpointView] = []
-    for (ns, _), moment in moments.items():
-        holder = _holder(lineage, ns, moments)
+    for (ns, _), view in views.items():
+        holder = _holder(lineage, ns, views)
         if holder is None:
-            roots.append(moment)
+            roots.append(view)
         else:
-            holder.nested.setdefault(ns, []).append(moment)
+            holder.nested.setdefault(ns, []).append(view)
     for call in read_calls(session.journal, thread_id):
-        holder = _holder(lineage, call["task"], moments)
+        holder = _holder(lineage, call["task"], views)
         if holder is not None:
             holder.calls.append(call)
     return roots
@@ -97,17 +99,17 @@ def _parent(item: CheckpointTuple) -> str:
 
 
 def _holder(
-    lineage: Lineage, task: str, moments: dict[tuple[str, str], CheckpointView]
+    lineage: Lineage, task: str, views: dict[tuple[str, str], CheckpointView]
 ) -> CheckpointView | None:
     """Return the innermost checkpoint after which a task, or the graph of a namespace, ran."""
     holder = None
     for level in levels(task):
         point = lineage.before(level)
-        holder = moments.get((point.ns, point.id), holder) if point else holder
+        holder = views.get((point.ns, point.id), holder) if point else holder
     return holder
 
 
-def _moment(item: CheckpointTuple, parent: CheckpointTuple | None) -> CheckpointView:
+def _view(item: CheckpointTuple, parent: CheckpointTuple | None) -> CheckpointView:
     ns, checkpoint_id = _key(item)
     return CheckpointView(
         checkpoint_id=checkpoint_id,

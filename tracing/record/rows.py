@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...state.session.session import Session
-from .threads import find_thread
+from .threads import choose_threads
 
 RECORDS = {
     "run": ("runs", "started_at"),
@@ -29,11 +29,7 @@ def records(session: Session, threads: Sequence[str] = ()) -> Iterator[dict[str,
 
     Checkpoints are not among them: they are LangGraph's, and serve to resume.
     """
-    chosen = [find_thread(session.journal, thread).thread_id for thread in threads]
-    if not threads:
-        rows = session.journal.query("SELECT thread_id FROM runs ORDER BY started_at, rowid")
-        chosen = [row["thread_id"] for row in rows]
-    for thread in chosen:
+    for thread in choose_threads(session.journal, threads):
         for record, (table, order) in RECORDS.items():
             sql = f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY {order}"
             for row in session.journal.query(sql, (thread,)):

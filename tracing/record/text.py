@@ -7,7 +7,19 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from ...state.cost import Cost
+from .spans import Status
+
 SHORT = 300
+MARKS: dict[Status, str] = {
+    "done": "●",
+    "failed": "✗",
+    "interrupted": "‖",
+    "partial": "‖",
+    "running": "○",
+    "queued": "○",
+    "unfinished": "†",
+}
 
 
 def clean(text: str) -> str:
@@ -42,12 +54,30 @@ def shorten(text: str, limit: int) -> str:
     return text[: limit - end] + "…" + (text[-end:] if end else "")
 
 
-def money(cost: float | None, unknown: int = 0) -> str:
-    """Return US dollars; with `unknown` calls of unknown cost, at least so many, never just that."""
-    if cost is None or (unknown and not cost):
+def money(cost: float | Cost | None) -> str:
+    """Return US dollars; with calls of unknown cost among them, at least so many, never just that."""
+    usd, unknown = (cost.known_usd, cost.unknown) if isinstance(cost, Cost) else (cost, 0)
+    if usd is None or (unknown and not usd):
         return "cost unknown"
-    shown = "$0" if cost == 0 else f"${cost:.6f}" if cost < 0.01 else f"${cost:.4f}"
+    shown = "$0" if usd == 0 else f"${usd:.6f}" if usd < 0.01 else f"${usd:.4f}"
     return f">= {shown} ({unknown} of unknown cost)" if unknown else shown
+
+
+def cost_line(cost: Cost) -> str:
+    """Return tokens and dollars."""
+    return f"{tokens(cost.input_tokens, cost.output_tokens)}, {money(cost)}"
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """Return a cost for programs, in the words of the record's views; cost_usd is None if unknown."""
+    return {
+        "calls": cost.calls,
+        "input_tokens": cost.input_tokens,
+        "output_tokens": cost.output_tokens,
+        "cost_usd": cost.usd,
+        "known_cost_usd": cost.known_usd,
+        "unknown_costs": cost.unknown,
+    }
 
 
 def tokens(given: int | None, answered: int | None) -> str:

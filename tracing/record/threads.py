@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from ...state.cost import Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from .spans import Status
 
 _SELECT = """
-SELECT r.thread_id, r.graph, r.models, r.status, r.error, r.started_at, r.updated_at,
+SELECT r.thread_id, r.graph,
+       coalesce(r.graph, (SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id
+                          ORDER BY i.id DESC LIMIT 1)) AS name,
+       r.models, r.status, r.error, r.started_at, r.updated_at,
        count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens,
-       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
-            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
-       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
-       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0.0) AS known_usd,
+       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
 
@@ -26,22 +29,22 @@ FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 class Thread:
     """One thread. Status `running` may also mean that its process died.
 
-    `cost_usd` is None if the cost of a call is unknown; `known_cost_usd` is the sum of the others.
+    `graph` says what to load to go on with it, `name` only what ran last.
     """
 
     thread_id: str
     graph: str | None
+    name: str | None
     models: dict[str, str]
-    status: str
+    status: Status
     error: str | None
     started_at: float
     updated_at: float
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    known_cost_usd: float
-    unknown_costs: int
+    cost: Cost
+
+    @property
+    def seconds(self) -> float:
+        return self.updated_at - self.started_at
 
 
 Order = Literal["latest", "costliest", "longest"]
@@ -108,7 +111,8 @@ def _thread(row: dict[str, Any]) -> Thread:
     """Read a row; of the models only specs are taken, for the file may come from anywhere."""
     models = json.loads(row["models"] or "{}")
     specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
-    return Thread(**{**row, "models": specs})
+    cost = Cost(*(row.pop(field.name) for field in fields(Cost)))
+    return Thread(**{**row, "models": specs, "cost": cost})
 
 
 def find_thread(journal: Journal, thread_id: str) -> Thread:
@@ -119,3 +123,29 @@ def find_thread(journal: Journal, thread_id: str) -> Thread:
         hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
         raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
     return _thread(rows[0])
+
+
+def recorded_input(journal: Journal, thread_id: str) -> dict[str, Any]:
+    """Return the input that a thread was given, as data; empty where the record has none."""
+    rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
+    data: dict[str, Any] = json.loads(rows[0]["input"] or "{}") if rows else {}
+    return data
+
+
+def is_known(journal: Journal, thread_id: str) -> bool:
+    """Tell whether the file holds a run of a thread."""
+    return bool(journal.query("SELECT 1 FROM runs WHERE thread_id = ?", (thread_id,)))
+
+
+def choose_threads(journal: Journal, threads: Sequence[str]) -> list[str]:
+    """Return these threads, or, without any, all of the file, oldest first. Raises InputError."""
+    if threads:
+        return [find_thread(journal, thread).thread_id for thread in threads]
+    rows = journal.query("SELECT thread_id FROM runs ORDER BY started_at, rowid")
+    return [row["thread_id"] for row in rows]
+
+
+def list_version(journal: Journal) -> list[Any]:
+    """Return what changes whenever the list of threads does."""
+    sql = "SELECT count(*) AS n, max(updated_at) AS at, (SELECT max(rowid) FROM calls) AS c FROM runs"
+    return list(journal.query(sql)[0].values())

@@ -1,102 +1,77 @@
-"""The tree of a thread's steps: nested node runs, each with its calls and its decision."""
+"""What a reader wants of spans: the tree, what each branch cost, and which steps the run waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from ...state.journal.journal import Journal
+from ...state.cost import NOTHING, Cost
+from .spans import Span
 
-Row = dict[str, Any]
+_SAME_MOMENT_S = 1e-4
 
 
 @dataclass
-class TreeNode:
-    """One node execution. `node_run` is None while it runs, or if the process died in it."""
+class SpanNode:
+    """One span in its place: `cost` is of it and all below it.
 
-    task: str
-    path: str
-    node_run: Row | None = None
-    decision: Row | None = None
-    calls: list[Row] = field(default_factory=list)
-    children: list[TreeNode] = field(default_factory=list)
+    `critical` says that the run would have ended sooner, had this been faster.
+    """
 
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
+    span: Span
+    depth: int
+    children: list[SpanNode] = field(default_factory=list)
+    cost: Cost = NOTHING
+    critical: bool = False
 
     @property
-    def started_at(self) -> float:
-        times = [row["started_at"] for row in (self.node_run, *self.calls) if row]
-        times += [child.started_at for child in self.children]
-        times += [self.decision["decided_at"]] if self.decision else []
-        return min(times, default=0.0)
+    def holds_nodes(self) -> bool:
+        return any(child.span.kind == "node" for child in self.children)
 
-    def walk(self) -> Iterator[TreeNode]:
+    def walk(self) -> Iterator[SpanNode]:
         """Yield this node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        todo: list[SpanNode] = [self]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo.extend(reversed(node.children))
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Sums over calls. `cost_usd` is None if the cost of any is unknown, `known_cost_usd` sums the others."""
-
-    calls: int
-    failed: int
-    replays: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    known_cost_usd: float
-    unknown_costs: int
-    latency_s: float
-
-
-def read_tree(journal: Journal, thread_id: str) -> list[TreeNode]:
-    """Return the top-level node executions of a thread, in the order in which they began."""
-    nodes: dict[str, TreeNode] = {}
-
-    def node(task: str, path: str) -> TreeNode:
-        if task not in nodes:
-            nodes[task] = TreeNode(task, path)
-            if "|" in task:
-                parent = task.rsplit("|", 1)[0]
-                node(parent, path.rsplit("/", 1)[0]).children.append(nodes[task])
-        return nodes[task]
-
-    for node_run in journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)):
-        node(node_run["task"], node_run["path"]).node_run = node_run
-    for call in read_calls(journal, thread_id):
-        node(call["task"], call["path"]).calls.append(call)
-    for decision in journal.query("SELECT * FROM decisions WHERE thread_id = ?", (thread_id,)):
-        node(decision["task"], decision["path"]).decision = decision
-    for item in nodes.values():
-        item.children.sort(key=lambda child: child.started_at)
-    roots = [item for task, item in nodes.items() if "|" not in task]
-    return sorted(roots, key=lambda item: item.started_at)
+def tree_of(spans: Sequence[Span]) -> list[SpanNode]:
+    """Return the outermost spans, those below them inside, each level in the order of its beginnings."""
+    below: dict[str, list[Span]] = defaultdict(list)
+    ids = {span.id for span in spans}
+    roots = []
+    for span in spans:
+        if span.parent_id in ids:
+            below[span.parent_id or ""].append(span)
+        else:
+            roots.append(span)
+    nodes = [SpanNode(span, 0) for span in roots]
+    todo = list(nodes)
+    order = []
+    while todo:
+        node = todo.pop()
+        order.append(node)
+        below_it = sorted(below[node.span.id], key=lambda s: (s.started_at, s.ended_at))
+        node.children = [SpanNode(span, node.depth + 1) for span in below_it]
+        todo += node.children
+    for node in reversed(order):
+        node.cost = sum((child.cost for child in node.children), node.span.cost)
+    for node in nodes:
+        _mark(node)
+    return nodes
 
 
-def read_calls(journal: Journal, thread_id: str) -> list[Row]:
-    """Return the thread's calls, oldest first."""
-    return journal.query("SELECT * FROM calls WHERE thread_id = ? ORDER BY started_at, rowid", (thread_id,))
-
-
-def totals(calls: list[Row]) -> Totals:
-    """Return the sums over calls."""
-    answered = [call for call in calls if call["status"] != "failed"]
-    known = sum(call["cost_usd"] or 0.0 for call in calls)
-    unknown = sum(call["cost_usd"] is None for call in answered)
-    return Totals(
-        calls=len(calls),
-        failed=len(calls) - len(answered),
-        replays=sum(call["replays"] for call in calls),
-        input_tokens=sum(call["input_tokens"] or 0 for call in calls),
-        output_tokens=sum(call["output_tokens"] or 0 for call in calls),
-        cost_usd=None if unknown else known,
-        known_cost_usd=known,
-        unknown_costs=unknown,
-        latency_s=sum(call["latency_s"] for call in calls),
-    )
+def _mark(node: SpanNode) -> None:
+    """Mark the critical path: from the end back, always what ended last before the next one began."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        node.critical = True
+        end = node.span.ended_at
+        for child in sorted(node.children, key=lambda b: b.span.ended_at, reverse=True):
+            if child.span.kind == "run" or child.span.ended_at <= end + _SAME_MOMENT_S:
+                todo.append(child)
+                end = min(end, child.span.started_at)

@@ -10,8 +10,9 @@ from stepgraph.evals.report.junit import as_junit
 from stepgraph.evals.report.render import as_html, as_markdown, as_text
 from stepgraph.evals.report.sections import sections
 from stepgraph.evals.report.summary import Report, summarise
-from stepgraph.evals.scoring.trial_record import Cost, Loop, Route, VoteResult
+from stepgraph.evals.scoring.trial_record import Loop, Route, VoteResult
 from stepgraph.evals.suite.model import Case, Gate, Score, Suite
+from stepgraph.state.cost import Cost
 
 EVIL = "<script>alert(1)</script>\x1b[31m | `x` [l](http://e.vil) @you & \x00 ![i](//e.vil) </table>"
 
@@ -33,7 +34,7 @@ def report(text: str = EVIL) -> Report:
         routes=(Route("classify", text),),
         loops=(Loop(text, 2, "approved"),),
         votes=(VoteResult("vote", "UNCERTAIN", 0.6),),
-        cost=Cost(3, 100, 0.01, 1),
+        cost=Cost(3, 70, 30, 0.01, 1),
         seconds=1.5,
         output=text,
     )

@@ -9,9 +9,9 @@ import pytest
 from stepgraph.evals.files.results import Header, Results, Trial
 from stepgraph.evals.report.gates import rule_on
 from stepgraph.evals.report.summary import summarise
-from stepgraph.evals.scoring.trial_record import Cost
 from stepgraph.evals.statistics.compare import compare
 from stepgraph.evals.suite.model import Case, Gate, Score, Suite
+from stepgraph.state.cost import Cost
 from stepgraph.state.errors import InputError
 
 
@@ -38,7 +38,7 @@ def results_of(
                     "t",
                     "done",
                     scores={metric: Score(value, passed, "why")},
-                    cost=Cost(1, 10, usd),
+                    cost=Cost(1, 10, known_usd=usd),
                 )
             )
     return results
@@ -130,15 +130,15 @@ def test_cost_may_gate_but_an_unknown_cost_cannot_pass() -> None:
     dear = results_of(cases(2, 0), gates=(gate,), usd=0.02)
     assert rule_on(dear)[0].status == "failed"
     unknown = results_of(cases(2, 0), gates=(gate,))
-    unknown.trials["c0", 1] = replace(unknown.trials["c0", 1], cost=Cost(1, 10, 0.0, unknown=1))
+    unknown.trials["c0", 1] = replace(unknown.trials["c0", 1], cost=Cost(1, 10, unknown=1))
     assert rule_on(unknown)[0].why == "cost_usd is not known for every trial: set prices"
 
 
-def test_the_exit_code_says_passed_failed_or_partial() -> None:
+def test_the_outcome_is_passed_failed_or_partial() -> None:
     gate = (Gate("route", at_least=0.9),)
-    assert summarise(results_of(cases(9, 1), gates=gate)).exit_code == 0
-    assert summarise(results_of(cases(8, 2), gates=gate)).exit_code == 1
-    assert summarise(results_of(cases(9, 1))).exit_code == 1  # without gates every trial must pass
+    assert summarise(results_of(cases(9, 1), gates=gate)).outcome == "passed"
+    assert summarise(results_of(cases(8, 2), gates=gate)).outcome == "failed"
+    assert summarise(results_of(cases(9, 1))).outcome == "failed"  # without gates every trial must pass
     partial = results_of(cases(9, 1), gates=gate)
     del partial.trials["c0", 1]
-    assert summarise(partial).exit_code == 3
+    assert summarise(partial).outcome == "partial"

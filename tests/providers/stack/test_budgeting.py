@@ -14,8 +14,9 @@ from langgraph.types import Send
 from stepgraph import Ask, ScriptedModel, Session, step, using
 from stepgraph import fan_out as graphs_fan_out
 from stepgraph.providers.prices import Price
-from stepgraph.runners.local import arun, run
-from stepgraph.state.budget import Budget, Spent
+from stepgraph.runners.run import arun, run
+from stepgraph.state.budget import Budget
+from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded, SettingsError
 from stepgraph.state.journal.journal import Call, Journal
 from stepgraph.state.names import LEDGERS_KEY
@@ -71,7 +72,7 @@ async def test_calls_are_hard_at_200_parallel_branches_and_paid_answers_are_kept
         assert (result.status, server.calls, len(result.values["out"])) == ("partial", 20, 20)
         assert result.limit is not None
         assert "calls = 20" in result.limit
-        assert result.spent == Spent(20, 20 * 120, 0.0, unknown=20)
+        assert result.spent == Cost(20, 20 * 100, 20 * 20, unknown=20)
 
         more = await arun(graph, None, session, "t", budget=Budget(calls=30))
         assert (more.status, server.calls, len(more.values["out"])) == ("partial", 30, 30)
@@ -187,8 +188,8 @@ async def test_an_answer_that_comes_right_before_a_cancellation_is_paid_for(
         async with asyncio.timeout(0.5):
             await fan_out(1).ainvoke(One(), config)
     (ledger,) = config.get("configurable", {})[LEDGERS_KEY]
-    assert ledger.spent == session.spent("t") == Spent(calls=1, tokens=120, unknown=1)
-    assert ledger.reserved == Spent()
+    assert ledger.spent == session.spent("t") == Cost(calls=1, input_tokens=100, output_tokens=20, unknown=1)
+    assert ledger.reserved == NOTHING
 
 
 async def test_a_call_that_is_cancelled_in_line_was_never_made(session: Session, server: ChatServer) -> None:
@@ -199,8 +200,8 @@ async def test_a_call_that_is_cancelled_in_line_was_never_made(session: Session,
             await fan_out(20).ainvoke(One(), config)
     (ledger,) = config.get("configurable", {})[LEDGERS_KEY]
     assert server.calls == 2
-    assert ledger.spent == session.spent("t") == Spent(calls=2)
-    assert ledger.reserved == Spent()
+    assert ledger.spent == session.spent("t") == Cost(calls=2)
+    assert ledger.reserved == NOTHING
 
 
 async def test_a_budget_that_ends_in_a_task_group_pauses_the_run(

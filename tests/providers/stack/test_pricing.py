@@ -171,7 +171,7 @@ async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None
     from dataclasses import dataclass
 
     from stepgraph import Ask, ScriptedModel, chain, step, using
-    from stepgraph.runners.local import arun
+    from stepgraph.runners.run import arun
 
     @dataclass
     class Two:
@@ -190,7 +190,7 @@ async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None
     known = ScriptedModel(["one two"], price=Price(input=0, output=1e6, as_of=dt.date(2026, 10, 1)))
     with using(known=known, unknown=Says(replied())):
         result = await arun(graph, Two(), session, "t")
-    assert (result.spent.cost_usd, result.spent.usd, result.spent.unknown) == (None, 2.0, 1)
+    assert (result.spent.usd, result.spent.known_usd, result.spent.unknown) == (None, 2.0, 1)
     (row,) = session.journal.query("SELECT * FROM run_costs")
     assert (row["cost_usd"], row["known_cost_usd"], row["unknown_costs"]) == (None, 2.0, 1)
     rows = session.journal.query("SELECT node, cost_usd FROM steps")

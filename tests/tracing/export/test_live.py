@@ -16,7 +16,7 @@ from langgraph.types import Send
 from stepgraph import Ask, ScriptedModel, Session, step, using
 from stepgraph.tracing.export import live
 from stepgraph.tracing.export.live import Tracing
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
 
 from ..receivers import Receiver
 

@@ -14,9 +14,10 @@ import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.tracing.export.live import Tracing
-from stepgraph.tracing.export.outbox import pending, push
+from stepgraph.tracing.export.outbox import push
 from stepgraph.tracing.export.settings import TracingSettings, langfuse
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
+from stepgraph.tracing.record.sent import unsent_threads
 
 from ...servers import unused_url
 from ..receivers import Receiver, attributes, cost_of
@@ -64,7 +65,7 @@ def test_nobody_there(file: Path, receiver: Receiver) -> None:
     tracing = run(file, TracingSettings(destinations=(nobody,)))
     assert "cannot be reached" in tracing.problems[nobody.name]
     with Session(file) as session:
-        assert pending(session.journal, nobody) == ["t"]
+        assert unsent_threads(session.journal, nobody.name) == ["t"]
         (pushed,) = push(session, [receiver.langfuse()])
         assert pushed.arrived == len(read_spans(session.journal.query, "t")) == 3
 
@@ -78,7 +79,7 @@ def test_an_endpoint_that_refuses_gets_it_later(file: Path, receiver: Receiver, 
     with Session(file) as session:
         (pushed,) = push(session, [receiver.langfuse()])
         assert pushed.arrived == 3
-        assert pending(session.journal, receiver.langfuse()) == []
+        assert unsent_threads(session.journal, receiver.langfuse().name) == []
     assert len(receiver.spans) == 3
 
 
@@ -87,7 +88,7 @@ def test_one_that_hangs_holds_nobody_up(file: Path, receiver: Receiver) -> None:
     run(file, receiver.settings())
     assert receiver.requests == []  # the session is closed, and the answer has not come
     with Session(file) as session:
-        assert pending(session.journal, receiver.langfuse()) == ["t"]
+        assert unsent_threads(session.journal, receiver.langfuse().name) == ["t"]
         receiver.hold.set()
         (pushed,) = push(session, [receiver.langfuse()])
     assert pushed.arrived == 3
@@ -134,7 +135,7 @@ def test_a_sample_leaves_whole_traces_out_and_keeps_errors(file: Path, receiver:
             broken.invoke(Post(), session.config("bad"))
     assert {attributes(span)["session.id"] for span in receiver.spans} == {"bad"}
     with Session(file) as session:
-        assert pending(session.journal, receiver.langfuse()) == []
+        assert unsent_threads(session.journal, receiver.langfuse().name) == []
 
 
 def test_a_new_input_on_a_thread_is_a_new_trace_of_the_same_session(file: Path, receiver: Receiver) -> None:

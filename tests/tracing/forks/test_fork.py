@@ -15,8 +15,9 @@ from stepgraph.state.errors import InputError
 from stepgraph.tracing.forks.fork import find_call, fork
 from stepgraph.tracing.record.diff import diff
 from stepgraph.tracing.record.history import CheckpointView, read_history
+from stepgraph.tracing.record.read_spans import read_spans
+from stepgraph.tracing.record.reads import read_calls
 from stepgraph.tracing.record.threads import find_thread
-from stepgraph.tracing.record.tree import read_calls
 
 from ..travels import Post, asking, first_run, graph, name, rows_of
 
@@ -41,7 +42,11 @@ def test_the_end_of_an_interrupted_thread_is_copied_whole_and_costs_nothing(sess
     assert find_thread(session.journal, new).status == "interrupted"
     assert steps_of(session, new, "copied") == steps_of(session, "t", "model")
     assert session.spent(new).calls == 0
-    assert find_thread(session.journal, new).cost_usd == 0 < find_thread(session.journal, "t").cost_usd
+    assert find_thread(session.journal, new).cost.usd == 0
+    assert "unfinished" not in {
+        span.status for span in read_spans(session.journal.query, new) if span.kind == "node"
+    }
+    assert find_thread(session.journal, "t").cost.known_usd > 0
     with asking() as asked:
         assert app.invoke(Command(resume="no"), session.config(new))["approved"] == "no"
         assert app.invoke(Command(resume="yes"), session.config("t"))["approved"] == "yes"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stepgraph import Session
-from stepgraph.tracing.record.alignment import first_difference, paired
 from stepgraph.tracing.record.attributes import changed_fields, cut_text
+from stepgraph.tracing.record.diff import paired
 from stepgraph.tracing.record.spans import Span, Trace
 from stepgraph.tracing.record.threads import Search, count_threads, list_threads
 
@@ -31,10 +31,8 @@ def test_steps_are_paired_by_path_and_occurrence() -> None:
         ("mail", ("only in a",)),
         ("check", ("only in b",)),
     ]
-    first = first_difference(a, b)
-    assert first is not None
-    assert first.number == 1
-    assert first_difference(a, a) is None
+    assert [pair.number for pair in paired(a, b)] == [0, 1, 2, 3]
+    assert not any(pair.what for pair in paired(a, a))
 
 
 def test_a_field_that_was_only_cut_has_not_changed() -> None:

@@ -8,7 +8,7 @@ from langgraph.types import Command
 from stepgraph import Session
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.diff import diff
-from stepgraph.tracing.record.tree import read_calls
+from stepgraph.tracing.record.reads import read_calls
 
 from ..travels import Post, asking, first_run
 
@@ -18,7 +18,9 @@ def test_two_equal_runs_do_not_differ(session: Session) -> None:
     first_run(session, "b")
     found = diff(session, "a", "b")
     assert found.same
-    assert found.spent_a.cost_usd == found.spent_b.cost_usd > 0
+    assert found.a.cost.usd == found.b.cost.usd
+    assert found.a.cost.known_usd > 0
+    assert found.first is None
 
 
 def test_another_answer_another_path_another_state(session: Session) -> None:
@@ -30,6 +32,8 @@ def test_another_answer_another_path_another_state(session: Session) -> None:
     found = diff(session, "t", new)
 
     assert not found.same
+    assert found.first is not None
+    assert (found.first.path, found.first.what) == ("polish/write", ("output",))
     assert found.calls[0].path == "polish/write"
     assert found.calls[0].what == ("model", "answer")
     assert (found.calls[0].a or {})["answer"] == "one"
@@ -40,7 +44,7 @@ def test_another_answer_another_path_another_state(session: Session) -> None:
     assert found.state["title"] == ("Title", "New")
     assert found.state["draft"] == ("two", "better")
     assert "topic" not in found.state
-    assert found.spent_b.cost_usd < found.spent_a.cost_usd
+    assert found.b.cost.known_usd < found.a.cost.known_usd
 
 
 def test_branches_of_a_fan_out_are_paired_by_what_they_ask(session: Session) -> None:

@@ -27,9 +27,9 @@ def test_it_tells_what_changed_what_ran_next_and_what_it_cost(session: Session) 
     assert moments[2].changed == {"draft": "two", "mark": {"score": 5}}
     assert moments[3].changed == {"tags": ["x", "x", "x"]}
     assert moments[5].changed == {"approved": "yes"}
-    assert [m.spent.calls for m in moments] == [0, 4, 3, 2, 0, 0]
+    assert [m.cost.calls for m in moments] == [0, 4, 3, 2, 0, 0]
     assert sorted(call["step"] for call in moments[3].calls) == ["name", "shorten"]
-    assert moments[1].spent.cost_usd == sum(c["cost_usd"] for c in moments[1].all_calls()) > 0
+    assert moments[1].cost.usd == sum(c["cost_usd"] for c in moments[1].all_calls()) > 0
     assert all(a.at <= b.at for a, b in pairwise(moments))
 
 

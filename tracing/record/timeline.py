@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from ..tracing.record.spans import Span
+from .spans import Span
 
 SCALE = 1000
 

@@ -9,28 +9,38 @@ import click
 
 from ..options import database_option, json_option
 
+STATUSES = ("done", "failed", "interrupted", "partial", "running", "queued")
+ORDERS = ("latest", "costliest", "longest")
+
 
 @click.command()
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option(
+    "--search", metavar="TEXT", default="", help="In the thread's id, graph or error; a user or tag."
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Only threads with this status.")
+@click.option("--order", type=click.Choice(ORDERS), default="latest", show_default=True)
 @database_option
 @json_option
 def threads(**options: Any) -> None:
-    """List the threads, the latest first."""
-    from ..support.show import show_threads
+    """List the threads: status, time, tokens, cost, and whether their traces were sent."""
+    from ..support.threads import show_threads
 
     show_threads(**options)
 
 
 @click.command()
 @click.argument("thread")
-@click.option("--full", is_flag=True, help="Print prompts, answers and outputs whole.")
+@click.option("--waterfall", is_flag=True, help="Draw when each step ran, with the critical path.")
+@click.option("--step", metavar="NODE", help="All about one step, by its path or name: the state in and out.")
+@click.option("--full", is_flag=True, help="Print prompts, answers and states whole.")
 @database_option
 @json_option
 def show(thread: str, **options: Any) -> None:
     """Show what THREAD did, step by step: routes, prompts, answers, tokens, time and cost."""
-    from ..support.show import show_thread
+    from ..support.show import show_run
 
-    show_thread(thread, **options)
+    show_run(thread, **options)
 
 
 @click.command()
@@ -47,11 +57,12 @@ def history(thread: str, **options: Any) -> None:
 @click.command()
 @click.argument("a")
 @click.argument("b")
+@click.option("--full", is_flag=True, help="Print the first step that differs whole.")
 @database_option
 @json_option
 def diff(a: str, b: str, **options: Any) -> None:
-    """Tell where the threads A and B differ: path, calls, state, cost."""
-    from ..support.time_travel import show_difference
+    """Show the first step at which the threads A and B part, then all that differs."""
+    from ..support.diff import show_difference
 
     show_difference(a, b, **options)
 
@@ -71,13 +82,17 @@ def sql(query: str, **options: Any) -> None:
 
 @click.command()
 @click.argument("threads", nargs=-1)
+@click.option("--spans", is_flag=True, help="Write OpenTelemetry spans, masked as when they are sent.")
+@click.option(
+    "--html", is_flag=True, help="Write one thread as one HTML page, masked, that needs nothing else."
+)
 @click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
 @database_option
 def export(threads: tuple[str, ...], **options: Any) -> None:
-    """Write the records of THREADS, or of all, as JSON lines."""
-    from ..support.upkeep import export_records
+    """Write THREADS, or all, as JSON lines: the record as it is, or its spans; or one run as a page."""
+    from ..support.export import export_threads
 
-    export_records(threads, **options)
+    export_threads(threads, **options)
 
 
 @click.command()
@@ -85,7 +100,7 @@ def export(threads: tuple[str, ...], **options: Any) -> None:
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the N latest threads.")
 @click.option("--status", "statuses", multiple=True, help="Only with this status. Repeatable.")
 @click.option("--thread", "threads", multiple=True, metavar="THREAD", help="Only this one. Repeatable.")
-@click.option("--checkpoints-only", is_flag=True, help="Keep calls and visits; only of ended threads.")
+@click.option("--checkpoints-only", is_flag=True, help="Keep calls and steps; only of ended threads.")
 @click.option("--with-effects", is_flag=True, help="Forget which side effects happened, too.")
 @click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
 @click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")

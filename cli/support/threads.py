@@ -1,0 +1,45 @@
+"""`stepgraph threads`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from ...tracing.export.settings import read_settings
+from ...tracing.record.sent import unsent_threads
+from ...tracing.record.threads import Order, Search, Thread, list_threads
+from .show import open_session, thread_json
+from .text import cost_line, duration, one_line
+
+
+def show_threads(
+    *, limit: int, search: str, status: str | None, order: Order, database: Path, as_json: bool
+) -> None:
+    """Print the threads of a file; where traces are sent, also which have something left to send."""
+    with open_session(database) as session:
+        threads = list_threads(session.journal, limit, search=Search(search, status), order=order)
+        names = [destination.name for destination in read_settings().destinations]
+        waiting = {name: set(unsent_threads(session.journal, name)) for name in names}
+    width = max((len(one_line(thread.thread_id)) for thread in threads), default=0)
+    for thread in threads:
+        unsent = [name for name in names if thread.thread_id in waiting[name]]
+        if as_json:
+            row = {**thread_json(thread), "seconds": thread.seconds, "unsent": unsent}
+            click.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            sent = ("  not sent yet" if unsent else "  sent") if names else ""
+            click.echo(_line(thread, width, sent))
+    if not threads and not as_json:
+        click.echo(f"No threads in {database}." if not search and not status else "No thread fits.")
+
+
+def _line(thread: Thread, width: int, sent: str) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(thread.started_at))
+    error = f"  {one_line(thread.error, 80)}" if thread.error else ""
+    return (
+        f"{one_line(thread.thread_id).ljust(width)}  {thread.status:<11}  {when}  "
+        f"{duration(thread.seconds):>8}  {thread.cost.calls:>3} calls  {cost_line(thread.cost)}{sent}{error}"
+    )

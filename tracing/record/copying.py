@@ -1,0 +1,66 @@
+"""Statements that copy rows of one thread to another: what a fork keeps."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Literal
+
+from ...state.journal.journal import Decision, Journal, NodeRun, Statement
+from .spans import Row
+
+CopiedTable = Literal["node_runs", "decisions"]
+
+_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
+_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+_RECORDS: dict[CopiedTable, type] = {"node_runs": NodeRun, "decisions": Decision}
+
+
+def is_taken(journal: Journal, thread_id: str) -> bool:
+    """Tell whether the file holds anything of a thread."""
+    sql = "SELECT 1 FROM runs WHERE thread_id = ? UNION SELECT 1 FROM checkpoints WHERE thread_id = ?"
+    return bool(journal.query(sql, (thread_id, thread_id)))
+
+
+def run_row(journal: Journal, thread_id: str) -> Row:
+    """Return a thread's row in the table of runs."""
+    (row,) = journal.query("SELECT * FROM runs WHERE thread_id = ?", (thread_id,))
+    return row
+
+
+def pending_writes(journal: Journal, thread_id: str) -> list[Row]:
+    """Return by which tasks, after which checkpoints, something was written."""
+    keys = "checkpoint_ns, checkpoint_id, task_id"
+    return journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (thread_id,))
+
+
+def record_keys(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
+    """Return id and task of each row of a thread, in the order in which they were written.
+
+    The copies keep that order: spans are put together by it, inner nodes before those around them.
+    """
+    return journal.query(f"SELECT id, task FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
+
+
+def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
+    return (
+        f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
+        "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
+        (new, old, ns, checkpoint_id),
+    )
+
+
+def copy_writes(old: str, new: str, written: Row) -> Statement:
+    """Return what copies all that one task wrote after a checkpoint."""
+    return (
+        f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
+        "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
+        (new, old, written["checkpoint_ns"], written["checkpoint_id"], written["task_id"]),
+    )
+
+
+def copy_record(table: CopiedTable, new: str, row_id: int) -> Statement:
+    names = ", ".join(field.name for field in fields(_RECORDS[table]) if field.name != "thread_id")
+    return (
+        f"INSERT INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE id = ?",
+        (new, row_id),
+    )

@@ -1,0 +1,59 @@
+"""What stands beside a step for a reader, in the terminal and on the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from .attributes import changed_fields, public
+from .run import Run
+from .spans import Span
+from .text import duration, one_line, show_value, sureness
+
+_SOURCES = {
+    "replayed": "replayed at no cost",
+    "cache": "from the cache",
+    "coalesced": "coalesced with an equal call",
+}
+
+
+def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
+    """Yield remarks on a span: what it decided, wrote and asks, what went wrong, its scores.
+
+    `call` is the span itself, if it is a call, or the only call of a node, which needs no row of its own.
+    """
+    if span.kind == "run" and (waited := run.timeline.waited_before(span.started_at)):
+        yield f"after a pause of {duration(waited)}"
+    if span.decision:
+        yield decision_note(span)
+    if call is not None:
+        yield from call_notes(call)
+    problem = span.error or (call.row.get("problem") if call is not None else None)
+    if problem:
+        yield one_line(problem, 120)
+    if span.row.get("interrupts"):
+        asked = json.loads(span.row["interrupts"])
+        yield "asks " + one_line(str(asked[0] if isinstance(asked, list) and asked else asked), 60)
+    changed = changed_fields(span.row) if span.kind == "node" else None
+    if changed and not span.decision:
+        after = public(span.row["output"])
+        yield "wrote " + one_line(
+            ", ".join(f"{name} = {show_value(after[name], 40)}" for name in changed), 90
+        )
+    for score in run.scores.get(span.id, ()):
+        value = score["label"] if score["value"] is None else f"{score['value']:g}"
+        yield f"{one_line(score['name'], 30)}: {one_line(str(value), 30)}"
+
+
+def decision_note(span: Span) -> str:
+    """Return the choice that a step made, and how sure it was."""
+    decision = span.decision or {}
+    return f"→ {one_line(str(decision['choice']), 60)}{sureness(decision['confidence'])}"
+
+
+def call_notes(call: Span) -> Iterator[str]:
+    """Yield where the answer came from, unless from the model, and which attempt it was."""
+    if call.source != "model":
+        yield _SOURCES.get(call.source, call.source)
+    if call.row["attempt"] > 1:
+        yield f"attempt {call.row['attempt']}"

@@ -1,0 +1,148 @@
+"""Reads a thread's spans, all of them or what is new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .assembly import Assembler
+from .lineage import levels
+from .spans import REPLAYED, Query, Row, Span
+
+_BATCH = 500  # SQLite takes a limited number of values
+
+
+def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
+    """Return all spans of a thread, in the order in which they began; none for an unknown thread.
+
+    With `alive`, what is still under way is left out, else it counts as unfinished.
+    """
+    spans = filled(assembled(query, thread_id, alive=alive), query)
+    order = {"run": 0, "node": 1, "call": 2}
+    return sorted(spans, key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
+
+
+def assembled(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
+    """Return the spans of a thread in their places, still without what `filled` reads."""
+    reader = SpanReader(query, thread_id)
+    return reader.news() + reader.rest(alive=alive)
+
+
+def read_invocations(query: Query, thread_id: str) -> list[Row]:
+    """Return the calls of the graph on a thread, oldest first."""
+    return query("SELECT * FROM invocations WHERE thread_id = ? ORDER BY id", (thread_id,))
+
+
+class SpanReader:
+    """Reads the spans of one thread while its record grows."""
+
+    def __init__(self, query: Query, thread_id: str) -> None:
+        self._query = query
+        self._thread = thread_id
+        self._assembler: Assembler | None = None
+        self._node_run = self._call = self._replay = 0
+
+    def news(self, invocations: Sequence[Row] | None = None) -> list[Span]:
+        """Return the spans that ended since the last time, without what `filled` reads."""
+        query, thread = self._query, self._thread
+        if self._assembler is None:
+            runs = query("SELECT * FROM runs WHERE thread_id = ?", (thread,))
+            if not runs:
+                return []
+            self._assembler = Assembler(runs[0])
+        self._assembler.know(read_invocations(query, thread) if invocations is None else invocations)
+        # Nodes first: they are committed after their calls, so the calls of each are then there to be read.
+        node_runs = query(
+            "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._node_run)
+        )
+        calls = query(
+            "SELECT rowid, id, task, started_at, latency_s FROM calls WHERE thread_id = ? AND rowid > ?",
+            (thread, self._call),
+        )
+        replays = query("SELECT * FROM replays WHERE thread_id = ? AND id > ?", (thread, self._replay))
+        self._node_run = max([self._node_run, *(row["id"] for row in node_runs)])
+        self._call = max([self._call, *(row["rowid"] for row in calls)])
+        self._replay = max([self._replay, *(row["id"] for row in replays)])
+        return self._assembler.add(node_runs, calls, replays)
+
+    def rest(self, *, alive: bool) -> list[Span]:
+        """Return what nothing more will come for; see `Assembler.finish`."""
+        return self._assembler.finish(alive=alive) if self._assembler else []
+
+
+def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
+    """Yield the spans with all that the record says of them: answers, decisions, checkpoints."""
+    nodes = [span for span in spans if span.kind == "node"]
+    thread = spans[0].trace.thread_id if spans else ""
+    asked = [span.row["id"] for span in spans if span.kind == "call"]
+    calls = {row["id"]: row for row in _rows(query, "calls", "id", asked)}
+    decisions = _rows(query, "decisions", "task", [span.task for span in nodes], thread)
+    decided = {row["task"]: row for row in decisions}
+    checkpoints = _checkpoints(query, thread, nodes)
+    for span in spans:
+        if span.kind == "call":
+            if span.row["id"] in calls:
+                yield _filled_call(span, calls[span.row["id"]])
+        elif span.kind == "node":
+            kept = checkpoints.get(span.task)
+            yield replace(span, decision=decided.get(span.task), checkpoint_id=kept)
+        elif span.row["budget"]:
+            yield replace(span, row={**span.row, **_spent(query, span)})
+        else:
+            yield span
+
+
+def _spent(query: Query, span: Span) -> Row:
+    """Return what of its budget a thread had spent when an invocation ended, and what was left."""
+    (spent,) = query(
+        "SELECT count(*) AS calls, coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) "
+        "AS tokens, coalesce(sum(cost_usd), 0.0) AS usd FROM calls "
+        "WHERE thread_id = ? AND source = 'model' AND started_at <= ?",
+        (span.trace.thread_id, span.ended_at),
+    )
+    limits = json.loads(span.row["budget"])
+    left = {name: limits[name] - spent[name] for name in spent if name in limits}
+    return {"budget_spent": json.dumps(spent), "budget_left": json.dumps(left)}
+
+
+def _filled_call(span: Span, row: Row) -> Span:
+    path, step = span.path, row["step"]
+    named = path if path.rsplit("/", 1)[-1] == step or not step else f"{path}/{step}" if path else step
+    replayed = span.source == REPLAYED
+    return replace(
+        span,
+        name=named,
+        status="failed" if row["status"] == "failed" else "done",
+        error=row["problem"] if row["status"] == "failed" else None,
+        row=row,
+        source=REPLAYED if replayed else row["source"],
+    )
+
+
+def _rows(
+    query: Query, table: str, column: str, values: Sequence[Any], thread: str | None = None
+) -> Iterator[Row]:
+    only = "" if thread is None else "thread_id = ? AND "
+    for start in range(0, len(values), _BATCH):
+        some = [*([] if thread is None else [thread]), *values[start : start + _BATCH]]
+        marks = ", ".join("?" * len(values[start : start + _BATCH]))
+        yield from query(f"SELECT * FROM {table} WHERE {only}{column} IN ({marks})", some)
+
+
+def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, str]:
+    """Return, by task, the checkpoint after which each node execution ran, as far as the file holds it."""
+    places = {span.task: list(levels(span.task))[-1:] for span in nodes}
+    namespaces = sorted({place[0].ns for place in places.values() if place})
+    found: dict[tuple[str, str], str] = {}
+    for start in range(0, len(namespaces), _BATCH):
+        some = namespaces[start : start + _BATCH]
+        sql = (
+            "SELECT DISTINCT checkpoint_ns, task_id, checkpoint_id FROM writes WHERE thread_id = ? "
+            f"AND checkpoint_ns IN ({', '.join('?' * len(some))})"
+        )
+        for row in query(sql, (thread, *some)):
+            found[row["checkpoint_ns"], row["task_id"]] = row["checkpoint_id"]
+    pairs = ((task, found.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
+    return {task: checkpoint for task, checkpoint in pairs if checkpoint is not None}
