@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .record.pending import Waiting, read_waiting
     from .record.query import QueryResult, select
     from .record.rows import records
-    from .record.spans import Span, read_spans
+    from .record.run import Run, read_run
+    from .record.spans import Span
     from .record.threads import Search, Thread, find_thread, list_threads
 else:
     __getattr__, __dir__ = lazy_names(
@@ -33,7 +34,8 @@ else:
             ".record.pending": "Waiting read_waiting",
             ".record.query": "QueryResult select",
             ".record.rows": "records",
-            ".record.spans": "Span read_spans",
+            ".record.run": "Run read_run",
+            ".record.spans": "Span",
             ".record.threads": "Search Thread find_thread list_threads",
         },
     )
@@ -42,6 +44,7 @@ __all__ = [
     "CheckpointView",
     "Difference",
     "QueryResult",
+    "Run",
     "Search",
     "Span",
     "Thread",
@@ -54,7 +57,7 @@ __all__ = [
     "list_threads",
     "managed",
     "read_history",
-    "read_spans",
+    "read_run",
     "read_waiting",
     "records",
     "score",
