@@ -10,15 +10,15 @@ import click
 from ..state.errors import StepgraphError
 from .exit_codes import ExitCode, exit_code, help_text
 
-# What a person does: the commands for it, and the module that holds each.
-GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "Run": {"run": ("run", "resume", "fork", "new", "graph", "estimate")},
-    "Look": {"records": ("threads", "show", "history", "diff", "ui", "sql")},
-    "Decide": {"decide": ("pending", "approve", "edit", "reject", "effects", "effect")},
-    "Measure": {"measure": ("eval", "models")},
-    "Keep house": {"records": ("export", "prune"), "traces": ("trace",)},
+# What a person does: the module of those commands, and their names in the order of the help.
+GROUPS = {
+    "Run": ("run", ("run", "resume", "fork", "new", "graph", "estimate")),
+    "Look": ("look", ("threads", "show", "history", "diff", "ui")),
+    "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
+    "Measure": ("measure", ("eval", "models")),
+    "Keep house": ("keep", ("sql", "export", "trace", "prune")),
 }
-HOMES = {name: module for group in GROUPS.values() for module, names in group.items() for name in names}
+HOMES = {name: module for module, names in GROUPS.values() for name in names}
 
 
 class CommandGroups(click.Group):
@@ -37,8 +37,8 @@ class CommandGroups(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, HOMES))
         limit = formatter.width - 6 - width
-        for title, modules in GROUPS.items():
-            commands = [self.get_command(ctx, name) for names in modules.values() for name in names]
+        for title, (_, names) in GROUPS.items():
+            commands = [self.get_command(ctx, name) for name in names]
             rows = [(f"{c.name:{width}}", c.get_short_help_str(limit)) for c in commands if c is not None]
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -81,7 +81,7 @@ def calls_of(folder: Path, cases: int) -> Counter[str]:
         assert "desk: passed" in as_text(sections(summarise(ran)))
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     named = [frame for frame in frames.values() if not re.search(r"<(?!locals)", frame.f_code.co_qualname)]
     return Counter(f"{frame.f_globals['__name__']}:{frame.f_code.co_qualname}" for frame in named)
 
