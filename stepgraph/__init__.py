@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .providers.model import CallContext, Model, Reply, Request, ToolCall
     from .providers.stack.roles import using
     from .providers.testing.scripted import ScriptedModel
-    from .runners.run import RunResult, arun, run
+    from .runners.run import RunResult, aresume, arun, resume, run
     from .state.budget import Budget
     from .state.errors import StepgraphError
     from .state.session.session import Session
@@ -74,7 +74,7 @@ else:
             ".providers.model": "CallContext Model Reply Request ToolCall",
             ".providers.stack.roles": "using",
             ".providers.testing.scripted": "ScriptedModel",
-            ".runners.run": "RunResult arun run",
+            ".runners.run": "RunResult aresume arun resume run",
             ".state.budget": "Budget",
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",
@@ -102,6 +102,7 @@ __all__ = [
     "Verdict",
     "Workflow",
     "agent",
+    "aresume",
     "arun",
     "cascade",
     "chain",
@@ -115,6 +116,7 @@ __all__ = [
     "nearest",
     "orchestrate",
     "refine",
+    "resume",
     "review",
     "route",
     "rule",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stepgraph import errors
-from stepgraph.cli.app import exit_code
+from stepgraph.cli.exit_codes import exit_code
 
 PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| (.+) \| (\d) \| (.+) \|$", PAGE, re.MULTILINE)
