@@ -183,7 +183,7 @@ def private_parts_in(source: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", SOURCES.keys() - {PRIVATE_PARTS})
+@pytest.mark.parametrize("name", sorted(SOURCES.keys() - {PRIVATE_PARTS}))
 def test_private_parts_of_langgraph_are_used_in_one_module(name: str) -> None:
     assert private_parts_in(SOURCES[name]) == []
 
