@@ -32,17 +32,17 @@ class Divergence:
 
 @dataclass(frozen=True)
 class RunDiagnosis:
-    """Where a run went wrong: its lapses, the first one first. `judged` names judges, which are not asked."""
+    """Where a run went wrong, the first place first. `judged` names judges, which are not asked."""
 
     thread: str
     case: str
     path: tuple[str, ...]
-    lapses: tuple[Divergence, ...]
+    divergences: tuple[Divergence, ...]
     judged: tuple[str, ...] = ()
 
     @property
     def first(self) -> Divergence | None:
-        return self.lapses[0] if self.lapses else None
+        return self.divergences[0] if self.divergences else None
 
 
 def case_of(suite: Suite, thread: str, case: str | None) -> Case:
@@ -70,17 +70,17 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Run
         values = to_jsonable_python(
             final_state(checkpointer, thread), fallback=repr, serialize_unknown=True, inf_nan_mode="strings"
         )
-    lapses = [
+    divergences = [
         *_errors(case, record),
         *_routes(case, record),
         *_path(case, record),
         *_nodes(case, record),
-        *[lapse async for lapse in _evaluated(suite, case, record, values)],
+        *[divergence async for divergence in _evaluated(suite, case, record, values)],
         *_output(case, record, values),
     ]
-    lapses.sort(key=lambda lapse: lapse.place)
+    divergences.sort(key=lambda divergence: divergence.place)
     judged = [evaluator.name for evaluator, _ in _applying(suite, case) if isinstance(evaluator, Judge)]
-    return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
+    return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(divergences)), tuple(judged))
 
 
 def _applying(suite: Suite, case: Case) -> Iterator[tuple[Evaluator, Any]]:

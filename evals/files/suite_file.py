@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from ...runners.user_code import find_object
 from ...state.budget import Budget
-from ...state.errors import InputError, did_you_mean
+from ...state.errors import DefinitionError, InputError, did_you_mean
 from ..scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
 from ..scoring.judge import Judge
 from ..scoring.openevals import Messages, rubric_named
@@ -28,7 +29,6 @@ from ..suite.model import (
     Suite,
 )
 from .located import Key, Located, read_located
-from .references import find_object
 
 KINDS: dict[str, type[Any]] = {
     "code": Code,
@@ -222,7 +222,7 @@ class _SuiteReader:
             return TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
             self._bad(key, f"{kind}.{name}: {error.errors(include_url=False)[0]['msg']}, got {value!r}")
-        except InputError as error:
+        except (InputError, DefinitionError) as error:
             self._bad(key, f"{kind}.{name}: {error}")
         return value
 

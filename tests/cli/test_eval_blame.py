@@ -100,7 +100,7 @@ def test_one_thread_is_measured_by_its_case(command: Command, desk: Any, tmp_pat
     assert done.out.startswith("It went wrong at find_order")
     assert "node: last visit: order: expected SG-3, got 3" in done.out
     other = command("eval", "blame", trial.thread, "--suite", "desk.eval.yaml", "--case", "t4", "--json")
-    assert other.rows[0]["lapses"][0]["problem"] == "last visit: order: expected SG-4, got 3"
+    assert other.rows[0]["divergences"][0]["problem"] == "last visit: order: expected SG-4, got 3"
 
 
 def test_what_cannot_be_blamed_is_refused(command: Command, desk: Any, tmp_path: Path) -> None:
