@@ -49,7 +49,7 @@ def record() -> list[Used]:
             "general": chain(desk.search, answer),
         },
         fallback=desk.hand_over,
-        floor=0.5,
+        min_confidence=0.5,
     ).compile()
     with (
         tempfile.TemporaryDirectory() as folder,

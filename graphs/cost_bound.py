@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
 
 from ..nodes.costs import Asks, Cost, asks_in, cost_of, least, most
-from ..providers.model import Model
-from ..providers.settings import DEFAULT_ROLE, ModelSettings
+from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.budgeting import bound_of
 from ..providers.stack.pricing import tariff_for
 from ..providers.stack.roles import find_model
+from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.session.fingerprint import GraphMark
@@ -125,7 +125,7 @@ def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float
 def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:
     step = asks.step
     model = _model(step)
-    members: Sequence[tuple[Model, ModelSettings]] = getattr(model, "members", ())
+    members = model.members if model else ()
     request = None
     if given is not None:
         try:
@@ -133,19 +133,19 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
         except Exception:  # a prompt that needs what earlier steps write
             request = None
     prompt, source = _prompt(asks.name, request, journal)
-    answers = [(request.max_tokens if request else None) or _limit(*member) for member in members]
+    answers = [(request.max_tokens if request else None) or _limit(member) for member in members]
     answer = None if not members or None in answers else max(n for n in answers if n is not None)
-    prices = [_price(*member, prompt, answer) for member in members]
+    prices = [_price(member, prompt, answer) for member in members]
     known = [price for price in prices if price is not None]
     usd = max(known) if known and len(known) == len(prices) else None
     one = lambda other: 1.0 if other == asks else 0.0  # noqa: E731
     return StepEstimate(
         step=asks.name,
-        model=" | ".join(model.name for model, _ in members) or None,
+        model=" | ".join(member.backend.name for member in members) or None,
         least=least(cost, one),
         most=most(cost, one),
         tries=asks.tries,
-        answers=getattr(model, "most_answers", 1),
+        answers=model.most_answers if model else 1,
         prompt_tokens=prompt,
         prompt_from=source,
         answer_tokens=answer,
@@ -153,9 +153,9 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
     )
 
 
-def _model(step: Any) -> Model | None:
+def _model(step: Any) -> ModelStack | None:
     """Return the model that a step asks, None if its role is not bound."""
-    model: Model | None = getattr(step, "own_model", None)
+    model: ModelStack | None = getattr(step, "own_model", None)
     if model is not None:
         return model
     try:
@@ -164,14 +164,13 @@ def _model(step: Any) -> Model | None:
         return None
 
 
-def _limit(model: Model, settings: ModelSettings) -> int | None:
-    own: int | None = getattr(model, "max_tokens", None)
-    return settings.max_tokens or own
+def _limit(member: Member) -> int | None:
+    return member.settings.max_tokens or member.backend.max_tokens
 
 
-def _price(model: Model, settings: ModelSettings, prompt: int | None, answer: int | None) -> float | None:
+def _price(member: Member, prompt: int | None, answer: int | None) -> float | None:
     """Return the most that a call can cost; what is free is free at any length."""
-    tariff = tariff_for(settings, model)
+    tariff = tariff_for(member.settings, member.backend.name, member.backend.address)
     if tariff is None:
         return None
     if prompt is None or answer is None:

@@ -18,7 +18,7 @@ MAX_PROBLEMS = 5
 
 
 class ValidationFailed(ValueError):
-    """An answer that does not fit its type; the message tells a model what to mend."""
+    """An answer that does not fit its type; the message tells a model what to fix."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AnswerForm:
         return json_text({"answer": value} if self.wrapped else value)
 
     def parse(self, text: str, finish_reason: str | None = None) -> Any:
-        """Return the answer as its type. Raises Unfit."""
+        """Return the answer as its type. Raises ValidationFailed."""
         if self.schema is None:
             if not text.strip():
                 raise ValidationFailed("The answer was empty.")
@@ -57,13 +57,13 @@ class AnswerForm:
 def _problems(error: ValidationError, text: str, finish_reason: str | None) -> str:
     if not text.strip():
         return "The answer was empty."
-    found = error.errors(include_url=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
+    problems = error.errors(include_url=False, include_context=False)
+    if problems[0]["type"] == "json_invalid":
         cut = " It was cut off: answer shorter." if finish_reason == "length" else ""
-        return f"The answer is not valid JSON: {found[0]['msg']}.{cut}"
+        return f"The answer is not valid JSON: {problems[0]['msg']}.{cut}"
     lines = [
         f"{'.'.join(map(str, item['loc'])) or 'answer'}: {item['msg']}, got {item['input']!r:.80}"
-        for item in found[:MAX_PROBLEMS]
+        for item in problems[:MAX_PROBLEMS]
     ]
     return "; ".join(lines)
 

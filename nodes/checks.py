@@ -15,9 +15,10 @@ from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
 from ..state.json_text import json_text
 from ..state.schema import StateType, signature_types
+from ..state.statuses import DecisionKind
 from .ask import Choice
 from .costs import FREE, Cost, cost_of
-from .node import Decider, Node, record_decision
+from .node import AnswerNode, Decider, Node, Update, record_decision
 
 V = TypeVar("V")
 
@@ -28,7 +29,7 @@ PASSED, FAILED = "passed", "failed"
 
 
 class CheckResult(Choice[str]):
-    """The outcome of a check; `written` is the update that keeps the value it was found by.
+    """The outcome of a check; `written` is the update that keeps the value it rests on.
 
     `note` is for the record alone.
     """
@@ -41,7 +42,7 @@ class CheckResult(Choice[str]):
         return self.label == PASSED
 
 
-class Check(Node[StateT], Generic[StateT]):
+class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
     """Judges a state: passed or failed, why, and how sure. `kind` is what its decisions go on record as."""
 
     def __init__(
@@ -52,7 +53,7 @@ class Check(Node[StateT], Generic[StateT]):
         state: StateType,
         writes: str | None = None,
         cost: Cost = FREE,
-        kind: str = "gate",
+        kind: DecisionKind = "gate",
     ) -> None:
         self.name = name
         self.state = state
@@ -64,23 +65,18 @@ class Check(Node[StateT], Generic[StateT]):
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> CheckResult:
         return await self._judge(state, config)
 
-    def update(self, value: CheckResult) -> dict[str, Any]:
+    def update(self, value: CheckResult) -> Update:
         return dict(value.written)
 
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return self.update(await self.answer(input, config))
-
-    def record(self, config: RunnableConfig | None, choice: str, finding: CheckResult) -> None:
-        """Put what became of a finding on the record."""
-        reason = f"{finding.reason} ({finding.note})" if finding.reason and finding.note else ""
-        told = reason or finding.reason or finding.note or None
-        record_decision(config, self._kind, choice, confidence=finding.confidence, reason=told)
+    def record(self, config: RunnableConfig | None, choice: str, result: CheckResult) -> None:
+        """Put on the record what the result led to."""
+        both = f"{result.reason} ({result.note})" if result.reason and result.note else ""
+        reason = both or result.reason or result.note or None
+        record_decision(config, self._kind, choice, confidence=result.confidence, reason=reason)
 
 
 def check_of(
-    check: Any, passes: Callable[[Any], Opinion] | None, where: str, kind: str = "gate"
+    check: Any, passes: Callable[[Any], Opinion] | None, where: str, kind: DecisionKind = "gate"
 ) -> Check[Any]:
     """Return what judges: a function of the state, or a step or rule whose value `passes` judges."""
     if passes is None:
@@ -92,12 +88,12 @@ def check_of(
         refuse_async(check, where)
         name = getattr(check, "__name__", where)
         return Check(name, _plain(check), state=signature_types(check)[0], kind=kind)
-    if not hasattr(check, "answer"):
+    if not isinstance(check, Decider):
         raise DefinitionError(f"{where}(check, passes) needs a step or a rule as its check.")
     refuse_async(passes, where)
     return Check(
         check.name,
-        _valued(check, passes),
+        _judged(check, passes),
         state=check.state,
         writes=check.writes,
         cost=cost_of(check),
@@ -119,32 +115,32 @@ def _plain(check: Any) -> Any:
         opinion: Opinion | None = await in_thread(check, state)
         passed = opinion is None or opinion is True or opinion == ""
         reason = opinion if isinstance(opinion, str) else False
-        return found(passed or reason, "the check failed.")
+        return result_of(passed or reason, "the check failed.")
 
     return judge
 
 
-def _valued(check: Decider[Any, Any], passes: Callable[[Any], Opinion]) -> Any:
+def _judged(check: Decider[Any, Any], passes: Callable[[Any], Opinion]) -> Any:
     async def judge(state: Any, config: RunnableConfig | None) -> CheckResult:
         value = await check.answer(state, config)
-        return found(passes(value), f"{check.name} said {json_text(value)}.", value, check.update(value))
+        return result_of(passes(value), f"{check.name} said {json_text(value)}.", value, check.update(value))
 
     return judge
 
 
-def found(
-    opinion: Opinion, why: str, value: Any = None, written: dict[str, Any] | None = None
-) -> CheckResult:
-    """Return the finding that an opinion stands for; `why` is the reason if it gives none.
+def result_of(opinion: Opinion, why: str, value: Any = None, written: Update | None = None) -> CheckResult:
+    """Return the result that an opinion stands for; `why` is the reason if it gives none.
 
-    Empty text fails: in `grade.ok or grade.why` it comes of a model that gives no reason.
+    Empty text fails: in `grade.ok or grade.why` it comes from a model that gives no reason.
     """
     passed = bool(opinion) and not isinstance(opinion, str)
-    told = opinion if isinstance(opinion, str) and opinion else why
-    sure = getattr(value, "confidence", None)
-    if isinstance(sure, bool) or not isinstance(sure, (int, float)) or not 0 <= sure <= 1:
-        sure = None
-    reason = str(getattr(value, "reason", "") or "") if passed else told
-    return CheckResult(
-        label=PASSED if passed else FAILED, confidence=sure, reason=reason, written=written or {}
-    )
+    confidence = getattr(value, "confidence", None)
+    # bool is an int: a field `confidence: bool` would read as 0 or 1.
+    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 <= confidence <= 1:
+        confidence = None
+    if passed:
+        reason = str(getattr(value, "reason", "") or "")
+    else:
+        reason = opinion if isinstance(opinion, str) and opinion else why
+    label = PASSED if passed else FAILED
+    return CheckResult(label=label, confidence=confidence, reason=reason, written=written or {})

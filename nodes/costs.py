@@ -106,14 +106,14 @@ def cost_of(part: Any) -> Cost:
     Plain functions count as free: what they ask inside cannot be seen. See `runs_of` for what is seen of
     graphs that are written by hand.
     """
-    told = getattr(part, "cost", None)
-    if isinstance(told, (Asks, All, OneOf, Times, Unbounded)):
-        return told
+    own = getattr(part, "cost", None)
+    if isinstance(own, (Asks, All, OneOf, Times, Unbounded)):
+        return own
     if hasattr(part, "tries") and hasattr(part, "request"):
         return Asks(part)
     if isinstance(part, CompiledStateGraph):
-        own = getattr(part.builder, "cost", None)
-        return own if own is not None else _by_hand(part)
+        kept: Cost | None = getattr(part.builder, "cost", None)
+        return kept if kept is not None else _by_hand(part)
     return FREE
 
 

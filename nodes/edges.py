@@ -57,23 +57,23 @@ def runs_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> dict[str, float]:
 
 def _behind_loops(edges: Edges) -> set[str]:
     """Return the nodes that a loop contains or leads to."""
-    found: set[str] = set()
+    reached: set[str] = set()
     for node in edges:
         below = _below(node, edges)
         if node in below:
-            found |= below
-    return found
+            reached |= below
+    return reached
 
 
 def _below(node: str, edges: Edges) -> set[str]:
-    found: set[str] = set()
+    below: set[str] = set()
     waiting = [node]
     while waiting:
         for target in edges.get(waiting.pop(), ()):
-            if target not in found:
-                found.add(target)
+            if target not in below:
+                below.add(target)
                 waiting.append(target)
-    return found
+    return below
 
 
 def _depths(
@@ -89,14 +89,14 @@ def _depths(
     def depth(name: str) -> set[int]:
         if name not in known:
             known[name] = set()
-            found = {number + 1 for source in sources.get(name, ()) for number in depth(source)}
+            steps = {number + 1 for source in sources.get(name, ()) for number in depth(source)}
             for group in joins.get(name, ()):
                 reached = [depth(source) for source in group]
                 if all(len(numbers) == 1 for numbers in reached):
-                    found.add(1 + max(number for numbers in reached for number in numbers))
+                    steps.add(1 + max(number for numbers in reached for number in numbers))
                 else:
-                    found |= {number + 1 for numbers in reached for number in numbers}
-            known[name] = found
+                    steps |= {number + 1 for numbers in reached for number in numbers}
+            known[name] = steps
         return known[name]
 
     return {name: depth(name) for name in (*names, *endless)}

@@ -47,7 +47,7 @@ from ..state.schema import (
 from ..state.serde import allow
 from ..state.session.internals import node_of
 from ..state.session.session import Session
-from .node import Node
+from .node import Node, Update
 
 Function = Callable[Concatenate[StateT, ...], Any]
 
@@ -117,9 +117,7 @@ class Effect(Node[StateT], Generic[StateT]):
             )
         return value
 
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         config = config or var_child_runnable_config.get()
         here = RunContext.of(config)
         session = here.session
@@ -128,26 +126,26 @@ class Effect(Node[StateT], Generic[StateT]):
         await session.journal.until_free()
         key = self.key_of(input, config)
         async with _turn(session.journal, key):
-            found = await self._begin(session, key, here.thread_id, here.path)
-            if found is None:
+            record = await self._begin(session, key, here.thread_id, here.path)
+            if record is None:
                 return await self._happen(input, config, session, key)
-            if found.status == "started":
-                raise unknown(found)
-            return self._recorded(found, session)
+            if record.status == "started":
+                raise unknown(record)
+            return self._recorded(record, session)
 
     async def _begin(self, session: Session, key: str, thread: str, path: str) -> EffectRecord | None:
         """Begin, or return the record that is in the way; waits for another thread that is at it."""
         left: EffectRecord | None = None
         while True:
-            found = await begin_effect(session.journal, key, thread, path, again=self._retry)
-            if found is None or found.status == "done" or found.error or found.thread_id == thread:
-                return found
-            if found == left:
-                return found
-            if await in_thread(session.claims.is_run, found.thread_id):
+            record = await begin_effect(session.journal, key, thread, path, again=self._retry)
+            if record is None or record.status == "done" or record.error or record.thread_id == thread:
+                return record
+            if record == left:
+                return record
+            if await in_thread(session.claims.is_run, record.thread_id):
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
-                left = found  # or it ended, and then its thread, since it was read: look once more
+                left = record  # or it ended, and then its thread, since it was read: look once more
 
     async def _happen(
         self, state: StateT, config: RunnableConfig | None, session: Session, key: str
@@ -183,11 +181,11 @@ class Effect(Node[StateT], Generic[StateT]):
         return update
 
     async def _do(self, state: StateT, config: RunnableConfig | None, key: str) -> dict[str, Any]:
-        given = {"key": key} if self._takes_key else {}
+        keys = {"key": key} if self._takes_key else {}
         if self._async:
-            update = await self._node.ainvoke(state, config, **given)
+            update = await self._node.ainvoke(state, config, **keys)
         else:
-            update = await in_thread(self._node.invoke, state, config, **given)
+            update = await in_thread(self._node.invoke, state, config, **keys)
         if update is None:
             return {}
         if not isinstance(update, Mapping):
@@ -198,16 +196,16 @@ class Effect(Node[StateT], Generic[StateT]):
         check_fields(self.state, update, f"Effect {self.name!r}")
         return dict(update)
 
-    def _recorded(self, found: EffectRecord, session: Session) -> dict[str, Any]:
-        update, exact = unpacked(found.result, session.checkpointer.serde)
-        check_fields(self.state, update, f"The effect {found.key!r}, as it is on record,")
+    def _recorded(self, record: EffectRecord, session: Session) -> dict[str, Any]:
+        update, exact = unpacked(record.result, session.checkpointer.serde)
+        check_fields(self.state, update, f"The effect {record.key!r}, as it is on record,")
         if exact:
             return update
         try:
             return {name: validate_field(self.state, name, value) for name, value in update.items()}
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
-            raise InputError(f"What was said to be written by the effect {found.key!r}: {problem}.") from None
+            raise InputError(f"The update decided for the effect {record.key!r}: {problem}.") from None
 
 
 @asynccontextmanager

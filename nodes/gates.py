@@ -12,7 +12,7 @@ from ..state.json_text import json_text
 from ..state.names import without_private
 from ..state.schema import values_of
 from .checks import Check, CheckResult
-from .node import Node
+from .node import Node, Update
 
 MAX_SHOWN = 400
 
@@ -32,31 +32,27 @@ class Gate(Node[StateT], Generic[StateT]):
         """Return this gate, placed behind a part of a chain, for its error to name."""
         return Gate(self._check, after=(part, name))
 
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        finding = await self._check.answer(input, config)
-        if finding.passed:
-            self._check.record(config, "passed", finding)
-            return self._check.update(finding)
-        self._check.record(config, "stopped", finding)
+    async def ainvoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        result = await self._check.answer(input, config)
+        if result.passed:
+            self._check.record(config, "passed", result)
+            return self._check.update(result)
+        self._check.record(config, "stopped", result)
         part, step = self._after or (None, "the input")
-        raise gate_failed(
-            self.name, finding, values_of(input), step=step, field=getattr(part, "writes", None)
-        )
+        raise gate_failed(self.name, result, values_of(input), step=step, field=getattr(part, "writes", None))
 
 
 def gate_failed(
-    gate: str, finding: CheckResult, state: dict[str, Any], *, step: str, field: str | None, repairs: int = 0
+    gate: str, result: CheckResult, state: dict[str, Any], *, step: str, field: str | None, repairs: int = 0
 ) -> GateFailed:
     """Return the error that names the gate, the step before it, the reason and the intermediate output."""
-    output, shown = shown_output({**state, **finding.written}, field)
+    output, shown = shown_output({**state, **result.written}, field)
     tried = f", repaired {repairs} x" if repairs else ""
     return GateFailed(
-        f"Gate {gate!r} stopped the chain after {step!r}{tried}: {finding.reason} "
+        f"Gate {gate!r} stopped the chain after {step!r}{tried}: {result.reason} "
         f"Intermediate {f'{field} ' if field else 'state '}was: {shown}",
         step=step,
-        reason=finding.reason,
+        reason=result.reason,
         output=output,
     )
 

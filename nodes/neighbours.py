@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, Literal
+from typing import Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
@@ -16,7 +16,7 @@ from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
 from ..state.schema import StateType, caller_names, signature_types
 from .ask import Choice
-from .node import Node
+from .node import AnswerNode, Update
 from .steps import check_writes
 
 L = TypeVar("L", bound=Hashable)
@@ -28,7 +28,7 @@ NEIGHBOURS = 3
 BACKGROUND = 0.15
 
 
-class Nearest(Node[StateT], Generic[StateT, L]):
+class Nearest(AnswerNode[StateT, Choice[L]], Generic[StateT, L]):
     """One graph node that finds the label whose examples are nearest to a text. Made by `nearest`."""
 
     def __init__(
@@ -71,13 +71,8 @@ class Nearest(Node[StateT], Generic[StateT, L]):
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Choice[L]:
         return await in_thread(self.classify, self._function(state))
 
-    def update(self, value: Choice[L]) -> dict[str, Any]:
+    def update(self, value: Choice[L]) -> Update:
         return {} if self.writes is None or value.label is None else {self.writes: value.label}
-
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return self.update(await self.answer(input, config))
 
 
 def nearest(

@@ -27,12 +27,14 @@ def likeness(one: str, other: str) -> float:
     return len(left & right) / len(left | right) if left or right else 1.0
 
 
-def problem_with(subjects: Sequence[str], *, most: int, alike: float) -> str | None:
-    """Return what is wrong with a plan, in words that tell a model what to mend, or None."""
+def problem_with(subjects: Sequence[str], *, max_items: int, similarity: float) -> str | None:
+    """Return what is wrong with a plan, in words that tell a model what to fix, or None."""
     if not subjects:
         return "The plan is empty. Name at least one subtask."
-    if len(subjects) > most:
-        return f"The plan has {len(subjects)} subtasks, but at most {most} are allowed. Merge or drop some."
+    if len(subjects) > max_items:
+        return (
+            f"The plan has {len(subjects)} subtasks, but at most {max_items} are allowed. Merge or drop some."
+        )
     for number, subject in enumerate(subjects, 1):
         if not _words(subject):
             return f"Subtask {number} says nothing."
@@ -40,25 +42,25 @@ def problem_with(subjects: Sequence[str], *, most: int, alike: float) -> str | N
         f"Subtasks {i + 1} and {j + 1} overlap: {_shown(subjects[i])} and {_shown(subjects[j])}."
         for j in range(len(subjects))
         for i in range(j)
-        if likeness(subjects[i], subjects[j]) >= alike
+        if likeness(subjects[i], subjects[j]) >= similarity
     ]
     if overlaps:
         return f"{' '.join(overlaps)} Merge them, or make each about something else."
     return None
 
 
-def without_overlaps(tasks: Sequence[Any], subject: Subject, alike: float) -> list[Any]:
+def without_overlaps(tasks: Sequence[Any], subject: Subject, similarity: float) -> list[Any]:
     """Return the subtasks without those that are about the same as one before them."""
     kept: list[Any] = []
     for task in tasks:
-        if not is_known(subject(task), map(subject, kept), alike):
+        if not is_known(subject(task), map(subject, kept), similarity):
             kept.append(task)
     return kept
 
 
-def is_known(subject: str, others: Iterable[str], alike: float) -> bool:
+def is_known(subject: str, others: Iterable[str], similarity: float) -> bool:
     """Tell whether a subtask is about the same as one of the others."""
-    return any(likeness(subject, other) >= alike for other in others)
+    return any(likeness(subject, other) >= similarity for other in others)
 
 
 def _words(text: str) -> set[str]:

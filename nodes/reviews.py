@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.channels import LastValue
-from langgraph.graph import StateGraph
 from langgraph.types import interrupt
 from langgraph.typing import StateT
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from ..state.errors import DefinitionError, InputError, Rejected
+from ..state.errors import InputError, Rejected
 from ..state.names import REVIEW
 from ..state.run_context import RunContext
 from ..state.schema import (
     StateType,
-    accepts,
-    caller_names,
-    check_fields,
-    fields_of,
     json_schema_of,
-    signature_types,
     validate_field,
     values_of,
 )
-from ..state.serde import allow
 from .ask import Choice
 from .gates import shown_output
-from .node import Node, record_decision
+from .node import AnswerNode, Update, record_decision
 
 DECISIONS = ("approve", "reject", "edit")
 
@@ -56,7 +47,7 @@ class Verdict(Choice[Label]):
         return self.label == "approved"
 
 
-class Answer(BaseModel):
+class ReviewAnswer(BaseModel):
     """What a review takes: JSON with a decision and, as it demands, a reason or a value."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,11 +58,11 @@ class Answer(BaseModel):
     by: str = ""
 
 
-class Unusable(ValueError):
-    """An answer that a review cannot take; the message tells a person what to mend."""
+class InvalidVerdict(ValueError):
+    """An answer that a review cannot take; the message tells a person what to fix."""
 
 
-class Review(Node[StateT], Generic[StateT]):
+class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
     """One graph node that waits for a person's word on one field. Made by `review`.
 
     Like a step, it has a value, the `Verdict`, so routes, gates and refine loops can decide by it.
@@ -117,31 +108,29 @@ class Review(Node[StateT], Generic[StateT]):
         while True:
             try:
                 return self.read(answer)
-            except Unusable as problem:
+            except InvalidVerdict as problem:
                 answer = interrupt({**asked, "problem": str(problem)})
 
     def read(self, answer: Any) -> Verdict:
-        """Return the verdict that an answer stands for. Raises Unusable, which says what is wrong."""
-        given = _parsed(answer)
-        comment, by = given.reason.strip(), given.by.strip()
-        if given.decision == "reject" and not comment:
-            raise Unusable("a rejection needs a reason.")
-        told = f"by {by}" if by else ""
-        if comment:
-            told = f"{told}: {comment}" if told else comment
-        if given.decision == "reject":
-            return Verdict(label="rejected", by=by, comment=comment, reason=told)
-        if given.decision == "approve":
-            return Verdict(label="approved", by=by, comment=comment, reason=told)
+        """Return the verdict that an answer stands for. Raises InvalidVerdict, which says what is wrong."""
+        parsed = _parsed(answer)
+        comment, by = parsed.reason.strip(), parsed.by.strip()
+        if parsed.decision == "reject" and not comment:
+            raise InvalidVerdict("a rejection needs a reason.")
+        reason = ": ".join(part for part in (by and f"by {by}", comment) if part)
+        if parsed.decision == "reject":
+            return Verdict(label="rejected", by=by, comment=comment, reason=reason)
+        if parsed.decision == "approve":
+            return Verdict(label="approved", by=by, comment=comment, reason=reason)
         try:
-            value = validate_field(self.state, self._field, given.value)
+            value = validate_field(self.state, self._field, parsed.value)
         except ValidationError as error:
-            raise Unusable(_told(error, self._field)) from None
-        told = f"edited {told}".rstrip()
-        return Verdict(label="approved", by=by, comment=comment, reason=told, edited=True, value=value)
+            raise InvalidVerdict(_problems(error, self._field)) from None
+        reason = f"edited {reason}".rstrip()
+        return Verdict(label="approved", by=by, comment=comment, reason=reason, edited=True, value=value)
 
-    def update(self, value: Choice[Label]) -> dict[str, Any]:
-        update: dict[str, Any] = {}
+    def update(self, value: Choice[Label]) -> Update:
+        update: Update = {}
         if isinstance(value, Verdict):
             if value.edited:
                 update[self._field] = value.value
@@ -149,9 +138,7 @@ class Review(Node[StateT], Generic[StateT]):
                 update[self.writes] = "" if value.approved else value.comment
         return update
 
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         verdict = await self.answer(input, config)
         record_decision(config, "review", _choice(verdict), reason=verdict.reason or None)
         if verdict.approved or self.writes:
@@ -171,7 +158,7 @@ def _choice(verdict: Verdict) -> str:
     return "edited" if verdict.edited else "approved" if verdict.approved else "rejected"
 
 
-def _parsed(answer: Any) -> Answer:
+def _parsed(answer: Any) -> ReviewAnswer:
     """Return an answer; True, False and the bare word of a decision will do where they say enough."""
     if isinstance(answer, bool):
         answer = "approve" if answer else "reject"
@@ -180,70 +167,20 @@ def _parsed(answer: Any) -> Answer:
     if isinstance(answer, BaseModel):
         answer = answer.model_dump()
     if not isinstance(answer, Mapping):
-        raise Unusable(f"expected a decision, one of {', '.join(DECISIONS)}, got {answer!r:.80}.")
+        raise InvalidVerdict(f"expected a decision, one of {', '.join(DECISIONS)}, got {answer!r:.80}.")
     try:
-        parsed = Answer.model_validate(dict(answer))
+        parsed = ReviewAnswer.model_validate(dict(answer))
     except ValidationError as error:
-        raise Unusable(_told(error, "answer")) from None
+        raise InvalidVerdict(_problems(error, "answer")) from None
     if (parsed.decision == "edit") != ("value" in parsed.model_fields_set):
-        raise Unusable("an edit needs a value." if parsed.decision == "edit" else "only an edit has a value.")
+        raise InvalidVerdict(
+            "an edit needs a value." if parsed.decision == "edit" else "only an edit has a value."
+        )
     return parsed
 
 
-def _told(error: ValidationError, name: str) -> str:
-    found = error.errors(include_url=False, include_context=False)
+def _problems(error: ValidationError, name: str) -> str:
     return "; ".join(
         f"{'.'.join(map(str, (name, *item['loc'])))}: {item['msg']}, got {item['input']!r:.80}"
-        for item in found[:5]
+        for item in error.errors(include_url=False, include_context=False)[:5]
     )
-
-
-def review(field: str, *, reason: str | None = None) -> Callable[[Callable[[StateT], str]], Review[StateT]]:
-    """Make a review of a function that turns the state into the question for a person.
-
-    `field` is what the person judges. They approve it, reject it with a reason, or edit it: put another
-    value in its place, which is validated against the field's type. An answer that cannot be taken is
-    asked again, with what is wrong. The run waits as long as it takes, over restarts too, so it needs
-    a session; the answer comes from `stepgraph approve`, `reject` and `edit`, or from Python:
-
-        app.invoke(Command(resume={"decision": "reject", "reason": "too long", "by": "ada"}), config)
-
-    As a part of a pattern it lets what is approved pass. A rejection raises Rejected; or, with `reason`,
-    a text field of the state, it is written there and the run goes on ("" means approved). To go
-    elsewhere, decide by its value, a Verdict:
-
-        route(check, {"approved": send, "rejected": park})
-        refine(write, check, until=lambda verdict: verdict.approved, rounds=3)
-
-    Costs no model call.
-
-        @review("draft")
-        def check(post: Post) -> str:
-            return f"Publish this on {post.topic}?"
-    """
-    if callable(field):
-        raise DefinitionError('review needs the field that is judged: @review("draft"), not @review.')
-    namespace = caller_names()
-
-    def decorate(function: Callable[[StateT], str]) -> Review[StateT]:
-        name = function.__name__
-        if inspect.iscoroutinefunction(function):
-            raise DefinitionError(f"Review {name!r} is async, but it only words the question.")
-        state, _ = signature_types(function, namespace)
-        fields = [field] if reason is None else [field, reason]
-        check_fields(state, fields, f"Review {name!r}")
-        channels = StateGraph(state).schemas[state]
-        for each in fields:
-            if not isinstance(channels[each], LastValue):
-                raise DefinitionError(
-                    f"Review {name!r}: {state.__name__}.{each} has a reducer, so what a person puts there "
-                    "would be merged with what it holds. Use a plain field."
-                )
-        if reason is not None and not accepts(fields_of(state)[reason], str):
-            raise DefinitionError(
-                f"Review {name!r}: {state.__name__}.{reason} must be text to hold a reason."
-            )
-        allow(state)
-        return Review(function, field, state=state, reason=reason)
-
-    return decorate

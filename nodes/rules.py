@@ -13,13 +13,13 @@ from typing_extensions import TypeVar
 from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
 from ..state.schema import StateType, caller_names, signature_types
-from .node import Node
+from .node import AnswerNode, Decider, Update
 from .steps import check_writes
 
 T = TypeVar("T")
 
 
-class Rule(Node[StateT], Generic[StateT, T]):
+class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
     """One graph node that computes a value and, if it has a field, writes it there.
 
     Made by `rule`, or from a plain function that a route or refine loop is given.
@@ -54,16 +54,8 @@ class Rule(Node[StateT], Generic[StateT, T]):
             )
         return value
 
-    def update(self, value: T) -> dict[str, Any]:
-        return {} if self.writes is None else {self.writes: value}
-
-    def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+    def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         return self.update(self._function(input))
-
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return self.update(await self.answer(input, config))
 
 
 def rule(
@@ -89,9 +81,11 @@ def rule(
     return decorate
 
 
-def as_rule(function: Any, where: str) -> Rule[Any, Any]:
-    """Return a plain function of the state as a rule that writes nothing."""
-    if not callable(function):
-        raise DefinitionError(f"{where}: {function!r} is no step, no rule and no function of the state.")
-    state, returns = signature_types(function)
-    return Rule(function, None, state=state, answer=returns)
+def decider_of(part: Any, where: str) -> Decider[Any, Any]:
+    """Return what decides: the part, or a plain function of the state as a rule that writes nothing."""
+    if isinstance(part, Decider):
+        return part
+    if not callable(part):
+        raise DefinitionError(f"{where}: {part!r} is no step, no rule and no function of the state.")
+    state, returns = signature_types(part)
+    return Rule(part, None, state=state, answer=returns)

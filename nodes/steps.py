@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 from ..providers.model import CallContext, Message, Model, Reply, ReplyCheck, Request
 from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.roles import as_model, find_model_async
+from ..providers.stack.stack import ModelStack
 from ..state.errors import BudgetExceeded, DefinitionError, InvalidAnswer, ModelError, UnboundRole
 from ..state.run_context import RunContext
 from ..state.schema import (
@@ -31,14 +32,14 @@ from ..state.serde import allow
 from ..state.session.pauses import paused
 from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
-from .node import Node
+from .node import AnswerNode
 
 T = TypeVar("T")
 
 TRIES = 3
 
 
-class Step(Node[StateT], Generic[StateT, T]):
+class Step(AnswerNode[StateT, T], Generic[StateT, T]):
     """One graph node that asks a model and writes the answer to a field of the state.
 
     Made by `step`. Works as a node of any LangGraph graph over the same state.
@@ -58,7 +59,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         self.__doc__ = function.__doc__
         self.name = function.__name__
         self.answer_type = answer
-        self.writes = writes
+        self.writes: str = writes
         self.state = state
         self.tries = tries
         self.cache_s = cache_s
@@ -118,8 +119,8 @@ class Step(Node[StateT], Generic[StateT, T]):
     async def again(self, state: StateT, reason: str, config: RunnableConfig | None = None) -> T:
         """Ask once more: the model sees the answer that the state holds, and why it will not do."""
         request = self.request(state)
-        given = self._form.text(values_of(state).get(self.writes))
-        messages = (*request.messages, *_correction(given, reason))
+        answer = self._form.text(values_of(state).get(self.writes))
+        messages = (*request.messages, *_correction(answer, reason))
         return await self.answer_to(replace(request, messages=messages), config)
 
     async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
@@ -145,8 +146,8 @@ class Step(Node[StateT], Generic[StateT, T]):
             reply = await self._reply(model, request, site)
             try:
                 value: T = self._form.parse(reply.text, reply.finish_reason)
-            except ValidationFailed as unfit:
-                problems = str(unfit)
+            except ValidationFailed as failure:
+                problems = str(failure)
             else:
                 return value
             replies.append(reply)
@@ -169,8 +170,8 @@ class Step(Node[StateT], Generic[StateT, T]):
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
             value: Any = self._form.parse(reply.text, reply.finish_reason)
-        except ValidationFailed as unfit:
-            return ReplyCheck(problem=str(unfit))
+        except ValidationFailed as failure:
+            return ReplyCheck(problem=str(failure))
         confidence = getattr(value, "confidence", None)
         return ReplyCheck(confidence=confidence if isinstance(confidence, (int, float)) else None)
 
@@ -179,7 +180,7 @@ class Step(Node[StateT], Generic[StateT, T]):
         return self.cache_s if self.cache_s is not None else RunContext.of(config).cache_s
 
     @property
-    def own_model(self) -> Model | None:
+    def own_model(self) -> ModelStack | None:
         """The model that the definition gives, None for a role."""
         return self._model
 
@@ -211,15 +212,6 @@ class Step(Node[StateT], Generic[StateT, T]):
             if site.run.checkpointer is None or not site.task:
                 raise
             raise paused(ended, site.task) from None
-
-    def update(self, value: T) -> dict[str, Any]:
-        """Return what an answer writes to the state."""
-        return {self.writes: value}
-
-    async def ainvoke(
-        self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return self.update(await self.answer(input, config))
 
     def __repr__(self) -> str:
         return f"<step {self.name} -> {self.writes}>"

@@ -28,19 +28,19 @@ def is_async(tool: BaseTool) -> bool:
 
 def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, BaseTool]:
     """Return LangChain tools by name; plain functions are made into tools."""
-    found: dict[str, BaseTool] = {}
-    for given in tools:
-        tool = given if isinstance(given, BaseTool) else _made(given)
-        if tool.name in found or tool.name == FINAL_ANSWER:
+    by_name: dict[str, BaseTool] = {}
+    for each in tools:
+        tool = each if isinstance(each, BaseTool) else _tool_of(each)
+        if tool.name in by_name or tool.name == FINAL_ANSWER:
             why = "reserved" if tool.name == FINAL_ANSWER else "given twice"
             raise DefinitionError(f"agent(tools=…): the name {tool.name!r} is {why}. Rename the tool.")
-        found[tool.name] = tool
-    if not found:
+        by_name[tool.name] = tool
+    if not by_name:
         raise DefinitionError("agent() needs at least one tool; without any, use the step as it is.")
-    return found
+    return by_name
 
 
-def _made(function: Any) -> BaseTool:
+def _tool_of(function: Any) -> BaseTool:
     if not inspect.isroutine(function):
         raise DefinitionError(
             f"agent(tools=…): {function!r} is no tool. Expected a LangChain tool, or a function with "
@@ -75,9 +75,8 @@ def _misfits(schema: type[BaseModel], arguments: Mapping[str, Any]) -> list[str]
     try:
         schema.model_validate(dict(arguments))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
         return [
             f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}, got {item['input']!r:.80}."
-            for item in found
+            for item in error.errors(include_url=False, include_context=False)
         ]
     return []

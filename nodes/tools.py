@@ -1,4 +1,4 @@
-"""Tools of an agent: one call is run, and whatever becomes of it is told to the model as a message."""
+"""The tools of an agent: each call runs, and the model gets its result or its error as a message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES
 from ..state.run_context import RunContext
 from .effects import Effect
-from .node import Node, record_decision
+from .node import Node, Update, record_decision
 from .reviews import Review, Verdict
 from .toolkits import AnyTool, is_async, problem_with, tools_by_name
 
@@ -116,9 +116,7 @@ class Tools(Node[Any]):
         """The tools as OpenAI function schemas."""
         return tuple(convert_to_openai_tool(tool)["function"] for tool in self.by_name.values())
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         call: ToolCall = input[CALL]
         content, outcome = await self._run(call, config or {})
         record_decision(config, "tool", outcome, reason=_shown(call)[:MAX_REASON])
@@ -134,7 +132,7 @@ class Tools(Node[Any]):
     async def _run(self, call: ToolCall, config: RunnableConfig) -> tuple[Content, Outcome]:
         tool = self.by_name[call["name"]]
         if problem := problem_with(tool, call["args"]):
-            return f"The call was not made: {problem} Mend the arguments and call again.", "refused"
+            return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
         note = ""
         if tool.name in self._reviews:
             verdict = await self._reviews[tool.name].answer({"arguments": call["args"]}, config)
@@ -155,10 +153,10 @@ class Tools(Node[Any]):
             return capped(f"{note}{tool.name} failed: {error}", self._max_chars), "failed"
         except Exception as error:
             timed_out = isinstance(error, TimedOut)
-            told = str(error) if timed_out else f"{type(error).__name__}: {error}"
+            reason = str(error) if timed_out else f"{type(error).__name__}: {error}"
             open_end = f" {OPEN}" if tool.name in self._once else ""
             outcome: Outcome = "timed out" if timed_out else "failed"
-            return f"{note}{tool.name} failed: {scrubbed(told)}{open_end}", outcome
+            return f"{note}{tool.name} failed: {scrubbed(reason)}{open_end}", outcome
         return (note + content if isinstance(content, str) else content), "ran"
 
     async def _content(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:

@@ -1,7 +1,7 @@
-"""The seam: one async method between a workflow and whoever answers it.
+"""The seam: one async method between a workflow and the model that answers it.
 
-Everything around a call, such as journal, retries, prices and the cap on concurrency, is a `Model` that
-wraps another one, so each is a small class of its own and they stack in any order.
+Everything around a call, such as journal, retries, prices and the limit on concurrency, is a `Layer`: a model
+around another one. Their order, and why, stands in providers/stack/stack.py.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from langchain_core.runnables import RunnableConfig
 from ..state.journal.journal import CallKey
 from ..state.run_context import RunContext
 from ..state.session.session import Session
+from ..state.statuses import CallSource
 
 Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: messages in OpenAI's form, and how to answer.
+    """What a model is asked: messages in OpenAI's form, and how to answer.
 
     `schema` is a JSON schema that the answer must fit; None asks for text. `max_tokens` bounds the
-    answer, None leaves that to the model's settings. Requests that differ in nothing but `sample` are
+    answer, None leaves that to the model's settings. Requests that differ only in `sample` are
     different draws: they never share an answer. `tools` are OpenAI function schemas (name, description,
     parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
     `prompt` says where a managed prompt comes from; it goes on record, and changes no answer.
@@ -56,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model's wish that a tool be run; `problem` says why its arguments cannot be read, if they cannot.
+    """A model's call of a tool; `problem` says why its arguments cannot be read, if they cannot.
 
     The `id` ties the result to the call. A script may leave it out.
     """
@@ -80,7 +81,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
+    """A model's answer. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
@@ -99,31 +100,31 @@ class Reply:
     price_date: str | None = None
     latency_s: float = 0.0
     replayed: bool = False
-    source: str = "model"
+    source: CallSource = "model"
     call_id: str | None = None
 
 
 @dataclass(slots=True)
 class AttemptOutcome:
-    """What is known of an attempt under way: whether it was made, and what came back, kept or not."""
+    """What is known of an attempt under way: whether it was sent, and the reply, committed or not."""
 
-    made: bool = False
+    sent: bool = False
     reply: Reply | None = None
 
 
 class TokenSink(Protocol):
-    """Who hears an answer while it comes; `listened` tells whether anybody does, token by token."""
+    """Where an answer goes while it is streamed; `listened` says whether anybody wants its tokens."""
 
     listened: bool
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         """Pass on what is new in the answer."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyCheck:
-    """What a step says of a reply: why it does not fit, and how sure it is of itself, where it says so."""
+    """A step's check of a reply: why it does not fit, and the confidence (0 to 1) that it states, if any."""
 
     problem: str | None = None
     confidence: float | None = None
@@ -133,8 +134,8 @@ class ReplyCheck:
 class CallContext:
     """Where in which run a call is made. Outside of a run, all but `step` is empty.
 
-    `check` tells whether a reply will do, for models that can ask another one instead. `bill` is filled in
-    for whoever settles the attempt, however it ends.
+    `check` says whether a reply will do, for models that can ask another one instead. `outcome` is filled in
+    for the layer that settles the attempt, however it ends.
     """
 
     step: str
@@ -145,9 +146,9 @@ class CallContext:
     reserved: str | None = None
     cache_s: float | None = None
     reason: str | None = None
-    voice: TokenSink | None = None
+    sink: TokenSink | None = None
     check: Callable[[Reply], ReplyCheck] | None = None
-    bill: AttemptOutcome | None = None
+    outcome: AttemptOutcome | None = None
 
     @property
     def run(self) -> RunContext:
@@ -182,7 +183,7 @@ class CallContext:
 
 @runtime_checkable
 class Model(Protocol):
-    """Who answers. `name` is what the caller asked for; the reply says who really answered."""
+    """A model. `name` is what the caller asked for; the reply names the model that really answered."""
 
     @property
     def name(self) -> str: ...
@@ -190,3 +191,16 @@ class Model(Protocol):
     async def complete(self, request: Request, site: CallContext) -> Reply:
         """Return the reply, or raise a ModelError."""
         ...
+
+
+class Layer:
+    """One thing that happens around a call: a `Model` around an inner one. Which, in which order and why:
+    providers/stack/stack.py.
+    """
+
+    def __init__(self, inner: Model) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    async def complete(self, request: Request, site: CallContext) -> Reply:
+        return await self.inner.complete(request, site)

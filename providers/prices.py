@@ -28,10 +28,10 @@ class Price(BaseModel):
     reasoning: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     as_of: dt.date | None = None
 
-    def most(self, given: int, answer: int) -> float:
+    def most(self, prompt: int, answer: int) -> float:
         """Return the most that so many tokens can cost."""
-        dearest_in = max(self.input, self.cached or 0, self.cache_write or 0)
-        return (given * dearest_in + answer * max(self.output, self.reasoning or 0)) / 1e6
+        highest_in = max(self.input, self.cached or 0, self.cache_write or 0)
+        return (prompt * highest_in + answer * max(self.output, self.reasoning or 0)) / 1e6
 
 
 class HourlyPrice(BaseModel):

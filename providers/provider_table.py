@@ -1,4 +1,7 @@
-"""What each provider can do beyond plain chat, and where that is documented."""
+"""The table of providers: where each is found, how it is paid, and what it can do beyond plain chat.
+
+A new provider is one entry in PROVIDERS.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Spelling = Literal["max_tokens", "max_completion_tokens", "both"]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """One provider's record.
+    """What an endpoint can do.
 
     `structured` is the best way to ask for JSON; "prompt" means that the server enforces nothing, so the
     schema goes into the prompt and the answer is validated. With `schema_in_prompt` the schema goes there
@@ -74,101 +77,164 @@ _OLLAMA = "https://docs.ollama.com/api/openai-compatibility"
 # What can be assumed of an endpoint that only says it is compatible with OpenAI's.
 COMPATIBLE = Capabilities()
 
-CAPABILITIES: dict[str, Capabilities] = {
-    "openai": Capabilities(
-        reasoning=(),
-        max_tokens="max_completion_tokens",
-        sources={
-            "structured": "https://github.com/arena-ai/structured-logprobs",
-            "logprobs": "https://github.com/arena-ai/structured-logprobs",
-            "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
-            "max_tokens": "https://github.com/simonw/llm/issues/724",
-            "cached": "https://docs.rs/crate/openai-cost/0.1.0",
-        },
+
+@dataclass(frozen=True)
+class Provider:
+    """Everything that is known of one provider.
+
+    `base_url` is empty for the model on this machine. `api_key_env` is the variable that holds the key, None
+    if there is none. `is_listed` says that genai-prices has its prices, `is_free` that it costs nothing.
+    """
+
+    name: str
+    base_url: str = ""
+    api_key_env: str | None = None
+    is_listed: bool = False
+    is_free: bool = False
+    capabilities: Capabilities = COMPATIBLE
+
+
+LOCAL = "local"
+
+_PROVIDERS = (
+    Provider(
+        "openai",
+        "https://api.openai.com/v1",
+        api_key_env="OPENAI_API_KEY",
+        is_listed=True,
+        capabilities=Capabilities(
+            reasoning=(),
+            max_tokens="max_completion_tokens",
+            sources={
+                "structured": "https://github.com/arena-ai/structured-logprobs",
+                "logprobs": "https://github.com/arena-ai/structured-logprobs",
+                "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
+                "max_tokens": "https://github.com/simonw/llm/issues/724",
+                "cached": "https://docs.rs/crate/openai-cost/0.1.0",
+            },
+        ),
     ),
-    "openrouter": Capabilities(
-        max_tokens="max_tokens",
-        reasoning=("reasoning", "reasoning_content"),
-        cost="cost",
-        sources={
-            "stream_usage": _OPENROUTER,
-            "cached": _OPENROUTER,
-            "cost": _OPENROUTER,
-        },
+    Provider(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        api_key_env="OPENROUTER_API_KEY",
+        is_listed=True,
+        capabilities=Capabilities(
+            max_tokens="max_tokens",
+            reasoning=("reasoning", "reasoning_content"),
+            cost="cost",
+            sources={
+                "stream_usage": _OPENROUTER,
+                "cached": _OPENROUTER,
+                "cost": _OPENROUTER,
+            },
+        ),
     ),
-    "together": Capabilities(
-        schema_in_prompt=True,
-        max_tokens="max_tokens",
-        reasoning=("reasoning", "reasoning_content"),
-        cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
-        sources={
-            "structured": _TOGETHER,
-            "schema_in_prompt": _TOGETHER,
-            "max_tokens": _TOGETHER,
-            "tools": "https://docs.together.ai/docs/reasoning-overview",
-            "reasoning": "https://docs.together.ai/docs/inference/chat/reasoning",
-        },
+    Provider(
+        "together",
+        "https://api.together.xyz/v1",
+        api_key_env="TOGETHER_API_KEY",
+        is_listed=True,
+        capabilities=Capabilities(
+            schema_in_prompt=True,
+            max_tokens="max_tokens",
+            reasoning=("reasoning", "reasoning_content"),
+            cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
+            sources={
+                "structured": _TOGETHER,
+                "schema_in_prompt": _TOGETHER,
+                "max_tokens": _TOGETHER,
+                "tools": "https://docs.together.ai/docs/reasoning-overview",
+                "reasoning": "https://docs.together.ai/docs/inference/chat/reasoning",
+            },
+        ),
     ),
-    "deepseek": Capabilities(
-        structured="json_object",
-        max_tokens="max_tokens",
-        reasoning=("reasoning_content",),
-        cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
-        sources={
-            "structured": _DEEPSEEK,
-            "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
-            "logprobs": _DEEPSEEK,
-            "stream_usage": _DEEPSEEK,
-            "reasoning": "https://share.apidog.com/apidoc/docs-site/747793/reasoning-model-deepseek-reasoner-835841m0",
-            "max_tokens": _DEEPSEEK,
-            "cached": "https://platform.deepseek.com/api-docs/guides/kv_cache/",
-        },
+    Provider(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        api_key_env="DEEPSEEK_API_KEY",
+        is_listed=True,
+        capabilities=Capabilities(
+            structured="json_object",
+            max_tokens="max_tokens",
+            reasoning=("reasoning_content",),
+            cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
+            sources={
+                "structured": _DEEPSEEK,
+                "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
+                "logprobs": _DEEPSEEK,
+                "stream_usage": _DEEPSEEK,
+                "reasoning": "https://share.apidog.com/apidoc/docs-site/747793/reasoning-model-deepseek-reasoner-835841m0",
+                "max_tokens": _DEEPSEEK,
+                "cached": "https://platform.deepseek.com/api-docs/guides/kv_cache/",
+            },
+        ),
     ),
-    "vllm": Capabilities(
-        reasoning=("reasoning", "reasoning_content"),
-        sources={
-            "structured": _VLLM,
-            "tools": _VLLM,
-            "reasoning": _VLLM,
-            "max_tokens": "https://github.com/vllm-project/vllm/issues/28266",
-            "cached": "https://github.com/vllm-project/vllm/pull/18192",
-        },
+    Provider(
+        "vllm",
+        "http://localhost:8000/v1",
+        capabilities=Capabilities(
+            reasoning=("reasoning", "reasoning_content"),
+            sources={
+                "structured": _VLLM,
+                "tools": _VLLM,
+                "reasoning": _VLLM,
+                "max_tokens": "https://github.com/vllm-project/vllm/issues/28266",
+                "cached": "https://github.com/vllm-project/vllm/pull/18192",
+            },
+        ),
     ),
-    "ollama": Capabilities(
-        max_tokens="max_tokens",
-        reasoning=("reasoning", "reasoning_content"),
-        cached=(),
-        sources={
-            "structured": _OLLAMA,
-            "tools": _OLLAMA,
-            "logprobs": _OLLAMA,
-            "stream_usage": _OLLAMA,
-            "reasoning": _OLLAMA,
-            "max_tokens": "https://github.com/ollama/ollama/issues/7125",
-        },
+    Provider(
+        "ollama",
+        "http://localhost:11434/v1",
+        capabilities=Capabilities(
+            max_tokens="max_tokens",
+            reasoning=("reasoning", "reasoning_content"),
+            cached=(),
+            sources={
+                "structured": _OLLAMA,
+                "tools": _OLLAMA,
+                "logprobs": _OLLAMA,
+                "stream_usage": _OLLAMA,
+                "reasoning": _OLLAMA,
+                "max_tokens": "https://github.com/ollama/ollama/issues/7125",
+            },
+        ),
     ),
     # llama.cpp's server, for the model on this machine. Its small models never emit tool calls (measured).
-    "local": Capabilities(
-        tools="emulated",
-        max_tokens="max_tokens",
-        sources={
-            "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
-            "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
-            "reasoning": "https://pypi.org/project/langchain-llama-cpp/",
-            "max_tokens": "https://github.com/ggml-org/llama.cpp/issues/13700",
-        },
+    Provider(
+        LOCAL,
+        is_free=True,
+        capabilities=Capabilities(
+            tools="emulated",
+            max_tokens="max_tokens",
+            sources={
+                "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
+                "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
+                "reasoning": "https://pypi.org/project/langchain-llama-cpp/",
+                "max_tokens": "https://github.com/ggml-org/llama.cpp/issues/13700",
+            },
+        ),
     ),
-}
+)
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _PROVIDERS}
+REMOTE = tuple(name for name, provider in PROVIDERS.items() if provider.base_url)
+_COMPATIBLE = Provider("")
+
+
+def provider_named(name: str | None) -> Provider:
+    """Return what is known of a provider; of one that is not named, nothing but that it is compatible."""
+    return PROVIDERS.get(name or "", _COMPATIBLE)
 
 
 def capabilities_of(provider: str | None, overrides: Overrides | None = None) -> Capabilities:
-    """Return a provider's record, with what the settings say otherwise.
+    """Return a provider's capabilities, with what the settings say otherwise.
 
     It holds at the provider's own address and by way of a proxy; where no provider is named, the address
     is taken to be compatible with OpenAI's, and nothing more is assumed.
     """
-    found = CAPABILITIES.get(provider or "", COMPATIBLE)
+    known = provider_named(provider).capabilities
     own: dict[str, Any] = overrides.model_dump(exclude_none=True) if overrides else {}
     if not own:
-        return found
-    return replace(found, **own, sources={**found.sources, **dict.fromkeys(own, "the settings")})
+        return known
+    return replace(known, **own, sources={**known.sources, **dict.fromkeys(own, "the settings")})

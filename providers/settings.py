@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from ..state.errors import SettingsError, did_you_mean
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
-from .provider_table import Overrides, Structured
+from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, provider_named
 
 FILE_NAME = "stepgraph.toml"
 DEFAULT_ROLE = "default"
@@ -82,35 +82,14 @@ class ChainSettings(BaseModel, frozen=True, extra="forbid"):
 Binding = ModelSettings | ChainSettings
 
 
-class Preset(BaseModel):
-    """Where a provider is found, and which variable holds its key."""
-
-    base_url: str
-    api_key_env: str | None = None
-
-
-PRESETS: dict[str, Preset] = {
-    "openai": Preset(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"),
-    "openrouter": Preset(base_url="https://openrouter.ai/api/v1", api_key_env="OPENROUTER_API_KEY"),
-    "together": Preset(base_url="https://api.together.xyz/v1", api_key_env="TOGETHER_API_KEY"),
-    "deepseek": Preset(base_url="https://api.deepseek.com/v1", api_key_env="DEEPSEEK_API_KEY"),
-    "vllm": Preset(base_url="http://localhost:8000/v1"),
-    "ollama": Preset(base_url="http://localhost:11434/v1"),
-}
-
-
 def key_variable(settings: ModelSettings) -> str | None:
     """Return the name of a model's key, in the environment and in the keyring."""
-    preset = PRESETS.get(settings.provider or "")
-    return settings.api_key_env or (preset.api_key_env if preset else None)
+    return settings.api_key_env or provider_named(settings.provider).api_key_env
 
-
-LOCAL = "local"
-PROVIDERS = (*PRESETS, LOCAL)
 
 SPEC_HELP = (
     "Write 'local' (the on-device model), 'local:/path/to/model.gguf', or 'provider:model' with one of "
-    f"{', '.join(PRESETS)}; for another endpoint, a table with base_url and model in {FILE_NAME}."
+    f"{', '.join(REMOTE)}; for another endpoint, a table with base_url and model in {FILE_NAME}."
 )
 
 

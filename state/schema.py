@@ -219,25 +219,25 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
 
 def types_in(annotation: Any) -> set[type[Any]]:
     """Return every class that a value of this annotation can contain."""
-    found: set[type[Any]] = set()
-    _collect(annotation, found)
-    return found
+    types: set[type[Any]] = set()
+    _collect(annotation, types)
+    return types
 
 
-def _collect(annotation: Any, found: set[type[Any]]) -> None:
+def _collect(annotation: Any, types: set[type[Any]]) -> None:
     for argument in get_args(annotation):
-        _collect(argument, found)
+        _collect(argument, types)
     cls = get_origin(annotation) or annotation
-    if not isinstance(cls, type) or cls in found or cls.__module__ == "builtins":
+    if not isinstance(cls, type) or cls in types or cls.__module__ == "builtins":
         return
-    found.add(cls)
+    types.add(cls)
     if is_state_type(cls):
         try:
             hints = typing.get_type_hints(cls, include_extras=True)
         except NameError:
             return
         for hint in hints.values():
-            _collect(hint, found)
+            _collect(hint, types)
 
 
 @remembered

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from .graphs.patterns.gate import gate
     from .graphs.patterns.guard import guard
     from .graphs.patterns.map_reduce import map_reduce
-    from .graphs.patterns.orchestrate import orchestrate
+    from .graphs.patterns.orchestrate import PlanRules, orchestrate
     from .graphs.patterns.refine import refine
+    from .graphs.patterns.review import review
     from .graphs.patterns.route import route
     from .graphs.patterns.section import section
     from .graphs.patterns.verify import verify
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .nodes.ask import Ask, Choice
     from .nodes.effects import effect
     from .nodes.neighbours import nearest
-    from .nodes.reviews import Verdict, review
+    from .nodes.reviews import Verdict
     from .nodes.rules import rule
     from .nodes.splitting import split_text
     from .nodes.steps import Step, step
@@ -57,8 +58,9 @@ else:
             ".graphs.patterns.gate": "gate",
             ".graphs.patterns.guard": "guard",
             ".graphs.patterns.map_reduce": "map_reduce",
-            ".graphs.patterns.orchestrate": "orchestrate",
+            ".graphs.patterns.orchestrate": "PlanRules orchestrate",
             ".graphs.patterns.refine": "refine",
+            ".graphs.patterns.review": "review",
             ".graphs.patterns.route": "route",
             ".graphs.patterns.section": "section",
             ".graphs.patterns.verify": "verify",
@@ -67,7 +69,7 @@ else:
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
             ".nodes.neighbours": "nearest",
-            ".nodes.reviews": "Verdict review",
+            ".nodes.reviews": "Verdict",
             ".nodes.rules": "rule",
             ".nodes.splitting": "split_text",
             ".nodes.steps": "Step step",
@@ -89,6 +91,7 @@ __all__ = [
     "Choice",
     "Estimate",
     "Model",
+    "PlanRules",
     "Reply",
     "Request",
     "RunResult",

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from ...providers.backends.ondevice import shipped_weights, start_server
-from ...providers.provider_table import capabilities_of
+from ...providers.provider_table import LOCAL, capabilities_of
 from ...providers.settings import (
-    LOCAL,
     ChainSettings,
     ModelSettings,
     binding_of,

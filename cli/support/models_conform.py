@@ -12,8 +12,10 @@ import click
 
 from ...providers.backends.ondevice import shipped_weights, start_server
 from ...providers.keys import find_key, store_key
-from ...providers.settings import LOCAL, PRESETS, ModelSettings
-from ...providers.testing.conformance import CHECKS, ConformanceFinding, examine, first_model
+from ...providers.provider_table import LOCAL, REMOTE, provider_named
+from ...providers.settings import ModelSettings
+from ...providers.testing.checks import CHECKS
+from ...providers.testing.conformance import ConformanceFinding, examine, first_model
 from ...state.errors import SettingsError, did_you_mean
 from ..exit_codes import ExitCode
 from .text import clean, duration
@@ -62,14 +64,14 @@ async def _settings(where: str, model: str | None, key_env: str | None, timeout_
         running = await asyncio.to_thread(lambda: start_server(shipped_weights()))
         values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
         return ModelSettings(model=model or shipped_weights().stem, timeout_s=timeout_s, **values)
-    if where in PRESETS:
-        preset = PRESETS[where]
-        base_url, key_env = preset.base_url, key_env or preset.api_key_env
+    if where in REMOTE:
+        known = provider_named(where)
+        base_url, key_env = known.base_url, key_env or known.api_key_env
         provider: str | None = where
     elif where.startswith(("http://", "https://")):
         base_url, provider = where.rstrip("/"), None
     else:
-        hint = did_you_mean(where, [LOCAL, *PRESETS])
+        hint = did_you_mean(where, [LOCAL, *REMOTE])
         raise SettingsError(f"{where!r} is no address: expected http://… up to /v1, or a provider. {hint}")
     if model is None:
         model = await first_model(base_url, find_key(key_env, where), timeout_s)
@@ -80,12 +82,11 @@ async def _settings(where: str, model: str | None, key_env: str | None, timeout_
 
 def keep_key(name: str, *, delete: bool) -> None:
     """Ask for a key and keep it in the system's keyring, or delete it there."""
-    preset = PRESETS.get(name)
-    variable = (preset.api_key_env if preset else None) or name
-    if preset is not None and preset.api_key_env is None:
+    variable = provider_named(name).api_key_env or name
+    if name in REMOTE and variable == name:
         raise SettingsError(f"{name} takes no key of its own. Name the variable of api_key_env instead.")
-    if preset is None and name != name.upper():
-        raise SettingsError(f"Unknown provider {name!r}. {did_you_mean(name, PRESETS)}")
+    if name not in REMOTE and name != name.upper():
+        raise SettingsError(f"Unknown provider {name!r}. {did_you_mean(name, REMOTE)}")
     if delete:
         store_key(variable, None)
         click.echo(f"{variable} is no longer in the keyring.")

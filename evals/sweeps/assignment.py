@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...nodes.costs import asks_in, cost_of
-from ...providers.model import CallContext, Model, Reply, Request
+from ...providers.model import CallContext, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
-from ...providers.stack.samples import SampleScope
+from ...providers.stack.stack import ModelStack
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
@@ -68,22 +68,21 @@ def check_axes(axes: Sequence[Axis], graph: Compiled, models: Mapping[str, Binda
 
 def _identity(model: Bindable, where: str) -> str:
     """Return what tells a model's answers from another's: members, addresses and what changes answers."""
-    members = getattr(as_model(model, where), "members", ())
     return repr(
         [
-            (member.name, getattr(member, "address", ""), settings.temperature, settings.max_tokens)
-            for member, settings in members
+            (m.backend.name, m.backend.address, m.settings.temperature, m.settings.max_tokens)
+            for m in as_model(model, where).members
         ]
     )
 
 
-class _Stepwise(SampleScope):
+class _Stepwise(ModelStack):
     """Passes each call on to the model of its step, or else of its role."""
 
-    def __init__(self, steps: Mapping[str, Model]) -> None:
+    def __init__(self, steps: Mapping[str, ModelStack]) -> None:
         first = next(iter(steps.values()))
-        members = [member for model in steps.values() for member in getattr(model, "members", ())]
-        super().__init__(first, members, max(getattr(model, "most_answers", 1) for model in steps.values()))
+        members = [member for model in steps.values() for member in model.members]
+        super().__init__(first, members, max(model.most_answers for model in steps.values()))
         self.name = "the step's model"
         self._steps = steps
         self._outer = copy_context()

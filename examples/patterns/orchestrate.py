@@ -38,7 +38,7 @@ def combine(report: Report) -> Ask[str]:
     return Ask("Make one paragraph of these parts:\n" + "\n".join(part.text for part in report.parts))
 
 
-app = orchestrate(outline, write, combine, into="parts", most=4).compile()
+app = orchestrate(outline, write, combine, into="parts", max_items=4).compile()
 
 
 def main() -> None:

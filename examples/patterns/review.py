@@ -19,8 +19,8 @@ class Mail:
 
 @step("text")
 def write(mail: Mail) -> Ask[str]:
-    mend = f" Mend this: {mail.why}" if mail.why else ""
-    return Ask(f"Write to {mail.to}.{mend}")
+    fix = f" Fix this: {mail.why}" if mail.why else ""
+    return Ask(f"Write to {mail.to}.{fix}")
 
 
 @review("text", reason="why")

@@ -36,7 +36,7 @@ def hand_over(_: Ticket) -> dict[str, str]:
     return {"reply": "A person will answer."}
 
 
-desk = route(triage, {"billing": look_at_bill, "technical": diagnose}, fallback=hand_over, floor=0.6)
+desk = route(triage, {"billing": look_at_bill, "technical": diagnose}, fallback=hand_over, min_confidence=0.6)
 app = desk.compile()
 
 

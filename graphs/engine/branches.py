@@ -1,4 +1,4 @@
-"""Lanes: parts that run side by side, under the control of the pattern that started them."""
+"""Branches: parts that run side by side, under the control of the pattern that started them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> Any:
-    """Return what a reducer makes `after` of, given `before`: found by trying, and checked."""
+    """Return the update of which a reducer makes `after` from `before`.
+
+    A reducer is any function, so nothing can turn it around. But nearly all append, add or merge: what
+    they would have taken is tried, and counts only if the reducer makes exactly `after` of it.
+    """
     for candidate in _candidates(before, after):
         if same(_reduced(channel, before, candidate), after):
             return candidate
@@ -76,14 +80,14 @@ def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> 
 
 
 def _candidates(before: Any, after: Any) -> list[Any]:
-    found = [after]
+    updates = [after]
     if isinstance(before, Sequence) and isinstance(after, Sequence):
-        found.append(after[len(before) :])
+        updates.append(after[len(before) :])
     elif isinstance(before, (int, float)) and isinstance(after, (int, float)):
-        found.append(after - before)
+        updates.append(after - before)
     elif isinstance(before, Mapping) and isinstance(after, Mapping):
-        found.append({k: v for k, v in after.items() if k not in before or not same(v, before[k])})
-    return found
+        updates.append({k: v for k, v in after.items() if k not in before or not same(v, before[k])})
+    return updates
 
 
 def _reduced(channel: Any, before: Any, update: Any) -> Any:
@@ -103,20 +107,20 @@ BranchController = Callable[[Any, RunnableConfig, Branch], Coroutine[Any, Any, d
 def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: int | None = None) -> Any:
     """Return a part as a node that runs beside others: it writes what it changed and nothing else.
 
-    `control` gets the state, the config and the work, whose awaiting gives the part's update; it may
-    time the work, cancel it, or put another update in its place. Lanes with another `draw` never share
-    a model's answer.
+    `control` gets the state, the config and the branch, which gives the part's update when it is awaited.
+    It may set a time limit, cancel the branch, or put another update in its place. Branches with
+    different `draw` numbers never share a model's answer.
     """
     inner: Any = _graph_of(part)
     node = as_runnable(part, graph) if inner is None else inner
 
     async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
-        given = state if inner is None else _without_private(state, graph.state)
+        values = state if inner is None else _without_private(state, graph.state)
         config = config if draw is None else with_draw(config, draw)
 
         async def work() -> dict[str, Any]:
-            after = await counted(call(given, config), config)
-            return _update_of(part, after) if inner is None else changes(inner, values_of(given), after)
+            after = await counted(call(values, config), config)
+            return _update_of(part, after) if inner is None else changes(inner, values_of(values), after)
 
         return await control(state, config, work)
 
@@ -141,7 +145,7 @@ async def counted(work: Awaitable[Any], config: RunnableConfig) -> Any:
 def supersteps_end(config: RunnableConfig) -> Exception | None:
     """Return what ends a part whose budget of supersteps is used up, None if it has no such budget."""
     here = RunContext.of(config)
-    limits = [(most, ledger) for ledger in here.ledgers if (most := ledger.budget.supersteps) is not None]
+    limits = [(limit, ledger) for ledger in here.ledgers if (limit := ledger.budget.supersteps) is not None]
     if not limits:
         return None
     _, ledger = min(limits, key=lambda limit: limit[0])
@@ -149,10 +153,11 @@ def supersteps_end(config: RunnableConfig) -> Exception | None:
     return ended if here.checkpointer is None else paused(ended, here.task)
 
 
-def _without_private(given: Any, state: StateType) -> Any:
-    if type(given) is state:
-        return given
-    return {name: value for name, value in values_of(given).items() if name in fields_of(state)}
+def _without_private(values: Any, state: StateType) -> Any:
+    """Return the user's own fields: LangGraph takes a state with private channels for another type."""
+    if type(values) is state:
+        return values
+    return {name: value for name, value in values_of(values).items() if name in fields_of(state)}
 
 
 async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any]:

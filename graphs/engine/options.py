@@ -29,16 +29,20 @@ def check_failed(pattern: str, failed: str) -> None:
         raise DefinitionError(f"{pattern}(failed={failed!r}): expected 'fail' or 'skip'.")
 
 
-def check_field(state: StateType, name: str, annotation: Any, option: str) -> None:
-    """Raise DefinitionError unless the state has the field and it can hold the type."""
-    check_fields(state, [name], option)
-    if not accepts(fields_of(state)[name], annotation):
-        shown = getattr(annotation, "__name__", str(annotation))
-        inner = [getattr(argument, "__name__", str(argument)) for argument in get_args(annotation)]
-        listed = f"[{', '.join(inner)}]" if inner else ""
-        raise DefinitionError(
-            f"{option}: {state.__name__}.{name} is {fields_of(state)[name]}; expected {shown}{listed}."
-        )
+def check_field(pattern: str, state: StateType, annotation: Any, **options: str | None) -> None:
+    """Raise DefinitionError unless the state has the field that each option names, of such a type."""
+    for option, name in options.items():
+        if name is None:
+            continue
+        where = f"{pattern}({option}={name!r})"
+        check_fields(state, [name], where)
+        if not accepts(fields_of(state)[name], annotation):
+            shown = getattr(annotation, "__name__", str(annotation))
+            inner = [getattr(argument, "__name__", str(argument)) for argument in get_args(annotation)]
+            listed = f"[{', '.join(inner)}]" if inner else ""
+            raise DefinitionError(
+                f"{where}: {state.__name__}.{name} is {fields_of(state)[name]}; expected {shown}{listed}."
+            )
 
 
 def answered_field(pattern: str, parts: Sequence[Any], field: str | None) -> str:
@@ -47,14 +51,14 @@ def answered_field(pattern: str, parts: Sequence[Any], field: str | None) -> str
     Raises DefinitionError where there is no such field, or where a part is seen not to write it.
     """
     written = {getattr(part, "writes", None) for part in parts}
-    found = field or (written.pop() if len(written) == 1 else None)
-    if not found:
+    answered = field or (written.pop() if len(written) == 1 else None)
+    if not answered:
         raise DefinitionError(
             f"{pattern}: say which field holds the answers: {pattern}([one, two], field='answer')."
         )
     for part in parts:
-        if found not in (written_by(part) or {found}):
+        if answered not in (written_by(part) or {answered}):
             raise DefinitionError(
-                f"{pattern}: {name_of(part)!r} does not write {found!r}, which holds the answers."
+                f"{pattern}: {name_of(part)!r} does not write {answered!r}, which holds the answers."
             )
-    return found
+    return answered

@@ -1,4 +1,9 @@
-"""Races: parts that run side by side until what they have found is enough, and then are called off."""
+"""Races: parts that run side by side until their results are enough; then the others are cancelled.
+
+LangGraph lets no node end another one of its superstep, so the runners of a race find one another
+through a table of this process, by the id that `Start` wrote into a private channel. The table is only
+a meeting place: what counts is in the checkpoints, from where a race is rebuilt after a crash.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from ...nodes.node import Node
+from ...nodes.node import Node, Update
 from ...state.event_loops import in_thread
 from ...state.run_context import RunContext
 from ...state.schema import values_of
@@ -19,7 +24,7 @@ from .branches import Branch
 from .workflow import is_sync_only
 
 RACE = "stepgraph_race"
-MOST = 10_000
+MAX_RACES = 10_000
 
 
 class Start(Node[Any]):
@@ -27,22 +32,20 @@ class Start(Node[Any]):
 
     name = "start"
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         race = {RACE: uuid.uuid4().hex}
         _begin(_key(race, config or {}))
         return race
 
 
 class Race:
-    """Those who run, and what they found. Lives in one event loop, as long as the superstep.
+    """The runners and their results. Lives in one event loop, as long as the superstep.
 
-    A process that resumes a thread begins with what the runners before it left in the checkpoint.
+    A process that resumes a thread begins with the results that finished runners left in the checkpoint.
     """
 
     def __init__(self) -> None:
-        self.found: dict[int, Any] = {}
+        self.results: dict[int, Any] = {}
         self.is_over = False
         self.recorded: set[int] = set()
         self.reading: asyncio.Future[None] | None = None
@@ -56,6 +59,8 @@ class Race:
         try:
             return await asyncio.shield(mine)
         except asyncio.CancelledError:
+            # Two things look the same here. The race cancelled the work: that is a result. Or somebody
+            # cancelled this runner, such as a timeout around the graph: then the work must end too.
             if mine.cancelled() and self.is_over:
                 return None
             await _stopped(mine)
@@ -64,10 +69,14 @@ class Race:
             del self._running[number]
 
     def enter(self, number: int) -> None:
-        """Take note that a runner runs; if it is one on record, the record is of another execution."""
+        """Take note that a runner runs; if it is one on record, the record is of another execution.
+
+        LangGraph does not run again what has written to the checkpoint. So when it does, as in a fork, the
+        results that were read belong to a race that is not this one.
+        """
         if number in self.recorded:
             for other in self.recorded:
-                self.found.pop(other, None)
+                self.results.pop(other, None)
             self.recorded.clear()
             self.is_over = False
 
@@ -90,16 +99,16 @@ Note = Callable[[Race, Any], int]
 
 
 def _begin(key: tuple[str, str]) -> Race:
-    while len(_races) >= MOST:
+    while len(_races) >= MAX_RACES:  # races whose superstep was killed are never forgotten otherwise
         _races.popitem(last=False)
     race = _races[key] = Race()
     return race
 
 
 async def race_of(state: Any, config: RunnableConfig, number: int, channel: str, note: Note) -> Race:
-    """Return the race that a runner's state says it is part of.
+    """Return the race that a runner's state belongs to.
 
-    `channel` takes what the runners find, and `note` tells the race of it: it returns whose it is.
+    `channel` takes the runners' results; `note` puts one into the race and returns its runner's number.
     """
     key = _key(state, config)
     race = _races.get(key)
@@ -120,7 +129,7 @@ def _forget_unread(key: tuple[str, str], reading: asyncio.Future[None]) -> None:
 
 
 async def _read(race: Race, config: RunnableConfig, channel: str, note: Note) -> None:
-    """Tell a race what was found before this process took part: those runners do not run again."""
+    """Put into a race what finished runners left in the checkpoint: they do not run again."""
     here = RunContext.of(config)
     saver = here.checkpointer
     if not isinstance(saver, BaseCheckpointSaver):

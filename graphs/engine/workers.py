@@ -15,20 +15,19 @@ from langgraph.types import Send
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from ...nodes.node import Node, record_decision
+from ...nodes.node import Decider, Node, Update, record_decision
 from ...state.errors import InputError
 from ...state.event_loops import run_sync
 from ...state.schema import StateType, fields_of, values_of
 from ...state.serde import allow
 from ...state.session.internals import node_of
-from ..patterns.chain import chain
 from .branches import FATAL, counted, invoke_for_sync, timed
 from .options import check_counts, check_failed, check_timeout
-from .workflow import Workflow, as_runnable, name_of
+from .workflow import Workflow, as_runnable, as_workflow, name_of
 
 ITEMS = "stepgraph_items"
 DONE = "stepgraph_done"
-MOST = 1000
+MAX_ITEMS = 1000
 
 Items = list[Any]
 WorkerResults = Annotated[list[Any], Topic]
@@ -36,7 +35,7 @@ WorkerResults = Annotated[list[Any], Topic]
 
 @dataclass(frozen=True)
 class WorkerResult:
-    """What became of an item: the worker's state in the end, or why there is none."""
+    """The result of an item: the worker's state in the end, or why there is none."""
 
     index: int
     item: Any = None
@@ -97,20 +96,52 @@ def check_items(name: str, items: Any, worker_state: StateType) -> list[Any]:
     return list(items)
 
 
-def check_limits(pattern: str, most: int, timeout_s: float | None, failed: str) -> None:
+class SplitItems(Node[Any]):
+    """Makes the list of items and puts it into the private channel."""
+
+    items = "items"
+
+    def __init__(
+        self, pattern: str, split: Decider[Any, Any], worker_state: StateType, max_items: int
+    ) -> None:
+        self.name = split.name
+        self._pattern = pattern
+        self._split = split
+        self._worker_state = worker_state
+        self._max_items = max_items
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        value = await self._split.answer(input, config)
+        items = check_items(self.name, value, self._worker_state)
+        if len(items) > self._max_items:
+            raise InputError(
+                f"{self.name!r} gave {len(items)} {self.items}, more than the {self._max_items} that are "
+                f"allowed. Make fewer, or raise the limit: {self._pattern}(…, max_items=…)."
+            )
+        own = self.begin(items)
+        record_decision(config, self._pattern, f"{len(items)} {self.items}")
+        return {**self._split.update(value), ITEMS: items, **own}
+
+    def begin(self, items: list[Any]) -> Update:
+        """Return what else the pattern keeps when the workers begin. May raise InputError for the items."""
+        return {}
+
+
+def check_limits(pattern: str, max_items: int, timeout_s: float | None, failed: str) -> None:
     """Raise DefinitionError for a limit that no fan-out can keep."""
-    check_counts(pattern, most=most)
+    check_counts(pattern, max_items=max_items)
     check_timeout(pattern, timeout_s)
     check_failed(pattern, failed)
 
 
 def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: str) -> Any:
     """Return the node that runs the worker on one item."""
+    allow(state)
     name = name_of(part)
     own: Workflow[Any] = Workflow(state, name)
     single = isinstance(part, Node) or not isinstance(part, (Workflow, Runnable))
     direct = single and own.plain_fields() == set(fields_of(state))
-    inner: Any = as_runnable(part, own) if direct else _whole(part).compile()
+    inner: Any = as_runnable(part, own) if direct else as_workflow(part, name).compile()
 
     async def controlled(job: WorkerJob, config: RunnableConfig, call: Any) -> dict[str, Any]:
         index, item = job["stepgraph_index"], job["stepgraph_item"]
@@ -138,10 +169,6 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
         return run_sync(controlled(job, config, call))
 
     return node_of(run, arun)
-
-
-def _whole(part: Any) -> Workflow[Any]:
-    return part if isinstance(part, Workflow) else chain(part)
 
 
 def applied(item: Any, update: Mapping[str, Any]) -> Any:

@@ -11,14 +11,14 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Overwrite
 from langgraph.typing import StateT
 from pydantic import BaseModel, ValidationError
 
-from ...nodes.costs import FREE, Cost
+from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
 from ...state.errors import DefinitionError, InputError
@@ -107,50 +107,29 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         schema = self.schemas[self.state]
         return {name for name, channel in schema.items() if isinstance(channel, LastValue)}
 
-    def take(self, part: NodeLike[StateT], name: str | None = None) -> str:
-        """Add a part as a node and return the node's name, made unique where need be."""
-        node = self._unique(name or name_of(part))
-        self._add(node, as_runnable(part, self))
-        self._note_part(part)
-        return node
+    def add_part(
+        self,
+        part: NodeLike[Any],
+        name: str | None = None,
+        *,
+        reads: type[Any] | None = None,
+        writes: Iterable[str | None] | None = None,
+        runs_as: Any = None,
+    ) -> str:
+        """Add a part as a node and return the node's name, which gets a number if it is in use.
 
-    def take_subgraph(self, name: str, inner: CompiledStateGraph[Any, Any, Any, Any], node: Any) -> str:
-        """Add a compiled graph that a node of the pattern's own runs."""
-        name = self._unique(name)
-        self._add(name, nested(inner, self, node))
-        return name
-
-    def take_lane(self, part: NodeLike[StateT], name: str, node: Any, schema: type[Any] | None = None) -> str:
-        """Add a part as a node that runs beside others, under its pattern's control.
-
-        `schema` is the user's state with the private channels that the control reads.
+        `writes` names the state's fields that the node can write; by default the part says so itself, and
+        a plain function or compiled graph counts as one that can write any. Other patterns rely on it.
+        `reads` is the schema of what the node gets, if that is not the state: the state with private
+        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place.
         """
-        self._note_part(part)
-        name = self._unique(name)
-        self._add(name, node, **({"input_schema": schema} if schema else {}))
-        return name
-
-    def take_node(self, node: Any, schema: type[Any], name: str | None = None) -> str:
-        """Add one of the pattern's own nodes, which reads a schema beyond the user's state, or is sent it."""
-        name = self._unique(name or node.name)
-        self._add(name, node, input_schema=schema)
-        return name
-
-    def note_writes(self, *fields: str | None) -> None:
-        """Take note of what the pattern's own nodes write to the user's state."""
-        if self.writes_all is not None:
-            self.writes_all = self.writes_all | {field for field in fields if field}
-
-    def _note_part(self, part: Any) -> None:
-        wrote = written_by(part)
-        if wrote is None:
-            self.writes_all = None
-        else:
-            self.note_writes(*wrote)
-
-    def _add(self, name: str, node: Any, **options: Any) -> None:
+        fields = written_by(part) if writes is None else {field for field in writes if field}
+        known = fields is not None and self.writes_all is not None
+        self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
+        node = self._unique(name or name_of(part))
         adder: Any = self
-        adder.add_node(name, node, **options)
+        adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
+        return node
 
     def _unique(self, name: str) -> str:
         if name not in self.nodes:
@@ -190,22 +169,22 @@ def written_by(part: Any) -> set[str] | None:
 
 def state_of(parts: Iterable[Any], where: str) -> StateType:
     """Return the state type that all parts share. Raises DefinitionError if there is none."""
-    found: dict[StateType, str] = {}
+    states: dict[StateType, str] = {}
     for part in parts:
         state = _own_state(part, where)
         if state is not None:
-            found.setdefault(state, name_of(part))
-    if len(found) > 1:
-        shown = ", ".join(f"{name} works on {state.__name__}" for state, name in found.items())
+            states.setdefault(state, name_of(part))
+    if len(states) > 1:
+        shown = ", ".join(f"{name} works on {state.__name__}" for state, name in states.items())
         raise DefinitionError(
             f"{where}: all parts must work on one state type, but {shown}. Call the odd one from a plain "
             "node function that translates between the two."
         )
-    if not found:
+    if not states:
         raise DefinitionError(
             f"{where}: no part says what the state is. Annotate a node function's first parameter with it."
         )
-    return next(iter(found))
+    return next(iter(states))
 
 
 def _own_state(part: Any, where: str) -> StateType | None:
@@ -223,6 +202,18 @@ def _own_state(part: Any, where: str) -> StateType | None:
         f"{where}: {part!r} is no part of a graph. Expected a step, a pattern, a compiled graph or a "
         "function of the state."
     )
+
+
+def as_workflow(part: Any, where: str) -> Workflow[Any]:
+    """Return a part as a graph of its own: as it is, or as the one node of a graph."""
+    if isinstance(part, Workflow):
+        return part
+    graph: Workflow[Any] = Workflow(state_of([part], where), f"chain_{name_of(part)}")
+    node = graph.add_part(part)
+    graph.add_edge(START, node)
+    graph.add_edge(node, END)
+    graph.cost = cost_of(part)
+    return graph
 
 
 def as_runnable(part: Any, graph: Workflow[Any]) -> Any:

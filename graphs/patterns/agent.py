@@ -27,12 +27,12 @@ from typing_extensions import TypeVar
 
 from ...nodes.answers import ValidationFailed, form_of
 from ...nodes.costs import All, Asks, Times
-from ...nodes.node import Node, record_decision
+from ...nodes.node import Node, Update, record_decision
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
 from ...nodes.tools import MAX_REASON, Key, Tools
 from ...providers.model import Message, Reply, Request
-from ...providers.model import ToolCall as Wish
+from ...providers.model import ToolCall as ModelToolCall
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text
@@ -60,32 +60,27 @@ class Turns:
 allow(Turns)
 
 
-class Acting(TypedDict):
+class AgentState(TypedDict):
     """What the loop's edge reads."""
 
     stepgraph_messages: Annotated[list[AnyMessage], add_messages]
     stepgraph_turns: Turns
 
 
-class Called(TypedDict):
+class ToolInput(TypedDict):
     """What the tools' node is sent: one tool call."""
 
     stepgraph_call: ToolCall
 
 
-class _Begin(Node[Any]):
-    """Puts the question down as the first messages, in place of those of an earlier run on the thread."""
+@dataclass(eq=False)
+class _Question(Node[Any]):
+    """Writes the question as the first messages, in place of those of an earlier run on the thread."""
 
-    name = "begin"
+    step: Step[Any, Any]
 
-    def __init__(self, step: Step[Any, Any]) -> None:
-        self.state = step.state
-        self._step = step
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        messages = convert_to_messages([dict(m) for m in self._step.ask(input).messages()])
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        messages = convert_to_messages([dict(m) for m in self.step.ask(input).messages()])
         for number, message in enumerate(messages):
             message.id = f"question-{number}"
         return {MESSAGES: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages], TURNS: Turns()}
@@ -96,7 +91,6 @@ class _Turn(Node[Any]):
 
     def __init__(self, step: Step[Any, Any], tools: Tools, *, turns: int, calls: int) -> None:
         self.name = step.name
-        self.state = step.state
         self.writes = step.writes
         self._step = step
         self._form = form_of(step.answer_type)
@@ -107,12 +101,10 @@ class _Turn(Node[Any]):
         if self._form.schema is not None:
             final = dereference_refs(self._form.schema)
             final.pop("$defs", None)
-            told = "Give the final answer, once you know it."
-            self._tools += ({"name": FINAL_ANSWER, "description": told, "parameters": final},)
+            description = "Give the final answer, once you know it."
+            self._tools += ({"name": FINAL_ANSWER, "description": description, "parameters": final},)
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         number = values[TURNS].number + 1
         request = self._request(input, values[MESSAGES])
@@ -122,31 +114,31 @@ class _Turn(Node[Any]):
             return self._end(value, number)
 
         reply = await self._step.complete(request, config)
-        wishes = _with_ids(reply.tool_calls, number, values[MESSAGES])
-        answers = [wish for wish in wishes if wish.name == FINAL_ANSWER]
+        calls = _with_ids(reply.tool_calls, number, values[MESSAGES])
+        answers = [call for call in calls if call.name == FINAL_ANSWER]
         try:
-            if answers or not wishes:
+            if answers or not calls:
                 value = self._read(reply, answers)
                 record_decision(config, "agent", "answered", reason=f"turn {number}")
                 return self._end(value, number)
-        except ValidationFailed as unfit:
-            problems = str(unfit)
+        except ValidationFailed as failure:
+            problems = str(failure)
             _note_problem(reply, problems, config)
         else:
             problems = ""
 
-        said: AnyMessage = AIMessage(
-            content=reply.text or ("" if wishes else "(nothing)"),
-            tool_calls=[_langchain_call(wish) for wish in wishes],
+        turn: AnyMessage = AIMessage(
+            content=reply.text or ("" if calls else "(nothing)"),
+            tool_calls=[_langchain_call(call) for call in calls],
             id=f"turn-{number}",
         )
-        told = self._refusals(wishes, problems, number)
-        names = [call["name"] for call in pending([said, *told])]
+        refusals = self._refusals(calls, problems, number)
+        names = [call["name"] for call in pending([turn, *refusals])]
         choice = ", ".join(names) or "again"
-        shown = json_text([[wish.name, wish.arguments] for wish in wishes])
+        shown = json_text([[call.name, call.arguments] for call in calls])
         reason = f"turn {number} of {self._limit}: {problems or shown}"
         record_decision(config, "agent", choice[:MAX_REASON], reason=reason[:MAX_REASON])
-        return {MESSAGES: [said, *told], TURNS: Turns(number)}
+        return {MESSAGES: [turn, *refusals], TURNS: Turns(number)}
 
     def _request(self, state: Any, messages: Sequence[AnyMessage]) -> Request:
         return replace(self._step.request(state), messages=_openai(messages), schema=None, tools=self._tools)
@@ -159,10 +151,10 @@ class _Turn(Node[Any]):
         return await self._step.answer_to(request, config)
 
     def _end(self, value: Any, number: int) -> dict[str, Any]:
-        said = AIMessage(content=self._form.text(value), id=f"turn-{number}")
-        return {**self._step.update(value), MESSAGES: [said], TURNS: Turns(number, going=False)}
+        turn = AIMessage(content=self._form.text(value), id=f"turn-{number}")
+        return {**self._step.update(value), MESSAGES: [turn], TURNS: Turns(number, going=False)}
 
-    def _read(self, reply: Reply, answers: Sequence[Wish]) -> Any:
+    def _read(self, reply: Reply, answers: Sequence[ModelToolCall]) -> Any:
         if not answers:
             return self._form.parse(reply.text, reply.finish_reason)
         if answers[0].problem:
@@ -172,29 +164,29 @@ class _Turn(Node[Any]):
             text = str(answers[0].arguments.get("answer", ""))
         return self._form.parse(text)
 
-    def _refusals(self, wishes: Sequence[Wish], problems: str, number: int) -> list[AnyMessage]:
-        """Return what is told to the model at once: why calls are not made, or an answer is not taken."""
-        if not wishes:
+    def _refusals(self, calls: Sequence[ModelToolCall], problems: str, number: int) -> list[AnyMessage]:
+        """Return what the model reads at once: why calls are not made, or an answer is not taken."""
+        if not calls:
             how = f" Call {FINAL_ANSWER}, or a tool." if self._form.schema is not None else ""
-            told = f"That answer does not fit: {problems}{how}\nAnswer again, correctly."
-            return [HumanMessage(content=told, id=f"told-{number}")]
+            text = f"That answer does not fit: {problems}{how}\nAnswer again, correctly."
+            return [HumanMessage(content=text, id=f"told-{number}")]
         refused: list[AnyMessage] = []
-        made = 0
-        for wish in wishes:
-            problem = self._problem(wish, problems, made)
-            made += not problem
+        accepted = 0
+        for call in calls:
+            problem = self._problem(call, problems, accepted)
+            accepted += not problem
             if problem:
-                refused.append(_refusal(wish, problem))
+                refused.append(_refusal(call, problem))
         return refused
 
-    def _problem(self, wish: Wish, problems: str, made: int) -> str | None:
-        if wish.name == FINAL_ANSWER:
+    def _problem(self, call: ModelToolCall, problems: str, accepted: int) -> str | None:
+        if call.name == FINAL_ANSWER:
             return f"That answer does not fit: {problems} Answer again, correctly."
-        if wish.problem:
-            return f"The call cannot be read: {wish.problem}. Make it again, shorter if it was cut off."
-        if wish.name not in self._known:
-            return f"There is no tool {wish.name!r:.100}. {did_you_mean(wish.name[:100], self._known)}"
-        if made >= self._calls:
+        if call.problem:
+            return f"The call cannot be read: {call.problem}. Make it again, shorter if it was cut off."
+        if call.name not in self._known:
+            return f"There is no tool {call.name!r:.100}. {did_you_mean(call.name[:100], self._known)}"
+        if accepted >= self._calls:
             return f"This call was not made: at most {self._calls} tools are run at once. Call it again."
         return None
 
@@ -214,31 +206,33 @@ def _openai(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
     return tuple(converted)
 
 
-def _with_ids(wishes: Sequence[Wish], number: int, messages: Sequence[AnyMessage]) -> list[Wish]:
+def _with_ids(
+    calls: Sequence[ModelToolCall], number: int, messages: Sequence[AnyMessage]
+) -> list[ModelToolCall]:
     """Return the calls with ids that tell them apart within the conversation, as some servers' do not.
 
     An id that is made has nine letters and digits, which is what the strictest servers take.
     """
     used = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    named: list[Wish] = []
-    for place, wish in enumerate(wishes):
-        own = wish.id if wish.id and wish.id not in used else f"call{number:03d}{place:02d}"
+    named: list[ModelToolCall] = []
+    for place, call in enumerate(calls):
+        own = call.id if call.id and call.id not in used else f"call{number:03d}{place:02d}"
         used.add(own)
-        named.append(replace(wish, name=wish.name or "unreadable", id=own))
+        named.append(replace(call, name=call.name or "unreadable", id=own))
     return named
 
 
-def _langchain_call(wish: Wish) -> ToolCall:
-    return ToolCall(name=wish.name, args=dict(wish.arguments), id=wish.id, type="tool_call")
+def _langchain_call(call: ModelToolCall) -> ToolCall:
+    return ToolCall(name=call.name, args=dict(call.arguments), id=call.id, type="tool_call")
 
 
-def _refusal(wish: Wish, problem: str) -> ToolMessage:
+def _refusal(call: ModelToolCall, problem: str) -> ToolMessage:
     return ToolMessage(
         content=problem,
-        name=wish.name,
-        tool_call_id=wish.id,
+        name=call.name,
+        tool_call_id=call.id,
         status="error",
-        id=f"result-{wish.id}",
+        id=f"result-{call.id}",
     )
 
 
@@ -263,9 +257,9 @@ def agent(
     """Let a step's model call tools until it has its answer, which is of the step's type as always.
 
     Each turn asks the model once, then runs the tools it calls, at most `calls` of them at a time and
-    all at once. `tools` are LangChain tools or plain functions. A tool that raises, takes longer than
-    `timeout_s` seconds, is called wrongly or does not exist is told to the model; of a result,
-    `max_chars` characters are. Control returns to the graph around it once the model answers, or after
+    all at once. `tools` are LangChain tools or plain functions. The model gets a message for a tool that
+    raises, takes longer than `timeout_s` seconds, is called wrongly or does not exist; of a result it gets
+    the first `max_chars` characters. Control returns to the graph around it once the model answers, or after
     `turns` turns, when it is asked for its answer without tools.
 
     Tools in `approve` wait for a person, who is asked as by a `review` and may change the arguments.
@@ -289,19 +283,18 @@ def agent(
     box = Tools(tools, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
-    begin = graph.take_node(_Begin(step), state)
+    begin = graph.add_part(_Question(step), "begin")
     reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
-    turn = graph.take_node(_Turn(step, box, turns=turns, calls=calls), reads)
-    run = graph.take_node(box, Called)
-    graph.note_writes(step.writes)
+    turn = graph.add_part(_Turn(step, box, turns=turns, calls=calls), reads=reads)
+    run = graph.add_part(box, reads=ToolInput)
     once_asked = copy.copy(step)
     once_asked.tries = 1
     graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
 
-    def then(acting: Acting) -> Any:
-        if not acting["stepgraph_turns"].going:
+    def then(state: AgentState) -> Any:
+        if not state["stepgraph_turns"].going:
             return "done"
-        return [Send(run, {CALL: call}) for call in pending(acting["stepgraph_messages"])] or "again"
+        return [Send(run, {CALL: call}) for call in pending(state["stepgraph_messages"])] or "again"
 
     graph.add_edge(START, begin)
     graph.add_edge(begin, turn)

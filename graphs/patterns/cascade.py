@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, CheckResult, Opinion, check_of, found, refuse_async
+from ...nodes.checks import Check, CheckResult, Opinion, check_of, refuse_async, result_of
 from ...nodes.costs import cost_of
 from ...nodes.node import Decider
 from ...nodes.rules import Rule
@@ -79,7 +79,7 @@ def cascade(
 
 def _tried(rung: Any, accept: Callable[[Any], Opinion]) -> Check[Any]:
     """Return a rung as a check of its own answer, which it keeps either way."""
-    if not hasattr(rung, "answer") or not isinstance(getattr(rung, "writes", None), str):
+    if not isinstance(rung, Decider) or rung.writes is None:
         raise DefinitionError(
             f"cascade: {name_of(rung)!r} has no answer of its own to accept. Give a step or rule that judges "
             "it: cascade(…, check=judge, accept=lambda grade: grade.ok)."
@@ -90,9 +90,9 @@ def _tried(rung: Any, accept: Callable[[Any], Opinion]) -> Check[Any]:
         try:
             value = await rung.answer(state, config)
         except InvalidAnswer as error:
-            return found(f"it gave no valid answer: {error.problems}", "")
+            return result_of(f"it gave no valid answer: {error.problems}", "")
         shown = json_text(value)[:MAX_SHOWN]
-        return found(accept(value), f"{rung.name} answered {shown}.", value, rung.update(value))
+        return result_of(accept(value), f"{rung.name} answered {shown}.", value, rung.update(value))
 
     return Check(rung.name, judge, state=rung.state, writes=rung.writes, cost=cost_of(rung), kind="cascade")
 

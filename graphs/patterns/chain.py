@@ -23,9 +23,9 @@ def chain(*parts: NodeLike[StateT], name: str | None = None) -> Workflow[StateT]
     behind: NodeLike[StateT] | None = None
     for part in parts:
         if isinstance(part, Gate):
-            node = graph.take(part.behind(behind, previous) if behind is not None else part)
+            node = graph.add_part(part.behind(behind, previous) if behind is not None else part)
         else:
-            node = graph.take(part)
+            node = graph.add_part(part)
             behind = part
         graph.add_edge(previous, node)
         previous = node

@@ -13,7 +13,7 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 
 from ...nodes.costs import costs_of
-from ...nodes.node import Node, record_decision
+from ...nodes.node import Node, Update, record_decision
 from ...state.errors import DefinitionError, StepgraphError
 from ...state.json_text import json_text
 from ...state.schema import check_fields, extended, values_of
@@ -31,7 +31,7 @@ class Entry:
 
     number: int
     name: str
-    update: dict[str, Any] = field(default_factory=dict)
+    update: Update = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -40,56 +40,52 @@ Entries = Annotated[list[Entry], Topic]
 allow(Entry)
 
 
+@dataclass(frozen=True)
 class _Candidate:
     """Enters what a candidate wrote."""
 
-    def __init__(self, number: int, name: str, timeout_s: float | None) -> None:
-        self._number = number
-        self._name = name
-        self._timeout_s = timeout_s
+    number: int
+    name: str
+    timeout_s: float | None
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> Update:
         try:
-            update = await timed(work, self._timeout_s, f"Candidate {self._name!r}")
+            update = await timed(work, self.timeout_s, f"Candidate {self.name!r}")
         except FATAL:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            record_decision(config, "ensemble", "left out", reason=f"{self._name}: {reason}")
-            return {ENTRIES: Entry(self._number, self._name, failure=reason)}
-        return {ENTRIES: Entry(self._number, self._name, update)}
+            record_decision(config, "ensemble", "left out", reason=f"{self.name}: {reason}")
+            return {ENTRIES: Entry(self.number, self.name, failure=reason)}
+        return {ENTRIES: Entry(self.number, self.name, update)}
 
 
+@dataclass(eq=False)
 class _Pick(Node[Any]):
     """Writes all answers to the list, if there is one, and what the best candidate wrote."""
 
-    name = "pick"
+    field: str
+    into: str | None
+    score: Callable[[Any], float] | None
 
-    def __init__(self, field: str, into: str | None, score: Callable[[Any], float] | None) -> None:
-        self._field = field
-        self._into = into
-        self._score = score
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         entries: list[Entry] = sorted(values.get(ENTRIES) or (), key=lambda entry: entry.number)
-        there = [entry for entry in entries if entry.failure is None]
-        if not there:
+        answered = [entry for entry in entries if entry.failure is None]
+        if not answered:
             reasons = "; ".join(f"{entry.name}: {entry.failure}" for entry in entries)
-            raise StepgraphError(f"ensemble on {self._field!r}: no candidate answered. {reasons}")
-        answers = [{**values, **entry.update}[self._field] for entry in there]
-        update = {} if self._into is None else {self._into: answers}
-        if self._score is None:
+            raise StepgraphError(f"ensemble on {self.field!r}: no candidate answered. {reasons}")
+        answers = [{**values, **entry.update}[self.field] for entry in answered]
+        update = {} if self.into is None else {self.into: answers}
+        if self.score is None:
             return update
-        scores = [_number(self._score(answer)) for answer in answers]
-        best = max(range(len(there)), key=lambda n: scores[n])
-        shown = ", ".join(f"{entry.name}: {score:g}" for entry, score in zip(there, scores, strict=True))
+        scores = [_number(self.score(answer)) for answer in answers]
+        best = max(range(len(answered)), key=lambda n: scores[n])
+        shown = ", ".join(f"{entry.name}: {score:g}" for entry, score in zip(answered, scores, strict=True))
         record_decision(
-            config, "ensemble", there[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
+            config, "ensemble", answered[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
         )
-        return {**there[best].update, **update}
+        return {**answered[best].update, **update}
 
 
 def _number(score: Any) -> float:
@@ -131,16 +127,16 @@ def ensemble(
     check_fields(state, [field, *([into] if into else [])], "ensemble")
 
     graph: Workflow[StateT] = Workflow(state, name or f"ensemble_{field}")
-    pick = graph.take_node(_Pick(field, into, score), extended(state, ENTRIES, Entries))
+    seen = extended(state, ENTRIES, Entries)
+    pick = graph.add_part(_Pick(field, into, score), "pick", reads=seen, writes=[into])
     for number, part in enumerate(candidates):
         label = f"{name_of(part)} {number + 1}"
-        node = graph.take_lane(part, name_of(part), branch(part, graph, _Candidate(number, label, timeout_s)))
+        node = graph.add_part(part, runs_as=branch(part, graph, _Candidate(number, label, timeout_s)))
         graph.add_edge(START, node)
         graph.add_edge(node, pick)
-    graph.note_writes(into)
     last = pick
     if merge is not None:
-        last = graph.take(merge, "merge")
+        last = graph.add_part(merge, "merge")
         graph.add_edge(pick, last)
     graph.add_edge(last, END)
     graph.cost = costs_of(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -11,19 +12,17 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Decider, Node, record_decision
-from ...nodes.rules import as_rule
-from ...state.errors import InputError
-from ...state.schema import StateType, extended
-from ...state.serde import allow
+from ...nodes.node import Decider, Node, PlainFunction, Update
+from ...nodes.rules import decider_of
+from ...state.schema import extended
 from ..engine.options import check_field
 from ..engine.workers import (
     DONE,
     ITEMS,
-    MOST,
+    MAX_ITEMS,
+    SplitItems,
     WorkerJob,
     WorkerResults,
-    check_items,
     check_limits,
     finished,
     left_out,
@@ -35,87 +34,35 @@ from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 W = TypeVar("W")
 
 
-class _Split(Node[Any]):
-    """Makes the list of items and keeps it in the private channel."""
-
-    def __init__(self, split: Decider[Any, Any], worker_state: StateType, most: int) -> None:
-        self.name = split.name
-        self.state = split.state
-        self._split = split
-        self._worker_state = worker_state
-        self._most = most
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        value = await self._split.answer(input, config)
-        items = check_items(self.name, value, self._worker_state)
-        if len(items) > self._most:
-            raise InputError(
-                f"{self.name!r} gave {len(items)} items, more than the {self._most} that are allowed. "
-                "Make fewer, or raise the limit: fan_out(…, most=…)."
-            )
-        record_decision(config, "fan_out", f"{len(items)} items")
-        return {**self._split.update(value), ITEMS: items}
-
-
+@dataclass(eq=False)
 class _Collect(Node[Any]):
-    """Writes the finished items to the user's field, in their order."""
+    """Writes the results to the user's field, in the order of their items."""
 
-    name = "collect"
+    into: str
+    missing: str | None
 
-    def __init__(self, into: str, missing: str | None) -> None:
-        self._into = into
-        self._missing = missing
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         results = finished(input)
-        update: dict[str, Any] = {self._into: [r.item for r in results if r.failure is None], ITEMS: []}
-        if self._missing is not None:
-            update[self._missing] = left_out(results)
+        update: Update = {self.into: [r.item for r in results if r.failure is None], ITEMS: []}
+        if self.missing is not None:
+            update[self.missing] = left_out(results)
         return update
 
 
-@overload
 def fan_out(
-    split: Decider[StateT, list[W]],
+    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]],
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
     name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def fan_out(
-    split: Callable[[StateT], Sequence[W]],
-    worker: NodeLike[W],  # type: ignore[type-var]
-    *,
-    into: str,
-    most: int = MOST,
-    timeout_s: float | None = None,
-    failed: Literal["fail", "skip"] = "fail",
-    missing: str | None = None,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-def fan_out(
-    split: Any,
-    worker: Any,
-    *,
-    into: str,
-    most: int = MOST,
-    timeout_s: float | None = None,
-    failed: Literal["fail", "skip"] = "fail",
-    missing: str | None = None,
-    name: str | None = None,
-) -> Workflow[Any]:
+) -> Workflow[StateT]:
     """Run a worker on every item of a list, all at once, and collect the results.
 
-    `split` is a step, a rule, or a function of the state; it gives a list of worker states, `most` of
+    `split` is a step, a rule, or a function of the state; it gives a list of worker states, `max_items` of
     them at most. The worker is any part over that state type. The field `into`, a list of that type,
     takes the worker states as they are in the end, in the order of the list.
 
@@ -125,22 +72,21 @@ def fan_out(
 
     Costs what `split` costs, and what the worker costs for each item: N items make N model calls.
     """
-    check_limits("fan_out", most, timeout_s, failed)
-    decider = split if hasattr(split, "answer") else as_rule(split, "fan_out")
+    check_limits("fan_out", max_items, timeout_s, failed)
+    decider = decider_of(split, "fan_out")
     state, worker_state = decider.state, state_of([worker], "fan_out")
-    check_field(state, into, list[worker_state], f"fan_out(into={into!r})")  # type: ignore[valid-type]
-    if missing is not None:
-        check_field(state, missing, dict[str, str], f"fan_out(missing={missing!r})")
-    allow(worker_state)
-    graph: Workflow[Any] = Workflow(state, name or f"fan_out_{name_of(worker)}")
-    graph.note_writes(into, missing, decider.writes)
+    check_field("fan_out", state, list[worker_state], into=into)  # type: ignore[valid-type]
+    check_field("fan_out", state, dict[str, str], missing=missing)
+    graph: Workflow[StateT] = Workflow(state, name or f"fan_out_{name_of(worker)}")
 
-    begin = graph.take_node(_Split(decider, worker_state, most), state)
-    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
-    end = graph.take_node(_Collect(into, missing), extended(state, DONE, WorkerResults))
+    begin = graph.add_part(SplitItems("fan_out", decider, worker_state, max_items), writes=[decider.writes])
+    node = worker_node(worker, worker_state, timeout_s, failed)
+    work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
+    seen = extended(state, DONE, WorkerResults)
+    end = graph.add_part(_Collect(into, missing), "collect", reads=seen, writes=[into, missing])
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)
     graph.add_edge(end, END)
-    graph.cost = All((cost_of(decider), Times(cost_of(worker), 0, most)))
+    graph.cost = All((cost_of(decider), Times(cost_of(worker), 0, max_items)))
     return graph

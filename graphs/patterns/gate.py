@@ -14,11 +14,12 @@ from typing_extensions import TypeVar
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, Cost, OneOf, Times, cost_of
 from ...nodes.gates import Gate, gate_failed
-from ...nodes.node import Decider, Node
+from ...nodes.node import Decider, Node, Update
 from ...nodes.steps import Step
 from ...state.schema import extended, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
+from ..engine.reset import Reset
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
@@ -40,69 +41,50 @@ class Repairs:
 allow(Repairs)
 
 
-class Gated(TypedDict):
+class GateState(TypedDict):
     """What the gate's edge reads."""
 
     stepgraph_repairs: Repairs
 
 
-class _Begin(Node[Any]):
-    """Forgets the repairs of an earlier run on the same thread."""
-
-    name = "begin"
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return {CHANNEL: Repairs()}
-
-
+@dataclass(eq=False)
 class _Decide(Node[Any]):
     """Checks, and decides what happens to work that fails."""
 
-    def __init__(self, check: Check[Any], repair: Any, tries: int, *, otherwise: bool) -> None:
-        self.name = check.name
-        self.state = check.state
-        self._check = check
-        self._repair = repair
-        self._tries = tries
-        self._otherwise = otherwise
+    check: Check[Any]
+    repair: Any
+    tries: int
+    otherwise: bool
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         past: Repairs = values.get(CHANNEL) or Repairs()
-        finding = await self._check.answer(input, config)
-        if finding.passed:
+        result = await self.check.answer(input, config)
+        if result.passed:
             way = PASSED
-        elif past.number < self._tries:
+        elif past.number < self.tries:
             way = REPAIR
-        elif self._otherwise:
+        elif self.otherwise:
             way = OTHERWISE
         else:
-            self._check.record(config, "stopped", finding)
-            field = getattr(self._repair, "writes", None)
-            step = name_of(self._repair)
-            raise gate_failed(self.name, finding, values, step=step, field=field, repairs=past.number)
-        self._check.record(config, way, finding)
+            self.check.record(config, "stopped", result)
+            field = getattr(self.repair, "writes", None)
+            step = name_of(self.repair)
+            raise gate_failed(self.check.name, result, values, step=step, field=field, repairs=past.number)
+        self.check.record(config, way, result)
         number = past.number + (way == REPAIR)
-        return {**self._check.update(finding), CHANNEL: Repairs(number, finding.reason, way)}
+        return {**self.check.update(result), CHANNEL: Repairs(number, result.reason, way)}
 
 
-class _Mend(Node[Any]):
+@dataclass(eq=False)
+class _Repair(Node[Any]):
     """Asks a step once more, naming what is wrong with the answer that it gave."""
 
-    def __init__(self, step: Step[Any, Any]) -> None:
-        self.name = step.name
-        self.state = step.state
-        self._step = step
+    step: Step[Any, Any]
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         reason = (values_of(input).get(CHANNEL) or Repairs()).reason
-        return self._step.update(await self._step.again(input, reason, config))
+        return self.step.update(await self.step.again(input, reason, config))
 
 
 @overload
@@ -150,10 +132,10 @@ def gate(
 
         chain(plan, gate(has_five_points, repair=plan), write)
     """
-    made = check_of(check, passes, "gate")
+    checking = check_of(check, passes, "gate")
     if repair is None and otherwise is None:
-        return Gate(made)
-    return gated(made, repair=repair, tries=tries, otherwise=otherwise)
+        return Gate(checking)
+    return gated(checking, repair=repair, tries=tries, otherwise=otherwise)
 
 
 def gated(
@@ -171,31 +153,30 @@ def gated(
     state = state_of([check, *parts], "gate")
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
     private = extended(state, CHANNEL, Repairs)
-    decide = graph.take_node(_Decide(check, repair, tries, otherwise=otherwise is not None), private)
-    graph.note_writes(check.writes)
+    deciding = _Decide(check, repair, tries, otherwise=otherwise is not None)
+    decide = graph.add_part(deciding, check.name, reads=private, writes=[check.writes])
 
     ways: dict[Hashable, str] = {PASSED: END}
     cost: list[Cost] = [check.cost]
     if repair is None:
         graph.add_edge(START, decide)
     else:
-        begin = graph.take_node(_Begin(), state)
+        begin = graph.add_part(Reset(CHANNEL, Repairs()))
         graph.add_edge(START, begin)
         graph.add_edge(begin, decide)
         if isinstance(repair, Step):
-            ways[REPAIR] = graph.take_node(_Mend(repair), private)
-            graph.note_writes(repair.writes)
+            ways[REPAIR] = graph.add_part(_Repair(repair), repair.name, reads=private, writes=[repair.writes])
         else:
-            ways[REPAIR] = graph.take(repair)
+            ways[REPAIR] = graph.add_part(repair)
         graph.add_edge(ways[REPAIR], decide)
         cost.append(Times(All((cost_of(repair), check.cost)), 0, tries))
     if otherwise is not None:
-        ways[OTHERWISE] = graph.take(otherwise)
+        ways[OTHERWISE] = graph.add_part(otherwise)
         graph.add_edge(ways[OTHERWISE], END)
         cost.append(OneOf((All(), cost_of(otherwise))))
 
-    def way(gated: Gated) -> str:
-        return gated["stepgraph_repairs"].way
+    def way(state: GateState) -> str:
+        return state["stepgraph_repairs"].way
 
     graph.add_conditional_edges(decide, way, ways)
     graph.cost = All(tuple(cost))

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, OneOf, cost_of
-from ...nodes.node import Decider, Node
+from ...nodes.node import Decider, Node, Update
 from ...state.errors import GuardTripped
 from ...state.schema import extended, values_of
 from ...state.serde import allow
@@ -24,87 +24,84 @@ from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
-HELD = "stepgraph_held"
-OPEN = "stepgraph_open"
+RESULTS = "stepgraph_held"
+PASSED = "stepgraph_open"
 MAIN, GUARD = 0, 1
 
 
 @dataclass(frozen=True)
-class Held:
-    """What one of the two found: the update, held back until the other is done, and a verdict."""
+class GuardResult:
+    """The update of one of the two, kept back until the other is done, and why the guard does not pass."""
 
     who: int
     update: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
 
-Both = Annotated[list[Held], Topic]
+GuardResults = Annotated[list[GuardResult], Topic]
 
-allow(Held)
+allow(GuardResult)
 
 
-class Opened(TypedDict):
+class GuardState(TypedDict):
     """What the edge behind both reads."""
 
     stepgraph_open: bool
 
 
+@dataclass(eq=False)
 class _Watch(Node[Any]):
     """Checks; ends the race if the check fails."""
 
-    def __init__(self, check: Check[Any]) -> None:
-        self.name = check.name
-        self._check = check
+    check: Check[Any]
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         config = config or {}
-        race = await race_of(input, config, GUARD, HELD, _note)
-        finding = await self._check.answer(input, config)
-        self._check.record(config, "passed" if finding.passed else "tripped", finding)
-        held = Held(GUARD, self._check.update(finding), None if finding.passed else finding.reason)
-        _note(race, held)
-        return {HELD: held}
+        race = await race_of(input, config, GUARD, RESULTS, _note)
+        checked = await self.check.answer(input, config)
+        self.check.record(config, "passed" if checked.passed else "tripped", checked)
+        result = GuardResult(GUARD, self.check.update(checked), None if checked.passed else checked.reason)
+        _note(race, result)
+        return {RESULTS: result}
 
 
-async def _guarded(state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
-    race = await race_of(state, config, MAIN, HELD, _note)
-    found = await race.run(MAIN, work)
-    return {} if found is None else {HELD: Held(MAIN, found)}
+async def _guarded(state: Any, config: RunnableConfig, work: Branch) -> Update:
+    race = await race_of(state, config, MAIN, RESULTS, _note)
+    update = await race.run(MAIN, work)
+    return {} if update is None else {RESULTS: GuardResult(MAIN, update)}
 
 
-def _note(race: Race, held: Held) -> int:
-    if held.who == GUARD and held.reason is not None:
+def _note(race: Race, result: GuardResult) -> int:
+    if result.who == GUARD and result.reason is not None:
         race.call_off()
-    return held.who
+    return result.who
 
 
+@dataclass(eq=False)
 class _Settle(Node[Any]):
-    """Lets the main work's result out if the guard passed it."""
+    """Lets the main work's result out if the guard passed it.
 
-    name = "settle"
+    Until here nothing of it is in the user's state, only in the private channel: a checkpoint, a stream
+    or a crash between the two cannot show what the guard would have stopped.
+    """
 
-    def __init__(self, guard: str, main: str, *, otherwise: bool) -> None:
-        self._guard = guard
-        self._main = main
-        self._otherwise = otherwise
+    guard: str
+    main: str
+    otherwise: bool
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         forget_race(input, config)
-        update: dict[str, Any] = {}
+        update: Update = {}
         reason = None
-        for held in sorted(values_of(input).get(HELD) or (), key=lambda held: held.who):
-            if held.who == GUARD:
-                reason = held.reason
-                update = {**({} if reason is not None else update), **held.update}
+        for result in sorted(values_of(input).get(RESULTS) or (), key=lambda result: result.who):
+            if result.who == GUARD:
+                reason = result.reason
+                update = {**({} if reason is not None else update), **result.update}
             else:
-                update = dict(held.update)
-        if reason is not None and not self._otherwise:
-            raise GuardTripped(f"Guard {self._guard!r} stopped {self._main!r}: {reason}", reason=reason)
-        return {**update, OPEN: reason is None}
+                update = dict(result.update)
+        if reason is not None and not self.otherwise:
+            raise GuardTripped(f"Guard {self.guard!r} stopped {self.main!r}: {reason}", reason=reason)
+        return {**update, PASSED: reason is None}
 
 
 @overload
@@ -151,24 +148,22 @@ def guard(
     graph: Workflow[Any] = Workflow(state, name or f"guard_{name_of(main)}")
     seen = extended(state, RACE, str)
 
-    start = graph.take_node(Start(), state)
-    work = graph.take_lane(main, name_of(main), branch(main, graph, _guarded), seen)
-    beside = graph.take_node(_Watch(watch), seen)
-    settle = graph.take_node(
-        _Settle(watch.name, work, otherwise=otherwise is not None), extended(seen, HELD, Both)
-    )
+    start = graph.add_part(Start())
+    work = graph.add_part(main, runs_as=branch(main, graph, _guarded), reads=seen)
+    beside = graph.add_part(_Watch(watch), watch.name, reads=seen, writes=[watch.writes])
+    settling = _Settle(watch.name, work, otherwise=otherwise is not None)
+    settle = graph.add_part(settling, "settle", reads=extended(seen, RESULTS, GuardResults))
     graph.add_edge(START, start)
     for node in (work, beside):
         graph.add_edge(start, node)
         graph.add_edge(node, settle)
-    graph.note_writes(watch.writes)
     if otherwise is None:
         graph.add_edge(settle, END)
     else:
-        instead = graph.take(otherwise, "otherwise")
+        instead = graph.add_part(otherwise, "otherwise")
 
-        def way(opened: Opened) -> str:
-            return "passed" if opened["stepgraph_open"] else "tripped"
+        def way(state: GuardState) -> str:
+            return "passed" if state["stepgraph_open"] else "tripped"
 
         graph.add_conditional_edges(settle, way, {"passed": END, "tripped": instead})
         graph.add_edge(instead, END)

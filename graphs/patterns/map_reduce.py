@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -12,9 +12,9 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Decider, Node, record_decision
-from ...nodes.rules import as_rule
-from ...nodes.sizes import Sizes
+from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
+from ...nodes.rules import decider_of
+from ...nodes.sizes import PromptSizes
 from ...nodes.splitting import Count, estimate_tokens
 from ...state.errors import DefinitionError, InputError
 from ...state.schema import StateType, extended, values_of
@@ -23,7 +23,8 @@ from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
     ITEMS,
-    MOST,
+    MAX_ITEMS,
+    SplitItems,
     WorkerJob,
     WorkerResults,
     check_items,
@@ -52,32 +53,21 @@ class Level:
 allow(Level)
 
 
-class _Split(Node[Any]):
-    """Makes the pieces, and sees that each fits."""
+class _SplitPieces(SplitItems):
+    """Makes the pieces, and checks that each fits into the worker's prompt."""
+
+    items = "pieces"
 
     def __init__(
-        self, split: Decider[Any, Any], worker: Any, state: StateType, most: int, sizes: Sizes
+        self, split: Decider[Any, Any], worker: Any, state: StateType, max_items: int, sizes: PromptSizes
     ) -> None:
-        self.name = split.name
-        self.state = split.state
-        self._split = split
+        super().__init__("map_reduce", split, state, max_items)
         self._worker = worker
-        self._worker_state = state
-        self._most = most
         self._sizes = sizes
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        value = await self._split.answer(input, config)
-        items = check_items(self.name, value, self._worker_state)
+    def begin(self, items: list[Any]) -> Update:
         if not items:
             raise InputError(f"{self.name!r} gave no pieces, so there is nothing to map. Is the input empty?")
-        if len(items) > self._most:
-            raise InputError(
-                f"{self.name!r} gave {len(items)} pieces, more than the {self._most} that are allowed. "
-                "Make them larger, or raise the limit: map_reduce(…, most=…)."
-            )
         for number, item in enumerate(items):
             size = self._sizes.of(self._worker, item)
             if size > self._sizes.tokens:
@@ -86,47 +76,32 @@ class _Split(Node[Any]):
                     f"than {self._sizes.tokens}. Split finer: split_text(text, tokens=…), and leave room for "
                     "the prompt's own words."
                 )
-        record_decision(config, "map_reduce", f"{len(items)} pieces")
-        return {**self._split.update(value), ITEMS: items, CHANNEL: Level()}
+        return {CHANNEL: Level()}
 
 
+@dataclass(eq=False)
 class _Gather(Node[Any]):
     """Groups the results so far for one more level, or writes the last one to the user's field."""
 
-    name = "gather"
+    reduce: Any
+    join: Callable[[list[Any]], Any]
+    worker_state: StateType
+    into: str
+    parts: str | None
+    missing: str | None
+    levels: int
+    sizes: PromptSizes
 
-    def __init__(
-        self,
-        reduce: Any,
-        join: Callable[[list[Any]], Any],
-        state: StateType,
-        into: str,
-        parts: str | None,
-        missing: str | None,
-        levels: int,
-        sizes: Sizes,
-    ) -> None:
-        self._reduce = reduce
-        self._join = join
-        self._worker_state = state
-        self._into = into
-        self._parts = parts
-        self._missing = missing
-        self._levels = levels
-        self._sizes = sizes
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         level: Level = values_of(input)[CHANNEL]
         results = finished(input)
         update: dict[str, Any] = {}
         if level.number == 0:
             items = [result.item for result in results if result.failure is None]
-            if self._parts is not None:
-                update[self._parts] = items
-            if self._missing is not None:
-                update[self._missing] = left_out(results)
+            if self.parts is not None:
+                update[self.parts] = items
+            if self.missing is not None:
+                update[self.missing] = left_out(results)
             if not items:
                 raise InputError(
                     f"None of the {len(results)} pieces gave a result, so there is nothing to reduce. The "
@@ -136,7 +111,7 @@ class _Gather(Node[Any]):
             items = _merged([result.item for result in results], level.kept)
         if len(items) == 1:
             record_decision(config, "map_reduce", "done", reason=f"{level.number} levels of reduction")
-            return {**update, self._into: items[0], ITEMS: [], CHANNEL: Level()}
+            return {**update, self.into: items[0], ITEMS: [], CHANNEL: Level()}
         return {**update, **self._next(items, level.number + 1, config)}
 
     def _next(self, items: list[Any], number: int, config: RunnableConfig | None) -> dict[str, Any]:
@@ -144,12 +119,12 @@ class _Gather(Node[Any]):
         if len(groups) == len(items):
             raise InputError(
                 f"map_reduce, level {number}: no two of the {len(items)} results fit into "
-                f"{self._sizes.tokens} tokens together. Let the worker answer shorter (max_tokens), or raise "
+                f"{self.sizes.tokens} tokens together. Let the worker answer shorter (max_tokens), or raise "
                 "tokens."
             )
-        if number > self._levels:
+        if number > self.levels:
             raise InputError(
-                f"map_reduce: {len(items)} results are left after {self._levels} levels. Let the worker "
+                f"map_reduce: {len(items)} results are left after {self.levels} levels. Let the worker "
                 "answer shorter (max_tokens), or raise tokens or levels."
             )
         record_decision(
@@ -166,15 +141,15 @@ class _Gather(Node[Any]):
         """Return neighbours in groups, each as large as fits."""
         groups = [[items[0]]]
         for item in items[1:]:
-            if self._sizes.fits(self._reduce, self._joined([*groups[-1], item])):
+            if self.sizes.fits(self.reduce, self._joined([*groups[-1], item])):
                 groups[-1].append(item)
             else:
                 groups.append([item])
         return groups
 
     def _joined(self, group: list[Any]) -> Any:
-        joined = self._join(list(group))
-        return check_items(getattr(self._join, "__name__", "join"), [joined], self._worker_state)[0]
+        joined = self.join(list(group))
+        return check_items(getattr(self.join, "__name__", "join"), [joined], self.worker_state)[0]
 
 
 def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
@@ -184,9 +159,8 @@ def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
     return [kept[place] if place in kept else next(queue) for place in places]
 
 
-@overload
 def map_reduce(
-    split: Decider[StateT, list[W]],
+    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]],
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     join: Callable[[list[W]], W],
@@ -194,49 +168,14 @@ def map_reduce(
     tokens: int,
     reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
     parts: str | None = None,
-    most: int = MOST,
+    max_items: int = MAX_ITEMS,
     levels: int = LEVELS,
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
     count: Count = estimate_tokens,
     name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def map_reduce(
-    split: Callable[[StateT], Sequence[W]],
-    worker: NodeLike[W],  # type: ignore[type-var]
-    *,
-    join: Callable[[list[W]], W],
-    into: str,
-    tokens: int,
-    reduce: NodeLike[W] | None = None,  # type: ignore[type-var]
-    parts: str | None = None,
-    most: int = MOST,
-    levels: int = LEVELS,
-    timeout_s: float | None = None,
-    failed: Literal["fail", "skip"] = "fail",
-    missing: str | None = None,
-    count: Count = estimate_tokens,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-def map_reduce(
-    split: Any,
-    worker: Any,
-    *,
-    join: Callable[[list[Any]], Any],
-    into: str,
-    tokens: int,
-    reduce: Any = None,
-    parts: str | None = None,
-    most: int = MOST,
-    levels: int = LEVELS,
-    timeout_s: float | None = None,
-    failed: Literal["fail", "skip"] = "fail",
-    missing: str | None = None,
-    count: Count = estimate_tokens,
-    name: str | None = None,
-) -> Workflow[Any]:
+) -> Workflow[StateT]:
     """Run a worker on each piece at once, and reduce the results in levels until one is left.
 
     `split` gives the pieces, a list of worker states, as in `fan_out`. `join` makes one worker state of
@@ -254,43 +193,35 @@ def map_reduce(
 
         map_reduce(passages, sum_up, join=together, into="digest", tokens=1500)
     """
-    check_limits("map_reduce", most, timeout_s, failed)
+    check_limits("map_reduce", max_items, timeout_s, failed)
     check_counts("map_reduce", tokens=tokens, levels=levels)
     if not callable(join):
         raise DefinitionError("map_reduce(join=…): expected a function that makes one state of several.")
-    decider = split if hasattr(split, "answer") else as_rule(split, "map_reduce")
-    reducer = worker if reduce is None else reduce
+    decider = decider_of(split, "map_reduce")
+    reducer: Any = worker if reduce is None else reduce
     state, worker_state = decider.state, state_of([worker, reducer], "map_reduce")
-    fields: dict[str, tuple[str | None, Any]] = {
-        "into": (into, worker_state),
-        "parts": (parts, list[worker_state]),  # type: ignore[valid-type]
-        "missing": (missing, dict[str, str]),
-    }
-    for option, (written, annotation) in fields.items():
-        if written is not None:
-            check_field(state, written, annotation, f"map_reduce({option}={written!r})")
-    allow(worker_state)
-    graph: Workflow[Any] = Workflow(state, name or f"map_reduce_{name_of(worker)}")
-    graph.note_writes(into, parts, missing, decider.writes)
+    check_field("map_reduce", state, worker_state, into=into)
+    check_field("map_reduce", state, list[worker_state], parts=parts)  # type: ignore[valid-type]
+    check_field("map_reduce", state, dict[str, str], missing=missing)
+    graph: Workflow[StateT] = Workflow(state, name or f"map_reduce_{name_of(worker)}")
 
-    sizes = Sizes(tokens, count)
-    private = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
-    begin = graph.take_node(_Split(decider, worker, worker_state, most, sizes), private)
-    work = graph.take_node(worker_node(worker, worker_state, timeout_s, failed), WorkerJob, name_of(worker))
-    gather = graph.take_node(
-        _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes), private
-    )
-    combine = graph.take_node(
-        worker_node(reducer, worker_state, timeout_s, "fail"),
-        WorkerJob,
-        name_of(reducer) if reducer is not worker else "reduce",
-    )
+    sizes = PromptSizes(tokens, count)
+    seen = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
+    splitting = _SplitPieces(decider, worker, worker_state, max_items, sizes)
+    begin = graph.add_part(splitting, reads=seen, writes=[decider.writes])
+    node = worker_node(worker, worker_state, timeout_s, failed)
+    work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
+    gathering = _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes)
+    gather = graph.add_part(gathering, "gather", reads=seen, writes=[into, parts, missing])
+    title = "reduce" if reducer is worker else None
+    node = worker_node(reducer, worker_state, timeout_s, "fail")
+    combine = graph.add_part(reducer, title, reads=WorkerJob, writes=(), runs_as=node)
     graph.add_edge(START, begin)
     send_items(graph, begin, work)
     graph.add_edge(work, gather)
     send_items(graph, gather, combine, END)
     graph.add_edge(combine, gather)
     graph.cost = All(
-        (cost_of(decider), Times(cost_of(worker), 1, most), Times(cost_of(reducer), 0, most - 1))
+        (cost_of(decider), Times(cost_of(worker), 1, max_items), Times(cost_of(reducer), 0, max_items - 1))
     )
     return graph

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict, overload
+from typing import Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -15,14 +15,15 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.costs import Times, costs_of
-from ...nodes.node import Decider, Node, record_decision
-from ...nodes.rules import as_rule
+from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
+from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError
 from ...state.json_text import json_text
 from ...state.schema import extended, values_of
 from ...state.serde import allow
 from ..engine.branches import same
 from ..engine.options import check_counts
+from ..engine.reset import Reset
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of, written_by
 
 V = TypeVar("V")
@@ -46,53 +47,31 @@ class Rounds:
 allow(Rounds)
 
 
-class Looped(TypedDict, total=False):
+class LoopState(TypedDict, total=False):
     """What the loop's edge reads."""
 
     stepgraph_rounds: Rounds
 
 
-class _Begin(Node[Any]):
-    """Forgets the rounds of an earlier run on the same thread."""
-
-    name = "begin"
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return {CHANNEL: Rounds()}
-
-
+@dataclass(eq=False)
 class _Judge(Node[Any]):
     """Judges a round and decides whether there is another one: `until` says so, `limit` bounds it."""
 
-    def __init__(
-        self,
-        judge: Decider[Any, Any],
-        until: Callable[[Any], bool],
-        score: Callable[[Any], float] | None,
-        rounds: int,
-        produced: frozenset[str],
-    ) -> None:
-        self.name = judge.name
-        self.state = judge.state
-        self._judge = judge
-        self.until = until
-        self._score = score
-        self.limit = rounds
-        self._produced = produced
+    judge: Decider[Any, Any]
+    until: Callable[[Any], bool]
+    score: Callable[[Any], float] | None
+    limit: int
+    produced: frozenset[str]
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         past: Rounds = values.get(CHANNEL) or Rounds()
-        produced = {name: _copy(values[name]) for name in self._produced if name in values}
+        produced = {name: _copy(values[name]) for name in self.produced if name in values}
         if past.number and produced and same(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
-        value = await self._judge.answer(input, config)
-        update = self._judge.update(value)
+        value = await self.judge.answer(input, config)
+        update = self.judge.update(value)
         number = past.number + 1
         now = replace(past, number=number, produced=produced)
         score = self._score_of(value)
@@ -117,8 +96,8 @@ class _Judge(Node[Any]):
 
     def _score_of(self, value: Any) -> float | None:
         number = value if isinstance(value, (int, float)) else getattr(value, "score", None)
-        if self._score is not None:
-            number = self._score(value)
+        if self.score is not None:
+            number = self.score(value)
         return float(number) if isinstance(number, (int, float)) and not math.isnan(number) else None
 
 
@@ -130,35 +109,15 @@ def _copy(value: Any) -> Any:
         return value
 
 
-@overload
 def refine(
     produce: NodeLike[StateT],
-    judge: Decider[StateT, V],
+    judge: Decider[StateT, V] | PlainFunction[StateT, V],
     *,
     until: Callable[[V], bool],
     rounds: int,
     score: Callable[[V], float] | None = None,
     name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def refine(
-    produce: NodeLike[StateT],
-    judge: Callable[[StateT], V],
-    *,
-    until: Callable[[V], bool],
-    rounds: int,
-    score: Callable[[V], float] | None = None,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-def refine(
-    produce: NodeLike[Any],
-    judge: Any,
-    *,
-    until: Callable[[Any], bool],
-    rounds: int,
-    score: Callable[[Any], float] | None = None,
-    name: str | None = None,
-) -> Workflow[Any]:
+) -> Workflow[StateT]:
     """Produce and judge until the judge's value satisfies `until`, at most `rounds` times.
 
     The judge is a step, a rule, or a function of the state; what it writes is there for the next
@@ -173,22 +132,21 @@ def refine(
     for option, function in (("until", until), ("score", score)):
         if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
             raise DefinitionError(f"refine({option}=…): expected a plain function of the judge's value.")
-    decider = judge if hasattr(judge, "answer") else as_rule(judge, "refine")
+    decider = decider_of(judge, "refine")
     state = state_of([produce, decider], "refine")
-    graph: Workflow[Any] = Workflow(state, name or f"refine_{name_of(produce)}")
+    graph: Workflow[StateT] = Workflow(state, name or f"refine_{name_of(produce)}")
     wrote = written_by(produce)
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
     produced = frozenset(candidates - {decider.writes})
 
-    begin = graph.take_node(_Begin(), state)
-    draft = graph.take(produce)
-    verdict = graph.take_node(
-        _Judge(decider, until, score, rounds, produced), extended(state, CHANNEL, Rounds)
-    )
-    graph.note_writes(decider.writes)
+    begin = graph.add_part(Reset(CHANNEL, Rounds()))
+    draft = graph.add_part(produce)
+    judging = _Judge(decider, until, score, rounds, produced)
+    seen = extended(state, CHANNEL, Rounds)
+    verdict = graph.add_part(judging, decider.name, reads=seen, writes=[decider.writes])
 
-    def again(looped: Looped) -> str:
-        return "again" if looped["stepgraph_rounds"].going else "done"
+    def again(loop: LoopState) -> str:
+        return "again" if loop["stepgraph_rounds"].going else "done"
 
     graph.add_edge(START, begin)
     graph.add_edge(begin, draft)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from types import CodeType
-from typing import Any, Literal, Protocol, TypedDict, get_args, get_origin, overload
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, get_args, get_origin, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -13,82 +13,56 @@ from typing_extensions import TypeVar
 
 from ...nodes.ask import Choice
 from ...nodes.costs import All, OneOf, cost_of, costs_of
-from ...nodes.node import Decider, Node, record_decision
+from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.reviews import Label, Review
-from ...nodes.rules import as_rule
+from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError, NoRoute, did_you_mean
 from ..engine.workflow import NodeLike, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
-S_contra = TypeVar("S_contra", contravariant=True)
-V_co = TypeVar("V_co", covariant=True)
 
 FALLBACK = "fallback"
 
 
-class Classifier(Protocol[S_contra, V_co]):
-    """A plain function that names a branch.
-
-    As a `Callable`, mypy would not infer its labels. Its code tells it from a rule, which can be
-    called too but whose labels are checked more strictly, as a step's are.
-    """
-
-    @property
-    def __code__(self) -> CodeType: ...
-
-    def __call__(self, state: S_contra, /) -> V_co: ...
-
-
-class Routed(TypedDict, total=False):
+class RouteState(TypedDict, total=False):
     """The route's private channel: the name of the branch that was chosen."""
 
     stepgraph_branch: str
 
 
+@dataclass(eq=False)
 class _Classify(Node[Any]):
     """Classifies, keeps the value in the state if it has a field, and picks the branch."""
 
-    def __init__(
-        self,
-        classifier: Decider[Any, Any],
-        branches: Mapping[Any, str],
-        *,
-        floor: float,
-        fallback: str | None,
-    ) -> None:
-        self.name = classifier.name
-        self.state = classifier.state
-        self._classifier = classifier
-        self._branches = branches
-        self._floor = floor
-        self._fallback = fallback
+    classifier: Decider[Any, Any]
+    branches: Mapping[Any, str]
+    min_confidence: float
+    fallback: str | None
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        value = await self._classifier.answer(input, config)
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        value = await self.classifier.answer(input, config)
         choice = value if isinstance(value, Choice) else Choice(label=value)
         branch, doubt = self._branch_for(choice)
         reason = f"{doubt} ({choice.reason})" if doubt and choice.reason else doubt or choice.reason
         record_decision(config, "route", branch, confidence=choice.confidence, reason=reason or None)
-        return {**self._classifier.update(value), "stepgraph_branch": branch}
+        return {**self.classifier.update(value), "stepgraph_branch": branch}
 
     def _branch_for(self, choice: Choice[Any]) -> tuple[str, str]:
         """Return the branch's name and, for the fallback, why it was taken."""
         doubt = ""
         if choice.label is None:
             doubt = "the classifier does not know"
-        elif choice.label not in self._branches:
+        elif choice.label not in self.branches:
             doubt = f"there is no branch {choice.label!r}"
-        elif choice.confidence is not None and choice.confidence < self._floor:
-            doubt = f"{choice.label} only {choice.confidence:.2f} sure, below {self._floor:.2f}"
+        elif choice.confidence is not None and choice.confidence < self.min_confidence:
+            doubt = f"{choice.label} only {choice.confidence:.2f} sure, below {self.min_confidence:.2f}"
         if not doubt:
-            return self._branches[choice.label], ""
-        if self._fallback:
-            return self._fallback, doubt
+            return self.branches[choice.label], ""
+        if self.fallback:
+            return self.fallback, doubt
         raise NoRoute(
-            f"Route {self.name!r}: {doubt}, and there is no fallback. Branches: "
-            f"{', '.join(map(str, self._branches))}. Add one: route(…, fallback=part)."
+            f"Route {self.classifier.name!r}: {doubt}, and there is no fallback. Branches: "
+            f"{', '.join(map(str, self.branches))}. Add one: route(…, fallback=part)."
         )
 
 
@@ -98,25 +72,25 @@ def route(
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Decider[StateT, L | None],
+    classifier: Decider[StateT, L | None] | PlainFunction[StateT, L | None],
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Decider[StateT, Choice[L]],
+    classifier: Decider[StateT, Choice[L]] | PlainFunction[StateT, Choice[L]],
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
@@ -125,25 +99,7 @@ def route(
     branches: Mapping[Label, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def route(
-    classifier: Classifier[StateT, L | None],
-    branches: Mapping[L, NodeLike[StateT]],
-    *,
-    fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
-    name: str | None = None,
-) -> Workflow[StateT]: ...
-@overload
-def route(
-    classifier: Classifier[StateT, Choice[L]],
-    branches: Mapping[L, NodeLike[StateT]],
-    *,
-    fallback: NodeLike[StateT] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def route(
@@ -151,14 +107,14 @@ def route(
     branches: Mapping[Any, NodeLike[Any]],
     *,
     fallback: NodeLike[Any] | None = None,
-    floor: float = 0.0,
+    min_confidence: float = 0.0,
     name: str | None = None,
 ) -> Workflow[Any]:
     """Run the branch that the classifier names.
 
     The classifier is a step (a model decides), a `nearest` (embeddings decide) or a function or rule
     (code decides). It gives a label, a `Choice` with confidence and reason, or None for "I don't
-    know". What it does not know, a label without a branch, and a confidence below `floor` (0 to 1)
+    know". What it does not know, a label without a branch, and a confidence below `min_confidence` (0 to 1)
     go to `fallback`; without one they raise NoRoute. The decision, its confidence and its reason are
     on the record.
 
@@ -166,27 +122,27 @@ def route(
     """
     if not isinstance(branches, Mapping):
         raise DefinitionError("route() takes its branches as a mapping: route(classify, {label: part}).")
-    if not 0 <= floor <= 1:
-        raise DefinitionError(f"route(floor={floor}): a confidence lies between 0 and 1.")
+    if not 0 <= min_confidence <= 1:
+        raise DefinitionError(f"route(min_confidence={min_confidence}): a confidence lies between 0 and 1.")
     if not branches:
         raise DefinitionError("route() needs at least one branch: route(classify, {label: part}).")
-    decider = classifier if hasattr(classifier, "answer") else as_rule(classifier, "route")
+    decider = decider_of(classifier, "route")
     parts = [*branches.values(), *([fallback] if fallback is not None else [])]
     state = state_of([decider, *parts], "route")
     _check_labels(decider, branches, has_fallback=fallback is not None)
     graph: Workflow[Any] = Workflow(state, name or f"route_{decider.name}")
 
-    ends = {label: graph.take(part, _branch_name(label)) for label, part in branches.items()}
+    ends = {label: graph.add_part(part, _branch_name(label)) for label, part in branches.items()}
     targets: dict[Hashable, str] = {end: end for end in ends.values()}
     otherwise: str | None = None
     if fallback is not None:
-        otherwise = graph.take(fallback, FALLBACK)
+        otherwise = graph.add_part(fallback, FALLBACK)
         targets[otherwise] = otherwise
-    start = graph.take_node(_Classify(decider, ends, floor=floor, fallback=otherwise), state)
-    graph.note_writes(decider.writes)
+    classify = _Classify(decider, ends, min_confidence, otherwise)
+    start = graph.add_part(classify, decider.name, writes=[decider.writes])
 
-    def branch(routed: Routed) -> str:
-        return routed["stepgraph_branch"]
+    def branch(state: RouteState) -> str:
+        return state["stepgraph_branch"]
 
     graph.add_edge(START, start)
     graph.add_conditional_edges(start, branch, {**targets})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -11,7 +12,7 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 
 from ...nodes.costs import costs_of
-from ...nodes.node import Node, record_decision
+from ...nodes.node import Node, Update, record_decision
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.schema import check_fields, extended, values_of
 from ..engine.branches import FATAL, Branch, branch, timed
@@ -22,18 +23,14 @@ CHANNEL = "stepgraph_missing"
 Reasons = Annotated[list[tuple[str, str]], Topic]
 
 
-class _Tell(Node[Any]):
+@dataclass(eq=False)
+class _ReportMissing(Node[Any]):
     """Writes which branches are missing, and why, to the user's field."""
 
-    name = "missing"
+    writes: str
 
-    def __init__(self, field: str) -> None:
-        self._field = field
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        return {self._field: dict(values_of(input).get(CHANNEL) or ())}
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        return {self.writes: dict(values_of(input).get(CHANNEL) or ())}
 
 
 def section(
@@ -74,16 +71,17 @@ def section(
 
     nodes = []
     for label, part in branches.items():
-        control = _Limits(label, timeout_s, failed, defaults.get(label), told=missing is not None)
-        node = graph.take_lane(part, label, branch(part, graph, control))
+        limits = _BranchLimits(label, timeout_s, failed, defaults.get(label), reports=missing is not None)
+        node = graph.add_part(part, label, runs_as=branch(part, graph, limits))
         graph.add_edge(START, node)
         nodes.append(node)
     last: str | list[str] = nodes
     if missing is not None:
-        check_field(state, missing, dict[str, str], f"section(missing={missing!r})")
-        last = _join(graph, last, graph.take_node(_Tell(missing), extended(state, CHANNEL, Reasons)))
+        check_field("section", state, dict[str, str], missing=missing)
+        seen = extended(state, CHANNEL, Reasons)
+        last = _join(graph, last, graph.add_part(_ReportMissing(missing), "missing", reads=seen))
     if merge is not None:
-        last = _join(graph, last, graph.take(merge, "merge"))
+        last = _join(graph, last, graph.add_part(merge, "merge"))
     for node in [last] if isinstance(last, str) else last:
         graph.add_edge(node, END)
     graph.cost = costs_of(parts)
@@ -95,37 +93,29 @@ def _join(graph: Workflow[Any], sources: str | list[str], node: str) -> str:
     return node
 
 
-class _Limits:
-    """How long a branch may take, and what becomes of it when it fails."""
+@dataclass(frozen=True)
+class _BranchLimits:
+    """How long a branch may take, and what it writes when it fails."""
 
-    def __init__(
-        self,
-        label: str,
-        timeout_s: float | None,
-        failed: str,
-        default: Mapping[str, Any] | None,
-        *,
-        told: bool,
-    ) -> None:
-        self._label = label
-        self._timeout_s = timeout_s
-        self._failed = failed
-        self._default = default
-        self._told = told
+    label: str
+    timeout_s: float | None
+    failed: str
+    default: Mapping[str, Any] | None
+    reports: bool
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> Update:
         try:
-            return await timed(work, self._timeout_s, f"Branch {self._label!r}")
+            return await timed(work, self.timeout_s, f"Branch {self.label!r}")
         except FATAL:
             raise
         except Exception as error:
-            if self._default is None and self._failed == "fail":
+            if self.default is None and self.failed == "fail":
                 raise
             reason = f"{type(error).__name__}: {error}"
-            choice = "left out" if self._default is None else "default"
-            record_decision(config, "section", choice, reason=f"{self._label}: {reason}")
-            update = dict(self._default or {})
-            return {**update, CHANNEL: (self._label, reason)} if self._told else update
+            choice = "left out" if self.default is None else "default"
+            record_decision(config, "section", choice, reason=f"{self.label}: {reason}")
+            update = dict(self.default or {})
+            return {**update, CHANNEL: (self.label, reason)} if self.reports else update
 
 
 def _check_apart(graph: Workflow[Any], branches: Mapping[str, Any]) -> None:

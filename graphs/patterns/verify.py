@@ -93,10 +93,10 @@ class _SecondOpinion(Check[Any]):
         self._checkers = checkers
 
     async def answer(self, state: Any, config: RunnableConfig | None = None) -> CheckResult:
-        finding = await super().answer(state, config)
+        result = await super().answer(state, config)
         made = {(await step.bound_model()).name for step in self._makers}
         checked = {(await step.bound_model()).name for step in self._checkers}
         if made and made <= checked:
             note = f"checked by the model that gave the answer, {', '.join(sorted(made))}"
-            return finding.model_copy(update={"note": note})
-        return finding
+            return result.model_copy(update={"note": note})
+        return result

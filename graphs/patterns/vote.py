@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -13,7 +15,7 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Node, record_decision
+from ...nodes.node import Node, Update, record_decision
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, StepgraphError
 from ...state.json_text import json_text
@@ -29,11 +31,11 @@ BALLOTS = "stepgraph_ballots"
 
 @dataclass(frozen=True)
 class Ballot:
-    """What one voter said: the text its answer counts by and what it wrote, or why there is none."""
+    """The vote of one voter: the text its answer counts by and what it wrote, or why there is none."""
 
     number: int
     voter: str
-    said: str | None = None
+    answer: str | None = None
     update: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
 
@@ -59,129 +61,116 @@ Ballots = Annotated[list[Ballot], Topic]
 allow(Ballot, Tally)
 
 
-def is_decided(said: Sequence[str | None], voters: int, needed: int) -> bool:
-    """Tell whether the ballots that are missing can no longer change the outcome; None failed."""
-    counts = Counter(answer for answer in said if answer is not None)
+def is_decided(answers: Sequence[str | None], voters: int, needed: int) -> bool:
+    """Tell whether the ballots that are missing can no longer change the outcome; None failed.
+
+    It is decided both ways: by a winner, and when no answer can reach `needed` any more.
+    """
+    counts = Counter(answer for answer in answers if answer is not None)
     lead = max(counts.values(), default=0)
-    return lead >= needed or lead + voters - len(said) < needed
+    return lead >= needed or lead + voters - len(answers) < needed
 
 
+@dataclass(frozen=True)
+class _Voting:
+    """How the ballots count."""
+
+    field: str
+    voters: int
+    needed: int
+    key: Callable[[Any], Hashable]
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
 class _Voter:
-    """Casts one ballot, and calls the others off once the vote is decided."""
+    """Casts one ballot, and cancels the other voters once the vote is decided."""
 
-    def __init__(
-        self,
-        number: int,
-        part: Any,
-        field: str,
-        key: Callable[[Any], Hashable],
-        voters: int,
-        needed: int,
-        timeout_s: float | None,
-    ) -> None:
-        self._number = number
-        self._part = part
-        self._field = field
-        self._key = key
-        self._voters = voters
-        self._needed = needed
-        self._timeout_s = timeout_s
+    number: int
+    name: str
+    voting: _Voting
 
-    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> dict[str, Any]:
-        race = await race_of(state, config, self._number, BALLOTS, self._note)
+    async def __call__(self, state: Any, config: RunnableConfig, work: Branch) -> Update:
+        race = await race_of(state, config, self.number, BALLOTS, self._note)
+        limited = partial(timed, work, self.voting.timeout_s, f"Voter {self.number + 1}")
         try:
-            found = await race.run(
-                self._number, lambda: timed(work, self._timeout_s, f"Voter {self._number + 1}")
-            )
-            if found is None:
+            update = await race.run(self.number, limited)
+            if update is None:
                 return {}
-            ballot = self._cast({**values_of(state), **found}[self._field], found)
+            ballot = self._cast({**values_of(state), **update}[self.voting.field], update)
         except FATAL:
             raise
         except Exception as error:
-            ballot = Ballot(self._number, name_of(self._part), failure=f"{type(error).__name__}: {error}")
+            ballot = Ballot(self.number, self.name, failure=f"{type(error).__name__}: {error}")
         self._note(race, ballot)
         return {BALLOTS: ballot}
 
-    def _cast(self, answer: Any, update: dict[str, Any]) -> Ballot:
-        said = self._key(answer)
-        text = said if isinstance(said, str) else json_text(said)
-        return Ballot(self._number, name_of(self._part), text, update)
+    def _cast(self, answer: Any, update: Update) -> Ballot:
+        key = self.voting.key(answer)
+        return Ballot(self.number, self.name, key if isinstance(key, str) else json_text(key), update)
 
     def _note(self, race: Race, ballot: Ballot) -> int:
-        race.found[ballot.number] = ballot.said
-        if is_decided(list(race.found.values()), self._voters, self._needed):
+        race.results[ballot.number] = ballot.answer
+        # A race that is rebuilt from the checkpoint may be decided already: it ends here, unpaid.
+        if is_decided(list(race.results.values()), self.voting.voters, self.voting.needed):
             race.call_off()
         return ballot.number
 
 
+@dataclass(eq=False)
 class _Count(Node[Any]):
-    """Counts the ballots and writes what the majority said."""
+    """Counts the ballots and writes what the winners wrote, or the word for no majority."""
 
-    name = "count"
+    voting: _Voting
+    uncertain: Any
+    at_zero: Callable[[Any], bool]
+    tally: str | None
 
-    def __init__(
-        self,
-        field: str,
-        uncertain: Any,
-        voters: int,
-        needed: int,
-        cold: Callable[[Any], bool],
-        tally: str | None,
-    ) -> None:
-        self._field = field
-        self._uncertain = uncertain
-        self._voters = voters
-        self._needed = needed
-        self._cold = cold
-        self._tally = tally
-
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         forget_race(input, config)
         ballots: list[Ballot] = sorted(values_of(input).get(BALLOTS) or (), key=lambda b: b.number)
         failed = {f"{b.voter} {b.number + 1}": b.failure for b in ballots if b.failure is not None}
-        cast = [b for b in ballots if b.said is not None]
+        cast = [b for b in ballots if b.answer is not None]
+        voting = self.voting
         if not cast:
             reasons = "; ".join(f"{voter}: {reason}" for voter, reason in failed.items())
             raise StepgraphError(
-                f"vote on {self._field!r}: none of {self._voters} voters answered. {reasons}"
+                f"vote on {voting.field!r}: none of {voting.voters} voters answered. {reasons}"
             )
-        counts = Counter(str(b.said) for b in cast)
+        counts = Counter(str(b.answer) for b in cast)
         (leader, votes), *_ = counts.most_common()
-        decided = votes >= self._needed
-        warning = _warning(cast, cold=self._cold(input))
-        tally = Tally(decided, dict(counts), votes / len(cast), self._voters, failed, warning)
+        decided = votes >= voting.needed
+        warning = _warning(cast, at_zero=self.at_zero(input))
+        tally = Tally(decided, dict(counts), votes / len(cast), voting.voters, failed, warning)
         self._record(config, leader, tally)
-        update = {self._field: self._uncertain}
+        update = {voting.field: self.uncertain}
         if decided:
-            update = next(b.update for b in cast if b.said == leader)
-        return {**update, **({self._tally: tally} if self._tally else {})}
+            update = next(b.update for b in cast if b.answer == leader)
+        return {**update, **({self.tally: tally} if self.tally else {})}
 
     def _record(self, config: RunnableConfig | None, leader: str, tally: Tally) -> None:
-        shown = ", ".join(f"{said[:60]}: {votes}" for said, votes in tally.counts.items())
-        rest = self._voters - sum(tally.counts.values()) - len(tally.failed)
-        told = [f"{shown}; {self._needed} of {self._voters} needed"]
-        told += [f"{len(tally.failed)} failed"] if tally.failed else []
-        told += [f"{rest} called off"] if rest else []
-        told += [tally.warning] if tally.warning else []
+        shown = ", ".join(f"{answer[:60]}: {votes}" for answer, votes in tally.counts.items())
+        rest = self.voting.voters - sum(tally.counts.values()) - len(tally.failed)
+        notes = [f"{shown}; {self.voting.needed} of {self.voting.voters} needed"]
+        notes += [f"{len(tally.failed)} failed"] if tally.failed else []
+        notes += [f"{rest} called off"] if rest else []
+        notes += [tally.warning] if tally.warning else []
         choice = leader[:200] if tally.decided else "uncertain"
-        reason = "; ".join(told)
+        reason = "; ".join(notes)
         record_decision(
             config, "vote", choice, confidence=tally.agreement, reason=reason, decided=tally.decided
         )
 
 
-def _warning(ballots: Sequence[Ballot], *, cold: bool) -> str:
+def _warning(ballots: Sequence[Ballot], *, at_zero: bool) -> str:
     """Return what makes the ballots look as if more of them would not help, empty if nothing does."""
-    if cold:
+    if at_zero:
         return "drawn at temperature 0: the draws of one prompt repeat one another"
     sides: dict[str, set[str]] = {}
     draws = Counter(ballot.voter for ballot in ballots)
     for ballot in ballots:
-        sides.setdefault(ballot.voter, set()).add(str(ballot.said))
-    firm = min(draws.values()) > 1 and all(len(said) == 1 for said in sides.values())
+        sides.setdefault(ballot.voter, set()).add(str(ballot.answer))
+    firm = min(draws.values()) > 1 and all(len(answers) == 1 for answers in sides.values())
     if firm and len(set.union(*sides.values())) > 1:
         return "each voter agrees with itself but not with the others: systematic, more draws will not help"
     return ""
@@ -199,7 +188,7 @@ def vote(
     timeout_s: float | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]:
-    """Ask several times at once and keep what the majority says.
+    """Ask several times at once and keep the answer of the majority.
 
     `voters` is a part that is drawn `n` times, or several (other prompts, other models) that are each
     drawn `n` times. All of them write `field`, by default the one that a step writes. An answer wins
@@ -223,8 +212,7 @@ def vote(
     field = answered_field("vote", kinds, field)
     graph: Workflow[StateT] = Workflow(state, name or f"vote_{field}")
     _check_outcome(graph, field, uncertain)
-    if tally is not None:
-        check_field(state, tally, Tally, f"vote(tally={tally!r})")
+    check_field("vote", state, Tally, tally=tally)
     total = n * len(kinds)
     needed = total // 2 + 1 if needed is None else needed
     if not isinstance(needed, int) or not total // 2 < needed <= total:
@@ -233,26 +221,21 @@ def vote(
         )
 
     seen = extended(state, RACE, str)
-    start = graph.take_node(Start(), state)
-    cold = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
-    count = graph.take_node(
-        _Count(
-            field, uncertain, total, needed, lambda given: any(_is_cold(part, given) for part in cold), tally
-        ),
-        extended(seen, BALLOTS, Ballots),
-    )
+    start = graph.add_part(Start())
+    voting = _Voting(field, total, needed, key, timeout_s)
+    steps = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
+    counting = _Count(voting, uncertain, lambda state: any(map(_is_at_zero, steps, repeat(state))), tally)
+    ballots = extended(seen, BALLOTS, Ballots)
+    count = graph.add_part(counting, "count", reads=ballots, writes=[field, tally])
     graph.add_edge(START, start)
     for number in range(total):
         part = kinds[number % len(kinds)]
-        cast = _Voter(number, part, field, key, total, needed, timeout_s)
-        draw = number // len(kinds)
-        voter = graph.take_lane(
-            part, name_of(part), branch(part, graph, cast, draw=draw if n > 1 else None), seen
-        )
+        draw = number // len(kinds) if n > 1 else None
+        cast = _Voter(number, name_of(part), voting)
+        voter = graph.add_part(part, runs_as=branch(part, graph, cast, draw=draw), reads=seen)
         graph.add_edge(start, voter)
         graph.add_edge(voter, count)
     graph.add_edge(count, END)
-    graph.note_writes(field, tally)
     alone = len(kinds) == 1
     graph.cost = All(tuple(Times(cost_of(part), needed if alone else 0, n) for part in kinds))
     return graph
@@ -271,5 +254,5 @@ def _check_outcome(graph: Workflow[Any], field: str, uncertain: Any) -> None:
         )
 
 
-def _is_cold(part: Step[Any, Any], state: Any) -> bool:
+def _is_at_zero(part: Step[Any, Any], state: Any) -> bool:
     return part.ask(state).temperature == 0

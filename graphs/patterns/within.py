@@ -8,14 +8,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
 from langgraph.typing import StateT
 
-from ...nodes.costs import cost_of
 from ...state.budget import Budget, Ledger
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_ledgers
 from ...state.session.internals import node_of
 from ..engine.branches import counted, invoke_for_sync
-from ..engine.workflow import NodeLike, Workflow, name_of
-from .chain import chain
+from ..engine.workflow import NodeLike, Workflow, as_workflow, name_of, nested
 
 
 def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -> Workflow[StateT]:
@@ -24,7 +22,8 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     Each execution of the part starts with the whole budget; a resume goes on with what is left of
     it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
     """
-    inner = (part if isinstance(part, Workflow) else chain(part)).compile()
+    workflow = as_workflow(part, "within")
+    inner = workflow.compile()
     scope = name or name_of(part)
 
     def limited(config: RunnableConfig) -> RunnableConfig:
@@ -46,10 +45,9 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
         own = limited(config)
         return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
-    graph: Workflow[StateT] = Workflow(inner.builder.state_schema, f"within_{scope}")
-    node = graph.take_subgraph(scope, inner, node_of(run, arun))
-    graph.cost = cost_of(part)
-    graph.writes_all = part.writes_all if isinstance(part, Workflow) else None
+    graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
+    node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
+    graph.cost = workflow.cost
     graph.add_edge(START, node)
     graph.add_edge(node, END)
     return graph

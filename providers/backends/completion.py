@@ -16,17 +16,17 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 def read_completion(answer: Mapping[str, Any], can: Capabilities, asked: str) -> Reply:
-    """Return the reply that a whole completion holds. Raises Garbled if it holds none."""
+    """Return the reply that a whole completion holds. Raises MalformedBody if it holds none."""
     choice = next(iter(choices_in(answer)), None)
     message = choice.get("message") if choice else None
     if choice is None or not isinstance(message, Mapping):
         raise MalformedBody("the answer has no choices")
-    return Draft(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
+    return PartialCompletion(can, asked).take(answer).add(message, choice.get("finish_reason")).reply()
 
 
 @dataclass
-class Draft:
-    """An answer as it comes in: of one piece, or chunk by chunk."""
+class PartialCompletion:
+    """A completion that is still coming in: in one piece, or chunk by chunk."""
 
     can: Capabilities
     model: str
@@ -37,7 +37,7 @@ class Draft:
     usage: Mapping[str, Any] = field(default_factory=dict)
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def take(self, part: Mapping[str, Any]) -> Draft:
+    def take(self, part: Mapping[str, Any]) -> PartialCompletion:
         """Note what a completion or chunk says outside of its choices."""
         if isinstance(part.get("model"), str) and part["model"]:
             self.model = part["model"]
@@ -58,7 +58,7 @@ class Draft:
             self.add(delta, choice.get("finish_reason"))
         return "".join(self.text[texts:]), "".join(self.reasoning[thoughts:])
 
-    def add(self, message: Any, finish_reason: Any) -> Draft:
+    def add(self, message: Any, finish_reason: Any) -> PartialCompletion:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
             raise MalformedBody(f"a message of type {type(message).__name__}")
@@ -149,8 +149,8 @@ class ThoughtSplitter:
                 self._state = "answer"
                 yield self._held, ""
                 return
-        thought, found, answer = self._held.partition(CLOSE)
-        if found:
+        thought, closing, answer = self._held.partition(CLOSE)
+        if closing:
             self._state = "answer"
             yield answer.lstrip(), thought
         else:
@@ -170,13 +170,13 @@ class ThoughtSplitter:
 def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:
     """Return the token counts; a count that cannot be is unknown, like one that is missing."""
     usage = read_usage(raw)
-    given = usage.input or None
-    output = None if not usage.output and (answered or given is None) else usage.output
+    prompt = usage.input or None
+    output = None if not usage.output and (answered or prompt is None) else usage.output
     cached = usage.cached
     if cached is None:
-        found = (_at(raw, path) for path in can.cached)
-        cached = next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
-    return replace(usage, input=given, output=output, cached=_part(cached, given))
+        counts = (_at(raw, path) for path in can.cached)
+        cached = next((n for n in counts if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+    return replace(usage, input=prompt, output=output, cached=_part(cached, prompt))
 
 
 def _part(part: int | None, whole: int | None) -> int | None:

@@ -11,52 +11,52 @@ from typing import Any
 from ...state.errors import ModelError
 from ..keys import find_key
 from ..model import CallContext, Reply, Request, TokenSink
-from ..provider_table import Capabilities, capabilities_of
-from ..settings import PRESETS, ModelSettings, key_variable
-from .completion import Draft, ThoughtSplitter, read_completion
-from .http import Wire
+from ..provider_table import Capabilities, capabilities_of, provider_named
+from ..settings import ModelSettings, key_variable
+from .backend import Backend
+from .completion import PartialCompletion, ThoughtSplitter, read_completion
+from .http import ChatClient
 from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
 
 
-class Endpoint:
+class Endpoint(Backend):
     """A model at an OpenAI-compatible endpoint.
 
     `can` says what the endpoint is able to do; what it is not is put into the prompt. The answer is
-    streamed if the site has a voice that is listened to. Raises SettingsError when the environment
+    streamed if the site has a sink that is listened to. Raises SettingsError when the environment
     variable that should hold the key is not set.
     """
 
     def __init__(
         self, settings: ModelSettings, *, api_key: str | None = None, can: Capabilities | None = None
     ) -> None:
-        preset = PRESETS.get(settings.provider or "")
         self.name = settings.model
-        self.address = settings.base_url or (preset.base_url if preset else "")
+        self.address = settings.base_url or provider_named(settings.provider).base_url
         self.can = can or capabilities_of(settings.provider, settings.overrides)
         self.tools = self.can.tools
         self._settings = settings
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
-        self._wire = Wire(self.address, self._key)
+        self._wire = ChatClient(self.address, self._key)
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         body = self._body(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                if site.voice is not None and site.voice.listened:
-                    reply = await self._streamed(body, site.voice)
+                if site.sink is not None and site.sink.listened:
+                    reply = await self._streamed(body, site.sink)
                 else:
                     reply = read_completion(await self._wire.ask(body), self.can, self.name)
         except Exception as error:
             raise self._explain(error) from None
         return replace(reply, latency_s=time.perf_counter() - started)
 
-    async def _streamed(self, body: dict[str, Any], voice: TokenSink) -> Reply:
+    async def _streamed(self, body: dict[str, Any], sink: TokenSink) -> Reply:
         if self.can.stream_usage:
             body["stream_options"] = {"include_usage": True}
-        draft = Draft(self.can, self.name)
+        draft = PartialCompletion(self.can, self.name)
         splitter = ThoughtSplitter()
         chunks = 0
         async with aclosing(self._wire.stream(body)) as stream:
@@ -64,13 +64,13 @@ class Endpoint:
                 chunks += bool(chunk.get("choices"))
                 text, thought = draft.chunk(chunk)
                 if thought:
-                    await voice.say(reasoning=thought)
+                    await sink.emit(reasoning=thought)
                 for said, meant in splitter.feed(text) if text else ():
                     if said or meant:
-                        await voice.say(said, reasoning=meant)
+                        await sink.emit(said, reasoning=meant)
         said, meant = splitter.rest()
         if said or meant:
-            await voice.say(said, reasoning=meant)
+            await sink.emit(said, reasoning=meant)
         return read_completion({}, self.can, self.name) if not chunks else draft.reply()
 
     def _body(self, request: Request) -> dict[str, Any]:

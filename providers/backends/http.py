@@ -15,6 +15,9 @@ from ...state.event_loops import PerLoop
 
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
+# Shorter than servers keep a connection (llama.cpp, uvicorn and Node: 5 s), so that a call does not go out on
+# one that the server is closing: nobody could say whether it was answered, and paid for.
+KEEP_ALIVE_S = 3.0
 HTML_HELP = "an HTML page, as of a proxy or a login; is it an OpenAI-compatible chat endpoint?"
 
 
@@ -36,7 +39,7 @@ class MalformedBody(Exception):
         self.lasting = lasting
 
 
-class Wire:
+class ChatClient:
     """The way to one endpoint. All share one HTTP client for each event loop, which is closed with it.
 
     Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
@@ -52,14 +55,14 @@ class Wire:
         self._proxy = _proxy_for(address)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the whole answer as it came. Raises BadStatus, Garbled, or what aiohttp raises."""
+        """Return the whole answer. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
         async with self._post(body) as response:
             return _json_object(await _read(response, MAX_ANSWER_BYTES), response)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of a streamed answer; a server that does not stream yields one whole answer.
 
-        Raises as `ask` does, and Garbled if the stream ends before `[DONE]` or a finish_reason.
+        Raises as `ask` does, and MalformedBody if the stream ends before `[DONE]` or a finish_reason.
         """
         async with self._post({**body, "stream": True}) as response:
             if response.content_type != "text/event-stream":
@@ -76,9 +79,9 @@ class Wire:
                 raise MalformedBody("the stream ended before the answer did")
 
     @asynccontextmanager
-    async def _post(self, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, request: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         client = await _clients.get()
-        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        data = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
         async with await self._sent(client, data) as response:
             if response.status >= 300:
                 raise HTTPStatusError(response.status, await _error_body(response), response.headers)
@@ -95,9 +98,28 @@ class Wire:
         return await client.post(self.url, data=data, **options)
 
 
+class _Response(aiohttp.ClientResponse):
+    """Gives its connection up after an error.
+
+    A server that refuses a request before it has read all of it closes the connection without saying so, and
+    the next call would go out on it.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        await super().start(connection)
+        if self.status >= 300:
+            if self.connection is None:  # the answer is all here: the connection was kept, in this very step
+                protocol.close()
+            else:
+                protocol.force_close()
+        return self
+
+
 async def _open() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        response_class=_Response,
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
     )

@@ -79,10 +79,10 @@ def explained(
             )
         )
     if broken is not None:
-        told = str(broken) or type(broken).__name__
+        message = str(broken) or type(broken).__name__
         return ModelUnreachable(
-            f"{model}{at} cannot be reached ({scrubbed(told, secrets)}). Is the server running, and is the "
-            "address right?",
+            f"{model}{at} cannot be reached ({scrubbed(message, secrets)}). Is the server running, and "
+            "is the address right?",
             model=model,
         )
     answer = _status_answer(error)
@@ -147,23 +147,23 @@ def _by_status(
     key_env: str | None,
 ) -> ModelError:
     detail = scrubbed(_detail(body), secrets)
-    told = f"{status}: {detail}"
+    answer = f"{status}: {detail}"
     whole = json.dumps(body, default=str)
     if status in (401, 403) and not _FILTERED.search(whole):
         where = f"the variable {key_env}" if key_env else "the key"
         return AuthenticationFailed(
-            f"{model}{at} rejects the key (HTTP {told}). Check {where}.", model=model, status=status
+            f"{model}{at} rejects the key (HTTP {answer}). Check {where}.", model=model, status=status
         )
     if status == 404:
         return ModelNotFound(
-            f"{model}{at} is not there (HTTP {told}). Check the model's name and the address; "
+            f"{model}{at} is not there (HTTP {answer}). Check the model's name and the address; "
             "most servers list their models under /models.",
             model=model,
             status=status,
         )
     if _TOO_LONG.search(whole) and status in (400, 413, 422, 500):
         return ContextTooLong(
-            f"{model}{at} cannot take so much text (HTTP {told}). Ask with less, or use a model with a "
+            f"{model}{at} cannot take so much text (HTTP {answer}). Ask with less, or use a model with a "
             "longer context.",
             model=model,
             status=status,
@@ -171,7 +171,7 @@ def _by_status(
     if status == 402 or (status == 429 and _NO_MONEY.search(whole)):
         return _lasting(
             ModelUnavailable(
-                f"{model}{at} says that the account has nothing left (HTTP {told}). Top it up, or bind "
+                f"{model}{at} says that the account has nothing left (HTTP {answer}). Top it up, or bind "
                 "another model after this one.",
                 model=model,
                 status=status,
@@ -179,7 +179,7 @@ def _by_status(
         )
     if status in (408, 409, 425, 429) or status >= 500:
         return ModelUnavailable(
-            f"{model}{at} could not serve the call (HTTP {told}). Try again later, or bind another model "
+            f"{model}{at} could not serve the call (HTTP {answer}). Try again later, or bind another model "
             "after this one.",
             model=model,
             status=status,
@@ -187,20 +187,20 @@ def _by_status(
         )
     if _FILTERED.search(whole):
         return ModelFiltered(
-            f"{model}{at}: the provider's content filter stopped the request (HTTP {told}). Change the "
+            f"{model}{at}: the provider's content filter stopped the request (HTTP {answer}). Change the "
             "prompt, or bind another model after this one.",
             model=model,
             status=status,
         )
     if status < 400:
         return ModelRefused(
-            f"{model}{at} is somewhere else (HTTP {told}). Set base_url to where it leads: "
+            f"{model}{at} is somewhere else (HTTP {answer}). Set base_url to where it leads: "
             f"{scrubbed(headers.get('Location', 'unknown'), secrets)}",
             model=model,
             status=status,
         )
     return ModelRefused(
-        f"{model}{at} rejects the request (HTTP {told}). See what the server says; "
+        f"{model}{at} rejects the request (HTTP {answer}). See what the server says; "
         "`stepgraph models check` finds out what it can do.",
         model=model,
         status=status,

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from ...state.errors import ModelError
 from ..model import CallContext, Message, Reply, Request, ToolCall, Usage
 from ..provider_table import Structured
+from .backend import Backend
 from .http_errors import explained
 from .usages import OPENAI_NAMES, read_cost, read_usage
 
@@ -90,11 +91,11 @@ def _usage(message: AIMessage) -> Usage:
     usage = message.usage_metadata
     if not usage:
         return Usage()
-    given: Any = usage["input_tokens"]
+    prompt: Any = usage["input_tokens"]
     answered: Any = usage["output_tokens"]
-    if not given and not answered:
-        given = answered = None
-    known = _count(given)
+    if not prompt and not answered:
+        prompt = answered = None
+    known = _count(prompt)
     cached = _count(usage.get("input_token_details", {}).get("cache_read"))
     return Usage(
         input=known,
@@ -137,14 +138,14 @@ def _is_openai(chat: BaseChatModel) -> bool:
     return any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
 
 
-class ChatModel:
+class ChatModel(Backend):
     """Any LangChain chat model as a `Model`. The caller's object is used as it is.
 
     OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
     validated all the same.
     """
 
-    tells = True  # it tells LangChain's callbacks itself
+    emits_tokens = True
 
     def __init__(self, chat: BaseChatModel) -> None:
         self._chat = chat

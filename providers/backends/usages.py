@@ -27,10 +27,10 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
     Most providers count reasoning as part of the answer. Where the total shows that this one does not
     (prompt + answer + reasoning = total), it is added to the answer, because it is billed as output.
     """
-    given, answered = _count(raw, "prompt_tokens"), _count(raw, "completion_tokens")
+    prompt, answered = _count(raw, "prompt_tokens"), _count(raw, "completion_tokens")
     total = _count(raw, "total_tokens")
     reasoning = _count(raw, "completion_tokens_details.reasoning_tokens", "reasoning_tokens")
-    if given is not None and answered is not None and reasoning and total == given + answered + reasoning:
+    if prompt is not None and answered is not None and reasoning and total == prompt + answered + reasoning:
         answered += reasoning
     cached = _count(
         raw,
@@ -45,13 +45,13 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
         "prompt_tokens_details.cache_creation_tokens",
         "cache_creation_input_tokens",
     )
-    cached = _part(cached, given)
+    cached = _part(cached, prompt)
     return Usage(
-        input=given,
+        input=prompt,
         output=answered,
         cached=cached,
         reasoning=_part(reasoning, answered),
-        cache_write=_part(written, None if given is None else given - (cached or 0)),
+        cache_write=_part(written, None if prompt is None else prompt - (cached or 0)),
     )
 
 

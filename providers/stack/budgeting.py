@@ -11,7 +11,7 @@ from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
-from ..model import AttemptOutcome, CallContext, Model, Reply, Request
+from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request
 from .pricing import Tariff
 
 # What chat templates and schemas add to the text of a request, in tokens, at the very most.
@@ -24,22 +24,22 @@ def bound_of(request: Request) -> int:
     return len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
 
 
-class Budgeted:
+class BudgetLayer(Layer):
     """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
 
     def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._tariff = tariff
         self._max_tokens = max_tokens
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         ledgers = site.run.ledgers
         if not ledgers:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         request, bound = self._bounded(request, ledgers)
-        bill = AttemptOutcome()
-        site = replace(site, reserved=json_text({"tokens": bound.tokens, "usd": bound.known_usd}), bill=bill)
+        outcome = AttemptOutcome()
+        reserved = json_text({"tokens": bound.tokens, "usd": bound.known_usd})
+        site = replace(site, reserved=reserved, outcome=outcome)
         held: list[Ledger] = []
         try:
             for ledger in ledgers:
@@ -47,10 +47,10 @@ class Budgeted:
                 held.append(ledger)
             return await self._within_time(ledgers, request, site)
         except CircuitOpen:
-            bill.made = False
+            outcome.sent = False
             raise
         finally:
-            spent = self._cost(bill, bound)
+            spent = self._cost(outcome, bound)
             for ledger in held:
                 ledger.settle(bound, spent)
 
@@ -59,44 +59,44 @@ class Budgeted:
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        given = bound_of(request)
+        prompt = bound_of(request)
         answer = request.max_tokens or self._max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
             request = replace(request, max_tokens=answer)
         usd = 0.0
         if any(ledger.budget.usd is not None for ledger in ledgers):
-            most = None if self._tariff is None else self._tariff.most(given, answer)
+            most = None if self._tariff is None else self._tariff.most(prompt, answer)
             if most is None:
                 raise SettingsError(
                     f"The run has a budget in dollars, but the price of {self.name} is not known. Set it: "
                     "price = { input = …, output = … } in dollars per million tokens."
                 )
             usd = most
-        return request, Cost(calls=1, input_tokens=given, output_tokens=answer, known_usd=usd)
+        return request, Cost(calls=1, input_tokens=prompt, output_tokens=answer, known_usd=usd)
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
         if not left:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         try:
             async with asyncio.timeout(min(left)):
-                return await self._inner.complete(request, site)
+                return await self.inner.complete(request, site)
         except (TimeoutError, ModelUnreachable):
             for ledger in ledgers:
                 if (seconds := ledger.seconds_left()) is not None and seconds <= 0:
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, bill: AttemptOutcome, bound: Cost) -> Cost:
+    def _cost(self, outcome: AttemptOutcome, bound: Cost) -> Cost:
         """Return what the call cost; where the server does not say, what was reserved for it.
 
         One that was cancelled while its answer was being kept is paid for; one that was cancelled in
         line was never made.
         """
-        reply = bill.reply
+        reply = outcome.reply
         if reply is None:
-            return Cost(calls=int(bill.made))
+            return Cost(calls=int(outcome.sent))
         usage = reply.usage
         if usage.input is None or usage.output is None:
             tokens = bound.input_tokens, bound.output_tokens

@@ -10,7 +10,7 @@ import threading
 import time
 
 from ...state.errors import CircuitOpen, MalformedResponse, ModelError, ModelUnavailable, ModelUnreachable
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 
 
 class CircuitBreaker:
@@ -63,13 +63,12 @@ class CircuitBreaker:
         return (self._opened_at or 0.0) + self.pause_s - time.monotonic()
 
 
-class CircuitBroken:
+class CircuitBreakerLayer(Layer):
     """Makes no call while the breaker is open: raises CircuitOpen instead, before anything is spent."""
 
     def __init__(self, inner: Model, breaker: CircuitBreaker) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._breaker = breaker
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         breaker = self._breaker
@@ -82,7 +81,7 @@ class CircuitBroken:
                 retry_after=wait,
             )
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
         except ModelError as error:
             if isinstance(error, CircuitOpen):
                 breaker.left()

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
-from ..model import CallContext, Model, Reply, Request
+from ...state.statuses import CallSource
+from ..model import CallContext, Layer, Model, Reply, Request
 from .journal import call_record, reply_of, tool_calls_json
 
 InFlightKey = tuple[str, str, int]
@@ -25,7 +26,7 @@ class _Leader:
     reply: asyncio.Future[Reply]
 
 
-class Coalesced:
+class CoalescingLayer(Layer):
     """Asks the model only for what no equal call is bringing already, and no cached answer holds.
 
     Calls are equal if model, messages and parameters are, `sample` included. Two equal calls within
@@ -34,14 +35,13 @@ class Coalesced:
     """
 
     def __init__(self, inner: Model) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._flights: WeakKeyDictionary[Journal, dict[InFlightKey, _Leader]] = WeakKeyDictionary()
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         session, key = site.session, site.key
         if session is None or key is None:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         journal = session.journal
         if site.cache_s is not None:
             cached = await journal.find_cached(key.request_hash, site.cache_s)
@@ -83,7 +83,7 @@ class Coalesced:
         mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         flights[flight] = leader = _Leader(site.task, mine)
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
         except asyncio.CancelledError:
             mine.cancel()
             raise
@@ -98,7 +98,13 @@ class Coalesced:
         return reply
 
     async def _share(
-        self, journal: Journal, request: Request, site: CallContext, reply: Reply, source: str, reason: str
+        self,
+        journal: Journal,
+        request: Request,
+        site: CallContext,
+        reply: Reply,
+        source: CallSource,
+        reason: str,
     ) -> Reply:
         """Commit the answer as this call's own, at no cost, and return it."""
         call = replace(
@@ -121,7 +127,7 @@ class Coalesced:
 
 async def _why_asked(journal: Journal, model: str, request: Request, site: CallContext, digest: str) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
-    mine = call_record(model, request, site, 0.0, "", 0.0)
+    mine = call_record(model, request, site, 0.0, "answered", 0.0)
     like = await journal.find_like(site.step, digest, mine.messages)
     if like is None:
         return "the first call of this step"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from ...state.event_loops import PerLoop
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 from .rate_limit import busy
 
 
-class ConcurrencyLimited:
+class ConcurrencyLayer(Layer):
     """Lets at most `limit` calls run at once in each event loop; the others wait in line.
 
     Whoever's turn it is asks the journal first whether an answer could be kept. Raises CircuitOpen for a
@@ -17,11 +17,10 @@ class ConcurrencyLimited:
     """
 
     def __init__(self, inner: Model, limit: int, queue_s: float | None = None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._limit = limit
         self._queue_s = queue_s
         self._gates: PerLoop[asyncio.Semaphore] = PerLoop(self._new_gate, _forget)
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         gate = await self._gates.get()
@@ -29,7 +28,7 @@ class ConcurrencyLimited:
         try:
             if site.session is not None:
                 site.session.journal.check_writable()
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         finally:
             gate.release()
 

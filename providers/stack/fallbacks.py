@@ -16,7 +16,7 @@ from ...state.errors import (
     ModelUnreachable,
 )
 from ...state.journal.journal import Call
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 from ..settings import ALWAYS, Trigger
 from .journal import reject, reply_of
 
@@ -37,7 +37,7 @@ def trigger_of(error: ModelError) -> Trigger:
     return next(trigger for kind, trigger in _TRIGGERS if isinstance(error, kind))
 
 
-class Fallback:
+class FallbackChain:
     """Asks its members in turn, until one answers in a way that will do.
 
     `on` names the reasons to go on: those of `trigger_of`, `invalid` (the answer does not fit the step's
@@ -48,21 +48,21 @@ class Fallback:
 
     def __init__(
         self,
-        members: Sequence[Model],
+        models: Sequence[Model],
         on: Sequence[Trigger] = ALWAYS,
         min_confidence: float | None = None,
     ) -> None:
-        self._members = tuple(members)
+        self.models = tuple(models)
         self._on = frozenset(on)
         self._min_confidence = min_confidence
-        self.name = self._members[0].name
+        self.name = self.models[0].name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         attempt = site.attempt
         passed: list[str] = []
-        last = self._members[-1]
+        last = self.models[-1]
         rejected = await self._rejected(site)
-        for member in self._members:
+        for member in self.models:
             if rejected and member is not last and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
@@ -93,18 +93,18 @@ class Fallback:
         if site.session is None or site.key is None:
             return []
         calls = await site.session.journal.find_rejected(site.key)
-        ends = [place for place, call in enumerate(calls) if call.model_asked == self._members[-1].name]
+        ends = [place for place, call in enumerate(calls) if call.model_asked == self.models[-1].name]
         return calls[ends[-1] + 1 :] if ends else calls
 
     @property
     def most_answers(self) -> int:
         """How many of the members can answer one request, and be paid for it."""
-        return len(self._members) if self._on & {"filtered", "invalid", "unsure"} else 1
+        return len(self.models) if self._on & {"filtered", "invalid", "unsure"} else 1
 
     def doubt(self, call: Call, site: CallContext) -> str | None:
         """Return why an answer on record will not do, although nobody came to reject it."""
-        problem = screened(call)
-        if problem is not None or call.source != "model" or call.model_asked == self._members[-1].name:
+        problem = refusal_in(call)
+        if problem is not None or call.source != "model" or call.model_asked == self.models[-1].name:
             return problem
         return self._problem(reply_of(call), site)
 
@@ -122,31 +122,27 @@ class Fallback:
         return None
 
 
-_SCREENED = {
+_REFUSALS = {
     "content_filter": "the provider's content filter stopped the answer",
     "refusal": "the model refused",
 }
 
 
-def screened(call: Call, _: CallContext | None = None) -> str | None:
+def refusal_in(call: Call, _: CallContext | None = None) -> str | None:
     """Return why an answer on record is none, although nobody came to reject it."""
-    who = _SCREENED.get(call.finish_reason or "")
+    who = _REFUSALS.get(call.finish_reason or "")
     return None if who is None else f"{who}: {(call.answer or '')[:300]!r}"
 
 
-class RefusalDetector:
+class RefusalLayer(Layer):
     """Turns an answer that a content filter cut, or that is a refusal, into a ModelFiltered.
 
     It is paid for and stays on record, as rejected.
     """
 
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
-
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        reply = await self._inner.complete(request, site)
-        who = _SCREENED.get(reply.finish_reason or "")
+        reply = await self.inner.complete(request, site)
+        who = _REFUSALS.get(reply.finish_reason or "")
         if who is None:
             return reply
         reject(reply, site, f"{who}: {reply.text[:300]!r}")

@@ -7,13 +7,11 @@ import contextlib
 from dataclasses import replace
 
 from ...state.journal.journal import HEDGE
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 from .streaming import is_listened
 
-Answering = asyncio.Task[Reply]
 
-
-class Hedged:
+class HedgingLayer(Layer):
     """Makes the same call once more when there is no answer after so many seconds; cancels the slower one.
 
     Both are on record and both count against the budget. A call whose tokens somebody listens to is never
@@ -21,14 +19,13 @@ class Hedged:
     """
 
     def __init__(self, inner: Model, after_s: float) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._after_s = after_s
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         if is_listened(site):
-            return await self._inner.complete(request, site)
-        calls: list[Answering] = [asyncio.ensure_future(self._inner.complete(request, site))]
+            return await self.inner.complete(request, site)
+        calls: list[asyncio.Task[Reply]] = [asyncio.ensure_future(self.inner.complete(request, site))]
         try:
             await asyncio.wait(calls, timeout=self._after_s)
             if not calls[0].done():
@@ -44,9 +41,9 @@ class Hedged:
     async def _second(self, request: Request, site: CallContext) -> Reply:
         key = site.key and replace(site.key, request_hash=site.key.request_hash + HEDGE)
         reason = f"hedge: no answer after {self._after_s:g} s"
-        return await self._inner.complete(request, replace(site, key=key, reason=reason))
+        return await self.inner.complete(request, replace(site, key=key, reason=reason))
 
-    async def _first_answer(self, calls: list[Answering]) -> None:
+    async def _first_answer(self, calls: list[asyncio.Task[Reply]]) -> None:
         """Wait until one of the calls has an answer, or none can get one any more."""
         open_calls = set(calls)
         while open_calls:
@@ -55,7 +52,7 @@ class Hedged:
                 return
 
 
-def _outcome(calls: list[Answering]) -> Reply:
+def _outcome(calls: list[asyncio.Task[Reply]]) -> Reply:
     """Return the first answer, or what went wrong with the first call."""
     answered = (call for call in calls if call.done() and call.exception() is None)
     return next(answered, calls[0]).result()

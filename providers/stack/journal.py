@@ -13,7 +13,8 @@ from ...state.errors import ModelError
 from ...state.journal.journal import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
-from ..model import AttemptOutcome, CallContext, Model, Reply, Request, ToolCall, Usage
+from ...state.statuses import CallStatus
+from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
 
 def reject(reply: Reply, site: CallContext, problem: str) -> None:
@@ -23,7 +24,7 @@ def reject(reply: Reply, site: CallContext, problem: str) -> None:
         site.session.journal.reject([reply.call_id])
 
 
-class Replayed:
+class ReplayLayer(Layer):
     """Answers a call that the journal already holds, and names all others for it.
 
     `identity` tells models apart that have one name: another address, other settings. `doubt` says why an
@@ -31,48 +32,43 @@ class Replayed:
     """
 
     def __init__(self, inner: Model, identity: str, doubt: Callable[[Call, CallContext], str | None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._identity = identity
         self._doubt = doubt
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         session = site.session
         if session is None:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         key = site.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key)
         if call is None:
-            return await self._inner.complete(request, replace(site, key=key))
+            return await self.inner.complete(request, replace(site, key=key))
         reply = replace(reply_of(call), replayed=True)
         problem = self._doubt(call, site)
         if problem is not None:
             reject(reply, site, problem)
-            return await self._inner.complete(request, replace(site, key=key))
+            return await self.inner.complete(request, replace(site, key=key))
         return reply
 
 
-class Journaled:
+class JournalLayer(Layer):
     """Commits each attempt, answered or failed, before anyone sees its outcome."""
-
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         session = site.session
         if session is None:
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         started = time.time()
         call = call_record(self.name, request, site, started, "answered", 0.0)
-        bill = site.bill or AttemptOutcome()
-        bill.made = True
+        outcome = site.outcome or AttemptOutcome()
+        outcome.sent = True
         token = under_way.set(seen := Seen())
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
         except (ModelError, asyncio.CancelledError) as error:
-            told = session.journal.mask.text(f"{type(error).__name__}: {error}")
-            failed = replace(call, status="failed", latency_s=time.time() - started, problem=told)
+            message = session.journal.mask.text(f"{type(error).__name__}: {error}")
+            failed = replace(call, status="failed", latency_s=time.time() - started, problem=message)
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:
@@ -80,7 +76,7 @@ class Journaled:
             raise
         finally:
             under_way.reset(token)
-        bill.reply = reply
+        outcome.reply = reply
         first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
         await session.journal.commit_call(
@@ -141,7 +137,7 @@ def _masked(site: CallContext, text: str) -> str:
 
 
 def call_record(
-    model: str, request: Request, site: CallContext, started: float, status: str, latency_s: float
+    model: str, request: Request, site: CallContext, started: float, status: CallStatus, latency_s: float
 ) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
     key = site.key

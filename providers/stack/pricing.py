@@ -17,20 +17,19 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..model import CallContext, Model, Reply, Request, Usage
+from ..model import CallContext, Layer, Model, Reply, Request, Usage
 from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
-from ..settings import LOCAL, ModelSettings
+from ..provider_table import provider_named
+from ..settings import ModelSettings
 
 FROM_PROVIDER = "provider"
 FROM_SETTINGS = "settings"
 FROM_LIST = "genai-prices"
 ON_DEVICE = "on-device"
 
-LISTED = ("openai", "openrouter", "together", "deepseek")
-
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Charge:
     """US dollars, where the price comes from, and since when it holds there, as an ISO date.
 
     `parts` is the same by kind of token, where the price is one for tokens.
@@ -45,16 +44,16 @@ class Cost:
 class Tariff(Protocol):
     """A price, wherever it comes from."""
 
-    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+    def cost(self, reply: Reply, seconds: float) -> Charge | None:
         """Return the cost of a call that used so many seconds of the machine; None if it is unknown."""
         ...
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         """Return the most that a call of so many tokens can cost; None if it is unknown."""
         ...
 
 
-class PerToken:
+class TokenTariff:
     """A price per million tokens from the settings."""
 
     def __init__(self, price: Price, source: str = FROM_SETTINGS) -> None:
@@ -62,17 +61,17 @@ class PerToken:
         self._source = source
         self._date = None if price.as_of is None else price.as_of.isoformat()
 
-    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+    def cost(self, reply: Reply, seconds: float) -> Charge | None:
         usd = cost_of(reply.usage, self._price)
         if usd is None:
             return None
-        return Cost(usd, self._source, self._date, cost_parts(reply.usage, self._price))
+        return Charge(usd, self._source, self._date, cost_parts(reply.usage, self._price))
 
-    def most(self, given: int, answer: int) -> float | None:
-        return self._price.most(given, answer)
+    def most(self, prompt: int, answer: int) -> float | None:
+        return self._price.most(prompt, answer)
 
 
-class PerHour:
+class HourlyTariff:
     """A price per hour from the settings; an attempt lasts `timeout_s` seconds at most."""
 
     def __init__(self, price: HourlyPrice, timeout_s: float) -> None:
@@ -80,16 +79,16 @@ class PerHour:
         self._timeout_s = timeout_s
         self._date = None if price.as_of is None else price.as_of.isoformat()
 
-    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+    def cost(self, reply: Reply, seconds: float) -> Charge | None:
         if self._price.concurrency is not None:
             seconds = reply.latency_s / self._price.concurrency
-        return Cost(self._price.cost(seconds), FROM_SETTINGS, self._date)
+        return Charge(self._price.cost(seconds), FROM_SETTINGS, self._date)
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         return self._price.cost(self._timeout_s / (self._price.concurrency or 1))
 
 
-class ListedTariff:
+class PriceListTariff:
     """The prices of genai-prices for one provider: by its name there, or by the endpoint's address."""
 
     def __init__(self, model: str, *, provider: str | None = None, address: str | None = None) -> None:
@@ -97,34 +96,34 @@ class ListedTariff:
         self._provider = provider
         self._address = address
 
-    def cost(self, reply: Reply, seconds: float) -> Cost | None:
+    def cost(self, reply: Reply, seconds: float) -> Charge | None:
         usage = reply.usage
         if usage.input is None or usage.output is None:
             return None
         return self._cost(usage, (reply.model, self._model))
 
-    def most(self, given: int, answer: int) -> float | None:
+    def most(self, prompt: int, answer: int) -> float | None:
         usages = (
-            Usage(given, answer),
-            Usage(given, answer, cache_write=given),
-            Usage(given, answer, reasoning=answer),
+            Usage(prompt, answer),
+            Usage(prompt, answer, cache_write=prompt),
+            Usage(prompt, answer, reasoning=answer),
         )
         costs = [self._cost(usage, (self._model,)) for usage in usages]
         return max((cost.usd for cost in costs if cost is not None), default=None)
 
-    def _cost(self, usage: Usage, names: Sequence[str]) -> Cost | None:
+    def _cost(self, usage: Usage, names: Sequence[str]) -> Charge | None:
         """Return the cost under the first of the names that the list knows."""
         snapshot, version = price_list()
         now = datetime.now(UTC)
         for name in names:
             try:
                 provider, model = snapshot.find_provider_model(name, None, self._provider, self._address)
-                found = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
+                price = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
             except (LookupError, ValueError):
                 continue
-            parts = {"input": float(found.input_price), "output": float(found.output_price)}
-            since = _since(model, found, now)
-            return Cost(float(found.total_price), f"{FROM_LIST} {version}", since, parts)
+            parts = {"input": float(price.input_price), "output": float(price.output_price)}
+            since = _since(model, price, now)
+            return Charge(float(price.total_price), f"{FROM_LIST} {version}", since, parts)
         return None
 
 
@@ -150,30 +149,31 @@ def _counts(usage: Usage) -> Any:
     )
 
 
-def _since(model: Any, found: Any, now: datetime) -> str | None:
+def _since(model: Any, price: Any, now: datetime) -> str | None:
     """Return the day since which the list has this price, if it has the day."""
     conditional: list[Any] = model.prices if isinstance(model.prices, list) else []
     for entry in reversed(conditional):
         start = getattr(entry.constraint, "start_date", None)
-        if start is not None and entry.prices is found.model_price and entry.constraint.active(now):
+        if start is not None and entry.prices is price.model_price and entry.constraint.active(now):
             return str(start.isoformat())
     return None
 
 
-def tariff_for(settings: ModelSettings, model: Model) -> Tariff | None:
+def tariff_for(settings: ModelSettings, name: str, address: str = "") -> Tariff | None:
     """Return what prices the calls of a model, or None if nobody knows."""
     price = settings.price
     if isinstance(price, HourlyPrice):
-        return PerHour(price, settings.timeout_s)
+        return HourlyTariff(price, settings.timeout_s)
     if price is not None:
-        return PerToken(price)
-    if settings.provider == LOCAL:
-        return PerToken(Price(input=0, output=0), ON_DEVICE)
-    if settings.provider in LISTED:
-        return ListedTariff(model.name, provider=settings.provider)
-    address = settings.base_url or getattr(model, "address", None)
+        return TokenTariff(price)
+    provider = provider_named(settings.provider)
+    if provider.is_free:
+        return TokenTariff(Price(input=0, output=0), ON_DEVICE)
+    if provider.is_listed:
+        return PriceListTariff(name, provider=provider.name)
+    address = settings.base_url or address
     if address and _is_public(address):
-        return ListedTariff(model.name, address=address)
+        return PriceListTariff(name, address=address)
     return None
 
 
@@ -191,36 +191,37 @@ _meters: dict[str, Meter] = {}
 _meters_lock = threading.Lock()
 
 
-def _meter_of(model: Model) -> Meter:
-    """Return the meter of the machine that serves a model: one for each address."""
+def _meter_of(machine: str) -> Meter:
     with _meters_lock:
-        return _meters.setdefault(str(getattr(model, "address", "") or model.name), Meter())
+        return _meters.setdefault(machine, Meter())
 
 
-class Priced:
-    """Adds to each reply what it cost and who says so, as far as that is known."""
+class PricingLayer(Layer):
+    """Adds to each reply what it cost and who says so, as far as that is known.
 
-    def __init__(self, inner: Model, tariff: Tariff | None) -> None:
-        self._inner = inner
+    `machine` is the address of the one that is paid by the hour; its calls share one clock.
+    """
+
+    def __init__(self, inner: Model, tariff: Tariff | None, *, machine: str = "") -> None:
+        super().__init__(inner)
         self._tariff = tariff
-        self._meter = _meter_of(inner) if isinstance(tariff, PerHour) else None
-        self.name = inner.name
+        self._meter = _meter_of(machine or inner.name) if isinstance(tariff, HourlyTariff) else None
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         seconds = 0.0
         if self._meter is None:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
         else:
             began = self._meter.enter()
             try:
-                reply = await self._inner.complete(request, site)
+                reply = await self.inner.complete(request, site)
             finally:
                 seconds = self._meter.leave() - began
         if reply.cost_usd is not None:
             return replace(reply, price_source=reply.price_source or FROM_PROVIDER)
         if self._tariff is None:
             return reply
-        if isinstance(self._tariff, ListedTariff) and not price_list.cache_info().currsize:
+        if isinstance(self._tariff, PriceListTariff) and not price_list.cache_info().currsize:
             await asyncio.to_thread(price_list)
         cost = self._tariff.cost(reply, seconds)
         if cost is None:

@@ -1,6 +1,6 @@
 """Rate limits: calls and tokens per minute, kept before the endpoint has to refuse.
 
-There is one line for each model at each endpoint, for all branches of all runs in the process, whatever
+There is one limiter for each model at each endpoint, for all branches of all runs in the process, whatever
 threads and event loops they are in. A call takes its place in the line at once and sleeps until its turn,
 so nobody has to be woken up, and no lock is held while waiting.
 """
@@ -15,7 +15,7 @@ import threading
 import time
 
 from ...state.errors import CircuitOpen, ModelUnavailable
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 
 # Clocks and networks jitter: a little below the limit, hardly a call is refused.
 HEADROOM = 0.97
@@ -73,7 +73,7 @@ class RateLimiter:
         return time.monotonic() < self._held_until
 
 
-class RateLimited:
+class RateLimitLayer(Layer):
     """Waits for its turn before each call. Raises CircuitOpen if that is more than `queue_s` away.
 
     One that is not `patient`, because another model comes after it, does not wait until the endpoint takes
@@ -83,54 +83,53 @@ class RateLimited:
     def __init__(
         self,
         inner: Model,
-        line: RateLimiter,
+        limiter: RateLimiter,
         max_tokens: int | None,
         queue_s: float | None,
         *,
         patient: bool = True,
     ) -> None:
         self._patient = patient
-        self._inner = inner
-        self._line = line
+        super().__init__(inner)
+        self._limiter = limiter
         self._max_tokens = max_tokens
         self._queue_s = queue_s
-        self._counts_tokens = line.limits[1] is not None
-        self.name = inner.name
+        self._counts_tokens = limiter.limits[1] is not None
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         await self._wait(tokens)
         spent = 0.0
         try:
-            reply = await self._inner.complete(request, site)
+            reply = await self.inner.complete(request, site)
             usage = reply.usage
             known = usage.input is not None and usage.output is not None
             spent = (usage.input or 0) + (usage.output or 0) if known else tokens
             return reply
         except ModelUnavailable as error:
             if error.status == 429 and error.retry_after:
-                self._line.hold(min(error.retry_after, MAX_HOLD_S))
+                self._limiter.hold(min(error.retry_after, MAX_HOLD_S))
             raise
         finally:
-            self._line.settle(tokens, spent)
+            self._limiter.settle(tokens, spent)
 
     async def _wait(self, tokens: float) -> None:
         while True:
-            wait = self._line.join(tokens)
+            wait = self._limiter.join(tokens)
             longest = self._queue_s
-            if not self._patient and self._line.is_held:
+            if not self._patient and self._limiter.is_held:
                 longest = min(IMPATIENT_S, math.inf if longest is None else longest)
             try:
                 if longest is not None and wait > longest:
                     raise busy(self.name, f"its rate limit leaves no room for {wait:.1f} s")
                 if wait > 0:
-                    if self._line.is_held:
+                    if self._limiter.is_held:
                         wait += random.uniform(0, 0.1 * wait)
                     await asyncio.sleep(wait)
             except BaseException:
-                self._line.leave(tokens)
+                self._limiter.leave(tokens)
                 raise
-            if not self._line.is_held:
+            if not self._limiter.is_held:
                 return
 
     def _estimate(self, request: Request) -> float:

@@ -8,13 +8,13 @@ import time
 from dataclasses import replace
 
 from ...state.errors import CircuitOpen, MalformedResponse, ModelError, ModelUnavailable, ModelUnreachable
-from ..model import CallContext, Model, Reply, Request
+from ..model import CallContext, Layer, Model, Reply, Request
 
 MAX_WAIT_S = 60.0
 IMPATIENT_S = 2.0
 
 
-class Retried:
+class RetryLayer(Layer):
     """Tries again what is worth it; honours the server's Retry-After, up to MAX_WAIT_S.
 
     No attempt begins later than `for_s` seconds after the first failure. A `patient` one waits while the
@@ -31,19 +31,18 @@ class Retried:
         for_s: float = 300.0,
         patient: bool = True,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._retries = retries
         self._first_wait_s = first_wait_s
         self._for_s = for_s
         self._patient = patient
-        self.name = inner.name
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         attempts = 0
         end: float | None = None
         while True:
             try:
-                return await self._inner.complete(request, replace(site, attempt=site.attempt + attempts))
+                return await self.inner.complete(request, replace(site, attempt=site.attempt + attempts))
             except ModelError as error:
                 attempts += type(error).attempts
                 error.attempts = attempts

@@ -12,12 +12,13 @@ from typing import Any, cast
 from langchain_core.language_models import BaseChatModel
 
 from ...state.errors import DefinitionError, UnboundRole
+from ..backends.backend import Backend, PlainBackend
 from ..backends.langchain import ChatModel
 from ..model import Model
+from ..provider_table import LOCAL
 from ..settings import (
     DEFAULT_ROLE,
     FILE_NAME,
-    LOCAL,
     ChainSettings,
     ModelSettings,
     binding_of,
@@ -27,15 +28,16 @@ from ..settings import (
     parse_binding,
     parse_spec,
 )
-from .samples import SampleScope
-from .stack import Member, from_settings, member_of, stacked
+from .stack import Member, ModelStack, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
+GIVEN = ModelSettings(model="", provider="given")
 
-One = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
-Bindable = One | ChainSettings | Sequence[One]
+ModelLike = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
+Bindable = ModelLike | ChainSettings | Sequence[ModelLike]
 
-_overrides: ContextVar[Mapping[str, Model]] = ContextVar("stepgraph_models", default=MappingProxyType({}))
+_NO_OVERRIDES: Mapping[str, ModelStack] = MappingProxyType({})
+_overrides = ContextVar("stepgraph_models", default=_NO_OVERRIDES)
 
 
 @contextmanager
@@ -62,10 +64,10 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
         _overrides.reset(token)
 
 
-def as_model(model: Bindable, where: str) -> Model:
+def as_model(model: Bindable, where: str) -> ModelStack:
     """Return the full stack for whatever names or is a model, or a list of those to be asked in turn."""
-    if isinstance(model, SampleScope):
-        return model  # it is the full stack
+    if isinstance(model, ModelStack):
+        return model
     if isinstance(model, (ModelSettings, ChainSettings)):
         return from_settings(model)
     if isinstance(model, Mapping) and not all(isinstance(one, (str, Mapping)) for one in _models_in(model)):
@@ -75,7 +77,7 @@ def as_model(model: Bindable, where: str) -> Model:
     if isinstance(model, (str, Mapping)):
         return from_settings(parse_binding(model, where))
     if isinstance(model, (BaseChatModel, Model)) or not isinstance(model, (list, tuple)):
-        return stacked(_member(cast("One", model), where))
+        return stacked(_member(cast("ModelLike", model), where))
     if not model:
         raise DefinitionError(f"{where}: an empty list names no model.")
     return stacked(*(_member(one, where) for one in model))
@@ -86,8 +88,8 @@ def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
     return models if isinstance(models, (list, tuple)) else ()
 
 
-def _member(model: One, where: str) -> Member:
-    if isinstance(model, SampleScope) and len(model.members) == 1:
+def _member(model: ModelLike, where: str) -> Member:
+    if isinstance(model, ModelStack) and len(model.members) == 1:
         return model.members[0]
     if isinstance(model, type):
         raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")
@@ -96,17 +98,17 @@ def _member(model: One, where: str) -> Member:
     if isinstance(model, (str, Mapping)):
         return member_of(parse_spec(model, where))
     if isinstance(model, BaseChatModel):
-        return ChatModel(model), ModelSettings(model="", provider="given")
+        return Member(ChatModel(model), GIVEN)
     if isinstance(model, Model):
-        price = getattr(model, "price", None)
-        return model, ModelSettings(model="", provider="given", price=price)
+        backend = model if isinstance(model, Backend) else PlainBackend(model)
+        return Member(backend, GIVEN.model_copy(update={"price": backend.price}))
     raise DefinitionError(
         f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', a "
         "LangChain chat model, an object with `name` and `async complete(request, site)`, or a list of these."
     )
 
 
-def find_model(role: str | None) -> Model:
+def find_model(role: str | None) -> ModelStack:
     """Return the model bound to a role. Raises UnboundRole, which says how to bind it."""
     wanted = (role or DEFAULT_ROLE).lower()
     overrides = _overrides.get()
@@ -128,7 +130,7 @@ def find_model(role: str | None) -> Model:
     )
 
 
-async def find_model_async(role: str | None) -> Model:
+async def find_model_async(role: str | None) -> ModelStack:
     """Like `find_model`, without reading files in the event loop."""
     if is_loaded():
         return find_model(role)

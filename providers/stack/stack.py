@@ -1,71 +1,122 @@
-"""All that happens around a call, put together: for one model, and for a chain of them."""
+"""Everything that happens around a call, put together: for one model, and for a chain of them.
+
+From the outside in, each layer with the reason why it stands where it stands:
+
+    ModelStack            the whole: what a role is bound to
+    SampleLayer           outside the journal, because a vote's sample number is part of what it looks up
+    ReplayStreamingLayer  around all that answers without a model, to stream such answers too
+    ReplayLayer           before anything that waits or costs; sets `key`, by which the others find the call
+    CoalescingLayer       needs `key`; around the whole chain, so that one outcome serves all equal calls
+    FallbackChain         needs `key` to find the answers that were rejected before a crash
+    RetryLayer            sets `attempt`; each attempt passes all that is inside anew
+    HedgingLayer          outside budget and journal, because both of its calls are paid for and on record
+    CircuitBreakerLayer   before a budget reserves; outside the refusals, because a model that refuses works
+    RefusalLayer          outside the journal, because a refused answer is paid for before it is rejected
+    BudgetLayer           sets `reserved`, `outcome`; outside the queues: what cannot fit never waits
+    ConcurrencyLayer      outside the rate limit, so that only a call that can run takes a turn there
+    RateLimitLayer        the last wait: what is inside is the time of the call alone
+    JournalLayer          needs `key`, `attempt`, `reason`, `reserved`, `outcome`: they go on record
+    PricingLayer          inside the journal, which commits the cost together with the answer
+    StreamingLayer        sets `sink`; inside the attempts, because each one is a run of its own for tracers
+    ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
+    Backend               needs `sink`, to stream into
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..backends.backend import Backend
 from ..backends.endpoint import Endpoint
 from ..backends.ondevice import OnDevice
-from ..model import Model
-from ..settings import ALWAYS, LOCAL, Binding, ChainSettings, ModelSettings, Trigger
-from .budgeting import Budgeted
-from .circuit_breaker import CircuitBreaker, CircuitBroken
-from .coalescing import Coalesced
-from .concurrency import ConcurrencyLimited
-from .fallbacks import Fallback, RefusalDetector, screened
-from .hedging import Hedged
-from .journal import Journaled, Replayed
-from .pricing import Priced, tariff_for
-from .rate_limit import RateLimited, RateLimiter
-from .retry import Retried
-from .samples import SampleScope
-from .streaming import ReplayStreamer, TokenStreamed
-from .tool_emulation import with_tools
+from ..model import Layer, Model
+from ..provider_table import LOCAL
+from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
+from .budgeting import BudgetLayer
+from .circuit_breaker import CircuitBreaker, CircuitBreakerLayer
+from .coalescing import CoalescingLayer
+from .concurrency import ConcurrencyLayer
+from .fallbacks import FallbackChain, RefusalLayer, refusal_in
+from .hedging import HedgingLayer
+from .journal import JournalLayer, ReplayLayer
+from .pricing import PricingLayer, tariff_for
+from .rate_limit import RateLimiter, RateLimitLayer
+from .retry import RetryLayer
+from .samples import SampleLayer
+from .streaming import ReplayStreamingLayer, StreamingLayer
+from .tool_emulation import ToolEmulationLayer
 
-Member = tuple[Model, ModelSettings]
+EndpointKey = tuple[str, str]
 
 
-def stacked(*members: Member, on: Sequence[Trigger] = ALWAYS, min_confidence: float | None = None) -> Model:
-    """Return the model that asks these in turn, wrapped in all that happens around a call."""
+@dataclass(frozen=True)
+class Member:
+    """A backend, and the settings under which a stack asks it."""
+
+    backend: Backend
+    settings: ModelSettings
+
+    @property
+    def identity(self) -> str:
+        """What makes two models give different answers to one request; never a key."""
+        own = self.settings.model_dump(include={"structured", "temperature", "max_tokens"}, exclude_none=True)
+        return f"{self.backend.name} {self.backend.address} {own or ''}".rstrip()
+
+    @property
+    def endpoint(self) -> EndpointKey | None:
+        return (self.backend.address, self.backend.name) if self.backend.address else None
+
+
+class ModelStack(Layer):
+    """A full stack: `members` are the backends at its bottom, asked in turn.
+
+    One request is answered, and paid for, `most_answers` times at most.
+    """
+
+    def __init__(self, inner: Model, members: Sequence[Member], most_answers: int = 1) -> None:
+        super().__init__(inner)
+        self.members = tuple(members)
+        self.most_answers = most_answers
+
+
+def stacked(
+    *members: Member, on: Sequence[Trigger] = ALWAYS, min_confidence: float | None = None
+) -> ModelStack:
+    """Return the stack that asks these members in turn."""
     last = len(members) - 1
-    tried = [_tried(model, settings, last=n == last) for n, (model, settings) in enumerate(members)]
-    chain = Fallback(tried, on, min_confidence) if last else None
-    identity = " | ".join(_identity(model, settings) for model, settings in members)
-    if len(tried) > 1:
+    models = [_around_attempts(member, last=n == last) for n, member in enumerate(members)]
+    chain = FallbackChain(models, on, min_confidence) if last else None
+    identity = " | ".join(member.identity for member in members)
+    if chain is not None:
         identity += f" {sorted(on)} {min_confidence}"
-    doubt = chain.doubt if chain else screened
-    replayed = Replayed(Coalesced(chain or tried[0]), identity, doubt)
-    return SampleScope(ReplayStreamer(replayed), members, chain.most_answers if chain else 1)
+    replay = ReplayLayer(CoalescingLayer(chain or models[0]), identity, chain.doubt if chain else refusal_in)
+    return ModelStack(SampleLayer(ReplayStreamingLayer(replay)), members, chain.most_answers if chain else 1)
 
 
-def _tried(model: Model, settings: ModelSettings, *, last: bool) -> Model:
-    """Wrap a model in what happens around each attempt, and around all attempts at it."""
-    tariff = tariff_for(settings, model)
-    able = with_tools(model)
-    told = able if getattr(model, "tells", False) else TokenStreamed(able)
-    recorded = Journaled(Priced(told, tariff))
-    paced = RateLimited(recorded, _line(model, settings), settings.max_tokens, settings.queue_s, patient=last)
-    capped = ConcurrencyLimited(paced, settings.max_concurrency, settings.queue_s)
-    attempt: Model = RefusalDetector(Budgeted(capped, tariff, settings.max_tokens))
-    place = _place(model)
-    if place is not None:
-        attempt = CircuitBroken(attempt, _breaker(place, settings))
+def _around_attempts(member: Member, *, last: bool) -> Model:
+    """Wrap a backend in what happens around each attempt, and around all attempts at it."""
+    backend, settings = member.backend, member.settings
+    tariff = tariff_for(settings, backend.name, backend.address)
+    model: Model = ToolEmulationLayer(backend) if backend.tools == "emulated" else backend
+    if not backend.emits_tokens:
+        model = StreamingLayer(model)
+    model = JournalLayer(PricingLayer(model, tariff, machine=backend.address))
+    model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
+    model = ConcurrencyLayer(model, settings.max_concurrency, settings.queue_s)
+    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens))
+    if member.endpoint is not None:
+        model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:
-        attempt = Hedged(attempt, settings.hedge_after_s)
-    return Retried(attempt, settings.retries, for_s=settings.retry_for_s, patient=last)
-
-
-def _identity(model: Model, settings: ModelSettings) -> str:
-    """Return what makes two models give different answers to one request; never a key."""
-    own = settings.model_dump(include={"structured", "temperature", "max_tokens"}, exclude_none=True)
-    return f"{model.name} {getattr(model, 'address', '')} {own or ''}".rstrip()
+        model = HedgingLayer(model, settings.hedge_after_s)
+    return RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
 
 
 @lru_cache(maxsize=256)
-def from_settings(settings: Binding) -> Model:
+def from_settings(settings: Binding) -> ModelStack:
     """Return the full stack for settings; equal settings share one."""
     if isinstance(settings, ChainSettings):
         members = [member_of(member) for member in settings.models]
@@ -74,44 +125,38 @@ def from_settings(settings: Binding) -> Model:
 
 
 def member_of(settings: ModelSettings) -> Member:
-    """Return the bare model that settings describe, and the settings that go with it."""
+    """Return the backend that settings describe, with the settings that it is used under."""
     if settings.provider == LOCAL:
         path = Path(settings.model) if settings.model else None
         local = settings.model_copy(update={"max_concurrency": 1})
-        return OnDevice(path, local), local
-    return Endpoint(settings), settings
+        return Member(OnDevice(path, local), local)
+    return Member(Endpoint(settings), settings)
 
 
-# Breakers and lines belong to an endpoint, not to one of the roles that are bound to it.
-EndpointKey = tuple[str, str]
+# Circuit breakers and rate limits belong to an endpoint, not to one of the roles that are bound to it.
 _shared = threading.Lock()
-_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
-_lines: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
+_circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
+_rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
 
 
-def _place(model: Model) -> EndpointKey | None:
-    address = getattr(model, "address", None)
-    return (address, model.name) if isinstance(address, str) else None
-
-
-def _breaker(place: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
-    key = (place, settings.pause_after, settings.pause_s)
+def _circuit_breaker(endpoint: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
+    key = (endpoint, settings.pause_after, settings.pause_s)
     with _shared:
-        return _breakers.setdefault(key, CircuitBreaker(settings.pause_after, settings.pause_s))
+        return _circuit_breakers.setdefault(key, CircuitBreaker(settings.pause_after, settings.pause_s))
 
 
-def _line(model: Model, settings: ModelSettings) -> RateLimiter:
+def _rate_limiter(member: Member) -> RateLimiter:
+    settings = member.settings
     limits = (settings.requests_per_minute, settings.tokens_per_minute, settings.burst)
-    place = _place(model)
-    if place is None:
+    if member.endpoint is None:
         return RateLimiter(*limits)
     with _shared:
-        return _lines.setdefault((place, *limits), RateLimiter(*limits))
+        return _rate_limiters.setdefault((member.endpoint, *limits), RateLimiter(*limits))
 
 
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: open circuit breakers, waiting lines, clients."""
+    """Forget all that is known of endpoints: circuit breakers, rate limits, clients."""
     with _shared:
-        _breakers.clear()
-        _lines.clear()
+        _circuit_breakers.clear()
+        _rate_limiters.clear()
     from_settings.cache_clear()

@@ -1,4 +1,4 @@
-"""Answers told while they come: to whoever listens to a run by LangGraph's `stream_mode="messages"`.
+"""Answers streamed while they come, to whoever listens to a run by LangGraph's `stream_mode="messages"`.
 
 Every attempt at a call is a chat model run for LangChain's callbacks, so tracers see it too. A message has
 an id of its own for each attempt. Its chunks may carry marks under `response_metadata["stepgraph"]`:
@@ -23,50 +23,42 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from ...state.session.internals import hears_tokens
-from ..model import CallContext, Model, Reply, Request, Usage
+from ..model import CallContext, Layer, Reply, Request, Usage
 
 MARKS = "stepgraph"
 
 
-class TokenStreamed:
-    """Tells an answer to whoever listens: token by token if the model can, else as a whole."""
-
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
+class StreamingLayer(Layer):
+    """Streams an answer to whoever listens: token by token if the model can, else as a whole."""
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
         if not _handlers(site):
-            return await self._inner.complete(request, site)
+            return await self.inner.complete(request, site)
         marks = {"attempt": site.attempt} if site.attempt > 1 else {}
-        teller = await TokenEmitter.begin(request, site, self.name, marks)
+        emitter = await TokenEmitter.begin(request, site, self.name, marks)
         try:
-            reply = await self._inner.complete(request, replace(site, voice=teller))
+            reply = await self.inner.complete(request, replace(site, sink=emitter))
         except BaseException as error:
-            await teller.fail(error)
+            await emitter.fail(error)
             raise
-        await teller.end(reply)
+        await emitter.end(reply)
         return reply
 
 
-class ReplayStreamer:
-    """Tells an answer at once, and marked, that comes from the journal, the cache or an equal call."""
-
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
+class ReplayStreamingLayer(Layer):
+    """Streams an answer that comes from the journal, the cache or an equal call: at once, and marked."""
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        reply = await self._inner.complete(request, site)
+        reply = await self.inner.complete(request, site)
         if (reply.replayed or reply.source != "model") and is_listened(site):
             marks = {"replayed": True} if reply.replayed else {"source": reply.source}
-            teller = await TokenEmitter.begin(request, site, self.name, marks, tokens_only=True)
-            await teller.end(replace(reply, usage=Usage()))
+            emitter = await TokenEmitter.begin(request, site, self.name, marks, tokens_only=True)
+            await emitter.end(replace(reply, usage=Usage()))
         return reply
 
 
 class TokenEmitter:
-    """The voice of one attempt."""
+    """The token sink of one attempt."""
 
     def __init__(
         self, run: AsyncCallbackManagerForLLMRun, model: str, marks: Mapping[str, Any], *, listened: bool
@@ -76,7 +68,7 @@ class TokenEmitter:
         self._id = f"run-{run.run_id}"
         self._model = model
         self._marks = dict(marks)
-        self._said = False
+        self._sent = False
 
     @classmethod
     async def begin(
@@ -88,7 +80,7 @@ class TokenEmitter:
         *,
         tokens_only: bool = False,
     ) -> TokenEmitter:
-        """Tell everybody that a model is asked; with `tokens_only`, only those who want its words."""
+        """Notify all handlers that a model is asked; with `tokens_only`, only those that want tokens."""
         config = site.config or {}
         manager = AsyncCallbackManager.configure(
             config.get("callbacks"),
@@ -96,7 +88,7 @@ class TokenEmitter:
             inheritable_metadata=config.get("metadata"),
             local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": site.step},
         )
-        manager.handlers = [handler for handler in manager.handlers if _is_told(handler, site)]
+        manager.handlers = [handler for handler in manager.handlers if _is_notified(handler, site)]
         if tokens_only:
             manager.handlers = [handler for handler in manager.handlers if hears_tokens(handler)]
         (run,) = await manager.on_chat_model_start(
@@ -107,21 +99,21 @@ class TokenEmitter:
         )
         return cls(run, model, marks, listened=any(map(hears_tokens, manager.handlers)))
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         if not self.listened:
             return
         extra = {"reasoning_content": reasoning} if reasoning else {}
-        marks = {} if self._said else self._marks
+        marks = {} if self._sent else self._marks
         await self._send(text, additional_kwargs=extra, response_metadata=_marked(marks))
-        self._said = True
+        self._sent = True
 
     async def end(self, reply: Reply) -> None:
-        """Tell what was not told yet, the usage, and that the answer is whole."""
+        """Send what was not sent yet, the usage, and that the answer is complete."""
         metadata = {"model_name": reply.model, "finish_reason": reply.finish_reason, **_marked(self._marks)}
         usage = usage_metadata(reply.usage)
         if self.listened:
-            if not self._said and (reply.text or reply.reasoning):
-                await self.say(reply.text, reasoning=reply.reasoning or "")
+            if not self._sent and (reply.text or reply.reasoning):
+                await self.emit(reply.text, reasoning=reply.reasoning or "")
             await self._send("", response_metadata=metadata, usage_metadata=usage, chunk_position="last")
         message = AIMessage(
             reply.text,
@@ -139,10 +131,10 @@ class TokenEmitter:
         )
 
     async def fail(self, error: BaseException) -> None:
-        """Tell that there is no answer, and take back what was said of it."""
-        if self._said:
-            told = str(error) or type(error).__name__
-            await self._send("", response_metadata=_marked({**self._marks, "broken": told}))
+        """Notify that there is no answer, and mark what was sent of it as broken."""
+        if self._sent:
+            message = str(error) or type(error).__name__
+            await self._send("", response_metadata=_marked({**self._marks, "broken": message}))
         await self._run.on_llm_error(error)
 
     async def _send(self, text: str, **fields: Any) -> None:
@@ -162,11 +154,11 @@ def _handlers(site: CallContext) -> Sequence[BaseCallbackHandler]:
         for handler in handlers_of(site.config)
         if not (handler.ignore_chat_model and handler.ignore_llm)
         and not isinstance(handler, CallObserver)
-        and _is_told(handler, site)
+        and _is_notified(handler, site)
     ]
 
 
-def _is_told(handler: BaseCallbackHandler, site: CallContext) -> bool:
+def _is_notified(handler: BaseCallbackHandler, site: CallContext) -> bool:
     """Leave out Langfuse's own handler where the session sends the call there: it counts once."""
     return site.session is None or not site.session.sends_to_langfuse or not is_langfuses(handler)
 
@@ -179,11 +171,11 @@ def usage_metadata(usage: Usage) -> UsageMetadata | None:
     """Return the usage in LangChain's form, None where it is not known."""
     if usage.input is None or usage.output is None:
         return None
-    found = UsageMetadata(
+    counts = UsageMetadata(
         input_tokens=usage.input, output_tokens=usage.output, total_tokens=usage.input + usage.output
     )
     if usage.cached is not None:
-        found["input_token_details"] = {"cache_read": usage.cached}
+        counts["input_token_details"] = {"cache_read": usage.cached}
     if usage.reasoning is not None:
-        found["output_token_details"] = {"reasoning": usage.reasoning}
-    return found
+        counts["output_token_details"] = {"reasoning": usage.reasoning}
+    return counts

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..model import CallContext, Message, Model, Reply, Request, ToolCall
+from ..model import CallContext, Layer, Message, Reply, Request, ToolCall
 
 FINAL_ANSWER = "final_answer"
 """The name under which a model gives its answer instead of a tool call."""
@@ -26,31 +26,22 @@ _TEXT_ANSWER: Mapping[str, Any] = {
 }
 
 
-def with_tools(model: Model) -> Model:
-    """Return the model as one that takes tools; its attribute `tools` says whether it does by itself."""
-    return ToolEmulation(model) if getattr(model, "tools", "native") == "emulated" else model
-
-
-class ToolEmulation:
+class ToolEmulationLayer(Layer):
     """Puts tools to a model as the choices of one JSON object, and reads its answer as one tool call.
 
     What was called before, and the results, it is shown as plain messages.
     """
 
-    def __init__(self, inner: Model) -> None:
-        self._inner = inner
-        self.name = inner.name
-
     async def complete(self, request: Request, site: CallContext) -> Reply:
         plain = replace(request, tools=(), tool_choice="auto")
         if not request.tools or request.tool_choice == "none":
-            return await self._inner.complete(replace(plain, messages=as_facts(request.messages)), site)
+            return await self.inner.complete(replace(plain, messages=as_facts(request.messages)), site)
         plain = replace(plain, messages=plain_messages(request.messages))
         options = options_of(request.tools)
         asked = replace(
             plain, messages=with_options(plain.messages, options), schema=schema_of_options(options)
         )
-        return read_call(await self._inner.complete(asked, site), options)
+        return read_call(await self.inner.complete(asked, site), options)
 
 
 def options_of(tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -108,14 +99,14 @@ def read_call(reply: Reply, options: Sequence[Mapping[str, Any]]) -> Reply:
 
     Text that does not begin like a JSON object is taken for the answer itself.
     """
-    found = _OBJECT.match(reply.text)
-    if found is None:
+    match = _OBJECT.match(reply.text)
+    if match is None:
         return reply
     try:
-        row, _ = json.JSONDecoder().raw_decode(found.group(1))
+        row, _ = json.JSONDecoder().raw_decode(match.group(1))
     except (ValueError, RecursionError) as error:
-        told = "it was cut off" if reply.finish_reason == "length" else str(error)
-        return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {told}"),))
+        reason = "it was cut off" if reply.finish_reason == "length" else str(error)
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {reason}"),))
     name, arguments = row.get("name"), row.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
         problem = 'it is not of the form {"name": text, "arguments": object}'
@@ -155,8 +146,8 @@ def as_facts(messages: Iterable[Message]) -> tuple[Message, ...]:
         elif not message.get("tool_calls"):
             kept.append(message)
     if facts:
-        found = {"role": "user", "content": "This was found out:\n" + "\n".join(facts)}
-        kept.insert(max(0, len(kept) - 1), found)
+        message = {"role": "user", "content": "This was found out:\n" + "\n".join(facts)}
+        kept.insert(max(0, len(kept) - 1), message)
     return tuple(kept)
 
 

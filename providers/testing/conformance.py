@@ -1,62 +1,24 @@
 """What an endpoint really does, found out by asking it: each check ends in pass, fail or unsupported.
 
-A failure is something that breaks a workflow; unsupported is a lack that stepgraph can live with, because
-it asks otherwise or does without. The model must only be able to chat: where a check asks for a certain
-form, the form counts, not the sense.
+A failure breaks a workflow; unsupported is a lack that stepgraph can live with, because it asks otherwise or
+does without.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import aiohttp
 
-from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused, SettingsError
-from ..backends.endpoint import Endpoint
-from ..backends.http import HTTPStatusError, MalformedBody, Wire, choices_in
-from ..backends.http_errors import explained
-from ..keys import find_key
-from ..model import CallContext, Reply, Request
-from ..provider_table import Overrides
-from ..settings import ModelSettings, key_variable
-from ..stack.tool_emulation import ToolEmulation
+from ...state.errors import ModelError, SettingsError
+from ..settings import ModelSettings
+from .checks import CHECKS, Check
+from .probe import CheckFailed, Probe, Unsupported
 
 Outcome = Literal["pass", "fail", "unsupported"]
-
-SITE = CallContext("conformance")
-HELLO = ({"role": "user", "content": "Say hello."},)
-COUNT = ({"role": "user", "content": "Count from 1 to 100, one number after the other."},)
-SCHEMA: Mapping[str, Any] = {
-    "title": "Colour",
-    "type": "object",
-    "properties": {
-        "colour": {"type": "string", "enum": ["red", "green", "blue"]},
-        "warmth": {"type": "integer", "enum": [1, 2, 3]},
-    },
-    "required": ["colour", "warmth"],
-    "additionalProperties": False,
-}
-WEATHER: Mapping[str, Any] = {
-    "name": "get_weather",
-    "description": "Return the weather of a city as it is now.",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string", "maxLength": 40}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
-}
-ASK_WEATHER = ({"role": "user", "content": "What is the weather in Paris now? Use the tool."},)
-LONG_PROMPT = ({"role": "user", "content": "The same words again. " * 150 + "Say hello."},)
-SHORT = Request(HELLO, max_tokens=16)
-FEW_TOKENS = 8
-ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -69,74 +31,9 @@ class ConformanceFinding:
     seconds: float
 
 
-class Lacking(Exception):
-    """The endpoint does not have it, and need not."""
-
-
-class Broken(Exception):
-    """The endpoint has it wrong."""
-
-
-class Probe:
-    """One endpoint under examination."""
-
-    def __init__(self, settings: ModelSettings, *, calls_at_once: int = 8) -> None:
-        self.settings = settings
-        self.calls_at_once = calls_at_once
-        self.endpoint = Endpoint(settings)
-        self._key = find_key(key_variable(settings), settings.model, settings.api_key)
-        self.wire = Wire(self.endpoint.address, self._key)
-        self.suggested: dict[str, Any] = {}
-
-    async def ask(self, **body: Any) -> dict[str, Any]:
-        """Ask in the very words of a check."""
-        body = {"model": self.settings.model, "messages": HELLO, **body}
-        async with asyncio.timeout(self.settings.timeout_s):
-            return await self.wire.ask(body)
-
-    async def complete(self, messages: Any = HELLO, **more: Any) -> Reply:
-        """Ask as a workflow does."""
-        return await self.endpoint.complete(
-            Request(tuple(messages), **{"max_tokens": ANSWER_TOKENS, **more}), SITE
-        )
-
-    async def try_as(self, request: Request, *, key: str | None = None, **changes: Any) -> Reply:
-        """Ask with another key or with other settings."""
-        endpoint = Endpoint(self.settings.model_copy(update=changes), api_key=key or self._key)
-        return await endpoint.complete(request, SITE)
-
-    @property
-    def suited(self) -> Overrides:
-        """What the settings say of the endpoint, with all that was found so far."""
-        return (self.settings.overrides or Overrides()).model_copy(update=self.suggested)
-
-    def explain(self, error: Exception) -> str:
-        secrets = [self._key] if self._key else []
-        return str(explained(error, self.settings.model, address=self.endpoint.address, secrets=secrets))
-
-    def limit(self, tokens: int = ANSWER_TOKENS) -> dict[str, int]:
-        spelling = self.endpoint.can.max_tokens
-        names = ("max_tokens", "max_completion_tokens") if spelling == "both" else (spelling,)
-        return dict.fromkeys(names, tokens)
-
-
-Check = Callable[[Probe], Awaitable[str]]
-CHECKS: dict[str, Check] = {}
-
-
-def check(name: str) -> Callable[[Check], Check]:
-    """Add a check under a name; it returns what it saw, or raises Lacking or Broken."""
-
-    def add(function: Check) -> Check:
-        CHECKS[name] = function
-        return function
-
-    return add
-
-
 async def examine(
     settings: ModelSettings,
-    tell: Callable[[ConformanceFinding], None] | None = None,
+    report: Callable[[ConformanceFinding], None] | None = None,
     *,
     calls_at_once: int = 8,
 ) -> tuple[list[ConformanceFinding], dict[str, Any]]:
@@ -149,8 +46,8 @@ async def examine(
     for name, function in CHECKS.items():
         finding = await _run(name, function, probe)
         findings.append(finding)
-        if tell is not None:
-            tell(finding)
+        if report is not None:
+            report(finding)
         if len(findings) == 1 and finding.outcome == "fail":
             break
     return findings, probe.suggested
@@ -161,311 +58,15 @@ async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
     outcome: Outcome = "pass"
     try:
         why = await function(probe)
-    except Lacking as lack:
+    except Unsupported as lack:
         outcome, why = "unsupported", str(lack)
-    except Broken as fault:
+    except CheckFailed as fault:
         outcome, why = "fail", str(fault)
     except ModelError as error:
         outcome, why = "fail", str(error)
     except Exception as error:
         outcome, why = "fail", probe.explain(error)
     return ConformanceFinding(name, outcome, why, time.perf_counter() - started)
-
-
-def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = choices_in(answer)
-    if not choices:
-        raise Broken("the answer has no choices")
-    return choices[0]
-
-
-def _content(answer: Mapping[str, Any]) -> str:
-    return str((_first(answer).get("message") or {}).get("content") or "")
-
-
-def _told(refusal: HTTPStatusError) -> str:
-    body = refusal.body.get("error", refusal.body) if isinstance(refusal.body, Mapping) else refusal.body
-    message = body.get("message", body) if isinstance(body, Mapping) else body
-    return f"HTTP {refusal.status}: {str(message)[:160]}"
-
-
-def _fits(text: str) -> bool:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return False
-    return (
-        isinstance(value, dict)
-        and value.keys() == {"colour", "warmth"}
-        and value["colour"] in SCHEMA["properties"]["colour"]["enum"]
-        and value["warmth"] in SCHEMA["properties"]["warmth"]["enum"]
-    )
-
-
-@check("plain answer")
-async def _plain(probe: Probe) -> str:
-    reply = await probe.complete()
-    if not reply.text.strip():
-        raise Broken(f"the answer is empty (finish_reason {reply.finish_reason!r})")
-    return f"{reply.model} answered in {reply.latency_s:.2f} s"
-
-
-@check("usage")
-async def _usage(probe: Probe) -> str:
-    usage = (await probe.complete()).usage
-    if usage.input is None or usage.output is None:
-        raise Broken("the answer does not say how many tokens it took: its cost and budget are unknown")
-    return f"{usage.input} + {usage.output} tokens"
-
-
-@check("limit of tokens")
-async def _limit(probe: Probe) -> str:
-    kept, refused = [], []
-    for name in ("max_tokens", "max_completion_tokens"):
-        try:
-            answer = await probe.ask(messages=COUNT, **{name: FEW_TOKENS})
-        except HTTPStatusError as refusal:
-            refused.append(f"{name}: {_told(refusal)}")
-            continue
-        tokens = (answer.get("usage") or {}).get("completion_tokens")
-        within = isinstance(tokens, int) and tokens <= FEW_TOKENS + 1
-        if within or _first(answer).get("finish_reason") == "length":
-            kept.append(name)
-    if not kept:
-        raise Broken(f"no limit is kept, so answers and budgets have no bound ({'; '.join(refused)})")
-    wanted = "both" if len(kept) == 2 else kept[0]
-    if refused and probe.endpoint.can.max_tokens not in kept:
-        probe.suggested["max_tokens"] = wanted
-    return ", ".join([*kept, *refused])
-
-
-@check("JSON schema")
-async def _schema(probe: Probe) -> str:
-    form = {"type": "json_schema", "json_schema": {"name": "Colour", "schema": SCHEMA}}
-    prompt = "Name one of the colours red, green, blue, and its warmth from 1 to 3. Answer in JSON."
-    try:
-        answer = await probe.ask(
-            messages=[{"role": "user", "content": prompt}], response_format=form, **probe.limit()
-        )
-    except HTTPStatusError as refusal:
-        probe.suggested["structured"] = "json_object"
-        raise Lacking(f"{_told(refusal)}; the schema goes into the prompt instead") from None
-    if not _fits(_content(answer)):
-        probe.suggested["schema_in_prompt"] = True
-        raise Lacking(f"taken, but not enforced: {_content(answer)[:80]!r}; it goes into the prompt as well")
-    return "enforced, as far as one answer shows"
-
-
-@check("JSON mode")
-async def _json_mode(probe: Probe) -> str:
-    prompt = 'Name a colour as JSON: {"colour": "…"}'
-    try:
-        answer = await probe.ask(
-            messages=[{"role": "user", "content": prompt}],
-            response_format={"type": "json_object"},
-            **probe.limit(),
-        )
-    except HTTPStatusError as refusal:
-        if probe.suggested.get("structured") == "json_object":
-            probe.suggested["structured"] = "prompt"
-        raise Lacking(_told(refusal)) from None
-    try:
-        json.loads(_content(answer))
-    except ValueError:
-        raise Lacking(f"taken, but the answer is not JSON: {_content(answer)[:80]!r}") from None
-    return "the answer is JSON"
-
-
-@check("structured answer as a workflow asks")
-async def _structured(probe: Probe) -> str:
-    messages = ({"role": "user", "content": "Name a colour and its warmth."},)
-    request = Request(messages, schema=SCHEMA, max_tokens=ANSWER_TOKENS)
-    reply = await probe.try_as(request, structured=None, capabilities=probe.suited)
-    if not _fits(_unfenced(reply.text)):
-        raise Lacking(
-            f"the answer does not fit: {reply.text[:80]!r}; a workflow asks again, with what is wrong"
-        )
-    return f"by {probe.suited.structured or probe.endpoint.can.structured}"
-
-
-def _unfenced(text: str) -> str:
-    text = text.strip()
-    return text.strip("`").removeprefix("json").strip() if text.startswith("```") else text
-
-
-@check("tools")
-async def _tools(probe: Probe) -> str:
-    tools = [{"type": "function", "function": WEATHER}]
-    try:
-        answer = await probe.ask(messages=ASK_WEATHER, tools=tools, **probe.limit())
-    except HTTPStatusError as refusal:
-        probe.suggested["tools"] = "emulated"
-        raise Lacking(f"{_told(refusal)}; tools are put as a JSON schema instead") from None
-    calls = (_first(answer).get("message") or {}).get("tool_calls") or []
-    if not calls:
-        probe.suggested["tools"] = "emulated"
-        raise Lacking("taken, but none was called; tools are put as a JSON schema instead")
-    function = calls[0].get("function") or {}
-    try:
-        arguments = json.loads(function.get("arguments") or "")
-    except (ValueError, TypeError):
-        raise Broken(f"the arguments are not JSON: {str(function.get('arguments'))[:80]!r}") from None
-    if function.get("name") != WEATHER["name"] or not isinstance(arguments, dict):
-        raise Broken(f"it called {function!r}")
-    return f"it called get_weather({arguments})"
-
-
-@check("tools as a workflow asks")
-async def _tools_at_work(probe: Probe) -> str:
-    emulated = probe.endpoint.tools == "emulated" or probe.suggested.get("tools") == "emulated"
-    model = ToolEmulation(probe.endpoint) if emulated else probe.endpoint
-    request = Request(ASK_WEATHER, tools=(WEATHER,), max_tokens=ANSWER_TOKENS)
-    reply = await model.complete(request, SITE)
-    if not reply.tool_calls or reply.tool_calls[0].problem:
-        raise Lacking(f"no call that can be run: {(reply.tool_calls or reply.text)!r}"[:160])
-    call = reply.tool_calls[0]
-    messages = (
-        *ASK_WEATHER,
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {
-                    "id": call.id or "call_1",
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
-                }
-            ],
-        },
-        {"role": "tool", "tool_call_id": call.id or "call_1", "content": "18 degrees, light rain"},
-    )
-    after = await model.complete(
-        Request(messages, tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS), SITE
-    )
-    if not after.text.strip():
-        raise Broken("it did not answer once it had the tool's result")
-    return "a call, its result, an answer" + (" (by a JSON schema)" if emulated else "")
-
-
-@check("streaming")
-async def _streaming(probe: Probe) -> str:
-    pieces, finished, usage = 0, None, None
-    asked = {"stream_options": {"include_usage": True}} if probe.endpoint.can.stream_usage else {}
-    body = {"model": probe.settings.model, "messages": COUNT, **probe.limit(64), **asked}
-    async with asyncio.timeout(probe.settings.timeout_s), aclosing(probe.wire.stream(body)) as chunks:
-        async for chunk in chunks:
-            usage = chunk.get("usage") or usage
-            for choice in choices_in(chunk):
-                pieces += bool((choice.get("delta") or {}).get("content"))
-                finished = choice.get("finish_reason") or finished
-    if pieces < 2:
-        raise Lacking(f"the answer came in {pieces} piece, not bit by bit")
-    if finished is None:
-        raise Broken("the stream never says why it ends (finish_reason): a cut would look like an end")
-    if usage is None:
-        raise Broken("the stream ends without usage: the cost of a streamed answer is unknown")
-    return f"{pieces} pieces, finish_reason {finished}, with usage"
-
-
-@check("reasoning text")
-async def _reasoning(probe: Probe) -> str:
-    reply = await probe.complete()
-    if not reply.reasoning:
-        raise Lacking("none came; the model may not think, or keeps it to itself")
-    return f"{len(reply.reasoning)} characters"
-
-
-@check("cached tokens")
-async def _cached(probe: Probe) -> str:
-    await probe.complete(LONG_PROMPT, max_tokens=16)
-    usage = (await probe.complete(LONG_PROMPT, max_tokens=16)).usage
-    if not usage.cached:
-        raise Lacking("a repeated prompt is not reported as cached: its price counts in full")
-    return f"{usage.cached} of {usage.input} tokens of a repeated prompt"
-
-
-@check("own cost")
-async def _cost(probe: Probe) -> str:
-    reply = await probe.complete()
-    if reply.cost_usd is None:
-        raise Lacking("it sends none; prices come from the settings or a list")
-    return f"${reply.cost_usd:.6f} for one call"
-
-
-@check("log-probabilities")
-async def _logprobs(probe: Probe) -> str:
-    try:
-        answer = await probe.ask(logprobs=True, **probe.limit(16))
-    except HTTPStatusError as refusal:
-        raise Lacking(_told(refusal)) from None
-    if not (_first(answer).get("logprobs") or {}).get("content"):
-        raise Lacking("asked for, but none came")
-    return "one for each token"
-
-
-@check("error: wrong key")
-async def _wrong_key(probe: Probe) -> str:
-    try:
-        await probe.try_as(SHORT, key="stepgraph-wrong-key")
-    except AuthenticationFailed as error:
-        return f"HTTP {error.status}"
-    except ModelError as error:
-        raise Broken(f"not told as a wrong key: {error}") from None
-    raise Lacking("any key will do here")
-
-
-@check("error: unknown model")
-async def _wrong_model(probe: Probe) -> str:
-    try:
-        await probe.try_as(SHORT, model="stepgraph-no-such-model")
-    except (ModelNotFound, ModelRefused) as error:
-        return f"HTTP {error.status}"
-    except AuthenticationFailed as error:
-        raise Lacking(f"told as a wrong key (HTTP {error.status})") from None
-    except ModelError as error:
-        raise Broken(f"not told as an unknown model, so it is tried again: {error}") from None
-    raise Lacking("it answers whatever the model's name: a typo goes unseen")
-
-
-@check("error: bad request")
-async def _bad_request(probe: Probe) -> str:
-    try:
-        await probe.ask(messages="no list", **probe.limit(16))
-    except HTTPStatusError as refusal:
-        if 400 <= refusal.status < 500 and refusal.status != 429:
-            return f"HTTP {refusal.status}"
-        raise Broken(
-            f"a request that cannot be served looks like a passing fault: {_told(refusal)}"
-        ) from None
-    except (MalformedBody, aiohttp.ClientError) as error:
-        raise Broken(f"the refusal cannot be read: {error}") from None
-    raise Lacking("it takes messages that are no list")
-
-
-@check("calls at once")
-async def _at_once(probe: Probe) -> str:
-    started = time.perf_counter()
-    asked = (
-        probe.complete(({"role": "user", "content": f"Say {number}."},), max_tokens=16)
-        for number in range(probe.calls_at_once)
-    )
-    replies = await asyncio.gather(*asked, return_exceptions=True)
-    failed = [reply for reply in replies if isinstance(reply, BaseException)]
-    if failed:
-        raise Broken(f"{len(failed)} of {len(replies)} failed, the first: {failed[0]}")
-    return f"{len(replies)} answered in {time.perf_counter() - started:.2f} s"
-
-
-@check("cancellation")
-async def _cancel(probe: Probe) -> str:
-    body = {"model": probe.settings.model, "messages": COUNT, **probe.limit()}
-    async with asyncio.timeout(probe.settings.timeout_s), aclosing(probe.wire.stream(body)) as chunks:
-        async for chunk in chunks:
-            if choices_in(chunk):
-                break
-    started = time.perf_counter()
-    await probe.complete(max_tokens=16)
-    return f"the next call was answered {time.perf_counter() - started:.2f} s after one was broken off"
 
 
 async def first_model(base_url: str, key: str | None, timeout_s: float) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ...state.errors import ScriptError
+from ..backends.backend import Backend
 from ..model import CallContext, Reply, Request, ToolCall, Usage
 from ..prices import FREE, Price
 from ..stack.tool_emulation import FINAL_ANSWER
@@ -21,7 +22,7 @@ Answer = ToolCall | str | BaseModel | Mapping[str, Any] | list[Any] | int | floa
 Script = Iterable[Answer] | Mapping[str, Iterable[Answer]] | Callable[[Request, CallContext], Answer]
 
 
-class ScriptedModel:
+class ScriptedModel(Backend):
     """Replays answers, records what it was asked, and fails when answers are left over.
 
     `script` is a sequence of answers in the order of the calls; or a mapping from step name to that

@@ -27,8 +27,8 @@ from pydantic import SecretStr
 from ...state.errors import ScriptError, SettingsError
 from ...state.masking import NO_KEYS, Masker
 from ..backends.http_errors import without_secrets
-from ..provider_table import Overrides
-from ..settings import LOCAL, PRESETS, ModelSettings, parse_spec
+from ..provider_table import LOCAL, provider_named
+from ..settings import ModelSettings, parse_spec
 
 KEPT_HEADERS = ("content-type", "retry-after", "location")
 KEY_FOR_REPLAYS = "replayed"
@@ -75,8 +75,8 @@ class Tape:
         self._settings = model if isinstance(model, ModelSettings) else parse_spec(model, "Tape")
         if self._settings.provider == LOCAL:
             raise SettingsError("Tape: the model on this machine has no provider whose traffic to record.")
-        preset = PRESETS.get(self._settings.provider or "")
-        self._upstream = (self._settings.base_url or (preset.base_url if preset else "")).rstrip("/")
+        base_url = self._settings.base_url or provider_named(self._settings.provider).base_url
+        self._upstream = base_url.rstrip("/")
         self._mask = mask
         self._recorded: list[Exchange] = []
         self._left: dict[str, deque[Exchange]] = defaultdict(deque)
@@ -87,15 +87,10 @@ class Tape:
     @property
     def model(self) -> ModelSettings:
         """The settings of the model, by way of the tape."""
-        settings = self._settings
         update: dict[str, Any] = {"base_url": self.url}
-        if settings.provider == "openai" and settings.base_url is None:
-            own = settings.capabilities or Overrides()
-            if own.max_tokens is None:
-                update["capabilities"] = own.model_copy(update={"max_tokens": "max_completion_tokens"})
         if self.replays:
             update["api_key"] = SecretStr(KEY_FOR_REPLAYS)
-        return settings.model_copy(update=update)
+        return self._settings.model_copy(update=update)
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""Who runs which thread: one thread is run by one owner at a time."""
+"""Claims on threads: one owner runs a thread at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RENEW_S = 5.0
 
 
 class Claims:
-    """The claims of one session. They are renewed while the session lives.
+    """The claims of one session, renewed while it is open.
 
-    A claim whose process is gone counts no more: at once on this host, else when it expires.
+    The claim of a dead process ends at once on its own host, elsewhere when it expires.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -31,7 +31,7 @@ class Claims:
         self._renewer: threading.Thread | None = None
 
     def acquire(self, thread_id: str) -> None:
-        """Claim a thread for a run. Raises ThreadBusy while somebody else runs it."""
+        """Claim a thread for a run. Raises ThreadBusy while another owner runs it."""
         owner = secrets.token_hex(8)
         while True:
             now = time.time()
@@ -59,7 +59,7 @@ class Claims:
                 self._renewer.start()
 
     def is_run(self, thread_id: str) -> bool:
-        """Tell whether somebody, here or elsewhere, is running a thread."""
+        """Tell whether an owner, here or elsewhere, is running a thread."""
         sql = "SELECT * FROM claims WHERE thread_id = ? AND expires_at > ?"
         rows = self._journal.query(sql, (thread_id, time.time()))
         return any(self._lives(row) for row in rows)
@@ -68,7 +68,7 @@ class Claims:
         return row["host"] != self._host or _is_alive(row["pid"])
 
     def release(self, thread_id: str) -> None:
-        """Give a claim of this session up."""
+        """Release a claim of this session."""
         with self._lock:
             owner = self._held.pop(thread_id, None)
         if owner is not None:
@@ -77,7 +77,7 @@ class Claims:
             self._journal.try_flush()
 
     def close(self) -> None:
-        """Give all claims of this session up."""
+        """Release all claims of this session."""
         self._stop.set()
         for thread_id in list(self._held):
             self.release(thread_id)

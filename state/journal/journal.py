@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import Cost
+from ..statuses import RunStatus
 from .records import CALL_NAMES, Call, CallKey, Decision, NodeRun, Record, Statement, bindable, insert
 from .sqlite import aretrying
 from .store import Store
@@ -60,8 +61,7 @@ class Journal(Store):
             "AND status = 'answered' ORDER BY request_hash LIMIT 1"
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
-        rows = await aretrying(lambda: self._calls(where, values), self.path)
-        call = rows[0] if rows else None
+        call = await self._first(where, values)
         if call is not None:
             self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
             sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
@@ -69,7 +69,7 @@ class Journal(Store):
         return call
 
     def note_coalesced(self, key: CallKey, leader: str) -> None:
-        """Note that a call waits for the answer to an equal one, which another task of the thread makes.
+        """Record that a call waits for the answer to an equal one, which another task of the thread makes.
 
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
@@ -84,12 +84,10 @@ class Journal(Store):
             "WHERE thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?)"
         )
         mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
-        values = (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine)
-        rows = await aretrying(lambda: self._calls(where, values), self.path)
-        return rows[0] if rows else None
+        return await self._first(where, (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine))
 
     async def find_rejected(self, key: CallKey) -> list[Call]:
-        """Return the answers to this very call that were paid for and would not do, in their order."""
+        """Return the answers to this very call that were paid for and rejected, in their order."""
         where = (
             "thread_id = ? AND status = 'rejected' AND source IN ('model', 'copied') AND task = ? "
             "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
@@ -136,8 +134,7 @@ class Journal(Store):
         oldest = time.time() - lifetime_s
         if self._waiting:  # it may say that an answer did not fit
             await aretrying(lambda: self._write([]), self.path)
-        rows = await aretrying(lambda: self._calls(where, (*_hashes(request_hash), oldest)), self.path)
-        return rows[0] if rows else None
+        return await self._first(where, (*_hashes(request_hash), oldest))
 
     async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
         """Return the latest answer of a step that is nearest to a request: equal, or equally worded."""
@@ -145,8 +142,10 @@ class Journal(Store):
             "step = ? AND status = 'answered' AND source = 'model' "
             "ORDER BY request_hash = ? DESC, messages = ? DESC, started_at DESC LIMIT 1"
         )
-        rows = await aretrying(lambda: self._calls(where, (step, request_hash, messages)), self.path)
-        return rows[0] if rows else None
+        return await self._first(where, (step, request_hash, messages))
+
+    async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
+        return next(iter(await aretrying(lambda: self._calls(where, values), self.path)), None)
 
     def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
         with self._lock:
@@ -154,11 +153,11 @@ class Journal(Store):
             return [Call(*row) for row in rows]
 
     def note_problem(self, call_id: str, problem: str) -> None:
-        """Note why a committed answer did not fit."""
+        """Record why a committed answer did not fit."""
         self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id)))
 
     def reject(self, call_ids: Sequence[str]) -> None:
-        """Give answers up, so that a resume asks anew instead of replaying them."""
+        """Mark answers as rejected, so that a resume asks again instead of replaying them."""
         for call_id in call_ids:
             self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
         self.try_flush()
@@ -166,7 +165,7 @@ class Journal(Store):
     # Runs
 
     def start_run(self, thread_id: str, fingerprint: str | None = None) -> None:
-        """Note that a run of the thread begins or goes on, and what shape its graph has."""
+        """Record that a run of the thread starts or goes on, and the shape of its graph."""
         now = time.time()
         sql = (
             "INSERT INTO runs (thread_id, fingerprint, status, started_at, updated_at) "
@@ -176,7 +175,7 @@ class Journal(Store):
         self.add_later((sql, (thread_id, fingerprint, now, now, now)))
 
     def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
-        """Note what is needed to resume the thread in another process."""
+        """Record what is needed to resume the thread in another process."""
         now = time.time()
         values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
         self._write_now(
@@ -187,7 +186,7 @@ class Journal(Store):
         )
 
     def set_budget(self, thread_id: str, budget: str) -> None:
-        """Note the limits of a thread, as JSON, for its resumes."""
+        """Record the limits of a thread, as JSON, for its resumes."""
         now = time.time()
         self._write_now(
             "INSERT INTO runs (thread_id, budget, status, started_at, updated_at) "
@@ -222,7 +221,7 @@ class Journal(Store):
         return float(rows[0]["seconds"]) if rows else 0.0
 
     def begin_invocation(self, thread_id: str, columns: Mapping[str, Any], *, going_on: bool) -> None:
-        """Note that the graph was called; `going_on` without new input, so within the same trace."""
+        """Record that the graph was called; without new input (`going_on`) it stays within the same trace."""
         sql = "SELECT trace, input, ended_at FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
         last = next(iter(self.query(sql, (thread_id,))), None)
         trace = 0
@@ -235,7 +234,7 @@ class Journal(Store):
         self.add_later((f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values())))
 
     def end_run(
-        self, thread_id: str, status: str, error: str | None = None, *, output: str | None = None
+        self, thread_id: str, status: RunStatus, error: str | None = None, *, output: str | None = None
     ) -> None:
         now = time.time()
         sql = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"

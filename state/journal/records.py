@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from ..statuses import CallSource, CallStatus, DecisionKind, NodeStatus
+
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
@@ -30,7 +32,7 @@ class Call:
     request_hash: str
     occurrence: int
     attempt: int
-    status: str
+    status: CallStatus
     model_asked: str
     messages: str
     params: str
@@ -53,7 +55,7 @@ class Call:
     price_source: str | None = None
     price_date: str | None = None
     problem: str | None = None
-    source: str = "model"
+    source: CallSource = "model"
     origin: str | None = None
     reason: str | None = None
     replays: int = 0
@@ -68,7 +70,7 @@ class NodeRun:
     path: str
     node: str
     superstep: int
-    status: str
+    status: NodeStatus
     output: str | None
     error: str | None
     started_at: float
@@ -87,7 +89,7 @@ class Decision:
     thread_id: str
     task: str
     path: str
-    kind: str
+    kind: DecisionKind
     choice: str
     confidence: float | None
     reason: str | None

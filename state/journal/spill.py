@@ -1,4 +1,4 @@
-"""Where an answer goes that is paid for and that the file cannot take: a file of JSON lines beside it."""
+"""Saves paid answers that the database cannot take: in a file of JSON lines beside it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Row = dict[str, Any]
 
 
 class Spill:
-    """Keeps rows that could not be committed, until they are taken in. One for each connection.
+    """Keeps rows that could not be committed until the database takes them. One for each connection.
 
-    It holds a nameless file of RESERVE_BYTES on the same disk. When the disk is full, that is given
-    up and makes room. Rows that cannot be written anywhere stay in memory. Lines that lack one of the
-    `required` fields cannot be read.
+    It reserves RESERVE_BYTES on the same disk in a nameless file, which makes room when the disk is full.
+    Rows that cannot be written anywhere stay in memory. Lines without one of the `required` fields count
+    as unreadable.
     """
 
     def __init__(self, database: Path, required: Collection[str] = ()) -> None:
@@ -40,7 +40,7 @@ class Spill:
         self._unwritten: list[Row] = []
 
     def reserve(self) -> None:
-        """Make sure that there will be room. Raises OSError if there is none already."""
+        """Reserve room on the disk. Raises OSError if there is none."""
         if self._reserve is not None or os.name != "posix":
             return
         handle, name = tempfile.mkstemp(dir=self._folder)
@@ -58,7 +58,7 @@ class Spill:
         self._reserve = handle
 
     def release(self) -> None:
-        """Give the reserve up."""
+        """Free the reserved room."""
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None
@@ -67,16 +67,16 @@ class Spill:
         """Keep dataclass rows and return the error that says where they are."""
         self.release()
         self._unwritten += [asdict(row) for row in rows]
-        told = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-        answers = f"What was paid for is not lost: {len(rows)} calls are kept in"
+        reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        kept = f"{reason} What was paid for is not lost: {len(rows)} calls are kept in"
         try:
             self._write_out()
         except OSError as failed:
             return StoreError(
-                f"{told} {answers} memory, because {self.path} cannot be written either ({failed}). They are "
-                "written once there is room, before this process ends."
+                f"{kept} memory, because {self.path} cannot be written either ({failed}). They are written "
+                "once there is room, before this process ends."
             )
-        return StoreError(f"{told} {answers} {self.path}, and taken in when {self._database} is next opened.")
+        return StoreError(f"{kept} {self.path}, and taken in when {self._database} is next opened.")
 
     @property
     def _database(self) -> str:
@@ -97,7 +97,7 @@ class Spill:
         self._unwritten.clear()
 
     def take_in(self, commit: Callable[[list[Row]], None]) -> None:
-        """Hand all kept rows to `commit`, and forget them once it has returned.
+        """Pass all kept rows to `commit`, and delete them once it has returned.
 
         Lines that cannot be read, because a crash cut them, stay beside it in a file of their own.
         """

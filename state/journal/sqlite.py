@@ -1,4 +1,4 @@
-"""One SQLite file, opened with sound settings; its errors told in words that help.
+"""Opens SQLite files with safe settings, and explains their errors.
 
 WAL with synchronous=NORMAL: a commit survives the death of the process, and a loss of power can
 undo only the last moments, never the file. Writers wait for each other: at first briefly in place,
@@ -23,7 +23,7 @@ LOCK_WAIT_S = 30.0
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the file, creating it where it may be created. Raises StoreError with the reason."""
+    """Open the file, and create it unless it is only read. Raises StoreError with the reason."""
     if read_only and not path.exists():
         raise StoreError(f"There is no file {path}. Runs are kept in it once a graph has run.")
     try:
@@ -55,7 +55,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def explained(error: Exception, path: Path) -> StoreError:
-    """Return the StoreError that says what is wrong with the file and what to do."""
+    """Return the StoreError that says what is wrong with the file and what to do next."""
     text = str(error).rstrip(".")
     if "not a database" in text:
         return StoreError(f"{path} is not a SQLite database. Name another file, or move this one away.")
@@ -78,12 +78,12 @@ def explained(error: Exception, path: Path) -> StoreError:
 
 
 def is_busy(error: Exception) -> bool:
-    """Tell whether somebody else holds the lock."""
+    """Tell whether another connection holds the lock."""
     return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
 
 
 def retrying(work: Callable[[], R], path: Path) -> R:
-    """Do the work, waiting up to LOCK_WAIT_S for a lock that somebody else holds."""
+    """Do the work; wait up to LOCK_WAIT_S for a lock that another connection holds."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
@@ -95,7 +95,7 @@ def retrying(work: Callable[[], R], path: Path) -> R:
 
 
 async def aretrying(work: Callable[[], R], path: Path) -> R:
-    """Do the work in place; where a lock holds it up, go on in a thread."""
+    """Do the work in place, or in a thread if a lock delays it."""
     try:
         return work()
     except sqlite3.Error as error:

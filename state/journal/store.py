@@ -1,4 +1,4 @@
-"""The file under the journal: what is written and when, what is read, and what if it cannot be written."""
+"""The file under the journal: how it is written and read, and what happens if it cannot be written."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class Store:
                 loop.call_soon(self.try_flush)
 
     def write(self, statements: Iterable[Statement]) -> None:
-        """Carry out all of the statements, or none of them."""
+        """Run all statements in one transaction."""
         batch = list(statements)
         retrying(lambda: self._write(batch), self.path)
 
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
-        """Like `write`; `durable` waits until the disk has it, so that a loss of power undoes nothing."""
+        """Like `write`; `durable` waits for the disk, so that a loss of power undoes nothing."""
         batch = list(statements)
         await aretrying(lambda: self._write(batch, durable=durable), self.path)
 
     def try_flush(self) -> None:
-        """Write what waits, unless somebody else holds the lock: then it goes on waiting."""
+        """Write what waits, unless another connection holds the lock: then it goes on waiting."""
         if self._closed or not self._waiting:
             return
         try:
@@ -138,9 +138,9 @@ class Store:
     # When it cannot be written
 
     def is_locked(self) -> bool:
-        """Tell whether somebody else is writing, and does not stop within a moment.
+        """Tell whether another connection holds the lock for longer than a moment.
 
-        It was asked a moment ago: then the answer is the same, so that many who ask do not all wait.
+        The answer holds for SAME_MOMENT_S, so that many callers do not all wait for it.
         """
         if time.monotonic() < self._seen_locked_at + SAME_MOMENT_S:
             return True
@@ -152,7 +152,7 @@ class Store:
         return False
 
     async def until_free(self) -> None:
-        """Return once the file can be written; a lock that somebody else holds is waited for in a thread."""
+        """Return once the file can be written; wait in a thread while another connection holds the lock."""
         await aretrying(self._try_lock, self.path)
 
     def _try_lock(self) -> None:
@@ -161,7 +161,7 @@ class Store:
             self._connection.execute("ROLLBACK")
 
     def check_writable(self) -> None:
-        """Raise StoreError unless an answer could be kept: to be asked before one is paid for."""
+        """Raise StoreError unless an answer could be kept; call it before you pay for one."""
         self._check_place()
         if self._trouble is not None:
             self._take_in()
@@ -173,7 +173,7 @@ class Store:
             raise explained(error, self.path) from None
 
     def spill(self, calls: Sequence[Call], error: BaseException) -> StoreError:
-        """Keep calls that are paid for and cannot be committed; return the error that says where."""
+        """Save paid calls that cannot be committed beside the file; return the error that says where."""
         self._trouble = self._spill.keep(calls, error)
         return self._trouble
 
@@ -185,7 +185,7 @@ class Store:
             )
 
     def _take_in(self) -> None:
-        """Commit what could not be committed before; what still cannot be waits on."""
+        """Commit what could not be committed before; the rest goes on waiting."""
         try:
             self._check_place()
             self._spill.take_in(lambda rows: self._write([insert(call_of(row)) for row in rows]))
@@ -213,7 +213,7 @@ class Store:
 
 def _inode(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino

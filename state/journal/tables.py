@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS node_runs (
     node        TEXT NOT NULL,
     superstep   INTEGER NOT NULL,
     status      TEXT NOT NULL,        -- done | failed | interrupted
-    input       TEXT,                 -- JSON: the state that the node was given, long values cut
+    input       TEXT,                 -- JSON: the state that the node got, long values cut
     output      TEXT,                 -- JSON: what the node wrote to the state
     interrupts  TEXT,                 -- JSON: the values of its interrupts
     error       TEXT,
@@ -112,7 +112,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     path        TEXT NOT NULL,
-    kind        TEXT NOT NULL,        -- route | refine | gate | verify | cascade | review | …
+    kind        TEXT NOT NULL,        -- which pattern decided: see state/statuses.py
     choice      TEXT NOT NULL,
     confidence  REAL,                 -- 0 to 1, NULL where the decider gives none
     reason      TEXT,

@@ -110,12 +110,11 @@ class SqliteCheckpointer(SqliteSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        rows = super().list
-        found = await aretrying(
-            lambda: list(rows(config, filter=filter, before=before, limit=limit)), self.path
-        )
-        for row in found:
-            yield row
+        listed = super().list
+        for item in await aretrying(
+            lambda: list(listed(config, filter=filter, before=before, limit=limit)), self.path
+        ):
+            yield item
 
     async def aput(
         self,

@@ -52,13 +52,13 @@ def shape_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Shape:
     """Return nodes, edges and fields of a graph and all its nested ones, and the types of the fields."""
     annotations: dict[str, Any] = {}
     shape = _graph_shape(graph, annotations, {})
-    found: set[type[Any]] = set().union(*(types_in(annotation) for annotation in annotations.values()))
-    named = Counter(cls.__qualname__ for cls in found)
+    classes: set[type[Any]] = set().union(*(types_in(annotation) for annotation in annotations.values()))
+    named = Counter(cls.__qualname__ for cls in classes)
     described = {
         cls.__qualname__
         if named[cls.__qualname__] == 1
         else f"{cls.__module__}.{cls.__qualname__}": _type_shape(cls)
-        for cls in found
+        for cls in classes
     }
     return {**shape, "types": {name: fields for name, fields in described.items() if fields}}
 
@@ -93,8 +93,8 @@ def _graph_shape(
 
 
 def _field(annotation: Any, required: bool, reducer: str | None = None) -> Shape:
-    given = {"required": required, "reducer": reducer}
-    return {"type": _options(annotation), **{name: value for name, value in given.items() if value}}
+    field: Shape = {"type": _options(annotation), "required": required, "reducer": reducer}
+    return {name: value for name, value in field.items() if value or name == "type"}
 
 
 def _type_shape(cls: type[Any]) -> Shape:
@@ -152,13 +152,13 @@ def check_unchanged(journal: Journal, thread_id: str, fingerprint: str) -> None:
     if not rows or rows[0]["fingerprint"] in (None, fingerprint):
         return
     pending = rows[0]["status"] != "done"
-    found = changes(json.loads(rows[0]["fingerprint"]), json.loads(fingerprint), pending=pending)
-    if found:
+    changed = changes(json.loads(rows[0]["fingerprint"]), json.loads(fingerprint), pending=pending)
+    if changed:
         raise GraphChanged(
-            f"The graph is not the one that the thread {thread_id!r} ran with: {'; '.join(found)}. Go on "
+            f"The graph is not the one that the thread {thread_id!r} ran with: {'; '.join(changed)}. Go on "
             "with the graph as it was, or begin a new thread. To go on all the same: `stepgraph resume "
-            "--force`, or session.config(thread, insist=True).",
-            changes=tuple(found),
+            "--force`, or session.config(thread, allow_changed_graph=True).",
+            changes=tuple(changed),
         )
 
 
@@ -169,11 +169,11 @@ def changes(old: Shape, new: Shape, *, pending: bool) -> list[str]:
     Harmless are new fields with a default, types that take more than before, new branches of a
     choice, and whatever is not in a shape: names of graphs, prompts, models, code.
     """
-    found = list(_graph_changes(old, new, "", pending=pending))
+    changed = list(_graph_changes(old, new, "", pending=pending))
     for name, fields in old["types"].items():
         if name in new["types"]:
-            found += _field_changes(fields, new["types"][name], f"{name}.", "", pending=pending)
-    return list(dict.fromkeys(found))
+            changed += _field_changes(fields, new["types"][name], f"{name}.", "", pending=pending)
+    return list(dict.fromkeys(changed))
 
 
 def _graph_changes(old: Shape, new: Shape, where: str, *, pending: bool) -> Iterator[str]:

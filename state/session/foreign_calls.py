@@ -115,7 +115,7 @@ class CallObserver(BaseCallbackHandler):
     ) -> None:
         task = str(metadata.get("langgraph_checkpoint_ns", ""))
         model = metadata.get("ls_model_name") or params.get("model") or params.get("model_name") or "unknown"
-        given = {name: params[name] for name in PARAMETERS if params.get(name) is not None}
+        options = {name: params[name] for name in PARAMETERS if params.get(name) is not None}
         call = Call(
             id=secrets.token_hex(8),
             thread_id=self._thread,
@@ -129,7 +129,7 @@ class CallObserver(BaseCallbackHandler):
             status="answered",
             model_asked=str(model),
             messages=self._journal.mask.json(json_text(asked)),
-            params=json_text(given),
+            params=json_text(options),
             latency_s=0.0,
             started_at=time.time(),
             reason=COUNTED if any(map(is_langfuses, handlers_of(var_child_runnable_config.get()))) else None,
@@ -161,9 +161,9 @@ class CallObserver(BaseCallbackHandler):
             return
         call, _ = self._open.pop(run_id)
         cancelled = isinstance(error, asyncio.CancelledError)
-        told = "stopped before it ended" if cancelled else f"{type(error).__name__}: {error}"
+        message = "stopped before it ended" if cancelled else f"{type(error).__name__}: {error}"
         latency = time.time() - call.started_at
-        problem = self._journal.mask.text(told)
+        problem = self._journal.mask.text(message)
         self._journal.add(replace(call, status="failed", latency_s=latency, problem=problem))
 
 

@@ -19,6 +19,7 @@ from ..journal.claims import Claims
 from ..journal.journal import Journal, NodeRun
 from ..json_text import as_json, json_text, state_json
 from ..names import GRAPH_KEY, path_of
+from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
 
@@ -44,21 +45,21 @@ class Recorder(BaseCallbackHandler):
         claims: Claims,
         thread_id: str,
         *,
-        insist: bool = False,
+        allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._insist = insist
+        self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._labels = labels or {}
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
         self._starting = False
         self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
-        self._ended = "done"
+        self._ended: RunStatus = "done"
 
     def on_chain_start(
         self,
@@ -124,11 +125,11 @@ class Recorder(BaseCallbackHandler):
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
-        told = STOPPED if cancelled else f"{type(error).__name__}: {error}"
+        message = STOPPED if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root and (self.waits or self._starting):
             self._root = self._late = None
         elif run_id == self._root:
-            self._end("failed", told)
+            self._end("failed", message)
         elif run_id not in self._open:
             return
         elif isinstance(error, GraphInterrupt):
@@ -138,13 +139,13 @@ class Recorder(BaseCallbackHandler):
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")
         else:
-            self._leave(run_id, "failed", error=told)
+            self._leave(run_id, "failed", error=message)
 
     def _fingerprint(self, mark: Any) -> str | None:
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._insist:
+        if not self._allow_changed_graph:
             try:
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
@@ -155,14 +156,12 @@ class Recorder(BaseCallbackHandler):
     def _begin(self, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None) -> None:
         """Note an invocation; one that goes on, or begins again what a crash cut short, keeps its trace."""
         going_on = inputs is None or isinstance(inputs, Command)
-        given = None
-        if inputs is not None:
-            given = self._journal.mask.json(as_json(inputs.resume if isinstance(inputs, Command) else inputs))
+        answers = inputs.resume if isinstance(inputs, Command) else inputs
         self._journal.begin_invocation(
             self._thread,
             {
                 "graph": name,
-                "input": given,
+                "input": None if inputs is None else self._journal.mask.json(as_json(answers)),
                 "user": metadata.get("user_id"),
                 "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
@@ -171,24 +170,24 @@ class Recorder(BaseCallbackHandler):
             going_on=going_on,
         )
 
-    def _end(self, status: str, error: str | None = None, output: Any = None) -> None:
+    def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
         self._root = None
         self._open.clear()
         mask = self._journal.mask
-        told = None if output is None else mask.json(as_json(output))
-        self._journal.end_run(self._thread, status, error and mask.text(error), output=told)
+        text = None if output is None else mask.json(as_json(output))
+        self._journal.end_run(self._thread, status, error and mask.text(error), output=text)
         self._claims.release(self._thread)
 
     def _leave(
         self,
         run_id: UUID,
-        status: str,
+        status: NodeStatus,
         *,
         output: Any = None,
         error: str | None = None,
         interrupts: Any = None,
     ) -> None:
-        metadata, started, given = self._open.pop(run_id)
+        metadata, started, state = self._open.pop(run_id)
         mask = self._journal.mask
         task = metadata["langgraph_checkpoint_ns"]
         self._journal.add(
@@ -203,7 +202,7 @@ class Recorder(BaseCallbackHandler):
                 error=error and mask.text(error),
                 started_at=started,
                 ended_at=time.time(),
-                input=given,
+                input=state,
                 interrupts=None if interrupts is None else mask.json(as_json(interrupts)),
             )
         )

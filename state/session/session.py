@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from langchain_core.runnables import RunnableConfig
@@ -49,11 +48,11 @@ class Tracer(Protocol):
 
 
 class Session:
-    """Keeps what a graph does: pass `session.config(thread_id)` to any LangGraph call.
+    """Records what a graph does in one SQLite file: pass `session.config(thread_id)` to any LangGraph call.
 
-    The file is created where it is missing. `allow` names types that checkpoints may revive, beyond
-    those that steps and patterns declare themselves. `tracing`, such as a `Tracing()`, sends the traces
-    to Langfuse or elsewhere too. Raises StoreError if the file cannot be used.
+    The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
+    that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
+    elsewhere. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -88,7 +87,7 @@ class Session:
         budget: Budget | None = None,
         cache_s: float | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
-        insist: bool = False,
+        allow_changed_graph: bool = False,
         user: str | None = None,
         tags: Iterable[str] = (),
         **configurable: Any,
@@ -99,9 +98,9 @@ class Session:
         before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
         `cache_s` lets answers of other runs serve that are at most so many seconds old.
 
-        A thread goes on only with a graph of the same shape, else GraphChanged is raised, unless you
-        `insist`. Patterns tell their shape themselves; for a hand-written graph, pass it as `graph`.
-        `user` and `tags` go into the trace. Further keywords go into `configurable`.
+        A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
+        `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
+        `graph`. `user` and `tags` go into the trace. Further keywords go into `configurable`.
         """
         thread = thread_id or new_thread_id()
         if budget is not None:
@@ -110,7 +109,12 @@ class Session:
             budget = self.budget_of(thread)
         ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
         recorder = Recorder(
-            self.journal, self.claims, thread, insist=insist, ledger=ledger, labels=self._labels()
+            self.journal,
+            self.claims,
+            thread,
+            allow_changed_graph=allow_changed_graph,
+            ledger=ledger,
+            labels=self._labels(),
         )
         config: RunnableConfig = {
             "configurable": {
@@ -158,19 +162,20 @@ class Session:
     def decide_effect(
         self, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
     ) -> EffectRecord:
-        """Say whether a side effect happened whose end is not on record, after an EffectUnknown.
+        """Decide whether a side effect happened, after an EffectUnknown.
 
-        If it did, its thread goes on with what it would have written, as plain data: `update`. If not,
-        it is done again. A decision can be changed. Raises InputError for an effect that ended.
+        If it happened, its thread goes on with `update`, as plain data, in the place of what its node
+        would have written. If not, it runs again. A decision can be changed. Raises InputError for an
+        effect that ended by itself.
         """
         return decide_effect(self.journal, key, happened=happened, update=update)
 
     def undecided_effects(self) -> list[EffectRecord]:
-        """Return the side effects of which nobody knows whether they happened, or which are under way."""
+        """Return the side effects that started and did not end: open ones, and those under way."""
         return open_effects(self.journal)
 
     def close(self) -> None:
-        """Write what waits and close the file."""
+        """Write what is still in memory and close the file."""
         self.claims.close()
         if self._tracer is not None:
             self.journal.flush()
@@ -181,23 +186,13 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
 

@@ -79,7 +79,7 @@ def test_do_it_again(
         (["charge:order 7"], "--done, or --again"),
         (["charge:order 8", "--done"], "Did you mean 'charge:order 7'?"),
         (["charge:order 7", "--done", "--wrote", "r1"], "expected a JSON object"),
-        (["charge:order 7", "--again", "--wrote", '{"receipt": "r1"}'], "say that it did"),
+        (["charge:order 7", "--again", "--wrote", '{"receipt": "r1"}'], "pass happened=True"),
     ],
 )
 def test_what_cannot_be_decided_so(command: Command, undecided: None, words: list[str], told: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from keyring.backend import KeyringBackend
 
 from stepgraph.providers.keys import SERVICE
-from stepgraph.providers.testing.conformance import CHECKS
+from stepgraph.providers.testing.checks import CHECKS
 
 from ..imitators import KEY, MODEL, DeepSeek, OpenRouter
 from ..servers import HTML, Answer, ChatServer

@@ -96,7 +96,7 @@ COSTS: dict[str, tuple[Workflow[Post], float, float]] = {
     "vote": (vote(classify, 5, uncertain="howto"), 3, 5),
     "ensemble": (ensemble([write, chain(plan, write)], field="draft", score=len), 3, 3),
     "guard": (guard(chain(plan, write), check, bool, otherwise=write), 3, 4),
-    "fan_out": (fan_out(split, chain(plan, write), into="posts", most=10), 0, 20),
+    "fan_out": (fan_out(split, chain(plan, write), into="posts", max_items=10), 0, 20),
     "within": (within(loop, Budget(calls=4)), 2, 6),
     "nested": (chain(section({"a": loop, "b": route(classify, {"howto": plan, "opinion": note})})), 3, 8),
 }

@@ -1,4 +1,4 @@
-"""What newcomers got wrong, and what they are told."""
+"""What newcomers got wrong, and the messages they get."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_judge_that_returns_an_update_is_told_to_be_a_rule() -> None:
         (lambda: refine(write, judge, until=slow, rounds=2), r"until=….*plain function"),
         (lambda: refine(write, judge, until="good", rounds=2), r"until=….*plain function"),
         (lambda: refine(write, judge, until=bool, rounds="3"), "expected a whole number"),
-        (lambda: route(pick, {"a": write}, floor=40), "between 0 and 1"),
+        (lambda: route(pick, {"a": write}, min_confidence=40), "between 0 and 1"),
         (lambda: route(pick, [write]), "branches as a mapping"),
     ],
 )

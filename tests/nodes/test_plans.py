@@ -38,7 +38,7 @@ def test_likeness_is_the_share_of_common_words(one: str, other: str, share: floa
 
 
 def test_all_overlaps_are_named_and_long_subjects_cut() -> None:
-    problem = problem_with(["a", "b", "A", "b " * 90], most=9, alike=1)
+    problem = problem_with(["a", "b", "A", "b " * 90], max_items=9, similarity=1)
     assert problem is not None
     assert "Subtasks 1 and 3 overlap: 'a' and 'A'." in problem
     assert "Subtasks 2 and 4 overlap" in problem
@@ -46,7 +46,7 @@ def test_all_overlaps_are_named_and_long_subjects_cut() -> None:
 
 
 def test_a_sound_plan_has_no_problem() -> None:
-    assert problem_with(["history", "taste"], most=2, alike=0.8) is None
+    assert problem_with(["history", "taste"], max_items=2, similarity=0.8) is None
 
 
 def test_the_first_of_overlapping_tasks_is_kept() -> None:

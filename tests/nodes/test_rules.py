@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from stepgraph import rule
-from stepgraph.nodes.rules import as_rule
+from stepgraph.nodes.rules import decider_of
 from stepgraph.state.errors import DefinitionError
 
 
@@ -37,11 +37,11 @@ def test_a_plain_function_becomes_a_rule_that_writes_nothing() -> None:
     def is_long(post: Post) -> bool:
         return len(post.draft) > 3
 
-    made = as_rule(is_long, "route")
+    made = decider_of(is_long, "route")
     assert made.answer_type is bool
     assert made.invoke(Post("long")) == {}
     with pytest.raises(DefinitionError, match="route: 3 is no step, no rule and no function"):
-        as_rule(3, "route")
+        decider_of(3, "route")
 
 
 def test_a_rule_that_cannot_work_is_refused() -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stepgraph.nodes import sandboxes
-from stepgraph.nodes.sandboxes import Limits, Ran, run_python
+from stepgraph.nodes.sandboxes import Limits, SandboxResult, run_python
 from stepgraph.state.errors import InputError, SandboxUnavailable
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is for Linux")
 
 
-def run(code: str, limits: Limits | None = None, *, isolated: bool = True) -> Ran:
+def run(code: str, limits: Limits | None = None, *, isolated: bool = True) -> SandboxResult:
     return asyncio.run(run_python({"main.py": code}, "main.py", limits, isolated=isolated))
 
 
@@ -70,17 +73,25 @@ class TestLimits:
         assert not run("import os; os.kill(os.getpid(), 9)", isolated=isolated).ok
 
 
-def processes_of(text: str) -> list[str]:
-    """Return the command lines on this machine, bwrap's own aside, that have the text as an argument."""
-    found = []
+def processes_of(mark: str) -> list[str]:
+    """Return the command lines on this machine that have the mark in them: those of one sandbox."""
+    lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
+            line = path.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if text in words:
-            found.append(" ".join(words))
-    return found
+        if mark in line:
+            lines.append(line.replace("\0", " "))
+    return lines
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Wait for what comes true in its own time, and say whether it did."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 @linux
@@ -118,11 +129,20 @@ except OSError:
     print("stopped at", count, flush=True)
 os._exit(0)
 """
-        ran = run(code, Limits(processes=20, seconds=5))
+        seconds = 5 + random.random() / 10  # on its command lines, so it tells this sandbox from all others
+        ran = run(code, Limits(processes=20, seconds=seconds))
         if os.geteuid():  # nobody stops root from forking
             assert "stopped at" in ran.output
             assert int(ran.output.split()[-1]) <= 20
-        assert len(processes_of("/entry.py")) == 0
+        assert wait_until(lambda: not processes_of(str(seconds)))
+
+    def test_its_processes_can_be_told_from_others(self) -> None:
+        seconds = 20 + random.random() / 10
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(run, "import time; time.sleep(1.5)", Limits(seconds=seconds))
+            assert wait_until(lambda: bool(processes_of(str(seconds))), 15)
+            assert processes_of(str(seconds + 1)) == []
+            assert result.result().ok
 
     def test_other_processes_are_out_of_sight(self) -> None:
         ran = run("import os; print(len([p for p in os.listdir('/proc') if p.isdigit()]))")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from stepgraph import Ask, chain, step
-from stepgraph.nodes.sizes import Sizes
+from stepgraph.nodes.sizes import PromptSizes
 
 
 @dataclass
@@ -39,7 +39,7 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-sizes = Sizes(5, words)
+sizes = PromptSizes(5, words)
 
 
 def test_a_step_counts_with_its_whole_prompt() -> None:
@@ -53,7 +53,7 @@ def test_a_schema_counts_too() -> None:
     def rate(part: Part) -> Ask[int]:
         return Ask(part.text)
 
-    assert Sizes(100, len).of(rate, Part("a")) > len("a") + len('{"properties"')
+    assert PromptSizes(100, len).of(rate, Part("a")) > len("a") + len('{"properties"')
 
 
 def test_a_pattern_counts_by_its_largest_prompt_that_can_be_made_already() -> None:
@@ -68,4 +68,4 @@ def test_anything_else_counts_as_the_item_in_json() -> None:
     def note(part: Part) -> dict[str, str]:
         return {}
 
-    assert Sizes(100, len).of(note, Part("a")) == len('{"text":"a","grade":null,"note":""}')
+    assert PromptSizes(100, len).of(note, Part("a")) == len('{"text":"a","grade":null,"note":""}')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -8,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from stepgraph import Ask, ScriptedModel, Step, step, using
+from stepgraph import Ask, Choice, ScriptedModel, Step, step, using
+from stepgraph.providers.model import CallContext, Reply, ReplyCheck
 from stepgraph.state.errors import AuthenticationFailed, DefinitionError, InvalidAnswer, UnboundRole
 
 
@@ -136,6 +138,22 @@ async def test_an_empty_text_is_asked_for_again() -> None:
     with ScriptedModel(["  ", "Boil water."]) as model, using(model):
         assert await write.answer(Post()) == "Boil water."
     assert "The answer was empty." in model.asks[1][1].messages[-1]["content"]
+
+
+@pytest.mark.parametrize("confidence", [0.4, None])
+async def test_a_check_of_a_reply_reads_how_sure_it_is(confidence: float | None) -> None:
+    sites: list[CallContext] = []
+    answer = {"label": "tea", "confidence": confidence}
+
+    def answers(_: Any, site: CallContext) -> Any:
+        sites.append(site)
+        return answer
+
+    with ScriptedModel(answers) as model, using(model):
+        await asking(Choice[str]).answer(Post())
+    check = sites[0].check
+    assert check is not None
+    assert check(Reply(json.dumps(answer), "m")) == ReplyCheck(confidence=confidence)
 
 
 async def test_tries_bound_how_often_a_model_is_asked() -> None:

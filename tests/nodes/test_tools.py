@@ -173,7 +173,7 @@ def test_bad_arguments_are_told(arguments: dict[str, Any], told: str) -> None:
     message = one("lookup", arguments, lookup)
     assert message.status == "error"
     assert told in message.content
-    assert "Mend the arguments" in message.content
+    assert "Fix the arguments" in message.content
 
 
 def test_a_tool_with_a_json_schema_is_checked_too() -> None:

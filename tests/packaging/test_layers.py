@@ -13,8 +13,9 @@ LAYERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals"
 # The inner layers of a folder, from its ground up. Parts that are not named here are its ground and may
 # import each other; parts of one row above it may not. The folder's __init__ is its face, above all parts.
 INNER = {
-    "state": ({"journal"}, {"session"}),
+    "state": ({"journal"}, {"session"}, {"run_context"}),
     "providers": ({"backends"}, {"stack"}, {"testing"}),
+    "evals": ({"running"}, {"report"}, {"diagnosis", "sweeps", "langfuse"}, {"pytest_plugin"}),
 }
 
 

@@ -14,6 +14,7 @@ from langgraph.types import interrupt
 from stepgraph import (
     Ask,
     Budget,
+    PlanRules,
     ToolCall,
     Workflow,
     agent,
@@ -193,7 +194,9 @@ CASES: dict[str, Case] = {
         kept=0,
     ),
     "orchestrate": Case(
-        lambda part: orchestrate(cut, part, combine, into="parts", subject=lambda task: task.text),
+        lambda part: orchestrate(
+            cut, part, combine, into="parts", rules=PlanRules(subject=lambda task: task.text)
+        ),
         own=1,
         runs=2,
         kept=0,

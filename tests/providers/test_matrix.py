@@ -20,10 +20,10 @@ from stepgraph import Ask, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
 from stepgraph.providers.model import CallContext, Model, Reply, Request
-from stepgraph.providers.provider_table import CAPABILITIES
+from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.stack.pricing import FROM_PROVIDER, Priced
-from stepgraph.providers.stack.tool_emulation import with_tools
+from stepgraph.providers.stack.pricing import FROM_PROVIDER, PricingLayer
+from stepgraph.providers.stack.tool_emulation import ToolEmulationLayer
 from stepgraph.state.errors import (
     AuthenticationFailed,
     ContextTooLong,
@@ -81,7 +81,7 @@ class Ear:
     def __init__(self) -> None:
         self.text = self.reasoning = ""
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         self.text += text
         self.reasoning += reasoning
 
@@ -91,7 +91,7 @@ class Subject:
 
     def __init__(self, provider: str, url: str, key: str, server: Imitator | None) -> None:
         self.provider = provider
-        self.can = CAPABILITIES[provider]
+        self.can = provider_named(provider).capabilities
         self.url = url
         self.key = key
         self.server = server
@@ -102,7 +102,9 @@ class Subject:
 
     async def ask(self, messages: Any = HELLO, site: CallContext = SITE, **more: Any) -> Reply:
         request = Request(messages, **{"max_tokens": 64, **more})
-        return await Priced(with_tools(self.endpoint()), None).complete(request, site)
+        endpoint = self.endpoint()
+        model = ToolEmulationLayer(endpoint) if endpoint.tools == "emulated" else endpoint
+        return await PricingLayer(model, None).complete(request, site)
 
 
 async def structured(subject: Subject) -> str:
@@ -138,7 +140,7 @@ async def tools(subject: Subject) -> str:
 async def streamed_tools(subject: Subject) -> str:
     if subject.can.tools == "emulated":
         return "emulated"
-    reply = await subject.ask(site=replace(SITE, voice=Ear()), tools=(TOOL,))
+    reply = await subject.ask(site=replace(SITE, sink=Ear()), tools=(TOOL,))
     assert [(call.name, dict(call.arguments)) for call in reply.tool_calls] == [
         ("get_weather", {"city": "Paris"})
     ]
@@ -147,7 +149,7 @@ async def streamed_tools(subject: Subject) -> str:
 
 async def streamed_usage(subject: Subject) -> str:
     ear = Ear()
-    reply = await subject.ask(site=replace(SITE, voice=ear))
+    reply = await subject.ask(site=replace(SITE, sink=ear))
     assert ear.text == reply.text != ""
     assert reply.usage.input
     assert reply.usage.output
@@ -157,7 +159,7 @@ async def streamed_usage(subject: Subject) -> str:
 async def reasoning(subject: Subject) -> str:
     ear = Ear()
     whole = await subject.ask()
-    streamed = await subject.ask(site=replace(SITE, voice=ear))
+    streamed = await subject.ask(site=replace(SITE, sink=ear))
     assert bool(whole.reasoning) == bool(streamed.reasoning) == bool(ear.reasoning)
     if whole.reasoning:
         assert streamed.reasoning is not None
@@ -173,7 +175,7 @@ async def cached(subject: Subject) -> str:
 
 
 async def own_cost(subject: Subject) -> str:
-    replies = [await subject.ask(), await subject.ask(site=replace(SITE, voice=Ear()))]
+    replies = [await subject.ask(), await subject.ask(site=replace(SITE, sink=Ear()))]
     sources = {reply.price_source for reply in replies}
     assert len(sources) == 1
     return YES if sources == {FROM_PROVIDER} else NO

@@ -11,10 +11,12 @@ import stepgraph.testing
 from stepgraph import (
     Ask,
     Choice,
+    PlanRules,
     cascade,
     chain,
     gate,
     nearest,
+    orchestrate,
     refine,
     review,
     route,
@@ -39,6 +41,7 @@ class Post:
     grade: Grade | None = None
     choice: Choice[Kind] | None = None
     problems: list[str] = field(default_factory=list)
+    parts: "list[Post]" = field(default_factory=list)
 
 
 @dataclass
@@ -159,6 +162,20 @@ route(classify, {"howto": elsewhere, "opinion": write})  # expect-error
 route(classify, {"howto": node_elsewhere, "opinion": write})  # expect-error
 route(classify, {"howto": write}, fallback=elsewhere)  # expect-error
 route(near, {"howto": elsewhere, "opinion": write})  # expect-error
+
+
+# Rules for the plan of another worker
+def title(other: Other) -> str:
+    return other.text
+
+
+@step("parts")
+def plan(post: Post) -> Ask[list[Post]]:
+    return Ask(post.topic)
+
+
+orchestrate(plan, write, write, into="parts", rules=PlanRules(subject=title))  # expect-error
+orchestrate(plan, write, write, into="parts", rules=PlanRules(overlapping="keep"))  # expect-error
 
 # A gate that does not know what passes
 gate(judge)  # expect-error

@@ -3,7 +3,18 @@
 from dataclasses import dataclass, field
 from typing import assert_type
 
-from stepgraph import Ask, Workflow, chain, fan_out, map_reduce, orchestrate, rule, split_text, step
+from stepgraph import (
+    Ask,
+    PlanRules,
+    Workflow,
+    chain,
+    fan_out,
+    map_reduce,
+    orchestrate,
+    rule,
+    split_text,
+    step,
+)
 from stepgraph.nodes.splitting import Piece
 
 
@@ -70,6 +81,17 @@ assert_type(
     orchestrate(plan, work, write, into="parts", more=plan, check=complete, passes=lambda done: done),
     Workflow[Book],
 )
+
+
+def about(part: Part) -> str:
+    return part.title
+
+
+strict = PlanRules(subject=about, similarity=0.7, overlapping="drop")
+assert_type(orchestrate(plan, work, write, into="parts", rules=strict), Workflow[Book])
+assert_type(orchestrate(plan, work, write, into="parts", rules=PlanRules(tries=2)), Workflow[Book])
+assert_type(fan_out(outline, work, into="parts"), Workflow[Book])
+assert_type(map_reduce(outline, work, join=join, into="digest", tokens=100), Workflow[Book])
 
 
 def covers(book: Book) -> bool | str:

@@ -135,7 +135,7 @@ assert_type(refine(draft, check, until=lambda found: found == [], rounds=2), Wor
 assert_type(route(by_length, {"long": polish, "short": reply}), Workflow[Ticket])
 assert_type(route(by_word, {"billing": polish}, fallback=reply), Workflow[Ticket])
 assert_type(route(by_rule, {"billing": polish, "technical": reply}), Workflow[Ticket])
-assert_type(route(by_doubt, {"billing": polish}, fallback=reply, floor=0.7), Workflow[Ticket])
+assert_type(route(by_doubt, {"billing": polish}, fallback=reply, min_confidence=0.7), Workflow[Ticket])
 
 
 # Classifiers with a label, a doubt and a reason
@@ -178,7 +178,9 @@ def plain_topic(ticket: Ticket) -> str:
     return ticket.body
 
 
-support = route(topic, {"billing": polish, "technical": chain(fetch, reply)}, fallback=reply, floor=0.4)
+support = route(
+    topic, {"billing": polish, "technical": chain(fetch, reply)}, fallback=reply, min_confidence=0.4
+)
 assert_type(support, Workflow[Ticket])
 assert_type(route(plain_topic, {"billing": reply, "technical": polish}), Workflow[Ticket])
 

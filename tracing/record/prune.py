@@ -15,6 +15,7 @@ from ...state.journal.journal import Statement
 from ...state.journal.sqlite import connect, explained
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
+from ...state.statuses import RunStatus
 from .lineage import levels
 from .plain_checkpoints import plain_checkpoints
 from .threads import find_thread
@@ -54,7 +55,7 @@ class PruneCandidate:
     """A thread that was chosen, and what of it would be deleted."""
 
     thread_id: str
-    status: str
+    status: RunStatus
     updated_at: float
     checkpoints: int
     calls: int

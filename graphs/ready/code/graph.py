@@ -30,7 +30,7 @@ ROUNDS = 3
 
 @dataclass
 class CodeTask:
-    """What is to be written, the tests that it must pass, and what came of it."""
+    """What is to be written, the tests that it must pass, and how they went."""
 
     task: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
     tests: Annotated[list[str], Field(min_length=1, max_length=100)]

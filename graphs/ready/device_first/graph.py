@@ -197,7 +197,7 @@ def device_first() -> Workflow[Question]:
         kind,
         {"look up": chain(looked_up, backed), "think": thought},
         fallback=thought,
-        floor=0.5,
+        min_confidence=0.5,
         name="open",
     )
     return chain(

@@ -153,7 +153,7 @@ def dialogue() -> Workflow[Dialogue]:
     return chain(
         hear,
         gate(fits, otherwise=chain(summarise, forget, name="condense")),
-        route(intent, ways, fallback=answer, floor=0.85, name="respond"),
+        route(intent, ways, fallback=answer, min_confidence=0.85, name="respond"),
         remember,
         name="dialogue",
     )

@@ -182,7 +182,7 @@ def extraction() -> Workflow[Text]:
             parse,
             reading,
             into="passages",
-            most=MOST_PASSAGES,
+            max_items=MOST_PASSAGES,
             failed="skip",
             missing="missing",
             name="passages",

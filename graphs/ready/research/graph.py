@@ -23,11 +23,11 @@ from ....nodes.rules import rule
 from ....nodes.steps import step
 from ...engine.workflow import Workflow
 from ...patterns.chain import chain
-from ...patterns.orchestrate import orchestrate
+from ...patterns.orchestrate import PlanRules, orchestrate
 from ...patterns.refine import refine
 from .folder import Source, read_sources, search
 
-MOST = 4
+MAX_ITEMS = 4
 SURVEYED = 12
 FOUND = 2
 CITED = re.compile(r"\[([^\[\]\s]+:\d+)\]")
@@ -65,7 +65,7 @@ class Study:
 def survey(study: Study) -> dict[str, list[str]]:
     """Say what the sources have on the question: the titles of the sections that match it best."""
     found = search(study.question, read_sources(study.sources), SURVEYED)
-    return {"topics": list(dict.fromkeys(source.title for source in found))[:MOST]}
+    return {"topics": list(dict.fromkeys(source.title for source in found))[:MAX_ITEMS]}
 
 
 # Small models copy a shown pattern better than they follow an instruction.
@@ -84,7 +84,7 @@ EXAMPLES = [
 
 
 @step("plan", model="small")
-def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MOST)]]:
+def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MAX_ITEMS)]]:
     messages: list[BaseMessage] = []
     for question, topics, questions in EXAMPLES:
         shown = {"answer": [{"question": asked} for asked in questions]}
@@ -181,8 +181,8 @@ def research() -> Workflow[Study]:
         report,
         into="findings",
         brief=brief,
-        most=MOST,
-        overlapping="drop",  # small models repeat themselves
+        max_items=MAX_ITEMS,
+        rules=PlanRules(overlapping="drop"),  # small models repeat themselves
         failed="skip",
         missing="missing",
     )

@@ -206,7 +206,7 @@ def resume_screener() -> Workflow[Application]:
     """Return the résumé screener as a state graph over `Application`."""
     match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
     matching = fan_out(
-        requirements, match, into="matches", most=MOST_REQUIREMENTS, failed="skip", missing="unread"
+        requirements, match, into="matches", max_items=MOST_REQUIREMENTS, failed="skip", missing="unread"
     )
     return chain(extract, keep_quoted, matching, decide, name="resume-screener")
 

@@ -71,7 +71,9 @@ def send_email(
         mail["To"], mail["Subject"] = to, subject
         mail.set_content(text)
     except ValueError as error:
-        raise ToolException(f"that is no e-mail: {error}") from None  # nothing happened, so it may be mended
+        raise ToolException(
+            f"that is no e-mail: {error}"
+        ) from None  # nothing happened, so it may be corrected
     path = post(f"mail {to} {subject} {text}", mail.as_string())
     return f"The e-mail lies in the outbox: {path.name}"
 

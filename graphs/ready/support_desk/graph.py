@@ -27,7 +27,6 @@ from pydantic import StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.effects import effect
 from ....nodes.neighbours import nearest
-from ....nodes.reviews import review
 from ....nodes.rules import rule
 from ....nodes.steps import step
 from ...engine.workflow import Workflow
@@ -35,6 +34,7 @@ from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.guard import guard
 from ...patterns.refine import refine
+from ...patterns.review import review
 from ...patterns.route import route
 from . import shop
 from .outbox import post
@@ -240,7 +240,7 @@ def hand_over(_: Ticket) -> dict[str, str]:
 
 
 def escalate(_: Ticket) -> dict[str, str]:
-    """Write what the customer is told until a colleague has looked."""
+    """Write what the customer reads until a colleague has looked."""
     return {
         "reply": "Thank you for telling us. A colleague is looking at this now and will call you today.",
         "status": "urgent",
@@ -303,7 +303,7 @@ def support_desk() -> Workflow[Ticket]:
             "urgent": escalate,
         },
         fallback=hand_over,
-        floor=0.5,
+        min_confidence=0.5,
         name="desk",
     )
     large = route(approve_refund, {"approved": refund, "rejected": keep})

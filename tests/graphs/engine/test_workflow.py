@@ -100,7 +100,7 @@ def test_a_workflow_is_an_ordinary_state_graph() -> None:
         return {"draft": post.draft + " last"}
 
     graph: Workflow[Post] = Workflow(Post, "mine")
-    name = graph.take(first)
+    name = graph.add_part(first)
     graph.add_node("last", last)
     graph.add_edge(START, name)
     graph.add_edge(name, "last")

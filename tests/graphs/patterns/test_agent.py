@@ -179,6 +179,13 @@ def test_a_typed_answer_comes_as_a_call_or_as_text(final: Any) -> None:
     assert model.asks[0][1].tools[-1]["name"] == "final_answer"
 
 
+def test_an_empty_answer_is_shown_as_nothing_and_a_call_without_text_as_none() -> None:
+    _, model = ask(agent(helper, tools=[lookup]), [LOOKUP, "", "Soon."])
+    called, empty = (request.messages for _, request in model.asks[1:])
+    assert called[-2]["content"] in ("", None)
+    assert empty[-2]["content"] == "(nothing)"
+
+
 @pytest.mark.parametrize(
     "bad", [ToolCall("final_answer", {"order": "A1"}), "soon", ToolCall("final_answer", problem="cut off")]
 )

@@ -236,7 +236,7 @@ def test_a_model_makes_the_list(session: Session) -> None:
 
 
 def test_too_many_items() -> None:
-    app = fan_out(split, sum_up, into="pages", most=2).compile()
+    app = fan_out(split, sum_up, into="pages", max_items=2).compile()
     with pytest.raises(InputError, match="3 items, more than the 2"):
         app.invoke(Book())
 
@@ -255,7 +255,7 @@ def test_items_of_the_wrong_type() -> None:
         ({"into": "page"}, "Did you mean 'pages'"),
         ({"into": "summary"}, "expected list\\[Page\\]"),
         ({"into": "pages", "missing": "summary"}, "expected dict\\[str, str\\]"),
-        ({"into": "pages", "most": 0}, "at least 1"),
+        ({"into": "pages", "max_items": 0}, "at least 1"),
         ({"into": "pages", "timeout_s": -1}, "above 0"),
         ({"into": "pages", "failed": "x"}, "'fail' or 'skip'"),
     ],

@@ -102,7 +102,7 @@ def test_cost(pieces: int, reductions: int) -> None:
         notes.compile().invoke(Book("x " * pieces))
     assert len(model.asks) == pieces + reductions
     assert reductions <= max(pieces - 1, 0)
-    bounded = map_reduce(split, sum_up, most=pieces, **OPTIONS)
+    bounded = map_reduce(split, sum_up, max_items=pieces, **OPTIONS)
     assert least(bounded.cost) <= len(model.asks) <= most(bounded.cost) == 2 * pieces - 1
 
 
@@ -229,7 +229,7 @@ def test_the_number_of_levels_is_bounded() -> None:
 
 
 def test_too_many_pieces() -> None:
-    app = map_reduce(split, sum_up, most=2, **OPTIONS).compile()
+    app = map_reduce(split, sum_up, max_items=2, **OPTIONS).compile()
     with pytest.raises(InputError, match="8 pieces, more than the 2"):
         app.invoke(Book())
 
@@ -331,7 +331,7 @@ def test_states_of_other_kinds(session: Session) -> None:
         ({"missing": "text"}, "expected dict\\[str, str\\]"),
         ({"tokens": 0}, "tokens=0.*at least 1"),
         ({"levels": 0}, "levels=0.*at least 1"),
-        ({"most": 0}, "at least 1"),
+        ({"max_items": 0}, "at least 1"),
         ({"timeout_s": -1}, "above 0"),
         ({"failed": "x"}, "'fail' or 'skip'"),
         ({"join": "x"}, "a function that makes one state"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from stepgraph import (
     Ask,
     Budget,
+    PlanRules,
     ScriptedModel,
     Session,
     chain,
@@ -122,7 +123,7 @@ def test_after_a_failed_model_call_only_what_is_missing_is_paid_for(session: Ses
 
 @pytest.mark.parametrize("number", [1, 3, 8])
 def test_a_round_costs_two_calls_and_one_for_each_subtask(number: int) -> None:
-    app = orchestrate(plan, research, write_up, into="findings", most=number, tries=1)
+    app = orchestrate(plan, research, write_up, into="findings", max_items=number, rules=PlanRules(tries=1))
     with ScriptedModel(answers(tasks(*(f"part{n}" for n in range(number))))) as model, using(model):
         app.compile().invoke(Study())
     assert len(model.asks) == 2 + number == most(app.cost)
@@ -145,7 +146,9 @@ def test_a_round_costs_two_calls_and_one_for_each_subtask(number: int) -> None:
     ],
 )
 def test_a_bad_plan_is_asked_for_again_with_the_reason(session: Session, bad: Any, told: str) -> None:
-    app = orchestrate(plan, research, write_up, into="findings", most=3, alike=0.7).compile()
+    app = orchestrate(
+        plan, research, write_up, into="findings", max_items=3, rules=PlanRules(similarity=0.7)
+    ).compile()
     with ScriptedModel(answers(bad, tasks("history", "taste"))) as model, using(model):
         result = app.invoke(Study(), session.config("t"))
     assert len(result["findings"]) == 2
@@ -156,7 +159,9 @@ def test_a_bad_plan_is_asked_for_again_with_the_reason(session: Session, bad: An
 
 
 def test_overlapping_subtasks_can_be_dropped_without_asking_again() -> None:
-    app = orchestrate(plan, research, write_up, into="findings", overlapping="drop").compile()
+    app = orchestrate(
+        plan, research, write_up, into="findings", rules=PlanRules(overlapping="drop")
+    ).compile()
     with ScriptedModel(answers(tasks("tea", "Tea!", "taste", "TEA"))) as model, using(model):
         result = app.invoke(Study())
     assert [task.title for task in result["findings"]] == ["tea", "taste"]
@@ -165,7 +170,7 @@ def test_overlapping_subtasks_can_be_dropped_without_asking_again() -> None:
 
 
 def test_a_plan_that_stays_bad_is_refused_with_the_plan_in_the_error() -> None:
-    app = orchestrate(plan, research, write_up, into="findings", tries=2).compile()
+    app = orchestrate(plan, research, write_up, into="findings", rules=PlanRules(tries=2)).compile()
     with (
         ScriptedModel(answers(tasks("tea", "tea"), tasks("cup", "cup"))) as model,
         using(model),
@@ -226,7 +231,9 @@ def test_another_model_checks_the_plan(session: Session) -> None:
     def complete(study: Study) -> Ask[bool]:
         return Ask(f"Complete? {[task.title for task in study.tasks]}")
 
-    app = orchestrate(plan, research, write_up, into="findings", check=complete, passes=bool, tries=2)
+    app = orchestrate(
+        plan, research, write_up, into="findings", check=complete, passes=bool, rules=PlanRules(tries=2)
+    )
     script = {
         "plan": [tasks("a"), tasks("a", "b")],
         "complete": [False, True],
@@ -239,7 +246,9 @@ def test_another_model_checks_the_plan(session: Session) -> None:
     assert most(app.cost) == 2 * 2 + 8 + 1
 
 
-further = orchestrate(plan, research, write_up, into="findings", more=wants, rounds=3, most=4, tries=1)
+further = orchestrate(
+    plan, research, write_up, into="findings", more=wants, rounds=3, max_items=4, rules=PlanRules(tries=1)
+)
 
 
 def test_more_work_until_it_is_enough(session: Session) -> None:
@@ -415,12 +424,8 @@ def test_an_orchestrator_is_a_worker(session: Session) -> None:
         ({"into": "finding"}, "Did you mean 'findings'"),
         ({"into": "report"}, "expected list\\[Task\\]"),
         ({"missing": "report"}, "expected dict\\[str, str\\]"),
-        ({"most": 0}, "at least 1"),
+        ({"max_items": 0}, "at least 1"),
         ({"rounds": 0}, "at least 1"),
-        ({"tries": 0}, "at least 1"),
-        ({"alike": 0}, "above 0 to 1"),
-        ({"alike": 1.5}, "above 0 to 1"),
-        ({"overlapping": "x"}, "'repair' or 'drop'"),
         ({"timeout_s": -1}, "above 0"),
         ({"failed": "x"}, "'fail' or 'skip'"),
         ({"check": wants}, "needs `passes`"),
@@ -429,6 +434,20 @@ def test_an_orchestrator_is_a_worker(session: Session) -> None:
 def test_bad_options(options: dict[str, Any], told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         orchestrate(plan, research, write_up, **{"into": "findings", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tries": 0}, "at least 1"),
+        ({"similarity": 0}, "above 0 to 1"),
+        ({"similarity": 1.5}, "above 0 to 1"),
+        ({"overlapping": "x"}, "'repair' or 'drop'"),
+    ],
+)
+def test_bad_rules(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        PlanRules(**options)
 
 
 def test_a_function_is_no_plan() -> None:

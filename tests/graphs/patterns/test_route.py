@@ -89,7 +89,7 @@ def test_embeddings_decide(session: Session) -> None:
     def topic(post: Post) -> str:
         return post.topic
 
-    app = route(topic, {"howto": howto, "opinion": opinion}, fallback=other, floor=0.3).compile()
+    app = route(topic, {"howto": howto, "opinion": opinion}, fallback=other, min_confidence=0.3).compile()
     assert app.invoke(Post("How do I bake bread?"), session.config("t"))["by"] == "howto"
     _, _, choice, confidence, reason = decision_in(session)
     assert choice == "howto"
@@ -113,7 +113,9 @@ def test_embeddings_decide(session: Session) -> None:
     ],
 )
 def test_the_decision_is_on_record(value: Any, choice: str, reason: str, session: Session) -> None:
-    app = route(decided(value), {"howto": howto, "opinion": opinion}, fallback=other, floor=0.5).compile()
+    app = route(
+        decided(value), {"howto": howto, "opinion": opinion}, fallback=other, min_confidence=0.5
+    ).compile()
     result = app.invoke(Post("tea"), session.config("t"))
     assert result["by"] == ("howto" if choice == "howto" else "other")
     confidence = value.confidence if isinstance(value, Choice) else None
@@ -129,7 +131,7 @@ def test_the_decision_is_on_record(value: Any, choice: str, reason: str, session
     ],
 )
 def test_without_a_fallback_doubt_is_an_error(value: Any, problem: str) -> None:
-    app = route(decided(value), {"howto": howto, "opinion": opinion}, floor=0.5).compile()
+    app = route(decided(value), {"howto": howto, "opinion": opinion}, min_confidence=0.5).compile()
     with pytest.raises(NoRoute, match=f"Route 'decide': {problem}.*Branches: howto, opinion"):
         app.invoke(Post("tea"))
 
@@ -148,7 +150,7 @@ def test_labels_may_be_an_enum_or_a_bool() -> None:
     app = route(decided(Mood.BAD), {Mood.GOOD: howto, Mood.BAD: opinion}).compile()
     assert {"good", "bad"} <= set(app.get_graph().nodes)
     assert app.invoke(Post("tea"))["by"] == "opinion"
-    sure = route(decided(Choice(label=Mood.GOOD, confidence=1)), {Mood.GOOD: howto}, floor=0.5)
+    sure = route(decided(Choice(label=Mood.GOOD, confidence=1)), {Mood.GOOD: howto}, min_confidence=0.5)
     assert sure.compile().invoke(Post("tea"))["by"] == "howto"
     assert route(decided(False), {True: howto, False: other}).compile().invoke(Post("tea"))["by"] == "other"
 

@@ -60,6 +60,20 @@ def test_the_majority_wins(session: Session, sync: bool) -> None:
     assert "2 of 3 needed" in row["reason"]
 
 
+@pytest.mark.parametrize(
+    ("answers", "choice", "decided"),
+    [(["mixed", "mixed"], "mixed", 1), (["good", "bad"], "uncertain", 0)],
+)
+def test_the_record_says_whether_it_was_decided_not_its_word(
+    session: Session, answers: list[str], choice: str, decided: int
+) -> None:
+    app = vote(mood, 2, uncertain="mixed").compile()
+    result = run(app, ScriptedModel({"mood": answers}), session.config("t"))
+    assert result["mood"] == "mixed"
+    (row,) = session.journal.query("SELECT * FROM decisions WHERE kind = 'vote'")
+    assert (row["choice"], row["decided"]) == (choice, decided)
+
+
 def test_without_a_majority_the_answer_is_uncertain() -> None:
     app = vote(mood, 3, tally="tally").compile()
     result = run(app, ScriptedModel({"mood": ["good", "bad", "mixed"]}))
@@ -83,6 +97,8 @@ async def test_it_stops_paying_once_decided(session: Session) -> None:
             begun[0] += 1
             if begun[0] > 3:
                 await asyncio.sleep(60)
+            while begun[0] < 5:  # else a busy machine decides the vote before all have begun
+                await asyncio.sleep(0.01)
             ended[0] += 1
             return await fast.complete(request, site)
 

@@ -4,18 +4,25 @@ from typing import Any
 
 import pytest
 
-from stepgraph.providers.backends.completion import Draft, ThoughtSplitter, read_completion, split_thought
+from stepgraph.providers.backends.completion import (
+    PartialCompletion,
+    ThoughtSplitter,
+    read_completion,
+    split_thought,
+)
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.http import MalformedBody
 from stepgraph.providers.model import CallContext, Request, ToolCall
 from stepgraph.providers.provider_table import (
-    CAPABILITIES,
     COMPATIBLE,
+    PROVIDERS,
+    REMOTE,
     Capabilities,
     Overrides,
     capabilities_of,
+    provider_named,
 )
-from stepgraph.providers.settings import PRESETS, PROVIDERS, parse_spec
+from stepgraph.providers.settings import parse_spec
 
 from ...servers import Answer, ChatServer
 
@@ -66,7 +73,7 @@ def test_a_refusal_is_told_from_an_answer() -> None:
 
 
 def test_streamed_tool_calls_are_put_together() -> None:
-    draft = Draft(COMPATIBLE, "m")
+    draft = PartialCompletion(COMPATIBLE, "m")
     first = {"index": 0, "id": "c1", "function": {"name": "find", "arguments": '{"q":'}}
     for call in (first, {"index": 0, "function": {"arguments": ' "tea"}'}}):
         draft.chunk({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
@@ -89,7 +96,8 @@ def test_what_is_no_answer_is_garbled(bad: dict[str, Any]) -> None:
 
 def test_the_providers_own_cost_and_cached_tokens_are_read() -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 2, "cost": 0.25, "prompt_cache_hit_tokens": 4}
-    reply = read_completion(answer({"content": "a"}, usage=usage), CAPABILITIES["openrouter"], "m")
+    can = provider_named("openrouter").capabilities
+    reply = read_completion(answer({"content": "a"}, usage=usage), can, "m")
     assert (reply.cost_usd, reply.usage.cached) == (0.25, 4)
     own = Capabilities(cost="billing.usd", cached=("hits",))
     usage = {"prompt_tokens": 10, "completion_tokens": 2, "billing": {"usd": 0.5}, "hits": 3}
@@ -97,12 +105,12 @@ def test_the_providers_own_cost_and_cached_tokens_are_read() -> None:
     assert (reply.cost_usd, reply.usage.cached) == (0.5, 3)
 
 
-@pytest.mark.parametrize("provider", PRESETS)
+@pytest.mark.parametrize("provider", REMOTE)
 async def test_each_provider_is_asked_in_its_own_way(
     server: ChatServer, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.will(Answer('{"score": 1}'))
-    can = CAPABILITIES[provider]
+    can = provider_named(provider).capabilities
     spec = server.spec(provider=provider, api_key_env="SOME_KEY")
     monkeypatch.setenv("SOME_KEY", "k")
     await Endpoint(parse_spec(spec, "here")).complete(GRADE, CallContext("s"))
@@ -116,9 +124,8 @@ async def test_each_provider_is_asked_in_its_own_way(
 
 
 def test_every_provider_has_a_record_with_sources() -> None:
-    assert set(CAPABILITIES) == set(PROVIDERS)
     names = {name for name, _, _ in COMPATIBLE.rows()}
-    for can in CAPABILITIES.values():
+    for can in (provider.capabilities for provider in PROVIDERS.values()):
         assert can.sources.keys() <= names
         assert all(source.startswith(("https://", "measured")) for source in can.sources.values())
         assert len(can.sources) >= 3

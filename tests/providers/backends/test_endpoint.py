@@ -12,7 +12,8 @@ from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.http import _clients
 from stepgraph.providers.model import CallContext, Request
-from stepgraph.providers.settings import PRESETS, ModelSettings, parse_spec
+from stepgraph.providers.provider_table import provider_named
+from stepgraph.providers.settings import ModelSettings, parse_spec
 
 from ...servers import Answer, ChatServer
 
@@ -126,7 +127,7 @@ def test_the_key_comes_from_the_environment(server: ChatServer, monkeypatch: pyt
 def test_presets_know_address_key_and_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
     endpoint = Endpoint(ModelSettings(provider="deepseek", model="deepseek-chat"))
-    assert endpoint.address == PRESETS["deepseek"].base_url
+    assert endpoint.address == provider_named("deepseek").base_url
     assert endpoint.can.structured == "json_object"
 
 

@@ -59,7 +59,7 @@ class Recording(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-class Broken(Recording):
+class CheckFailed(Recording):
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         raise ValueError("out of order")
 
@@ -96,7 +96,7 @@ async def test_the_schema_goes_into_the_prompt_and_the_usage_on_record(session: 
 
 
 async def test_an_error_of_a_chat_model_names_model_and_step() -> None:
-    @step("grade", model=Broken())
+    @step("grade", model=CheckFailed())
     def judge(post: Post) -> Ask[Grade]:
         return Ask("Grade.")
 

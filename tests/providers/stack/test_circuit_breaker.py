@@ -7,7 +7,7 @@ import pytest
 
 from stepgraph import ScriptedModel
 from stepgraph.providers.model import CallContext, Request
-from stepgraph.providers.stack.circuit_breaker import CircuitBreaker, CircuitBroken, tells_against
+from stepgraph.providers.stack.circuit_breaker import CircuitBreaker, CircuitBreakerLayer, tells_against
 from stepgraph.providers.stack.roles import as_model
 from stepgraph.state.errors import CircuitOpen, ModelRefused, ModelUnavailable, ModelUnreachable
 
@@ -22,7 +22,7 @@ async def test_it_opens_after_failures_in_a_row_and_closes_after_a_good_probe() 
         [ModelUnreachable("gone"), ModelUnreachable("gone"), ModelUnreachable("gone"), "ok"]
     )
     breaker = CircuitBreaker(2, 0.05)
-    guarded = CircuitBroken(script, breaker)
+    guarded = CircuitBreakerLayer(script, breaker)
     for _ in range(2):
         with pytest.raises(ModelUnreachable):
             await guarded.complete(HELLO, HERE)
@@ -54,7 +54,7 @@ async def test_a_refusal_or_a_rate_limit_says_nothing_against_the_endpoint() -> 
     assert not tells_against(ModelUnavailable("limit", status=429))
     assert tells_against(ModelUnavailable("down", status=503))
     breaker = CircuitBreaker(1, 60)
-    guarded = CircuitBroken(
+    guarded = CircuitBreakerLayer(
         ScriptedModel([ModelRefused("no"), ModelUnavailable("limit", status=429), "ok"]), breaker
     )
     for _ in range(2):

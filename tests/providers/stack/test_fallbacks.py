@@ -84,6 +84,32 @@ async def test_the_next_is_asked_and_the_record_says_why(session: Session) -> No
     ]
 
 
+def attempts_of(session: Session) -> list[tuple[int, str]]:
+    rows = session.journal.query("SELECT attempt, status FROM calls ORDER BY started_at, rowid")
+    return [(row["attempt"], row["status"]) for row in rows]
+
+
+async def test_attempts_are_counted_on_over_the_retries_of_the_one_before(
+    session: Session, server: ChatServer
+) -> None:
+    server.will(Fault(500), Fault(500), Fault(500))
+    with using([server.spec(retries=2), ScriptedModel(["ok"])]):
+        await chain(write).compile().ainvoke(Post(), session.config())
+    assert attempts_of(session) == [(1, "failed"), (2, "failed"), (3, "failed"), (4, "answered")]
+
+
+async def test_attempts_are_counted_on_over_rejected_answers_and_a_resume(
+    session: Session, server: ChatServer
+) -> None:
+    server.will(Answer("no JSON"), Fault(reset=True), Answer('{"score": 4}'))
+    weak, strong = server.spec(model="weak", retries=0), server.spec(model="strong", retries=0)
+    with using({"models": [weak, strong], "on": ["invalid"]}):
+        with pytest.raises(ModelUnreachable):
+            await chain(judge).compile().ainvoke(Post(), session.config("t"))
+        await chain(judge).compile().ainvoke(None, session.config("t"))
+    assert attempts_of(session) == [(1, "rejected"), (2, "failed"), (2, "answered")]
+
+
 async def test_when_all_fail_the_error_tells_of_all() -> None:
     with (
         using([refused("a", ContextTooLong), refused("b")]),

@@ -11,11 +11,11 @@ from stepgraph.providers.model import CallContext, Reply, Request, Usage
 from stepgraph.providers.prices import HourlyPrice, Price
 from stepgraph.providers.settings import ModelSettings, parse_spec
 from stepgraph.providers.stack.pricing import (
-    Cost,
-    ListedTariff,
-    PerHour,
-    PerToken,
-    Priced,
+    Charge,
+    HourlyTariff,
+    PriceListTariff,
+    PricingLayer,
+    TokenTariff,
     price_list,
     tariff_for,
 )
@@ -41,32 +41,33 @@ def replied(model: str = "m", cost: float | None = None, **counts: int) -> Reply
     return Reply("ok", model, Usage(1_000_000, 1_000_000, **counts), cost_usd=cost, latency_s=3600.0)
 
 
-async def cost_under(settings: dict[str, Any], reply: Reply) -> Cost | None:
+async def cost_under(settings: dict[str, Any], reply: Reply) -> Charge | None:
     model = Says(reply)
     model.name = settings["model"]
-    found = await Priced(model, tariff_for(parse_spec(settings, "here"), model)).complete(HELLO, HERE)
+    tariff = tariff_for(parse_spec(settings, "here"), model.name)
+    found = await PricingLayer(model, tariff).complete(HELLO, HERE)
     if found.cost_usd is None:
         assert found.price_source is None
         return None
-    return Cost(found.cost_usd, found.price_source or "", found.price_date)
+    return Charge(found.cost_usd, found.price_source or "", found.price_date)
 
 
 async def test_the_providers_own_cost_comes_first() -> None:
     spec = {"provider": "openrouter", "model": "openai/gpt-5-mini", "price": {"input": 1, "output": 1}}
-    assert await cost_under(spec, replied(cost=0.5)) == Cost(0.5, "provider")
+    assert await cost_under(spec, replied(cost=0.5)) == Charge(0.5, "provider")
 
 
 async def test_the_settings_come_before_the_list() -> None:
     price = {"input": 1, "output": 2, "as_of": "2026-10-01"}
     spec = {"provider": "openai", "model": "gpt-5-mini", "price": price}
-    assert await cost_under(spec, replied()) == Cost(3.0, "settings", "2026-10-01")
+    assert await cost_under(spec, replied()) == Charge(3.0, "settings", "2026-10-01")
 
 
 async def test_a_known_model_has_the_lists_price() -> None:
     _, version = price_list()
     spec = {"provider": "openai", "model": "gpt-5-mini"}
     cost = await cost_under(spec, replied("gpt-5-mini-2025-08-07", cached=500_000))
-    assert cost == Cost(pytest.approx(0.25 / 2 + 0.025 / 2 + 2), f"genai-prices {version}")
+    assert cost == Charge(pytest.approx(0.25 / 2 + 0.025 / 2 + 2), f"genai-prices {version}")
 
 
 async def test_reasoning_is_not_paid_twice() -> None:
@@ -109,7 +110,7 @@ async def test_without_counts_a_listed_model_costs_the_unknown() -> None:
 
 async def test_the_model_on_this_machine_is_free() -> None:
     model = Says(Reply("ok", "m", Usage()))
-    priced = Priced(model, tariff_for(ModelSettings(provider="local"), model))
+    priced = PricingLayer(model, tariff_for(ModelSettings(provider="local"), model.name))
     reply = await priced.complete(HELLO, HERE)
     assert (reply.cost_usd, reply.price_source) == (0.0, "on-device")
 
@@ -117,14 +118,14 @@ async def test_the_model_on_this_machine_is_free() -> None:
 async def test_a_machine_by_the_hour_with_a_known_concurrency() -> None:
     price = {"per_hour": 4, "concurrency": 8, "as_of": "2026-11-02"}
     spec = {"provider": "vllm", "model": "qwen", "price": price}
-    assert await cost_under(spec, replied()) == Cost(0.5, "settings", "2026-11-02")
+    assert await cost_under(spec, replied()) == Charge(0.5, "settings", "2026-11-02")
 
 
 async def test_the_calls_of_a_machine_by_the_hour_add_up_to_its_busy_time() -> None:
     loop = asyncio.get_running_loop()
-    hour = PerHour(HourlyPrice(per_hour=3600), 60)
+    hour = HourlyTariff(HourlyPrice(per_hour=3600), 60)
     model = Says(replied(), 0.05)
-    one, two = Priced(model, hour), Priced(model, hour)
+    one, two = PricingLayer(model, hour), PricingLayer(model, hour)
     began = loop.time()
     replies = await asyncio.gather(*(m.complete(HELLO, HERE) for m in (one, two) for _ in range(5)))
     took = loop.time() - began
@@ -132,11 +133,11 @@ async def test_the_calls_of_a_machine_by_the_hour_add_up_to_its_busy_time() -> N
 
 
 def test_the_most_that_a_call_can_cost() -> None:
-    assert PerToken(Price(input=1, output=2, cache_write=5)).most(1_000_000, 1_000_000) == 7
-    assert PerHour(HourlyPrice(per_hour=60), 120).most(1, 1) == 2
-    assert ListedTariff("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
-    assert ListedTariff("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
-    assert ListedTariff("no-such-model", provider="openai").most(1, 1) is None
+    assert TokenTariff(Price(input=1, output=2, cache_write=5)).most(1_000_000, 1_000_000) == 7
+    assert HourlyTariff(HourlyPrice(per_hour=60), 120).most(1, 1) == 2
+    assert PriceListTariff("gpt-5-mini", provider="openai").most(1_000_000, 1_000_000) == pytest.approx(2.25)
+    assert PriceListTariff("claude-sonnet-4-5", provider="anthropic").most(100_000, 0) == pytest.approx(0.375)
+    assert PriceListTariff("no-such-model", provider="openai").most(1, 1) is None
 
 
 def test_the_list_says_since_when_where_it_knows() -> None:
@@ -149,7 +150,7 @@ def test_the_list_says_since_when_where_it_knows() -> None:
             else []
         )
         if starts and starts[-1] and starts[-1] <= dt.date(2026, 10, 20) and "{" not in model.id:
-            cost = ListedTariff(model.id, provider="openrouter").cost(replied(model.id), 0)
+            cost = PriceListTariff(model.id, provider="openrouter").cost(replied(model.id), 0)
             if cost is not None and cost.date:
                 dated = cost.date
                 break
@@ -205,3 +206,23 @@ async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None
         ("first", "settings", "2026-10-01"),
         ("second", None, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_listed"),
+    [
+        ("https://api.anthropic.com/v1", True),
+        ("", False),
+        ("http://localhost:8000/v1", False),
+        ("http://10.0.0.7:8000/v1", False),
+        ("http://gpu.internal/v1", False),
+        ("http://gpu/v1", False),
+    ],
+)
+def test_only_a_public_address_may_be_on_the_price_list(address: str, is_listed: bool) -> None:
+    """A private model that happens to have a listed name is not billed at the list's price."""
+    given = ModelSettings(provider="given", model="claude-sonnet-4-5")
+    assert (tariff_for(given, "claude-sonnet-4-5", address) is not None) is is_listed
+    if address:
+        bound = ModelSettings(model="claude-sonnet-4-5", base_url=address)
+        assert (tariff_for(bound, "claude-sonnet-4-5") is not None) is is_listed

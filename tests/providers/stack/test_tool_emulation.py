@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from stepgraph import ScriptedModel, Session
 from stepgraph.providers.model import CallContext, Message, Model, Reply, Request, ToolCall
 from stepgraph.providers.stack.roles import as_model
-from stepgraph.providers.stack.tool_emulation import ToolEmulation, as_facts, plain_messages, with_tools
+from stepgraph.providers.stack.tool_emulation import ToolEmulationLayer, as_facts, plain_messages
 
 from ...servers import Answer, ChatServer
 
@@ -83,7 +83,7 @@ async def test_the_cache_tells_tools_apart(session: Session) -> None:
 
 async def emulated(answer: Any, request: Request = REQUEST) -> tuple[Reply, Request]:
     with ScriptedModel([answer]) as model:
-        reply = await ToolEmulation(model).complete(request, SITE)
+        reply = await ToolEmulationLayer(model).complete(request, SITE)
     return reply, model.asks[0][1]
 
 
@@ -168,10 +168,3 @@ def test_for_an_answer_the_results_are_told_as_facts() -> None:
         "Answer now.",
     ]
     assert as_facts(MESSAGES) == MESSAGES
-
-
-def test_a_model_says_whether_it_takes_tools() -> None:
-    model = ScriptedModel([])
-    assert with_tools(model) is model
-    model.tools = "emulated"  # type: ignore[attr-defined]
-    assert isinstance(with_tools(model), ToolEmulation)

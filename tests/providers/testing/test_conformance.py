@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from stepgraph.providers.backends.http import Wire
+from stepgraph.providers.backends.http import ChatClient
 from stepgraph.providers.backends.ondevice import shipped_weights, start_server
-from stepgraph.providers.provider_table import CAPABILITIES
+from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import ModelSettings
-from stepgraph.providers.testing.conformance import CHECKS, ConformanceFinding, examine
+from stepgraph.providers.testing.checks import CHECKS
+from stepgraph.providers.testing.conformance import ConformanceFinding, examine
 
 from ...imitators import IMITATORS, KEY, MODEL, VLLM, DeepSeek, Imitator, Ollama, OpenAI, OpenRouter, Together
 from ...servers import CUT, HTML, Answer, ChatServer, Fault
@@ -40,7 +41,7 @@ def lacking(found: dict[str, ConformanceFinding]) -> set[str]:
 async def test_what_each_provider_lacks_is_found(kind: type[Imitator]) -> None:
     with kind() as server:
         # The address is the imitator's own, so OpenAI's record must be told apart from a proxy for it.
-        record = CAPABILITIES[server.provider]
+        record = provider_named(server.provider).capabilities
         capabilities = {"max_tokens": record.max_tokens} if kind is OpenAI else None
         found, _ = await examined(server, provider=server.provider, capabilities=capabilities)
     assert [f.why for f in found.values() if f.outcome == "fail"] == []
@@ -119,7 +120,7 @@ async def test_llama_cpp_itself() -> None:
 async def test_a_stream_that_is_broken_off_ends_at_the_server_too() -> None:
     with VLLM() as server:
         server.slow_s = 0.01
-        wire = Wire(server.url, None)
+        wire = ChatClient(server.url, None)
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Count to 100."}]}
         async with aclosing(wire.stream(body)) as chunks:
             assert await anext(chunks)

@@ -53,7 +53,7 @@ class Ear:
     def __init__(self) -> None:
         self.pieces: list[str] = []
 
-    async def say(self, text: str = "", *, reasoning: str = "") -> None:
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         self.pieces.append(text or reasoning)
 
 
@@ -73,7 +73,7 @@ async def test_what_each_provider_said_is_replayed_without_it(
                 endpoint = Endpoint(tape.model)
                 replies = [
                     await endpoint.complete(hello, CallContext("s")) if kind.provider != "openai" else None,
-                    await endpoint.complete(Request(hello.messages), CallContext("s", voice=ear)),
+                    await endpoint.complete(Request(hello.messages), CallContext("s", sink=ear)),
                 ]
                 seen.append([(r.text, r.usage, r.reasoning, r.cost_usd) for r in replies if r] + [ear.pieces])
             calls = server.calls

@@ -5,6 +5,8 @@ import sqlite3
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from stepgraph import Session
 from stepgraph.state.errors import StoreError
 from stepgraph.state.journal.journal import Call, CallKey, Decision
@@ -117,6 +119,29 @@ def test_a_run_has_a_beginning_and_an_end(session: Session) -> None:
         "status": "failed",
         "error": "boom",
     }
+
+
+@pytest.mark.parametrize(
+    ("ended", "input", "going_on", "trace"),
+    [
+        (True, None, True, 0),  # an interrupt is answered
+        (False, None, True, 0),  # a crash, and going on without input
+        (False, '{"topic": "tea"}', False, 0),  # a crash, and the same input once more
+        (True, '{"topic": "tea"}', False, 1),
+        (False, '{"topic": "milk"}', False, 1),
+    ],
+)
+def test_only_new_input_begins_a_new_trace(
+    session: Session, ended: bool, input: str | None, going_on: bool, trace: int
+) -> None:
+    journal = session.journal
+    journal.start_run("t")
+    journal.begin_invocation("t", {"input": '{"topic": "tea"}'}, going_on=False)
+    if ended:
+        journal.end_run("t", "done")
+    journal.begin_invocation("t", {"input": input}, going_on=going_on)
+    rows = journal.query("SELECT trace FROM invocations ORDER BY id")
+    assert [row["trace"] for row in rows] == [0, trace]
 
 
 def test_what_waits_is_written_when_the_session_ends(session: Session) -> None:

@@ -176,7 +176,7 @@ def test_whoever_insists_goes_on_and_is_not_asked_again(session: Session) -> Non
     chain(plan, ask, write).compile().invoke(Post(), session.config("t"))
     changed = chain(plan, ask).compile()
     changed.update_state(session.config("t"), {})  # reading and editing need no leave
-    changed.invoke(Command(resume="tea"), session.config("t", insist=True))
+    changed.invoke(Command(resume="tea"), session.config("t", allow_changed_graph=True))
     assert changed.invoke(None, session.config("t"))["topic"] == "tea"
 
 

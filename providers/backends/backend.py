@@ -1,0 +1,40 @@
+"""A model that answers by itself, at the bottom of a stack, and what the stack asks it beside its answers."""
+
+from __future__ import annotations
+
+from ..model import CallContext, Model, Reply, Request
+from ..prices import AnyPrice
+from ..provider_table import Tools
+
+
+class Backend:
+    """Base class of the backends. Any other `Model` may set these attributes as well; the defaults are here.
+
+    `address` is the endpoint's: its circuit breaker, its rate limits and the clock of its machine go by it.
+    `tools` is "emulated" for a model that takes no tools. With `emits_tokens` the model passes its tokens to
+    LangChain's callbacks itself. `max_tokens` bounds an answer that neither request nor settings bound.
+    """
+
+    name: str
+    address: str = ""
+    tools: Tools = "native"
+    emits_tokens: bool = False
+    max_tokens: int | None = None
+    price: AnyPrice | None = None
+
+    async def complete(self, request: Request, site: CallContext) -> Reply:
+        raise NotImplementedError
+
+
+class PlainBackend(Backend):
+    """A `Model` of the user's own, with a default for each attribute that it does not set."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.name = model.name
+        for attribute in ("address", "tools", "emits_tokens", "max_tokens", "price"):
+            if hasattr(model, attribute):
+                setattr(self, attribute, getattr(model, attribute))
+
+    async def complete(self, request: Request, site: CallContext) -> Reply:
+        return await self._model.complete(request, site)
