@@ -21,6 +21,7 @@ from ...state.event_loops import run_sync
 from ...state.schema import StateType, fields_of, values_of
 from ...state.serde import allow
 from ...state.session.internals import node_of
+from ...state.statuses import DecisionKind
 from .branches import FATAL, counted, invoke_for_sync, timed
 from .options import check_counts, check_failed, check_timeout
 from .workflow import Workflow, as_runnable, as_workflow, name_of
@@ -102,7 +103,7 @@ class SplitItems(Node[Any]):
     items = "items"
 
     def __init__(
-        self, pattern: str, split: Decider[Any, Any], worker_state: StateType, max_items: int
+        self, pattern: DecisionKind, split: Decider[Any, Any], worker_state: StateType, max_items: int
     ) -> None:
         self.name = split.name
         self._pattern = pattern

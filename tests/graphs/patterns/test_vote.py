@@ -89,16 +89,18 @@ def test_another_word_for_uncertain() -> None:
 async def test_it_stops_paying_once_decided(session: Session) -> None:
     """Of five draws three agree at once; the other two would have taken a minute."""
     begun, ended = [0], [0]
+    all_begun = asyncio.Event()
 
     class Slow:
         name = "slow"
 
         async def complete(self, request: Any, site: Any) -> Any:
             begun[0] += 1
+            if begun[0] == 5:
+                all_begun.set()
             if begun[0] > 3:
                 await asyncio.sleep(60)
-            while begun[0] < 5:  # else a busy machine decides the vote before all have begun
-                await asyncio.sleep(0.01)
+            await all_begun.wait()  # else a busy machine decides the vote before all have begun
             ended[0] += 1
             return await fast.complete(request, site)
 
