@@ -98,14 +98,14 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    found = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(asks_in(cost))}
-    times = {asks: asks.tries * step.answers for asks, step in found.items()}
-    unknown = tuple(_unknown(found))
-    tokens = {asks: step.tokens_per_call for asks, step in found.items()}
-    dollars = {asks: step.usd_per_call for asks, step in found.items()}
+    steps = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(asks_in(cost))}
+    times = {asks: asks.tries * step.answers for asks, step in steps.items()}
+    unknown = tuple(_unknown(steps))
+    tokens = {asks: step.tokens_per_call for asks, step in steps.items()}
+    dollars = {asks: step.usd_per_call for asks, step in steps.items()}
     return Estimate(
         graph=compiled.get_name(),
-        steps=tuple(found.values()),
+        steps=tuple(steps.values()),
         least_calls=least(cost),
         most_calls=most(cost),
         worst_calls=most(cost, lambda asks: times[asks]),
@@ -186,17 +186,17 @@ def _prompt(name: str, request: Any, journal: Journal | None) -> tuple[int | Non
     return (None, None) if request is None else (bound_of(request), "input")
 
 
-def _unknown(found: Mapping[Asks, StepEstimate]) -> Iterator[str]:
+def _unknown(estimates: Mapping[Asks, StepEstimate]) -> Iterator[str]:
     """Yield what is not known and what to do; steps of which the same is to be said are named together."""
     steps: dict[tuple[str, str], dict[str, None]] = {}
-    for asks, step in found.items():
+    for asks, step in estimates.items():
         for saying in _sayings(asks, step):
             steps.setdefault(saying, {})[repr(step.step)] = None
     for (what, remedy), names in steps.items():
         yield f"{what} of {', '.join(names)}{remedy}"
     for model in dict.fromkeys(
         step.model
-        for step in found.values()
+        for step in estimates.values()
         if step.model is not None and step.usd_per_call is None and step.tokens_per_call is not None
     ):
         yield f"the price of {model}: set price = {{ input = …, output = … }}"

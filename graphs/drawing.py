@@ -83,7 +83,7 @@ def _mermaid_nodes(tree: dict[str, Any], prefix: str, indent: str) -> Iterator[s
 
 
 def _id(node: str) -> str:
-    return "n_" + re.sub(r"\W", lambda found: f"_{ord(found.group()):x}_", node)
+    return "n_" + re.sub(r"\W", lambda match: f"_{ord(match.group()):x}_", node)
 
 
 def to_dot(graph: Graph) -> str:

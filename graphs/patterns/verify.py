@@ -47,14 +47,14 @@ def verify(
     """
     if not isinstance(tries, int) or tries < 0:
         raise DefinitionError(f"verify(tries={tries!r}): expected a whole number, 0 or more.")
-    made = check_of(check, agrees, "verify", "verify")
-    makers, checkers = _steps_in(cost_of(produce)), _steps_in(made.cost)
+    checking = check_of(check, agrees, "verify", "verify")
+    makers, checkers = _steps_in(cost_of(produce)), _steps_in(checking.cost)
     if not checkers:
         raise DefinitionError(
-            f"verify: {made.name!r} asks no model. For a check in code, write chain(produce, gate(check))."
+            f"verify: {checking.name!r} asks no model. For a check in code: chain(produce, gate(check))."
         )
     _refuse_self(makers, checkers)
-    second = _SecondOpinion(made, makers, checkers)
+    second = _SecondOpinion(checking, makers, checkers)
     gate: NodeLike[StateT] = Gate(second)
     if tries or otherwise is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
@@ -94,9 +94,9 @@ class _SecondOpinion(Check[Any]):
 
     async def answer(self, state: Any, config: RunnableConfig | None = None) -> CheckResult:
         result = await super().answer(state, config)
-        made = {(await step.bound_model()).name for step in self._makers}
+        answered = {(await step.bound_model()).name for step in self._makers}
         checked = {(await step.bound_model()).name for step in self._checkers}
-        if made and made <= checked:
-            note = f"checked by the model that gave the answer, {', '.join(sorted(made))}"
+        if answered and answered <= checked:
+            note = f"checked by the model that gave the answer, {', '.join(sorted(answered))}"
             return result.model_copy(update={"note": note})
         return result

@@ -93,8 +93,7 @@ class Journal(Store):
             "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
-        if self._waiting:  # it may say that an answer was rejected
-            await aretrying(lambda: self._write([]), self.path)
+        await self._flush()  # what waits may say that an answer was rejected
         return await aretrying(lambda: self._calls(where, values), self.path)
 
     async def commit_call(self, call: Call) -> None:
@@ -132,8 +131,7 @@ class Journal(Store):
             "AND started_at >= ? ORDER BY started_at DESC LIMIT 1"
         )
         oldest = time.time() - lifetime_s
-        if self._waiting:  # it may say that an answer did not fit
-            await aretrying(lambda: self._write([]), self.path)
+        await self._flush()  # what waits may say that an answer did not fit
         return await self._first(where, (*_hashes(request_hash), oldest))
 
     async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
@@ -146,6 +144,10 @@ class Journal(Store):
 
     async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
         return next(iter(await aretrying(lambda: self._calls(where, values), self.path)), None)
+
+    async def _flush(self) -> None:
+        if self._waiting:
+            await self.awrite([])
 
     def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
         with self._lock:

@@ -161,7 +161,7 @@ class Recorder(BaseCallbackHandler):
             self._thread,
             {
                 "graph": name,
-                "input": None if inputs is None else self._journal.mask.json(as_json(answers)),
+                "input": None if inputs is None else self._masked(answers),
                 "user": metadata.get("user_id"),
                 "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
@@ -173,9 +173,10 @@ class Recorder(BaseCallbackHandler):
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
         self._root = None
         self._open.clear()
-        mask = self._journal.mask
-        text = None if output is None else mask.json(as_json(output))
-        self._journal.end_run(self._thread, status, error and mask.text(error), output=text)
+        error = error and self._journal.mask.text(error)
+        self._journal.end_run(
+            self._thread, status, error, output=None if output is None else self._masked(output)
+        )
         self._claims.release(self._thread)
 
     def _leave(
@@ -188,7 +189,6 @@ class Recorder(BaseCallbackHandler):
         interrupts: Any = None,
     ) -> None:
         metadata, started, state = self._open.pop(run_id)
-        mask = self._journal.mask
         task = metadata["langgraph_checkpoint_ns"]
         self._journal.add(
             NodeRun(
@@ -198,14 +198,17 @@ class Recorder(BaseCallbackHandler):
                 node=metadata["langgraph_node"],
                 superstep=metadata["langgraph_step"],
                 status=status,
-                output=None if output is None else mask.json(as_json(output)),
-                error=error and mask.text(error),
+                output=None if output is None else self._masked(output),
+                error=error and self._journal.mask.text(error),
                 started_at=started,
                 ended_at=time.time(),
                 input=state,
-                interrupts=None if interrupts is None else mask.json(as_json(interrupts)),
+                interrupts=None if interrupts is None else self._masked(interrupts),
             )
         )
+
+    def _masked(self, value: Any) -> str:
+        return self._journal.mask.json(as_json(value))
 
 
 def _in_event_loop() -> bool:

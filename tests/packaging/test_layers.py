@@ -15,6 +15,7 @@ LAYERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals"
 INNER = {
     "state": ({"journal"}, {"session"}, {"run_context"}),
     "providers": ({"backends"}, {"stack"}, {"testing"}),
+    "graphs": ({"engine"}, {"patterns", "cost_bound"}, {"ready"}, {"catalog"}),
     "evals": ({"running"}, {"report"}, {"diagnosis", "sweeps", "langfuse"}, {"pytest_plugin"}),
 }
 

@@ -79,5 +79,5 @@ async def run_tests(
         why = ran.why or f"it ended with exit code {ran.code} before the tests did"
         return Report(0, len(tests), f"The code was stopped: {why}.\n{ran.output[-MAX_REPORT:]}".strip())
     failures = [text for text in results if text]
-    told = "\n".join(dict.fromkeys(failures))
-    return Report(len(tests) - len(failures), len(tests), told[:MAX_REPORT])
+    report = "\n".join(dict.fromkeys(failures))
+    return Report(len(tests) - len(failures), len(tests), report[:MAX_REPORT])

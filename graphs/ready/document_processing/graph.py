@@ -79,10 +79,10 @@ def extract(document: Document) -> Ask[Annotated[list[DocumentEntity], Field(max
         HumanMessage(_question(document.text, document.fields)),
     ]
     if document.problems:
-        given = [entity.model_dump() for entity in document.entities]
+        entities = [entity.model_dump() for entity in document.entities]
         guidance = " ".join(document.problems)
         messages += [
-            AIMessage(json.dumps({"answer": given})),
+            AIMessage(json.dumps({"answer": entities})),
             HumanMessage(f"{guidance} Give all the fields again, each once."),
         ]
     return Ask(

@@ -132,15 +132,15 @@ def check_relations(passage: Passage) -> dict[str, object]:
     kept, rejected = [], [*passage.rejected]
     for relation in passage.relations:
         pair = kinds.get(plain(relation.subject)), kinds.get(plain(relation.object))
-        told = f'{passage.place}: "{relation.subject} {relation.verb} {relation.object}"'
+        statement = f'{passage.place}: "{relation.subject} {relation.verb} {relation.object}"'
         if None in pair:
-            rejected.append(f"{told} joins what was not found.")
+            rejected.append(f"{statement} joins what was not found.")
         elif pair != FITTING[relation.verb]:
-            rejected.append(f"{told} joins a {pair[0]} and a {pair[1]}.")
+            rejected.append(f"{statement} joins a {pair[0]} and a {pair[1]}.")
         elif not is_quoted(relation.quote, passage.text):
-            rejected.append(f'{told} goes by "{relation.quote}", which is not there.')
+            rejected.append(f'{statement} goes by "{relation.quote}", which is not there.')
         elif not all(is_quoted(name, relation.quote) for name in (relation.subject, relation.object)):
-            rejected.append(f'{told} goes by "{relation.quote}", which does not name both.')
+            rejected.append(f'{statement} goes by "{relation.quote}", which does not name both.')
         else:
             kept.append(relation)
     return {"relations": kept, "rejected": rejected}

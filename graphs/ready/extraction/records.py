@@ -86,8 +86,8 @@ def records_of(passages: Sequence[Passage]) -> tuple[list[Record], list[str]]:
         for entity in passage.entities:
             record = records.setdefault(plain(entity.name), RECORDS[entity.kind](entity.name))
             if not isinstance(record, RECORDS[entity.kind]):
-                told = f'"{entity.name}" is called {entity.kind}, but not elsewhere.'
-                clashes.append(f"{passage.place}: {told}")
+                conflict = f'"{entity.name}" is called {entity.kind}, but not elsewhere.'
+                clashes.append(f"{passage.place}: {conflict}")
     for passage in passages:
         for relation in passage.relations:
             subject, other = records[plain(relation.subject)], records[plain(relation.object)]

@@ -49,8 +49,8 @@ def read_sources(where: str) -> list[Source]:
 def _texts_in(root: Path) -> list[Path]:
     """Return the texts in a folder that truly lie in it: a link that leads out is passed over."""
     inside = root.resolve()
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [path for path in found if path.resolve().is_relative_to(inside)]
+    paths = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [path for path in paths if path.resolve().is_relative_to(inside)]
 
 
 def _passages(path: Path, root: Path) -> list[Source]:
@@ -74,7 +74,7 @@ def _title(piece: Piece, path: Path) -> str:
 def search(question: str, sources: Sequence[Source], most: int) -> list[Source]:
     """Return the passages that share the rarest words with the question, the best first."""
     words = [set(_words(source.text)) for source in sources]
-    spread = Counter(word for found in words for word in found)
+    spread = Counter(word for each in words for word in each)
     asked = set(_words(question))
 
     def score(number: int) -> float:

@@ -183,17 +183,17 @@ def decide(application: Application) -> dict[str, object]:
     if len([match for match in application.matches if match.must]) < len(application.required):
         by.add("nothing")
     decision: Decision = "hold" if "nothing" in by else "check" if "model" in by else "invite"
-    told = [_told(match) for match in application.matches]
+    lines = [_line_of(match) for match in application.matches]
     wishes = [*application.required, *application.wanted]
-    told += [f"{wishes[int(number)]}: no answer. {reason}" for number, reason in application.unread.items()]
+    lines += [f"{wishes[int(number)]}: no answer. {reason}" for number, reason in application.unread.items()]
     if application.made_up:
-        told.append(
+        lines.append(
             f"{len(application.made_up)} extracted facts do not stand in the résumé, and do not count."
         )
-    return {"decision": decision, "explanation": told}
+    return {"decision": decision, "explanation": lines}
 
 
-def _told(match: Requirement) -> str:
+def _line_of(match: Requirement) -> str:
     wish = f"{'Required' if match.must else 'Wanted'}: {match.text}:"
     if match.by == "words":
         return f'{wish} shown by "{match.evidence}".'

@@ -88,12 +88,12 @@ def conclude(remark: CustomerRemark) -> dict[str, str]:
     if tally is None:
         return {"sentiment": UNCERTAIN, "explanation": "There are no words to go by."}
     counts = ", ".join(f"{votes} x {mood}" for mood, votes in tally.counts.items())
-    told = f"{counts}; {NEEDED} of {tally.asked} are needed."
+    text = f"{counts}; {NEEDED} of {tally.asked} are needed."
     if tally.failed:
-        told += f" {len(tally.failed)} gave no answer."
+        text += f" {len(tally.failed)} gave no answer."
     if remark.opinion is not None:
-        told += f' It goes by "{remark.opinion.quote}".'
-    return {"sentiment": mood_of(remark.opinion), "explanation": f"{told} {tally.warning}".strip()}
+        text += f' It goes by "{remark.opinion.quote}".'
+    return {"sentiment": mood_of(remark.opinion), "explanation": f"{text} {tally.warning}".strip()}
 
 
 def sentiment_vote() -> Workflow[CustomerRemark]:

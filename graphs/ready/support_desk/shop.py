@@ -33,8 +33,8 @@ def _rows(sql: str, *values: Any) -> list[sqlite3.Row]:
 
 def order_number_in(text: str) -> str | None:
     """Return the first order number in a text, written SG-1042, sg1042 or SG 1042."""
-    found = ORDER_NUMBER.search(text)
-    return f"SG-{found.group(1)}" if found else None
+    match = ORDER_NUMBER.search(text)
+    return f"SG-{match.group(1)}" if match else None
 
 
 def order_facts(number: str) -> list[str]:
@@ -115,15 +115,15 @@ def find_article(text: str) -> list[str]:
     return [row["body"] for row in rows]
 
 
-def find_products(query: str, most: int = 5) -> list[str]:
+def find_products(query: str, limit: int = 5) -> list[str]:
     """Return what is known about the products whose names share a word with the query."""
     words = {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", query.lower()) if word not in _STOP_WORDS}
-    found = [row for row in _rows("SELECT * FROM products ORDER BY sku") if _words_of(row["name"]) & words]
+    rows = [row for row in _rows("SELECT * FROM products ORDER BY sku") if _words_of(row["name"]) & words]
     return [
         f"{row['name']}: ${row['price']:.2f}, "
         f"{_stock(row['in_stock'])}, "
         f"{row['warranty_months']} months of warranty."
-        for row in found[:most]
+        for row in rows[:limit]
     ]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -157,3 +158,19 @@ def test_a_lock_that_never_ends_is_explained(session: Session, monkeypatch: pyte
         pytest.raises(StoreError, match="locked by another process"),
     ):
         app.invoke(Post(), session.config())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("database is locked", "was locked by another process"),
+        ("database table is busy", "was locked by another process"),
+        ("no such table: calls", r"runs\.sqlite: no such table: calls\.$"),
+        ("unable to open database file", "cannot be opened"),
+        ("database or disk is full", "the disk is full"),
+        ("attempt to write a readonly database", "cannot be written"),
+    ],
+)
+def test_each_error_of_sqlite_gets_its_own_message(error: str, message: str) -> None:
+    explained = database.explained(sqlite3.OperationalError(error), Path("runs.sqlite"))
+    assert re.search(message, str(explained))

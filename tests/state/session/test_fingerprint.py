@@ -18,6 +18,7 @@ from pydantic import BaseModel, create_model
 import stepgraph
 from stepgraph import Session, chain, refine, route
 from stepgraph.state.errors import GraphChanged
+from stepgraph.state.names import PRIVATE
 from stepgraph.state.session.fingerprint import changes, shape_of
 
 
@@ -335,3 +336,16 @@ def test_only_a_graph_that_is_shaped_otherwise_is_refused_among_many_at_once(ses
             with pytest.raises(GraphChanged):
                 app.invoke(Command(resume="tea"), session.config(f"t{number}"))
     assert session.journal.query("SELECT * FROM claims") == []
+
+
+def test_the_channels_of_a_pattern_are_no_part_of_the_shape() -> None:
+    """Else a new release that renames one could not go on with older threads."""
+
+    def fields(shape: Any) -> set[str]:
+        inner = [fields(nested) for nested in shape["nodes"].values() if nested]
+        return set(shape["fields"]).union(*inner)
+
+    looped = refine(write, judge, until=lambda score: score > 0, rounds=2)
+    names = fields(shape_of(chain(plan, looped).compile()))
+    assert "topic" in names
+    assert not [name for name in names if name.startswith(PRIVATE)]
