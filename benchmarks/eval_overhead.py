@@ -128,8 +128,7 @@ async def pydantic_evals(trials: int, limit: int, _: Path, meter: Meter) -> None
 
 
 async def stepgraph(trials: int, limit: int, folder: Path, meter: Meter) -> None:
-    from stepgraph.evals.running.runner import arun_suite
-    from stepgraph.evals.suite.model import Case, Expected, Suite
+    from stepgraph.evals import Case, Expected, Suite, arun_suite
 
     cases = [
         Case(str(n), {"question": str(n)}, Expected(output={"answer": "42"}, has_output=True))

@@ -15,8 +15,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from stepgraph.evals.sweeps.savings import Savings, Used, savings, used_calls
-from stepgraph.providers.prices import Price
+from stepgraph.evals import Price, Savings, Used, savings, used_calls
 
 HERE = Path(__file__).parent
 RECORD = HERE / "model_routing.json"

@@ -62,7 +62,7 @@ def langfuse_handler(url: str) -> tuple[Any, Any]:
 
 
 def tracing_to(url: str) -> Any:
-    from stepgraph.tracing.export.live import Tracing
+    from stepgraph.tracing import Tracing
     from stepgraph.tracing.export.settings import TracingSettings, langfuse
 
     return Tracing(TracingSettings(destinations=(langfuse("pk-lf-bench", "sk-lf-bench", url),)))

@@ -1,4 +1,4 @@
-"""The command line: its commands, imported when they are asked for, and its exit codes."""
+"""The command line: its groups of commands, which are imported when a command is looked up."""
 
 from __future__ import annotations
 
@@ -8,63 +8,46 @@ from importlib import import_module
 import click
 
 from ..state.errors import StepgraphError
+from .exit_codes import ExitCode, exit_code, help_text
 
-EXIT_CODES = """\b
-Exit codes:
-  0  done
-  1  a workflow failed: a gate, an answer that never fitted, an error in a node
-  2  bad input: the command line, the graph, the state, the settings
-  3  a model could not be reached, or refused
-  4  the SQLite file cannot be used
-  5  a workflow waits for an answer
-  6  a budget ended: the result is partial
-"""
-
-MODULES = {
-    "answering": ("approve", "edit", "effect", "effects", "pending", "reject"),
-    "endpoints": ("models",),
-    "evals": ("eval",),
-    "records": ("diff", "export", "history", "prune", "show", "sql", "threads", "ui"),
-    "running": ("estimate", "fork", "graph", "new", "resume", "run"),
-    "traces": ("trace",),
+# What a person does: the module of those commands, and their names in the order of the help.
+GROUPS = {
+    "Run": ("run", ("run", "resume", "fork", "new", "graph", "estimate")),
+    "Look": ("look", ("threads", "show", "history", "diff", "ui")),
+    "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
+    "Measure": ("measure", ("eval", "models")),
+    "Keep house": ("keep", ("sql", "export", "trace", "prune")),
 }
+HOMES = {name: module for module, names in GROUPS.values() for name in names}
 
 
-class Commands(click.Group):
-    """Commands whose modules are imported when a command of theirs is looked up."""
+class CommandGroups(click.Group):
+    """The commands by what a person does; a command's module is imported when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(name for names in MODULES.values() for name in names)
+        return list(HOMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        for module, names in MODULES.items():
-            if cmd_name in names:
-                found = vars(import_module(f".commands.{module}", __package__)).values()
-                commands = (item for item in found if isinstance(item, click.Command))
-                return next(command for command in commands if command.name == cmd_name)
-        return None
+        if cmd_name not in HOMES:
+            return None
+        members = vars(import_module(f".commands.{HOMES[cmd_name]}", __package__)).values()
+        commands = (member for member in members if isinstance(member, click.Command))
+        return next(command for command in commands if command.name == cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, HOMES))
+        limit = formatter.width - 6 - width
+        for title, (_, names) in GROUPS.items():
+            commands = [self.get_command(ctx, name) for name in names]
+            rows = [(f"{c.name:{width}}", c.get_short_help_str(limit)) for c in commands if c is not None]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
-@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroups, epilog=help_text(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stepgraph")
 def cli() -> None:
     """Run agentic workflows on LangGraph, resume them, and see what every step did and cost."""
-
-
-def exit_code(error: BaseException) -> int:
-    """Return the exit code for an error."""
-    from ..state import errors
-
-    wrong = (errors.InputError, errors.DefinitionError, errors.SettingsError)
-    if isinstance(error, (*wrong, errors.ThreadBusy, errors.GraphChanged, errors.EffectUnknown)):
-        return 2
-    if isinstance(error, errors.ModelError):
-        return 3
-    if isinstance(error, errors.StoreError):
-        return 4
-    if isinstance(error, errors.BudgetExceeded):
-        return 6
-    return 1
 
 
 def main() -> None:
@@ -75,7 +58,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(ExitCode.BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped. `stepgraph threads` lists what can be resumed.", err=True)
         sys.exit(130)

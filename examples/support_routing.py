@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from stepgraph import ScriptedModel, Session, StepgraphError, using
-from stepgraph.evals.statistics.confusion import Confusion, confusion
+from stepgraph.evals import Confusion, confusion
 from stepgraph.graphs.ready.support_desk.graph import Ticket, graph
 from stepgraph.state.schema import parse_input
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +13,9 @@ from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 
 from ..graphs.catalog import READY, ready_graph
-from ..state.errors import DefinitionError, InputError, StepgraphError, did_you_mean
+from ..state.errors import InputError, did_you_mean
 from ..state.serde import allow
+from .user_code import explained, import_file, import_named
 
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -74,60 +69,10 @@ def load_graph(reference: str, *, factories: bool = True) -> Loaded:
     place, _, attribute = reference.rpartition(":") if ":" in reference else (reference, "", "")
     if place.endswith(".py"):
         path = Path(place).absolute()
-        found = _pick(_import_file(path), attribute, place)
-        return Loaded(_compiled(found[1], reference, factories), f"{path}:{found[0]}")
-    found = _pick(_import_module(place), attribute, place)
-    return Loaded(_compiled(found[1], reference, factories), f"{place}:{found[0]}")
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    known = sys.modules.get(path.stem)
-    if known is not None and getattr(known, "__file__", None) != str(path):
-        raise InputError(
-            f"{path} has the name of another module, {path.stem!r}, that is loaded already. Rename the file, "
-            "or resume its threads on their own."
-        )
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        with _told(str(path)):
-            spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        raise DefinitionError(f"{path} imports {error.name!r}, which is not installed here.") from None
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        with _told(name):
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"There is no module {error.name!r} to import. Run the command in the folder that holds it, or "
-            "install its package."
-        ) from None
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Turn whatever the user's own code raises into an error that names the place."""
-    try:
-        yield
-    except (StepgraphError, ModuleNotFoundError):
-        raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise DefinitionError(
-            f"{name} raised {type(error).__name__} while it was loaded "
-            f"({frame.filename}, line {frame.lineno}): {error}"
-        ) from None
+        name, value = _pick(import_file(path, again=True), attribute, place)
+        return Loaded(_compiled(value, reference, factories), f"{path}:{name}")
+    name, value = _pick(import_named(place), attribute, place)
+    return Loaded(_compiled(value, reference, factories), f"{place}:{name}")
 
 
 def _pick(module: ModuleType, attribute: str, place: str) -> tuple[str, Any]:
@@ -142,9 +87,9 @@ def _pick(module: ModuleType, attribute: str, place: str) -> tuple[str, Any]:
     return attribute, getattr(module, attribute)
 
 
-def _is_own_function(found: object) -> bool:
+def _is_own_function(value: object) -> bool:
     """Tell whether something is a function that is written in a file of this folder."""
-    source = inspect.getsourcefile(found) if inspect.isfunction(found) else None
+    source = inspect.getsourcefile(value) if inspect.isfunction(value) else None
     return source is not None and Path(source).absolute().is_relative_to(Path.cwd())
 
 
@@ -152,19 +97,19 @@ def _is_graph(value: object) -> bool:
     return isinstance(value, (StateGraph, CompiledStateGraph))
 
 
-def _compiled(found: Any, reference: str, factories: bool) -> Compiled:
-    if not factories and not _is_graph(found) and not _is_own_function(found):
+def _compiled(value: Any, reference: str, factories: bool) -> Compiled:
+    if not factories and not _is_graph(value) and not _is_own_function(value):
         raise InputError(f"The thread's graph {reference} is no graph. If you trust it, name it: --graph.")
-    if not _is_graph(found) and callable(found) and not isinstance(found, type):
-        with _told(reference):
-            found = found()
-    if isinstance(found, StateGraph):
-        found = found.compile()
-    if not isinstance(found, CompiledStateGraph):
+    if not _is_graph(value) and callable(value) and not isinstance(value, type):
+        with explained(reference):
+            value = value()
+    if isinstance(value, StateGraph):
+        value = value.compile()
+    if not isinstance(value, CompiledStateGraph):
         raise InputError(
-            f"{reference} is {type(found).__name__}; expected a pattern, a LangGraph StateGraph, a compiled "
+            f"{reference} is {type(value).__name__}; expected a pattern, a LangGraph StateGraph, a compiled "
             "graph, or a function that returns one."
         )
-    for schema in found.builder.schemas:
+    for schema in value.builder.schemas:
         allow(schema)
-    return found
+    return value

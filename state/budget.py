@@ -37,6 +37,7 @@ class Budget:
                 raise ValueError(f"Budget({field.name}={value}): expected 0 or more.")
 
     def to_json(self) -> str:
+        """Return the limits as the record keeps them."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
 
     @classmethod

@@ -1,13 +1,14 @@
 """stepgraph: agentic workflows on LangGraph, visible, priced, resumable and tested.
 
-The names below are the public face; each lives in one of the folders beside this one. They load when
-first used, so that the command line starts fast.
+These are the names that a workflow needs. `stepgraph.errors`, `stepgraph.evals`, `stepgraph.testing` and
+`stepgraph.tracing` hold the others. Each name loads when it is first used, so the command line starts fast.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .graphs.cost_bound import Estimate, estimate
@@ -35,21 +36,64 @@ if TYPE_CHECKING:
     from .nodes.rules import rule
     from .nodes.splitting import split_text
     from .nodes.steps import Step, step
-    from .providers.model import ToolCall
+    from .providers.model import CallContext, Model, Reply, Request, ToolCall
     from .providers.stack.roles import using
     from .providers.testing.scripted import ScriptedModel
-    from .runners.local import RunResult, arun, run
+    from .runners.run import RunResult, aresume, arun, resume, run
     from .state.budget import Budget
     from .state.errors import StepgraphError
     from .state.session.session import Session
     from .tracing.export.live import Tracing
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            ".graphs.cost_bound": "Estimate estimate",
+            ".graphs.engine.workflow": "Workflow",
+            ".graphs.patterns.agent": "agent",
+            ".graphs.patterns.cascade": "cascade",
+            ".graphs.patterns.chain": "chain",
+            ".graphs.patterns.ensemble": "ensemble",
+            ".graphs.patterns.fan_out": "fan_out",
+            ".graphs.patterns.gate": "gate",
+            ".graphs.patterns.guard": "guard",
+            ".graphs.patterns.map_reduce": "map_reduce",
+            ".graphs.patterns.orchestrate": "PlanRules orchestrate",
+            ".graphs.patterns.refine": "refine",
+            ".graphs.patterns.review": "review",
+            ".graphs.patterns.route": "route",
+            ".graphs.patterns.section": "section",
+            ".graphs.patterns.verify": "verify",
+            ".graphs.patterns.within": "within",
+            ".graphs.patterns.vote": "Tally vote",
+            ".nodes.ask": "Ask Choice",
+            ".nodes.effects": "effect",
+            ".nodes.neighbours": "nearest",
+            ".nodes.reviews": "Verdict",
+            ".nodes.rules": "rule",
+            ".nodes.splitting": "split_text",
+            ".nodes.steps": "Step step",
+            ".providers.model": "CallContext Model Reply Request ToolCall",
+            ".providers.stack.roles": "using",
+            ".providers.testing.scripted": "ScriptedModel",
+            ".runners.run": "RunResult aresume arun resume run",
+            ".state.budget": "Budget",
+            ".state.errors": "StepgraphError",
+            ".state.session.session": "Session",
+            ".tracing.export.live": "Tracing",
+        },
+    )
 
 __all__ = [
     "Ask",
     "Budget",
+    "CallContext",
     "Choice",
     "Estimate",
+    "Model",
     "PlanRules",
+    "Reply",
+    "Request",
     "RunResult",
     "ScriptedModel",
     "Session",
@@ -61,6 +105,7 @@ __all__ = [
     "Verdict",
     "Workflow",
     "agent",
+    "aresume",
     "arun",
     "cascade",
     "chain",
@@ -74,6 +119,7 @@ __all__ = [
     "nearest",
     "orchestrate",
     "refine",
+    "resume",
     "review",
     "route",
     "rule",
@@ -86,59 +132,3 @@ __all__ = [
     "vote",
     "within",
 ]
-
-_HOMES = {
-    "Ask": "nodes.ask",
-    "Budget": "state.budget",
-    "Choice": "nodes.ask",
-    "PlanRules": "graphs.patterns.orchestrate",
-    "RunResult": "runners.local",
-    "ScriptedModel": "providers.testing.scripted",
-    "Session": "state.session.session",
-    "Step": "nodes.steps",
-    "StepgraphError": "state.errors",
-    "Tally": "graphs.patterns.vote",
-    "ToolCall": "providers.model",
-    "Tracing": "tracing.export.live",
-    "Verdict": "nodes.reviews",
-    "Workflow": "graphs.engine.workflow",
-    "agent": "graphs.patterns.agent",
-    "arun": "runners.local",
-    "cascade": "graphs.patterns.cascade",
-    "chain": "graphs.patterns.chain",
-    "effect": "nodes.effects",
-    "ensemble": "graphs.patterns.ensemble",
-    "Estimate": "graphs.cost_bound",
-    "estimate": "graphs.cost_bound",
-    "fan_out": "graphs.patterns.fan_out",
-    "gate": "graphs.patterns.gate",
-    "guard": "graphs.patterns.guard",
-    "map_reduce": "graphs.patterns.map_reduce",
-    "nearest": "nodes.neighbours",
-    "orchestrate": "graphs.patterns.orchestrate",
-    "refine": "graphs.patterns.refine",
-    "review": "graphs.patterns.review",
-    "route": "graphs.patterns.route",
-    "rule": "nodes.rules",
-    "run": "runners.local",
-    "section": "graphs.patterns.section",
-    "split_text": "nodes.splitting",
-    "step": "nodes.steps",
-    "using": "providers.stack.roles",
-    "verify": "graphs.patterns.verify",
-    "vote": "graphs.patterns.vote",
-    "within": "graphs.patterns.within",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepgraph' has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -21,12 +21,11 @@ from ...evals.suite.model import Suite
 from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
+from ..exit_codes import ExitCode
 from .eval_run import write_sections
 from .limits import parse_budget
 from .show import open_session
 from .text import clean
-
-PARTIAL = 3
 
 
 def blame_runs(
@@ -44,7 +43,7 @@ def blame_runs(
     database: Path,
     as_json: bool,
     files: Mapping[str, Path | None],
-) -> int:
+) -> ExitCode:
     """Blame a node for what B lost against A, or say where the thread A went wrong; return the exit code."""
     if b is None:
         return _locate(a, case, reference, folder, database, as_json, files)
@@ -58,7 +57,7 @@ def blame_runs(
     with open_session(database) as session, using(**bound):
         found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
     _show(blame_sections(found), json.dumps(asdict(found)), as_json, files)
-    return 0 if found.complete else PARTIAL
+    return ExitCode.DONE if found.complete else ExitCode.PARTIAL
 
 
 def _locate(
@@ -69,7 +68,7 @@ def _locate(
     database: Path,
     as_json: bool,
     files: Mapping[str, Path | None],
-) -> int:
+) -> ExitCode:
     if reference is None:
         parts = thread.split("/")
         if parts[0] != "eval" or len(parts) < 3:
@@ -80,7 +79,7 @@ def _locate(
     with open_session(database) as session:
         found = asyncio.run(locate(session, suite, thread, case_of(suite, thread, case)))
     _show(located_sections(found), json.dumps(asdict(found)), as_json, files)
-    return 0
+    return ExitCode.DONE
 
 
 def _results(text: str, folder: Path) -> Results:

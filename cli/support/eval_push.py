@@ -15,10 +15,9 @@ from ...evals.suite.model import Suite
 from ...state.session.session import Session
 from ...tracing.export.otlp import Destination
 from ...tracing.export.settings import read_settings
+from ..exit_codes import ExitCode
 from .show import open_session
 from .text import clean, one_line
-
-WAITS = 3
 
 
 def find_project() -> Destination:
@@ -26,30 +25,30 @@ def find_project() -> Destination:
     return project_of(read_settings().destinations)
 
 
-def push_eval(reference: str, *, name: str, folder: Path, database: Path, as_json: bool) -> int:
-    """Send a run of a suite, and return the exit code: 0, or 3 if something waits still."""
+def push_eval(reference: str, *, name: str, folder: Path, database: Path, as_json: bool) -> ExitCode:
+    """Send a run of a suite, and return the exit code: DONE, or NOT_SENT if something still waits."""
     results = read_results(folder / f"{name}.jsonl")
     header = results.header
     suite = replace(load_suite(reference).only(list(header.cases)), repeats=header.repeats)
     project = find_project()
     with open_session(database) as session:
         pushed = push_run(suite, results, session, project)
-    click.echo(json.dumps(asdict(pushed)) if as_json else clean(told(pushed)))
-    return WAITS if pushed.problem else 0
+    click.echo(json.dumps(asdict(pushed)) if as_json else clean(receipt_text(pushed)))
+    return ExitCode.NOT_SENT if pushed.problem else ExitCode.DONE
 
 
 def push_after(suite: Suite, results: Results, project: Destination, database: Path, reference: str) -> None:
-    """Send a run that has just ended, and say on standard error what came of it."""
+    """Send a run that has just ended, and report on standard error what arrived."""
     with Session(database) as session:
         pushed = push_run(suite, results, session, project)
-    click.echo(clean(told(pushed)), err=True)
+    click.echo(clean(receipt_text(pushed)), err=True)
     if pushed.problem:
         again = f"stepgraph eval push {reference} --run {results.header.run} --db {database}"
         click.echo(f"Nothing is lost. Send the rest with: {one_line(again, 1000)}", err=True)
 
 
-def told(pushed: ExperimentReceipt) -> str:
-    """Return what became of a run in one or two lines."""
+def receipt_text(pushed: ExperimentReceipt) -> str:
+    """Return what Langfuse has of a run, in one or two lines."""
     sent = f"{pushed.items} items, {pushed.traces} traces, {pushed.scores} scores"
     line = f"Langfuse: the dataset {pushed.dataset!r} has {sent} of this run."
     if pushed.problem:

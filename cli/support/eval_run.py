@@ -17,7 +17,7 @@ from ...evals.report.gates import needs_baseline
 from ...evals.report.junit import as_junit
 from ...evals.report.render import as_html, as_markdown, as_text
 from ...evals.report.sections import Section, comparison_sections, problem_of, sections
-from ...evals.report.summary import Report, summarise
+from ...evals.report.summary import Outcome, Report, summarise
 from ...evals.running.runner import arun_suite, new_run
 from ...evals.statistics.compare import compare
 from ...evals.suite.check import check_suite
@@ -28,8 +28,15 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError, did_you_mean
 from ...state.session.session import Session
+from ..exit_codes import ExitCode
 from .limits import parse_budget
 from .text import clean, one_line
+
+OUTCOMES: dict[Outcome, ExitCode] = {
+    "passed": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "partial": ExitCode.PARTIAL,
+}
 
 
 def run_eval(
@@ -49,7 +56,7 @@ def run_eval(
     as_json: bool,
     files: dict[str, Path | None],
     langfuse: bool = False,
-) -> int:
+) -> ExitCode:
     """Run a suite and return the exit code; what Langfuse does with it does not change that."""
     suite = load_suite(reference)
     suite = _changed(suite, only, repeats, jobs, limits)
@@ -98,7 +105,7 @@ def run_eval(
         from .eval_push import push_after
 
         push_after(suite, results, project, database, reference)
-    return report.exit_code
+    return OUTCOMES[report.outcome]
 
 
 def _changed(
@@ -164,13 +171,13 @@ def check_eval(reference: str, graph: str | None) -> None:
 
 def report_eval(
     path: Path, *, baseline: Path | None, no_baseline: bool, as_json: bool, files: dict[str, Path | None]
-) -> int:
+) -> ExitCode:
     """Show the results of an earlier run and return its exit code."""
     before = read_results(baseline) if baseline is not None else None
     report = summarise(read_results(path), before, skip_baseline=no_baseline)
     _write(report, files)
     click.echo(json.dumps(summary(report, path)) if as_json else clean(as_text(sections(report))))
-    return report.exit_code
+    return OUTCOMES[report.outcome]
 
 
 def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | None]) -> None:

@@ -22,11 +22,10 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
 from ...state.session.session import Session
+from ..exit_codes import ExitCode
 from .eval_run import EvalProgress, write_sections
 from .limits import parse_budget
 from .text import clean, one_line
-
-PARTIAL = 3
 
 
 def run_sweep(
@@ -45,7 +44,7 @@ def run_sweep(
     database: Path,
     as_json: bool,
     files: Mapping[str, Path | None],
-) -> int:
+) -> ExitCode:
     """Sweep a suite's models and return the exit code."""
     suite = load_suite(reference)
     changes: dict[str, Any] = {"repeats": repeats or suite.repeats, "concurrency": jobs or suite.concurrency}
@@ -91,7 +90,7 @@ def run_sweep(
         click.echo(clean(as_text(parts)))
         if not found.complete:
             click.echo(f"Go on with it, under a larger budget: the same command with --run {one_line(run)}")
-    return 0 if found.complete else PARTIAL
+    return ExitCode.DONE if found.complete else ExitCode.PARTIAL
 
 
 def _axes(models: Sequence[str], steps: Sequence[str]) -> tuple[list[Axis], dict[str, str]]:

@@ -49,13 +49,16 @@ def from_pairs(pairs: Sequence[str], state: type[Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        data[name] = value
-        if known.get(name) is not str:
-            try:
-                data[name] = json.loads(value)
-            except (ValueError, RecursionError):
-                data[name] = value
+        data[name] = value if known.get(name) is str else json_or_text(value)
     return data
+
+
+def json_or_text(text: str) -> Any:
+    """Return the JSON value that a text is, or else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _from_file(name: str, state: type[Any]) -> list[RunInput]:

@@ -1,4 +1,4 @@
-"""Runs threads, one after the other or several at a time, and tells how they end."""
+"""Runs threads, one after the other or several at a time, and shows how they end."""
 
 from __future__ import annotations
 
@@ -12,42 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import click
-from langgraph.types import Command
 
 from ...providers.stack.roles import using
 from ...runners.loading import Loaded
-from ...runners.local import RunResult, arun, best_values
-from ...state.budget import Budget
-from ...state.errors import InputError, Rejected, StepgraphError
-from ...state.schema import parse_input
-from ...state.session.pauses import budget_end
+from ...runners.run import NO_ANSWER, RunOptions, RunResult, aresume, arun
+from ...state.errors import Rejected, StepgraphError
 from ...state.session.session import Session
-from ..app import exit_code
-from .outcomes import PARTIAL, WAITING, RunOutcome, outcome_json, print_outcome, print_summary
+from ..exit_codes import ExitCode, exit_code
+from .outcomes import RunOutcome, outcome_json, print_outcome, print_summary
 from .progress import Progress
 from .text import is_review, one_line, plain, show_question
 
 
-@dataclass
+@dataclass(frozen=True)
 class ThreadJob:
-    """One thread to run or to go on with."""
+    """One thread to run from a `state`, or to resume without one; `data` is its input as it was typed."""
 
     thread: str
     loaded: Loaded
     title: str
-    models: dict[str, str]
+    models: Mapping[str, str]
     state: Any = None
+    data: Mapping[str, Any] = field(default_factory=dict)
     refused: StepgraphError | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    budget: Budget | None = None
-    cache_s: float | None = None
-    allow_changed_graph: bool = False
+    options: RunOptions = field(default_factory=RunOptions)
+    answer: Any = NO_ANSWER
     answers: Mapping[str, Any] | None = None
 
 
-def run_all(
-    session: Session, work: list[ThreadJob], at_once: int, as_json: bool, answer: str | None = None
-) -> int:
+def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool) -> ExitCode:
+    """Run jobs, at most `at_once` at a time, and return the first exit code that is not DONE."""
     progress = Progress(live=at_once == 1)
     if not as_json:
         session.journal.listeners.append(progress)
@@ -56,94 +50,66 @@ def run_all(
         async with gate:
             if not as_json and at_once == 1:
                 click.echo(f"{one_line(job.thread)}  {job.title}")
-            outcome = await _run_job(session, job, answer)
+            outcome = await _run_job(session, job)
             if as_json:
                 click.echo(json.dumps(outcome_json(session, outcome)))
             else:
                 if at_once > 1:
                     click.echo(f"{one_line(job.thread)}  {job.title}")
                 progress.ended(job.thread)
-                print_outcome(outcome, job.given)
+                print_outcome(outcome, job.data)
             return outcome
 
     async def all_of_them() -> list[RunOutcome]:
         gate = asyncio.Semaphore(at_once)
-        return await asyncio.gather(*(one(job, gate) for job in work))
+        return await asyncio.gather(*(one(job, gate) for job in jobs))
 
     started = time.perf_counter()
     outcomes = asyncio.run(all_of_them())
     if not as_json:
         print_summary(session, outcomes, time.perf_counter() - started)
-    return next((outcome.code for outcome in outcomes if outcome.code), 0)
+    return next((outcome.code for outcome in outcomes if outcome.code), ExitCode.DONE)
 
 
-async def _run_job(session: Session, job: ThreadJob, answer: str | None) -> RunOutcome:
+async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
     started = time.perf_counter()
+    outcome = _refusal(job, job.refused) if job.refused else await _outcome(session, job)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
 
-    def ended(status: str, code: int, **rest: Any) -> RunOutcome:
-        return RunOutcome(job.thread, status, code, time.perf_counter() - started, **rest)
 
-    if job.refused is not None:
-        return ended("refused", exit_code(job.refused), error=str(job.refused))
+def _refusal(job: ThreadJob, error: StepgraphError) -> RunOutcome:
+    return RunOutcome(job.thread, "refused", exit_code(error), error=str(error))
+
+
+async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
+    graph, thread = job.loaded.graph, job.thread
     try:
         with using(**job.models):
-            result = await _go_on(session, job, answer)
+            if job.state is not None:
+                result = await arun(graph, job.state, session, thread, **job.options)
+            else:
+                result = await aresume(
+                    graph, session, thread, answer=job.answer, answers=job.answers, **job.options
+                )
     except StepgraphError as error:
-        return ended("failed", exit_code(error), error=str(error), rejected=isinstance(error, Rejected))
+        rejected = isinstance(error, Rejected)
+        return RunOutcome(thread, "failed", exit_code(error), error=str(error), rejected=rejected)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
-        return ended("failed", 1, error=f"{type(error).__name__} ({place}): {error}")
-    output = plain(result.values)
+        message = f"{type(error).__name__} ({place}): {error}"
+        return RunOutcome(thread, "failed", ExitCode.FAILED, error=message)
+    return _ended(result)
+
+
+def _ended(result: RunResult) -> RunOutcome:
+    outcome = RunOutcome(result.thread_id, result.status, ExitCode.DONE, output=plain(result.values))
     if result.status == "partial":
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
-        return ended("partial", PARTIAL, output=output, error=f"{result.limit}{missing}")
-    if result.status == "interrupted":
+        outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"
+    elif result.status == "interrupted":
         asked = "; ".join(show_question(item.value) for item in result.waiting)
-        reviews = sum(is_review(item.value) for item in result.waiting)
-        told = f"waits for an answer to: {asked}"
-        return ended("interrupted", WAITING, output=output, error=told, reviews=reviews)
-    return ended("done", 0, output=output)
-
-
-async def _go_on(session: Session, job: ThreadJob, answer: str | None) -> RunResult:
-    graph = job.loaded.graph
-    given: Any = job.state
-    if given is None:
-        snapshot = await graph.aget_state(session.config(job.thread))
-        waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
-        spent = session.spent(job.thread)
-        if snapshot.created_at is None:
-            given = parse_input(job.loaded.state, job.given)
-        elif job.answers is not None:
-            given = Command(resume=dict(job.answers))
-        elif waiting and answer is None:
-            whole = await graph.aget_state(session.config(job.thread), subgraphs=True)
-            values = best_values(graph, whole)
-            return RunResult(job.thread, "interrupted", values, spent, waiting=tuple(waiting))
-        elif len(waiting) > 1:
-            raise InputError(
-                f"{len(waiting)} questions wait on the thread {job.thread!r}, and --answer is for one. "
-                "`stepgraph pending` lists them; reviews are answered one by one: approve, reject or edit."
-            )
-        elif waiting:
-            given = Command(resume=_parsed(answer or ""))
-        elif not snapshot.next:
-            session.journal.end_run(job.thread, "done")
-            return RunResult(job.thread, "done", snapshot.values, spent)
-    return await arun(
-        graph,
-        given,
-        session,
-        job.thread,
-        budget=job.budget,
-        cache_s=job.cache_s,
-        allow_changed_graph=job.allow_changed_graph,
-    )
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+        outcome.code, outcome.error = ExitCode.WAITING, f"waits for an answer to: {asked}"
+        outcome.reviews = sum(is_review(item.value) for item in result.waiting)
+    return outcome

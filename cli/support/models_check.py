@@ -20,6 +20,7 @@ from ...providers.settings import (
 )
 from ...providers.testing.conformance import ConformanceFinding, examine
 from ...state.errors import InputError
+from ..exit_codes import ExitCode
 from .text import clean
 
 # Which check of the examination is about which capability.
@@ -35,8 +36,8 @@ CHECKED = {
 }
 
 
-def check(names: Sequence[str], *, offline: bool, as_json: bool) -> int:
-    """Print each model's record, and unless `offline` what it does otherwise; return 1 for a difference."""
+def check(names: Sequence[str], *, offline: bool, as_json: bool) -> ExitCode:
+    """Print each model's record, and unless `offline` how it differs; return FAILED if it does."""
     different = 0
     for role in names or bound_roles():
         binding = binding_of(role.lower()) or parse_binding(role, f"models check {role}")
@@ -44,7 +45,7 @@ def check(names: Sequence[str], *, offline: bool, as_json: bool) -> int:
             different += _check_one(role, settings, offline=offline, as_json=as_json)
     if not names and not bound_roles():
         raise InputError("No role is bound. Name a model: stepgraph models check ollama:llama3.2")
-    return 1 if different else 0
+    return ExitCode.FAILED if different else ExitCode.DONE
 
 
 def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bool) -> int:

@@ -17,6 +17,7 @@ from ...providers.settings import ModelSettings
 from ...providers.testing.checks import CHECKS
 from ...providers.testing.conformance import ConformanceFinding, examine, first_model
 from ...state.errors import SettingsError, did_you_mean
+from ..exit_codes import ExitCode
 from .text import clean, duration
 
 COLOURS = {"pass": "green", "fail": "red", "unsupported": "yellow"}
@@ -25,8 +26,8 @@ WIDTH = max(map(len, CHECKS))
 
 def conform(
     where: str, *, model: str | None, key_env: str | None, timeout_s: float, calls_at_once: int, as_json: bool
-) -> int:
-    """Examine an endpoint, print what was found, and return 1 if anything failed, else 0."""
+) -> ExitCode:
+    """Examine an endpoint, print what was found, and return FAILED if a check failed."""
     settings = asyncio.run(_settings(where, model, key_env, timeout_s))
     if not as_json:
         click.echo(clean(f"{settings.model} at {settings.base_url}"))
@@ -45,7 +46,7 @@ def conform(
         click.echo(json.dumps({"failed": failed, "capabilities": suggested}))
     else:
         _conclude(findings, failed, suggested)
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
 def _conclude(findings: list[ConformanceFinding], failed: int, suggested: dict[str, Any]) -> None:

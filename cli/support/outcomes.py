@@ -6,26 +6,26 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
+from ..exit_codes import ExitCode
 from .text import clean, cost_line, duration, one_line, show_value
 
-WAITING = 5
-PARTIAL = 6
+OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunOutcome:
     """How a run ended; `output` is the final state as JSON."""
 
     thread: str
-    status: str
-    code: int
-    seconds: float
+    status: OutcomeStatus
+    code: ExitCode
+    seconds: float = 0.0
     output: Any = None
     error: str | None = None
     reviews: int = 0
@@ -47,9 +47,9 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
     }
 
 
-def print_outcome(outcome: RunOutcome, given: Mapping[str, Any]) -> None:
+def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
     for name, value in (outcome.output or {}).items():
-        if given.get(name) != value and value not in (None, "", [], {}):
+        if data.get(name) != value and value not in (None, "", [], {}):
             shown = show_value(value).replace("\n", "\n        ")
             click.echo(f"    {name}: {shown}")
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
@@ -76,7 +76,7 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
                     f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
                 )
             elif outcome.status != "done":
-                rest = {WAITING: " --answer …", PARTIAL: " --budget …"}.get(outcome.code, "")
+                rest = {"interrupted": " --answer …", "partial": " --budget …"}.get(outcome.status, "")
                 verb = "approve" if outcome.reviews else "resume"
                 rest = "" if outcome.reviews else rest
                 click.echo(

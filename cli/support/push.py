@@ -11,13 +11,14 @@ from ...state.errors import InputError
 from ...tracing.export.outbox import age, push
 from ...tracing.export.settings import read_settings
 from ...tracing.record.threads import find_thread
+from ..exit_codes import ExitCode
 from .limits import parse_age
 from .show import open_session
 from .text import clean
 
 
-def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> int:
-    """Send what has not been sent, and return the exit code: 0, or 3 if something waits still."""
+def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> ExitCode:
+    """Send what has not been sent, and return the exit code: DONE, or NOT_SENT if something still waits."""
     settings = read_settings()
     if not settings.destinations:
         raise InputError(
@@ -33,4 +34,4 @@ def push_traces(threads: Sequence[str], *, since: str | None, database: Path) ->
         refused = f", {pushed.refused} refused" if pushed.refused else ""
         problem = f"  {clean(pushed.problem)}; nothing is lost, push again" if pushed.problem else ""
         click.echo(f"{clean(pushed.destination)}: {pushed.arrived} spans sent{refused}{problem}")
-    return 3 if any(pushed.problem for pushed in done) else 0
+    return ExitCode.NOT_SENT if any(pushed.problem for pushed in done) else ExitCode.DONE

@@ -17,6 +17,8 @@ import click
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, read_waiting
 from ...tracing.record.threads import find_thread
+from ..exit_codes import ExitCode
+from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
 from .text import clean, duration, is_review, one_line, plain, show_question, show_value
@@ -85,7 +87,7 @@ def answer_review(
     models: Sequence[str],
     database: Path,
     as_json: bool,
-) -> int:
+) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
     with open_session(database) as session:
         found = find_thread(session.journal, thread)
@@ -97,8 +99,6 @@ def answer_review(
         answer["value"] = edited(edit, item.value)
     code = resume_threads(
         [thread],
-        everything=False,
-        answer=None,
         answers={item.id: answer},
         graph=graph,
         limits=limits,
@@ -154,10 +154,10 @@ def edited(edit: Edit, asked: dict[str, Any]) -> Any:
         raise InputError("Give one of --value, --set and --file.")
     now, is_text = asked.get("value"), asked.get("schema", {}).get("type") == "string"
     if edit.value is not None:
-        return edit.value if is_text else _json_or_text(edit.value)
+        return edit.value if is_text else json_or_text(edit.value)
     if edit.file is not None:
         text = edit.file.read_text(encoding="utf-8-sig")
-        return text if is_text else _json_or_text(text)
+        return text if is_text else json_or_text(text)
     if edit.sets:
         return _with_keys(now, edit.sets)
     if not is_interactive():
@@ -166,7 +166,7 @@ def edited(edit: Edit, asked: dict[str, Any]) -> Any:
     after = click.edit(before, extension=".txt" if is_text else ".json")
     if after is None:
         raise InputError("Nothing was changed in the editor, so the review waits on.")
-    return after.removesuffix("\n") if is_text else _json_or_text(after)
+    return after.removesuffix("\n") if is_text else json_or_text(after)
 
 
 def is_interactive() -> bool:
@@ -182,12 +182,5 @@ def _with_keys(value: Any, sets: tuple[str, ...]) -> dict[str, Any]:
         key, sign, new = text.partition("=")
         if not sign:
             raise InputError(f"--set {text}: expected KEY=VALUE.")
-        changed[key] = new if isinstance(changed.get(key), str) else _json_or_text(new)
+        changed[key] = new if isinstance(changed.get(key), str) else json_or_text(new)
     return changed
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

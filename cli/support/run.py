@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import click
 
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
+from ...runners.run import NO_ANSWER, RunOptions
 from ...state.errors import InputError
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
 from ...tracing.record.reads import read_input
 from ...tracing.record.threads import Thread, find_thread, is_known, list_threads
-from .inputs import RunInput, read_inputs
+from ..exit_codes import ExitCode
+from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
 from .text import one_line
@@ -35,46 +38,48 @@ def run_graph(
     models: Sequence[str],
     database: Path,
     as_json: bool,
-) -> int:
-    """Run a graph on its inputs and return the exit code: the first one that is not 0."""
+) -> ExitCode:
+    """Run a graph on its inputs and return the exit code: the first one that is not DONE."""
     loaded = load_graph(reference)
-    found = read_inputs(inputs, loaded.state)[:limit]
-    if len(found) == 1 and found[0].error:
-        raise found[0].error
-    if thread and len(found) > 1:
+    items = read_inputs(inputs, loaded.state)[:limit]
+    if len(items) == 1 and items[0].error:
+        raise items[0].error
+    if thread and len(items) > 1:
         raise InputError("--thread names one thread, but there are several inputs.")
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
+    options = _options(limits, cache_s)
     base = thread or new_thread_id(loaded.name)
-    work = [_job(base, number, len(found), item, loaded, bound) for number, item in enumerate(found, 1)]
-    _limit(work, limits, cache_s)
+    names = [base] if len(items) == 1 else [f"{base}-{number:02d}" for number in range(1, len(items) + 1)]
+    work = [_job(name, item, loaded, bound, options) for name, item in zip(names, items, strict=True)]
     with Session(database, tracing=Tracing()) as session:
+        work = [job if job.refused else _join(session, job) for job in work]
         for job in work:
             if job.refused is None:
-                _join(session, job)
-                session.journal.describe_run(job.thread, loaded.reference, job.models, job.given)
+                session.journal.describe_run(job.thread, loaded.reference, dict(job.models), job.data)
         return run_all(session, work, jobs, as_json)
 
 
 def _job(
-    base: str, number: int, count: int, item: RunInput, loaded: Loaded, models: dict[str, str]
+    thread: str, item: RunInput, loaded: Loaded, models: Mapping[str, str], options: RunOptions
 ) -> ThreadJob:
     return ThreadJob(
-        thread=base if count == 1 else f"{base}-{number:02d}",
+        thread=thread,
         loaded=loaded,
         title=one_line(json.dumps(item.data, ensure_ascii=False), 90),
         models=models,
         state=item.state,
+        data=item.data if isinstance(item.data, dict) else {},
         refused=item.error,
-        given=item.data if isinstance(item.data, dict) else {},
+        options=options,
     )
 
 
-def _join(session: Session, job: ThreadJob) -> None:
-    """Have a job say the next thing on its thread, if there is one. Raises InputError if it cannot."""
+def _join(session: Session, job: ThreadJob) -> ThreadJob:
+    """Return a job that says the next thing on its thread. Raises InputError if it cannot."""
     thread, loaded = job.thread, job.loaded
     if not is_known(session.journal, thread):
-        return
+        return job
     known = find_thread(session.journal, thread)
     if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
@@ -86,27 +91,28 @@ def _join(session: Session, job: ThreadJob) -> None:
             f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
-    job.models = job.models or known.models
-    job.state = {name: value for name, value in values_of(job.state).items() if name in job.given}
+    models = job.models or known.models
+    state = {name: value for name, value in values_of(job.state).items() if name in job.data}
+    return replace(job, models=models, state=state)
 
 
 def resume_threads(
     threads: Sequence[str],
     *,
-    everything: bool,
-    answer: str | None,
+    everything: bool = False,
+    answer: str | None = None,
     answers: Mapping[str, Any] | None = None,
     force: bool = False,
-    graph: str | None,
+    graph: str | None = None,
     limits: Sequence[str],
-    cache_s: str | None,
+    cache_s: str | None = None,
     models: Sequence[str],
     database: Path,
     as_json: bool,
-) -> int:
-    """Go on with threads from their last checkpoints and return the exit code.
+) -> ExitCode:
+    """Resume threads from their last checkpoints and return the exit code.
 
-    `answer` is what a single interrupt is told, as typed; `answers` are values by the interrupts' ids.
+    `answer` goes to a single interrupt, as typed; `answers` are values by the interrupts' ids.
     """
     if bool(threads) == everything:
         raise InputError("Name the threads to resume, or give --all. `stepgraph threads` lists them.")
@@ -114,29 +120,34 @@ def resume_threads(
         raise InputError(f"There is no file {database}, so there is nothing to resume.")
     with Session(database, tracing=Tracing()) as session:
         if everything:
-            found = [t for t in list_threads(session.journal, 10_000) if t.status != "done"]
-            found.sort(key=lambda t: (t.started_at, t.thread_id))
+            rows = [t for t in list_threads(session.journal, 10_000) if t.status != "done"]
+            rows.sort(key=lambda t: (t.started_at, t.thread_id))
         else:
-            found = [find_thread(session.journal, thread) for thread in threads]
-        if not found:
-            if not as_json:
-                click.echo("Every thread has ended.")
-            return 0
+            rows = [find_thread(session.journal, thread) for thread in threads]
+        if not rows and not as_json:
+            click.echo("Every thread has ended.")
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
+        options = _options(limits, cache_s, force=force)
         work = []
-        for thread in found:
+        for thread in rows:
             reference = graph or _reference_of(thread)
-            load = load_graph if graph else load_recorded
             if reference not in loaded:
-                loaded[reference] = load(reference)
+                loaded[reference] = (load_graph if graph else load_recorded)(reference)
                 check_roles(bound, loaded[reference].graph)
-            job = ThreadJob(thread.thread_id, loaded[reference], "resumed", bound or thread.models)
-            job.given, job.allow_changed_graph = read_input(session.journal, thread.thread_id), force
-            job.answers = answers
-            work.append(job)
-        _limit(work, limits, cache_s)
-        return run_all(session, work, 1, as_json, answer=answer)
+            work.append(
+                ThreadJob(
+                    thread.thread_id,
+                    loaded[reference],
+                    "resumed",
+                    bound or thread.models,
+                    data=read_input(session.journal, thread.thread_id),
+                    options=options,
+                    answer=NO_ANSWER if answer is None else json_or_text(answer),
+                    answers=answers,
+                )
+            )
+        return run_all(session, work, 1, as_json) if work else ExitCode.DONE
 
 
 def _reference_of(thread: Thread) -> str:
@@ -150,8 +161,9 @@ def _reference_of(thread: Thread) -> str:
     return thread.graph
 
 
-def _limit(work: list[ThreadJob], limits: Sequence[str], cache_s: str | None) -> None:
-    budget = parse_budget(limits)
-    lifetime = None if cache_s is None else parse_age(cache_s)
-    for job in work:
-        job.budget, job.cache_s = budget, lifetime
+def _options(limits: Sequence[str], cache_s: str | None, *, force: bool = False) -> RunOptions:
+    return RunOptions(
+        budget=parse_budget(limits),
+        cache_s=None if cache_s is None else parse_age(cache_s),
+        allow_changed_graph=force,
+    )

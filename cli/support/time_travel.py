@@ -21,6 +21,7 @@ from ...tracing.forks.fork import find_call, fork
 from ...tracing.record.history import CheckpointView, read_history
 from ...tracing.record.lineage import SHORT_ID
 from ...tracing.record.threads import Thread, find_thread
+from ..exit_codes import ExitCode
 from .ask_again import ask_again
 from .diff import show_difference
 from .inputs import from_pairs
@@ -84,7 +85,7 @@ def fork_thread(
     run: bool,
     database: Path,
     as_json: bool,
-) -> int:
+) -> ExitCode:
     """Fork a thread, run the fork, print what differs, and return the exit code of the run."""
     if (prompt is not None or answer is not None) and call is None:
         raise InputError("--prompt and --answer are for one call: name it with --call.")
@@ -118,14 +119,10 @@ def fork_thread(
     else:
         click.echo(f"{one_line(new)}  forked from {one_line(thread_id)}")
     if not run:
-        return 0
+        return ExitCode.DONE
     code = resume_threads(
         [new],
-        everything=False,
-        answer=None,
-        graph=None,
         limits=limits,
-        cache_s=None,
         models=(),
         database=database,
         as_json=as_json,

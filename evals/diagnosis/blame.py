@@ -155,6 +155,8 @@ class _BlameRun:
         )
 
     async def decide(self, *, graft: bool) -> Blame:
+        # Scores alone only make a suspect: a node may score worse by chance, or because of what came before
+        # it in a way that no score tells. A graft runs B's node on A's inputs, so that nothing else differs.
         suspects = in_order(list(dict.fromkeys(s.node for s in self._screened if s.suspect)), self._b)
         if suspects and not graft:
             return self._blame("suspected", suspects[0], "its scores on healthy inputs; no graft was run")
@@ -171,6 +173,7 @@ class _BlameRun:
         if untold:
             why = "its scores on healthy inputs; A's states of it are not on record, so no graft could tell"
             return self._blame("suspected", untold[0], why)
+        # No node has scores of its own that tell, so the whole run's score must: B goes on from A's states.
         lost = self._lost()
         why = "no score got worse beyond chance"
         if suspects:
@@ -266,6 +269,7 @@ class _BlameRun:
                 for point in ([] if stage.first else [stage.before]) + ([stage.after] if stage.after else [])
             )
         ]
+        # B from before a node beside B from after it: they differ by that node alone, as all behind is B.
         onward = await self._grafting.from_states(points, metric)
         if self._grafting.ended:
             return None
@@ -278,6 +282,7 @@ class _BlameRun:
                 stage = next((s for s in path if " + ".join(s.nodes) == label), None)
                 if stage is None:
                     continue
+                # B from the very beginning is B's own run; past the last node there is only A's result.
                 worse = b.get(key) if stage.first else onward.get((key, stage.before.id))
                 better = a.get(key) if stage.after is None else onward.get((key, stage.after.id))
                 if worse is not None and better is not None:
@@ -285,6 +290,8 @@ class _BlameRun:
             graft = _graft(label, metric, "onward", before, after, self._level)
             if graft is not None:
                 found[label] = graft
+        # Of many nodes one looks worse by chance, so p-values are corrected for their number. Those of nodes
+        # alone are not among them: such a graft runs only for a node that is suspected already.
         corrected = holm({label: graft.p for label, graft in found.items()})
         for label, graft in found.items():
             worse_now = corrected[label] < self._level and graft.change < 0

@@ -15,9 +15,9 @@ from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
-from ..scoring.score import TrialOutcome, applies, expected_routes, fits, picked, score_passage
+from ..scoring.score import NOTHING_EXPECTED, TrialOutcome, expected_of, fits, score_passage, visits
 from ..scoring.trial_record import Passage, Record, read_record
-from ..suite.model import Case, Suite, Visit
+from ..suite.model import Case, Evaluator, Suite, Visit
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Divergence:
 
 @dataclass(frozen=True)
 class RunDiagnosis:
-    """Where a run went wrong: its lapses, the first one first. `judged` names judges, which are not asked."""
+    """Where a run went wrong, the first place first. `judged` names judges, which are not asked."""
 
     thread: str
     case: str
     path: tuple[str, ...]
-    lapses: tuple[Divergence, ...]
+    divergences: tuple[Divergence, ...]
     judged: tuple[str, ...] = ()
 
     @property
     def first(self) -> Divergence | None:
-        return self.lapses[0] if self.lapses else None
+        return self.divergences[0] if self.divergences else None
 
 
 def case_of(suite: Suite, thread: str, case: str | None) -> Case:
@@ -70,17 +70,25 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Run
         values = to_jsonable_python(
             final_state(checkpointer, thread), fallback=repr, serialize_unknown=True, inf_nan_mode="strings"
         )
-    lapses = [
+    divergences = [
         *_errors(case, record),
         *_routes(case, record),
         *_path(case, record),
         *_nodes(case, record),
-        *[lapse async for lapse in _evaluated(suite, case, record, values)],
+        *[divergence async for divergence in _evaluated(suite, case, record, values)],
         *_output(case, record, values),
     ]
-    lapses.sort(key=lambda lapse: lapse.place)
-    judged = [e.name for e in suite.evaluators if isinstance(e, Judge) and applies(e, case)]
-    return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(lapses)), tuple(judged))
+    divergences.sort(key=lambda divergence: divergence.place)
+    judged = [evaluator.name for evaluator, _ in _applying(suite, case) if isinstance(evaluator, Judge)]
+    return RunDiagnosis(thread, case.id, record.path, tuple(dict.fromkeys(divergences)), tuple(judged))
+
+
+def _applying(suite: Suite, case: Case) -> Iterator[tuple[Evaluator, Any]]:
+    """Yield the evaluators to which a case gives what they need, each with what the case expects of it."""
+    for evaluator in suite.evaluators:
+        expected = expected_of(evaluator, case)
+        if not evaluator.needs_expected or expected is not NOTHING_EXPECTED:
+            yield evaluator, expected
 
 
 def _errors(case: Case, record: Record) -> Iterator[Divergence]:
@@ -93,7 +101,7 @@ def _errors(case: Case, record: Record) -> Iterator[Divergence]:
 
 
 def _routes(case: Case, record: Record) -> Iterator[Divergence]:
-    for path, branch in expected_routes(case).items():
+    for path, branch in case.expect.branches.items():
         took = next((route for route in record.routes if not path or route.path == path), None)
         if took is None:
             yield Divergence(
@@ -138,12 +146,11 @@ def _departure(wanted: Sequence[str], path: Sequence[str], *, strict: bool) -> t
 
 
 def _nodes(case: Case, record: Record) -> Iterator[Divergence]:
-    for path, visits in case.expect.nodes.items():
-        visited = [(n, p) for n, p in enumerate(record.passages) if p.path == path and p.status == "done"]
-        if not visited:
+    for path, by_visit in case.expect.nodes.items():
+        if not visits(record, path, "each"):
             yield Divergence(len(record.path), path, "node", "it was not visited")
-        for visit, wanted in visits.items():
-            for place, passage in _picked(visited, visit):
+        for visit, wanted in by_visit.items():
+            for place, passage in _placed_visits(record, path, visit):
                 score = fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
                 if score.passed is False:
                     yield Divergence(place, path, "node", score.reason)
@@ -152,15 +159,12 @@ def _nodes(case: Case, record: Record) -> Iterator[Divergence]:
 async def _evaluated(
     suite: Suite, case: Case, record: Record, values: Mapping[str, Any]
 ) -> AsyncIterator[Divergence]:
-    ending = TrialOutcome("done", values)
-    for evaluator in suite.evaluators:
-        if evaluator.node is None or isinstance(evaluator, Judge) or not applies(evaluator, case):
+    outcome = TrialOutcome("done", values)
+    for evaluator, expected in _applying(suite, case):
+        if evaluator.node is None or isinstance(evaluator, Judge):
             continue
-        visited = [
-            (n, p) for n, p in enumerate(record.passages) if p.path == evaluator.node and p.status == "done"
-        ]
-        for place, passage in _picked(visited, evaluator.visit):
-            score = await score_passage(evaluator, case, ending, record, passage)
+        for place, passage in _placed_visits(record, evaluator.node, evaluator.visit):
+            score = await score_passage(evaluator, expected, case, outcome, record, passage)
             if score.passed is False:
                 yield Divergence(place, evaluator.node, evaluator.name, score.reason)
 
@@ -188,9 +192,10 @@ def _is_leaf(passage: Passage, record: Record) -> bool:
     return not any(path.startswith(f"{passage.path}/") for path in record.path)
 
 
-def _picked(visited: Sequence[tuple[int, Passage]], visit: Visit) -> Sequence[tuple[int, Passage]]:
-    keep = picked([passage for _, passage in visited], visit)
-    return [(place, passage) for place, passage in visited if any(passage is one for one in keep)]
+def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, Passage]]:
+    """Return the executions of a node that an expectation is about, each with its place on the path."""
+    chosen = visits(record, node, visit)
+    return [(n, p) for n, p in enumerate(record.passages) if any(p is one for one in chosen)]
 
 
 def _place(record: Record, node: str) -> int:

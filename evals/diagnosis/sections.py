@@ -101,15 +101,15 @@ def located_sections(found: RunDiagnosis) -> list[Section]:
     if found.judged:
         lines.append(f"Judges were not asked: {', '.join(found.judged)}.")
     by_place: dict[int, list[str]] = {}
-    for lapse in found.lapses:
-        by_place.setdefault(lapse.place, []).append(f"{lapse.what}: {lapse.problem}")
+    for divergence in found.divergences:
+        by_place.setdefault(divergence.place, []).append(f"{divergence.what}: {divergence.problem}")
     rows = tuple(
         (str(place + 1), node, "; ".join(by_place.get(place, ())) or "as expected, or not checked")
         for place, node in enumerate(found.path)
     )
     late = tuple(
-        ("-", lapse.node, f"{lapse.what}: {lapse.problem}")
-        for lapse in found.lapses
-        if lapse.place >= len(found.path)
+        ("-", divergence.node, f"{divergence.what}: {divergence.problem}")
+        for divergence in found.divergences
+        if divergence.place >= len(found.path)
     )
     return [Section(title, tuple(lines), Table(("#", "node", "what"), (*rows, *late), numbers=False))]

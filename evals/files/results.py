@@ -12,17 +12,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
 from ...state.cost import Cost
 from ...state.errors import InputError
-from ..scoring.trial_record import Loop, Record, Route, VoteResult
-from ..suite.model import Gate, Score, Suite
+from ..scoring.trial_record import Loop, Route, VoteResult
+from ..suite.model import Gate, Score, Suite, TrialStatus
 
 FORMAT = 2
-Status = Literal["done", "failed", "cut", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Trial:
     case: str
     repeat: int
     thread: str
-    status: Status
+    status: TrialStatus
     error: str | None = None
     scores: Mapping[str, Score] = field(default_factory=dict)
     expected_routes: Mapping[str, str] = field(default_factory=dict)
@@ -59,9 +58,6 @@ class Trial:
         """Whether no score of it failed; what nobody could score does not."""
         return all(score.passed is not False for score in self.scores.values())
 
-    def to_json(self) -> str:
-        return json.dumps(to_jsonable_python(asdict(self), fallback=repr, inf_nan_mode="strings"))
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         parts = dict(data)
@@ -72,18 +68,6 @@ class Trial:
         for name in ("path", "missing"):
             parts[name] = tuple(parts[name])
         return cls(**parts)
-
-
-def told(record: Record) -> dict[str, Any]:
-    """Return the parts of a record that a trial keeps."""
-    return {
-        "path": record.path,
-        "routes": record.routes,
-        "loops": record.loops,
-        "votes": record.votes,
-        "cost": record.cost,
-        "seconds": record.seconds,
-    }
 
 
 @dataclass(frozen=True)
@@ -142,33 +126,33 @@ class Results:
 
     def add(self, trial: Trial) -> None:
         """Keep a trial; no end of this process loses it any more."""
-        if trial.key not in self.trials:
-            self.trials[trial.key] = trial
-            if self.path is not None:
-                _append(self.path, trial.to_json())
+        key = trial.case, trial.repeat
+        if key not in self.trials:
+            self.trials[key] = trial
+            self.append(asdict(trial))
 
     def note(self, judged: Cost, notes: list[str], trusted: Mapping[str, bool]) -> None:
         """Keep what the judges cost and how far they are to be believed."""
         self.judged, self.notes, self.trusted = judged, list(notes), dict(trusted)
-        if self.path is not None:
-            data = {"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted}
-            _append(self.path, json.dumps(data))
+        self.append({"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted})
 
     def refresh(self) -> None:
         """Take in what other processes have added."""
         if self.path is not None:
             self.trials.update(read_results(self.path).trials)
 
-
-def _append(path: Path, line: str) -> None:
-    """Add a line in one write, on a line of its own even after one that a crash cut short."""
-    with path.open("ab+", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
-        if end:
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        file.write(line.encode("utf-8", "replace") + b"\n")
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row in one write, on a line of its own even after one that a crash cut short."""
+        if self.path is None:
+            return
+        line = json.dumps(to_jsonable_python(row, fallback=repr, inf_nan_mode="strings"))
+        with self.path.open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    line = "\n" + line
+            file.write(line.encode("utf-8", "replace") + b"\n")
 
 
 def open_results(path: Path, header: Header) -> Results:
@@ -193,8 +177,9 @@ def open_results(path: Path, header: Header) -> Results:
         found.header = header
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
-    _append(path, json.dumps({"stepgraph_eval": FORMAT, **asdict(header)}))
-    return Results(path, header)
+    results = Results(path, header)
+    results.append({"stepgraph_eval": FORMAT, **asdict(header)})
+    return results
 
 
 def read_results(path: Path) -> Results:

@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from ...runners.user_code import find_object
 from ...state.budget import Budget
-from ...state.errors import InputError, did_you_mean
+from ...state.errors import DefinitionError, InputError, did_you_mean
 from ..scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
 from ..scoring.judge import Judge
 from ..scoring.openevals import Messages, rubric_named
@@ -28,7 +29,6 @@ from ..suite.model import (
     Suite,
 )
 from .located import Key, Located, read_located
-from .references import find_object
 
 KINDS: dict[str, type[Any]] = {
     "code": Code,
@@ -70,6 +70,7 @@ class _SuiteReader:
         self._source = source
         self._folder = source.parent if source else Path()
         self._evaluators: list[Evaluator] = []
+        self._declared: list[str] = []  # the names of evaluators, those that could not be read included
 
     def _bad(self, key: Key, text: str) -> None:
         self.problems.append(Problem(self._found.line(key), text))
@@ -167,7 +168,9 @@ class _SuiteReader:
             key: Key = ("evaluators", number)
             if not isinstance(item, dict):
                 self._bad(key, f"an evaluator: expected name and kind, got {item!r}")
-            elif (evaluator := self._evaluator(key, item)) is not None:
+                continue
+            self._declared.append(str(item.get("name", item.get("kind"))))
+            if (evaluator := self._evaluator(key, item)) is not None:
                 if evaluator.name in [known.name for known in self._evaluators]:
                     self._bad(key, f"two evaluators have the name {evaluator.name!r}")
                 self._evaluators.append(evaluator)
@@ -219,7 +222,7 @@ class _SuiteReader:
             return TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
             self._bad(key, f"{kind}.{name}: {error.errors(include_url=False)[0]['msg']}, got {value!r}")
-        except InputError as error:
+        except (InputError, DefinitionError) as error:
             self._bad(key, f"{kind}.{name}: {error}")
         return value
 
@@ -237,7 +240,7 @@ class _SuiteReader:
                 continue
             self._known(key, item, CASE_KEYS, "case")
             case_id = str(item.get("id", number + 1))
-            line = self._found.line(key)
+            line = self._found.lines.get(key)
             if case_id in seen:
                 self._bad((*key, "id"), f"the case {case_id!r} is there twice, first on line {seen[case_id]}")
             seen.setdefault(case_id, line)
@@ -257,35 +260,26 @@ class _SuiteReader:
         if not isinstance(data, dict):
             self._bad(key, f"expect: expected a mapping, got {data!r}")
             return Expected()
+        self._known(key, data, [*EXPECT_KEYS, *self._declared], "case's expect")
+        route, path, rounds, nodes = (data.get(name) for name in ("route", "path", "rounds", "nodes"))
+        branches = route.values() if isinstance(route, dict) else [route]
+        if route is not None and not all(isinstance(branch, str) for branch in branches):
+            text = f"route: expected a branch's name, or one for each route's path, got {route!r}"
+            self._bad((*key, "route"), text)
+            route = None
         names = [evaluator.name for evaluator in self._evaluators]
-        declared = [str(i.get("name", i.get("kind"))) for i in self._declared()]
-        self._known(key, data, [*EXPECT_KEYS, *names, *declared], "case's expect")
         return Expected(
             output=data.get("output"),
             has_output="output" in data,
-            route=self._route((*key, "route"), data.get("route")),
-            path=self._path((*key, "path"), data.get("path")),
-            rounds=self._rounds((*key, "rounds"), data.get("rounds")),
-            nodes=self._nodes((*key, "nodes"), data.get("nodes")),
+            route={str(p): branch for p, branch in route.items()} if isinstance(route, dict) else route,
+            path=None if path is None else self._path((*key, "path"), path),
+            rounds={} if rounds is None else self._rounds((*key, "rounds"), rounds),
+            nodes={} if nodes is None else self._nodes((*key, "nodes"), nodes),
             error=None if data.get("error") is None else str(data["error"]),
             values={name: value for name, value in data.items() if name in names},
         )
 
-    def _declared(self) -> list[dict[str, Any]]:
-        value = self._found.data.get("evaluators")
-        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-    def _route(self, key: Key, value: Any) -> str | dict[str, str] | None:
-        if value is None or isinstance(value, str):
-            return value
-        if isinstance(value, dict) and all(isinstance(branch, str) for branch in value.values()):
-            return {str(path): branch for path, branch in value.items()}
-        self._bad(key, f"route: expected a branch's name, or one for each route's path, got {value!r}")
-        return None
-
     def _path(self, key: Key, value: Any) -> PathExpected | None:
-        if value is None:
-            return None
         match: Any = "order"
         nodes = value
         if isinstance(value, dict):
@@ -300,8 +294,6 @@ class _SuiteReader:
         return PathExpected(tuple(nodes), match)
 
     def _rounds(self, key: Key, value: Any) -> dict[str, RoundsExpected]:
-        if value is None:
-            return {}
         bounds = ("at_least", "at_most")
         alone = not isinstance(value, dict) or set(value) & set(bounds)
         by_path: dict[str, Any] = {"": value} if alone else value
@@ -322,8 +314,6 @@ class _SuiteReader:
         return found
 
     def _nodes(self, key: Key, value: Any) -> dict[str, Any]:
-        if value is None:
-            return {}
         if not isinstance(value, dict):
             self._bad(key, f"nodes: expected what is expected of each node by its path, got {value!r}")
             return {}

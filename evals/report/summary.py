@@ -10,7 +10,7 @@ from typing import Literal
 
 from ...state.cost import NOTHING, Cost
 from ..files.results import Header, Results, Trial
-from ..scoring.trial_record import Loop
+from ..scoring.trial_record import Loop, VoteResult
 from ..statistics.compare import Comparison, case_means, compare, ordered
 from ..statistics.confusion import Confusion, confusion
 from ..statistics.survival import Rounds, rounds_of
@@ -18,7 +18,7 @@ from ..suite.model import COMPLETED
 from .gates import GateResult, rule_on
 
 NO_ROUTE = "(none)"
-PASSED, GATE_FAILED, PARTIAL = 0, 1, 3
+Outcome = Literal["passed", "failed", "partial"]
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,11 @@ class Report:
         return tuple(trial for trial in self.trials if not trial.passed)
 
     @property
-    def exit_code(self) -> int:
-        """0 passed, 1 a gate failed, 3 partial; without gates, 1 if any trial failed."""
+    def outcome(self) -> Outcome:
+        """Whether the gates passed; without gates, whether every trial did."""
         if not self.complete:
-            return PARTIAL
-        failed = self.failed_gates if self.gates else self.bad
-        return GATE_FAILED if failed else PASSED
-
-    @property
-    def outcome(self) -> Literal["passed", "failed", "partial"]:
-        code = self.exit_code
-        return "partial" if code == PARTIAL else "failed" if code else "passed"
+            return "partial"
+        return "failed" if (self.failed_gates if self.gates else self.bad) else "passed"
 
 
 def summarise(results: Results, baseline: Results | None = None, *, skip_baseline: bool = False) -> Report:
@@ -168,18 +162,18 @@ def _rounds(trials: Sequence[Trial]) -> list[Rounds]:
 
 
 def _votes(trials: Sequence[Trial]) -> list[Votes]:
-    found: dict[str, list[tuple[str, float | None]]] = {}
+    by_path: dict[str, list[VoteResult]] = {}
     for trial in trials:
-        for ballot in trial.votes:
-            found.setdefault(ballot.path, []).append((ballot.choice, ballot.agreement))
+        for vote in trial.votes:
+            by_path.setdefault(vote.path, []).append(vote)
     return [
         Votes(
             path,
-            len(ballots),
-            fmean(known) if (known := [share for _, share in ballots if share is not None]) else None,
-            sum(choice.upper() == "UNCERTAIN" for choice, _ in ballots),
+            len(votes),
+            fmean(known) if (known := [v.agreement for v in votes if v.agreement is not None]) else None,
+            sum(vote.decided is False for vote in votes),
         )
-        for path, ballots in found.items()
+        for path, votes in by_path.items()
     ]
 
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...state.budget import Ledger
 from ...state.cost import Cost
@@ -18,21 +18,30 @@ from ...state.json_text import as_json
 from ...state.run_context import with_ledgers
 from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
-from ..files.results import Header, Results, Trial, open_results, told
+from ..files.results import Header, Results, Trial, open_results
 from ..scoring.judge import Judge, calibrate, judging, read_labels
-from ..scoring.score import expected_routes, score_trial
+from ..scoring.score import score_trial
 from ..scoring.trial_record import cost_of, read_record
 from ..suite.check import check_suite
-from ..suite.model import Case, Suite
+from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, shape_digest, target_of
 from ..suite.topology import Compiled
-from .trial import SCOPE, run_trial, thread_of
+from .trial import SCOPE, run_trial
 
 BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 Progress = Callable[[Results, Trial], None]
-Settings = Callable[[Case, int], Mapping[str, Any]]
+
+
+class TrialSettings(TypedDict, total=False):
+    """What a trial's run gets beside its state; see `run_trial`."""
+
+    cache_s: float | None
+    configurable: Mapping[str, Any]
+
+
+Settings = Callable[[Case, int], TrialSettings]
 
 
 def new_run(suite: Suite) -> str:
@@ -99,8 +108,8 @@ def begin(
 class Runner:
     """The trials of one run of a suite, as far as this process runs them.
 
-    A `ledger` that several runs share takes the place of the suite's budget; `settings` gives further
-    options of `Session.config` for each trial.
+    A `ledger` that several runs share takes the place of the suite's budget; `settings` says what each
+    trial's run gets beside its state.
     """
 
     def __init__(
@@ -129,7 +138,9 @@ class Runner:
             self._ledger = Ledger(suite.budget, self._spent(), scope=SCOPE)
 
     def thread(self, case: Case, repeat: int) -> str:
-        return thread_of(self.results.header.run, case, repeat, self.results.header.shape)
+        """Return a trial's thread: the same whenever the run goes on, another for another case or graph."""
+        header = self.results.header
+        return f"eval/{header.run}/{case.id}/{repeat}-{digest([case.digest, header.shape])[:6]}"
 
     async def run_all(self) -> None:
         """Run every trial that is missing, as many at a time as the suite says."""
@@ -202,42 +213,45 @@ class Runner:
 
     async def _one(self, case: Case, repeat: int) -> None:
         thread = self.thread(case, repeat)
-        settings = self._settings(case, repeat) if self._settings is not None else None
+        settings = self._settings(case, repeat) if self._settings is not None else TrialSettings()
         while True:
             try:
-                ending = await run_trial(
-                    self._session, self._target, self.suite, case, thread, self._ledger, settings
+                outcome = await run_trial(
+                    self._session, self._target, self.suite, case, thread, self._ledger, **settings
                 )
+                break
             except ThreadBusy:
                 # Another process has it, or has just finished it.
                 await asyncio.sleep(BUSY_S)
                 self.results.refresh()
                 if (case.id, repeat) in self.results.trials:
                     return
-                continue
-            break
-        if ending is None:
+        if outcome is None:
             self.ended = True
             return
         record = await in_thread(read_record, self._session.journal, thread)
         try:
-            scores = await score_trial(self.suite, case, ending, record)
+            scores = await score_trial(self.suite, case, outcome, record)
         except BudgetExceeded:
             self.ended = True
             return
-        output = as_json(ending.values)
         trial = Trial(
             case=case.id,
             repeat=repeat,
             thread=thread,
-            status=ending.status,  # type: ignore[arg-type]
-            error=ending.error,
+            status=outcome.status,
+            error=outcome.error,
             scores=scores,
-            expected_routes=dict(expected_routes(case)),
-            limit=ending.limit,
-            missing=ending.missing,
-            output=output,
-            **told(record),
+            expected_routes=case.expect.branches,
+            path=record.path,
+            routes=record.routes,
+            loops=record.loops,
+            votes=record.votes,
+            limit=outcome.limit,
+            missing=outcome.missing,
+            cost=record.cost,
+            seconds=record.seconds,
+            output=as_json(outcome.values),
         )
         self.results.add(trial)
         if self._progress is not None:

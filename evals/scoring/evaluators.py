@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,9 +34,7 @@ class Where:
     node: str | None = None
     visit: Visit = "last"
 
-    @property
-    def needs_expected(self) -> bool:
-        return True
+    needs_expected: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,9 @@ class Exact(Where):
     space: bool = True
 
     async def score(self, given: EvaluatorInput) -> Score:
-        same = self._plain(given.actual) == self._plain(given.expected)
-        return Score.of(same, f"expected {shown(given.expected)}, got {shown(given.actual)}")
+        if self._plain(given.actual) == self._plain(given.expected):
+            return Score.of(True)
+        return Score.of(False, f"expected {shown(given.expected)}, got {shown(given.actual)}")
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -67,9 +66,7 @@ class Schema(Where):
 
     type: Any
 
-    @property
-    def needs_expected(self) -> bool:
-        return False
+    needs_expected: ClassVar[bool] = False
 
     async def score(self, given: EvaluatorInput) -> Score:
         try:
@@ -155,7 +152,7 @@ class Code(Where):
     wants_expected: bool = False
 
     @property
-    def needs_expected(self) -> bool:
+    def needs_expected(self) -> bool:  # type: ignore[override]
         return self.wants_expected
 
     def __repr__(self) -> str:

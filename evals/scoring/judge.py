@@ -84,7 +84,7 @@ class Judge(Where):
     trust: float = 0.7
 
     @property
-    def needs_expected(self) -> bool:
+    def needs_expected(self) -> bool:  # type: ignore[override]
         return self.wants_expected
 
     async def score(self, given: EvaluatorInput) -> Score:

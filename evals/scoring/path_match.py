@@ -34,18 +34,12 @@ def path_problem(expected: PathExpected, actual: Sequence[str]) -> str | None:
 
 
 def spoken_of(wanted: Sequence[str], actual: Sequence[str]) -> list[str]:
-    holders = {node.rpartition("/")[0] for node in actual}
-    holders |= {outer for node in holders for outer in _outer(node)}
-
-    def counts(node: str) -> bool:
-        if node in wanted:
-            return True
-        hidden = node in holders or node.rpartition("/")[2] == "begin"
-        return not hidden and not any(outer in wanted for outer in _outer(node))
-
-    return [node for node in actual if counts(node)]
-
-
-def _outer(node: str) -> list[str]:
-    parts = node.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+    """Return the nodes of a path that an expectation is about: its own, and those beside them."""
+    graphs = {node[:end] for node in actual for end, char in enumerate(node) if char == "/"}
+    inside = tuple(f"{name}/" for name in wanted)
+    return [
+        node
+        for node in actual
+        if node in wanted
+        or not (node in graphs or node.rpartition("/")[2] == "begin" or node.startswith(inside))
+    ]

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ...state.json_text import json_text
-from ..suite.model import COMPLETED, Case, Evaluator, EvaluatorInput, RoundsExpected, Score, Suite, Visit
+from ..suite.model import (
+    COMPLETED,
+    Case,
+    Evaluator,
+    EvaluatorInput,
+    RoundsExpected,
+    Score,
+    Suite,
+    TrialStatus,
+    Visit,
+)
 from .evaluators import shown
 from .path_match import path_problem
 from .trial_record import Passage, Record
@@ -19,7 +29,7 @@ NODE = "node:"
 class TrialOutcome:
     """How a run ended: `values` is its last state as plain data."""
 
-    status: str
+    status: TrialStatus
     values: Mapping[str, Any]
     error: str | None = None
     kind: str | None = None
@@ -27,88 +37,83 @@ class TrialOutcome:
     missing: tuple[str, ...] = ()
 
 
-async def score_trial(suite: Suite, case: Case, ending: TrialOutcome, record: Record) -> dict[str, Score]:
+async def score_trial(suite: Suite, case: Case, outcome: TrialOutcome, record: Record) -> dict[str, Score]:
     """Return every score of a trial by its metric's name.
 
     A run that did not end well scores nothing but bad, unless its error is the expected one: a failure
     never drops out of the denominator.
     """
     scores: dict[str, Score] = {}
-    expected_error = case.expect.error is not None and ending.kind == case.expect.error
-    good = (ending.status == "done" and case.expect.error is None) or expected_error
-    told = f"{ending.status}: {ending.error}" if ending.error else ending.status
+    expected_error = case.expect.error is not None and outcome.kind == case.expect.error
+    good = (outcome.status == "done" and case.expect.error is None) or expected_error
+    ended = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
     if case.expect.error is not None:
-        scores["error"] = Score.of(expected_error, f"expected {case.expect.error}, got {told}")
-    scores[COMPLETED] = Score.of(good, told)
+        scores["error"] = Score.of(expected_error, f"expected {case.expect.error}, got {ended}")
+    scores[COMPLETED] = Score.of(good, ended)
     explicit = {evaluator.name for evaluator in suite.evaluators}
-    for name, score in _own(case, ending, record):
+    for name, score in _own(case, outcome, record):
         if name not in explicit:
-            scores[name] = score if good else Score.of(False, told)
+            scores[name] = score if good else Score.of(False, ended)
+    whole = Passage("", outcome.status, dict(outcome.values))
     for evaluator in suite.evaluators:
-        if not applies(evaluator, case):
+        expected = expected_of(evaluator, case)
+        if evaluator.needs_expected and expected is NOTHING_EXPECTED:
             continue
-        if good:
-            found = await _evaluate(evaluator, case, ending, record)
-        else:
-            found = None if evaluator.node else Score.of(False, told)
-        if found is not None:
-            scores[evaluator.name] = found
+        if not good:
+            if evaluator.node is None:
+                scores[evaluator.name] = Score.of(False, ended)
+            continue
+        passages = [whole] if evaluator.node is None else visits(record, evaluator.node, evaluator.visit)
+        found = [
+            await score_passage(evaluator, expected, case, outcome, record, passage) for passage in passages
+        ]
+        if found:
+            scores[evaluator.name] = found[0] if len(found) == 1 else together(found)
     return scores
 
 
-def applies(evaluator: Evaluator, case: Case) -> bool:
-    """Tell whether a case gives an evaluator what it needs."""
-    return not evaluator.needs_expected or expects(evaluator, case)[0]
+NOTHING_EXPECTED: Final = object()
 
 
-def expects(evaluator: Evaluator, case: Case) -> tuple[bool, Any]:
-    """Return whether a case expects something of an evaluator, and what.
+def expected_of(evaluator: Evaluator, case: Case) -> Any:
+    """Return what a case expects of an evaluator, or NOTHING_EXPECTED.
 
     It stands under the evaluator's name, or under `output`, or under the node's visit.
     """
     expect = case.expect
     if evaluator.name in expect.values:
-        return True, expect.values[evaluator.name]
+        return expect.values[evaluator.name]
     source: Any = expect.output if expect.has_output else None
     if evaluator.node is not None:
         source = expect.nodes.get(evaluator.node, {}).get(evaluator.visit)
     if evaluator.field is None:
-        return source is not None, source
-    if isinstance(source, Mapping) and evaluator.field in source:
-        return True, source[evaluator.field]
-    return False, None
+        return NOTHING_EXPECTED if source is None else source
+    return source.get(evaluator.field, NOTHING_EXPECTED) if isinstance(source, Mapping) else NOTHING_EXPECTED
 
 
-def _own(case: Case, ending: TrialOutcome, record: Record) -> Iterator[tuple[str, Score]]:
+def _own(case: Case, outcome: TrialOutcome, record: Record) -> Iterator[tuple[str, Score]]:
     """Score what the case itself expects of output, route, path, rounds and nodes."""
     expect = case.expect
     if expect.has_output:
-        yield "output", fits(expect.output, ending.values, "")
-    for path, branch in expected_routes(case).items():
+        yield "output", fits(expect.output, outcome.values, "")
+    for path, branch in expect.branches.items():
         took = [r.choice for r in record.routes if not path or r.path == path]
         came = took[0] if took else "no route"
         score = Score.of(came == branch, f"expected {branch}, took {came}")
-        yield ("route" if isinstance(expect.route, str) else f"route:{path}"), score
+        yield ("route" if not path else f"route:{path}"), score
     if expect.path is not None:
         problem = path_problem(expect.path, record.path)
         yield "path", Score.of(problem is None, problem or "")
     if expect.rounds:
         problems = [p for path, bound in expect.rounds.items() if (p := _rounds_problem(path, bound, record))]
         yield "rounds", Score.of(not problems, "; ".join(problems))
-    for path, visits in expect.nodes.items():
-        passages = [p for p in record.passages if p.path == path and p.status == "done"]
+    for path, by_visit in expect.nodes.items():
         found = [
             fits(wanted, passage.output, f"{visit} visit: ", cut=passage.cut)
-            for visit, wanted in visits.items()
-            for passage in picked(passages, visit)
+            for visit, wanted in by_visit.items()
+            for passage in visits(record, path, visit)
         ]
-        yield f"{NODE}{path}", together(found) or Score.of(False, "the node was not visited")
-
-
-def expected_routes(case: Case) -> Mapping[str, str]:
-    """Return the expected branch of each route by its path; "" is the first route, whichever it is."""
-    route = case.expect.route
-    return {"": route} if isinstance(route, str) else dict(route or {})
+        yield f"{NODE}{path}", together(found) if found else Score.of(False, "the node was not visited")
 
 
 def _rounds_problem(path: str, bound: RoundsExpected, record: Record) -> str | None:
@@ -136,17 +141,16 @@ def fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
     return Score.of(wanted == actual, f"{where}expected {shown(wanted)}, got {shown(actual)}")
 
 
-def picked(passages: Sequence[Passage], visit: Visit) -> Sequence[Passage]:
-    """Return the visits that an expectation speaks of."""
+def visits(record: Record, node: str, visit: Visit) -> Sequence[Passage]:
+    """Return the finished executions of a node that an expectation is about."""
+    passages = [passage for passage in record.passages if passage.path == node and passage.status == "done"]
     if visit == "each":
         return passages
     return passages[:1] if visit == "first" else passages[-1:]
 
 
-def together(scores: Sequence[Score]) -> Score | None:
-    """Return the mean of scores, which passes if all did; None without any."""
-    if not scores:
-        return None
+def together(scores: Sequence[Score]) -> Score:
+    """Return the mean of scores, which passes if all did."""
     scored = [score for score in scores if score.value is not None]
     if not scored:
         return scores[0]
@@ -156,35 +160,19 @@ def together(scores: Sequence[Score]) -> Score | None:
     return Score(value, passed, "; ".join(reasons) or scored[-1].reason)
 
 
-async def _evaluate(evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record) -> Score | None:
-    """Return an evaluator's score; None where its node was not visited."""
-    if evaluator.node is None:
-        return await _score_value(evaluator, case, ending, record, dict(ending.values))
-    passages = [p for p in record.passages if p.path == evaluator.node and p.status == "done"]
-    found = [
-        await score_passage(evaluator, case, ending, record, passage)
-        for passage in picked(passages, evaluator.visit)
-    ]
-    return together(found)
-
-
 async def score_passage(
-    evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record, passage: Passage
+    evaluator: Evaluator, expected: Any, case: Case, outcome: TrialOutcome, record: Record, passage: Passage
 ) -> Score:
-    """Return what an evaluator says of one visit of its node."""
+    """Return what an evaluator says of one execution of its node, or of the whole run's final state."""
     if passage.cut:
         return Score.unscored("the record keeps only the start of a large output")
-    return await _score_value(evaluator, case, ending, record, passage.output)
-
-
-async def _score_value(
-    evaluator: Evaluator, case: Case, ending: TrialOutcome, record: Record, actual: Any
-) -> Score:
+    actual = passage.output
     if evaluator.field is not None:
         if not isinstance(actual, Mapping) or evaluator.field not in actual:
             return Score.of(False, f"there is no field {evaluator.field!r}")
         actual = actual[evaluator.field]
+    expected = None if expected is NOTHING_EXPECTED else expected
     routes = tuple(route.choice for route in record.routes)
-    expected = expects(evaluator, case)[1]
-    given = EvaluatorInput(actual, expected, case.id, case.input, ending.values, routes, record.path)
-    return await evaluator.score(given)
+    return await evaluator.score(
+        EvaluatorInput(actual, expected, case.id, case.input, outcome.values, routes, record.path)
+    )

@@ -11,8 +11,8 @@ from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
 from ...tracing.record.attributes import cut_text, public
 from ...tracing.record.read_spans import read_spans
-from ...tracing.record.run import last_runs
-from ...tracing.record.spans import Row, Span, outer_task
+from ...tracing.record.run import busy_seconds, by_beginning
+from ...tracing.record.spans import Row, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
@@ -52,11 +52,15 @@ class Loop:
 
 @dataclass(frozen=True)
 class VoteResult:
-    """What a vote said, and which share agreed (0 to 1)."""
+    """What a vote said, which share agreed (0 to 1), and whether an answer won.
+
+    `decided` is None where a file of an earlier version does not say.
+    """
 
     path: str
     choice: str
     agreement: float | None
+    decided: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -78,46 +82,36 @@ class Record:
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
-    return record_of(read_spans(journal.query, thread_id))
-
-
-def record_of(spans: Sequence[Span]) -> Record:
-    """Return what the spans of a thread tell of it."""
+    spans = read_spans(journal.query, thread_id)
     nodes = [span for span in spans if span.kind == "node" and span.row]  # those that ended
-    decided = {span.task: span.decision for span in nodes if span.decision}
-    decisions = sorted(decided.values(), key=lambda row: int(row["id"]))
-    paid = [span for span in spans if span.kind == "call" and span.source == "model"]
+    last = {span.task: span.decision for span in nodes if span.decision}
+    decisions = sorted(last.values(), key=lambda row: int(row["id"]))
+    judged = [row for row in decisions if row["kind"] == "refine"]
+    outputs = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
     return Record(
-        passages=tuple(_passages(nodes)),
+        passages=tuple(
+            Passage(span.path, span.status, cut[0] if (cut := cut_text(output)) else output, cut is not None)
+            for span, output in outputs
+        ),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"
         ),
-        loops=tuple(_loops(d for d in decisions if d["kind"] == "refine")),
+        loops=tuple(_loops(judged)) if judged else (),
         votes=tuple(
-            VoteResult(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "vote"
+            VoteResult(
+                d["path"], d["choice"], d["confidence"], None if d["decided"] is None else bool(d["decided"])
+            )
+            for d in decisions
+            if d["kind"] == "vote"
         ),
-        cost=sum((span.cost for span in paid), NOTHING),
-        seconds=_seconds(nodes),
+        cost=sum((span.cost for span in spans if span.kind == "call" and span.source == "model"), NOTHING),
+        seconds=busy_seconds(nodes),
     )
 
 
 def cost_of(journal: Journal, threads: Sequence[str]) -> Cost:
     """Return what the calls of threads cost together."""
     return sum((journal.spent(thread) for thread in threads), NOTHING)
-
-
-def _passages(nodes: Sequence[Span]) -> Iterable[Passage]:
-    began: dict[str, float] = {}
-    for span in nodes:
-        # A graph that a resume entered again began when the first node in it did.
-        parts = span.task.split("|")
-        for depth in range(1, len(parts) + 1):
-            task = "|".join(parts[:depth])
-            began[task] = min(span.started_at, began.get(task, span.started_at))
-    for span in sorted(last_runs(nodes), key=lambda span: (began[span.task], span.task.count("|"))):
-        output = public(span.row["output"])
-        cut = cut_text(output)
-        yield Passage(span.path, span.status, cut[0] if cut else output, cut is not None)
 
 
 def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
@@ -128,15 +122,3 @@ def _loops(decisions: Iterable[Row]) -> Iterable[Loop]:
     for rows in grouped.values():
         path = rows[-1]["path"].rpartition("/")[0]
         yield Loop(path, sum(d["choice"] != UNCHANGED for d in rows), rows[-1]["choice"])
-
-
-def _seconds(nodes: Sequence[Span]) -> float:
-    """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
-    took: dict[tuple[int, str], float] = defaultdict(float)
-    for span in nodes:
-        if not outer_task(span.task):
-            took[span.row["superstep"], span.task] += span.seconds
-    slowest: dict[int, float] = defaultdict(float)
-    for (superstep, _), seconds in took.items():
-        slowest[superstep] = max(slowest[superstep], seconds)
-    return sum(slowest.values())

@@ -61,6 +61,7 @@ class Comparison:
     left_out: tuple[str, ...] = ()
 
     def of(self, metric: str) -> Difference | None:
+        """Return the difference in one metric, None if it was not compared."""
         return next((found for found in self.differences if found.metric == metric), None)
 
 

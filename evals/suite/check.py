@@ -13,7 +13,7 @@ from ...state.schema import fields_of, parse_input
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem
 from ..scoring.score import NODE
-from .model import BUILT_IN, COMPLETED, MEASURES, Case, Evaluator, Gate, Suite
+from .model import COMPLETED, MEASURES, Case, Evaluator, Gate, PathExpected, Suite
 from .targets import Target
 from .topology import Topology
 
@@ -114,22 +114,13 @@ def metrics_of(suite: Suite) -> list[str]:
     names = [COMPLETED, *(evaluator.name for evaluator in suite.evaluators), *MEASURES]
     for case in suite.cases:
         expect = case.expect
-        names += [n for n in BUILT_IN if n != COMPLETED and _has(case, n)]
-        if expect.route is not None and not isinstance(expect.route, str):
-            names += [f"route:{path}" for path in expect.route]
+        names += ["error"] if expect.error is not None else []
+        names += ["output"] if expect.has_output else []
+        names += [f"route:{path}" if path else "route" for path in expect.branches]
+        names += ["path"] if expect.path is not None else []
+        names += ["rounds"] if expect.rounds else []
         names += [f"{NODE}{path}" for path in expect.nodes]
     return list(dict.fromkeys(names))
-
-
-def _has(case: Case, name: str) -> bool:
-    expect = case.expect
-    return {
-        "error": expect.error is not None,
-        "output": expect.has_output,
-        "route": isinstance(expect.route, str),
-        "path": expect.path is not None,
-        "rounds": bool(expect.rounds),
-    }.get(name, False)
 
 
 def _against(suite: Suite, target: Target) -> Iterator[Problem]:
@@ -142,49 +133,50 @@ def _against(suite: Suite, target: Target) -> Iterator[Problem]:
             yield Problem(None, f"files: the input has no field {name!r}. {hint}")
     for case in suite.cases:
         if case.expect.error != "InputError":
-            yield from _files(suite, case)
+            state = suite.input_of(case)
+            for name in suite.files:
+                path = state.get(name)
+                if isinstance(path, str) and not Path(path).exists():
+                    yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
             try:
-                parse_input(target.state, suite.input_of(case))
+                parse_input(target.state, state)
             except InputError as error:
                 yield Problem(case.line, f"case {case.id!r}: {error}")
         for text in _expectations(case, target, topology):
             yield Problem(case.line, f"case {case.id!r}: {text}")
 
 
-def _files(suite: Suite, case: Case) -> Iterator[Problem]:
-    placed = suite.input_of(case)
-    for name in suite.files:
-        path = placed.get(name)
-        if isinstance(path, str) and not Path(path).exists():
-            yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
-
-
 def _evaluator(evaluator: Evaluator, target: Target) -> Iterator[Problem]:
     if evaluator.node is not None and evaluator.node not in target.topology.nodes:
         hint = did_you_mean(evaluator.node, target.topology.nodes)
         yield Problem(None, f"the evaluator {evaluator.name!r}: there is no node {evaluator.node!r}. {hint}")
-    elif evaluator.node is None and evaluator.field is not None:
-        known = output_fields(target)
-        if evaluator.field not in known:
-            hint = did_you_mean(evaluator.field, known)
-            yield Problem(
-                None, f"the evaluator {evaluator.name!r}: there is no field {evaluator.field!r}. {hint}"
-            )
-
-
-def output_fields(target: Target) -> list[str]:
-    return list(fields_of(target.graph.builder.output_schema))
+    elif evaluator.node is None and evaluator.field not in (None, *target.output_fields):
+        hint = did_you_mean(str(evaluator.field), target.output_fields)
+        yield Problem(
+            None, f"the evaluator {evaluator.name!r}: there is no field {evaluator.field!r}. {hint}"
+        )
 
 
 def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[str]:
     expect = case.expect
     if isinstance(expect.output, dict):
-        known = output_fields(target)
+        known = target.output_fields
         for name in expect.output:
             if name not in known:
                 yield f"the output has no field {name!r}. {did_you_mean(str(name), known)}"
-    yield from _routes(case, topology)
-    yield from _path(case, topology)
+    for path, branch in expect.branches.items():
+        routes = topology.routes
+        ends = routes.get(path) if path else {end for ends in routes.values() for end in ends}
+        if path and ends is None:
+            yield f"there is no route {path!r}. {did_you_mean(path, routes)}"
+        elif not ends:
+            yield "the graph has no route"
+        elif branch not in ends:
+            which = f"the route {path!r}" if path else "no route"
+            verb = "has no branch" if path else "has a branch"
+            yield f"{which} {verb} {branch!r}. {did_you_mean(branch, sorted(ends))}"
+    if expect.path is not None:
+        yield from _path(expect.path, topology)
     for path, bound in expect.rounds.items():
         loops = topology.loops
         if not path and len(loops) > 1 and len(set(loops.values())) > 1:
@@ -208,29 +200,7 @@ def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[st
                 yield f"no run visits both nodes: {problem}"
 
 
-def _routes(case: Case, topology: Topology) -> Iterator[str]:
-    route = case.expect.route
-    if route is None:
-        return
-    routes = topology.routes
-    if isinstance(route, str):
-        branches = sorted({end for ends in routes.values() for end in ends})
-        if not routes:
-            yield "the graph has no route"
-        elif route not in branches:
-            yield f"no route has a branch {route!r}. {did_you_mean(route, branches)}"
-        return
-    for path, branch in route.items():
-        if path not in routes:
-            yield f"there is no route {path!r}. {did_you_mean(path, routes)}"
-        elif branch not in routes[path]:
-            yield f"the route {path!r} has no branch {branch!r}. {did_you_mean(branch, routes[path])}"
-
-
-def _path(case: Case, topology: Topology) -> Iterator[str]:
-    expected = case.expect.path
-    if expected is None:
-        return
+def _path(expected: PathExpected, topology: Topology) -> Iterator[str]:
     unknown = [node for node in expected.nodes if node not in topology.nodes]
     for node in unknown:
         yield f"the expected path has no node {node!r}. {did_you_mean(node, topology.nodes)}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from ...runners.loading import Loaded, load_graph
+from ...runners.user_code import find_object
 from ...state.errors import InputError
-from ..files.references import find_object
 from ..files.suite_file import read_suite
 from .model import Suite
 from .shipping import shipped_path
@@ -17,17 +16,15 @@ def load_suite(reference: str) -> Suite:
     """Return a suite that ships, or that of a file, module:attr or file.py:attr. Raises InputError."""
     if ":" not in reference and not Path(reference).suffix:
         return read_suite(shipped_path(reference))
-    place, sign, _ = reference.rpartition(":")
+    _, sign, _ = reference.rpartition(":")
     if not sign or Path(reference).suffix in (".yaml", ".yml", ".jsonl"):
         return read_suite(reference)
-    if place and "." not in place and not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
-    found = find_object(reference)
-    if callable(found) and not isinstance(found, (Suite, type)):
-        found = found()
-    if not isinstance(found, Suite):
-        raise InputError(f"{reference} is {type(found).__name__}; expected a Suite.")
-    return found
+    suite = find_object(reference)
+    if callable(suite) and not isinstance(suite, (Suite, type)):
+        suite = suite()
+    if not isinstance(suite, Suite):
+        raise InputError(f"{reference} is {type(suite).__name__}; expected a Suite.")
+    return suite
 
 
 def load_target(suite: Suite, graph: str | None = None) -> Loaded:

@@ -18,9 +18,9 @@ PathMatch = Literal["strict", "order", "unordered", "subset", "superset"]
 VISITS: tuple[Visit, ...] = ("first", "last", "each")
 PATH_MATCHES: tuple[PathMatch, ...] = ("strict", "order", "unordered", "subset", "superset")
 
+TrialStatus = Literal["done", "failed", "cut", "waiting"]
+
 COMPLETED = "completed"
-BUILT_IN = (COMPLETED, "error", "output", "route", "path", "rounds")
-"""The metrics that a case's own expectations bring, without an evaluator."""
 MEASURES = ("cost_usd", "seconds", "tokens", "calls")
 """What is measured of every trial, beside quality."""
 
@@ -76,7 +76,9 @@ class Evaluator(Protocol):
     @property
     def needs_expected(self) -> bool: ...
 
-    async def score(self, given: EvaluatorInput) -> Score: ...
+    async def score(self, given: EvaluatorInput) -> Score:
+        """Return what it says of one value: a share from 0 to 1, or unscored with the reason."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class Expected:
     nodes: Mapping[str, Mapping[Visit, Any]] = field(default_factory=dict)
     error: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def branches(self) -> Mapping[str, str]:
+        """The expected branch of each route by its path; "" is the first route, whichever it is."""
+        return {"": self.route} if isinstance(self.route, str) else dict(self.route or {})
 
 
 NOTHING_EXPECTED = Expected()

@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.graph import END, START, StateGraph
 
 from ...state.errors import InputError, did_you_mean
-from ...state.schema import StateType
+from ...state.schema import StateType, fields_of
 from ...state.serde import allow
 from ...state.session.fingerprint import GraphMark
 from .model import digest
@@ -22,14 +22,16 @@ class Target:
     graph: Compiled
     state: StateType
     topology: Topology
+    output_fields: tuple[str, ...]
 
 
 def target_of(graph: Compiled, node: str | None = None) -> Target:
     """Return the graph, or a graph of one of its nodes alone. Raises InputError for an unknown node."""
     if node is not None:
         graph = alone(graph, node)
-    allow(graph.builder.state_schema, graph.builder.input_schema)
-    return Target(graph, graph.builder.input_schema, topology_of(graph))
+    builder = graph.builder
+    allow(builder.state_schema, builder.input_schema)
+    return Target(graph, builder.input_schema, topology_of(graph), tuple(fields_of(builder.output_schema)))
 
 
 def shape_digest(graph: Compiled) -> str:

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
 from langgraph.graph import END, START
@@ -38,8 +39,9 @@ class Topology:
     forks: dict[str, list[str]] = field(default_factory=dict)
     loops: dict[str, int | None] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
+    _reached: dict[str, set[str]] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def routes(self) -> dict[str, list[str]]:
         """The branches of every node that decides, but for the judges of loops."""
         judges = {edge.source for edge in self.edges if (edge.fork or "").endswith("#loop")}
@@ -47,12 +49,9 @@ class Topology:
 
     def reachable(self, source: str) -> set[str]:
         """Return the nodes that may run after one."""
-        return self._closure.setdefault(source, set(self._after(source)))
-
-    @property
-    def _closure(self) -> dict[str, set[str]]:
-        cache: dict[str, set[str]] = self.__dict__.setdefault("_reached", {})
-        return cache
+        if source not in self._reached:
+            self._reached[source] = set(self._after(source))
+        return self._reached[source]
 
     def _after(self, source: str) -> Iterator[str]:
         following: dict[str, list[str]] = {}

@@ -20,7 +20,7 @@ from ...state.names import DRAW_KEY
 from ...state.session.session import Session
 from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
-from ..running.runner import Progress, Runner, begin, new_run
+from ..running.runner import Progress, Runner, TrialSettings, begin, new_run
 from ..running.trial import SCOPE
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
@@ -171,10 +171,10 @@ class _SweepRun:
         self._costs[assignment] = await in_thread(self._cost, results)
         self._options[assignment] = self._compare(assignment, name)
 
-    def _settings(self, case: Case, repeat: int) -> Mapping[str, Any]:
+    def _settings(self, case: Case, repeat: int) -> TrialSettings:
         """Have equal requests of one trial share an answer in all assignments, and no others."""
         draw = zlib.crc32(f"{self._run}/{case.id}/{repeat}".encode())
-        return {"cache_s": CACHE_S, DRAW_KEY: (draw,)}
+        return {"cache_s": CACHE_S, "configurable": {DRAW_KEY: (draw,)}}
 
     def _compare(self, assignment: Assignment, name: str) -> Option:
         from ..statistics.intervals import unbounded_interval

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from stepgraph.cli.exit_codes import ExitCode
+
 from .conftest import Command
 
 DESK = """
@@ -120,7 +122,7 @@ def test_the_same_again_passes_and_is_undecided(command: Command, desk: Any) -> 
 def test_a_budget_makes_it_partial_and_a_larger_one_finishes_it(command: Command, desk: Any) -> None:
     words = ("eval", "run", "desk.eval.yaml", "--run", "b", "--no-baseline", "--jobs", "1")
     done = command(*words, "--budget", "calls=4")
-    assert done.code == 3
+    assert done.code == ExitCode.PARTIAL
     assert "desk routes: partial (run b)" in done.out
     assert (
         "Go on with it, under a larger budget: stepgraph eval run desk.eval.yaml --run b --budget" in done.out

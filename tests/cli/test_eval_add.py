@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from stepgraph.cli.exit_codes import ExitCode
+
 from ..evals.langfuse_server import LangfuseServer
 from ..servers import unused_url
 from .conftest import Command
@@ -103,7 +105,7 @@ def test_langfuse_never_changes_how_a_run_ends(
     monkeypatch.setenv("LANGFUSE_BASE_URL", langfuse.url)
     langfuse.refuses, langfuse.status = "/traces", 401
     done = ran("eval", "push", "memo.eval.yaml", "--run", "main")
-    assert (done.code, "answered 401" in done.out) == (3, True)
+    assert (done.code, "answered 401" in done.out) == (ExitCode.NOT_SENT, True)
 
 
 def test_without_keys_nothing_is_run(ran: Command, memo: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stepgraph.cli.exit_codes import ExitCode
 from stepgraph.evals.files.results import read_results
 
 from ..servers import ChatServer
@@ -99,7 +100,7 @@ def test_one_thread_is_measured_by_its_case(command: Command, desk: Any, tmp_pat
     assert done.out.startswith("It went wrong at find_order")
     assert "node: last visit: order: expected SG-3, got 3" in done.out
     other = command("eval", "blame", trial.thread, "--suite", "desk.eval.yaml", "--case", "t4", "--json")
-    assert other.rows[0]["lapses"][0]["problem"] == "last visit: order: expected SG-4, got 3"
+    assert other.rows[0]["divergences"][0]["problem"] == "last visit: order: expected SG-4, got 3"
 
 
 def test_what_cannot_be_blamed_is_refused(command: Command, desk: Any, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_sweep_names_the_cheapest_model(command: Command, desk: Any, tmp_path:
 def test_a_sweep_whose_budget_ends_is_partial(command: Command, desk: Any) -> None:
     line = ("eval", "sweep", "desk.eval.yaml", "--step", "answer=thrifty,writer", "--run", "s", "--jobs", "1")
     done = command(*line, "--budget", "calls=15")
-    assert done.code == 3, done.err
+    assert done.code == ExitCode.PARTIAL, done.err
     assert "PARTIAL" in done.out
     assert desk.calls == 15
     assert command(*line).code == 0

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from stepgraph.cli.exit_codes import ExitCode
+
 from ..servers import unused_url
 from ..tracing.receivers import Receiver
 from .conftest import Command
@@ -37,7 +39,7 @@ def test_push_sends_once_and_says_where_to(
         assert len(receiver.spans) == 2 * number
     monkeypatch.setenv("LANGFUSE_BASE_URL", unused_url())
     done = command("trace", "push")
-    assert done.code == 3
+    assert done.code == ExitCode.NOT_SENT
     assert "cannot be reached" in done.out
 
 

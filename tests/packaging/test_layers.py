@@ -61,7 +61,7 @@ def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
         "from ..graphs.patterns.chain import chain",
         "from .. import graphs",
         "def later():\n    from ..cli.app import main",
-        "if TYPE_CHECKING:\n    from ..runners.local import run",
+        "if TYPE_CHECKING:\n    from ..runners.run import run",
         "import_module(f'..graphs.{name}', __package__)",
         "from ..nonsense import x",
         "import stepgraph",
@@ -115,8 +115,8 @@ def test_a_right_import_inside_a_folder_is_not(source: str, place: str) -> None:
 
 
 def test_a_run_knows_nothing_of_evals() -> None:
-    assert problems_in("from ..evals.running.runner import run_suite", ("runners",), "local")
-    assert not problems_in("from ..runners.local import run", ("evals",), "pytest_plugin")
+    assert problems_in("from ..evals.running.runner import run_suite", ("runners",), "run")
+    assert not problems_in("from ..runners.run import run", ("evals",), "pytest_plugin")
     assert not problems_in("from ...graphs.patterns.chain import chain", ("evals", "report"))
 
 

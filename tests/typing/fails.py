@@ -6,6 +6,8 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel
 
+import stepgraph.evals
+import stepgraph.testing
 from stepgraph import (
     Ask,
     Choice,
@@ -225,3 +227,9 @@ async def answers(post: Post, other: Other) -> None:
 
 async def writes(post: Post) -> Ask[int]:
     return write.ask(post)  # expect-error
+
+
+class NoFace:
+    misspelt = stepgraph.evals.run_suit  # expect-error
+    unknown = stepgraph.chian  # expect-error
+    script = stepgraph.testing.ScriptedModel(1)  # expect-error

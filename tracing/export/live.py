@@ -54,6 +54,7 @@ class Tracing:
         return self.settings.stored_mask
 
     def attach(self, session: Session) -> None:
+        """Begin to send a session's traces to each destination."""
         session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
         self._exporters = [
             LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations
@@ -65,6 +66,7 @@ class Tracing:
         return {exporter.name: exporter.problem for exporter in self._exporters if exporter.problem}
 
     def close(self) -> None:
+        """Send what can be sent within a moment; the rest waits in the file."""
         deadline = time.monotonic() + CLOSE_S
         for exporter in self._exporters:
             exporter.stop()

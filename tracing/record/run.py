@@ -118,6 +118,31 @@ def last_runs(spans: Iterable[Span]) -> list[Span]:
     return list({span.task: span for span in spans if span.kind == "node"}.values())
 
 
+def by_beginning(spans: Iterable[Span]) -> list[Span]:
+    """Return the last execution of each node in the order in which they began, outer nodes first."""
+    nodes = [span for span in spans if span.kind == "node"]
+    began: dict[str, float] = {}
+    for span in nodes:
+        # A graph that a resume entered again began when the first node in it did.
+        parts = span.task.split("|")
+        for depth in range(1, len(parts) + 1):
+            task = "|".join(parts[:depth])
+            began[task] = min(span.started_at, began.get(task, span.started_at))
+    return sorted(last_runs(nodes), key=lambda span: (began[span.task], span.task.count("|")))
+
+
+def busy_seconds(nodes: Iterable[Span]) -> float:
+    """Return how long the nodes ran: the sum over supersteps of the slowest one, pauses left out."""
+    took: dict[tuple[int, str], float] = defaultdict(float)
+    for span in nodes:
+        if not outer_task(span.task):
+            took[span.row["superstep"], span.task] += span.seconds
+    slowest: dict[int, float] = defaultdict(float)
+    for (superstep, _), seconds in took.items():
+        slowest[superstep] = max(slowest[superstep], seconds)
+    return sum(slowest.values())
+
+
 def innermost(spans: Iterable[Span]) -> list[Span]:
     """Return the last execution of each node that holds no others."""
     nodes = last_runs(spans)

@@ -63,7 +63,7 @@ async def test_the_wrong_branch_comes_before_all_that_followed_from_it(find: Fin
     )
     found = await find("I hate it", expected)
     assert found.first == Divergence(0, "classify", "route", "expected good, took bad")
-    assert [(lapse.what, lapse.node) for lapse in found.lapses] == [
+    assert [(divergence.what, divergence.node) for divergence in found.divergences] == [
         ("route", "classify"),
         ("path", "classify"),
         ("output answer", "bad/refine_reply/reply"),
@@ -91,7 +91,7 @@ async def test_an_evaluator_of_a_node_tells_too_and_judges_are_not_asked(find: F
 async def test_an_error_is_put_down_to_the_innermost_node(find: Find) -> None:
     found = await find("crash", Expected(output={"size": 1}, has_output=True))
     assert found.first == Divergence(8, "bad/measure", "error", "it raised an error")
-    assert found.lapses[1] == Divergence(9, "(no node wrote it)", "output size", "expected 1, got null")
+    assert found.divergences[1] == Divergence(9, "(no node wrote it)", "output size", "expected 1, got null")
 
 
 @pytest.mark.parametrize(

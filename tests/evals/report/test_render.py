@@ -33,7 +33,7 @@ def report(text: str = EVIL) -> Report:
         path=("classify",),
         routes=(Route("classify", text),),
         loops=(Loop(text, 2, "approved"),),
-        votes=(VoteResult("vote", "UNCERTAIN", 0.6),),
+        votes=(VoteResult("vote", "uncertain", 0.6, decided=False),),
         cost=Cost(3, 70, 30, 0.01, 1),
         seconds=1.5,
         output=text,
@@ -113,3 +113,18 @@ def test_junit_without_gates_fails_the_trials_and_a_partial_run_is_an_error() ->
     bare = replace(whole, gates=(), trials=whole.trials[:1])
     (suite,) = ET.fromstring(as_junit(bare))
     assert (suite.get("failures"), suite.get("errors")) == ("1", "1")
+
+
+def test_a_vote_counts_as_uncertain_by_its_decision_and_never_by_its_label() -> None:
+    trial = report().trials[0]
+    votes = (
+        VoteResult("vote", "UNCERTAIN", 1.0, decided=True),
+        VoteResult("vote", "uncertain", 0.9, decided=True),
+        VoteResult("vote", "uncertain", 0.4, decided=False),
+        VoteResult("vote", "good", 0.9),
+    )
+    suite = Suite("s", [Case("a", {})])
+    results = Results(None, Header.of(suite, "r", {}))
+    results.add(replace(trial, case="a", votes=votes))
+    (summary,) = summarise(results).votes
+    assert (summary.votes, summary.uncertain) == (4, 1)

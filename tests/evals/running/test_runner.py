@@ -222,7 +222,7 @@ def test_a_suites_budget_ends_it_and_a_larger_one_goes_on(evaluate: Run, tmp_pat
     results = evaluate("budget: { calls: 3 }\n" + CASES, counting, run="r", results=path)
     assert (len(results.trials), results.complete, len(asked)) == (1, False, 3)
     report = summarise(results)
-    assert (report.outcome, report.exit_code) == ("partial", 3)
+    assert report.outcome == "partial"
     results = evaluate("budget: { calls: 4 }\n" + CASES, counting, run="r", results=path)
     assert results.complete
     assert len(asked) == 4  # the trial went on in its middle
@@ -240,7 +240,7 @@ def test_a_trials_budget_cuts_it_and_that_is_told(evaluate: Run) -> None:
     cut = results.trials["b", 1]
     assert (cut.status, cut.limit, cut.passed) == ("cut", "calls", False)
     (told,) = summarise(results).cuts
-    assert (told.limit, told.trials, told.missing) == ("calls", 1, ("bad",))
+    assert (told.limit, told.trials, told.missing) == ("calls", 1, ("bad/refine_reply/reply",))
 
 
 def test_a_model_that_nobody_bound_ends_the_suite(session: Session) -> None:

@@ -134,11 +134,11 @@ def test_cost_may_gate_but_an_unknown_cost_cannot_pass() -> None:
     assert rule_on(unknown)[0].why == "cost_usd is not known for every trial: set prices"
 
 
-def test_the_exit_code_says_passed_failed_or_partial() -> None:
+def test_the_outcome_is_passed_failed_or_partial() -> None:
     gate = (Gate("route", at_least=0.9),)
-    assert summarise(results_of(cases(9, 1), gates=gate)).exit_code == 0
-    assert summarise(results_of(cases(8, 2), gates=gate)).exit_code == 1
-    assert summarise(results_of(cases(9, 1))).exit_code == 1  # without gates every trial must pass
+    assert summarise(results_of(cases(9, 1), gates=gate)).outcome == "passed"
+    assert summarise(results_of(cases(8, 2), gates=gate)).outcome == "failed"
+    assert summarise(results_of(cases(9, 1))).outcome == "failed"  # without gates every trial must pass
     partial = results_of(cases(9, 1), gates=gate)
     del partial.trials["c0", 1]
-    assert summarise(partial).exit_code == 3
+    assert summarise(partial).outcome == "partial"

@@ -14,7 +14,7 @@ from langgraph.types import Send
 from stepgraph import Ask, ScriptedModel, Session, step, using
 from stepgraph import fan_out as graphs_fan_out
 from stepgraph.providers.prices import Price
-from stepgraph.runners.local import arun, run
+from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget
 from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded, SettingsError

@@ -172,7 +172,7 @@ async def test_an_unknown_cost_is_unknown_in_every_sum(session: Session) -> None
     from dataclasses import dataclass
 
     from stepgraph import Ask, ScriptedModel, chain, step, using
-    from stepgraph.runners.local import arun
+    from stepgraph.runners.run import arun
 
     @dataclass
     class Two:

@@ -1,8 +1,7 @@
-"""Commands that read the record of runs, and tidy it."""
+"""Commands that look at what ran."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -65,51 +64,6 @@ def diff(a: str, b: str, **options: Any) -> None:
     from ..support.diff import show_difference
 
     show_difference(a, b, **options)
-
-
-@click.command()
-@click.argument("query", metavar="SELECT")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds.")
-@database_option
-@json_option
-def sql(query: str, **options: Any) -> None:
-    """Run one SELECT on the record, read-only: "SELECT * FROM costs_by_step"."""
-    from ..support.upkeep import run_sql
-
-    run_sql(query, **options)
-
-
-@click.command()
-@click.argument("threads", nargs=-1)
-@click.option("--spans", is_flag=True, help="Write OpenTelemetry spans, masked as when they are sent.")
-@click.option(
-    "--html", is_flag=True, help="Write one thread as one HTML page, masked, that needs nothing else."
-)
-@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
-@database_option
-def export(threads: tuple[str, ...], **options: Any) -> None:
-    """Write THREADS, or all, as JSON lines: the record as it is, or its spans; or one run as a page."""
-    from ..support.export import export_threads
-
-    export_threads(threads, **options)
-
-
-@click.command()
-@click.option("--older-than", metavar="AGE", help="Not changed for so long: 12h, 30d.")
-@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the N latest threads.")
-@click.option("--status", "statuses", multiple=True, help="Only with this status. Repeatable.")
-@click.option("--thread", "threads", multiple=True, metavar="THREAD", help="Only this one. Repeatable.")
-@click.option("--checkpoints-only", is_flag=True, help="Keep calls and node runs; only of ended threads.")
-@click.option("--with-effects", is_flag=True, help="Forget which side effects happened, too.")
-@click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
-@click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")
-@database_option
-def prune(**options: Any) -> None:
-    """Delete threads that fit all options, and shrink the file."""
-    from ..support.upkeep import prune_threads
-
-    prune_threads(**options)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Commands that find out how good a workflow is."""
+"""Commands that measure: how good a workflow is, and what a model's endpoint can do."""
 
 from __future__ import annotations
 
@@ -9,36 +9,25 @@ from typing import Any, TypeVar
 
 import click
 
+from ..exit_codes import help_text
 from ..options import budget_option, database_option, json_option, model_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-EVAL_CODES = """\b
-Exit codes:
-  0  every gate passed (without gates: every trial)
-  1  a gate failed
-  2  bad suite or command line: nothing was run
-  3  partial: the suite's budget ended
-"""
 
-html_option = click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page."
-)
-markdown_option = click.option(
-    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write Markdown, for a pull request."
-)
-junit_option = click.option(
-    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML."
-)
-baseline_option = click.option(
-    "--baseline",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The results of the version to compare with.",
-)
+def file_option(name: str, text: str) -> Callable[[F], F]:
+    """Return an option that names a file."""
+    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=text)
+
+
+html_option = file_option("--html", "Write one HTML page.")
+markdown_option = file_option("--markdown", "Write Markdown, for a pull request.")
+junit_option = file_option("--junit", "Write JUnit XML.")
+baseline_option = file_option("--baseline", "The results of the version to compare with.")
 no_baseline_option = click.option("--no-baseline", is_flag=True, help="Skip gates that need a baseline.")
 
 
-def results_option(told: str) -> Callable[[F], F]:
+def results_option(text: str) -> Callable[[F], F]:
     """Return the option for the folder with results."""
     return click.option(
         "--results",
@@ -46,11 +35,11 @@ def results_option(told: str) -> Callable[[F], F]:
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("stepgraph-evals"),
         show_default=True,
-        help=told,
+        help=text,
     )
 
 
-@click.group("eval", epilog=EVAL_CODES)
+@click.group("eval", epilog=help_text())
 def evaluate() -> None:
     """Find out how good a workflow is: suites of cases, gates, comparisons."""
 
@@ -121,7 +110,7 @@ def eval_add(thread: str, **options: Any) -> None:
 def eval_push(suite: str, **options: Any) -> None:
     """Send a run of SUITE to Langfuse: its cases as a dataset, its trials as an experiment on it.
 
-    Sending it again changes nothing. Exit code 3: not all of it arrived, send it again.
+    Sending it again changes nothing. Exit code 7: not all of it arrived, send it again.
     """
     from ..support.eval_push import push_eval
 
@@ -225,10 +214,55 @@ def eval_blame(a: str, b: str | None, html: Path | None, markdown: Path | None, 
 @markdown_option
 @json_option
 def eval_sweep(suite: str, html: Path | None, markdown: Path | None, **options: Any) -> None:
-    """Find the cheapest models for SUITE's workflow that keep its scores.
-
-    Exit codes: 0 done, 2 bad suite or command line, 3 partial: the budget ended.
-    """
+    """Find the cheapest models for SUITE's workflow that keep its scores."""
     from ..support.eval_sweep import run_sweep
 
     sys.exit(run_sweep(suite, files={"html": html, "markdown": markdown}, **options))
+
+
+@click.group()
+def models() -> None:
+    """Find out what endpoints can do, and keep their keys."""
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[ROLE|SPEC]...")
+@click.option("--offline", is_flag=True, help="Only show the records, and where they come from.")
+@json_option
+def check(names: tuple[str, ...], **options: Any) -> None:
+    """Show what the bound models should be able to do, and ask them whether they can.
+
+    It asks about thirty short questions of each. Exit code 1 if one does otherwise than its record says.
+    """
+    from ..support.models_check import check
+
+    sys.exit(check(names, **options))
+
+
+@models.command()
+@click.argument("where", metavar="URL")
+@click.option("--model", metavar="NAME", help="Default: the first one that the endpoint lists.")
+@click.option(
+    "--key-env", metavar="VARIABLE", help="Which environment variable, or keyring entry, has the key."
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True)
+@click.option("--at-once", "calls_at_once", type=click.IntRange(min=1), default=8, show_default=True)
+@json_option
+def conform(where: str, **options: Any) -> None:
+    """Examine the endpoint at URL, a provider, or local: what works, what is missing, what is wrong.
+
+    It asks about thirty short questions, which a hosted model charges for. Exit code 1 if a check fails.
+    """
+    from ..support.models_conform import conform
+
+    sys.exit(conform(where, **options))
+
+
+@models.command()
+@click.argument("name", metavar="PROVIDER|VARIABLE")
+@click.option("--delete", is_flag=True, help="Take it out of the keyring.")
+def key(name: str, **options: Any) -> None:
+    """Keep a key in the system's keyring: of a provider, or under an api_key_env of your own."""
+    from ..support.models_conform import keep_key
+
+    keep_key(name, **options)

@@ -11,7 +11,7 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, section, step, using, vote
 from stepgraph.graphs.patterns.within import within
-from stepgraph.runners.local import arun, run
+from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget
 
 

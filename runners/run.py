@@ -1,0 +1,252 @@
+"""The one way to start a thread and to go on with it: how it ended, with its best values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypedDict, Unpack
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Interrupt, StateSnapshot
+
+from ..graphs.engine.branches import same
+from ..graphs.patterns.refine import CHANNEL, Rounds
+from ..state.budget import Budget, Ledger
+from ..state.cost import Cost
+from ..state.errors import InputError
+from ..state.event_loops import in_thread, run_sync
+from ..state.names import without_private
+from ..state.run_context import RunContext, for_reading, with_ledgers
+from ..state.schema import parse_input
+from ..state.session.pauses import budget_end
+from ..state.session.session import Session, new_thread_id
+from ..tracing.record.threads import recorded_input
+
+Graph = CompiledStateGraph[Any, Any, Any, Any]
+RunStatus = Literal["done", "partial", "interrupted"]
+NO_ANSWER: Final = object()
+
+
+@dataclass(frozen=True)
+class BudgetEnd:
+    """Which limit of a budget ended a run, and whose budget it was: "the run", or a part's."""
+
+    message: str
+    limit: str
+    scope: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    `values` is the state; unless the run is done, it is the best so far, with the work of branches and
+    loops that did not finish. `partial` means that a budget ended: `missing` has the paths of the nodes
+    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. Go on with
+    `resume(graph, session, thread_id)`, with an answer if the run waits for one.
+    """
+
+    thread_id: str
+    status: RunStatus
+    values: dict[str, Any]
+    spent: Cost
+    missing: tuple[str, ...] = ()
+    budget_end: BudgetEnd | None = None
+    waiting: tuple[Interrupt, ...] = ()
+
+    @property
+    def limit(self) -> str | None:
+        """The message that says which limit ended the run."""
+        return None if self.budget_end is None else self.budget_end.message
+
+
+class RunOptions(TypedDict, total=False):
+    """What a run may be given beside its graph and its state; see `Session.config`.
+
+    `ledgers` are budgets that the run shares with others. `configurable` goes to LangGraph as it is.
+    """
+
+    budget: Budget | None
+    cache_s: float | None
+    allow_changed_graph: bool
+    ledgers: Sequence[Ledger]
+    configurable: Mapping[str, Any]
+
+
+async def arun(
+    graph: Graph, state: Any, session: Session, thread_id: str | None = None, **options: Unpack[RunOptions]
+) -> RunResult:
+    """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
+
+    `state` is the input; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
+    `allow_changed_graph` goes on although the graph's shape changed.
+    """
+    thread = thread_id or new_thread_id()
+    await session.journal.until_free()
+    return await _invoke(graph, state, session, thread, _config(graph, session, thread, options))
+
+
+async def aresume(
+    graph: Graph,
+    session: Session,
+    thread_id: str,
+    *,
+    state: Any = None,
+    answer: Any = NO_ANSWER,
+    answers: Mapping[str, Any] | None = None,
+    **options: Unpack[RunOptions],
+) -> RunResult:
+    """Go on with a thread from its last checkpoint and return how it ended.
+
+    A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
+    has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
+    `answers` to several by their ids. Raises InputError for one answer to several interrupts.
+    """
+    await session.journal.until_free()
+    config = _config(graph, session, thread_id, options)
+    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
+    waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
+    spent = session.spent(thread_id)
+    if snapshot.created_at is None:
+        if state is None:
+            data = await in_thread(recorded_input, session.journal, thread_id)
+            state = parse_input(graph.builder.input_schema, data)
+    elif answers is not None:
+        state = Command(resume=dict(answers))
+    elif waiting and answer is NO_ANSWER:
+        values = best_values(graph, snapshot)
+        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting))
+    elif len(waiting) > 1:
+        raise InputError(
+            f"{len(waiting)} questions wait on the thread {thread_id!r}, and one answer is for one of them. "
+            "`stepgraph pending` lists them; reviews are answered one by one: approve, reject or edit."
+        )
+    elif not snapshot.tasks:
+        # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
+        session.journal.end_run(thread_id, "done")
+        return RunResult(thread_id, "done", best_values(graph, snapshot), spent)
+    else:
+        # By its id, because LangGraph takes a bare None for no answer.
+        state = Command(resume={waiting[0].id: answer}) if waiting else None
+    return await _invoke(graph, state, session, thread_id, config)
+
+
+def run(
+    graph: Graph, state: Any, session: Session, thread_id: str | None = None, **options: Unpack[RunOptions]
+) -> RunResult:
+    """Like `arun`, for sync callers."""
+    return run_sync(arun(graph, state, session, thread_id, **options))
+
+
+def resume(
+    graph: Graph,
+    session: Session,
+    thread_id: str,
+    *,
+    state: Any = None,
+    answer: Any = NO_ANSWER,
+    answers: Mapping[str, Any] | None = None,
+    **options: Unpack[RunOptions],
+) -> RunResult:
+    """Like `aresume`, for sync callers."""
+    return run_sync(
+        aresume(graph, session, thread_id, state=state, answer=answer, answers=answers, **options)
+    )
+
+
+def _config(graph: Graph, session: Session, thread: str, options: RunOptions) -> RunnableConfig:
+    config = session.config(
+        thread,
+        budget=options.get("budget"),
+        cache_s=options.get("cache_s"),
+        graph=graph,
+        insist=options.get("allow_changed_graph", False),
+        **options.get("configurable", {}),
+    )
+    return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
+
+
+async def _invoke(
+    graph: Graph, state: Any, session: Session, thread: str, config: RunnableConfig
+) -> RunResult:
+    try:
+        result = await graph.ainvoke(state, config)
+    except GraphRecursionError:
+        ended = _superstep_end(config)
+        if ended is None:
+            raise
+        session.journal.end_run(thread, "partial")
+        waiting: tuple[Interrupt, ...] = ()
+    else:
+        await session.journal.until_free()
+        waiting = tuple(result.pop("__interrupt__", ()))
+        ended = _budget_end(waiting)
+    if ended is None and not waiting:
+        status: RunStatus = "done"
+        breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
+        if breakpoints and (await graph.aget_state(for_reading(config))).tasks:
+            status = "interrupted"
+            session.journal.end_run(thread, status)
+        return RunResult(thread, status, result, session.spent(thread))
+    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
+    return RunResult(
+        thread,
+        "interrupted" if ended is None else "partial",
+        best_values(graph, snapshot),
+        session.spent(thread),
+        missing=() if ended is None else tuple(dict.fromkeys(_missing(snapshot))),
+        budget_end=ended,
+        waiting=waiting,
+    )
+
+
+def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
+    """Return which budget's supersteps LangGraph's recursion limit stands for, None if no budget has any."""
+    for ledger in RunContext.of(config).ledgers:
+        if ledger.budget.supersteps is not None:
+            return BudgetEnd(f"supersteps = {ledger.budget.supersteps}", "supersteps", ledger.scope)
+    return None
+
+
+def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
+    ended = budget_end(waiting)
+    return None if ended is None else BudgetEnd(ended["message"], ended["limit"], ended["scope"])
+
+
+async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:
+    """Return the best values that a thread has reached, whatever ended it."""
+    return best_values(graph, await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True))
+
+
+def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
+    """Return a thread's state with what the nested graphs under way have reached."""
+    values = dict(snapshot.values)
+    subgraphs = dict(graph.get_subgraphs())
+    for task in snapshot.tasks:
+        inner = subgraphs.get(task.name)
+        if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
+            reached = best_values(inner, task.state)
+            values.update(
+                {
+                    name: value
+                    for name, value in reached.items()
+                    if name in graph.channels and not same(value, snapshot.values.get(name))
+                }
+            )
+    rounds = values.pop(CHANNEL, None)
+    if isinstance(rounds, Rounds):
+        values.update(rounds.best)
+    return without_private(values)
+
+
+def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
+    for task in snapshot.tasks:
+        if task.result is not None:
+            continue
+        path = f"{outer}{task.name}"
+        if isinstance(task.state, StateSnapshot) and task.state.tasks:
+            yield from _missing(task.state, f"{path}/")
+        else:
+            yield path

@@ -1,0 +1,68 @@
+"""Every error that stepgraph raises on purpose; `StepgraphError` is the base of all.
+
+When each one is raised, its exit code and what to do: docs/errors.md.
+"""
+
+from __future__ import annotations
+
+from .state.errors import (
+    AuthenticationFailed,
+    BranchTimeout,
+    BudgetExceeded,
+    CircuitOpen,
+    ContextTooLong,
+    DefinitionError,
+    EffectUnknown,
+    GateFailed,
+    GraphChanged,
+    GuardTripped,
+    InputError,
+    InvalidAnswer,
+    MalformedResponse,
+    ModelError,
+    ModelFiltered,
+    ModelNotFound,
+    ModelRefused,
+    ModelUnavailable,
+    ModelUnreachable,
+    NoRoute,
+    Rejected,
+    SandboxUnavailable,
+    ScriptError,
+    SettingsError,
+    StepgraphError,
+    StoreError,
+    ThreadBusy,
+    UnboundRole,
+)
+
+__all__ = [
+    "AuthenticationFailed",
+    "BranchTimeout",
+    "BudgetExceeded",
+    "CircuitOpen",
+    "ContextTooLong",
+    "DefinitionError",
+    "EffectUnknown",
+    "GateFailed",
+    "GraphChanged",
+    "GuardTripped",
+    "InputError",
+    "InvalidAnswer",
+    "MalformedResponse",
+    "ModelError",
+    "ModelFiltered",
+    "ModelNotFound",
+    "ModelRefused",
+    "ModelUnavailable",
+    "ModelUnreachable",
+    "NoRoute",
+    "Rejected",
+    "SandboxUnavailable",
+    "ScriptError",
+    "SettingsError",
+    "StepgraphError",
+    "StoreError",
+    "ThreadBusy",
+    "UnboundRole",
+]
