@@ -6,7 +6,6 @@ B from a state of A on: the step between two such states is what the node betwee
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from langgraph.types import Send
 from ...state.budget import Ledger
 from ...state.errors import BudgetExceeded, InputError
 from ...state.event_loops import in_thread
-from ...state.run_context import checkpoint_at, with_ledgers
+from ...state.run_context import checkpoint_at
 from ...state.schema import fields_of
 from ...state.session.session import Session
 from ...tracing.forks.fork import fork
@@ -27,8 +26,9 @@ from ...tracing.record.plain_checkpoints import fields_in
 from ...tracing.record.reads import read_node_runs
 from ...tracing.record.threads import is_known
 from ..files.results import Trial
+from ..running.runner import spread
 from ..running.trial import run_trial
-from ..scoring.judge import judging
+from ..scoring.judge import judged_on
 from ..scoring.score import TrialOutcome, score_trial
 from ..scoring.trial_record import Record, read_record
 from ..suite.model import Case, Suite, digest
@@ -147,26 +147,8 @@ class Grafting:
 
     async def _spread(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Do the work, as much at a time as the suite says, until the budget ends."""
-        waiting = iter(items)
-        config = self.session.config(f"eval/{self.run}/judges")
-        if self.ledger is not None:
-            config = with_ledgers(config, self.ledger)
-        token = judging.set(config)
-
-        async def worker() -> None:
-            for item in waiting:
-                if self.ended:
-                    return
-                await work(item)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, self.suite.concurrency)):
-                    group.create_task(worker())
-        except* Exception as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            judging.reset(token)
+        with judged_on(self.session, f"eval/{self.run}/judges", self.ledger):
+            await spread(items, work, self.suite.concurrency, lambda: self.ended)
 
 
 def _renamed(record: Record, node: str) -> Record:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from ..files.results import Results, Trial
 from ..scoring.score import NODE
-from ..statistics.compare import ordered
+from ..statistics.compare import means_by_case, ordered
 from ..suite.model import COMPLETED, Suite
 from ..suite.topology import Topology
 
@@ -52,10 +52,7 @@ class Healthy:
 
     def means(self) -> dict[str, float]:
         """Return each case's mean over its trials."""
-        found: dict[str, list[float]] = {}
-        for (case, _), value in self.values.items():
-            found.setdefault(case, []).append(value)
-        return {case: fmean(values) for case, values in found.items()}
+        return means_by_case((case, value) for (case, _), value in self.values.items())
 
 
 def owners(suite: Suite, results: Sequence[Results]) -> dict[str, str]:

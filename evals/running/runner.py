@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
 from ...state.event_loops import in_thread, run_sync
 from ...state.json_text import as_json
-from ...state.run_context import with_ledgers
 from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
 from ..files.results import Header, Results, Trial, open_results
-from ..scoring.judge import Judge, calibrate, judging, read_labels
+from ..scoring.judge import Judge, calibrate, judged_on, read_labels
 from ..scoring.score import score_trial
 from ..scoring.trial_record import cost_of, read_record
 from ..suite.check import check_suite
@@ -31,6 +30,7 @@ from .trial import SCOPE, run_trial
 BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
+T = TypeVar("T")
 Progress = Callable[[Results, Trial], None]
 
 
@@ -144,56 +144,35 @@ class Runner:
 
     async def run_all(self) -> None:
         """Run every trial that is missing, as many at a time as the suite says."""
-        waiting = iter(
-            [trial for trial in self.suite.trials if (trial[0].id, trial[1]) not in self.results.trials]
-        )
-        token = judging.set(self._judging())
-        try:
-            await self.calibrate()
-
-            async def work() -> None:
-                for case, repeat in waiting:
-                    if self.ended:
-                        return
-                    await self._one(case, repeat)
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, self.suite.concurrency)):
-                    group.create_task(work())
-        except* Exception as errors:
-            raise _first(errors) from None
-        finally:
-            judging.reset(token)
+        missing = [trial for trial in self.suite.trials if (trial[0].id, trial[1]) not in self.results.trials]
+        await self.calibrate()
+        with judged_on(self._session, self._judge_thread, self._ledger):
+            await spread(missing, lambda trial: self._one(*trial), self.suite.concurrency, lambda: self.ended)
         self.note()
 
     async def run_case(self, case: Case) -> list[Trial]:
         """Run the missing trials of one case and return all that it has."""
-        token = judging.set(self._judging())
-        try:
+        with judged_on(self._session, self._judge_thread, self._ledger):
             for repeat in range(1, self.suite.repeats + 1):
                 if not self.ended and (case.id, repeat) not in self.results.trials:
                     await self._one(case, repeat)
-        finally:
-            judging.reset(token)
         return [trial for key, trial in self.results.trials.items() if key[0] == case.id]
 
     async def calibrate(self) -> None:
         """Compare each judge that has labels with the people who gave them."""
         notes: list[str] = []
         trusted: dict[str, bool] = {}
-        token = judging.set(self._judging())
         try:
-            for evaluator in self.suite.evaluators:
-                if isinstance(evaluator, Judge):
-                    trusted[evaluator.name] = False
-                    if evaluator.labels is not None and not self.ended:
-                        agreement = await calibrate(evaluator, read_labels(evaluator.labels))
-                        trusted[evaluator.name] = agreement.trusted
-                        notes.append(str(agreement))
+            with judged_on(self._session, self._judge_thread, self._ledger):
+                for evaluator in self.suite.evaluators:
+                    if isinstance(evaluator, Judge):
+                        trusted[evaluator.name] = False
+                        if evaluator.labels is not None and not self.ended:
+                            agreement = await calibrate(evaluator, read_labels(evaluator.labels))
+                            trusted[evaluator.name] = agreement.trusted
+                            notes.append(str(agreement))
         except BudgetExceeded:
             self.ended = True
-        finally:
-            judging.reset(token)
         self.results.notes, self.results.trusted = notes, trusted
 
     def note(self) -> None:
@@ -201,10 +180,6 @@ class Runner:
         judged = cost_of(self._session.journal, [self._judge_thread])
         if self.results.trusted or judged.calls:
             self.results.note(judged, self.results.notes, self.results.trusted)
-
-    def _judging(self) -> Any:
-        config = self._session.config(self._judge_thread)
-        return config if self._ledger is None else with_ledgers(config, self._ledger)
 
     def _spent(self) -> Cost:
         """Return what the run has cost before, its judges included."""
@@ -256,6 +231,26 @@ class Runner:
         self.results.add(trial)
         if self._progress is not None:
             self._progress(self.results, trial)
+
+
+async def spread(
+    items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int, ended: Callable[[], bool]
+) -> None:
+    """Do the work, so much of it at a time, until the items or the budget end; the first error is raised."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            if ended():
+                return
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, at_once)):
+                group.create_task(worker())
+    except* Exception as errors:
+        raise _first(errors) from None
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> Exception:

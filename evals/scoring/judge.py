@@ -7,7 +7,8 @@ form is *unscored*. It may gate only where its agreement with labels given by pe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,10 @@ from pydantic import BaseModel, Field
 
 from ...nodes.ask import Ask
 from ...nodes.steps import Step
+from ...state.budget import Ledger
 from ...state.errors import InputError, InvalidAnswer, ModelError, UnboundRole
+from ...state.run_context import with_ledgers
+from ...state.session.session import Session
 from ..suite.model import EvaluatorInput, Score
 from .evaluators import Where, shown_whole
 
@@ -27,6 +31,17 @@ JUDGE_ROLE = "judge"
 
 judging: ContextVar[RunnableConfig | None] = ContextVar("stepgraph_judging", default=None)
 """The config of the thread that judges' calls are made on."""
+
+
+@contextmanager
+def judged_on(session: Session, thread: str, ledger: Ledger | None) -> Iterator[None]:
+    """Have judges' calls made on a thread of their own, and paid from a ledger."""
+    config = session.config(thread)
+    token = judging.set(config if ledger is None else with_ledgers(config, ledger))
+    try:
+        yield
+    finally:
+        judging.reset(token)
 
 
 class Grade(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -93,12 +93,17 @@ def paired(a: Results, b: Results, metric: str, cases: Sequence[str]) -> dict[st
 
 def case_means(results: Results, metric: str) -> dict[str, float]:
     """Return each case's mean score over its repeats; a case without any score is left out."""
-    found: dict[str, list[float]] = {}
-    for trial in ordered(results):
-        score = trial.scores.get(metric)
-        if score is not None and score.value is not None:
-            found.setdefault(trial.case, []).append(score.value)
-    return {case: fmean(values) for case, values in found.items()}
+    scored = [(trial.case, trial.scores[metric]) for trial in ordered(results) if metric in trial.scores]
+    return means_by_case((case, score.value) for case, score in scored)
+
+
+def means_by_case(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Return each case's mean; what is None does not count."""
+    by_case: dict[str, list[float]] = {}
+    for case, value in values:
+        if value is not None:
+            by_case.setdefault(case, []).append(value)
+    return {case: fmean(own) for case, own in by_case.items()}
 
 
 def ordered(results: Results) -> list[Trial]:
@@ -171,14 +176,9 @@ def measure_of(trial: Trial, name: str) -> float | None:
 def _change(a: Results, b: Results, name: str, cases: Sequence[str]) -> Change | None:
     from .intervals import unbounded_interval
 
-    def means(results: Results) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
-        for trial in ordered(results):
-            if (value := measure_of(trial, name)) is not None:
-                found.setdefault(trial.case, []).append(value)
-        return {case: fmean(values) for case, values in found.items()}
-
-    one, other = means(a), means(b)
+    one, other = (
+        means_by_case((t.case, measure_of(t, name)) for t in ordered(results)) for results in (a, b)
+    )
     both = [case for case in cases if case in one and case in other]
     if not both:
         return None

@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from ...providers.stack.roles import Bindable
@@ -25,7 +24,7 @@ from ..running.trial import SCOPE
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
 from ..scoring.trial_record import cost_of
-from ..statistics.compare import ordered
+from ..statistics.compare import means_by_case, ordered
 from ..suite.check import check_suite, metrics_of
 from ..suite.model import COMPLETED, MEASURES, Case, Suite, digest
 from ..suite.targets import target_of
@@ -269,11 +268,9 @@ class _SweepRun:
         return None if usd is None else usd / max(1, len(self._results[assignment].trials))
 
     def _by_case(self, results: Results) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
-        for trial in ordered(results):
-            cost = own_cost(self._session.journal, [trial.thread])[None]
-            found.setdefault(trial.case, []).append(cost.known_usd)
-        return {case: fmean(values) for case, values in found.items()}
+        journal = self._session.journal
+        trials = ordered(results)
+        return means_by_case((t.case, own_cost(journal, [t.thread])[None].known_usd) for t in trials)
 
     def _paid(self) -> Cost:
         journal = self._session.journal

@@ -128,3 +128,18 @@ def test_a_vote_counts_as_uncertain_by_its_decision_and_never_by_its_label() -> 
     results.add(replace(trial, case="a", votes=votes))
     (summary,) = summarise(results).votes
     assert (summary.votes, summary.uncertain) == (4, 1)
+
+
+def test_the_report_tells_the_median_and_the_95th_percentile_of_trials_that_ran() -> None:
+    trial = report().trials[0]
+    ids = [f"c{number}" for number in range(41)]
+    results = Results(None, Header.of(Suite("s", [Case(name, {}) for name in ids]), "r", {}))
+    for number, name in enumerate(ids[:40]):
+        results.add(replace(trial, case=name, seconds=float(40 - number)))
+    results.add(replace(trial, case="c40", seconds=0.0, path=()))  # its input was refused, so nothing ran
+    assert summarise(results).seconds == (20.5, 39.0)
+
+
+def test_what_is_known_of_the_judges_is_a_section_of_its_own() -> None:
+    last = sections(replace(report(), notes=("tone agrees with people on 9 of 10 examples",)))[-1]
+    assert (last.title, last.lines) == ("Judges", ("tone agrees with people on 9 of 10 examples",))
