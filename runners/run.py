@@ -22,7 +22,7 @@ from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id
-from ..tracing.record.threads import recorded_input
+from ..tracing.record.reads import read_input
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 RunStatus = Literal["done", "partial", "interrupted"]
@@ -111,7 +111,7 @@ async def aresume(
     spent = session.spent(thread_id)
     if snapshot.created_at is None:
         if state is None:
-            data = await in_thread(recorded_input, session.journal, thread_id)
+            data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
     elif answers is not None:
         state = Command(resume=dict(answers))
@@ -162,7 +162,7 @@ def _config(graph: Graph, session: Session, thread: str, options: RunOptions) ->
         budget=options.get("budget"),
         cache_s=options.get("cache_s"),
         graph=graph,
-        insist=options.get("allow_changed_graph", False),
+        allow_changed_graph=options.get("allow_changed_graph", False),
         **options.get("configurable", {}),
     )
     return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
