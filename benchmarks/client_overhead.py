@@ -76,8 +76,7 @@ async def openai_over_aiohttp(url: str, _: Path) -> AsyncIterator[Shapes]:
 
 
 def asking(session: Any) -> Ask:
-    from stepgraph import Ask as Question
-    from stepgraph import step
+    from stepgraph import Ask as Question, step
 
     @step("text")
     def question(state: State) -> Question[str]:

@@ -7,41 +7,53 @@ from typing import TYPE_CHECKING
 from ..state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from ..providers.prices import Price
-    from .diagnosis.blame import Blame, ablame, blame
-    from .diagnosis.locate import RunDiagnosis, locate
-    from .files.pydantic_evals import as_evaluation_report, cases_of
-    from .files.results import Results, Trial, read_results
-    from .files.suite_file import read_suite
-    from .report.gates import GateResult
-    from .report.junit import as_junit
-    from .report.render import as_html, as_markdown, as_text
-    from .report.sections import comparison_sections, sections
-    from .report.summary import Report, summarise
-    from .running.runner import arun_suite, run_suite
-    from .scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
-    from .scoring.judge import Agreement, Judge, Label, calibrate, read_labels
-    from .scoring.openevals import Messages
-    from .statistics.compare import Comparison, compare
-    from .statistics.confusion import Confusion, confusion
-    from .suite.loading import load_suite, load_target
-    from .suite.model import (
-        Case,
-        Evaluator,
-        EvaluatorInput,
-        Expected,
-        Gate,
-        PathExpected,
-        RoundsExpected,
-        Score,
-        Suite,
+    from ..providers.prices import Price as Price
+    from .diagnosis.blame import Blame as Blame, ablame as ablame, blame as blame
+    from .diagnosis.locate import RunDiagnosis as RunDiagnosis, locate as locate
+    from .files.pydantic_evals import as_evaluation_report as as_evaluation_report, cases_of as cases_of
+    from .files.results import Results as Results, Trial as Trial, read_results as read_results
+    from .files.suite_file import read_suite as read_suite
+    from .report.gates import GateResult as GateResult
+    from .report.junit import as_junit as as_junit
+    from .report.render import as_html as as_html, as_markdown as as_markdown, as_text as as_text
+    from .report.sections import comparison_sections as comparison_sections, sections as sections
+    from .report.summary import Report as Report, summarise as summarise
+    from .running.runner import arun_suite as arun_suite, run_suite as run_suite
+    from .scoring.evaluators import (
+        Code as Code,
+        Exact as Exact,
+        Numeric as Numeric,
+        Schema as Schema,
+        Similarity as Similarity,
     )
-    from .sweeps.assignment import Axis
-    from .sweeps.frontier import Sweep
-    from .sweeps.savings import Savings, Used, savings, used_calls
-    from .sweeps.sweep import asweep, sweep
+    from .scoring.judge import (
+        Agreement as Agreement,
+        Judge as Judge,
+        Label as Label,
+        calibrate as calibrate,
+        read_labels as read_labels,
+    )
+    from .scoring.openevals import Messages as Messages
+    from .statistics.compare import Comparison as Comparison, compare as compare
+    from .statistics.confusion import Confusion as Confusion, confusion as confusion
+    from .suite.loading import load_suite as load_suite, load_target as load_target
+    from .suite.model import (
+        Case as Case,
+        Evaluator as Evaluator,
+        EvaluatorInput as EvaluatorInput,
+        Expected as Expected,
+        Gate as Gate,
+        PathExpected as PathExpected,
+        RoundsExpected as RoundsExpected,
+        Score as Score,
+        Suite as Suite,
+    )
+    from .sweeps.assignment import Axis as Axis
+    from .sweeps.frontier import Sweep as Sweep
+    from .sweeps.savings import Savings as Savings, Used as Used, savings as savings, used_calls as used_calls
+    from .sweeps.sweep import asweep as asweep, sweep as sweep
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             "..providers.prices": "Price",
@@ -70,63 +82,3 @@ else:
             ".sweeps.sweep": "asweep sweep",
         },
     )
-
-__all__ = [
-    "Agreement",
-    "Axis",
-    "Blame",
-    "Case",
-    "Code",
-    "Comparison",
-    "Confusion",
-    "Evaluator",
-    "EvaluatorInput",
-    "Exact",
-    "Expected",
-    "Gate",
-    "GateResult",
-    "Judge",
-    "Label",
-    "Messages",
-    "Numeric",
-    "PathExpected",
-    "Price",
-    "Report",
-    "Results",
-    "RoundsExpected",
-    "RunDiagnosis",
-    "Savings",
-    "Schema",
-    "Score",
-    "Similarity",
-    "Suite",
-    "Sweep",
-    "Trial",
-    "Used",
-    "ablame",
-    "arun_suite",
-    "as_evaluation_report",
-    "as_html",
-    "as_junit",
-    "as_markdown",
-    "as_text",
-    "asweep",
-    "blame",
-    "calibrate",
-    "cases_of",
-    "compare",
-    "comparison_sections",
-    "confusion",
-    "load_suite",
-    "load_target",
-    "locate",
-    "read_labels",
-    "read_results",
-    "read_suite",
-    "run_suite",
-    "savings",
-    "sections",
-    "summarise",
-    "sweep",
-    "used_calls",
-]

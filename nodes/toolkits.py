@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from langchain_core.tools import BaseTool, StructuredTool, Tool
-from langchain_core.tools import tool as make_tool
+from langchain_core.tools import BaseTool, StructuredTool, Tool, tool as make_tool
 from pydantic import BaseModel, ValidationError
 
 from ..providers.stack.tool_emulation import FINAL_ANSWER

@@ -10,8 +10,8 @@ from typing import Any
 
 def lazy_names(
     package: str, homes: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package (PEP 562).
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return the `__getattr__` and the `__dir__` of a package (PEP 562), and its `__all__`.
 
     `homes` has the names of each module, which is relative to the package: `{".nodes.ask": "Ask Choice"}`.
     """
@@ -26,4 +26,4 @@ def lazy_names(
         setattr(module, name, value)
         return value
 
-    return load, lambda: sorted({*vars(module), *home_of})
+    return load, lambda: sorted({*vars(module), *home_of}), sorted(home_of)

@@ -11,41 +11,53 @@ from typing import TYPE_CHECKING
 from .state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from .graphs.cost_bound import Estimate, estimate
-    from .graphs.engine.workflow import Workflow
-    from .graphs.patterns.agent import agent
-    from .graphs.patterns.cascade import cascade
-    from .graphs.patterns.chain import chain
-    from .graphs.patterns.ensemble import ensemble
-    from .graphs.patterns.fan_out import fan_out
-    from .graphs.patterns.gate import gate
-    from .graphs.patterns.guard import guard
-    from .graphs.patterns.map_reduce import map_reduce
-    from .graphs.patterns.orchestrate import PlanRules, orchestrate
-    from .graphs.patterns.refine import refine
-    from .graphs.patterns.review import review
-    from .graphs.patterns.route import route
-    from .graphs.patterns.section import section
-    from .graphs.patterns.verify import verify
-    from .graphs.patterns.vote import Tally, vote
-    from .graphs.patterns.within import within
-    from .nodes.ask import Ask, Choice
-    from .nodes.effects import effect
-    from .nodes.neighbours import nearest
-    from .nodes.reviews import Verdict
-    from .nodes.rules import rule
-    from .nodes.splitting import split_text
-    from .nodes.steps import Step, step
-    from .providers.model import CallContext, Model, Reply, Request, ToolCall
-    from .providers.stack.roles import using
-    from .providers.testing.scripted import ScriptedModel
-    from .runners.run import RunResult, aresume, arun, resume, run
-    from .state.budget import Budget
-    from .state.errors import StepgraphError
-    from .state.session.session import Session
-    from .tracing.export.live import Tracing
+    from .graphs.cost_bound import Estimate as Estimate, estimate as estimate
+    from .graphs.engine.workflow import Workflow as Workflow
+    from .graphs.patterns.agent import agent as agent
+    from .graphs.patterns.cascade import cascade as cascade
+    from .graphs.patterns.chain import chain as chain
+    from .graphs.patterns.ensemble import ensemble as ensemble
+    from .graphs.patterns.fan_out import fan_out as fan_out
+    from .graphs.patterns.gate import gate as gate
+    from .graphs.patterns.guard import guard as guard
+    from .graphs.patterns.map_reduce import map_reduce as map_reduce
+    from .graphs.patterns.orchestrate import PlanRules as PlanRules, orchestrate as orchestrate
+    from .graphs.patterns.refine import refine as refine
+    from .graphs.patterns.review import review as review
+    from .graphs.patterns.route import route as route
+    from .graphs.patterns.section import section as section
+    from .graphs.patterns.verify import verify as verify
+    from .graphs.patterns.vote import Tally as Tally, vote as vote
+    from .graphs.patterns.within import within as within
+    from .nodes.ask import Ask as Ask, Choice as Choice
+    from .nodes.effects import effect as effect
+    from .nodes.neighbours import nearest as nearest
+    from .nodes.reviews import Verdict as Verdict
+    from .nodes.rules import rule as rule
+    from .nodes.splitting import split_text as split_text
+    from .nodes.steps import Step as Step, step as step
+    from .providers.model import (
+        CallContext as CallContext,
+        Model as Model,
+        Reply as Reply,
+        Request as Request,
+        ToolCall as ToolCall,
+    )
+    from .providers.stack.roles import using as using
+    from .providers.testing.scripted import ScriptedModel as ScriptedModel
+    from .runners.run import (
+        RunResult as RunResult,
+        aresume as aresume,
+        arun as arun,
+        resume as resume,
+        run as run,
+    )
+    from .state.budget import Budget as Budget
+    from .state.errors import StepgraphError as StepgraphError
+    from .state.session.session import Session as Session
+    from .tracing.export.live import Tracing as Tracing
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             ".graphs.cost_bound": "Estimate estimate",
@@ -83,52 +95,3 @@ else:
             ".tracing.export.live": "Tracing",
         },
     )
-
-__all__ = [
-    "Ask",
-    "Budget",
-    "CallContext",
-    "Choice",
-    "Estimate",
-    "Model",
-    "PlanRules",
-    "Reply",
-    "Request",
-    "RunResult",
-    "ScriptedModel",
-    "Session",
-    "Step",
-    "StepgraphError",
-    "Tally",
-    "ToolCall",
-    "Tracing",
-    "Verdict",
-    "Workflow",
-    "agent",
-    "aresume",
-    "arun",
-    "cascade",
-    "chain",
-    "effect",
-    "ensemble",
-    "estimate",
-    "fan_out",
-    "gate",
-    "guard",
-    "map_reduce",
-    "nearest",
-    "orchestrate",
-    "refine",
-    "resume",
-    "review",
-    "route",
-    "rule",
-    "run",
-    "section",
-    "split_text",
-    "step",
-    "using",
-    "verify",
-    "vote",
-    "within",
-]

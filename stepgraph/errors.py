@@ -5,64 +5,49 @@ When each one is raised, its exit code and what to do: docs/errors.md.
 
 from __future__ import annotations
 
-from .state.errors import (
-    AuthenticationFailed,
-    BranchTimeout,
-    BudgetExceeded,
-    CircuitOpen,
-    ContextTooLong,
-    DefinitionError,
-    EffectUnknown,
-    GateFailed,
-    GraphChanged,
-    GuardTripped,
-    InputError,
-    InvalidAnswer,
-    MalformedResponse,
-    ModelError,
-    ModelFiltered,
-    ModelNotFound,
-    ModelRefused,
-    ModelUnavailable,
-    ModelUnreachable,
-    NoRoute,
-    Rejected,
-    SandboxUnavailable,
-    ScriptError,
-    SettingsError,
-    StepgraphError,
-    StoreError,
-    ThreadBusy,
-    UnboundRole,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AuthenticationFailed",
-    "BranchTimeout",
-    "BudgetExceeded",
-    "CircuitOpen",
-    "ContextTooLong",
-    "DefinitionError",
-    "EffectUnknown",
-    "GateFailed",
-    "GraphChanged",
-    "GuardTripped",
-    "InputError",
-    "InvalidAnswer",
-    "MalformedResponse",
-    "ModelError",
-    "ModelFiltered",
-    "ModelNotFound",
-    "ModelRefused",
-    "ModelUnavailable",
-    "ModelUnreachable",
-    "NoRoute",
-    "Rejected",
-    "SandboxUnavailable",
-    "ScriptError",
-    "SettingsError",
-    "StepgraphError",
-    "StoreError",
-    "ThreadBusy",
-    "UnboundRole",
-]
+from .state.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .state.errors import (
+        AuthenticationFailed as AuthenticationFailed,
+        BranchTimeout as BranchTimeout,
+        BudgetExceeded as BudgetExceeded,
+        CircuitOpen as CircuitOpen,
+        ContextTooLong as ContextTooLong,
+        DefinitionError as DefinitionError,
+        EffectUnknown as EffectUnknown,
+        GateFailed as GateFailed,
+        GraphChanged as GraphChanged,
+        GuardTripped as GuardTripped,
+        InputError as InputError,
+        InvalidAnswer as InvalidAnswer,
+        MalformedResponse as MalformedResponse,
+        ModelError as ModelError,
+        ModelFiltered as ModelFiltered,
+        ModelNotFound as ModelNotFound,
+        ModelRefused as ModelRefused,
+        ModelUnavailable as ModelUnavailable,
+        ModelUnreachable as ModelUnreachable,
+        NoRoute as NoRoute,
+        Rejected as Rejected,
+        SandboxUnavailable as SandboxUnavailable,
+        ScriptError as ScriptError,
+        SettingsError as SettingsError,
+        StepgraphError as StepgraphError,
+        StoreError as StoreError,
+        ThreadBusy as ThreadBusy,
+        UnboundRole as UnboundRole,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
+            "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
+            "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
+            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable ScriptError "
+            "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
+        },
+    )

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING
 from .state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from .providers.model import CallContext, Reply, Request, ToolCall, Usage
-    from .providers.prices import Price
-    from .providers.settings import ModelSettings
-    from .providers.testing.conformance import ConformanceFinding, examine
-    from .providers.testing.scripted import ScriptedModel
-    from .providers.testing.tape import Tape
+    from .providers.model import (
+        CallContext as CallContext,
+        Reply as Reply,
+        Request as Request,
+        ToolCall as ToolCall,
+        Usage as Usage,
+    )
+    from .providers.prices import Price as Price
+    from .providers.settings import ModelSettings as ModelSettings
+    from .providers.testing.conformance import ConformanceFinding as ConformanceFinding, examine as examine
+    from .providers.testing.scripted import ScriptedModel as ScriptedModel
+    from .providers.testing.tape import Tape as Tape
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             ".providers.model": "CallContext Reply Request ToolCall Usage",
@@ -28,17 +34,3 @@ else:
             ".providers.testing.tape": "Tape",
         },
     )
-
-__all__ = [
-    "CallContext",
-    "ConformanceFinding",
-    "ModelSettings",
-    "Price",
-    "Reply",
-    "Request",
-    "ScriptedModel",
-    "Tape",
-    "ToolCall",
-    "Usage",
-    "examine",
-]

@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING
 from ..state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from .export.live import Tracing
-    from .export.prompts import managed
-    from .export.scores import score
-    from .export.settings import TracingSettings
-    from .forks.fork import fork
-    from .record.diff import Difference, diff
-    from .record.history import CheckpointView, read_history
-    from .record.pending import Waiting, read_waiting
-    from .record.query import QueryResult, select
-    from .record.rows import records
-    from .record.run import Run, read_run
-    from .record.spans import Span
-    from .record.threads import Search, Thread, find_thread, list_threads
+    from .export.live import Tracing as Tracing
+    from .export.prompts import managed as managed
+    from .export.scores import score as score
+    from .export.settings import TracingSettings as TracingSettings
+    from .forks.fork import fork as fork
+    from .record.diff import Difference as Difference, diff as diff
+    from .record.history import CheckpointView as CheckpointView, read_history as read_history
+    from .record.pending import Waiting as Waiting, read_waiting as read_waiting
+    from .record.query import QueryResult as QueryResult, select as select
+    from .record.rows import records as records
+    from .record.run import Run as Run, read_run as read_run
+    from .record.spans import Span as Span
+    from .record.threads import (
+        Search as Search,
+        Thread as Thread,
+        find_thread as find_thread,
+        list_threads as list_threads,
+    )
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             ".export.live": "Tracing",
@@ -39,27 +44,3 @@ else:
             ".record.threads": "Search Thread find_thread list_threads",
         },
     )
-
-__all__ = [
-    "CheckpointView",
-    "Difference",
-    "QueryResult",
-    "Run",
-    "Search",
-    "Span",
-    "Thread",
-    "Tracing",
-    "TracingSettings",
-    "Waiting",
-    "diff",
-    "find_thread",
-    "fork",
-    "list_threads",
-    "managed",
-    "read_history",
-    "read_run",
-    "read_waiting",
-    "records",
-    "score",
-    "select",
-]

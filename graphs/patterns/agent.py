@@ -31,8 +31,7 @@ from ...nodes.node import Node, Update, record_decision
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
 from ...nodes.tools import MAX_REASON, Key, Tools
-from ...providers.model import Message, Reply, Request
-from ...providers.model import ToolCall as ModelToolCall
+from ...providers.model import Message, Reply, Request, ToolCall as ModelToolCall
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text

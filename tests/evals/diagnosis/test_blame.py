@@ -22,8 +22,7 @@ from stepgraph.evals.suite.topology import Compiled, topology_of
 from stepgraph.state.errors import InputError
 
 from ..conftest import Note, graph, measure, mood_of
-from ..planted import Plan, carry_out, outcome_of, suite_of
-from ..planted import graph as five
+from ..planted import Plan, carry_out, graph as five, outcome_of, suite_of
 
 
 def blamed(

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pydantic_evals import Case as TheirCase
-from pydantic_evals import Dataset
+from pydantic_evals import Case as TheirCase, Dataset
 
 from stepgraph.evals.files.pydantic_evals import as_evaluation_report, cases_of
 from stepgraph.evals.files.results import Results

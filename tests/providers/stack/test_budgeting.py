@@ -11,8 +11,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
-from stepgraph import Ask, ScriptedModel, Session, step, using
-from stepgraph import fan_out as graphs_fan_out
+from stepgraph import Ask, ScriptedModel, Session, fan_out as graphs_fan_out, step, using
 from stepgraph.providers.prices import Price
 from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget

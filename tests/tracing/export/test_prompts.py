@@ -11,8 +11,7 @@ import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.state.errors import DefinitionError, InputError
-from stepgraph.tracing.export import prompt_cache as fetching
-from stepgraph.tracing.export import prompts
+from stepgraph.tracing.export import prompt_cache as fetching, prompts
 from stepgraph.tracing.export.outbox import push
 from stepgraph.tracing.export.prompts import managed
 
