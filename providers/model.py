@@ -22,6 +22,13 @@ from ..state.statuses import CallSource
 Message = Mapping[str, Any]
 
 
+def with_order(messages: tuple[Message, ...], order: str) -> tuple[Message, ...]:
+    """Return the messages with an order at the end of the system message."""
+    if messages and messages[0]["role"] == "system":
+        return ({"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}, *messages[1:])
+    return ({"role": "system", "content": order}, *messages)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a model is asked: messages in OpenAI's form, and how to answer.

@@ -7,19 +7,17 @@ import threading
 import time
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from .model import Usage
 
 
-class Price(BaseModel):
+class Price(BaseModel, frozen=True, extra="forbid"):
     """US dollars per million tokens.
 
     `cached` and `cache_write` input cost as much as `input` unless given, `reasoning` as much as
     `output`. `as_of` is the day on which the price was looked up.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: float = Field(ge=0, allow_inf_nan=False)
     output: float = Field(ge=0, allow_inf_nan=False)
@@ -34,7 +32,7 @@ class Price(BaseModel):
         return (prompt * highest_in + answer * max(self.output, self.reasoning or 0)) / 1e6
 
 
-class HourlyPrice(BaseModel):
+class HourlyPrice(BaseModel, frozen=True, extra="forbid"):
     """US dollars per hour of a machine of one's own.
 
     A call is charged the time that it took, divided by the calls that the machine served meanwhile:
@@ -42,8 +40,6 @@ class HourlyPrice(BaseModel):
     the calls of one process is the price of the time in which it kept the machine busy. Idle time is
     in no call's cost, and other processes are not seen: set `concurrency` if there are any.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     per_hour: float = Field(ge=0, allow_inf_nan=False)
     concurrency: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
@@ -52,10 +52,8 @@ class Capabilities:
         return shown
 
 
-class Overrides(BaseModel):
+class Overrides(BaseModel, frozen=True, extra="forbid"):
     """What a settings file says otherwise about an endpoint; None keeps the provider's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     structured: Structured | None = None
     schema_in_prompt: bool | None = None
@@ -123,11 +121,7 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
-            sources={
-                "stream_usage": _OPENROUTER,
-                "cached": _OPENROUTER,
-                "cost": _OPENROUTER,
-            },
+            sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
         ),
     ),
     Provider(
@@ -192,11 +186,7 @@ _PROVIDERS = (
             reasoning=("reasoning", "reasoning_content"),
             cached=(),
             sources={
-                "structured": _OLLAMA,
-                "tools": _OLLAMA,
-                "logprobs": _OLLAMA,
-                "stream_usage": _OLLAMA,
-                "reasoning": _OLLAMA,
+                **dict.fromkeys(("structured", "tools", "logprobs", "stream_usage", "reasoning"), _OLLAMA),
                 "max_tokens": "https://github.com/ollama/ollama/issues/7125",
             },
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,18 +21,10 @@ FILE_NAME = "stepgraph.toml"
 DEFAULT_ROLE = "default"
 ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 
-Trigger = Literal[
-    "busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled", "invalid", "unsure"
-]
-ALWAYS: tuple[Trigger, ...] = (
-    "busy",
-    "unreachable",
-    "denied",
-    "refused",
-    "filtered",
-    "too_long",
-    "garbled",
-)
+Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled"]
+Trigger = Failure | Literal["invalid", "unsure"]
+ALWAYS: tuple[Trigger, ...] = get_args(Failure)
+TRIGGERS: tuple[Trigger, ...] = (*ALWAYS, "invalid", "unsure")
 
 
 class ModelSettings(BaseModel, frozen=True, extra="forbid"):
@@ -102,14 +94,9 @@ def parse_spec(spec: str | Mapping[str, Any], where: str) -> ModelSettings:
         values: dict[str, Any] = {"provider": provider, "model": model}
     else:
         values = dict(spec)
-    for name in values:
-        if name not in ModelSettings.model_fields:
-            hint = did_you_mean(name, ModelSettings.model_fields)
-            raise SettingsError(f"{where}: unknown setting {name!r}. {hint}")
-    for name in values["capabilities"] if isinstance(values.get("capabilities"), Mapping) else ():
-        if name not in Overrides.model_fields:
-            hint = did_you_mean(name, Overrides.model_fields)
-            raise SettingsError(f"{where}: unknown capability {name!r}. {hint}")
+    _check_known(values, ModelSettings.model_fields, where, "setting")
+    if isinstance(values.get("capabilities"), Mapping):
+        _check_known(values["capabilities"], Overrides.model_fields, where, "capability")
     try:
         settings = ModelSettings.model_validate(values)
     except ValidationError as error:
@@ -135,17 +122,11 @@ def parse_binding(spec: Any, where: str) -> Binding:
         values = dict(spec)
     else:
         return parse_spec(spec, where)
-    for name in values:
-        if name not in ChainSettings.model_fields:
-            hint = did_you_mean(name, ChainSettings.model_fields)
-            raise SettingsError(f"{where}: unknown setting {name!r} of a chain of models. {hint}")
+    _check_known(values, ChainSettings.model_fields, where, "setting", " of a chain of models")
     models = values["models"]
     if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Mapping)) for m in models):
         raise SettingsError(f"{where}: models must be a list of model specs. {SPEC_HELP}")
-    for trigger in values.get("on", ()):
-        if trigger not in get_args(Trigger):
-            hint = did_you_mean(str(trigger), get_args(Trigger))
-            raise SettingsError(f"{where}: unknown reason {trigger!r} in on. {hint}")
+    _check_known(values.get("on", ()), TRIGGERS, where, "reason", " in on")
     members = tuple(parse_spec(m, f"{where}, model {n}") for n, m in enumerate(models, 1))
     if values.get("min_confidence") is not None:
         values["on"] = (*values.get("on", ALWAYS), "unsure")
@@ -155,6 +136,13 @@ def parse_binding(spec: Any, where: str) -> Binding:
         return ChainSettings.model_validate({**values, "models": members})
     except ValidationError as error:
         raise SettingsError(f"{where}: {_problems(error)}") from None
+
+
+def _check_known(names: Iterable[Any], known: Collection[str], where: str, kind: str, of: str = "") -> None:
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(str(name), known)
+            raise SettingsError(f"{where}: unknown {kind} {name!r}{of}. {hint}")
 
 
 def _problems(error: ValidationError) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import contextvars
 import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -153,29 +152,18 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 async def in_new_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run plain code in a thread made for it: for code that itself waits for many threads."""
-    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
+    future: Future[R] = Future()
+    future.set_running_or_notify_cancel()  # plain code cannot be cancelled
+    call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
 
     def work() -> None:
-        result, failed = None, None
         try:
-            result = context.run(function, *args, **kwargs)
+            future.set_result(call())
         except BaseException as error:
-            failed = error
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(settle, result, failed)
+            future.set_exception(error)
 
     threading.Thread(target=work, name="stepgraph-graph", daemon=True).start()
-    outcome: R = await done
-    return outcome
+    return await asyncio.wrap_future(future)
 
 
 def run_sync(work: Coroutine[Any, Any, R]) -> R:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -13,49 +13,10 @@ from langchain_core.runnables import Runnable
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
-from ..model import CallContext, Message, Reply, Request, ToolCall, Usage
-from ..provider_table import Structured
+from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_order
 from .backend import Backend
 from .http_errors import explained
 from .usages import OPENAI_NAMES, read_cost, read_usage
-
-
-async def ask_chat_model(
-    chat: BaseChatModel,
-    request: Request,
-    site: CallContext,
-    *,
-    name: str,
-    structured: Structured,
-    options: Mapping[str, Any],
-    explain: Callable[[Exception], ModelError],
-) -> Reply:
-    """Ask once and return the reply; every failure comes back as a ModelError."""
-    messages = request.messages
-    arguments = dict(options)
-    asked: Runnable[Any, AIMessage] = chat
-    if request.tools:
-        functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
-        if _is_openai(chat):
-            arguments["tools"] = functions
-            arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
-        else:
-            asked = chat.bind_tools(functions)
-    if request.schema is not None:
-        if structured == "json_schema":
-            arguments["response_format"] = schema_format(request.schema)
-        else:
-            messages = with_schema_in_prompt(messages, request.schema)
-            if structured == "json_object":
-                arguments["response_format"] = {"type": "json_object"}
-    started = time.perf_counter()
-    try:
-        message = await asked.ainvoke([dict(m) for m in messages], site.config, **arguments)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise explain(error) from None
-    return _reply(message, name, time.perf_counter() - started)
 
 
 def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
@@ -128,14 +89,7 @@ def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, An
     order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n" + json.dumps(
         schema
     )
-    if messages and messages[0]["role"] == "system":
-        first = {"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}
-        return (first, *messages[1:])
-    return ({"role": "system", "content": order}, *messages)
-
-
-def _is_openai(chat: BaseChatModel) -> bool:
-    return any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
+    return with_order(messages, order)
 
 
 class ChatModel(Backend):
@@ -149,31 +103,36 @@ class ChatModel(Backend):
 
     def __init__(self, chat: BaseChatModel) -> None:
         self._chat = chat
-        self._structured: Structured = "prompt"
-        if _is_openai(chat):
-            self._structured = "json_schema"
+        self._is_openai = any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
         known = (getattr(chat, field, None) for field in ("model_name", "model"))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 
     async def complete(self, request: Request, site: CallContext) -> Reply:
-        options = {
-            name: value
-            for name, value in (
-                ("temperature", request.temperature),
-                ("max_tokens", request.max_tokens),
-            )
-            if value is not None
-        }
-        return await ask_chat_model(
-            self._chat,
-            request,
-            site,
-            name=self.name,
-            structured=self._structured,
-            options=options,
-            explain=self._explain,
-        )
+        chat, messages = self._chat, request.messages
+        limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
+        arguments: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+        asked: Runnable[Any, AIMessage] = chat
+        if request.tools:
+            functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            if self._is_openai:
+                arguments["tools"] = functions
+                arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
+            else:
+                asked = chat.bind_tools(functions)
+        if request.schema is not None:
+            if self._is_openai:
+                arguments["response_format"] = schema_format(request.schema)
+            else:
+                messages = with_schema_in_prompt(messages, request.schema)
+        started = time.perf_counter()
+        try:
+            message = await asked.ainvoke([dict(m) for m in messages], site.config, **arguments)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise self._explain(error) from None
+        return _reply(message, self.name, time.perf_counter() - started)
 
     def _explain(self, error: Exception) -> ModelError:
         held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)

@@ -12,7 +12,7 @@ from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
 from ...state.statuses import CallSource
 from ..model import CallContext, Layer, Model, Reply, Request
-from .journal import call_record, reply_of, tool_calls_json
+from .journal import answer_columns, call_record, reply_of
 
 InFlightKey = tuple[str, str, int]
 COALESCED = "an equal call was under way"
@@ -108,12 +108,8 @@ class CoalescingLayer(Layer):
     ) -> Reply:
         """Commit the answer as this call's own, at no cost, and return it."""
         call = replace(
-            call_record(self.name, request, site, time.time(), "answered", 0.0),
-            model_answered=reply.model,
-            answer=reply.text,
-            tool_calls=tool_calls_json(reply.tool_calls),
-            reasoning=reply.reasoning,
-            finish_reason=reply.finish_reason,
+            call_record(self.name, request, site, time.time()),
+            **answer_columns(reply),
             input_tokens=0,
             output_tokens=0,
             cost_usd=0.0,
@@ -127,7 +123,7 @@ class CoalescingLayer(Layer):
 
 async def _why_asked(journal: Journal, model: str, request: Request, site: CallContext, digest: str) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
-    mine = call_record(model, request, site, 0.0, "answered", 0.0)
+    mine = call_record(model, request, site, 0.0)
     like = await journal.find_like(site.step, digest, mine.messages)
     if like is None:
         return "the first call of this step"

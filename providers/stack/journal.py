@@ -6,14 +6,14 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 from ...state.errors import ModelError
 from ...state.journal.journal import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
-from ...state.statuses import CallStatus
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
 
@@ -60,7 +60,7 @@ class JournalLayer(Layer):
         if session is None:
             return await self.inner.complete(request, site)
         started = time.time()
-        call = call_record(self.name, request, site, started, "answered", 0.0)
+        call = call_record(self.name, request, site, started)
         outcome = site.outcome or AttemptOutcome()
         outcome.sent = True
         token = under_way.set(seen := Seen())
@@ -84,11 +84,7 @@ class JournalLayer(Layer):
                 call,
                 latency_s=reply.latency_s,
                 first_token_s=None if first is None else first - started,
-                model_answered=reply.model,
-                answer=reply.text,
-                tool_calls=tool_calls_json(reply.tool_calls),
-                reasoning=reply.reasoning,
-                finish_reason=reply.finish_reason,
+                **answer_columns(reply),
                 input_tokens=reply.usage.input,
                 output_tokens=reply.usage.output,
                 cached_tokens=reply.usage.cached,
@@ -127,18 +123,23 @@ def reply_of(call: Call) -> Reply:
     )
 
 
-def tool_calls_json(tool_calls: Sequence[ToolCall]) -> str | None:
-    """Return tool calls as the journal keeps them."""
-    return json_text([asdict(tool_call) for tool_call in tool_calls]) if tool_calls else None
+def answer_columns(reply: Reply) -> dict[str, Any]:
+    """Return what a reply says, as the journal keeps it."""
+    tool_calls = [asdict(tool_call) for tool_call in reply.tool_calls]
+    return {
+        "model_answered": reply.model,
+        "answer": reply.text,
+        "tool_calls": json_text(tool_calls) if tool_calls else None,
+        "reasoning": reply.reasoning,
+        "finish_reason": reply.finish_reason,
+    }
 
 
 def _masked(site: CallContext, text: str) -> str:
     return text if site.session is None else site.session.journal.mask.json(text)
 
 
-def call_record(
-    model: str, request: Request, site: CallContext, started: float, status: CallStatus, latency_s: float
-) -> Call:
+def call_record(model: str, request: Request, site: CallContext, started: float) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
     key = site.key
     return Call(
@@ -151,14 +152,14 @@ def call_record(
         request_hash=key.request_hash if key else "",
         occurrence=key.occurrence if key else 0,
         attempt=site.attempt,
-        status=status,
+        status="answered",
         model_asked=model,
         messages=_masked(site, json_text(request.messages)),
         reserved=site.reserved,
         params=json.dumps(
             {**request.params(), **({"prompt": request.prompt} if request.prompt else {})}, default=repr
         ),
-        latency_s=latency_s,
+        latency_s=0.0,
         started_at=started,
         reason=_reason(site),
     )

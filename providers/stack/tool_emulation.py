@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..model import CallContext, Layer, Message, Reply, Request, ToolCall
+from ..model import CallContext, Layer, Message, Reply, Request, ToolCall, with_order
 
 FINAL_ANSWER = "final_answer"
 """The name under which a model gives its answer instead of a tool call."""
@@ -77,9 +77,7 @@ def with_options(messages: tuple[Message, ...], options: Iterable[Mapping[str, A
         'Answer with one JSON object and nothing else: {"name": …, "arguments": {…}}. It calls one of these, '
         f"and you are told the result. When you know enough, call {FINAL_ANSWER}.\n" + "\n".join(lines)
     )
-    if messages and messages[0]["role"] == "system":
-        return ({"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}, *messages[1:])
-    return ({"role": "system", "content": order}, *messages)
+    return with_order(messages, order)
 
 
 def _signature(option: Mapping[str, Any]) -> str:

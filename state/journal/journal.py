@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -254,15 +255,13 @@ def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
 
 
+@dataclass(slots=True)
 class _Batch:
     """Calls that are committed together."""
 
-    __slots__ = ("calls", "done", "task")
-
-    def __init__(self, done: asyncio.Future[None]) -> None:
-        self.done = done
-        self.calls: list[Call] = []
-        self.task: asyncio.Task[None] | None = None
+    done: asyncio.Future[None]
+    calls: list[Call] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
 
 
 __all__ = [

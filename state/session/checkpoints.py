@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-)
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..journal.sqlite import aretrying, connect, retrying
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Method = Callable[Concatenate["SqliteCheckpointer", P], R]
 
 
 class Starter(Protocol):
@@ -34,6 +34,26 @@ class Starter(Protocol):
     def waits(self) -> bool: ...
 
     def start_late(self) -> None: ...
+
+
+def _waiting(method: Callable[Concatenate[SqliteSaver, P], R]) -> Method[P, R]:
+    """Return a saver's method as one that waits for the file's lock."""
+
+    @wraps(method)  # LangGraph looks at its parameters
+    def waits(self: SqliteCheckpointer, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return retrying(partial(method, self, *args, **kwargs), self.path)
+
+    return waits
+
+
+def _awaiting(method: Callable[Concatenate[SqliteSaver, P], R]) -> Method[P, Coroutine[Any, Any, R]]:
+    """Return a saver's method as an async one, which writes in place."""
+
+    @wraps(method)
+    async def awaits(self: SqliteCheckpointer, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await aretrying(partial(method, self, *args, **kwargs), self.path)
+
+    return awaits
 
 
 class SqliteCheckpointer(SqliteSaver):
@@ -71,30 +91,6 @@ class SqliteCheckpointer(SqliteSaver):
             starter.start_late()
         return retrying(lambda: super(SqliteCheckpointer, self).get_tuple(config), self.path)
 
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        put = super().put
-        return retrying(lambda: put(config, checkpoint, metadata, new_versions), self.path)
-
-    def put_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        put_writes = super().put_writes
-        retrying(lambda: put_writes(config, writes, task_id, task_path), self.path)
-
-    def delete_thread(self, thread_id: str) -> None:
-        delete = super().delete_thread
-        retrying(lambda: delete(thread_id), self.path)
-
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         starter: Starter | None = config["configurable"].get(STARTER_KEY)
         if starter is not None and starter.waits:
@@ -116,29 +112,12 @@ class SqliteCheckpointer(SqliteSaver):
         ):
             yield item
 
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        put = super().put
-        return await aretrying(lambda: put(config, checkpoint, metadata, new_versions), self.path)
-
-    async def aput_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        put_writes = super().put_writes
-        await aretrying(lambda: put_writes(config, writes, task_id, task_path), self.path)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        delete = super().delete_thread
-        await aretrying(lambda: delete(thread_id), self.path)
+    put = _waiting(SqliteSaver.put)
+    put_writes = _waiting(SqliteSaver.put_writes)
+    delete_thread = _waiting(SqliteSaver.delete_thread)
+    aput = _awaiting(SqliteSaver.put)
+    aput_writes = _awaiting(SqliteSaver.put_writes)
+    adelete_thread = _awaiting(SqliteSaver.delete_thread)
 
     def close(self) -> None:
         self.conn.close()

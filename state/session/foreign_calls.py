@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -26,17 +26,9 @@ from ..json_text import json_text
 from ..names import path_of
 
 OWN_TYPE = "stepgraph"  # what calls through the seam say of themselves in their parameters
-PARAMETERS = (
-    "temperature",
-    "max_tokens",
-    "max_completion_tokens",
-    "top_p",
-    "stop",
-    "response_format",
-    "tools",
+PARAMETERS = frozenset(
+    "temperature max_tokens max_completion_tokens top_p stop response_format tools".split()
 )
-
-
 COUNTED = "counted by Langfuse's own callback handler"
 
 
@@ -51,13 +43,11 @@ def handlers_of(config: Mapping[str, Any] | None) -> Sequence[BaseCallbackHandle
     return callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
 
 
+@dataclass(slots=True)
 class Seen:
     """What is seen of a call while it is under way."""
 
-    __slots__ = ("first_token_at",)
-
-    def __init__(self) -> None:
-        self.first_token_at: float | None = None
+    first_token_at: float | None = None
 
     def token(self) -> None:
         if self.first_token_at is None:
