@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -26,6 +26,8 @@ from ...state.errors import (
     ModelUnreachable,
 )
 from .http import HTTPStatusError, MalformedBody
+
+E = TypeVar("E", bound=ModelError)
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}|Bearer\s+\S+")
 _MAX_DETAIL = 300
@@ -146,64 +148,57 @@ def _by_status(
     secrets: Sequence[str],
     key_env: str | None,
 ) -> ModelError:
-    detail = scrubbed(_detail(body), secrets)
-    answer = f"{status}: {detail}"
+    answer = f"{status}: {scrubbed(_detail(body), secrets)}"
     whole = json.dumps(body, default=str)
+
+    def error(kind: type[E], problem: str, **fields: Any) -> E:
+        return kind(f"{model}{at}{problem}", model=model, status=status, **fields)
+
     if status in (401, 403) and not _FILTERED.search(whole):
         where = f"the variable {key_env}" if key_env else "the key"
-        return AuthenticationFailed(
-            f"{model}{at} rejects the key (HTTP {answer}). Check {where}.", model=model, status=status
-        )
+        return error(AuthenticationFailed, f" rejects the key (HTTP {answer}). Check {where}.")
     if status == 404:
-        return ModelNotFound(
-            f"{model}{at} is not there (HTTP {answer}). Check the model's name and the address; "
-            "most servers list their models under /models.",
-            model=model,
-            status=status,
+        return error(
+            ModelNotFound,
+            f" is not there (HTTP {answer}). Check the model's name and the address; most servers list their "
+            "models under /models.",
         )
     if _TOO_LONG.search(whole) and status in (400, 413, 422, 500):
-        return ContextTooLong(
-            f"{model}{at} cannot take so much text (HTTP {answer}). Ask with less, or use a model with a "
-            "longer context.",
-            model=model,
-            status=status,
+        return error(
+            ContextTooLong,
+            f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer context.",
         )
     if status == 402 or (status == 429 and _NO_MONEY.search(whole)):
         return _lasting(
-            ModelUnavailable(
-                f"{model}{at} says that the account has nothing left (HTTP {answer}). Top it up, or bind "
-                "another model after this one.",
-                model=model,
-                status=status,
+            error(
+                ModelUnavailable,
+                f" says that the account has nothing left (HTTP {answer}). Top it up, or bind another model "
+                "after this one.",
             )
         )
     if status in (408, 409, 425, 429) or status >= 500:
-        return ModelUnavailable(
-            f"{model}{at} could not serve the call (HTTP {answer}). Try again later, or bind another model "
-            "after this one.",
-            model=model,
-            status=status,
+        return error(
+            ModelUnavailable,
+            f" could not serve the call (HTTP {answer}). Try again later, or bind another model after this "
+            "one.",
             retry_after=_retry_after(headers),
         )
     if _FILTERED.search(whole):
-        return ModelFiltered(
-            f"{model}{at}: the provider's content filter stopped the request (HTTP {answer}). Change the "
-            "prompt, or bind another model after this one.",
-            model=model,
-            status=status,
+        return error(
+            ModelFiltered,
+            f": the provider's content filter stopped the request (HTTP {answer}). Change the prompt, or bind "
+            "another model after this one.",
         )
     if status < 400:
-        return ModelRefused(
-            f"{model}{at} is somewhere else (HTTP {answer}). Set base_url to where it leads: "
+        return error(
+            ModelRefused,
+            f" is somewhere else (HTTP {answer}). Set base_url to where it leads: "
             f"{scrubbed(headers.get('Location', 'unknown'), secrets)}",
-            model=model,
-            status=status,
         )
-    return ModelRefused(
-        f"{model}{at} rejects the request (HTTP {answer}). See what the server says; "
-        "`stepgraph models check` finds out what it can do.",
-        model=model,
-        status=status,
+    return error(
+        ModelRefused,
+        f" rejects the request (HTTP {answer}). See what the server says; `stepgraph models check` finds out "
+        "what it can do.",
     )
 
 

@@ -14,6 +14,7 @@ from .journal import Journal
 
 LIFETIME_S = 15.0
 RENEW_S = 5.0
+_GONE = "DELETE FROM claims WHERE thread_id = ? AND owner = ?"
 
 
 class Claims:
@@ -50,8 +51,7 @@ class Claims:
                     f"The thread {thread_id!r} is being run by process {row['pid']} on {row['host']}. Wait "
                     "until it has ended, or stop it; then go on. A run beside it needs another thread."
                 )
-            gone = "DELETE FROM claims WHERE thread_id = ? AND owner = ?"
-            self._journal.write([(gone, (thread_id, row["owner"]))])
+            self._journal.write([(_GONE, (thread_id, row["owner"]))])
         with self._lock:
             self._held[thread_id] = owner
             if self._renewer is None:
@@ -72,8 +72,7 @@ class Claims:
         with self._lock:
             owner = self._held.pop(thread_id, None)
         if owner is not None:
-            gone = "DELETE FROM claims WHERE thread_id = ? AND owner = ?"
-            self._journal.add_later((gone, (thread_id, owner)))
+            self._journal.add_later((_GONE, (thread_id, owner)))
             self._journal.try_flush()
 
     def close(self) -> None:

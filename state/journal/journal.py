@@ -25,6 +25,7 @@ from .store import Store
 from .tables import running_time
 
 HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
+_BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
 
 
 class Journal(Store):
@@ -181,21 +182,21 @@ class Journal(Store):
         """Record what is needed to resume the thread in another process."""
         now = time.time()
         values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
-        self._write_now(
+        sql = (
             "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
             "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
-            "graph = excluded.graph, models = excluded.models, input = excluded.input",
-            values,
+            "graph = excluded.graph, models = excluded.models, input = excluded.input"
         )
+        self.write([(sql, values)])
 
     def set_budget(self, thread_id: str, budget: str) -> None:
         """Record the limits of a thread, as JSON, for its resumes."""
         now = time.time()
-        self._write_now(
+        sql = (
             "INSERT INTO runs (thread_id, budget, status, started_at, updated_at) "
-            "VALUES (?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET budget = excluded.budget",
-            (thread_id, budget, now, now),
+            "VALUES (?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET budget = excluded.budget"
         )
+        self.write([(sql, (thread_id, budget, now, now))])
 
     def budget_of(self, thread_id: str) -> str | None:
         rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
@@ -206,20 +207,18 @@ class Journal(Store):
 
         With a task, only the calls below that node execution count.
         """
-        below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
         (row,) = self.query(
             "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
             "coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0.0) AS known_usd, "
             "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {below}",
+            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
         )
         return Cost(**row)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""
-        below = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
-        sql = running_time(f"WHERE thread_id = ? AND {below}")
+        sql = running_time(f"WHERE thread_id = ? AND {_BELOW}")
         rows = self.query(sql, (thread_id, task, task, task, task))
         return float(rows[0]["seconds"]) if rows else 0.0
 

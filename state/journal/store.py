@@ -89,9 +89,6 @@ class Store:
         """Write what waits, waiting for the lock."""
         retrying(lambda: self._write([]), self.path)
 
-    def _write_now(self, sql: str, values: Sequence[Any]) -> None:
-        retrying(lambda: self._write([(sql, values)]), self.path)
-
     def _write(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         with self._lock:
             waiting = list(self._waiting)
