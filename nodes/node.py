@@ -12,7 +12,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..state.event_loops import run_sync
-from ..state.journal.journal import Decision
+from ..state.journal.records import Decision
 from ..state.run_context import RunContext
 from ..state.schema import StateType
 from ..state.statuses import DecisionKind

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 
-from ..state.journal.journal import CallKey
+from ..state.journal.records import CallKey
 from ..state.run_context import RunContext
 from ..state.session.session import Session
 from ..state.statuses import CallSource

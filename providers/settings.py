@@ -222,17 +222,13 @@ def read_file(path: Path) -> dict[str, Binding]:
     models = data.get("models", {})
     if not isinstance(models, dict):
         raise SettingsError(f"{path}: [models] must be a table that maps roles to models.")
-    return {
-        role.lower(): parse_binding(spec, f"{path}, model role {role!r}")
-        for role, spec in models.items()
-        if _is_spec(role, spec, path)
-    }
-
-
-def _is_spec(role: str, spec: Any, path: Path) -> bool:
-    if not isinstance(spec, (str, dict, list)):
-        raise SettingsError(f"{path}, model role {role!r}: expected a string, a table or a list. {SPEC_HELP}")
-    return True
+    bindings = {}
+    for role, spec in models.items():
+        where = f"{path}, model role {role!r}"
+        if not isinstance(spec, (str, dict, list)):
+            raise SettingsError(f"{where}: expected a string, a table or a list. {SPEC_HELP}")
+        bindings[role.lower()] = parse_binding(spec, where)
+    return bindings
 
 
 @cache

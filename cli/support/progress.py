@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import click
 
-from ...state.journal.journal import Call, Decision, NodeRun, Record
+from ...state.journal.records import Call, Decision, NodeRun, Record
 from ...state.names import BUDGET_ENDED
 from .text import duration, money, one_line, sureness, tokens
 

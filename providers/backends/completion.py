@@ -10,7 +10,7 @@ from typing import Any
 from ..model import Reply, ToolCall, Usage
 from ..provider_table import Capabilities
 from .http import MalformedBody, choices_in
-from .usages import read_cost, read_usage
+from .usages import count_in, read_cost, read_usage, value_at
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -172,10 +172,7 @@ def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usag
     usage = read_usage(raw)
     prompt = usage.input or None
     output = None if not usage.output and (answered or prompt is None) else usage.output
-    cached = usage.cached
-    if cached is None:
-        counts = (_at(raw, path) for path in can.cached)
-        cached = next((n for n in counts if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+    cached = count_in(raw, *can.cached) if usage.cached is None else usage.cached
     return replace(usage, input=prompt, output=output, cached=_part(cached, prompt))
 
 
@@ -186,13 +183,7 @@ def _part(part: int | None, whole: int | None) -> int | None:
 def _cost(raw: Mapping[str, Any], can: Capabilities) -> float | None:
     """Return the cost in US dollars that the provider itself names."""
     cost = read_cost(raw)
-    return read_cost({"cost": _at(raw, can.cost)}) if cost is None and can.cost else cost
-
-
-def _at(values: Any, path: str) -> Any:
-    for name in path.split("."):
-        values = values.get(name) if isinstance(values, Mapping) else None
-    return values
+    return read_cost({"cost": value_at(raw, can.cost)}) if cost is None and can.cost else cost
 
 
 def _tool_call(raw: Mapping[str, Any], number: int) -> ToolCall:

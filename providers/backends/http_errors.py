@@ -166,7 +166,8 @@ def _by_status(
     if _TOO_LONG.search(whole) and status in (400, 413, 422, 500):
         return error(
             ContextTooLong,
-            f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer context.",
+            f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
+            "context.",
         )
     if status == 402 or (status == 429 and _NO_MONEY.search(whole)):
         return _lasting(
@@ -186,8 +187,8 @@ def _by_status(
     if _FILTERED.search(whole):
         return error(
             ModelFiltered,
-            f": the provider's content filter stopped the request (HTTP {answer}). Change the prompt, or bind "
-            "another model after this one.",
+            f": the provider's content filter stopped the request (HTTP {answer}). Change the prompt, or "
+            "bind another model after this one.",
         )
     if status < 400:
         return error(

@@ -27,19 +27,19 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
     Most providers count reasoning as part of the answer. Where the total shows that this one does not
     (prompt + answer + reasoning = total), it is added to the answer, because it is billed as output.
     """
-    prompt, answered = _count(raw, "prompt_tokens"), _count(raw, "completion_tokens")
-    total = _count(raw, "total_tokens")
-    reasoning = _count(raw, "completion_tokens_details.reasoning_tokens", "reasoning_tokens")
+    prompt, answered = count_in(raw, "prompt_tokens"), count_in(raw, "completion_tokens")
+    total = count_in(raw, "total_tokens")
+    reasoning = count_in(raw, "completion_tokens_details.reasoning_tokens", "reasoning_tokens")
     if prompt is not None and answered is not None and reasoning and total == prompt + answered + reasoning:
         answered += reasoning
-    cached = _count(
+    cached = count_in(
         raw,
         "prompt_tokens_details.cached_tokens",
         "prompt_cache_hit_tokens",
         "cached_tokens",
         "cache_read_input_tokens",
     )
-    written = _count(
+    written = count_in(
         raw,
         "prompt_tokens_details.cache_write_tokens",
         "prompt_tokens_details.cache_creation_tokens",
@@ -75,15 +75,17 @@ def _money(value: Any) -> float | None:
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def _count(raw: Mapping[str, Any], *paths: str) -> int | None:
+def count_in(raw: Mapping[str, Any], *paths: str) -> int | None:
     """Return the first of the values that is a count."""
-    for path in paths:
-        value: Any = raw
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-    return None
+    values = (value_at(raw, path) for path in paths)
+    return next((n for n in values if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+
+
+def value_at(values: Any, path: str) -> Any:
+    """Return the value at a path of names with dots between them, None if there is none."""
+    for name in path.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
 
 
 def _part(part: int | None, whole: int | None) -> int | None:

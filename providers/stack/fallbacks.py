@@ -15,7 +15,7 @@ from ...state.errors import (
     ModelUnavailable,
     ModelUnreachable,
 )
-from ...state.journal.journal import Call
+from ...state.journal.records import Call
 from ..model import CallContext, Layer, Model, Reply, Request
 from ..settings import ALWAYS, Trigger
 from .journal import reject, reply_of

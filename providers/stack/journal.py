@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...state.errors import ModelError
-from ...state.journal.journal import Call, bindable, insert
+from ...state.journal.records import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage

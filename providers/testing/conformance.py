@@ -60,9 +60,7 @@ async def _run(name: str, function: Check, probe: Probe) -> ConformanceFinding:
         why = await function(probe)
     except Unsupported as lack:
         outcome, why = "unsupported", str(lack)
-    except CheckFailed as fault:
-        outcome, why = "fail", str(fault)
-    except ModelError as error:
+    except (CheckFailed, ModelError) as error:
         outcome, why = "fail", str(error)
     except Exception as error:
         outcome, why = "fail", probe.explain(error)

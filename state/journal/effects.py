@@ -101,12 +101,7 @@ async def forget_effect(journal: Journal, key: str) -> None:
 def decide_effect(
     journal: Journal, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
 ) -> EffectRecord:
-    """Decide whether an open effect happened, and return its record.
-
-    If it happened, the thread goes on with `update`, as plain data, in the place of what the node would
-    have written. If not, it runs again. A decision can be changed. Raises InputError for an effect that
-    ended by itself.
-    """
+    """Decide whether an open effect happened, and return its record: see `Session.decide_effect`."""
     effect = find_effect(journal, key)
     if effect is None or not effect.to_decide:
         known = [item.key for item in open_effects(journal)]

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..statuses import RunStatus
-from .records import CALL_NAMES, Call, CallKey, Decision, NodeRun, Record, Statement, bindable, insert
+from .records import CALL_NAMES, Call, CallKey, insert
 from .sqlite import aretrying
 from .store import Store
 from .tables import running_time
@@ -261,17 +261,3 @@ class _Batch:
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
-
-
-__all__ = [
-    "HEDGE",
-    "Call",
-    "CallKey",
-    "Decision",
-    "Journal",
-    "NodeRun",
-    "Record",
-    "Statement",
-    "bindable",
-    "insert",
-]

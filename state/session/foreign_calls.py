@@ -21,7 +21,8 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
-from ..journal.journal import Call, Journal, bindable
+from ..journal.journal import Journal
+from ..journal.records import Call, bindable
 from ..json_text import json_text
 from ..names import path_of
 

@@ -16,7 +16,8 @@ from langgraph.types import Command
 from ..budget import Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
-from ..journal.journal import Journal, NodeRun
+from ..journal.journal import Journal
+from ..journal.records import NodeRun
 from ..json_text import as_json, json_text, state_json
 from ..names import GRAPH_KEY, path_of
 from ..statuses import NodeStatus, RunStatus

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...state.errors import StepgraphError
-from ...state.journal.journal import Record
+from ...state.journal.records import Record
 from ...state.journal.sqlite import connect
 from ...state.masking import Masker
 from ...state.session.session import Session

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...state.journal.journal import Statement
+from ...state.journal.records import Statement
 from ...state.session.session import Session
 from ..record.read_spans import assembled, filled
 from ..record.reads import read_scores

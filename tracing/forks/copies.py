@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from ...state.journal.journal import Statement
+from ...state.journal.records import Statement
 from ...state.session.session import Session
 from ..record.copying import (
     CopiedTable,

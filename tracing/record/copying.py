@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ...state.journal.journal import Journal, Statement
+from ...state.journal.journal import Journal
+from ...state.journal.records import Statement
 from .spans import Row
 
 CopiedTable = Literal["node_runs", "decisions"]

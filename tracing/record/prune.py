@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...state.errors import InputError
 from ...state.journal.effects import lineage_of
-from ...state.journal.journal import Statement
+from ...state.journal.records import Statement
 from ...state.journal.sqlite import connect, explained
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session

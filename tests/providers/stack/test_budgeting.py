@@ -17,7 +17,8 @@ from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget
 from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded, SettingsError
-from stepgraph.state.journal.journal import Call, Journal
+from stepgraph.state.journal.journal import Journal
+from stepgraph.state.journal.records import Call
 from stepgraph.state.names import LEDGERS_KEY
 
 from ...servers import Answer, ChatServer, Fault

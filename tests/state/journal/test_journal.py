@@ -9,7 +9,7 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.state.errors import StoreError
-from stepgraph.state.journal.journal import Call, CallKey, Decision
+from stepgraph.state.journal.records import Call, CallKey, Decision
 
 CALL = Call(
     id="1",

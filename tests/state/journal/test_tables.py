@@ -15,7 +15,7 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, run, step, using, within
 from stepgraph.providers.prices import Price
 from stepgraph.state import budget as budgets
-from stepgraph.state.journal.journal import NodeRun
+from stepgraph.state.journal.records import NodeRun
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.query import select
 
