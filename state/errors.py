@@ -1,4 +1,33 @@
-"""Every error that stepgraph raises on purpose; docs/errors.md says when and what to do.
+"""Every error that stepgraph raises on purpose.
+
+    StepgraphError
+    ├── DefinitionError      a graph, step or pattern is put together wrongly
+    ├── InputError           a run's input does not fit the graph's state
+    ├── SettingsError        the settings file or a model spec cannot be used
+    │   └── UnboundRole      a step's model role has no model
+    ├── ModelError           a model did not answer
+    │   ├── ModelUnreachable     nothing answers at the address, or not in time
+    │   ├── AuthenticationFailed          the key is wrong or missing, or may not do this
+    │   ├── ModelNotFound         the server does not have that model
+    │   ├── ModelUnavailable      rate limit or server error, still there after the retries
+    │   │   └── CircuitOpen          not asked: it failed too often just now, or too many wait for it
+    │   ├── MalformedResponse         it answered, in a form that cannot be read
+    │   └── ModelRefused         the server rejected the request itself
+    │       ├── ContextTooLong       the request does not fit the model's context window
+    │       └── ModelFiltered        a content filter, or the model itself, would not answer
+    ├── InvalidAnswer        a model answered, never in the asked-for form
+    ├── GateFailed           a gate stopped a chain
+    │   └── Rejected             a person rejected what they were asked to review
+    ├── BudgetExceeded          a call would have gone beyond a budget
+    ├── NoRoute              a route knows no branch for a decision and has no fallback
+    ├── BranchTimeout        a branch of a section, vote or fan-out took too long
+    ├── GuardTripped         a guard stopped the generation beside it
+    ├── SandboxUnavailable   model-written code cannot be kept apart here
+    ├── ScriptError          a scripted model and the graph disagree
+    ├── ThreadBusy           somebody else runs the thread
+    ├── GraphChanged         a thread would go on with another graph than it began with
+    ├── EffectUnknown        nobody knows whether a side effect happened
+    └── StoreError           the SQLite file cannot be used
 
 Messages say what was expected and what to do next. All of them survive pickling.
 """
