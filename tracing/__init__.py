@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .record.history import CheckpointView, read_history
     from .record.pending import Waiting, read_waiting
     from .record.query import QueryResult, select
-    from .record.rows import records
+    from .record.reads import records
     from .record.run import Run, read_run
     from .record.spans import Span
     from .record.threads import Search, Thread, find_thread, list_threads
@@ -33,7 +33,7 @@ else:
             ".record.history": "CheckpointView read_history",
             ".record.pending": "Waiting read_waiting",
             ".record.query": "QueryResult select",
-            ".record.rows": "records",
+            ".record.reads": "records",
             ".record.run": "Run read_run",
             ".record.spans": "Span",
             ".record.threads": "Search Thread find_thread list_threads",

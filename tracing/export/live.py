@@ -18,7 +18,8 @@ from ...state.journal.journal import Record
 from ...state.journal.sqlite import connect
 from ...state.masking import Masker
 from ...state.session.session import Session
-from ..record.read_spans import SpanReader, filled, read_invocations
+from ..record.read_spans import SpanReader, filled
+from ..record.reads import read_rows
 from ..record.spans import Row
 from .otlp import Destination, Sender
 from .outbox import ExportBatch, deliver, grouped, in_sample, packed
@@ -163,7 +164,7 @@ class LiveExporter:
 
     def _batch(self, thread_id: str, followed: _FollowedThread) -> ExportBatch | None:
         """Return what is new of a thread; all that is missing, once it is over or something was missed."""
-        invocations = read_invocations(self._query, thread_id)
+        invocations = read_rows(self._query, "invocations", thread_id)
         ended = invocations[-1]["ended_at"] if invocations else 0.0
         over = self._closing or (ended is not None and ended < time.time() - SETTLED_S)
         if over or followed.behind:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from ...state.journal.journal import Statement
 from ...state.session.session import Session
 from ..record.read_spans import assembled, filled
-from ..record.reads import read_scores
-from ..record.sent import already_sent, changed_at, unsent_threads
+from ..record.reads import already_sent, changed_at, read_rows, unsent_threads
 from ..record.spans import Query, Row, Span, Trace
 from .otlp import MOST_SPANS, Delivery, Destination, Sender
 
@@ -91,7 +90,7 @@ def packed(
 ) -> ExportBatch:
     """Return what is finished of a thread and has not arrived."""
     changed = changed_at(query, thread_id)
-    scores = read_scores(query, thread_id)
+    scores = read_rows(query, "scores", thread_id)
     light = list(assembled(query, thread_id, alive=alive))
     sent = already_sent(query, destination, thread_id)
     if sample >= 1:

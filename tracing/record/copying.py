@@ -1,13 +1,9 @@
-"""Statements that copy rows of one thread to another: what a fork keeps."""
+"""Statements that write rows, and copy those of one thread to another: what a fork keeps."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ...state.journal.journal import Journal, Statement
 from .spans import Row
-
-CopiedTable = Literal["node_runs", "decisions"]
 
 _CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -19,24 +15,14 @@ def is_taken(journal: Journal, thread_id: str) -> bool:
     return bool(journal.query(sql, (thread_id, thread_id)))
 
 
-def run_row(journal: Journal, thread_id: str) -> Row:
-    """Return a thread's row in the table of runs."""
-    (row,) = journal.query("SELECT * FROM runs WHERE thread_id = ?", (thread_id,))
-    return row
-
-
 def pending_writes(journal: Journal, thread_id: str) -> list[Row]:
     """Return by which tasks, after which checkpoints, something was written."""
     keys = "checkpoint_ns, checkpoint_id, task_id"
     return journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (thread_id,))
 
 
-def record_rows(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
-    """Return the rows of a thread, in the order in which they were written.
-
-    The copies keep that order: spans are put together by it, inner nodes before those around them.
-    """
-    return journal.query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
+def insert_row(table: str, row: Row) -> Statement:
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
 
 
 def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
