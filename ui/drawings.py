@@ -98,7 +98,7 @@ def draw(run: Run) -> Drawing | None:
     In a large graph, nested graphs are folded: first those that did not run, then all.
     """
     taken = _taken(run.steps)
-    shape = _with_seen(run.shape or {"nodes": {}, "edges": [], "choices": []}, "", run.steps, taken)
+    shape = _with_seen(run.shape, "", run.steps, taken)
     number = _count(shape)
     deep, whole = number <= MOST_NODES, number <= FEW_NODES
     if not shape["nodes"] or len(shape["nodes"]) > MOST_NODES:
@@ -106,8 +106,7 @@ def draw(run: Run) -> Drawing | None:
     passed = _passed(run.steps)
     level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
     drawing = Drawing(*level.size)
-    total = run.cost.known_usd
-    _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
+    _place(level, "", 0.0, 0.0, drawing, passed, taken, run.cost.known_usd)
     return drawing
 
 
@@ -147,9 +146,10 @@ def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
 
 
 def _with_seen(
-    shape: Shape, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
+    shape: Shape | None, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
 ) -> dict[str, Any]:
     """Return a shape with the nodes and edges that it does not tell, but the spans do."""
+    shape = shape or {"nodes": {}, "edges": [], "choices": []}
     below = f"{path}/" if path else ""
     names = dict.fromkeys(
         step.span.path.removeprefix(below).partition("/")[0]
@@ -173,8 +173,7 @@ def _with_seen(
     for name, nested in nodes.items():
         mine = [step for step in steps if step.span.path.startswith(f"{below}{name}/")]
         if nested is not None or mine:
-            blank: dict[str, Any] = {"nodes": {}, "edges": [], "choices": []}
-            inner[name] = _with_seen(nested or blank, below + name, mine, taken)
+            inner[name] = _with_seen(nested, below + name, mine, taken)
     return {"nodes": {name: inner.get(name) for name in nodes}, "edges": edges}
 
 

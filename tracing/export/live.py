@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ...state.errors import StepgraphError
@@ -73,6 +74,15 @@ class Tracing:
             exporter.stop()
         for exporter in self._exporters:
             exporter.join(max(0.0, deadline - time.monotonic()))
+
+
+@dataclass
+class _FollowedThread:
+    """A thread that is under way. `behind` says that something of it could not be sent."""
+
+    reader: SpanReader
+    behind: bool = False
+    over: bool = False
 
 
 class LiveExporter:
@@ -173,12 +183,3 @@ class LiveExporter:
             return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
         spans = [span for span in followed.reader.news(invocations) if in_sample(span.trace.id, self._sample)]
         return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None
-
-
-class _FollowedThread:
-    """A thread that is under way. `behind` says that something of it could not be sent."""
-
-    def __init__(self, reader: SpanReader) -> None:
-        self.reader = reader
-        self.behind = False
-        self.over = False

@@ -6,7 +6,6 @@ note, the same span goes out again under the same id, and takes the place of the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -150,8 +149,6 @@ def noted(
 
 def chosen(spans: Sequence[Span], sample: float) -> list[Span]:
     """Return the spans of the traces that are in the sample, or that have an error in them."""
-    if sample >= 1:
-        return list(spans)
     kept = {span.trace.id for span in spans if is_error(span)}
     return [span for span in spans if span.trace.id in kept or in_sample(span.trace.id, sample)]
 
@@ -165,8 +162,3 @@ def is_error(span: Span) -> bool:
     if span.status in ("failed", "unfinished", "partial"):
         return True
     return span.kind == "call" and bool(span.row["problem"])
-
-
-def age(seconds: float | None) -> float:
-    """Return the moment so many seconds ago, the beginning of time for None."""
-    return 0.0 if seconds is None else time.time() - seconds

@@ -117,9 +117,6 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
             "model_answered": stand.model,
             "messages": stand.messages or asked["messages"],
             "answer": stand.answer,
-            "tool_calls": None,
-            "reasoning": None,
-            "finish_reason": None,
-            "problem": None,
+            **dict.fromkeys(("tool_calls", "reasoning", "finish_reason", "problem")),
         },
     )

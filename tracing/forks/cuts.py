@@ -77,7 +77,7 @@ class Cut:
         edge = self.edges.get(point.ns)
         if edge is not None:
             return point.id == edge.last.id or point.id in edge.past
-        if not any(True for _ in levels(point.ns)):  # a graph that keeps its state across its executions
+        if not any(levels(point.ns)):  # a graph that keeps its state across its executions
             return self.edges[""].whole or point.id <= self.root.id
         return self.fate(point.ns) is Fate.KEPT
 
