@@ -40,14 +40,6 @@ def headers(public_key: str, secret_key: str) -> dict[str, str]:
     }
 
 
-def scope(public_key: str) -> tuple[str, str, dict[str, str]]:
-    """Return the instrumentation that the SDK's spans come from.
-
-    Of spans from any other one, Langfuse keeps every attribute once more, as metadata.
-    """
-    return SCOPE, sdk_version(), {"public_key": public_key}
-
-
 def sdk_version() -> str:
     """Return the version of Langfuse's SDK, without importing it."""
     try:

@@ -128,23 +128,17 @@ def deliver(write: Write, sender: Sender, batches: Sequence[ExportBatch]) -> Del
     if not delivery.blocked:
         delivery += sender.send_scores([score for batch in batches for score in batch.scores])
     arrived, refused = set(delivery.arrived), set(delivery.refused)
-    notes = []
+    notes: list[Statement] = []
     for batch in batches:
         ids = [span.id for span in batch.spans] + [score["id"] for _, score in batch.scores]
         here = [id_ for id_ in ids if id_ in arrived]
         complete = None if delivery.blocked or refused.intersection(ids) else batch.changed_at
         if here or complete is not None:
-            notes.append(noted(sender.name, batch.thread_id, here, complete))
+            arrived_ids = bytes.fromhex("".join(here))
+            notes.append((_NOTE, (sender.name, batch.thread_id, arrived_ids, complete)))
     if notes:
         write(notes)
     return delivery
-
-
-def noted(
-    destination: str, thread_id: str, arrived: Iterable[str], complete_at: float | None = None
-) -> Statement:
-    """Return the statement that notes what has arrived."""
-    return _NOTE, (destination, thread_id, bytes.fromhex("".join(arrived)), complete_at)
 
 
 def chosen(spans: Sequence[Span], sample: float) -> list[Span]:

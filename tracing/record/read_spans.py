@@ -24,7 +24,7 @@ def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Spa
     return sorted(spans, key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
 
 
-def assembled(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
+def assembled(query: Query, thread_id: str, *, alive: bool) -> list[Span]:
     """Return the spans of a thread in their places, still without what `filled` reads."""
     reader = SpanReader(query, thread_id)
     return reader.news() + reader.rest(alive=alive)
