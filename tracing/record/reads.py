@@ -41,13 +41,12 @@ def read_calls(journal: Journal, thread_id: str) -> list[Row]:
 
 def cost_of_calls(calls: Iterable[Row]) -> Cost:
     """Return what calls cost together."""
-    return sum((_cost(call) for call in calls), NOTHING)
-
-
-def _cost(call: Row) -> Cost:
-    usd = call["cost_usd"]
-    unknown = int(usd is None and call["status"] != "failed")
-    return Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
+    total = NOTHING
+    for call in calls:
+        usd = call["cost_usd"]
+        unknown = int(usd is None and call["status"] != "failed")
+        total += Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
+    return total
 
 
 def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
