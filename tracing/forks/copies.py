@@ -11,7 +11,7 @@ from typing import Final
 
 from ...state.journal.journal import Statement
 from ...state.session.session import Session
-from ..record.copying import copy_checkpoint, copy_writes, insert_row, pending_writes
+from ..record.copying import copy_rows, insert_row, pending_writes
 from ..record.reads import Table, read_calls, read_rows
 from ..record.spans import Row
 from .cuts import Cut, Fate
@@ -40,10 +40,10 @@ def copies(
     yield _run_copy(session, cut, old, new, models)
     kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
     for ns, checkpoint_id in kept:
-        yield copy_checkpoint(old, new, ns, checkpoint_id)
+        yield copy_rows("checkpoints", old, new, {"checkpoint_ns": ns, "checkpoint_id": checkpoint_id})
     for row in pending_writes(session.journal, old):
         if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
-            yield copy_writes(old, new, row)
+            yield copy_rows("writes", old, new, row)
     yield from _records(session, cut, old, new, asked)
 
 

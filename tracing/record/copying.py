@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ...state.journal.journal import Journal, Statement
 from .spans import Row
 
-_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+_COLUMNS = {
+    "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata",
+    "writes": "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value",
+}
 
 
 def is_taken(journal: Journal, thread_id: str) -> bool:
@@ -25,18 +29,11 @@ def insert_row(table: str, row: Row) -> Statement:
     return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
 
 
-def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
+def copy_rows(table: Literal["checkpoints", "writes"], old: str, new: str, keys: Row) -> Statement:
+    """Return what copies a thread's rows that have these keys."""
+    where = " AND ".join(f"{name} = ?" for name in ("thread_id", *keys))
+    columns = _COLUMNS[table]
     return (
-        f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
-        "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
-        (new, old, ns, checkpoint_id),
-    )
-
-
-def copy_writes(old: str, new: str, written: Row) -> Statement:
-    """Return what copies all that one task wrote after a checkpoint."""
-    return (
-        f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
-        "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
-        (new, old, written["checkpoint_ns"], written["checkpoint_id"], written["task_id"]),
+        f"INSERT INTO {table} (thread_id, {columns}) SELECT ?, {columns} FROM {table} WHERE {where}",
+        (new, old, *keys.values()),
     )
