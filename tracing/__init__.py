@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .record.history import CheckpointView as CheckpointView, read_history as read_history
     from .record.pending import Waiting as Waiting, read_waiting as read_waiting
     from .record.query import QueryResult as QueryResult, select as select
-    from .record.rows import records as records
+    from .record.reads import records as records
     from .record.run import Run as Run, read_run as read_run
     from .record.spans import Span as Span
     from .record.threads import (
@@ -38,7 +38,7 @@ else:
             ".record.history": "CheckpointView read_history",
             ".record.pending": "Waiting read_waiting",
             ".record.query": "QueryResult select",
-            ".record.rows": "records",
+            ".record.reads": "records",
             ".record.run": "Run read_run",
             ".record.spans": "Span",
             ".record.threads": "Search Thread find_thread list_threads",

@@ -43,20 +43,14 @@ class Comparison:
     views: tuple[StepView | None, StepView | None]
     contrasts: Sequence[Contrast]
     same: Sequence[str]
-
-    @property
-    def first(self) -> Pair | None:
-        return next((pair for pair in self.pairs if pair.what), None)
+    first: Pair | None
 
 
 def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
     """Compare two runs, and show the pair `at`, or else the first that differs, in full."""
     pairs = list(paired(a.spans, b.spans))
-    chosen = (
-        pairs[at]
-        if at is not None and 0 <= at < len(pairs)
-        else next((pair for pair in pairs if pair.what), None)
-    )
+    first = next((pair for pair in pairs if pair.what), None)
+    chosen = pairs[at] if at is not None and 0 <= at < len(pairs) else first
     views = (None, None) if chosen is None else (_view(a, chosen.a), _view(b, chosen.b))
     found = list(_contrasts(*views)) if chosen is not None else []
     return Comparison(
@@ -67,6 +61,7 @@ def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
         views=views,
         contrasts=[item for item in found if isinstance(item, Contrast)],
         same=[item for item in found if isinstance(item, str)],
+        first=first,
     )
 
 
@@ -97,11 +92,8 @@ def _facts(view: StepView | None) -> Iterator[tuple[str, str]]:
         yield f"{which}model", call.span.model
         for place, message in enumerate(call.messages):
             yield f"{which}prompt {place + 1}, {message.role}", message.text.whole
-        for name, text in (
-            ("reasoning", call.reasoning),
-            ("answer", call.answer),
-            ("tools", call.tool_calls),
-        ):
+        answered = {"reasoning": call.reasoning, "answer": call.answer, "tools": call.tool_calls}
+        for name, text in answered.items():
             if text is not None:
                 yield f"{which}{name}", text.whole
         if call.row["problem"]:

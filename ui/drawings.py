@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -81,15 +81,23 @@ class Drawing:
     nodes: list[DrawnNode] = field(default_factory=list)
     lines: list[DrawnEdge] = field(default_factory=list)
 
+    def put(self, inner: Drawing, x: float, y: float) -> None:
+        """Add another drawing, with its left upper corner at this place."""
+        for node in inner.nodes:
+            box = replace(node.box, x=node.box.x + x, y=node.box.y + y)
+            self.nodes.append(replace(node, box=box))
+        self.lines += [replace(line, x=line.x + x, y=line.y + y) for line in inner.lines]
+
 
 @dataclass(frozen=True)
-class _Level:
-    """One graph, laid out, with those nested in it."""
+class _Passage:
+    """What a run did in each node and along each edge; `deep` and `whole` say how far graphs are unfolded."""
 
-    size: tuple[float, float]
-    boxes: Mapping[str, Box]
-    lines: Sequence[tuple[Edge, str, bool]]
-    inner: Mapping[str, _Level]
+    nodes: Mapping[str, NodeSummary]
+    edges: Mapping[tuple[str, str, str], int]
+    usd: float
+    deep: bool
+    whole: bool
 
 
 def draw(run: Run) -> Drawing | None:
@@ -98,17 +106,13 @@ def draw(run: Run) -> Drawing | None:
     In a large graph, nested graphs are folded: first those that did not run, then all.
     """
     taken = _taken(run.steps)
-    shape = _with_seen(run.shape or {"nodes": {}, "edges": [], "choices": []}, "", run.steps, taken)
-    number = _count(shape)
-    deep, whole = number <= MOST_NODES, number <= FEW_NODES
+    shape = _with_seen(run.shape, "", run.steps, taken)
     if not shape["nodes"] or len(shape["nodes"]) > MOST_NODES:
         return None
-    passed = _passed(run.steps)
-    level = _laid(shape, "", passed, deep=deep, whole=whole, outermost=True)
-    drawing = Drawing(*level.size)
-    total = run.cost.known_usd
-    _place(level, "", 0.0, 0.0, drawing, passed, taken, total)
-    return drawing
+    number = _count(shape)
+    deep, whole = number <= MOST_NODES, number <= FEW_NODES
+    passage = _Passage(_passed(run.steps), taken, run.cost.known_usd, deep, whole)
+    return _drawn(shape, "", passage, outermost=True)
 
 
 def _passed(steps: Sequence[SpanNode]) -> dict[str, NodeSummary]:
@@ -147,9 +151,10 @@ def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
 
 
 def _with_seen(
-    shape: Shape, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
+    shape: Shape | None, path: str, steps: Sequence[SpanNode], taken: Mapping[tuple[str, str, str], int]
 ) -> dict[str, Any]:
     """Return a shape with the nodes and edges that it does not tell, but the spans do."""
+    shape = shape or {"nodes": {}, "edges": [], "choices": []}
     below = f"{path}/" if path else ""
     names = dict.fromkeys(
         step.span.path.removeprefix(below).partition("/")[0]
@@ -173,8 +178,7 @@ def _with_seen(
     for name, nested in nodes.items():
         mine = [step for step in steps if step.span.path.startswith(f"{below}{name}/")]
         if nested is not None or mine:
-            blank: dict[str, Any] = {"nodes": {}, "edges": [], "choices": []}
-            inner[name] = _with_seen(nested or blank, below + name, mine, taken)
+            inner[name] = _with_seen(nested, below + name, mine, taken)
     return {"nodes": {name: inner.get(name) for name in nodes}, "edges": edges}
 
 
@@ -189,74 +193,46 @@ def _count(shape: Mapping[str, Any]) -> int:
     return sum(1 + (_count(inner) if inner else 0) for inner in shape["nodes"].values())
 
 
-def _laid(
-    shape: Mapping[str, Any],
-    path: str,
-    passed: Mapping[str, NodeSummary],
-    *,
-    deep: bool,
-    whole: bool,
-    outermost: bool = False,
-) -> _Level:
+def _drawn(shape: Shape, path: str, passage: _Passage, *, outermost: bool = False) -> Drawing:
+    """Draw one graph, with those nested in it."""
     below = f"{path}/" if path else ""
     inner = {
-        name: _laid(nested, below + name, passed, deep=deep, whole=whole)
+        name: _drawn(nested, below + name, passage)
         for name, nested in shape["nodes"].items()
-        if nested is not None and nested["nodes"] and deep and (whole or below + name in passed)
+        if nested and nested["nodes"] and passage.deep and (passage.whole or below + name in passage.nodes)
     }
     sizes: dict[str, tuple[float, float]] = {START: (14.0, 14.0)} if outermost else {}
     first = [target for source, target in shape["edges"] if source == START and target in shape["nodes"]]
     for name in dict.fromkeys((*first, *shape["nodes"])):
-        done = passed.get(below + name)
+        done = passage.nodes.get(below + name)
         said = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
         wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * said + 18)
         if name in inner:
-            width, height = inner[name].size
             title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(said, 11) + 40
-            sizes[name] = (max(title, width + 2 * PAD), height + HEAD + PAD)
+            sizes[name] = (max(title, inner[name].width + 2 * PAD), inner[name].height + HEAD + PAD)
         else:
             sizes[name] = (wide, NODE_HEIGHT)
     if outermost:
         sizes[END] = (14.0, 14.0)
     layout = lay_out(sizes, list(shape["edges"]))
-    lines = [(edge, d, shape["edges"][edge]) for edge, d in layout.paths.items()]
-    return _Level((layout.width, layout.height), layout.boxes, lines, inner)
+    drawing = Drawing(layout.width, layout.height)
+    for edge, d in layout.paths.items():
+        choice = shape["edges"][edge]
+        drawing.lines.append(DrawnEdge(d, 0.0, 0.0, choice, _times(edge, path, choice, passage)))
+    for name, box in layout.boxes.items():
+        done = passage.nodes.get(below + name)
+        share = done.cost.known_usd / passage.usd if done and passage.usd else 0.0
+        drawing.nodes.append(DrawnNode(below + name, name, box, name in inner, done, share))
+        if name in inner:
+            drawing.put(inner[name], box.x + (box.width - inner[name].width) / 2, box.y + HEAD)
+    return drawing
 
 
-def _place(
-    level: _Level,
-    path: str,
-    x: float,
-    y: float,
-    drawing: Drawing,
-    passed: Mapping[str, NodeSummary],
-    taken: Mapping[tuple[str, str, str], int],
-    total: float,
-) -> None:
-    for edge, d, choice in level.lines:
-        drawing.lines.append(DrawnEdge(d, x, y, choice, _times(edge, path, choice, passed, taken)))
-    for name, box in level.boxes.items():
-        where = f"{path}/{name}" if path else name
-        done = passed.get(where)
-        at = Box(x + box.x, y + box.y, box.width, box.height)
-        share = done.cost.known_usd / total if done and total else 0.0
-        drawing.nodes.append(DrawnNode(where, name, at, name in level.inner, done, share))
-        if name in level.inner:
-            inner = level.inner[name]
-            left = at.x + (box.width - inner.size[0]) / 2
-            _place(inner, where, left, at.y + HEAD, drawing, passed, taken, total)
-
-
-def _times(
-    edge: Edge,
-    path: str,
-    choice: bool,
-    passed: Mapping[str, NodeSummary],
-    taken: Mapping[tuple[str, str, str], int],
-) -> int:
+def _times(edge: Edge, path: str, choice: bool, passage: _Passage) -> int:
     """Return how often an edge was taken. A branch that others waited for goes on later than at once."""
-    times = taken.get((path, *edge), 0)
+    times = passage.edges.get((path, *edge), 0)
     if times or choice:
         return times
-    ends = [passed.get(f"{path}/{name}" if path else name) for name in edge if name not in (START, END)]
+    below = f"{path}/" if path else ""
+    ends = [passage.nodes.get(below + name) for name in edge if name not in (START, END)]
     return min((item.executions if item else 0 for item in ends), default=0)

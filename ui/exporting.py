@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import defaultdict
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..state.masking import Masker
 from ..tracing.record.run import Run
-from ..tracing.record.spans import Row, Span
+from ..tracing.record.spans import Row, Span, Trace
+from ..tracing.record.threads import Thread
 from .drawings import draw
-from .steps import step_view
+from .steps import outcome, step_view
 from .templating import FileLinks, rendered, static
-from .texts import text_of
 from .waterfalls import waterfall
 
 NOTE = "Made by stepgraph. Keys and personal data that has a form of its own are masked."
+V = TypeVar("V", Thread, Trace, Span)
 _KEPT = ("id", "task", "thread_id", "request_hash", "origin")
 
 
@@ -41,7 +41,7 @@ def to_html(run: Run, mask: Masker) -> str:
             "run": run,
             "drawing": draw(run),
             "lines": waterfall(run),
-            "outcome": [(item, text_of(f"out {item.name}", item.value)) for item in run.output],
+            "outcome": outcome(run),
             "views": views,
             "links": FileLinks(),
             "policy": policy,
@@ -58,43 +58,29 @@ def _hash(text: str) -> str:
 
 def masked_run(run: Run, mask: Masker) -> Run:
     """Return a run without keys and personal data."""
-    spans = [_masked_span(span, mask) for span in run.spans]
-    thread = run.thread
-    scores: dict[str | None, list[Row]] = defaultdict(list)
-    for span_id, rows in run.scores.items():
-        scores[span_id] = [_masked_row(row, mask) for row in rows]
     return replace(
         run,
-        thread=replace(
-            thread,
-            thread_id=mask.text(thread.thread_id),
-            graph=thread.graph and mask.text(thread.graph),
-            error=thread.error and mask.text(thread.error),
-        ),
-        spans=spans,
-        scores=scores,
+        thread=_masked_texts(run.thread, mask, "thread_id", "graph", "error"),
+        spans=[_masked_span(span, mask) for span in run.spans],
+        scores={span: [_masked_row(row, mask) for row in rows] for span, rows in run.scores.items()},
     )
+
+
+def _masked_texts(value: V, mask: Masker, *names: str) -> V:
+    masked: dict[str, Any] = {n: getattr(value, n) and mask.text(getattr(value, n)) for n in names}
+    return replace(value, **masked)
 
 
 def _masked_span(span: Span, mask: Masker) -> Span:
-    trace = replace(
-        span.trace,
-        thread_id=mask.text(span.trace.thread_id),
-        user=span.trace.user and mask.text(span.trace.user),
-        tags=tuple(mask.text(tag) for tag in span.trace.tags),
-        parent_thread=span.trace.parent_thread and mask.text(span.trace.parent_thread),
-    )
+    trace = _masked_texts(span.trace, mask, "thread_id", "user", "parent_thread")
     return replace(
-        span,
-        trace=trace,
+        _masked_texts(span, mask, "error"),
+        trace=replace(trace, tags=tuple(map(mask.text, trace.tags))),
         row=_masked_row(span.row, mask),
-        error=span.error and mask.text(span.error),
         decision=span.decision and _masked_row(span.decision, mask),
     )
 
 
 def _masked_row(row: Row, mask: Masker) -> Row:
-    def masked(name: str, value: Any) -> Any:
-        return mask.json(value) if isinstance(value, str) and name not in _KEPT else value
-
-    return {name: masked(name, value) for name, value in row.items()}
+    masked = {n: mask.json(v) for n, v in row.items() if isinstance(v, str) and n not in _KEPT}
+    return {**row, **masked}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 ACROSS = 28.0  # between two nodes of one layer
@@ -98,20 +99,12 @@ def _closing(nodes: Sequence[str], edges: Sequence[Edge]) -> set[Edge]:
 
 def _layers(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     """Return each node's layer: one below the lowest node that leads to it."""
-    after: dict[str, list[str]] = defaultdict(list)
-    waits = dict.fromkeys(nodes, 0)
+    before: dict[str, list[str]] = {node: [] for node in nodes}
     for source, target in edges:
-        after[source].append(target)
-        waits[target] += 1
-    layer_of = dict.fromkeys(nodes, 0)
-    ready = [node for node in nodes if not waits[node]]
-    while ready:
-        node = ready.pop()
-        for target in after[node]:
-            layer_of[target] = max(layer_of[target], layer_of[node] + 1)
-            waits[target] -= 1
-            if not waits[target]:
-                ready.append(target)
+        before[target].append(source)
+    layer_of: dict[str, int] = {}
+    for node in TopologicalSorter(before).static_order():
+        layer_of[node] = max((layer_of[source] + 1 for source in before[node]), default=0)
     return layer_of
 
 

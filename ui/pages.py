@@ -16,9 +16,9 @@ from .comparisons import compare
 from .drawings import draw
 from .exporting import to_html
 from .records import Reader
-from .steps import step_view
+from .steps import outcome, step_view
 from .templating import PageLinks, rendered, static
-from .texts import Text, text_of
+from .texts import Text
 from .waterfalls import matching, waterfall
 
 HTML = "text/html; charset=utf-8"
@@ -50,14 +50,14 @@ class Page:
     save_as: str | None = None
 
 
+@dataclass(frozen=True)
 class Query:
     """The part of an address after the question mark."""
 
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._pairs = pairs
+    pairs: Sequence[tuple[str, str]]
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self._pairs if key == name]
+        return [value for key, value in self.pairs if key == name]
 
     def one(self, name: str) -> str:
         return next(iter(self.all(name)), "")
@@ -136,7 +136,7 @@ class Pages:
             q=text,
             only=only,
             filters=FILTERS,
-            outcome=_outcome(run),
+            outcome=outcome(run),
             others=self._others(run),
         )
 
@@ -155,7 +155,7 @@ class Pages:
     def _text(self, query: Query) -> Page:
         run, name = self._reader.run(query.one("thread")), query.one("name")
         view = step_view(run, query.one("span"))
-        texts: list[Text] = [*(view.texts() if view else ()), *(text for _, text in _outcome(run))]
+        texts: list[Text] = [*(view.texts() if view else ()), *(text for _, text in outcome(run))]
         found = next((text for text in texts if text.name == name), None)
         if found is None:
             raise InputError("The step has no such text.")
@@ -176,10 +176,6 @@ class Pages:
         thread = query.one("thread")
         version = self._reader.version(thread) if thread else self._reader.list_version()
         return Page(version, PLAIN)
-
-
-def _outcome(run: Run) -> list[tuple[object, Text]]:
-    return [(item, text_of(f"out {item.name}", item.value)) for item in run.output]
 
 
 def file_name(thread_id: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..state.names import PRIVATE
 from ..tracing.record.attributes import changed_fields, cut_text
-from ..tracing.record.run import Run
+from ..tracing.record.run import OutputField, Run
 from ..tracing.record.spans import Row, Span
 from ..tracing.record.tree import SpanNode
 from .texts import Text, read_json, text_of
@@ -132,6 +132,11 @@ def _fields(span: Span) -> Iterator[Field]:
         )
     if after is not None and not made and after != {}:
         yield Field("output", None, text_of("after output", after), changed=True)
+
+
+def outcome(run: Run) -> list[tuple[OutputField, Text]]:
+    """Return what the run returned, field by field, as texts."""
+    return [(item, text_of(f"out {item.name}", item.value)) for item in run.output]
 
 
 def call_view(span: Span) -> CallView:

@@ -16,7 +16,7 @@ from ...tracing.export.otlp_spans import masked
 from ...tracing.export.settings import read_settings
 from ...tracing.record.attributes import genai_attributes
 from ...tracing.record.read_spans import read_spans
-from ...tracing.record.rows import records
+from ...tracing.record.reads import records
 from ...tracing.record.run import read_run
 from ...tracing.record.spans import Span
 from ...tracing.record.threads import choose_threads

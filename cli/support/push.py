@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ...state.errors import InputError
-from ...tracing.export.outbox import age, push
+from ...tracing.export.outbox import push
 from ...tracing.export.settings import read_settings
 from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
@@ -28,7 +29,7 @@ def push_traces(threads: Sequence[str], *, since: str | None, database: Path) ->
     with open_session(database) as session:
         for thread in threads:
             find_thread(session.journal, thread)
-        start = age(None if since is None else parse_age(since))
+        start = 0.0 if since is None else time.time() - parse_age(since)
         done = push(session, settings.destinations, threads or None, sample=settings.sample, since=start)
     for pushed in done:
         refused = f", {pushed.refused} refused" if pushed.refused else ""

@@ -225,7 +225,7 @@ def stages_of(session: Session, thread: str) -> list[Stage]:
         if point is not None and row["path"] not in nodes.setdefault(point, []):
             nodes[point].append(row["path"])
     following = {point.parent: point for point in lineage.points if not point.ns}
-    tip = lineage.tip("")
+    tip = lineage.tips.get("")
     stages = []
     for number, point in enumerate(sorted(nodes, key=lambda point: point.id)):
         after = following.get(point.id)

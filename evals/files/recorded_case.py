@@ -16,8 +16,7 @@ from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
 from ...state.names import without_private
 from ...state.schema import StateType
-from ...tracing.record.read_spans import read_invocations
-from ...tracing.record.reads import read_node_runs
+from ...tracing.record.reads import read_node_runs, read_rows
 from ...tracing.record.threads import find_thread
 from ..scoring.trial_record import Passage, Record, read_record
 from ..suite.check import TO_FILL
@@ -64,7 +63,7 @@ def case_of(
 
 
 def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
-    rows = read_invocations(journal.query, thread_id)
+    rows = read_rows(journal.query, "invocations", thread_id)
     if len({row["trace"] for row in rows}) > 1:
         raise InputError(
             f"The thread {thread_id!r} was given several inputs; a case has one. Run the last of them on "

@@ -23,7 +23,7 @@ from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record import prune as pruning
 from stepgraph.tracing.record.history import read_history
 from stepgraph.tracing.record.prune import PruneFilter, choose, delete_checkpoints, delete_threads, shrink
-from stepgraph.tracing.record.rows import records
+from stepgraph.tracing.record.reads import records
 
 from .travels import first_run, rows_of
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,16 +47,8 @@ class HttpSession:
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._known = _OF_THE_BODY | {name.lower() for name in headers}
-        self._session: requests.Session | None = None
         self._status: int | None = None
         self._error = ""
-
-    @property
-    def session(self) -> requests.Session:
-        """The session to give to an exporter."""
-        if self._session is None:
-            self._session = self._made()
-        return self._session
 
     def outcome_of(self, export: Callable[[], Any]) -> HttpOutcome:
         """Export, quietly, and return what the server answered."""
@@ -73,7 +66,9 @@ class HttpSession:
             _quiet.reset(quiet)
         return HttpOutcome(success, self._status, self._error or "the spans could not be encoded")
 
-    def _made(self) -> requests.Session:
+    @cached_property
+    def session(self) -> requests.Session:
+        """The session to give to an exporter."""
         import requests
 
         post = self

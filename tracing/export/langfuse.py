@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -37,14 +38,6 @@ def headers(public_key: str, secret_key: str) -> dict[str, str]:
         "x-langfuse-public-key": public_key,
         "x-langfuse-ingestion-version": "4",
     }
-
-
-def scope(public_key: str) -> tuple[str, str, dict[str, str]]:
-    """Return the instrumentation that the SDK's spans come from.
-
-    Of spans from any other one, Langfuse keeps every attribute once more, as metadata.
-    """
-    return SCOPE, sdk_version(), {"public_key": public_key}
 
 
 def sdk_version() -> str:
@@ -90,25 +83,25 @@ def _generation(span: Span) -> dict[str, Any]:
     params = params_of(row)
     shown = {n: params[n] for n in _PLAIN_PARAMETERS if n in params}
     shown |= {n: json.dumps(params[n]) for n in ("schema", "tools") if n in params}
-    model = row["model_answered"] or row["model_asked"]
     usage, cost = usage_details(span), cost_details(span)
-    first = row["first_token_s"]
     prompt = params.get("prompt") or {}
-    linked = prompt.get("version") is not None
+    linked = prompt if prompt.get("version") is not None else {}
+    begun = None
+    if row["first_token_s"] is not None:
+        at = datetime.fromtimestamp(span.started_at + row["first_token_s"], UTC)
+        begun = json.dumps(at.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
     return {
         f"{_OBSERVATION}type": "generation",
         # Langfuse would price what it takes for a model that it knows, so an unpriced one says so.
-        f"{_OBSERVATION}model.name": model if cost else f"{model} {UNPRICED}",
+        f"{_OBSERVATION}model.name": span.model if cost else f"{span.model} {UNPRICED}",
         f"{_OBSERVATION}model.parameters": json.dumps(shown) if shown else None,
         f"{_OBSERVATION}input": row["messages"],
         f"{_OBSERVATION}output": _output(row) if span.status != "failed" else None,
         f"{_OBSERVATION}usage_details": json.dumps(usage) if usage else None,
         f"{_OBSERVATION}cost_details": json.dumps(cost) if cost else None,
-        f"{_OBSERVATION}completion_start_time": None
-        if first is None
-        else json.dumps(_iso(span.started_at + first)),
-        f"{_OBSERVATION}prompt.name": prompt["name"] if linked else None,
-        f"{_OBSERVATION}prompt.version": prompt["version"] if linked else None,
+        f"{_OBSERVATION}completion_start_time": begun,
+        f"{_OBSERVATION}prompt.name": linked.get("name"),
+        f"{_OBSERVATION}prompt.version": linked.get("version"),
         f"{_OBSERVATION}metadata.model_asked": row["model_asked"],
     }
 
@@ -138,11 +131,10 @@ def cost_details(span: Span) -> dict[str, float]:
     """Return the cost in US dollars, by kind where it is known, always with the total; empty if unknown."""
     if _is_counted(span):
         return {"total": 0.0}
-    if span.source != "model" or span.status == "failed":
-        return {"total": span.cost_usd or 0.0}
     if span.cost_usd is None:
         return {}
-    parts = json.loads(span.row.get("cost_parts") or "{}")
+    own = span.source == "model" and span.status != "failed"
+    parts = json.loads(span.row.get("cost_parts") or "{}") if own else {}
     return {**parts, "total": span.cost_usd}
 
 
@@ -187,14 +179,4 @@ def _level(span: Span) -> tuple[str, str | None]:
 
 
 def _told(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _iso(at: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...state.errors import SettingsError
@@ -26,32 +27,29 @@ class LangfuseClient:
         self.base_url = base_url.rstrip("/")
         self._keys = public_key, secret_key
         self._timeout_s = timeout_s
-        self._api: LangfuseAPI | None = None
 
-    @property
+    @cached_property
     def api(self) -> LangfuseAPI:
         """The SDK's client. Raises SettingsError if the SDK is missing."""
-        if self._api is None:
-            try:
-                import httpx
-                import langfuse
-                from langfuse.api import LangfuseAPI
-            except ImportError:
-                raise SettingsError(
-                    "Langfuse's scores and prompts need its SDK: pip install 'stepgraph[langfuse]'."
-                ) from None
-            public, secret = self._keys
-            self._api = LangfuseAPI(
-                base_url=self.base_url,
-                username=public,
-                password=secret,
-                x_langfuse_sdk_name="python",
-                x_langfuse_sdk_version=langfuse.__version__,
-                x_langfuse_public_key=public,
-                httpx_client=httpx.Client(timeout=self._timeout_s),
-                timeout=self._timeout_s,
-            )
-        return self._api
+        try:
+            import httpx
+            import langfuse
+            from langfuse.api import LangfuseAPI
+        except ImportError:
+            raise SettingsError(
+                "Langfuse's scores and prompts need its SDK: pip install 'stepgraph[langfuse]'."
+            ) from None
+        public, secret = self._keys
+        return LangfuseAPI(
+            base_url=self.base_url,
+            username=public,
+            password=secret,
+            x_langfuse_sdk_name="python",
+            x_langfuse_sdk_version=langfuse.__version__,
+            x_langfuse_public_key=public,
+            httpx_client=httpx.Client(timeout=self._timeout_s),
+            timeout=self._timeout_s,
+        )
 
     def send(self, scores: Sequence[tuple[Trace, Row]], mask: Masker) -> HttpOutcome:
         """Send scores under their own ids: sent again, they take their own place."""

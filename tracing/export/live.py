@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ...state.errors import StepgraphError
@@ -18,7 +19,8 @@ from ...state.journal.records import Record
 from ...state.journal.sqlite import connect
 from ...state.masking import Masker
 from ...state.session.session import Session
-from ..record.read_spans import SpanReader, filled, read_invocations
+from ..record.read_spans import SpanReader, filled
+from ..record.reads import read_rows
 from ..record.spans import Row
 from .otlp import Destination, Sender
 from .outbox import ExportBatch, deliver, grouped, in_sample, packed
@@ -72,6 +74,15 @@ class Tracing:
             exporter.stop()
         for exporter in self._exporters:
             exporter.join(max(0.0, deadline - time.monotonic()))
+
+
+@dataclass
+class _FollowedThread:
+    """A thread that is under way. `behind` says that something of it could not be sent."""
+
+    reader: SpanReader
+    behind: bool = False
+    over: bool = False
 
 
 class LiveExporter:
@@ -163,7 +174,7 @@ class LiveExporter:
 
     def _batch(self, thread_id: str, followed: _FollowedThread) -> ExportBatch | None:
         """Return what is new of a thread; all that is missing, once it is over or something was missed."""
-        invocations = read_invocations(self._query, thread_id)
+        invocations = read_rows(self._query, "invocations", thread_id)
         ended = invocations[-1]["ended_at"] if invocations else 0.0
         over = self._closing or (ended is not None and ended < time.time() - SETTLED_S)
         if over or followed.behind:
@@ -172,12 +183,3 @@ class LiveExporter:
             return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
         spans = [span for span in followed.reader.news(invocations) if in_sample(span.trace.id, self._sample)]
         return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None
-
-
-class _FollowedThread:
-    """A thread that is under way. `behind` says that something of it could not be sent."""
-
-    def __init__(self, reader: SpanReader) -> None:
-        self.reader = reader
-        self.behind = False
-        self.over = False

@@ -6,15 +6,13 @@ note, the same span goes out again under the same id, and takes the place of the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...state.journal.records import Statement
 from ...state.session.session import Session
 from ..record.read_spans import assembled, filled
-from ..record.reads import read_scores
-from ..record.sent import already_sent, changed_at, unsent_threads
+from ..record.reads import already_sent, changed_at, read_rows, unsent_threads
 from ..record.spans import Query, Row, Span, Trace
 from .otlp import MOST_SPANS, Delivery, Destination, Sender
 
@@ -91,7 +89,7 @@ def packed(
 ) -> ExportBatch:
     """Return what is finished of a thread and has not arrived."""
     changed = changed_at(query, thread_id)
-    scores = read_scores(query, thread_id)
+    scores = read_rows(query, "scores", thread_id)
     light = list(assembled(query, thread_id, alive=alive))
     sent = already_sent(query, destination, thread_id)
     if sample >= 1:
@@ -130,29 +128,21 @@ def deliver(write: Write, sender: Sender, batches: Sequence[ExportBatch]) -> Del
     if not delivery.blocked:
         delivery += sender.send_scores([score for batch in batches for score in batch.scores])
     arrived, refused = set(delivery.arrived), set(delivery.refused)
-    notes = []
+    notes: list[Statement] = []
     for batch in batches:
         ids = [span.id for span in batch.spans] + [score["id"] for _, score in batch.scores]
         here = [id_ for id_ in ids if id_ in arrived]
         complete = None if delivery.blocked or refused.intersection(ids) else batch.changed_at
         if here or complete is not None:
-            notes.append(noted(sender.name, batch.thread_id, here, complete))
+            arrived_ids = bytes.fromhex("".join(here))
+            notes.append((_NOTE, (sender.name, batch.thread_id, arrived_ids, complete)))
     if notes:
         write(notes)
     return delivery
 
 
-def noted(
-    destination: str, thread_id: str, arrived: Iterable[str], complete_at: float | None = None
-) -> Statement:
-    """Return the statement that notes what has arrived."""
-    return _NOTE, (destination, thread_id, bytes.fromhex("".join(arrived)), complete_at)
-
-
 def chosen(spans: Sequence[Span], sample: float) -> list[Span]:
     """Return the spans of the traces that are in the sample, or that have an error in them."""
-    if sample >= 1:
-        return list(spans)
     kept = {span.trace.id for span in spans if is_error(span)}
     return [span for span in spans if span.trace.id in kept or in_sample(span.trace.id, sample)]
 
@@ -166,8 +156,3 @@ def is_error(span: Span) -> bool:
     if span.status in ("failed", "unfinished", "partial"):
         return True
     return span.kind == "call" and bool(span.row["problem"])
-
-
-def age(seconds: float | None) -> float:
-    """Return the moment so many seconds ago, the beginning of time for None."""
-    return 0.0 if seconds is None else time.time() - seconds

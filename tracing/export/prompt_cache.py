@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from ...state.errors import StepgraphError
@@ -33,14 +33,14 @@ class FetchedPrompt:
     version: int
 
 
+@dataclass
 class _Entry:
     """What is known of one prompt, and whether it is being fetched."""
 
-    def __init__(self) -> None:
-        self.value: FetchedPrompt | str = "it has not been fetched yet"
-        self.fetched_at = 0.0
-        self.known = threading.Event()
-        self.under_way = False
+    value: FetchedPrompt | str = "it has not been fetched yet"
+    fetched_at: float = 0.0
+    known: threading.Event = field(default_factory=threading.Event)
+    under_way: bool = False
 
 
 class PromptCache:

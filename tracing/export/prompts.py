@@ -79,9 +79,7 @@ class ManagedPrompt(Generic[P]):
 
     def _found(self, given: set[str]) -> tuple[Template, Mapping[str, Any]]:
         project = langfuse_project()
-        if project is None:
-            return self._fallback, self._origin(fallback=NO_KEYS)
-        found = _shelf(project).get(self._key, self._max_age_s, self._wait_s)
+        found = _shelf(project).get(self._key, self._max_age_s, self._wait_s) if project else NO_KEYS
         if isinstance(found, str):
             return self._fallback, self._origin(fallback=found)
         if isinstance(found.template, str) != isinstance(self._fallback, str):

@@ -7,6 +7,7 @@ import time
 
 from ...state.errors import InputError, did_you_mean
 from ...state.session.session import Session
+from ..record.copying import insert_row
 from ..record.read_spans import read_spans
 from ..record.spans import Span
 from ..record.threads import find_thread
@@ -31,24 +32,20 @@ def score(
     find_thread(session.journal, thread_id)
     spans = read_spans(session.journal.query, thread_id)
     span = _span_of(spans, node, thread_id)
-    score_id = secrets.token_hex(8)
-    label = value if isinstance(value, str) else None
-    row = (
-        score_id,
-        thread_id,
-        span.trace.number,
-        span.id if node is not None else None,
-        span.path or None,
-        name,
-        None if isinstance(value, str) else float(value),
-        label,
-        comment,
-        time.time(),
-    )
-    marks = ", ".join("?" * len(row))
-    names = "id, thread_id, trace, span, path, name, value, label, comment, scored_at"
-    session.journal.write([(f"INSERT INTO scores ({names}) VALUES ({marks})", row)])
-    return score_id
+    row = {
+        "id": secrets.token_hex(8),
+        "thread_id": thread_id,
+        "trace": span.trace.number,
+        "span": span.id if node is not None else None,
+        "path": span.path or None,
+        "name": name,
+        "value": None if isinstance(value, str) else float(value),
+        "label": value if isinstance(value, str) else None,
+        "comment": comment,
+        "scored_at": time.time(),
+    }
+    session.journal.write([insert_row("scores", row)])
+    return str(row["id"])
 
 
 def _span_of(spans: list[Span], node: str | None, thread_id: str) -> Span:

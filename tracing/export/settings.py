@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...state.errors import SettingsError
 from ...state.masking import EVERYTHING, KEYS, NO_KEYS, PERSONAL, Masker, Rule
-from .langfuse import CLOUD, PATH, headers, scope
+from .langfuse import CLOUD, PATH, SCOPE, headers, sdk_version
 from .langfuse_client import LangfuseClient
 from .otlp import Destination
 
@@ -124,7 +124,8 @@ def langfuse(
         headers=headers(public_key, secret_key),
         dialect="langfuse",
         timeout_s=timeout_s,
-        scope=scope(public_key),
+        # Of spans from any other scope than its SDK's, Langfuse keeps every attribute once more, as metadata.
+        scope=(SCOPE, sdk_version(), {"public_key": public_key}),
         client=LangfuseClient(public_key, secret_key, base, timeout_s),
     )
 

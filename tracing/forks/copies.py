@@ -7,19 +7,12 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
 from ...state.journal.records import Statement
 from ...state.session.session import Session
-from ..record.copying import (
-    CopiedTable,
-    copy_checkpoint,
-    copy_writes,
-    pending_writes,
-    record_rows,
-    run_row,
-)
-from ..record.reads import read_calls
+from ..record.copying import copy_rows, insert_row, pending_writes
+from ..record.reads import Table, read_calls, read_rows
 from ..record.spans import Row
 from .cuts import Cut, Fate
 
@@ -47,15 +40,15 @@ def copies(
     yield _run_copy(session, cut, old, new, models)
     kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
     for ns, checkpoint_id in kept:
-        yield copy_checkpoint(old, new, ns, checkpoint_id)
+        yield copy_rows("checkpoints", old, new, {"checkpoint_ns": ns, "checkpoint_id": checkpoint_id})
     for row in pending_writes(session.journal, old):
         if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
-            yield copy_writes(old, new, row)
+            yield copy_rows("writes", old, new, row)
     yield from _records(session, cut, old, new, asked)
 
 
 def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str]) -> Statement:
-    run = run_row(session.journal, old)
+    (run,) = read_rows(session.journal.query, "runs", old)
     now = time.time()
     stands = cut.edges[""].whole and run["status"] in ("done", "interrupted", "partial")
     row = {
@@ -69,18 +62,20 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
         "started_at": now,
         "updated_at": now,
     }
-    return _insert("runs", row)
+    return insert_row("runs", row)
 
 
 def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
-    for table in get_args(CopiedTable):
-        for row in record_rows(session.journal, table, old):
+    # In the order of the originals: spans are put together by it, inner nodes before those around them.
+    tables: tuple[Table, ...] = ("node_runs", "decisions")
+    for table in tables:
+        for row in read_rows(session.journal.query, table, old):
             if cut.fate(row["task"]) is Fate.KEPT:
                 del row["id"]  # the copy gets one of its own
-                yield _insert(table, {**row, "thread_id": new})
+                yield insert_row(table, {**row, "thread_id": new})
     for call in read_calls(session.journal, old):
         if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
-            yield _insert("calls", _copied(call, new))
+            yield insert_row("calls", _copied(call, new))
 
 
 def _ran_beside(call: Row, asked: Row) -> bool:
@@ -110,7 +105,7 @@ def _copied(call: Row, new: str) -> Row:
 
 def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
     """Return the row in which the replay will find the answer, in the place of the call's own."""
-    return _insert(
+    return insert_row(
         "calls",
         {
             **_copied(asked, new),
@@ -122,13 +117,6 @@ def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
             "model_answered": stand.model,
             "messages": stand.messages or asked["messages"],
             "answer": stand.answer,
-            "tool_calls": None,
-            "reasoning": None,
-            "finish_reason": None,
-            "problem": None,
+            **dict.fromkeys(("tool_calls", "reasoning", "finish_reason", "problem")),
         },
     )
-
-
-def _insert(table: str, row: Row) -> Statement:
-    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())

@@ -66,7 +66,7 @@ class Cut:
         """Say whether a task ran before the edge's checkpoint (kept), right after it (redone), or later."""
         before = self.lineage.before(level)
         if before is None:  # its checkpoint was pruned: only the superstep is left to go by
-            superstep = self.lineage.superstep(level) or 0
+            superstep = self.lineage.supersteps.get(level.task) or 0
             return Fate.KEPT if superstep <= edge.last.step else Fate.LOST
         if before.id in edge.past:
             return Fate.KEPT
@@ -77,7 +77,7 @@ class Cut:
         edge = self.edges.get(point.ns)
         if edge is not None:
             return point.id == edge.last.id or point.id in edge.past
-        if not any(True for _ in levels(point.ns)):  # a graph that keeps its state across its executions
+        if not any(levels(point.ns)):  # a graph that keeps its state across its executions
             return self.edges[""].whole or point.id <= self.root.id
         return self.fate(point.ns) is Fate.KEPT
 
@@ -94,30 +94,29 @@ def cut_at(lineage: Lineage, point: Point, *, keep_unfinished: bool) -> Cut:
 
     With `keep_unfinished`, what was done after a thread's last checkpoint is kept.
     """
-    cut = Cut(lineage)
-    for level in levels(point.ns):
-        _add(cut, level)
-    whole = keep_unfinished and lineage.tip(point.ns) == point
+    cut = _cut_around(lineage, point.ns)
+    whole = keep_unfinished and lineage.tips.get(point.ns) == point
     cut.edges[point.ns] = CutEdge(point, frozenset(lineage.ancestors(point)), whole=whole)
     return cut
 
 
 def cut_before_call(lineage: Lineage, call: dict[str, Any]) -> Cut:
     """Cut right before a call: only the node execution that made it, and those around it, run again."""
-    cut = Cut(lineage)
-    for level in levels(call["task"]):
-        _add(cut, level)
+    cut = _cut_around(lineage, call["task"])
     if not cut.edges:
         raise InputError(f"The call {call['id']} was made outside of a graph, so there is nothing to fork.")
     return cut
 
 
-def _add(cut: Cut, level: CheckpointLevel) -> None:
-    point = cut.lineage.before(level)
-    if point is None:
-        raise InputError(
-            f"The file does not hold the checkpoint before {level.task.rsplit('|', 1)[-1][:SHORT_ID]}…: it "
-            "was pruned, or the graph kept none there. Fork at a checkpoint: --at."
-        )
-    past = frozenset(cut.lineage.ancestors(point))
-    cut.edges[level.ns] = CutEdge(point, past, again=level.task_id)
+def _cut_around(lineage: Lineage, task: str) -> Cut:
+    """Return a cut before a node execution, or the graph of a namespace, and all those around it."""
+    cut = Cut(lineage)
+    for level in levels(task):
+        point = lineage.before(level)
+        if point is None:
+            raise InputError(
+                f"The file does not hold the checkpoint before {level.task.rsplit('|', 1)[-1][:SHORT_ID]}…: "
+                "it was pruned, or the graph kept none there. Fork at a checkpoint: --at."
+            )
+        cut.edges[level.ns] = CutEdge(point, frozenset(lineage.ancestors(point)), again=level.task_id)
+    return cut

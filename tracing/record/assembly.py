@@ -190,9 +190,8 @@ class Assembler:
 def _only_invocation(run: Row) -> Row:
     """Return what stands for the invocations of a thread that has none, but calls outside of any graph."""
     over = run["status"] not in ("queued", "running")
-    blank = dict.fromkeys(("output", "error", "user", "environment", "version"))
     return {
-        **blank,
+        **dict.fromkeys(("output", "user", "environment", "version")),
         "id": 0,
         "trace": 0,
         "graph": run["graph"],

@@ -68,27 +68,17 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "interrupts": row.get("interrupts"),
         }
         if span.decision:
-            facts |= {
-                "decision.kind": span.decision["kind"],
-                "decision.choice": span.decision["choice"],
-                "decision.confidence": span.decision["confidence"],
-                "decision.reason": span.decision["reason"],
-            }
+            said = ("kind", "choice", "confidence", "reason")
+            facts |= {f"decision.{name}": span.decision[name] for name in said}
     else:
+        columns = ("step", "role", "attempt", "reason", "problem", "reserved", "price_source", "price_date")
         facts |= {
-            "step": row["step"],
-            "role": row["role"],
-            "attempt": row["attempt"],
+            **{name: row.get(name) for name in columns},
             "source": span.source,
             "origin": row["origin"] or (row["id"] if span.source == "replayed" else None),
-            "reason": row["reason"],
-            "problem": row["problem"],
             "rejected": row["status"] == "rejected" or None,
             "cost_usd": span.cost_usd,
             "cost_known": span.cost_usd is not None or span.status == "failed",
-            "price_source": row.get("price_source"),
-            "price_date": row.get("price_date"),
-            "reserved": row["reserved"],
         }
         prompt = params_of(row).get("prompt") or {}
         facts |= {f"prompt.{name}": value for name, value in prompt.items()}
@@ -97,8 +87,7 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
 
 def params_of(row: Row) -> Row:
     """Return the parameters that a call was made with."""
-    text = row["params"]
-    params: Row = {} if text == "{}" else json.loads(text)
+    params: Row = json.loads(row["params"])
     return params
 
 
@@ -167,17 +156,11 @@ def _call(span: Span) -> dict[str, Any]:
         parts = [{"type": "text", "content": row["answer"] or ""}]
         if row["reasoning"]:
             parts.insert(0, {"type": "reasoning", "content": row["reasoning"]})
-        parts += _tool_parts(row.get("tool_calls"))
+        for tool_call in json.loads(row.get("tool_calls") or "[]"):
+            parts.append({"type": "tool_call", **{n: tool_call.get(n) for n in ("id", "name", "arguments")}})
         answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
         found["gen_ai.output.messages"] = json.dumps([answered], ensure_ascii=False)
     return found
-
-
-def _tool_parts(tool_calls: str | None) -> list[dict[str, Any]]:
-    return [
-        {"type": "tool_call", "id": c.get("id"), "name": c.get("name"), "arguments": c.get("arguments")}
-        for c in json.loads(tool_calls or "[]")
-    ]
 
 
 def _parted(message: Row) -> Row:

@@ -1,4 +1,4 @@
-"""Statements that copy rows of one thread to another: what a fork keeps."""
+"""Statements that write rows, and copy those of one thread to another: what a fork keeps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ...state.journal.journal import Journal
 from ...state.journal.records import Statement
 from .spans import Row
 
-CopiedTable = Literal["node_runs", "decisions"]
-
-_CHECKPOINT = "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-_WRITE = "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+_COLUMNS = {
+    "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata",
+    "writes": "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value",
+}
 
 
 def is_taken(journal: Journal, thread_id: str) -> bool:
@@ -20,38 +20,21 @@ def is_taken(journal: Journal, thread_id: str) -> bool:
     return bool(journal.query(sql, (thread_id, thread_id)))
 
 
-def run_row(journal: Journal, thread_id: str) -> Row:
-    """Return a thread's row in the table of runs."""
-    (row,) = journal.query("SELECT * FROM runs WHERE thread_id = ?", (thread_id,))
-    return row
-
-
 def pending_writes(journal: Journal, thread_id: str) -> list[Row]:
     """Return by which tasks, after which checkpoints, something was written."""
     keys = "checkpoint_ns, checkpoint_id, task_id"
     return journal.query(f"SELECT DISTINCT {keys} FROM writes WHERE thread_id = ?", (thread_id,))
 
 
-def record_rows(journal: Journal, table: CopiedTable, thread_id: str) -> list[Row]:
-    """Return the rows of a thread, in the order in which they were written.
-
-    The copies keep that order: spans are put together by it, inner nodes before those around them.
-    """
-    return journal.query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY id", (thread_id,))
+def insert_row(table: str, row: Row) -> Statement:
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
 
 
-def copy_checkpoint(old: str, new: str, ns: str, checkpoint_id: str) -> Statement:
+def copy_rows(table: Literal["checkpoints", "writes"], old: str, new: str, keys: Row) -> Statement:
+    """Return what copies a thread's rows that have these keys."""
+    where = " AND ".join(f"{name} = ?" for name in ("thread_id", *keys))
+    columns = _COLUMNS[table]
     return (
-        f"INSERT INTO checkpoints (thread_id, {_CHECKPOINT}) SELECT ?, {_CHECKPOINT} FROM checkpoints "
-        "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
-        (new, old, ns, checkpoint_id),
-    )
-
-
-def copy_writes(old: str, new: str, written: Row) -> Statement:
-    """Return what copies all that one task wrote after a checkpoint."""
-    return (
-        f"INSERT INTO writes (thread_id, {_WRITE}) SELECT ?, {_WRITE} FROM writes WHERE "
-        "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? AND task_id = ?",
-        (new, old, written["checkpoint_ns"], written["checkpoint_id"], written["task_id"]),
+        f"INSERT INTO {table} (thread_id, {columns}) SELECT ?, {columns} FROM {table} WHERE {where}",
+        (new, old, *keys.values()),
     )

@@ -41,7 +41,10 @@ def levels(task: str) -> Iterator[CheckpointLevel]:
 
 
 class Lineage:
-    """The checkpoints of one thread and the tasks between them, without their contents."""
+    """The checkpoints of one thread and the tasks between them, without their contents.
+
+    `tips` holds the last checkpoint of each namespace, `supersteps` the superstep of each ended task.
+    """
 
     def __init__(self, journal: Journal, thread_id: str) -> None:
         self.thread_id = thread_id
@@ -53,31 +56,24 @@ class Lineage:
         )
         self.points = [Point(**row) for row in rows]
         self._at = {(point.ns, point.id): point for point in self.points}
-        self._tips = {point.ns: point for point in self.points}
+        self.tips = {point.ns: point for point in self.points}
         writers = journal.query(
             "SELECT DISTINCT task_id, checkpoint_id FROM writes WHERE thread_id = ?", (thread_id,)
         )
         self._after = {row["task_id"]: row["checkpoint_id"] for row in writers}
         node_runs = journal.query("SELECT task, superstep FROM node_runs WHERE thread_id = ?", (thread_id,))
-        self._supersteps = {row["task"]: row["superstep"] for row in node_runs}
-
-    def tip(self, ns: str) -> Point | None:
-        """Return the last checkpoint of a namespace."""
-        return self._tips.get(ns)
+        self.supersteps = {row["task"]: row["superstep"] for row in node_runs}
 
     def before(self, level: CheckpointLevel) -> Point | None:
         """Return the checkpoint after which a node execution ran, None if the file does not hold it."""
         known = self._after.get(level.task_id)
         if known is not None:
             return self._at.get((level.ns, known))
-        superstep = self._supersteps.get(level.task)
+        superstep = self.supersteps.get(level.task)
         if superstep is None:  # it never ended: it is under way, after the last checkpoint
-            return self.tip(level.ns)
+            return self.tips.get(level.ns)
         found = [p for p in self.points if p.ns == level.ns and p.step == superstep - 1]
         return found[-1] if found else None
-
-    def superstep(self, level: CheckpointLevel) -> int | None:
-        return self._supersteps.get(level.task)
 
     def ancestors(self, point: Point) -> set[str]:
         """Return the ids of the checkpoints that led to one, without its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ...state.journal.sqlite import connect, explained
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
 from ...state.statuses import RunStatus
-from .lineage import levels
+from .lineage import Lineage, levels
 from .plain_checkpoints import plain_checkpoints
 from .threads import find_thread
 
@@ -154,12 +154,10 @@ def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:
     """
     gone = 0
     for thread_id in threads:
-        needed = set(_needed(session, thread_id))
-        keys = session.journal.query(
-            "SELECT checkpoint_ns AS ns, checkpoint_id AS id FROM checkpoints WHERE thread_id = ?",
-            (thread_id,),
-        )
-        dropped = [(row["ns"], row["id"]) for row in keys if (row["ns"], row["id"]) not in needed]
+        keys = {(point.ns, point.id) for point in Lineage(session.journal, thread_id).points}
+        # A namespace without a task's id is of a graph that keeps its state across its executions.
+        lasting = {ns for ns, _ in keys if not any(levels(ns))}
+        dropped = keys - set(_needed(session, thread_id, lasting))
         session.journal.write(
             (
                 f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
@@ -172,13 +170,9 @@ def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:
     return gone
 
 
-def _needed(session: Session, thread_id: str) -> Iterator[tuple[str, str]]:
-    rows = session.journal.query(
-        "SELECT DISTINCT checkpoint_ns AS ns FROM checkpoints WHERE thread_id = ?", (thread_id,)
-    )
-    lasting = [row["ns"] for row in rows if not any(True for _ in levels(row["ns"]))]
+def _needed(session: Session, thread_id: str, namespaces: Iterable[str]) -> Iterator[tuple[str, str]]:
     with plain_checkpoints(session.path) as checkpointer:
-        for ns in lasting:
+        for ns in namespaces:
             item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
             if item is None:
                 continue

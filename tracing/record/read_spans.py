@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from .assembly import Assembler
 from .lineage import levels
+from .reads import read_rows
 from .spans import REPLAYED, Query, Row, Span
 
-_BATCH = 500  # SQLite takes a limited number of values
+_LIST = "(SELECT value FROM json_each(?))"  # any number of values: SQLite takes few parameters
 
 
 def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
@@ -24,15 +24,10 @@ def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Spa
     return sorted(spans, key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
 
 
-def assembled(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
+def assembled(query: Query, thread_id: str, *, alive: bool) -> list[Span]:
     """Return the spans of a thread in their places, still without what `filled` reads."""
     reader = SpanReader(query, thread_id)
     return reader.news() + reader.rest(alive=alive)
-
-
-def read_invocations(query: Query, thread_id: str) -> list[Row]:
-    """Return the calls of the graph on a thread, oldest first."""
-    return query("SELECT * FROM invocations WHERE thread_id = ? ORDER BY id", (thread_id,))
 
 
 class SpanReader:
@@ -48,11 +43,11 @@ class SpanReader:
         """Return the spans that ended since the last time, without what `filled` reads."""
         query, thread = self._query, self._thread
         if self._assembler is None:
-            runs = query("SELECT * FROM runs WHERE thread_id = ?", (thread,))
+            runs = read_rows(query, "runs", thread)
             if not runs:
                 return []
             self._assembler = Assembler(runs[0])
-        self._assembler.know(read_invocations(query, thread) if invocations is None else invocations)
+        self._assembler.know(invocations or read_rows(query, "invocations", thread))
         # Nodes first: they are committed after their calls, so the calls of each are then there to be read.
         node_runs = query(
             "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._node_run)
@@ -77,8 +72,11 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
     nodes = [span for span in spans if span.kind == "node"]
     thread = spans[0].trace.thread_id if spans else ""
     asked = [span.row["id"] for span in spans if span.kind == "call"]
-    calls = {row["id"]: row for row in _rows(query, "calls", "id", asked)}
-    decisions = _rows(query, "decisions", "task", [span.task for span in nodes], thread)
+    calls = {
+        row["id"]: row for row in query(f"SELECT * FROM calls WHERE id IN {_LIST}", (json.dumps(asked),))
+    }
+    tasks = json.dumps([span.task for span in nodes])
+    decisions = query(f"SELECT * FROM decisions WHERE thread_id = ? AND task IN {_LIST}", (thread, tasks))
     decided = {row["task"]: row for row in decisions}
     checkpoints = _checkpoints(query, thread, nodes)
     for span in spans:
@@ -121,28 +119,15 @@ def _filled_call(span: Span, row: Row) -> Span:
     )
 
 
-def _rows(
-    query: Query, table: str, column: str, values: Sequence[Any], thread: str | None = None
-) -> Iterator[Row]:
-    only = "" if thread is None else "thread_id = ? AND "
-    for start in range(0, len(values), _BATCH):
-        some = [*([] if thread is None else [thread]), *values[start : start + _BATCH]]
-        marks = ", ".join("?" * len(values[start : start + _BATCH]))
-        yield from query(f"SELECT * FROM {table} WHERE {only}{column} IN ({marks})", some)
-
-
 def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, str]:
     """Return, by task, the checkpoint after which each node execution ran, as far as the file holds it."""
     places = {span.task: list(levels(span.task))[-1:] for span in nodes}
     namespaces = sorted({place[0].ns for place in places.values() if place})
-    found: dict[tuple[str, str], str] = {}
-    for start in range(0, len(namespaces), _BATCH):
-        some = namespaces[start : start + _BATCH]
-        sql = (
-            "SELECT DISTINCT checkpoint_ns, task_id, checkpoint_id FROM writes WHERE thread_id = ? "
-            f"AND checkpoint_ns IN ({', '.join('?' * len(some))})"
-        )
-        for row in query(sql, (thread, *some)):
-            found[row["checkpoint_ns"], row["task_id"]] = row["checkpoint_id"]
+    rows = query(
+        "SELECT DISTINCT checkpoint_ns, task_id, checkpoint_id FROM writes "
+        f"WHERE thread_id = ? AND checkpoint_ns IN {_LIST}",
+        (thread, json.dumps(namespaces)),
+    )
+    found = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
     pairs = ((task, found.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
     return {task: checkpoint for task, checkpoint in pairs if checkpoint is not None}

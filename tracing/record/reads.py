@@ -1,40 +1,57 @@
-"""Reads of single tables, for those who want rows: calls, node executions, scores."""
+"""Reads of single tables, for those who want rows: calls, node executions, scores, what was sent."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
+from ...state.session.session import Session
 from .spans import Query, Row
+from .threads import choose_threads
+
+Table = Literal["runs", "invocations", "node_runs", "calls", "decisions", "effects", "replays", "scores"]
+
+_ORDERS: dict[Table, str] = {
+    "runs": "started_at",
+    "invocations": "id",
+    "node_runs": "id",
+    "calls": "started_at, rowid",
+    "decisions": "decided_at, id",
+    "effects": "started_at",
+    "replays": "id",
+    "scores": "scored_at",
+}
+# Columns that hold JSON are exported as what they say.
+_JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
+_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts"}
+
+
+def read_rows(query: Query, table: Table, thread_id: str) -> list[Row]:
+    """Return a thread's rows of one table, oldest first."""
+    return query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY {_ORDERS[table]}", (thread_id,))
 
 
 def read_calls(journal: Journal, thread_id: str) -> list[Row]:
     """Return the thread's calls, oldest first."""
-    return journal.query("SELECT * FROM calls WHERE thread_id = ? ORDER BY started_at, rowid", (thread_id,))
+    return read_rows(journal.query, "calls", thread_id)
 
 
 def cost_of_calls(calls: Iterable[Row]) -> Cost:
     """Return what calls cost together."""
-    return sum((_cost(call) for call in calls), NOTHING)
-
-
-def _cost(call: Row) -> Cost:
-    usd = call["cost_usd"]
-    unknown = int(usd is None and call["status"] != "failed")
-    return Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
+    total = NOTHING
+    for call in calls:
+        usd = call["cost_usd"]
+        unknown = int(usd is None and call["status"] != "failed")
+        total += Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
+    return total
 
 
 def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
     """Return the thread's node executions, in the order in which they ended."""
-    return journal.query("SELECT * FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,))
-
-
-def read_scores(query: Query, thread_id: str) -> list[Row]:
-    """Return the scores of a thread, oldest first."""
-    return query("SELECT * FROM scores WHERE thread_id = ? ORDER BY scored_at", (thread_id,))
+    return read_rows(journal.query, "node_runs", thread_id)
 
 
 def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
@@ -107,3 +124,47 @@ def finished_runs(journal: Journal, fingerprint: str) -> list[Row]:
         "WHERE r.status = 'done' AND r.fingerprint = ? AND r.parent_thread IS NULL",
         (fingerprint,),
     )
+
+
+def already_sent(query: Query, destination: str, thread_id: str) -> set[str]:
+    """Return the ids of the spans and scores that arrived."""
+    sql = "SELECT spans FROM exports WHERE destination = ? AND thread_id = ?"
+    rows = query(sql, (destination, thread_id))
+    ids = bytes(rows[0]["spans"]).hex() if rows else ""
+    return {ids[start : start + 16] for start in range(0, len(ids), 16)}
+
+
+def unsent_threads(journal: Journal, destination: str, since: float = 0.0) -> list[str]:
+    """Return the threads of which something may not have been sent, oldest first."""
+    rows = journal.query(
+        "SELECT r.thread_id FROM runs r LEFT JOIN exports e "
+        "ON e.destination = ? AND e.thread_id = r.thread_id "
+        "WHERE (e.complete_at IS NULL OR e.complete_at < r.updated_at OR EXISTS (SELECT 1 FROM scores s "
+        "WHERE s.thread_id = r.thread_id AND s.scored_at > e.complete_at)) AND r.updated_at >= ? "
+        "ORDER BY r.started_at",
+        (destination, since),
+    )
+    return [row["thread_id"] for row in rows]
+
+
+def changed_at(query: Query, thread_id: str) -> float | None:
+    """Return when a thread or its scores changed last."""
+    scored = "coalesce((SELECT max(scored_at) FROM scores WHERE thread_id = ?1), 0)"
+    rows = query(f"SELECT max(updated_at, {scored}) AS at FROM runs WHERE thread_id = ?1", (thread_id,))
+    return rows[0]["at"] if rows else None
+
+
+def records(session: Session, threads: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the records of the threads, or of all, thread by thread. Raises InputError for an unknown one.
+
+    Checkpoints are not among them: they are LangGraph's, and serve to resume.
+    """
+    for thread in choose_threads(session.journal, threads):
+        for table in _ORDERS:
+            for row in read_rows(session.journal.query, table, thread):
+                values = {name: _plain(name, value) for name, value in row.items()}
+                yield {"record": table.removesuffix("s"), **values}
+
+
+def _plain(name: str, value: Any) -> Any:
+    return json.loads(value) if name in _JSON and isinstance(value, str) else value

@@ -15,7 +15,7 @@ from ...state.names import PRIVATE
 from ...state.session.session import Session
 from .attributes import changed_fields, cut_text
 from .read_spans import read_spans
-from .reads import read_scores, read_shape
+from .reads import read_rows, read_shape
 from .spans import REPLAYED, RUNNING, UNFINISHED, Row, Span, SpanStatus, outer_task
 from .threads import Thread, find_thread
 from .timeline import Timeline
@@ -157,7 +157,7 @@ def read_run(session: Session, thread_id: str) -> Run:
     state, live = state_of(session, thread)
     spans = read_spans(journal.query, thread_id)
     scores: dict[str | None, list[Row]] = defaultdict(list)
-    for row in read_scores(journal.query, thread_id):
+    for row in read_rows(journal.query, "scores", thread_id):
         scores[row["span"]].append(row)
     return Run(
         thread=thread,

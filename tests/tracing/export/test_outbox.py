@@ -17,7 +17,7 @@ from stepgraph.tracing.export.live import Tracing
 from stepgraph.tracing.export.outbox import push
 from stepgraph.tracing.export.settings import TracingSettings, langfuse
 from stepgraph.tracing.record.read_spans import read_spans
-from stepgraph.tracing.record.sent import unsent_threads
+from stepgraph.tracing.record.reads import unsent_threads
 
 from ...servers import unused_url
 from ..receivers import Receiver, attributes, cost_of
