@@ -29,6 +29,9 @@ class Divergence:
     what: str
     problem: str
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
 
 @dataclass(frozen=True)
 class RunDiagnosis:
@@ -171,9 +174,7 @@ async def _evaluated(
 
 def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[Divergence]:
     expect = case.expect
-    if not expect.has_output or expect.error is not None:
-        return
-    if not isinstance(expect.output, Mapping):
+    if expect.error is not None or not isinstance(expect.output, Mapping):
         return
     for name, wanted in expect.output.items():
         actual = values.get(name)
@@ -182,14 +183,10 @@ def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[D
         wrote = [
             (n, p)
             for n, p in enumerate(record.passages)
-            if isinstance(p.output, Mapping) and name in p.output and _is_leaf(p, record)
+            if isinstance(p.output, Mapping) and name in p.output and record.is_leaf(p)
         ]
         place, node = (wrote[-1][0], wrote[-1][1].path) if wrote else (len(record.path), "(no node wrote it)")
         yield Divergence(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
-
-
-def _is_leaf(passage: Passage, record: Record) -> bool:
-    return not any(path.startswith(f"{passage.path}/") for path in record.path)
 
 
 def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, Passage]]:

@@ -9,6 +9,7 @@ from ...state.cost import Cost
 from ..files.results import Trial
 from ..statistics.compare import Comparison, Difference
 from ..statistics.confusion import Confusion
+from ..statistics.grouping import grouped
 from ..statistics.survival import Rounds
 from .summary import Metric, Report
 
@@ -180,10 +181,8 @@ def _bad(report: Report) -> Iterator[Section]:
 
 def problem_of(trial: Trial) -> str:
     """Return what failed in a trial, in one text."""
-    failed = [(name, score) for name, score in trial.scores.items() if score.passed is False]
-    reasons: dict[str, list[str]] = {}
-    for name, score in failed:
-        reasons.setdefault(score.reason, []).append(name)
+    failed = ((name, score) for name, score in trial.scores.items() if score.passed is False)
+    reasons = grouped((score.reason, name) for name, score in failed)
     return "; ".join(
         f"{', '.join(names)}: {why}" if why else ", ".join(names) for why, names in reasons.items()
     )

@@ -16,7 +16,6 @@ from ...tracing.record.spans import Row, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
-AGAIN = "again"
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,10 @@ class Record:
     def path(self) -> tuple[str, ...]:
         """The nodes in the order in which they began, graphs before what is in them."""
         return tuple(passage.path for passage in self.passages)
+
+    def is_leaf(self, passage: Passage) -> bool:
+        """Tell whether no other node ran inside of this one."""
+        return not any(path.startswith(f"{passage.path}/") for path in self.path)
 
 
 def read_record(journal: Journal, thread_id: str) -> Record:

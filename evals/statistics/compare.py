@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..files.results import Results, Trial
 from ..suite.model import MEASURES
+from .grouping import grouped
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -99,10 +100,7 @@ def case_means(results: Results, metric: str) -> dict[str, float]:
 
 def means_by_case(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     """Return each case's mean; what is None does not count."""
-    by_case: dict[str, list[float]] = {}
-    for case, value in values:
-        if value is not None:
-            by_case.setdefault(case, []).append(value)
+    by_case = grouped((case, value) for case, value in values if value is not None)
     return {case: fmean(own) for case, own in by_case.items()}
 
 
