@@ -11,7 +11,7 @@ from typing import Literal
 from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.session.session import Session
 from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
@@ -100,18 +100,7 @@ async def ablame(
     return await work.decide(graft=graft)
 
 
-def blame(
-    a: Results,
-    b: Results,
-    suite: Suite,
-    graph: Compiled,
-    session: Session,
-    *,
-    graft: bool = True,
-    level: float | None = None,
-) -> Blame:
-    """Like `ablame`, for sync callers."""
-    return run_sync(ablame(a, b, suite, graph, session, graft=graft, level=level))
+blame = sync_version(ablame)
 
 
 class _BlameRun:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, TypeVar
 from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.json_text import as_json
 from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
@@ -74,20 +74,7 @@ async def arun_suite(
     return runner.results
 
 
-def run_suite(
-    suite: Suite,
-    graph: Compiled,
-    session: Session,
-    *,
-    run: str | None = None,
-    results: Path | None = None,
-    models: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-) -> Results:
-    """Like `arun_suite`, for sync callers."""
-    return run_sync(
-        arun_suite(suite, graph, session, run=run, results=results, models=models, progress=progress)
-    )
+run_suite = sync_version(arun_suite)
 
 
 def begin(

@@ -8,13 +8,12 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from ...providers.stack.roles import Bindable
 from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.names import DRAW_KEY
 from ...state.session.session import Session
 from ...tracing.record.reads import threads_with_calls
@@ -72,9 +71,7 @@ async def asweep(
     return await work.search()
 
 
-def sweep(suite: Suite, graph: Compiled, session: Session, axes: Sequence[Axis], **options: Any) -> Sweep:
-    """Like `asweep`, for sync callers."""
-    return run_sync(asweep(suite, graph, session, axes, **options))
+sweep = sync_version(asweep)
 
 
 def _metrics(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
