@@ -16,7 +16,7 @@ from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
 from ..scoring.score import NOTHING_EXPECTED, TrialOutcome, expected_of, fits, score_passage, visits
-from ..scoring.trial_record import Passage, Record, read_record
+from ..scoring.trial_record import NodeVisit, Record, read_record
 from ..suite.model import Case, Evaluator, Suite, Visit
 
 
@@ -189,7 +189,7 @@ def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[D
         yield Divergence(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
 
 
-def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, Passage]]:
+def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, NodeVisit]]:
     """Return the executions of a node that an expectation is about, each with its place on the path."""
     chosen = visits(record, node, visit)
     return [(n, p) for n, p in enumerate(record.passages) if any(p is one for one in chosen)]

@@ -60,6 +60,10 @@ class Trial:
         """Whether no score of it failed; what nobody could score does not."""
         return all(score.passed is not False for score in self.scores.values())
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return TypeAdapter(cls).validate_python(data)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -188,7 +192,7 @@ def read_results(path: Path) -> Results:
     results = Results(path, Header(**head))
     for row in rows[1:]:
         if "scores" in row:
-            trial = TypeAdapter(Trial).validate_python(row)
+            trial = Trial.from_json(row)
             results.trials.setdefault(trial.key, trial)
         elif "judged" in row:
             results.judged, results.notes = Cost(**row["judged"]), row["notes"]

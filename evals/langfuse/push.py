@@ -117,7 +117,8 @@ class _Pusher:
                 request_options={"max_retries": 0},
             )
         found = experiment_id(dataset.project_id, dataset.id, header.run)
-        place = f"{self._base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
+        base_url = "" if self._project.client is None else self._project.client.base_url
+        place = f"{base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
         self.pushed = replace(self.pushed, url=place)
         return Experiment(found, dataset.id, header, suite.evaluators)
 
@@ -172,11 +173,6 @@ class _Pusher:
         if body:
             with self._api() as api:
                 api.scores.create(request=body)
-
-    @property
-    def _base_url(self) -> str:
-        client = self._project.client
-        return client.base_url if client is not None else ""
 
     @contextmanager
     def _api(self) -> Iterator[LangfuseAPI]:

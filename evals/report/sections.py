@@ -10,7 +10,7 @@ from ..files.results import Trial
 from ..statistics.compare import Comparison, Difference
 from ..statistics.confusion import Confusion
 from ..statistics.grouping import grouped
-from ..statistics.survival import Rounds
+from ..statistics.survival import RoundStatistics
 from .summary import Metric, Report
 
 MAX_BAD = 50
@@ -28,12 +28,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A title, lines of text, then a table. `fold` marks what a short report may hide."""
+    """A title, lines of text, then a table."""
 
     title: str
     lines: tuple[str, ...] = ()
     table: Table | None = None
-    fold: bool = False
 
 
 def sections(report: Report) -> list[Section]:
@@ -198,7 +197,7 @@ def _confusion(path: str, table: Confusion) -> Section:
     return Section(title, table=Table(head, rows))
 
 
-def _rounds(found: Sequence[Rounds]) -> Section:
+def _rounds(found: Sequence[RoundStatistics]) -> Section:
     most = min(max(rounds.last for rounds in found), 12)
     rows = tuple(
         (
@@ -217,6 +216,6 @@ def _rounds(found: Sequence[Rounds]) -> Section:
     return Section("Rounds of loops", lines, Table(head, rows))
 
 
-def _round(rounds: Rounds, number: int) -> str:
+def _round(rounds: RoundStatistics, number: int) -> str:
     share = f" {rounds.share[number]:.0%}" if number in rounds.share else ""
     return f"{rounds.approved.get(number, 0)}+{rounds.stopped.get(number, 0)}{share}"

@@ -13,7 +13,7 @@ from ..files.results import Header, Results, Trial
 from ..statistics.compare import Comparison, case_means, compare, ordered
 from ..statistics.confusion import Confusion, confusion
 from ..statistics.grouping import grouped
-from ..statistics.survival import Rounds, rounds_of
+from ..statistics.survival import RoundStatistics, rounds_of
 from ..suite.model import COMPLETED
 from .gates import GateResult, rule_on
 
@@ -63,7 +63,7 @@ class Report:
     statuses: dict[str, int]
     metrics: tuple[Metric, ...]
     confusions: dict[str, Confusion]
-    rounds: tuple[Rounds, ...]
+    rounds: tuple[RoundStatistics, ...]
     votes: tuple[Votes, ...]
     cuts: tuple[StoppedLoop, ...]
     cost: Cost
@@ -153,7 +153,7 @@ def _confusions(trials: Sequence[Trial]) -> dict[str, Confusion]:
     return {path: confusion(found) for path, found in pairs.items()}
 
 
-def _rounds(trials: Sequence[Trial]) -> list[Rounds]:
+def _rounds(trials: Sequence[Trial]) -> list[RoundStatistics]:
     by_path = grouped((loop.path, loop) for trial in trials for loop in trial.loops)
     return [rounds_of(path, loops) for path, loops in by_path.items()]
 

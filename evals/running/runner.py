@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TypeVar
 
 from ...state.budget import Ledger
 from ...state.cost import Cost
@@ -25,20 +25,13 @@ from ..suite.check import check_suite
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, shape_digest, target_of
 from ..suite.topology import Compiled
-from .trial import SCOPE, run_trial
+from .trial import SCOPE, TrialSettings, run_trial
 
 BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 T = TypeVar("T")
 Progress = Callable[[Results, Trial], None]
-
-
-class TrialSettings(TypedDict, total=False):
-    """What a trial's run gets beside its state; see `run_trial`."""
-
-    cache_s: float | None
-    configurable: Mapping[str, Any]
 
 
 Settings = Callable[[Case, int], TrialSettings]

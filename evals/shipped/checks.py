@@ -23,12 +23,9 @@ def tests_passed(report: Mapping[str, Any] | None) -> tuple[float, str]:
 
 def no_strange_numbers(text: str, values: Mapping[str, Any]) -> Score:
     """Tell whether all numbers of a summary stand in what it summarises."""
-    strange = strange_numbers(re.sub(r"\[[\d\s-]+\]", "", text), *_texts(values.get("passages")))
+    passages = [str(passage["text"]) for passage in values.get("passages") or ()]
+    strange = strange_numbers(re.sub(r"\[[\d\s-]+\]", "", text), *passages)
     return Score.of(bool(text.strip()) and not strange, f"the text does not say {', '.join(strange)}")
-
-
-def _texts(passages: Any) -> list[str]:
-    return [str(passage["text"]) for passage in passages or ()]
 
 
 def is_short(text: str) -> tuple[bool, str]:

@@ -55,10 +55,9 @@ def check_suite(suite: Suite, target: Target | None = None) -> None:
 def _itself(suite: Suite) -> Iterator[Problem]:
     if not suite.cases:
         yield Problem(None, "the suite has no cases")
-    counted = Counter(case.id for case in suite.cases)
     first: dict[str, Case] = {}
     for case in suite.cases:
-        if counted[case.id] > 1 and case.id in first:
+        if case.id in first:
             where = f", after line {first[case.id].line}" if first[case.id].line else ""
             yield Problem(case.line, f"the case {case.id!r} is there twice{where}")
         first.setdefault(case.id, case)

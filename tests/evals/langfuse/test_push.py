@@ -15,7 +15,7 @@ from stepgraph.evals.suite.model import Suite
 from stepgraph.state.errors import InputError, SettingsError
 from stepgraph.state.session.session import Session
 from stepgraph.tracing.export.otlp import Destination
-from stepgraph.tracing.export.outbox import pending
+from stepgraph.tracing.record.sent import unsent_threads
 
 from ...servers import unused_url
 from ..conftest import suite_of
@@ -132,7 +132,7 @@ def test_sending_again_changes_nothing_and_leaves_nothing_for_the_outbox(
     project = langfuse.project()
     first = push_run(*ran, session, project)
     spans, scores = [s.SerializeToString() for s in langfuse.spans], langfuse.scores
-    assert pending(session.journal, project) == []
+    assert unsent_threads(session.journal, project.name) == []
     langfuse.posts.clear()
     langfuse.page = 1
     assert push_run(*ran, session, project) == first
