@@ -68,11 +68,7 @@ def _head(report: Report) -> Section:
     what = header.graph or "a graph given in Python"
     if header.node:
         what = f"{header.node} of {what}"
-    done = (
-        f"{len(report.trials)} of {report.wanted} trials"
-        if not report.complete
-        else f"{report.wanted} trials"
-    )
+    done = f"{report.wanted} trials" if report.complete else f"{len(report.trials)} of {report.wanted} trials"
     states = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items()))
     lines = [f"{what}: {done} of {len(header.cases)} cases x {header.repeats} ({states or 'none'})"]
     if not report.complete:

@@ -42,9 +42,8 @@ def cites(cited: Sequence[str], expected: str) -> tuple[bool, str]:
 def found_in(findings: Sequence[Mapping[str, Any]], expected: str) -> tuple[bool, str]:
     """Tell whether a passage of the file with the answer was found for any of the sub-questions."""
     labels = [source["label"] for finding in findings for source in finding["found"]]
-    return any(
-        label.startswith(f"{expected}:") for label in labels
-    ), f"found: {', '.join(labels) or 'nothing'}"
+    there = any(label.startswith(f"{expected}:") for label in labels)
+    return there, f"found: {', '.join(labels) or 'nothing'}"
 
 
 def not_opposite(sentiment: str, expected: str) -> tuple[bool, str]:
