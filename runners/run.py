@@ -16,7 +16,7 @@ from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.errors import InputError
-from ..state.event_loops import in_thread, run_sync
+from ..state.event_loops import in_thread, sync_version
 from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
@@ -133,27 +133,8 @@ async def aresume(
     return await _invoke(graph, state, session, thread_id, config)
 
 
-def run(
-    graph: Graph, state: Any, session: Session, thread_id: str | None = None, **options: Unpack[RunOptions]
-) -> RunResult:
-    """Like `arun`, for sync callers."""
-    return run_sync(arun(graph, state, session, thread_id, **options))
-
-
-def resume(
-    graph: Graph,
-    session: Session,
-    thread_id: str,
-    *,
-    state: Any = None,
-    answer: Any = NO_ANSWER,
-    answers: Mapping[str, Any] | None = None,
-    **options: Unpack[RunOptions],
-) -> RunResult:
-    """Like `aresume`, for sync callers."""
-    return run_sync(
-        aresume(graph, session, thread_id, state=state, answer=answer, answers=answers, **options)
-    )
+run = sync_version(arun)
+resume = sync_version(aresume)
 
 
 def _config(graph: Graph, session: Session, thread: str, options: RunOptions) -> RunnableConfig:

@@ -169,3 +169,15 @@ async def in_new_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwa
 def run_sync(work: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine for a sync caller, who may itself be inside a running event loop."""
     return _background.run(work)
+
+
+def sync_version(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """Return the form of an async function for sync callers: `run` of `arun`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return run_sync(function(*args, **kwargs))
+
+    call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
+    call.__doc__ = f"Like `{function.__name__}`, for sync callers."
+    return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -10,7 +11,7 @@ from typing import Literal
 from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.session.session import Session
 from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
@@ -99,18 +100,7 @@ async def ablame(
     return await work.decide(graft=graft)
 
 
-def blame(
-    a: Results,
-    b: Results,
-    suite: Suite,
-    graph: Compiled,
-    session: Session,
-    *,
-    graft: bool = True,
-    level: float | None = None,
-) -> Blame:
-    """Like `ablame`, for sync callers."""
-    return run_sync(ablame(a, b, suite, graph, session, graft=graft, level=level))
+blame = sync_version(ablame)
 
 
 class _BlameRun:
@@ -194,9 +184,6 @@ class _BlameRun:
         return self._blame("blamed", first, told)
 
     def _blame(self, verdict: Verdict, node: str | None, why: str, also: Sequence[str] = ()) -> Blame:
-        left_out: dict[str, int] = {}
-        for reason in self._grafting.left_out.values():
-            left_out[reason] = left_out.get(reason, 0) + 1
         return Blame(
             a=self._a.header.run,
             b=self._b.header.run,
@@ -208,7 +195,7 @@ class _BlameRun:
             screened=tuple(self._screened),
             grafts=tuple(self._grafts),
             also=tuple(also),
-            left_out=left_out,
+            left_out=Counter(self._grafting.left_out.values()),
             cost=self._paid(),
             complete=not self._grafting.ended,
         )
@@ -241,14 +228,8 @@ class _BlameRun:
             if self._grafting.ended:
                 return found
             both = [key for key in after if key in before.values]
-            graft = _graft(
-                node,
-                screened.metric,
-                "alone",
-                {key: before.values[key] for key in both},
-                {key: after[key] for key in both},
-                self._level,
-            )
+            old, new = ({key: values[key] for key in both} for values in (before.values, after))
+            graft = _graft(node, screened.metric, "alone", old, new, self._level)
             if graft is not None:
                 self._grafts.append(graft)
                 found = found or graft.worse

@@ -20,6 +20,7 @@ from ...state.run_context import checkpoint_at
 from ...state.schema import fields_of
 from ...state.session.session import Session
 from ...tracing.forks.fork import fork
+from ...tracing.record.attributes import cut_text
 from ...tracing.record.history import TASKS
 from ...tracing.record.lineage import Lineage, Point, levels
 from ...tracing.record.plain_checkpoints import fields_in
@@ -73,7 +74,7 @@ class Grafting:
                     return
                 endings.append(ran[0])
                 records.append(_renamed(ran[1], node))
-            value = await self._score(cases[trial.case], endings, records, metric)
+            value = await self._score_of_visits(cases[trial.case], endings, records, metric)
             if value is not None:
                 found[trial.key] = value
 
@@ -101,14 +102,9 @@ class Grafting:
             ran = await self._run(target, cases[trial.case], thread)
             if ran is None:
                 return
-            try:
-                scores = await score_trial(self._only(metric), cases[trial.case], *ran)
-            except BudgetExceeded:
-                self.ended = True
-                return
-            score = scores.get(metric)
-            if score is not None and score.value is not None:
-                found[trial.key, point.id] = score.value
+            value = await self._score(cases[trial.case], *ran, metric)
+            if value is not None:
+                found[trial.key, point.id] = value
 
         await self._spread(points, one)
         return found
@@ -124,7 +120,7 @@ class Grafting:
             return None
         return ending, await in_thread(read_record, self.session.journal, thread)
 
-    async def _score(
+    async def _score_of_visits(
         self, case: Case, endings: Sequence[TrialOutcome], records: Sequence[Record], metric: str
     ) -> float | None:
         good = all(ending.status == "done" for ending in endings)
@@ -135,15 +131,16 @@ class Grafting:
             routes=tuple(r for record in records for r in record.routes),
         )
         case = replace(case, expect=replace(case.expect, error=None))
+        return await self._score(case, TrialOutcome("done", {}), whole, metric)
+
+    async def _score(self, case: Case, ending: TrialOutcome, record: Record, metric: str) -> float | None:
+        suite = replace(self.suite, evaluators=[e for e in self.suite.evaluators if e.name == metric])
         try:
-            scores = await score_trial(self._only(metric), case, TrialOutcome("done", {}), whole)
+            scores = await score_trial(suite, case, ending, record)
         except BudgetExceeded:
             self.ended = True
             return None
         return scores[metric].value if metric in scores else None
-
-    def _only(self, metric: str) -> Suite:
-        return replace(self.suite, evaluators=[e for e in self.suite.evaluators if e.name == metric])
 
     async def _spread(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Do the work, as much at a time as the suite says, until the budget ends."""
@@ -176,12 +173,11 @@ def recorded_inputs(
     lineage = Lineage(session.journal, thread)
     known = set(fields_of(state))
     found: list[Mapping[str, Any]] = []
-    for task, told in inputs.items():
-        level = list(levels(task))[-1]
-        point = lineage.before(level)
+    for task, text in inputs.items():
+        point = lineage.before(list(levels(task))[-1])
         if point is None:
             return "the checkpoint before the node was pruned"
-        values = _state_at(session, thread, point, node.rpartition("/")[2], told)
+        values = _state_at(session, thread, point, node.rpartition("/")[2], text)
         if values is None:
             return "its input was sent to it, and is too long for the record"
         found.append({name: value for name, value in values.items() if name in known})
@@ -189,7 +185,7 @@ def recorded_inputs(
 
 
 def _state_at(
-    session: Session, thread: str, point: Point, name: str, told: str | None
+    session: Session, thread: str, point: Point, name: str, text: str | None
 ) -> Mapping[str, Any] | None:
     saved = session.checkpointer.get_tuple(checkpoint_at(thread, point.ns, point.id))
     if saved is None:
@@ -197,11 +193,10 @@ def _state_at(
     tasks = saved.checkpoint["channel_values"].get(TASKS) or []
     if not any(isinstance(send, Send) and send.node == name for send in tasks):
         return fields_in(saved)
-    given = json.loads(told or "null")
-    if not isinstance(given, Mapping) or set(given) == {"cut", "start"}:
+    sent = json.loads(text or "null")
+    if not isinstance(sent, Mapping) or cut_text(sent) or any(map(cut_text, sent.values())):
         return None
-    cut = any(isinstance(part, Mapping) and set(part) == {"cut", "start"} for part in given.values())
-    return None if cut else given
+    return sent
 
 
 @dataclass(frozen=True)

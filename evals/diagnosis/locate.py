@@ -16,7 +16,7 @@ from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
 from ..scoring.score import NOTHING_EXPECTED, TrialOutcome, expected_of, fits, score_passage, visits
-from ..scoring.trial_record import Passage, Record, read_record
+from ..scoring.trial_record import NodeVisit, Record, read_record
 from ..suite.model import Case, Evaluator, Suite, Visit
 
 
@@ -28,6 +28,9 @@ class Divergence:
     node: str
     what: str
     problem: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,7 @@ async def _evaluated(
 
 def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[Divergence]:
     expect = case.expect
-    if not expect.has_output or expect.error is not None:
-        return
-    if not isinstance(expect.output, Mapping):
+    if expect.error is not None or not isinstance(expect.output, Mapping):
         return
     for name, wanted in expect.output.items():
         actual = values.get(name)
@@ -182,17 +183,13 @@ def _output(case: Case, record: Record, values: Mapping[str, Any]) -> Iterator[D
         wrote = [
             (n, p)
             for n, p in enumerate(record.passages)
-            if isinstance(p.output, Mapping) and name in p.output and _is_leaf(p, record)
+            if isinstance(p.output, Mapping) and name in p.output and record.is_leaf(p)
         ]
         place, node = (wrote[-1][0], wrote[-1][1].path) if wrote else (len(record.path), "(no node wrote it)")
         yield Divergence(place, node, f"output {name}", f"expected {shown(wanted)}, got {shown(actual)}")
 
 
-def _is_leaf(passage: Passage, record: Record) -> bool:
-    return not any(path.startswith(f"{passage.path}/") for path in record.path)
-
-
-def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, Passage]]:
+def _placed_visits(record: Record, node: str, visit: Visit) -> list[tuple[int, NodeVisit]]:
     """Return the executions of a node that an expectation is about, each with its place on the path."""
     chosen = visits(record, node, visit)
     return [(n, p) for n, p in enumerate(record.passages) if any(p is one for one in chosen)]

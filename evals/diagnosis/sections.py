@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..report.sections import Section, Table, between, comparison_sections, money
-from ..statistics.compare import Comparison
+from ..statistics.grouping import grouped
 from .blame import Blame, Graft
 from .locate import RunDiagnosis
 
@@ -14,7 +14,8 @@ KINDS = {"alone": "the node alone", "onward": "all of B from there"}
 
 def blame_sections(found: Blame) -> list[Section]:
     """Return who is to blame, and what speaks for it."""
-    return [_head(found), *_screened(found), *_grafts(found), *_compared(found.comparison)]
+    compared = comparison_sections(found.comparison) if found.comparison.differences else []
+    return [_head(found), *_screened(found), *_grafts(found), *compared]
 
 
 def _head(found: Blame) -> Section:
@@ -84,32 +85,26 @@ def _graft_row(graft: Graft) -> tuple[str, ...]:
     )
 
 
-def _compared(found: Comparison) -> list[Section]:
-    return comparison_sections(found) if found.differences else []
-
-
-def located_sections(found: RunDiagnosis) -> list[Section]:
+def located_sections(result: RunDiagnosis) -> list[Section]:
     """Return where a run went wrong."""
-    lines = [f"{found.thread}, measured by the case {found.case}."]
-    first = found.first
+    lines = [f"{result.thread}, measured by the case {result.case}."]
+    first = result.first
     if first is None:
         title = "It went as expected"
         lines.append("Nothing that the case expects is amiss.")
     else:
         title = f"It went wrong at {first.node}"
-        lines.append(f"{first.what}: {first.problem}")
-    if found.judged:
-        lines.append(f"Judges were not asked: {', '.join(found.judged)}.")
-    by_place: dict[int, list[str]] = {}
-    for divergence in found.divergences:
-        by_place.setdefault(divergence.place, []).append(f"{divergence.what}: {divergence.problem}")
+        lines.append(str(first))
+    if result.judged:
+        lines.append(f"Judges were not asked: {', '.join(result.judged)}.")
+    by_place = grouped((divergence.place, str(divergence)) for divergence in result.divergences)
     rows = tuple(
         (str(place + 1), node, "; ".join(by_place.get(place, ())) or "as expected, or not checked")
-        for place, node in enumerate(found.path)
+        for place, node in enumerate(result.path)
     )
     late = tuple(
-        ("-", divergence.node, f"{divergence.what}: {divergence.problem}")
-        for divergence in found.divergences
-        if divergence.place >= len(found.path)
+        ("-", divergence.node, str(divergence))
+        for divergence in result.divergences
+        if divergence.place >= len(result.path)
     )
     return [Section(title, tuple(lines), Table(("#", "node", "what"), (*rows, *late), numbers=False))]

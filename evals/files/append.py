@@ -12,7 +12,7 @@ from typing import Any
 
 from ...state.errors import InputError
 from ..suite.model import Suite, digest
-from .located import INSTALL_HELP, from_jsonl, from_yaml
+from .located import INSTALL_HELP, from_jsonl, from_yaml, read_text
 from .suite_file import suite_from
 
 WIDTH = 110
@@ -30,10 +30,7 @@ def append_case(path: Path, case: Mapping[str, Any], graph: str | None = None) -
     if not path.exists():
         text = _begun(path, case, graph, lines)
         return text, _suite(text, path, lines)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The suite {str(path)!r} cannot be read: {error}.") from None
+    text = read_text(path, "The suite")
     before = _suite(text, path, lines)
     _refuse_twice(before, case)
     longer = _longer_lines(text, case) if lines else _longer_yaml(text, case, path)
@@ -119,11 +116,8 @@ def _end(node: Any) -> int:
 
 def _item(case: Mapping[str, Any], indent: int) -> str:
     lines = _dumped(case).splitlines()
-    first, rest = (
-        f"{' ' * indent}- {lines[0]}",
-        [f"{' ' * (indent + 2)}{ln}" if ln else "" for ln in lines[1:]],
-    )
-    return "\n".join([first, *rest]) + "\n"
+    rest = [f"{' ' * (indent + 2)}{line}" if line else "" for line in lines[1:]]
+    return "\n".join([f"{' ' * indent}- {lines[0]}", *rest]) + "\n"
 
 
 def _dumped(data: Mapping[str, Any], flow: bool | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,23 +37,32 @@ class Located:
 
 def read_located(path: Path) -> Located:
     """Read a .yaml, .yml or .jsonl file. Raises InputError that names the line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The suite {str(path)!r} cannot be read: {error}.") from None
+    text = read_text(path, "The suite").removeprefix("\ufeff")
     return from_jsonl(text, str(path)) if path.suffix == ".jsonl" else from_yaml(text, str(path))
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return a file's text as it stands. Raises InputError that says what the file is."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {str(path)!r} cannot be read: {error}.") from None
+
+
+def json_lines(text: str, file: str) -> Iterator[tuple[int, Any]]:
+    """Yield the data on each line that is not blank, with the line's number."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{file}, line {number}: not JSON that can be read: {error}.") from None
 
 
 def from_jsonl(text: str, file: str) -> Located:
     """Read JSON lines: the suite's own keys on the first, then a case on each."""
     found = Located(file, {"cases": []})
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}, line {number}: not JSON that can be read: {error}.") from None
+    for number, row in json_lines(text, file):
         if isinstance(row, dict) and "suite" in row and not found.lines:
             found.data = {**row, "cases": []}
             found.lines[()] = number

@@ -52,13 +52,7 @@ def as_evaluation_report(results: Results) -> EvaluationReport[Any, Any, Any]:
     done = [_case(trial, repeated) for trial in trials if trial.status == "done"]
     failures: list[Any] = [
         ReportCaseFailure(
-            name=_name(trial, repeated),
-            inputs=None,
-            metadata=None,
-            expected_output=None,
-            error_message=trial.error or trial.status,
-            error_stacktrace="",
-            source_case_name=trial.case if repeated else None,
+            error_message=trial.error or trial.status, error_stacktrace="", **_identity(trial, repeated)
         )
         for trial in trials
         if trial.status != "done"
@@ -66,8 +60,13 @@ def as_evaluation_report(results: Results) -> EvaluationReport[Any, Any, Any]:
     return EvaluationReport(name=results.header.run, cases=done, failures=failures)
 
 
-def _name(trial: Trial, repeated: bool) -> str:
-    return f"{trial.case} [{trial.repeat}]" if repeated else trial.case
+def _identity(trial: Trial, repeated: bool) -> dict[str, Any]:
+    """Return which case a trial is of; results do not hold what the case itself says."""
+    return {
+        "name": f"{trial.case} [{trial.repeat}]" if repeated else trial.case,
+        "source_case_name": trial.case if repeated else None,
+        **dict.fromkeys(("inputs", "metadata", "expected_output")),
+    }
 
 
 def _case(trial: Trial, repeated: bool) -> Any:
@@ -88,10 +87,7 @@ def _case(trial: Trial, repeated: bool) -> Any:
     if trial.cost.usd is not None:
         metrics["cost_usd"] = trial.cost.usd
     return ReportCase(
-        name=_name(trial, repeated),
-        inputs=None,
-        metadata=None,
-        expected_output=None,
+        **_identity(trial, repeated),
         output=json.loads(trial.output) if isinstance(trial.output, str) else trial.output,
         metrics=metrics,
         attributes={"thread": trial.thread},
@@ -100,5 +96,4 @@ def _case(trial: Trial, repeated: bool) -> Any:
         assertions=assertions,
         task_duration=trial.seconds,
         total_duration=trial.seconds,
-        source_case_name=trial.case if repeated else None,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args
 
@@ -16,9 +15,10 @@ from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
 from ...state.names import without_private
 from ...state.schema import StateType
+from ...tracing.record.attributes import cut_text
 from ...tracing.record.reads import read_node_runs, read_rows
 from ...tracing.record.threads import find_thread
-from ..scoring.trial_record import Passage, Record, read_record
+from ..scoring.trial_record import Record, read_record
 from ..suite.check import TO_FILL
 
 Part = Literal["output", "route", "path", "fill"]
@@ -94,17 +94,13 @@ def _loaded(text: str | None, thread_id: str) -> dict[str, Any]:
     why = ""
     if not isinstance(data, dict):
         why = "has no fields on record"
-    elif _is_cut(data) or any(_is_cut(value) for value in data.values()):
+    elif cut_text(data) or any(map(cut_text, data.values())):
         why = "is too long for the record, which has only its start"
     elif _MASKED.search(text or ""):
         why = "is masked in the record"
     if why or not isinstance(data, dict):
         raise InputError(f"What the run {thread_id!r} was given or gave {why}. Write the case by hand.")
     return without_private(data)
-
-
-def _is_cut(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"cut", "start"}
 
 
 def _without_defaults(given: Mapping[str, Any], state: StateType) -> dict[str, Any]:
@@ -147,19 +143,14 @@ def _routes(record: Record, node: str | None) -> dict[str, str] | str | None:
 def _path(journal: Journal, thread_id: str, record: Record, node: str | None) -> Any:
     """Return the innermost nodes in their order, each once; as a set if some of them ran at once."""
     passages = [p for p in record.passages if _inside(p.path, node) is not None]
-    leaves = [p for p in passages if _is_leaf(p, passages) and p.output != {} and p.status == "done"]
+    leaves = [p for p in passages if record.is_leaf(p) and p.output != {} and p.status == "done"]
     names = list(dict.fromkeys(str(_inside(p.path, node)) for p in leaves))
     if names and _parallel(journal, thread_id):
         return {"match": "superset", "nodes": names}
     return names
 
 
-def _is_leaf(passage: Passage, passages: Iterable[Passage]) -> bool:
-    return not any(other.path.startswith(f"{passage.path}/") for other in passages)
-
-
 def _parallel(journal: Journal, thread_id: str) -> bool:
-    steps: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for row in read_node_runs(journal, thread_id):
-        steps[row["task"].rpartition("|")[0], row["superstep"]].add(row["task"])
-    return any(len(tasks) > 1 for tasks in steps.values())
+    rows = read_node_runs(journal, thread_id)
+    tasks = {row["task"]: (row["task"].rpartition("|")[0], row["superstep"]) for row in rows}
+    return len(set(tasks.values())) < len(tasks)

@@ -14,12 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from ...state.cost import Cost
 from ...state.errors import InputError
 from ..scoring.trial_record import Loop, Route, VoteResult
 from ..suite.model import Gate, Score, Suite, TrialStatus
+from .located import read_text
 
 FORMAT = 2
 
@@ -60,14 +62,7 @@ class Trial:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        parts = dict(data)
-        parts["scores"] = {name: Score(**score) for name, score in parts["scores"].items()}
-        parts["cost"] = Cost(**parts["cost"])
-        for name, kind in (("routes", Route), ("loops", Loop), ("votes", VoteResult)):
-            parts[name] = tuple(kind(**row) for row in parts[name])
-        for name in ("path", "missing"):
-            parts[name] = tuple(parts[name])
-        return cls(**parts)
+        return TypeAdapter(cls).validate_python(data)
 
 
 @dataclass(frozen=True)
@@ -184,12 +179,8 @@ def open_results(path: Path, header: Header) -> Results:
 
 def read_results(path: Path) -> Results:
     """Read a file of results. Raises InputError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The results {str(path)!r} cannot be read: {error}.") from None
     rows = []
-    for line in lines:
+    for line in read_text(path, "The results").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:

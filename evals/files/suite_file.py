@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from ...runners.user_code import find_object
 from ...state.budget import Budget
@@ -43,6 +43,9 @@ SUITE_KEYS = (
     "suite", "graph", "node", "evaluators", "gates", "repeats", "concurrency", "budget", "trial_budget",
     "level", "files", "cases",
 )  # fmt: skip
+LEVEL = 0.05
+AMOUNT = NonNegativeInt | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SHARE = Annotated[float, Field(gt=0, lt=1)]
 CASE_KEYS = ("id", "input", "expect", "tags")
 EXPECT_KEYS = ("output", "route", "path", "rounds", "nodes", "error")
 
@@ -85,6 +88,8 @@ class _SuiteReader:
         cases = tuple(self._cases(data.get("cases")))
         gates = tuple(self._gates(data.get("gates")))
         name = data.get("suite", self._source.stem if self._source else "suite")
+        level = data.get("level", LEVEL)
+        files = self._value(("files",), data.get("files"), list[str] | None, "a list of fields of the inputs")
         return Suite(
             name=str(name),
             cases=cases,
@@ -92,13 +97,13 @@ class _SuiteReader:
             node=self._text(data, "node"),
             evaluators=tuple(self._evaluators),
             gates=gates,
-            repeats=self._number(data, "repeats", 1),
-            concurrency=self._number(data, "concurrency", 4),
+            repeats=self._count(data, "repeats", 1),
+            concurrency=self._count(data, "concurrency", 4),
             budget=self._budget(data, "budget"),
             trial_budget=self._budget(data, "trial_budget"),
-            level=self._level(data.get("level", 0.05)),
+            level=self._value(("level",), level, SHARE, "a number between 0 and 1", LEVEL),
             source=self._source,
-            files=self._files(data.get("files")),
+            files=tuple(files or ()),
         )
 
     def _known(self, key: Key, data: Mapping[Any, Any], known: Iterable[str], what: str) -> None:
@@ -106,33 +111,22 @@ class _SuiteReader:
             if name not in tuple(known):
                 self._bad((*key, name), f"a {what} has no {name!r}. {did_you_mean(str(name), known)}")
 
-    def _text(self, data: Mapping[str, Any], name: str) -> str | None:
-        value = data.get(name)
-        if value is not None and not isinstance(value, str):
-            self._bad((name,), f"{name}: expected text, got {value!r}")
-            return None
-        return value
-
-    def _files(self, value: Any) -> tuple[str, ...]:
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            self._bad(("files",), f"files: expected a list of fields of the inputs, got {value!r}")
-            return ()
-        return tuple(value)
-
-    def _number(self, data: Mapping[str, Any], name: str, default: int) -> int:
-        value = data.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self._bad((name,), f"{name}: expected a whole number from 1 on, got {value!r}")
+    def _value(self, key: Key, value: Any, kind: Any, expected: str, default: Any = None) -> Any:
+        """Return a value of a kind; of any other, tell what was expected and return the default."""
+        try:
+            return TypeAdapter(kind).validate_python(value, strict=True)
+        except ValidationError:
+            self._bad(key, f"{'.'.join(map(str, key))}: expected {expected}, got {value!r}")
             return default
-        return value
 
-    def _level(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-            self._bad(("level",), f"level: expected a number between 0 and 1, got {value!r}")
-            return 0.05
-        return float(value)
+    def _text(self, data: Mapping[str, Any], name: str) -> str | None:
+        text: str | None = self._value((name,), data.get(name), str | None, "text")
+        return text
+
+    def _count(self, data: Mapping[str, Any], name: str, default: int) -> int:
+        value = data.get(name, default)
+        count: int = self._value((name,), value, PositiveInt, "a whole number from 1 on", default)
+        return count
 
     def _budget(self, data: Mapping[str, Any], name: str) -> Budget | None:
         value = data.get(name)
@@ -144,16 +138,11 @@ class _SuiteReader:
             return None
         self._known((name,), value, known, name)
         limits: dict[str, Any] = {}
-        for limit, number in value.items():
-            if limit not in known:
-                continue
-            whole = limit not in ("usd", "seconds")
-            wrong = isinstance(number, bool) or not isinstance(number, int if whole else (int, float))
-            if wrong or number < 0 or not math.isfinite(number):
-                kind = "a whole number" if whole else "a number"
-                self._bad((name, limit), f"{name}.{limit}: expected {kind} from 0 on, got {number!r}")
-            else:
-                limits[limit] = number
+        for limit in (limit for limit in known if limit in value):
+            kind, what = (
+                (AMOUNT, "a number") if limit in ("usd", "seconds") else (NonNegativeInt, "a whole number")
+            )
+            limits[limit] = self._value((name, limit), value[limit], kind, f"{what} from 0 on")
         return Budget(**limits)
 
     # Evaluators
@@ -201,8 +190,8 @@ class _SuiteReader:
             self._bad((*key, "name"), f"the name {options['name']!r} may not have / or : in it")
         if len(self.problems) > before:
             return None
-        made: Evaluator = cls(**options)
-        return made
+        evaluator: Evaluator = cls(**options)
+        return evaluator
 
     def _option(self, key: Key, kind: str, name: str, value: Any, hint: Any) -> Any:
         """Return an option as its evaluator takes it: names of code become code, paths become paths."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -78,25 +78,23 @@ def _linked(experiment: Experiment, trial: Trial, item: Mapping[str, Any], first
     return ItemTrace(**trace, labels=labels, root={Names.EXPERIMENT_ITEM_EXPECTED_OUTPUT: expected})
 
 
-def _scores(experiment: Experiment, trial: Trial, first: Span, spans: Sequence[Span]) -> list[dict[str, Any]]:
-    """Return a trial's scores, each on the item or on the node execution that it speaks of."""
+def _scores(
+    experiment: Experiment, trial: Trial, first: Span, spans: Sequence[Span]
+) -> Iterator[dict[str, Any]]:
+    """Yield a trial's scores, each on the item or on the node execution that it speaks of."""
     visits = {e.name: (e.node, e.visit) for e in experiment.evaluators if e.node is not None}
     at = max(span.ended_at for span in spans)
-    found = []
     for name, score in trial.scores.items():
         if score.value is None:
             continue
         node, visit = visits.get(name, (name.removeprefix(NODE) if name.startswith(NODE) else None, "last"))
         there = [span for span in spans if span.kind == "node" and span.path == node]
-        found.append(
-            {
-                "id": stable_id(16, experiment.id, first.trace.id, name),
-                "span": (there[0 if visit == "first" else -1] if there else first).id,
-                "name": name,
-                "value": score.value,
-                "label": None,
-                "comment": score.reason[:500] or None,
-                "scored_at": at,
-            }
-        )
-    return found
+        yield {
+            "id": stable_id(16, experiment.id, first.trace.id, name),
+            "span": (there[0 if visit == "first" else -1] if there else first).id,
+            "name": name,
+            "value": score.value,
+            "label": None,
+            "comment": score.reason[:500] or None,
+            "scored_at": at,
+        }

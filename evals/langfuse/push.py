@@ -7,10 +7,10 @@ writes in `run_experiment`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ...state.errors import InputError, SettingsError
 from ...state.session.session import Session
@@ -18,16 +18,14 @@ from ...tracing.export.otlp import Delivery, Destination, Sender
 from ...tracing.export.outbox import ExportBatch, deliver, grouped
 from ...tracing.record.read_spans import read_spans
 from ...tracing.record.threads import is_known
-from ..files.results import Results, Trial
+from ..files.results import Results
 from ..report.summary import summarise
 from ..suite.model import Suite
 from .items import comparable, experiment_id, item_of, stable_id
 from .link import ENVIRONMENT, Experiment, item_attributes, parcel_of
 
 if TYPE_CHECKING:
-    from langfuse.api import DatasetItem, LangfuseAPI, PaginatedDatasetItems
-
-T = TypeVar("T")
+    from langfuse.api import LangfuseAPI
 
 PAGE = 100
 
@@ -112,15 +110,15 @@ class _Pusher:
     def _experiment(self) -> Experiment:
         """Make the dataset, unless it is there, and return the experiment on it."""
         suite, header = self._suite, self._results.header
-        dataset = self._ask(
-            lambda api: api.datasets.create(
+        with self._api() as api:
+            dataset = api.datasets.create(
                 name=suite.name,
                 metadata={"graph": suite.graph, "node": suite.node},
                 request_options={"max_retries": 0},
             )
-        )
         found = experiment_id(dataset.project_id, dataset.id, header.run)
-        place = f"{self._base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
+        base_url = "" if self._project.client is None else self._project.client.base_url
+        place = f"{base_url}/project/{dataset.project_id}/experiments/results?baseline={found}"
         self.pushed = replace(self.pushed, url=place)
         return Experiment(found, dataset.id, header, suite.evaluators)
 
@@ -128,21 +126,23 @@ class _Pusher:
         known = dict(self._known_items())
         for item in self._items.values():
             if known.get(item["id"]) != comparable(item):
-                self._ask(partial(_create, item))
+                with self._api() as api:
+                    api.dataset_items.create(**item)
             self.pushed = replace(self.pushed, items=self.pushed.items + 1)
 
     def _known_items(self) -> Iterator[tuple[str, str]]:
         page, pages = 1, 1
         while page <= pages:
-            answer = self._ask(partial(_listed, self._suite.name, page))
+            with self._api() as api:
+                answer = api.dataset_items.list(dataset_name=self._suite.name, page=page, limit=PAGE)
             yield from ((item.id, comparable(vars(item))) for item in answer.data)
             page, pages = page + 1, answer.meta.total_pages
 
     def _parcels(self, experiment: Experiment) -> Iterator[ExportBatch]:
-        trials: list[Trial] = [t for t in self._results.trials.values() if t.case in self._items]
-        for trial in trials:
-            spans = read_spans(self._session.journal.query, trial.thread)
-            if spans:
+        for trial in self._results.trials.values():
+            if trial.case not in self._items:
+                continue
+            if spans := read_spans(self._session.journal.query, trial.thread):
                 yield parcel_of(experiment, trial, self._items[trial.case], spans)
 
     def _count(self, group: Sequence[ExportBatch], delivery: Delivery) -> None:
@@ -171,15 +171,12 @@ class _Pusher:
             if metric.mean is not None
         ]
         if body:
-            self._ask(lambda api: api.scores.create(request=body))
+            with self._api() as api:
+                api.scores.create(request=body)
 
-    @property
-    def _base_url(self) -> str:
-        client = self._project.client
-        return client.base_url if client is not None else ""
-
-    def _ask(self, request: Callable[[LangfuseAPI], T]) -> T:
-        """Ask Langfuse something. Raises _Unreachable."""
+    @contextmanager
+    def _api(self) -> Iterator[LangfuseAPI]:
+        """Give Langfuse's API; whatever goes wrong with it raises _Unreachable."""
         import httpx
         from langfuse.api.core import ApiError
         from pydantic import ValidationError
@@ -188,20 +185,10 @@ class _Pusher:
         if to.client is None:
             raise SettingsError(f"{to.name} is no Langfuse project.")
         try:
-            return request(to.client.api)
+            yield to.client.api
         except ApiError as error:
             raise _Unreachable(f"{to.name} answered {error.status_code}") from None
         except httpx.HTTPError as error:
             raise _Unreachable(f"{to.name} cannot be reached: {type(error).__name__}") from None
         except ValidationError:
             raise _Unreachable(f"{to.name} gave an answer that its SDK does not know") from None
-
-
-def _create(item: dict[str, Any], api: LangfuseAPI) -> DatasetItem:
-    made: DatasetItem = api.dataset_items.create(**item)
-    return made
-
-
-def _listed(dataset: str, page: int, api: LangfuseAPI) -> PaginatedDatasetItems:
-    found: PaginatedDatasetItems = api.dataset_items.list(dataset_name=dataset, page=page, limit=PAGE)
-    return found

@@ -36,12 +36,8 @@ def as_junit(report: Report) -> str:
     if not report.complete:
         case = SubElement(suite, "testcase", classname="gates", name="complete", time="0")
         SubElement(case, "error", message=f"{len(report.trials)} of {report.wanted} trials ran")
-    for attribute, tag in (
-        ("tests", "testcase"),
-        ("failures", "failure"),
-        ("skipped", "skipped"),
-        ("errors", "error"),
-    ):
+    tags = {"tests": "testcase", "failures": "failure", "skipped": "skipped", "errors": "error"}
+    for attribute, tag in tags.items():
         suite.set(attribute, str(len(list(suite.iter(tag)))))
     root = Element("testsuites")
     root.append(suite)

@@ -40,11 +40,8 @@ def as_text(sections: Sequence[Section]) -> str:
     """Return sections for a terminal."""
     lines: list[str] = []
     for section in sections:
-        lines += [
-            *([""] if lines else []),
-            plain(section.title),
-            *(f"  {plain(n, 1000)}" for n in section.lines),
-        ]
+        lines += ["", plain(section.title)] if lines else [plain(section.title)]
+        lines += [f"  {plain(line, 1000)}" for line in section.lines]
         if section.table is not None:
             lines += [f"  {line}" for line in _columns(section.table)]
     return "\n".join(lines)

@@ -9,7 +9,8 @@ from ...state.cost import Cost
 from ..files.results import Trial
 from ..statistics.compare import Comparison, Difference
 from ..statistics.confusion import Confusion
-from ..statistics.survival import Rounds
+from ..statistics.grouping import grouped
+from ..statistics.survival import RoundStatistics
 from .summary import Metric, Report
 
 MAX_BAD = 50
@@ -27,12 +28,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A title, lines of text, then a table. `fold` marks what a short report may hide."""
+    """A title, lines of text, then a table."""
 
     title: str
     lines: tuple[str, ...] = ()
     table: Table | None = None
-    fold: bool = False
 
 
 def sections(report: Report) -> list[Section]:
@@ -68,11 +68,7 @@ def _head(report: Report) -> Section:
     what = header.graph or "a graph given in Python"
     if header.node:
         what = f"{header.node} of {what}"
-    done = (
-        f"{len(report.trials)} of {report.wanted} trials"
-        if not report.complete
-        else f"{report.wanted} trials"
-    )
+    done = f"{report.wanted} trials" if report.complete else f"{len(report.trials)} of {report.wanted} trials"
     states = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items()))
     lines = [f"{what}: {done} of {len(header.cases)} cases x {header.repeats} ({states or 'none'})"]
     if not report.complete:
@@ -180,10 +176,8 @@ def _bad(report: Report) -> Iterator[Section]:
 
 def problem_of(trial: Trial) -> str:
     """Return what failed in a trial, in one text."""
-    failed = [(name, score) for name, score in trial.scores.items() if score.passed is False]
-    reasons: dict[str, list[str]] = {}
-    for name, score in failed:
-        reasons.setdefault(score.reason, []).append(name)
+    failed = ((name, score) for name, score in trial.scores.items() if score.passed is False)
+    reasons = grouped((score.reason, name) for name, score in failed)
     return "; ".join(
         f"{', '.join(names)}: {why}" if why else ", ".join(names) for why, names in reasons.items()
     )
@@ -199,7 +193,7 @@ def _confusion(path: str, table: Confusion) -> Section:
     return Section(title, table=Table(head, rows))
 
 
-def _rounds(found: Sequence[Rounds]) -> Section:
+def _rounds(found: Sequence[RoundStatistics]) -> Section:
     most = min(max(rounds.last for rounds in found), 12)
     rows = tuple(
         (
@@ -218,6 +212,6 @@ def _rounds(found: Sequence[Rounds]) -> Section:
     return Section("Rounds of loops", lines, Table(head, rows))
 
 
-def _round(rounds: Rounds, number: int) -> str:
+def _round(rounds: RoundStatistics, number: int) -> str:
     share = f" {rounds.share[number]:.0%}" if number in rounds.share else ""
     return f"{rounds.approved.get(number, 0)}+{rounds.stopped.get(number, 0)}{share}"

@@ -10,10 +10,10 @@ from typing import Literal
 
 from ...state.cost import NOTHING, Cost
 from ..files.results import Header, Results, Trial
-from ..scoring.trial_record import Loop, VoteResult
 from ..statistics.compare import Comparison, case_means, compare, ordered
 from ..statistics.confusion import Confusion, confusion
-from ..statistics.survival import Rounds, rounds_of
+from ..statistics.grouping import grouped
+from ..statistics.survival import RoundStatistics, rounds_of
 from ..suite.model import COMPLETED
 from .gates import GateResult, rule_on
 
@@ -63,7 +63,7 @@ class Report:
     statuses: dict[str, int]
     metrics: tuple[Metric, ...]
     confusions: dict[str, Confusion]
-    rounds: tuple[Rounds, ...]
+    rounds: tuple[RoundStatistics, ...]
     votes: tuple[Votes, ...]
     cuts: tuple[StoppedLoop, ...]
     cost: Cost
@@ -153,19 +153,13 @@ def _confusions(trials: Sequence[Trial]) -> dict[str, Confusion]:
     return {path: confusion(found) for path, found in pairs.items()}
 
 
-def _rounds(trials: Sequence[Trial]) -> list[Rounds]:
-    loops: dict[str, list[Loop]] = {}
-    for trial in trials:
-        for loop in trial.loops:
-            loops.setdefault(loop.path, []).append(loop)
-    return [rounds_of(path, found) for path, found in loops.items()]
+def _rounds(trials: Sequence[Trial]) -> list[RoundStatistics]:
+    by_path = grouped((loop.path, loop) for trial in trials for loop in trial.loops)
+    return [rounds_of(path, loops) for path, loops in by_path.items()]
 
 
 def _votes(trials: Sequence[Trial]) -> list[Votes]:
-    by_path: dict[str, list[VoteResult]] = {}
-    for trial in trials:
-        for vote in trial.votes:
-            by_path.setdefault(vote.path, []).append(vote)
+    by_path = grouped((vote.path, vote) for trial in trials for vote in trial.votes)
     return [
         Votes(
             path,
@@ -178,10 +172,7 @@ def _votes(trials: Sequence[Trial]) -> list[Votes]:
 
 
 def _cuts(trials: Sequence[Trial]) -> list[StoppedLoop]:
-    by_limit: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.status == "cut":
-            by_limit.setdefault(trial.limit or "", []).append(trial)
+    by_limit = grouped((trial.limit or "", trial) for trial in trials if trial.status == "cut")
     return [
         StoppedLoop(limit, len(cut), tuple(dict.fromkeys(node for trial in cut for node in trial.missing)))
         for limit, cut in by_limit.items()

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TypeVar
 
 from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBusy
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.json_text import as_json
 from ...state.session.session import Session
 from ..files.located import INSTALL_HELP
@@ -25,20 +25,13 @@ from ..suite.check import check_suite
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, shape_digest, target_of
 from ..suite.topology import Compiled
-from .trial import SCOPE, run_trial
+from .trial import SCOPE, TrialSettings, run_trial
 
 BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 T = TypeVar("T")
 Progress = Callable[[Results, Trial], None]
-
-
-class TrialSettings(TypedDict, total=False):
-    """What a trial's run gets beside its state; see `run_trial`."""
-
-    cache_s: float | None
-    configurable: Mapping[str, Any]
 
 
 Settings = Callable[[Case, int], TrialSettings]
@@ -74,20 +67,7 @@ async def arun_suite(
     return runner.results
 
 
-def run_suite(
-    suite: Suite,
-    graph: Compiled,
-    session: Session,
-    *,
-    run: str | None = None,
-    results: Path | None = None,
-    models: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-) -> Results:
-    """Like `arun_suite`, for sync callers."""
-    return run_sync(
-        arun_suite(suite, graph, session, run=run, results=results, models=models, progress=progress)
-    )
+run_suite = sync_version(arun_suite)
 
 
 def begin(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from pydantic_core import to_jsonable_python
 
@@ -33,6 +33,13 @@ WAITS = "Interrupted"  # what a case expects as its error if its run must wait f
 FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged)
 
 
+class TrialSettings(TypedDict, total=False):
+    """What a trial's run gets beside its state; see `runners.run.RunOptions`."""
+
+    cache_s: float | None
+    configurable: Mapping[str, Any]
+
+
 async def run_trial(
     session: Session,
     target: Target,
@@ -40,9 +47,7 @@ async def run_trial(
     case: Case,
     thread: str,
     ledger: Ledger | None,
-    *,
-    cache_s: float | None = None,
-    configurable: Mapping[str, Any] | None = None,
+    **settings: Unpack[TrialSettings],
 ) -> TrialOutcome | None:
     """Run a trial to its end, or from where it was to its end; None if the suite's budget ended first.
 
@@ -59,9 +64,8 @@ async def run_trial(
             thread,
             state=state,
             budget=suite.trial_budget,
-            cache_s=cache_s,
             ledgers=() if ledger is None else (ledger,),
-            configurable=configurable or {},
+            **settings,
         )
     except FATAL:
         raise

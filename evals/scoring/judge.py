@@ -6,7 +6,6 @@ form is *unscored*. It may gate only where its agreement with labels given by pe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from ...state.budget import Ledger
 from ...state.errors import InputError, InvalidAnswer, ModelError, UnboundRole
 from ...state.run_context import with_ledgers
 from ...state.session.session import Session
+from ..files.located import json_lines, read_text
 from ..suite.model import EvaluatorInput, Score
 from .evaluators import Where, shown_whole
 
@@ -169,18 +169,9 @@ class Agreement:
 
 def read_labels(path: Path) -> list[Label]:
     """Read what people said. Raises InputError that names the line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The judge's labels {str(path)!r} cannot be read: {error}.") from None
+    text = read_text(path, "The judge's labels").removeprefix("\ufeff")
     labels = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON that can be read: {error}.") from None
+    for number, row in json_lines(text, str(path)):
         if not isinstance(row, dict) or "output" not in row or not isinstance(row.get("passed"), bool):
             raise InputError(f"{path}, line {number}: expected output and passed (true or false).")
         labels.append(Label(row["output"], row["passed"], row.get("input") or {}, row.get("expected")))

@@ -20,7 +20,7 @@ from ..suite.model import (
 )
 from .evaluators import shown
 from .path_match import path_problem
-from .trial_record import Passage, Record
+from .trial_record import NodeVisit, Record
 
 NODE = "node:"
 
@@ -54,7 +54,7 @@ async def score_trial(suite: Suite, case: Case, outcome: TrialOutcome, record: R
     for name, score in _own(case, outcome, record):
         if name not in explicit:
             scores[name] = score if good else Score.of(False, ended)
-    whole = Passage("", outcome.status, dict(outcome.values))
+    whole = NodeVisit("", outcome.status, dict(outcome.values))
     for evaluator in suite.evaluators:
         expected = expected_of(evaluator, case)
         if evaluator.needs_expected and expected is NOTHING_EXPECTED:
@@ -141,7 +141,7 @@ def fits(wanted: Any, actual: Any, where: str, *, cut: bool = False) -> Score:
     return Score.of(wanted == actual, f"{where}expected {shown(wanted)}, got {shown(actual)}")
 
 
-def visits(record: Record, node: str, visit: Visit) -> Sequence[Passage]:
+def visits(record: Record, node: str, visit: Visit) -> Sequence[NodeVisit]:
     """Return the finished executions of a node that an expectation is about."""
     passages = [passage for passage in record.passages if passage.path == node and passage.status == "done"]
     if visit == "each":
@@ -161,7 +161,7 @@ def together(scores: Sequence[Score]) -> Score:
 
 
 async def score_passage(
-    evaluator: Evaluator, expected: Any, case: Case, outcome: TrialOutcome, record: Record, passage: Passage
+    evaluator: Evaluator, expected: Any, case: Case, outcome: TrialOutcome, record: Record, passage: NodeVisit
 ) -> Score:
     """Return what an evaluator says of one execution of its node, or of the whole run's final state."""
     if passage.cut:

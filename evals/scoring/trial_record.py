@@ -16,11 +16,10 @@ from ...tracing.record.spans import Row, outer_task
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
-AGAIN = "again"
 
 
 @dataclass(frozen=True)
-class Passage:
+class NodeVisit:
     """One execution of a node. `output` is what it wrote; `cut` says that the record holds only a part."""
 
     path: str
@@ -67,7 +66,7 @@ class VoteResult:
 class Record:
     """What one thread did."""
 
-    passages: tuple[Passage, ...] = ()
+    passages: tuple[NodeVisit, ...] = ()
     routes: tuple[Route, ...] = ()
     loops: tuple[Loop, ...] = ()
     votes: tuple[VoteResult, ...] = ()
@@ -79,6 +78,10 @@ class Record:
         """The nodes in the order in which they began, graphs before what is in them."""
         return tuple(passage.path for passage in self.passages)
 
+    def is_leaf(self, passage: NodeVisit) -> bool:
+        """Tell whether no other node ran inside of this one."""
+        return not any(path.startswith(f"{passage.path}/") for path in self.path)
+
 
 def read_record(journal: Journal, thread_id: str) -> Record:
     """Return what a thread did. A node that ran again after a resume counts once."""
@@ -87,11 +90,12 @@ def read_record(journal: Journal, thread_id: str) -> Record:
     last = {span.task: span.decision for span in nodes if span.decision}
     decisions = sorted(last.values(), key=lambda row: int(row["id"]))
     judged = [row for row in decisions if row["kind"] == "refine"]
-    outputs = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
+    written = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
+    outputs = [(span, output, cut_text(output)) for span, output in written]
     return Record(
         passages=tuple(
-            Passage(span.path, span.status, cut[0] if (cut := cut_text(output)) else output, cut is not None)
-            for span, output in outputs
+            NodeVisit(span.path, span.status, output if cut is None else cut[0], cut is not None)
+            for span, output, cut in outputs
         ),
         routes=tuple(
             Route(d["path"], d["choice"], d["confidence"]) for d in decisions if d["kind"] == "route"

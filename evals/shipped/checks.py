@@ -23,12 +23,9 @@ def tests_passed(report: Mapping[str, Any] | None) -> tuple[float, str]:
 
 def no_strange_numbers(text: str, values: Mapping[str, Any]) -> Score:
     """Tell whether all numbers of a summary stand in what it summarises."""
-    strange = strange_numbers(re.sub(r"\[[\d\s-]+\]", "", text), *_texts(values.get("passages")))
+    passages = [str(passage["text"]) for passage in values.get("passages") or ()]
+    strange = strange_numbers(re.sub(r"\[[\d\s-]+\]", "", text), *passages)
     return Score.of(bool(text.strip()) and not strange, f"the text does not say {', '.join(strange)}")
-
-
-def _texts(passages: Any) -> list[str]:
-    return [str(passage["text"]) for passage in passages or ()]
 
 
 def is_short(text: str) -> tuple[bool, str]:
@@ -45,9 +42,8 @@ def cites(cited: Sequence[str], expected: str) -> tuple[bool, str]:
 def found_in(findings: Sequence[Mapping[str, Any]], expected: str) -> tuple[bool, str]:
     """Tell whether a passage of the file with the answer was found for any of the sub-questions."""
     labels = [source["label"] for finding in findings for source in finding["found"]]
-    return any(
-        label.startswith(f"{expected}:") for label in labels
-    ), f"found: {', '.join(labels) or 'nothing'}"
+    there = any(label.startswith(f"{expected}:") for label in labels)
+    return there, f"found: {', '.join(labels) or 'nothing'}"
 
 
 def not_opposite(sentiment: str, expected: str) -> tuple[bool, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
 from ..files.results import Results, Trial
 from ..suite.model import MEASURES
+from .grouping import grouped
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -99,10 +100,7 @@ def case_means(results: Results, metric: str) -> dict[str, float]:
 
 def means_by_case(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     """Return each case's mean; what is None does not count."""
-    by_case: dict[str, list[float]] = {}
-    for case, value in values:
-        if value is not None:
-            by_case.setdefault(case, []).append(value)
+    by_case = grouped((case, value) for case, value in values if value is not None)
     return {case: fmean(own) for case, own in by_case.items()}
 
 
@@ -132,36 +130,32 @@ def _metrics(a: Results, b: Results) -> list[str]:
     return [name for name in names[0] if name in names[1]]
 
 
-def _differences(rows: dict[str, dict[str, tuple[float, float]]], level: float) -> list[Difference]:
+def _differences(rows: dict[str, dict[str, tuple[float, float]]], level: float) -> Iterator[Difference]:
     from .intervals import difference_interval, difference_p, holm, smallest_effect
 
     changes = {name: [after - before for before, after in pairs.values()] for name, pairs in rows.items()}
     ps = {name: difference_p(values) for name, values in changes.items()}
     corrected = holm(ps)
-    found = []
     for name, pairs in rows.items():
         values = changes[name]
         mean = fmean(values)
         sure = corrected[name] < level
         verdict: Verdict = "undecided" if not sure else "better" if mean > 0 else "worse"
-        found.append(
-            Difference(
-                metric=name,
-                cases=len(values),
-                a=fmean(before for before, _ in pairs.values()),
-                b=fmean(after for _, after in pairs.values()),
-                change=mean,
-                interval=difference_interval(values, level),
-                p=ps[name],
-                corrected=corrected[name],
-                test="McNemar" if all(value in (-1, 0, 1) for value in values) else "sign flips",
-                smallest=smallest_effect(values, level),
-                gained=sum(value > 0 for value in values),
-                lost=sum(value < 0 for value in values),
-                verdict=verdict,
-            )
+        yield Difference(
+            metric=name,
+            cases=len(values),
+            a=fmean(before for before, _ in pairs.values()),
+            b=fmean(after for _, after in pairs.values()),
+            change=mean,
+            interval=difference_interval(values, level),
+            p=ps[name],
+            corrected=corrected[name],
+            test="McNemar" if all(value in (-1, 0, 1) for value in values) else "sign flips",
+            smallest=smallest_effect(values, level),
+            gained=sum(value > 0 for value in values),
+            lost=sum(value < 0 for value in values),
+            verdict=verdict,
         )
-    return found
 
 
 def measure_of(trial: Trial, name: str) -> float | None:

@@ -17,7 +17,7 @@ ENOUGH = 0.95
 
 
 @dataclass(frozen=True)
-class Rounds:
+class RoundStatistics:
     """The rounds of one loop over many runs.
 
     `approved` and `stopped` count runs by their last round. `share` is the estimated share of runs that
@@ -41,7 +41,7 @@ class Rounds:
         return max([*self.approved, *self.stopped, 1])
 
 
-def rounds_of(path: str, loops: Sequence[Loop]) -> Rounds:
+def rounds_of(path: str, loops: Sequence[Loop]) -> RoundStatistics:
     """Return what the runs of one loop say together."""
     approved = Counter(loop.rounds for loop in loops if loop.ended == APPROVED)
     hopeless = sum(loop.ended == UNCHANGED for loop in loops)
@@ -55,6 +55,6 @@ def rounds_of(path: str, loops: Sequence[Loop]) -> Rounds:
         at_risk -= approved[number] + stopped[number]
     most = max(share.values(), default=0.0)
     suggested = next((n for n, reached in share.items() if most and reached >= ENOUGH * most), None)
-    return Rounds(
+    return RoundStatistics(
         path, dict(sorted(approved.items())), dict(sorted(stopped.items())), hopeless, share, suggested
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from ...state.errors import InputError, did_you_mean
@@ -55,10 +55,9 @@ def check_suite(suite: Suite, target: Target | None = None) -> None:
 def _itself(suite: Suite) -> Iterator[Problem]:
     if not suite.cases:
         yield Problem(None, "the suite has no cases")
-    counted = Counter(case.id for case in suite.cases)
     first: dict[str, Case] = {}
     for case in suite.cases:
-        if counted[case.id] > 1 and case.id in first:
+        if case.id in first:
             where = f", after line {first[case.id].line}" if first[case.id].line else ""
             yield Problem(case.line, f"the case {case.id!r} is there twice{where}")
         first.setdefault(case.id, case)
@@ -193,11 +192,9 @@ def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[st
         if path not in topology.nodes:
             yield f"there is no node {path!r}. {did_you_mean(path, topology.nodes)}"
     visited = [path for path in expect.nodes if path in topology.nodes]
-    for number, one in enumerate(visited):
-        for other in visited[number + 1 :]:
-            problem = topology.conflict(one, other)
-            if problem and topology.conflict(other, one):
-                yield f"no run visits both nodes: {problem}"
+    for one, other in combinations(visited, 2):
+        if (problem := topology.conflict(one, other)) and topology.conflict(other, one):
+            yield f"no run visits both nodes: {problem}"
 
 
 def _path(expected: PathExpected, topology: Topology) -> Iterator[str]:
@@ -209,14 +206,11 @@ def _path(expected: PathExpected, topology: Topology) -> Iterator[str]:
     nodes = expected.nodes
     if expected.match in ("strict", "order"):
         for first, then in pairwise(nodes):
-            problem = topology.conflict(first, then)
-            if problem:
+            if problem := topology.conflict(first, then):
                 yield f"the expected path cannot occur: {problem}"
     elif expected.match in ("unordered", "superset"):
-        for number, one in enumerate(nodes):
-            for other in nodes[number + 1 :]:
-                problem = topology.conflict(one, other)
-                if problem and topology.conflict(other, one):
-                    yield f"the expected path cannot occur: {problem}"
+        for one, other in combinations(nodes, 2):
+            if (problem := topology.conflict(one, other)) and topology.conflict(other, one):
+                yield f"the expected path cannot occur: {problem}"
     if expected.match == "strict" and (problem := path_problem(expected, nodes)):
         yield f"the expected path cannot occur: {problem}"

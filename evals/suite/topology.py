@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from itertools import groupby, permutations
+from operator import attrgetter
 from typing import Any, Literal, get_args, get_origin
 
 from langgraph.graph import END, START
@@ -47,6 +49,11 @@ class Topology:
         judges = {edge.source for edge in self.edges if (edge.fork or "").endswith("#loop")}
         return {node: ends for node, ends in self.forks.items() if node not in judges}
 
+    @cached_property
+    def _edges_from(self) -> dict[str, list[Edge]]:
+        edges = sorted(self.edges, key=attrgetter("source"))
+        return {source: list(group) for source, group in groupby(edges, attrgetter("source"))}
+
     def reachable(self, source: str) -> set[str]:
         """Return the nodes that may run after one."""
         if source not in self._reached:
@@ -54,14 +61,12 @@ class Topology:
         return self._reached[source]
 
     def _after(self, source: str) -> Iterator[str]:
-        following: dict[str, list[str]] = {}
-        for edge in self.edges:
-            following.setdefault(edge.source, []).append(edge.target)
         seen: set[str] = set()
         waiting = [_exit(source) if source in self.graphs else source]
         while waiting:
             node = waiting.pop()
-            targets = self.nodes if node in self.open else following.get(node, ())
+            edges = self._edges_from.get(node, ())
+            targets = self.nodes if node in self.open else [edge.target for edge in edges]
             for target in targets:
                 if target not in seen:
                     seen.add(target)
@@ -86,17 +91,12 @@ class Topology:
         """Tell whether both can run side by side, after a node that goes more than one way at once."""
         if self.open:
             return True
-        by_source: dict[str, list[Edge]] = {}
-        for edge in self.edges:
-            by_source.setdefault(edge.source, []).append(edge)
-        for edges in by_source.values():
-            for one in edges:
-                for other in edges:
-                    if one is other or (one.fork is not None and one.fork == other.fork):
-                        continue
-                    if first in self._from(one.target) and then in self._from(other.target):
-                        return True
-        return False
+        return any(
+            first in self._from(one.target) and then in self._from(other.target)
+            for edges in self._edges_from.values()
+            for one, other in permutations(edges, 2)
+            if one.fork is None or one.fork != other.fork
+        )
 
     def _from(self, node: str) -> set[str]:
         return {node, node.removesuffix(f"/{START}")} | self.reachable(node)

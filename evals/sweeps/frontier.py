@@ -10,7 +10,7 @@ from typing import Literal
 from ...state.cost import NOTHING, Cost
 from ..files.results import Results
 from ..report.sections import Section, Table, between, money
-from ..statistics.compare import case_means
+from ..statistics.compare import paired
 
 Keeps = Literal["reference", "keeps", "loses", "undecided"]
 
@@ -77,16 +77,15 @@ def compared(
 
     found = []
     for metric in metrics:
-        before, after = case_means(reference, metric), case_means(results, metric)
-        both = [case for case in before if case in after]
-        if not both:
+        pairs = paired(reference, results, metric, list(reference.header.cases))
+        if not pairs:
             continue
-        changes = [after[case] - before[case] for case in both]
+        changes = [after - before for before, after in pairs.values()]
         low, high = difference_interval(changes, level)
         found.append(
             Kept(
                 metric=metric,
-                mean=fmean(after[case] for case in both),
+                mean=fmean(after for _, after in pairs.values()),
                 change=fmean(changes),
                 interval=(low, high),
                 verdict="keeps" if low > -margin else "loses" if high < -margin else "undecided",
@@ -183,11 +182,8 @@ def _rows(option: Option) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for number, kept in enumerate(option.scores):
         own = (shown(option.models), usd, cost) if number == 0 else ("", "", "")
-        verdict = option.verdict if option.verdict == "reference" else kept.verdict
-        moved = (
-            ("", "")
-            if option.verdict == "reference"
-            else (f"{kept.change:+.3f}", between(kept.interval, "+"))
-        )
-        rows.append((*own, kept.metric, f"{kept.mean:.3f}", *moved, verdict, mark if number == 0 else ""))
+        moved: tuple[str, ...] = (f"{kept.change:+.3f}", between(kept.interval, "+"), kept.verdict)
+        if option.verdict == "reference":
+            moved = ("", "", "reference")
+        rows.append((*own, kept.metric, f"{kept.mean:.3f}", *moved, mark if number == 0 else ""))
     return rows or [(shown(option.models), usd, cost, "-", "-", "-", "-", option.verdict, mark)]

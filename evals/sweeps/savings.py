@@ -10,6 +10,7 @@ from ...providers.settings import DEFAULT_ROLE
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ...tracing.record.reads import paid_calls
+from ..statistics.grouping import grouped
 
 MILLION = 1_000_000
 
@@ -58,9 +59,7 @@ def savings(used: Iterable[Used], prices: Mapping[str, Price], *, baseline: str)
     for role in {baseline, *(call.role for call in calls)}:
         if role not in prices:
             raise InputError(f"savings: no price for the role {role!r}. {did_you_mean(role, prices)}")
-    items: dict[str, list[Used]] = {}
-    for call in calls:
-        items.setdefault(call.item, []).append(call)
+    items = grouped((call.item, call) for call in calls)
     whole = tried = cheap = behind = 0.0
     for tries in items.values():
         strong = [call for call in tries if call.role == baseline]

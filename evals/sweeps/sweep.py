@@ -8,19 +8,18 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from ...providers.stack.roles import Bindable
 from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
-from ...state.event_loops import in_thread, run_sync
+from ...state.event_loops import in_thread, sync_version
 from ...state.names import DRAW_KEY
 from ...state.session.session import Session
 from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
-from ..running.runner import Progress, Runner, TrialSettings, begin, new_run
-from ..running.trial import SCOPE
+from ..running.runner import Progress, Runner, begin, new_run
+from ..running.trial import SCOPE, TrialSettings
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
 from ..scoring.trial_record import cost_of
@@ -72,9 +71,7 @@ async def asweep(
     return await work.search()
 
 
-def sweep(suite: Suite, graph: Compiled, session: Session, axes: Sequence[Axis], **options: Any) -> Sweep:
-    """Like `asweep`, for sync callers."""
-    return run_sync(asweep(suite, graph, session, axes, **options))
+sweep = sync_version(asweep)
 
 
 def _metrics(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -151,18 +148,18 @@ class _SweepRun:
         name = f"{self._run}.{digest(named)[:8]}"
         path = None if self._folder is None else self._folder / f"{name}.jsonl"
         target = target_of(self._graph, self._suite.node)
+        results = begin(self._suite, target, name, path, named)
+        runner = Runner(
+            self._suite,
+            target,
+            self._session,
+            results,
+            self.progress,
+            ledger=self._ledger,
+            settings=self._draw,
+        )
         with assigned(self._axes, assignment, self._models):
-            runner = Runner(
-                self._suite,
-                target,
-                self._session,
-                begin(self._suite, target, name, path, named),
-                self.progress,
-                ledger=self._ledger,
-                settings=self._settings,
-            )
             await runner.run_all()
-        results = runner.results
         if not results.complete:
             self._ended = True
             return
@@ -170,7 +167,7 @@ class _SweepRun:
         self._costs[assignment] = await in_thread(self._cost, results)
         self._options[assignment] = self._compare(assignment, name)
 
-    def _settings(self, case: Case, repeat: int) -> TrialSettings:
+    def _draw(self, case: Case, repeat: int) -> TrialSettings:
         """Have equal requests of one trial share an answer in all assignments, and no others."""
         draw = zlib.crc32(f"{self._run}/{case.id}/{repeat}".encode())
         return {"cache_s": CACHE_S, "configurable": {DRAW_KEY: (draw,)}}
@@ -239,8 +236,7 @@ class _SweepRun:
 
     def _predicted(self, assignment: Assignment) -> float | None:
         """Return what a trial will cost if each axis costs what it did in its single exchange."""
-        rest = self._costs[self._reference][None]
-        parts = [rest]
+        parts = [self._costs[self._reference][None]]
         for number, model in enumerate(assignment):
             costs = self._costs.get(self._with(number, model))
             if costs is None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
 
-from stepgraph.state.event_loops import PerLoop, run_sync
+from stepgraph.state.event_loops import PerLoop, run_sync, sync_version
 
 color: ContextVar[str] = ContextVar("color")
 
@@ -95,3 +96,14 @@ def test_an_interrupt_in_a_task_reaches_the_caller_and_nobody_else(error: type[B
             run_sync(outer())
         assert beside.result(timeout=30) == "done"
     assert run_sync(other()) == "done"
+
+
+def test_a_sync_version_runs_the_async_function_and_has_its_signature() -> None:
+    async def adouble(number: int, *, plus: int = 0) -> int:
+        """Return twice the number."""
+        return 2 * number + plus
+
+    double = sync_version(adouble)
+    assert double(3, plus=1) == 7
+    assert (double.__name__, double.__doc__) == ("double", "Like `adouble`, for sync callers.")
+    assert inspect.signature(double) == inspect.signature(adouble)
