@@ -22,7 +22,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
@@ -211,18 +210,13 @@ def close(contract: Contract) -> dict[str, Status]:
     return {"status": "partial" if contract.missing or contract.left_out else "complete"}
 
 
-def contract_review() -> Workflow[Contract]:
-    """Return the contract review as a state graph over `Contract`."""
-    reading = section(
-        {"legal": read_law, "financial": read_money, "technical": read_technology},
-        merge=compare,
-        timeout_s=BRANCH_SECONDS,
-        failed="skip",
-        missing="missing",
-    )
-    summary = chain(sum_up, gate(check_summary, none, repair=sum_up, tries=1, otherwise=list_instead))
-    telling = route(outcome, {"remarks": summary, "nothing": say_nothing})
-    return chain(number_clauses, reading, telling, close, name="contract-review")
-
-
-graph = contract_review()
+reading = section(
+    {"legal": read_law, "financial": read_money, "technical": read_technology},
+    merge=compare,
+    timeout_s=BRANCH_SECONDS,
+    failed="skip",
+    missing="missing",
+)
+summary = chain(sum_up, gate(check_summary, none, repair=sum_up, tries=1, otherwise=list_instead))
+telling = route(outcome, {"remarks": summary, "nothing": say_nothing})
+graph = chain(number_clauses, reading, telling, close, name="contract-review")

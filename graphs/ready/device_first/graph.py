@@ -27,7 +27,6 @@ from ....nodes.ask import Ask
 from ....nodes.neighbours import nearest
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.cascade import cascade
 from ...patterns.chain import chain
 from ...patterns.route import route
@@ -180,31 +179,24 @@ def hold(_: Question) -> dict[str, object]:
     return {}
 
 
-def device_first() -> Workflow[Question]:
-    """Return the workflow as a state graph over `Question`."""
-    device = chain(look_up, on_device, name="device")
-    cloud = chain(look_up.on("cloud"), in_cloud, name="cloud")
-    looked_up = cascade(
-        device, cloud, check=backed, accept=lambda problems: not problems or " ".join(problems)
-    )
-    thought = verify(
-        chain(think, in_cloud, name="thinking"),
-        second_look,
-        agrees=lambda look: look.correct or look.why,
-        otherwise=hold,
-    )
-    either = route(
-        kind,
-        {"look up": chain(looked_up, backed), "think": thought},
-        fallback=thought,
-        min_confidence=0.5,
-        name="open",
-    )
-    return chain(
-        route(is_private, {"private": chain(device, backed), "open": either}, name="where"),
-        close,
-        name="device-first",
-    )
-
-
-graph = device_first()
+device = chain(look_up, on_device, name="device")
+cloud = chain(look_up.on("cloud"), in_cloud, name="cloud")
+looked_up = cascade(device, cloud, check=backed, accept=lambda problems: not problems or " ".join(problems))
+thought = verify(
+    chain(think, in_cloud, name="thinking"),
+    second_look,
+    agrees=lambda look: look.correct or look.why,
+    otherwise=hold,
+)
+either = route(
+    kind,
+    {"look up": chain(looked_up, backed), "think": thought},
+    fallback=thought,
+    min_confidence=0.5,
+    name="open",
+)
+graph = chain(
+    route(is_private, {"private": chain(device, backed), "open": either}, name="where"),
+    close,
+    name="device-first",
+)

@@ -20,7 +20,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
@@ -178,22 +177,17 @@ def close(document: Document) -> dict[str, Status]:
     return {"status": "complete" if document.summary else "unsummarised"}
 
 
-def document_processing() -> Workflow[Document]:
-    """Return the document processing as a state graph over `Document`."""
-    extraction = refine(
-        extract,
-        validate,
-        until=lambda problems: not problems,
-        score=lambda problems: -len(problems),
-        rounds=ROUNDS,
-    )
-    summary = chain(summarise, gate(check_summary, none, repair=summarise, tries=1, otherwise=drop_summary))
-    return chain(
-        extraction,
-        settle,
-        route(outcome, {"complete": chain(summary, close), "incomplete": close}),
-        name="document-processing",
-    )
-
-
-graph = document_processing()
+extraction = refine(
+    extract,
+    validate,
+    until=lambda problems: not problems,
+    score=lambda problems: -len(problems),
+    rounds=ROUNDS,
+)
+summary = chain(summarise, gate(check_summary, none, repair=summarise, tries=1, otherwise=drop_summary))
+graph = chain(
+    extraction,
+    settle,
+    route(outcome, {"complete": chain(summary, close), "incomplete": close}),
+    name="document-processing",
+)

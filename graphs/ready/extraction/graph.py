@@ -20,7 +20,6 @@ from pydantic import Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.splitting import split_text
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.fan_out import fan_out
 from ...patterns.route import route
@@ -168,28 +167,23 @@ def make_records(text: Text) -> dict[str, object]:
     }
 
 
-def extraction() -> Workflow[Text]:
-    """Return the information extraction as a state graph over `Text`."""
-    relations = chain(find_relations, check_relations)
-    reading = chain(
-        find_entities,
-        check_entities,
-        route(how_many, {"several": relations, "too few": leave}, name="relate"),
-        name="read",
-    )
-    return chain(
-        fan_out(
-            parse,
-            reading,
-            into="passages",
-            max_items=MOST_PASSAGES,
-            failed="skip",
-            missing="missing",
-            name="passages",
-        ),
-        make_records,
-        name="extraction",
-    )
-
-
-graph = extraction()
+relations = chain(find_relations, check_relations)
+reading = chain(
+    find_entities,
+    check_entities,
+    route(how_many, {"several": relations, "too few": leave}, name="relate"),
+    name="read",
+)
+graph = chain(
+    fan_out(
+        parse,
+        reading,
+        into="passages",
+        max_items=MOST_PASSAGES,
+        failed="skip",
+        missing="missing",
+        name="passages",
+    ),
+    make_records,
+    name="extraction",
+)

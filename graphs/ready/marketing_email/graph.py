@@ -22,7 +22,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
@@ -207,26 +206,19 @@ def hold(_: Campaign) -> dict[str, Status]:
     return {"status": "held"}
 
 
-def marketing_email() -> Workflow[Campaign]:
-    """Return the marketing e-mail as a state graph over `Campaign`."""
-    writing = refine(
-        draft, comply, until=lambda problems: not problems, score=lambda problems: -len(problems), rounds=3
-    )
-    release = route(outcome, {"sound": sign, "not sound": hold}, name="release")
-    foreign = chain(
-        translate, gate(check_translation, none, repair=translate, tries=1, otherwise=hold), release
-    )
-    finish = route(target, {"translate": foreign, "English": sign}, name="finish")
-    claims = chain(
-        find_claims,
-        gate(check_claims, none, repair=chain(draft, find_claims), tries=1, otherwise=hold),
-        route(outcome, {"sound": finish, "not sound": hold}, name="after_claims"),
-    )
-    return chain(
-        writing,
-        route(outcome, {"sound": claims, "not sound": hold}, name="after_code"),
-        name="marketing-email",
-    )
-
-
-graph = marketing_email()
+writing = refine(
+    draft, comply, until=lambda problems: not problems, score=lambda problems: -len(problems), rounds=3
+)
+release = route(outcome, {"sound": sign, "not sound": hold}, name="release")
+foreign = chain(translate, gate(check_translation, none, repair=translate, tries=1, otherwise=hold), release)
+finish = route(target, {"translate": foreign, "English": sign}, name="finish")
+claims = chain(
+    find_claims,
+    gate(check_claims, none, repair=chain(draft, find_claims), tries=1, otherwise=hold),
+    route(outcome, {"sound": finish, "not sound": hold}, name="after_claims"),
+)
+graph = chain(
+    writing,
+    route(outcome, {"sound": claims, "not sound": hold}, name="after_code"),
+    name="marketing-email",
+)

@@ -21,7 +21,6 @@ from pydantic.json_schema import SkipJsonSchema
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.orchestrate import PlanRules, orchestrate
 from ...patterns.refine import refine
@@ -170,23 +169,18 @@ def close(study: Study) -> dict[str, object]:
     }
 
 
-def research() -> Workflow[Study]:
-    """Return the research synthesis as a state graph over `Study`."""
-    report = refine(
-        write, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
-    )
-    work = orchestrate(
-        plan,
-        chain(look_up, answer),
-        report,
-        into="findings",
-        brief=brief,
-        max_items=MAX_ITEMS,
-        rules=PlanRules(overlapping="drop"),  # small models repeat themselves
-        failed="skip",
-        missing="missing",
-    )
-    return chain(survey, work, close, name="research")
-
-
-graph = research()
+report = refine(
+    write, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
+)
+work = orchestrate(
+    plan,
+    chain(look_up, answer),
+    report,
+    into="findings",
+    brief=brief,
+    max_items=MAX_ITEMS,
+    rules=PlanRules(overlapping="drop"),  # small models repeat themselves
+    failed="skip",
+    missing="missing",
+)
+graph = chain(survey, work, close, name="research")

@@ -21,7 +21,6 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.fan_out import fan_out
 from ...patterns.route import route
@@ -202,13 +201,8 @@ def _line_of(match: Requirement) -> str:
     return f"{wish} not shown."
 
 
-def resume_screener() -> Workflow[Application]:
-    """Return the résumé screener as a state graph over `Application`."""
-    match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
-    matching = fan_out(
-        requirements, match, into="matches", max_items=MOST_REQUIREMENTS, failed="skip", missing="unread"
-    )
-    return chain(extract, keep_quoted, matching, decide, name="resume-screener")
-
-
-graph = resume_screener()
+match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
+matching = fan_out(
+    requirements, match, into="matches", max_items=MOST_REQUIREMENTS, failed="skip", missing="unread"
+)
+graph = chain(extract, keep_quoted, matching, decide, name="resume-screener")

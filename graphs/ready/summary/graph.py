@@ -19,7 +19,6 @@ from ....nodes.ask import Ask
 from ....nodes.splitting import split_text
 from ....nodes.steps import step
 from ....state.errors import InputError
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.map_reduce import map_reduce
 from ...patterns.route import route
@@ -164,13 +163,8 @@ def cite(document: LongDocument) -> dict[str, object]:
     }
 
 
-def long_summary() -> Workflow[LongDocument]:
-    """Return the summary of a long document as a state graph over `LongDocument`."""
-    note = route(length, {"short": keep, "long": chain(take_note, tidy)}, name="note")
-    notes = map_reduce(
-        cut, note, reduce=chain(combine, tidy), join=together, into="digest", parts="passages", tokens=TOKENS
-    )
-    return chain(notes, cite, name="summary")
-
-
-graph = long_summary()
+note = route(length, {"short": keep, "long": chain(take_note, tidy)}, name="note")
+notes = map_reduce(
+    cut, note, reduce=chain(combine, tidy), join=together, into="digest", parts="passages", tokens=TOKENS
+)
+graph = chain(notes, cite, name="summary")

@@ -29,7 +29,6 @@ from ....nodes.effects import effect
 from ....nodes.neighbours import nearest
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.guard import guard
@@ -289,31 +288,26 @@ def release(ticket: Ticket) -> dict[str, Status]:
     return {"status": "held" if ticket.problems or ticket.note else "released"}
 
 
-def support_desk() -> Workflow[Ticket]:
-    """Return the support desk as a state graph over `Ticket`."""
-    answer = refine(
-        draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
-    )
-    desk = route(
-        triage,
-        {
-            "billing": chain(find_payments, check_claim, answer),
-            "technical": chain(diagnose, answer),
-            "general": chain(search, answer),
-            "urgent": escalate,
-        },
-        fallback=hand_over,
-        min_confidence=0.5,
-        name="desk",
-    )
-    large = route(approve_refund, {"approved": refund, "rejected": keep})
-    return chain(
-        guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
-        gate(is_calm, otherwise=colleague),
-        gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
-        release,
-        name="support-desk",
-    )
-
-
-graph = support_desk()
+answer = refine(
+    draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
+)
+desk = route(
+    triage,
+    {
+        "billing": chain(find_payments, check_claim, answer),
+        "technical": chain(diagnose, answer),
+        "general": chain(search, answer),
+        "urgent": escalate,
+    },
+    fallback=hand_over,
+    min_confidence=0.5,
+    name="desk",
+)
+large = route(approve_refund, {"approved": refund, "rejected": keep})
+graph = chain(
+    guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
+    gate(is_calm, otherwise=colleague),
+    gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
+    release,
+    name="support-desk",
+)
