@@ -11,12 +11,10 @@ on which two perspectives differ, so code finds it and no model can leave it out
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
@@ -26,6 +24,7 @@ from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
 from ...patterns.section import section
+from ..few_shot import few_shot
 from ..text_checks import is_quoted, none
 
 Status = Literal["new", "complete", "partial"]
@@ -81,7 +80,6 @@ def number_clauses(contract: Contract) -> dict[str, list[str]]:
     return {"clauses": [" ".join(part.split()) for part in _CLAUSE.split(contract.text) if part.strip()]}
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "[1] Work. The painter paints the fence.\n[2] Delay. The owner pays 50 euros for each day of delay."
 SHOWN_REMARKS = [
     {"clause": 1, "quote": "paints the fence", "verdict": "change", "why": "It names no colour and no date."},
@@ -107,11 +105,7 @@ def read_technology(contract: Contract) -> Ask[Remarks]:
 def _reading(contract: Contract, reader: str) -> Ask[Remarks]:
     clauses = "\n".join(f"[{number}] {clause}" for number, clause in enumerate(contract.clauses, 1))
     return Ask(
-        [
-            HumanMessage(f"Contract:\n{SHOWN}"),
-            AIMessage(json.dumps({"answer": SHOWN_REMARKS})),
-            HumanMessage(f"Contract:\n{clauses}"),
-        ],
+        few_shot([(f"Contract:\n{SHOWN}", SHOWN_REMARKS)], f"Contract:\n{clauses}"),
         system=f"You are {reader}. You read a contract for {contract.party}. For each clause that concerns "
         "you, give its number, a few words copied from it, whether to accept, change or reject it, and why "
         "in one short sentence. You leave out what does not concern you.",

@@ -9,12 +9,10 @@ not summarised: it is "incomplete", says which field, and keeps the others.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
@@ -24,6 +22,7 @@ from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import has_placeholder, is_quoted, none, plain, strange_numbers
 
 Status = Literal["new", "complete", "incomplete", "unsummarised"]
@@ -58,7 +57,6 @@ class Document:
     status: Status = "new"
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "Receipt 77\nCorner Bakery, Main Street 3\n4 March 2024\n2 loaves of rye: 9.80 EUR"
 SHOWN_FIELDS = {
     "receipt number": "77",
@@ -72,20 +70,13 @@ SHOWN_FIELDS = {
 def extract(document: Document) -> Ask[Annotated[list[DocumentEntity], Field(max_length=12)]]:
     """Ask for the fields; in later rounds with the last answer and what is wrong with it."""
     shown = [{"field": name, "value": value} for name, value in SHOWN_FIELDS.items()]
-    messages: list[BaseMessage] = [
-        HumanMessage(_question(SHOWN, list(SHOWN_FIELDS))),
-        AIMessage(json.dumps({"answer": shown})),
-        HumanMessage(_question(document.text, document.fields)),
-    ]
+    prompt = _question(document.text, document.fields)
+    examples: list[tuple[str, object]] = [(_question(SHOWN, list(SHOWN_FIELDS)), shown)]
     if document.problems:
-        entities = [entity.model_dump() for entity in document.entities]
-        guidance = " ".join(document.problems)
-        messages += [
-            AIMessage(json.dumps({"answer": entities})),
-            HumanMessage(f"{guidance} Give all the fields again, each once."),
-        ]
+        examples.append((prompt, [entity.model_dump() for entity in document.entities]))
+        prompt = f"{' '.join(document.problems)} Give all the fields again, each once."
     return Ask(
-        messages,
+        few_shot(examples, prompt),
         system="You copy values from a document, exactly as they stand there.",
         temperature=0.4 if document.problems else 0,
         max_tokens=400,

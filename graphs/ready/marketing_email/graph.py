@@ -11,12 +11,10 @@ it. A passed check is no legal advice.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
@@ -26,6 +24,7 @@ from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import (
     Language,
     found_words,
@@ -88,7 +87,6 @@ class Campaign:
     ready: str = ""
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "Product: Harbour lamp\nOffer: The Harbour lamp costs 20 euros in May. It comes with a bulb."
 SHOWN_EMAIL = {
     "subject": "The Harbour lamp for 20 euros",
@@ -101,12 +99,9 @@ def draft(campaign: Campaign) -> Ask[Email]:
     """Ask for the e-mail; after a failed check, with what was wrong."""
     mend = f"\nMend this in your last version: {' '.join(campaign.problems)}" if campaign.problems else ""
     last = f"\nIt was: {text_of(campaign.email)}" if mend and campaign.email else ""
+    prompt = f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{mend}{last}"
     return Ask(
-        [
-            HumanMessage(SHOWN),
-            AIMessage(json.dumps(SHOWN_EMAIL)),
-            HumanMessage(f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{mend}{last}"),
-        ],
+        few_shot([(SHOWN, SHOWN_EMAIL)], prompt),
         system="You write short, honest e-mails to subscribers. You tell the offer, promise nothing else, "
         "use no superlatives, and do not sign.",
         temperature=0.5 if mend else 0,

@@ -21,7 +21,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import StringConstraints
 
 from ....nodes.ask import Ask
@@ -35,6 +34,7 @@ from ...patterns.guard import guard
 from ...patterns.refine import refine
 from ...patterns.review import review
 from ...patterns.route import route
+from ..few_shot import few_shot
 from . import shop
 from .outbox import post
 from .topics import INTENTS, PHRASES, Topic
@@ -110,7 +110,6 @@ def _about(order: str | None, facts: list[str]) -> list[str]:
     return [*known, *facts, "The invoice is in your account."]
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 THANKS = "Thank you for your message."
 EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "billing": [
@@ -152,14 +151,11 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
 @step("reply")
 def draft(ticket: Ticket) -> Ask[str]:
     """Ask for a reply that tells the facts; in later rounds, what was left out comes first."""
-    messages: list[BaseMessage] = []
-    for shown, reply in EXAMPLES[ticket.topic or "general"]:
-        messages += [HumanMessage(f"Facts: {shown}"), AIMessage(reply)]
+    examples = [(f"Facts: {shown}", reply) for shown, reply in EXAMPLES[ticket.topic or "general"]]
     missing = left_out(ticket) if ticket.problems else []
     facts = [*missing, *(fact for fact in ticket.facts if fact not in missing)]
-    messages.append(HumanMessage(f"Facts: {' '.join(facts)}"))
     return Ask(
-        messages,
+        few_shot(examples, f"Facts: {' '.join(facts)}"),
         system="You write short, polite replies to customers. You tell all the facts and nothing else.",
         temperature=0.6 if ticket.problems else 0.0,
         max_tokens=120,
