@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -84,10 +85,20 @@ def table_of(function: Any) -> Iterator[str]:
     as_written = inspect.get_annotations(function)  # pydantic's signatures have resolved ones
     for parameter in parameters:
         name, annotation = parameter.name, parameter.annotation
+        if options := options_in(function, as_written.get(name, annotation)):
+            yield from (f"| {code(key)} | {code(annotation_of(kind))} | |" for key, kind in options.items())
+            continue
         unit = next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
         kind = ", ".join(filter(None, (code(annotation_of(as_written.get(name, annotation))), unit)))
         yield f"| {code(name)} | {kind} | {code(default_of(parameter))} |"
     yield ""
+
+
+def options_in(function: Any, annotation: Any) -> dict[str, Any]:
+    """Return the keywords, and their types as written, that `**options: Unpack[SomeTypedDict]` stands for."""
+    named = re.fullmatch(r"Unpack\[(\w+)\]", str(annotation))
+    options = vars(sys.modules[function.__module__]).get(named[1]) if named else None
+    return {key: kind.__forward_arg__ for key, kind in options.__annotations__.items()} if options else {}
 
 
 def code(text: str) -> str:
