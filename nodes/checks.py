@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
@@ -42,28 +43,20 @@ class CheckResult(Choice[str]):
         return self.label == PASSED
 
 
+@dataclass(eq=False, repr=False)
 class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
     """Judges a state: passed or failed, why, and how sure. `kind` is what its decisions go on record as."""
 
-    def __init__(
-        self,
-        name: str,
-        judge: Callable[[StateT, RunnableConfig | None], Awaitable[CheckResult]],
-        *,
-        state: StateType,
-        writes: str | None = None,
-        cost: Cost = FREE,
-        kind: DecisionKind = "gate",
-    ) -> None:
-        self.name = name
-        self.state = state
-        self.writes = writes
-        self.cost = cost
-        self._judge = judge
-        self._kind = kind
+    name: str
+    judge: Callable[[StateT, RunnableConfig | None], Awaitable[CheckResult]]
+    _: KW_ONLY
+    state: StateType
+    writes: str | None = None
+    cost: Cost = FREE
+    kind: DecisionKind = "gate"
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> CheckResult:
-        return await self._judge(state, config)
+        return await self.judge(state, config)
 
     def update(self, value: CheckResult) -> Update:
         return dict(value.written)
@@ -72,7 +65,7 @@ class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
         """Put on the record what the result led to."""
         both = f"{result.reason} ({result.note})" if result.reason and result.note else ""
         reason = both or result.reason or result.note or None
-        record_decision(config, self._kind, choice, confidence=result.confidence, reason=reason)
+        record_decision(config, self.kind, choice, confidence=result.confidence, reason=reason)
 
 
 def check_of(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Concatenate, Generic, Protocol, overload
 from weakref import WeakKeyDictionary
@@ -57,35 +58,29 @@ _under_way: WeakKeyDictionary[Journal, dict[str, Future[None]]] = WeakKeyDiction
 _lock = threading.Lock()
 
 
+@dataclass(eq=False, repr=False)
 class Effect(Node[StateT], Generic[StateT]):
     """One graph node with a side effect, which happens once for each key. Made by `effect`."""
 
-    def __init__(
-        self,
-        function: Function[StateT],
-        *,
-        state: StateType,
-        key: Callable[[StateT], object] | None,
-        reads: tuple[str, ...],
-        undone: tuple[type[Exception], ...],
-        retry: bool,
-    ) -> None:
-        self.__doc__ = function.__doc__
-        self.name = function.__name__
-        self.state = state
-        self._key = key
-        self._reads = reads
-        self._undone = undone
-        self._retry = retry
-        self._takes_key = "key" in inspect.signature(function).parameters
-        self._async = inspect.iscoroutinefunction(function)
-        self._node = node_of(None, function) if self._async else node_of(function)
-        allow(state)
+    function: Function[StateT]
+    state: StateType
+    key: Callable[[StateT], object] | None
+    reads: tuple[str, ...]
+    undone: tuple[type[Exception], ...]
+    retry: bool
+
+    def __post_init__(self) -> None:
+        self.__doc__ = self.function.__doc__
+        self.name = self.function.__name__
+        self._takes_key = "key" in inspect.signature(self.function).parameters
+        self._async = inspect.iscoroutinefunction(self.function)
+        self._node = node_of(None, self.function) if self._async else node_of(self.function)
+        allow(self.state)
 
     def key_of(self, state: StateT, config: RunnableConfig | None = None) -> str:
         """Return the key under which the effect happens once; without a session it has no lineage."""
-        if self._key is not None:
-            own = self._key(state)
+        if self.key is not None:
+            own = self.key(state)
             if own is None or own == "":
                 raise InputError(
                     f"The key of effect {self.name!r} is {own!r}, so all effects without one would count as "
@@ -95,7 +90,7 @@ class Effect(Node[StateT], Generic[StateT]):
         here = RunContext.of(config)
         line = lineage_of(here.session.journal, here.thread_id) if here.session else here.thread_id
         values = values_of(state)
-        read = {name: self._content(name, values.get(name)) for name in self._reads or sorted(values)}
+        read = {name: self._content(name, values.get(name)) for name in self.reads or sorted(values)}
         content = json_text([line, here.path, read])
         return f"{self.name}:{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:20]}"
 
@@ -137,7 +132,7 @@ class Effect(Node[StateT], Generic[StateT]):
         """Begin, or return the record that is in the way; waits for another thread that is at it."""
         left: EffectRecord | None = None
         while True:
-            record = await begin_effect(session.journal, key, thread, path, again=self._retry)
+            record = await begin_effect(session.journal, key, thread, path, again=self.retry)
             if record is None or record.status == "done" or record.error or record.thread_id == thread:
                 return record
             if record == left:
@@ -159,11 +154,11 @@ class Effect(Node[StateT], Generic[StateT]):
                 "what it did before: ask in a node of its own, in front of the effect. If nothing had "
                 f"happened yet: session.decide_effect({key!r}, happened=False)."
             ) from None
-        except self._undone:
+        except self.undone:
             await forget_effect(journal, key)
             raise
         except Exception as error:
-            if not self._retry:
+            if not self.retry:
                 error.add_note(
                     f"Nobody knows whether the effect {key!r} happened, so it is not tried again by itself."
                 )
@@ -276,6 +271,6 @@ def effect(
                 f"repetition. Write def {function.__name__}(state, key: str), and send the key along."
             )
         check_fields(state, reads, f"effect(reads=…) on {function.__name__!r}")
-        return Effect(function, state=state, key=key, reads=reads, undone=undone, retry=retry)
+        return Effect(function, state, key, reads, undone, retry)
 
     return decorate if function is None else decorate(function)

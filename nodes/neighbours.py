@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Literal
 
@@ -28,23 +29,18 @@ NEIGHBOURS = 3
 BACKGROUND = 0.15
 
 
+@dataclass(eq=False, repr=False)
 class Nearest(AnswerNode[StateT, Choice[L]], Generic[StateT, L]):
     """One graph node that finds the label whose examples are nearest to a text. Made by `nearest`."""
 
-    def __init__(
-        self,
-        function: Callable[[StateT], str],
-        labels: Mapping[L, Sequence[str]],
-        writes: str | None,
-        *,
-        state: StateType,
-    ) -> None:
-        self.__doc__ = function.__doc__
-        self.name = function.__name__
-        self.writes = writes
-        self.state = state
-        self.labels = labels
-        self._function = function
+    function: Callable[[StateT], str]
+    labels: Mapping[L, Sequence[str]]
+    writes: str | None
+    state: StateType
+
+    def __post_init__(self) -> None:
+        self.__doc__ = self.function.__doc__
+        self.name = self.function.__name__
 
     @cached_property
     def _examples(self) -> list[tuple[L, list[float]]]:
@@ -69,7 +65,7 @@ class Nearest(AnswerNode[StateT, Choice[L]], Generic[StateT, L]):
         return Choice(label=ranked[0], confidence=confidence, reason=f"similarity: {shown}")
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> Choice[L]:
-        return await in_thread(self.classify, self._function(state))
+        return await in_thread(self.classify, self.function(state))
 
     def update(self, value: Choice[L]) -> Update:
         return {} if self.writes is None or value.label is None else {self.writes: value.label}
@@ -97,7 +93,7 @@ def nearest(
         state, _ = signature_types(function, namespace)
         if writes is not None:
             check_writes(function.__name__, state, writes, Literal[tuple(labels)])
-        return Nearest(function, labels, writes, state=state)
+        return Nearest(function, labels, writes, state)
 
     return decorate
 

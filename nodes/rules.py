@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from langchain_core.runnables import RunnableConfig
@@ -19,34 +20,29 @@ from .steps import check_writes
 T = TypeVar("T")
 
 
+@dataclass(eq=False, repr=False)
 class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
     """One graph node that computes a value and, if it has a field, writes it there.
 
     Made by `rule`, or from a plain function that a route or refine loop is given.
     """
 
-    def __init__(
-        self,
-        function: Callable[[StateT], T],
-        writes: str | None,
-        *,
-        state: StateType,
-        answer: Any,
-    ) -> None:
-        self.__doc__ = function.__doc__
-        self.name = getattr(function, "__name__", type(function).__name__)
-        self.writes = writes
-        self.state = state
-        self.answer_type = answer
-        self._function = function
+    function: Callable[[StateT], T]
+    writes: str | None
+    state: StateType
+    answer_type: Any
+
+    def __post_init__(self) -> None:
+        self.__doc__ = self.function.__doc__
+        self.name = getattr(self.function, "__name__", type(self.function).__name__)
 
     def __call__(self, state: StateT) -> T:
         """Return the value for a state: for tests."""
-        return self._function(state)
+        return self.function(state)
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
         """Return the value; computed in a thread, so that slow code holds nothing else up."""
-        value = await in_thread(self._function, state)
+        value = await in_thread(self.function, state)
         if self.writes is None and isinstance(value, dict):
             raise DefinitionError(
                 f"{self.name} returned a dict, but it decides by its value and writes nothing. To keep a "
@@ -55,7 +51,7 @@ class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
         return value
 
     def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
-        return self.update(self._function(input))
+        return self.update(self.function(input))
 
 
 def rule(
@@ -76,7 +72,7 @@ def rule(
             raise DefinitionError(f"Rule {function.__name__!r} is async; a rule is plain code.")
         state, returns = signature_types(function, namespace)
         check_writes(function.__name__, state, writes, Any if returns is None else returns)
-        return Rule(function, writes, state=state, answer=returns)
+        return Rule(function, writes, state, returns)
 
     return decorate
 
@@ -88,4 +84,4 @@ def decider_of(part: Any, where: str) -> Decider[Any, Any]:
     if not callable(part):
         raise DefinitionError(f"{where}: {part!r} is no step, no rule and no function of the state.")
     state, returns = signature_types(part)
-    return Rule(part, None, state=state, answer=returns)
+    return Rule(part, None, state, returns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,20 +66,13 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         self.cache_s = cache_s
         self._function = function
         self._form: AnswerForm = form_of(answer)
-        self.role = model if isinstance(model, str) else None
-        self._model = None if model is None or isinstance(model, str) else as_model(model, self.name)
+        self.role, self.own_model = _binding(model, self.name)
 
     def on(self, model: str | Model | BaseChatModel) -> Step[StateT, T]:
         """Return this step on another model: `write.on("large")`."""
-        return Step(
-            self._function,
-            self.writes,
-            state=self.state,
-            answer=self.answer_type,
-            model=model,
-            tries=self.tries,
-            cache_s=self.cache_s,
-        )
+        other = copy.copy(self)
+        other.role, other.own_model = _binding(model, self.name)
+        return other
 
     def ask(self, state: StateT) -> Ask[T]:
         """Return the question for a state, without asking anyone: for tests of a prompt."""
@@ -125,21 +119,12 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
         """Ask the step's model once, with a request of the caller's making, and return what comes back."""
-        config = config or var_child_runnable_config.get()
-        site = CallContext(step=self.name, role=self.role, config=config, cache_s=self._lifetime(config))
-        return await self._reply(await self.bound_model(), request, site)
+        return await self._reply(await self.bound_model(), request, self._site(config))
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
-        config = config or var_child_runnable_config.get()
         model = await self.bound_model()
-        site = CallContext(
-            step=self.name,
-            role=self.role,
-            config=config,
-            cache_s=self._lifetime(config),
-            check=self._verdict,
-        )
+        site = self._site(config, self._verdict)
         asked = request.messages
         replies: list[Reply] = []
         for _ in range(self.tries):
@@ -175,19 +160,17 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         confidence = getattr(value, "confidence", None)
         return ReplyCheck(confidence=confidence if isinstance(confidence, (int, float)) else None)
 
-    def _lifetime(self, config: RunnableConfig | None) -> float | None:
-        """Return how old a cached answer may be in seconds, None where the cache is off."""
-        return self.cache_s if self.cache_s is not None else RunContext.of(config).cache_s
-
-    @property
-    def own_model(self) -> ModelStack | None:
-        """The model that the definition gives, None for a role."""
-        return self._model
+    def _site(
+        self, config: RunnableConfig | None, check: Callable[[Reply], ReplyCheck] | None = None
+    ) -> CallContext:
+        config = config or var_child_runnable_config.get()
+        lifetime = self.cache_s if self.cache_s is not None else RunContext.of(config).cache_s
+        return CallContext(step=self.name, role=self.role, config=config, cache_s=lifetime, check=check)
 
     @property
     def model_label(self) -> str:
         """What the step is bound to, as far as the definition says: a role, or a model's name."""
-        return (self.role or DEFAULT_ROLE).lower() if self._model is None else self._model.name
+        return (self.role or DEFAULT_ROLE).lower() if self.own_model is None else self.own_model.name
 
     def is_same_question(self, other: Step[Any, Any]) -> bool:
         """Tell whether another step asks the same thing of the same model."""
@@ -195,8 +178,8 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def bound_model(self) -> Model:
         """Return the model that answers now. Raises UnboundRole."""
-        if self._model is not None:
-            return self._model
+        if self.own_model is not None:
+            return self.own_model
         try:
             return await find_model_async(self.role)
         except UnboundRole as error:
@@ -215,6 +198,13 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     def __repr__(self) -> str:
         return f"<step {self.name} -> {self.writes}>"
+
+
+def _binding(model: str | Model | BaseChatModel | None, step: str) -> tuple[str | None, ModelStack | None]:
+    """Return the role that a step asks, or else the model that its definition gives."""
+    if model is None or isinstance(model, str):
+        return model, None
+    return None, as_model(model, step)
 
 
 def _correction(answer: str, problems: str) -> tuple[Message, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -9,16 +10,16 @@ from langchain_core.runnables import RunnableConfig
 from ...nodes.node import Node, Update
 
 
+@dataclass(eq=False)
 class Reset(Node[Any]):
     """Puts a private channel back to its first value.
 
     A thread keeps a pattern's private channels, so a second input would go on with the rounds of the first.
     """
 
+    channel: str
+    value: Any
     name = "begin"
 
-    def __init__(self, channel: str, value: Any) -> None:
-        self._update = {channel: value}
-
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
-        return dict(self._update)
+        return {self.channel: self.value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -54,7 +55,7 @@ def verify(
             f"verify: {checking.name!r} asks no model. For a check in code: chain(produce, gate(check))."
         )
     _refuse_self(makers, checkers)
-    second = _SecondOpinion(checking, makers, checkers)
+    second = _noting_self(checking, makers, checkers)
     gate: NodeLike[StateT] = Gate(second)
     if tries or otherwise is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
@@ -75,28 +76,18 @@ def _refuse_self(makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]) -
         )
 
 
-class _SecondOpinion(Check[Any]):
-    """A check that notes when its model turns out to be the one that gave the answer."""
+def _noting_self(
+    check: Check[Any], makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]
+) -> Check[Any]:
+    """Return a check that notes when its model turns out to be the one that gave the answer."""
 
-    def __init__(
-        self, check: Check[Any], makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]
-    ) -> None:
-        super().__init__(
-            check.name,
-            check.answer,
-            state=check.state,
-            writes=check.writes,
-            cost=check.cost,
-            kind="verify",
-        )
-        self._makers = makers
-        self._checkers = checkers
-
-    async def answer(self, state: Any, config: RunnableConfig | None = None) -> CheckResult:
-        result = await super().answer(state, config)
-        answered = {(await step.bound_model()).name for step in self._makers}
-        checked = {(await step.bound_model()).name for step in self._checkers}
+    async def judge(state: Any, config: RunnableConfig | None) -> CheckResult:
+        result = await check.answer(state, config)
+        answered = {(await step.bound_model()).name for step in makers}
+        checked = {(await step.bound_model()).name for step in checkers}
         if answered and answered <= checked:
             note = f"checked by the model that gave the answer, {', '.join(sorted(answered))}"
             return result.model_copy(update={"note": note})
         return result
+
+    return replace(check, judge=judge)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,20 +34,8 @@ from stepgraph import (
     within,
 )
 from stepgraph.cli.support.draw import render
+from stepgraph.graphs.catalog import READY, ready_graph
 from stepgraph.graphs.drawing import to_dot, to_mermaid, to_text
-from stepgraph.graphs.ready.contract_review.graph import contract_review
-from stepgraph.graphs.ready.device_first.graph import device_first
-from stepgraph.graphs.ready.dialogue.graph import dialogue
-from stepgraph.graphs.ready.document_processing.graph import document_processing
-from stepgraph.graphs.ready.extraction.graph import extraction
-from stepgraph.graphs.ready.marketing_email.graph import marketing_email
-from stepgraph.graphs.ready.product_description.graph import description
-from stepgraph.graphs.ready.research.graph import research
-from stepgraph.graphs.ready.resume_screener.graph import resume_screener
-from stepgraph.graphs.ready.sentiment.graph import sentiment_vote
-from stepgraph.graphs.ready.summary.graph import long_summary
-from stepgraph.graphs.ready.support_agent.graph import support_agent
-from stepgraph.graphs.ready.support_desk.graph import support_desk
 
 DRAWINGS = Path(__file__).with_name("drawings")
 
@@ -150,26 +137,12 @@ def test_pattern(name: str) -> None:
     compare(name, PATTERNS[name])
 
 
-APPLICATIONS: dict[str, Callable[[], Workflow[Any]]] = {
-    "device-first": device_first,
-    "dialogue": dialogue,
-    "support-agent": support_agent,
-    "contract-review": contract_review,
-    "document-processing": document_processing,
-    "extraction": extraction,
-    "marketing-email": marketing_email,
-    "product-description": description,
-    "resume-screener": resume_screener,
-    "sentiment": sentiment_vote,
-    "research": research,
-    "summary": long_summary,
-    "support-desk": support_desk,
-}
+APPLICATIONS = [name for name in READY if name != "code"]
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_application(name: str) -> None:
-    compare(name, APPLICATIONS[name]())
+    compare(name, ready_graph(name))
 
 
 def compare(name: str, graph: Workflow[Any]) -> None:

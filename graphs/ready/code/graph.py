@@ -18,7 +18,6 @@ from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
 from ....state.event_loops import run_sync
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.refine import refine
 from .harness import Report, code_in, run_tests
@@ -70,16 +69,11 @@ def conclude(job: CodeTask) -> dict[str, Status]:
     return {"status": "passed" if job.report is not None and job.report.ok else "failed"}
 
 
-def code_generation() -> Workflow[CodeTask]:
-    """Return the code generation workflow as a state graph over `CodeTask`."""
-    work = refine(
-        chain(write, extract),
-        check,
-        until=lambda report: report.ok,
-        score=lambda report: report.passed,
-        rounds=ROUNDS,
-    )
-    return chain(work, conclude, name="code")
-
-
-graph = code_generation()
+work = refine(
+    chain(write, extract),
+    check,
+    until=lambda report: report.ok,
+    score=lambda report: report.passed,
+    rounds=ROUNDS,
+)
+graph = chain(work, conclude, name="code")

@@ -11,22 +11,20 @@ on which two perspectives differ, so code finds it and no model can leave it out
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
 from ...patterns.section import section
+from ..few_shot import few_shot
 from ..text_checks import is_quoted, none
 
 Status = Literal["new", "complete", "partial"]
@@ -82,7 +80,6 @@ def number_clauses(contract: Contract) -> dict[str, list[str]]:
     return {"clauses": [" ".join(part.split()) for part in _CLAUSE.split(contract.text) if part.strip()]}
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "[1] Work. The painter paints the fence.\n[2] Delay. The owner pays 50 euros for each day of delay."
 SHOWN_REMARKS = [
     {"clause": 1, "quote": "paints the fence", "verdict": "change", "why": "It names no colour and no date."},
@@ -108,11 +105,7 @@ def read_technology(contract: Contract) -> Ask[Remarks]:
 def _reading(contract: Contract, reader: str) -> Ask[Remarks]:
     clauses = "\n".join(f"[{number}] {clause}" for number, clause in enumerate(contract.clauses, 1))
     return Ask(
-        [
-            HumanMessage(f"Contract:\n{SHOWN}"),
-            AIMessage(json.dumps({"answer": SHOWN_REMARKS})),
-            HumanMessage(f"Contract:\n{clauses}"),
-        ],
+        few_shot([(f"Contract:\n{SHOWN}", SHOWN_REMARKS)], f"Contract:\n{clauses}"),
         system=f"You are {reader}. You read a contract for {contract.party}. For each clause that concerns "
         "you, give its number, a few words copied from it, whether to accept, change or reject it, and why "
         "in one short sentence. You leave out what does not concern you.",
@@ -211,18 +204,13 @@ def close(contract: Contract) -> dict[str, Status]:
     return {"status": "partial" if contract.missing or contract.left_out else "complete"}
 
 
-def contract_review() -> Workflow[Contract]:
-    """Return the contract review as a state graph over `Contract`."""
-    reading = section(
-        {"legal": read_law, "financial": read_money, "technical": read_technology},
-        merge=compare,
-        timeout_s=BRANCH_SECONDS,
-        failed="skip",
-        missing="missing",
-    )
-    summary = chain(sum_up, gate(check_summary, none, repair=sum_up, tries=1, otherwise=list_instead))
-    telling = route(outcome, {"remarks": summary, "nothing": say_nothing})
-    return chain(number_clauses, reading, telling, close, name="contract-review")
-
-
-graph = contract_review()
+reading = section(
+    {"legal": read_law, "financial": read_money, "technical": read_technology},
+    merge=compare,
+    timeout_s=BRANCH_SECONDS,
+    failed="skip",
+    missing="missing",
+)
+summary = chain(sum_up, gate(check_summary, none, repair=sum_up, tries=1, otherwise=list_instead))
+telling = route(outcome, {"remarks": summary, "nothing": say_nothing})
+graph = chain(number_clauses, reading, telling, close, name="contract-review")

@@ -20,18 +20,17 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.neighbours import nearest
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.cascade import cascade
 from ...patterns.chain import chain
 from ...patterns.route import route
 from ...patterns.verify import verify
+from ..few_shot import few_shot
 
 BACKED = 0.7  # share of the answer's content words that the text or the question has
 MAX_ANSWER = 300  # characters of what was looked up
@@ -95,20 +94,17 @@ def is_private(question: Question) -> Literal["private", "open"]:
     return "private" if question.private else "open"
 
 
-# Small models copy a shown pattern better than they follow an instruction.
-SHOWN = "Text: The ferry to Hven leaves at nine from pier 4. Anna has the tickets.\nQuestion: {}"
+SHOWN = "The ferry to Hven leaves at nine from pier 4. Anna has the tickets."
+EXAMPLES = [
+    (f"Text: {SHOWN}\nQuestion: When does the ferry leave?", "The ferry leaves at nine."),
+    (f"Text: {SHOWN}\nQuestion: Who has the tickets?", "Anna has the tickets."),
+]
 
 
 @step("answer", model="device")
 def look_up(question: Question) -> Ask[str]:
     return Ask(
-        [
-            HumanMessage(SHOWN.format("When does the ferry leave?")),
-            AIMessage("The ferry leaves at nine."),
-            HumanMessage(SHOWN.format("Who has the tickets?")),
-            AIMessage("Anna has the tickets."),
-            HumanMessage(f"Text: {question.text}\nQuestion: {question.question}"),
-        ],
+        few_shot(EXAMPLES, f"Text: {question.text}\nQuestion: {question.question}"),
         system="You answer questions about a text, with one short sentence, from the text alone.",
         temperature=0,
         max_tokens=60,
@@ -180,31 +176,24 @@ def hold(_: Question) -> dict[str, object]:
     return {}
 
 
-def device_first() -> Workflow[Question]:
-    """Return the workflow as a state graph over `Question`."""
-    device = chain(look_up, on_device, name="device")
-    cloud = chain(look_up.on("cloud"), in_cloud, name="cloud")
-    looked_up = cascade(
-        device, cloud, check=backed, accept=lambda problems: not problems or " ".join(problems)
-    )
-    thought = verify(
-        chain(think, in_cloud, name="thinking"),
-        second_look,
-        agrees=lambda look: look.correct or look.why,
-        otherwise=hold,
-    )
-    either = route(
-        kind,
-        {"look up": chain(looked_up, backed), "think": thought},
-        fallback=thought,
-        min_confidence=0.5,
-        name="open",
-    )
-    return chain(
-        route(is_private, {"private": chain(device, backed), "open": either}, name="where"),
-        close,
-        name="device-first",
-    )
-
-
-graph = device_first()
+device = chain(look_up, on_device, name="device")
+cloud = chain(look_up.on("cloud"), in_cloud, name="cloud")
+looked_up = cascade(device, cloud, check=backed, accept=lambda problems: not problems or " ".join(problems))
+thought = verify(
+    chain(think, in_cloud, name="thinking"),
+    second_look,
+    agrees=lambda look: look.correct or look.why,
+    otherwise=hold,
+)
+either = route(
+    kind,
+    {"look up": chain(looked_up, backed), "think": thought},
+    fallback=thought,
+    min_confidence=0.5,
+    name="open",
+)
+graph = chain(
+    route(is_private, {"private": chain(device, backed), "open": either}, name="where"),
+    close,
+    name="device-first",
+)

@@ -24,7 +24,7 @@ from ....nodes.ask import Ask
 from ....nodes.neighbours import nearest
 from ....nodes.splitting import estimate_tokens
 from ....nodes.steps import step
-from ...engine.workflow import NodeLike, Workflow
+from ...engine.workflow import NodeLike
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
@@ -147,16 +147,11 @@ def remember(dialogue: Dialogue) -> dict[str, list[AIMessage]]:
     return {"messages": [AIMessage(dialogue.reply)]}
 
 
-def dialogue() -> Workflow[Dialogue]:
-    """Return the dialogue as a state graph over `Dialogue`."""
-    ways: dict[Intent, NodeLike[Dialogue]] = {"question": answer, "greeting": greet, "goodbye": take_leave}
-    return chain(
-        hear,
-        gate(fits, otherwise=chain(summarise, forget, name="condense")),
-        route(intent, ways, fallback=answer, min_confidence=0.85, name="respond"),
-        remember,
-        name="dialogue",
-    )
-
-
-graph = dialogue()
+ways: dict[Intent, NodeLike[Dialogue]] = {"question": answer, "greeting": greet, "goodbye": take_leave}
+graph = chain(
+    hear,
+    gate(fits, otherwise=chain(summarise, forget, name="condense")),
+    route(intent, ways, fallback=answer, min_confidence=0.85, name="respond"),
+    remember,
+    name="dialogue",
+)

@@ -9,22 +9,20 @@ not summarised: it is "incomplete", says which field, and keeps the others.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import has_placeholder, is_quoted, none, plain, strange_numbers
 
 Status = Literal["new", "complete", "incomplete", "unsummarised"]
@@ -59,7 +57,6 @@ class Document:
     status: Status = "new"
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "Receipt 77\nCorner Bakery, Main Street 3\n4 March 2024\n2 loaves of rye: 9.80 EUR"
 SHOWN_FIELDS = {
     "receipt number": "77",
@@ -73,20 +70,13 @@ SHOWN_FIELDS = {
 def extract(document: Document) -> Ask[Annotated[list[DocumentEntity], Field(max_length=12)]]:
     """Ask for the fields; in later rounds with the last answer and what is wrong with it."""
     shown = [{"field": name, "value": value} for name, value in SHOWN_FIELDS.items()]
-    messages: list[BaseMessage] = [
-        HumanMessage(_question(SHOWN, list(SHOWN_FIELDS))),
-        AIMessage(json.dumps({"answer": shown})),
-        HumanMessage(_question(document.text, document.fields)),
-    ]
+    prompt = _question(document.text, document.fields)
+    examples: list[tuple[str, object]] = [(_question(SHOWN, list(SHOWN_FIELDS)), shown)]
     if document.problems:
-        entities = [entity.model_dump() for entity in document.entities]
-        guidance = " ".join(document.problems)
-        messages += [
-            AIMessage(json.dumps({"answer": entities})),
-            HumanMessage(f"{guidance} Give all the fields again, each once."),
-        ]
+        examples.append((prompt, [entity.model_dump() for entity in document.entities]))
+        prompt = f"{' '.join(document.problems)} Give all the fields again, each once."
     return Ask(
-        messages,
+        few_shot(examples, prompt),
         system="You copy values from a document, exactly as they stand there.",
         temperature=0.4 if document.problems else 0,
         max_tokens=400,
@@ -178,22 +168,17 @@ def close(document: Document) -> dict[str, Status]:
     return {"status": "complete" if document.summary else "unsummarised"}
 
 
-def document_processing() -> Workflow[Document]:
-    """Return the document processing as a state graph over `Document`."""
-    extraction = refine(
-        extract,
-        validate,
-        until=lambda problems: not problems,
-        score=lambda problems: -len(problems),
-        rounds=ROUNDS,
-    )
-    summary = chain(summarise, gate(check_summary, none, repair=summarise, tries=1, otherwise=drop_summary))
-    return chain(
-        extraction,
-        settle,
-        route(outcome, {"complete": chain(summary, close), "incomplete": close}),
-        name="document-processing",
-    )
-
-
-graph = document_processing()
+extraction = refine(
+    extract,
+    validate,
+    until=lambda problems: not problems,
+    score=lambda problems: -len(problems),
+    rounds=ROUNDS,
+)
+summary = chain(summarise, gate(check_summary, none, repair=summarise, tries=1, otherwise=drop_summary))
+graph = chain(
+    extraction,
+    settle,
+    route(outcome, {"complete": chain(summary, close), "incomplete": close}),
+    name="document-processing",
+)

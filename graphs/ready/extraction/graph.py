@@ -10,20 +10,18 @@ the reason. So "She founded it" gives no record: who she is, code cannot check.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.splitting import split_text
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.fan_out import fan_out
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import is_quoted, plain
 from .records import FITTING, Entity, Organisation, Passage, Person, Place, Relation, records_of
 
@@ -52,7 +50,6 @@ def parse(text: Text) -> list[Passage]:
     return [Passage(piece.text, piece.place) for piece in split_text(text.text, PASSAGE_TOKENS)]
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "Ada Moreau works for Fenwick Tools, a company in Leeds."
 SHOWN_ENTITIES = [
     {"name": "Ada Moreau", "kind": "person"},
@@ -77,9 +74,8 @@ SHOWN_RELATIONS = [
 
 @step("entities", model="small")
 def find_entities(passage: Passage) -> Ask[Annotated[list[Entity], Field(max_length=12)]]:
-    shown = json.dumps({"answer": SHOWN_ENTITIES})
     return Ask(
-        [HumanMessage(SHOWN), AIMessage(shown), HumanMessage(passage.text)],
+        few_shot([(SHOWN, SHOWN_ENTITIES)], passage.text),
         system="You list the people, organisations and places that a text names, each once, as written.",
         temperature=0,
         max_tokens=300,
@@ -110,11 +106,7 @@ def find_relations(passage: Passage) -> Ask[Annotated[list[Relation], Field(max_
     named = [f"{entity.name} ({entity.kind})" for entity in passage.entities]
     shown = [f"{entity['name']} ({entity['kind']})" for entity in SHOWN_ENTITIES]
     return Ask(
-        [
-            HumanMessage(_question(SHOWN, shown)),
-            AIMessage(json.dumps({"answer": SHOWN_RELATIONS})),
-            HumanMessage(_question(passage.text, named)),
-        ],
+        few_shot([(_question(SHOWN, shown), SHOWN_RELATIONS)], _question(passage.text, named)),
         system="You say who works for, or founded, which organisation, and where an organisation is, and "
         "copy the words of the text that say so.",
         temperature=0,
@@ -168,28 +160,23 @@ def make_records(text: Text) -> dict[str, object]:
     }
 
 
-def extraction() -> Workflow[Text]:
-    """Return the information extraction as a state graph over `Text`."""
-    relations = chain(find_relations, check_relations)
-    reading = chain(
-        find_entities,
-        check_entities,
-        route(how_many, {"several": relations, "too few": leave}, name="relate"),
-        name="read",
-    )
-    return chain(
-        fan_out(
-            parse,
-            reading,
-            into="passages",
-            max_items=MOST_PASSAGES,
-            failed="skip",
-            missing="missing",
-            name="passages",
-        ),
-        make_records,
-        name="extraction",
-    )
-
-
-graph = extraction()
+relations = chain(find_relations, check_relations)
+reading = chain(
+    find_entities,
+    check_entities,
+    route(how_many, {"several": relations, "too few": leave}, name="relate"),
+    name="read",
+)
+graph = chain(
+    fan_out(
+        parse,
+        reading,
+        into="passages",
+        max_items=MOST_PASSAGES,
+        failed="skip",
+        missing="missing",
+        name="passages",
+    ),
+    make_records,
+    name="extraction",
+)

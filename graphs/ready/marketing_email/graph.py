@@ -11,22 +11,20 @@ it. A passed check is no legal advice.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.refine import refine
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import (
     Language,
     found_words,
@@ -89,7 +87,6 @@ class Campaign:
     ready: str = ""
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = "Product: Harbour lamp\nOffer: The Harbour lamp costs 20 euros in May. It comes with a bulb."
 SHOWN_EMAIL = {
     "subject": "The Harbour lamp for 20 euros",
@@ -102,12 +99,9 @@ def draft(campaign: Campaign) -> Ask[Email]:
     """Ask for the e-mail; after a failed check, with what was wrong."""
     mend = f"\nMend this in your last version: {' '.join(campaign.problems)}" if campaign.problems else ""
     last = f"\nIt was: {text_of(campaign.email)}" if mend and campaign.email else ""
+    prompt = f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{mend}{last}"
     return Ask(
-        [
-            HumanMessage(SHOWN),
-            AIMessage(json.dumps(SHOWN_EMAIL)),
-            HumanMessage(f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{mend}{last}"),
-        ],
+        few_shot([(SHOWN, SHOWN_EMAIL)], prompt),
         system="You write short, honest e-mails to subscribers. You tell the offer, promise nothing else, "
         "use no superlatives, and do not sign.",
         temperature=0.5 if mend else 0,
@@ -207,26 +201,19 @@ def hold(_: Campaign) -> dict[str, Status]:
     return {"status": "held"}
 
 
-def marketing_email() -> Workflow[Campaign]:
-    """Return the marketing e-mail as a state graph over `Campaign`."""
-    writing = refine(
-        draft, comply, until=lambda problems: not problems, score=lambda problems: -len(problems), rounds=3
-    )
-    release = route(outcome, {"sound": sign, "not sound": hold}, name="release")
-    foreign = chain(
-        translate, gate(check_translation, none, repair=translate, tries=1, otherwise=hold), release
-    )
-    finish = route(target, {"translate": foreign, "English": sign}, name="finish")
-    claims = chain(
-        find_claims,
-        gate(check_claims, none, repair=chain(draft, find_claims), tries=1, otherwise=hold),
-        route(outcome, {"sound": finish, "not sound": hold}, name="after_claims"),
-    )
-    return chain(
-        writing,
-        route(outcome, {"sound": claims, "not sound": hold}, name="after_code"),
-        name="marketing-email",
-    )
-
-
-graph = marketing_email()
+writing = refine(
+    draft, comply, until=lambda problems: not problems, score=lambda problems: -len(problems), rounds=3
+)
+release = route(outcome, {"sound": sign, "not sound": hold}, name="release")
+foreign = chain(translate, gate(check_translation, none, repair=translate, tries=1, otherwise=hold), release)
+finish = route(target, {"translate": foreign, "English": sign}, name="finish")
+claims = chain(
+    find_claims,
+    gate(check_claims, none, repair=chain(draft, find_claims), tries=1, otherwise=hold),
+    route(outcome, {"sound": finish, "not sound": hold}, name="after_claims"),
+)
+graph = chain(
+    writing,
+    route(outcome, {"sound": claims, "not sound": hold}, name="after_code"),
+    name="marketing-email",
+)

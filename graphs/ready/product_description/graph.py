@@ -19,7 +19,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.route import route
@@ -170,24 +169,19 @@ def release(_: Product) -> dict[str, Status]:
     return {"status": "ready"}
 
 
-def description() -> Workflow[Product]:
-    """Return the product description as a state graph over `Product`."""
-    in_other_words = chain(
-        translate,
-        gate(check_translation, none, repair=translate, tries=1, otherwise=hold),
-        route(go_on, {"held": hold, "ready": release}, fallback=hold, name="after_translation"),
-    )
-    brand = chain(
-        judge_brand,
-        gate(check_brand, none, repair=chain(draft, judge_brand), tries=1, otherwise=hold),
-        route(go_on, {"held": hold, "ready": release, "translate": in_other_words}, name="after_brand"),
-    )
-    return chain(
-        draft,
-        gate(check_text, none, repair=draft, tries=2, otherwise=hold),
-        route(go_on, {"held": hold}, fallback=brand, name="after_code"),
-        name="product-description",
-    )
-
-
-graph = description()
+in_other_words = chain(
+    translate,
+    gate(check_translation, none, repair=translate, tries=1, otherwise=hold),
+    route(go_on, {"held": hold, "ready": release}, fallback=hold, name="after_translation"),
+)
+brand = chain(
+    judge_brand,
+    gate(check_brand, none, repair=chain(draft, judge_brand), tries=1, otherwise=hold),
+    route(go_on, {"held": hold, "ready": release, "translate": in_other_words}, name="after_brand"),
+)
+graph = chain(
+    draft,
+    gate(check_text, none, repair=draft, tries=2, otherwise=hold),
+    route(go_on, {"held": hold}, fallback=brand, name="after_code"),
+    name="product-description",
+)

@@ -9,22 +9,20 @@ sentence of the report cites a passage that was found. What still breaks a check
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.orchestrate import PlanRules, orchestrate
 from ...patterns.refine import refine
+from ..few_shot import few_shot
 from .folder import Source, read_sources, search
 
 MAX_ITEMS = 4
@@ -68,7 +66,6 @@ def survey(study: Study) -> dict[str, list[str]]:
     return {"topics": list(dict.fromkeys(source.title for source in found))[:MAX_ITEMS]}
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 EXAMPLES = [
     (
         "How do I grow tomatoes?",
@@ -85,13 +82,12 @@ EXAMPLES = [
 
 @step("plan", model="small")
 def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MAX_ITEMS)]]:
-    messages: list[BaseMessage] = []
-    for question, topics, questions in EXAMPLES:
-        shown = {"answer": [{"question": asked} for asked in questions]}
-        messages += [HumanMessage(_about(question, topics)), AIMessage(json.dumps(shown))]
-    messages.append(HumanMessage(_about(study.question, study.topics)))
+    examples = [
+        (_about(question, topics), [{"question": asked} for asked in questions])
+        for question, topics, questions in EXAMPLES
+    ]
     return Ask(
-        messages,
+        few_shot(examples, _about(study.question, study.topics)),
         system="You plan research. You answer with different questions, one for each topic, which together "
         "answer the question.",
         temperature=0,
@@ -170,23 +166,18 @@ def close(study: Study) -> dict[str, object]:
     }
 
 
-def research() -> Workflow[Study]:
-    """Return the research synthesis as a state graph over `Study`."""
-    report = refine(
-        write, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
-    )
-    work = orchestrate(
-        plan,
-        chain(look_up, answer),
-        report,
-        into="findings",
-        brief=brief,
-        max_items=MAX_ITEMS,
-        rules=PlanRules(overlapping="drop"),  # small models repeat themselves
-        failed="skip",
-        missing="missing",
-    )
-    return chain(survey, work, close, name="research")
-
-
-graph = research()
+report = refine(
+    write, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
+)
+work = orchestrate(
+    plan,
+    chain(look_up, answer),
+    report,
+    into="findings",
+    brief=brief,
+    max_items=MAX_ITEMS,
+    rules=PlanRules(overlapping="drop"),  # small models repeat themselves
+    failed="skip",
+    missing="missing",
+)
+graph = chain(survey, work, close, name="research")

@@ -11,20 +11,18 @@ that compares sees the lines of the extracted facts only, not the name, age or a
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, Field, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.fan_out import fan_out
 from ...patterns.route import route
+from ..few_shot import few_shot
 from ..text_checks import is_quoted, plain
 
 Decision = Literal["new", "invite", "check", "hold"]
@@ -78,7 +76,6 @@ class Application:
     explanation: list[str] = field(default_factory=list)
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = """Jo Doe, born 1990
 Baker at Old Mill, 2015 to 2020. Baked 200 loaves a day.
 Skills: sourdough, Excel
@@ -94,11 +91,7 @@ SHOWN_FACTS = [
 @step("facts", model="small")
 def extract(application: Application) -> Ask[Annotated[list[Fact], Field(max_length=MOST_FACTS)]]:
     return Ask(
-        [
-            HumanMessage(SHOWN),
-            AIMessage(json.dumps({"answer": SHOWN_FACTS})),
-            HumanMessage(application.resume),
-        ],
+        few_shot([(SHOWN, SHOWN_FACTS)], application.resume),
         system="You copy from a résumé, word for word, what it says of jobs, skills and education. You leave "
         "out the name, age, sex, origin, address and photograph.",
         temperature=0,
@@ -202,13 +195,8 @@ def _line_of(match: Requirement) -> str:
     return f"{wish} not shown."
 
 
-def resume_screener() -> Workflow[Application]:
-    """Return the résumé screener as a state graph over `Application`."""
-    match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
-    matching = fan_out(
-        requirements, match, into="matches", max_items=MOST_REQUIREMENTS, failed="skip", missing="unread"
-    )
-    return chain(extract, keep_quoted, matching, decide, name="resume-screener")
-
-
-graph = resume_screener()
+match = route(way, {"words": found, "model": chain(compare, take_word), "nothing": nothing}, name="match")
+matching = fan_out(
+    requirements, match, into="matches", max_items=MOST_REQUIREMENTS, failed="skip", missing="unread"
+)
+graph = chain(extract, keep_quoted, matching, decide, name="resume-screener")

@@ -17,7 +17,6 @@ from pydantic import BaseModel, StringConstraints
 
 from ....nodes.ask import Ask
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.route import route
 from ...patterns.vote import Tally, vote
@@ -96,17 +95,12 @@ def conclude(remark: CustomerRemark) -> dict[str, str]:
     return {"sentiment": mood_of(remark.opinion), "explanation": f"{text} {tally.warning}".strip()}
 
 
-def sentiment_vote() -> Workflow[CustomerRemark]:
-    """Return the sentiment vote as a state graph over `CustomerRemark`."""
-    ballot = vote(
-        [chain(one_way, check_quote), chain(other_way, check_quote)],
-        DRAWS,
-        field="opinion",
-        needed=NEEDED,
-        key=mood_of,
-        tally="tally",
-    )
-    return route(readable, {"words": chain(ballot, conclude), "no words": conclude}, name="sentiment")
-
-
-graph = sentiment_vote()
+ballot = vote(
+    [chain(one_way, check_quote), chain(other_way, check_quote)],
+    DRAWS,
+    field="opinion",
+    needed=NEEDED,
+    key=mood_of,
+    tally="tally",
+)
+graph = route(readable, {"words": chain(ballot, conclude), "no words": conclude}, name="sentiment")

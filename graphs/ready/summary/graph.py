@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
-
 from ....nodes.ask import Ask
 from ....nodes.splitting import split_text
 from ....nodes.steps import step
 from ....state.errors import InputError
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.map_reduce import map_reduce
 from ...patterns.route import route
+from ..few_shot import few_shot
 
 # Of a prompt, as estimated; with an answer of MAX_ANSWER it fits a context window of 2048 tokens.
 TOKENS = 1200
@@ -92,7 +90,6 @@ def keep(passage: SummaryPassage) -> dict[str, str]:
     return {"note": " ".join(passage.text.split())}
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 SHOWN = (
     "The ferry was due at nine, but at ten there was still nothing to be seen on the lake. Anna sat on her "
     "suitcase and counted gulls. `It will not come today,' said the old man from the kiosk, and gave her a "
@@ -107,15 +104,15 @@ SHOWN_NOTE = (
 @step("note", model="small")
 def take_note(passage: SummaryPassage) -> Ask[str]:
     return Ask(
-        [
-            HumanMessage(f"Summarise in two sentences:\n{SHOWN}"),
-            AIMessage(SHOWN_NOTE),
-            HumanMessage(f"Summarise in two sentences:\n{passage.text}"),
-        ],
+        few_shot([(_question(SHOWN), SHOWN_NOTE)], _question(passage.text)),
         system="You summarise texts. You tell only what the text says: who does what, and what happens.",
         temperature=0,
         max_tokens=MAX_ANSWER,
     )
+
+
+def _question(text: str) -> str:
+    return f"Summarise in two sentences:\n{text}"
 
 
 def tidy(passage: SummaryPassage) -> dict[str, str]:
@@ -164,13 +161,8 @@ def cite(document: LongDocument) -> dict[str, object]:
     }
 
 
-def long_summary() -> Workflow[LongDocument]:
-    """Return the summary of a long document as a state graph over `LongDocument`."""
-    note = route(length, {"short": keep, "long": chain(take_note, tidy)}, name="note")
-    notes = map_reduce(
-        cut, note, reduce=chain(combine, tidy), join=together, into="digest", parts="passages", tokens=TOKENS
-    )
-    return chain(notes, cite, name="summary")
-
-
-graph = long_summary()
+note = route(length, {"short": keep, "long": chain(take_note, tidy)}, name="note")
+notes = map_reduce(
+    cut, note, reduce=chain(combine, tidy), join=together, into="digest", parts="passages", tokens=TOKENS
+)
+graph = chain(notes, cite, name="summary")

@@ -24,7 +24,6 @@ from pydantic import Field, StringConstraints
 from ....nodes.ask import Ask
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.agent import agent
 from ...patterns.chain import chain
 from ..support_desk import shop
@@ -130,16 +129,11 @@ def release(inquiry: Inquiry) -> dict[str, Status]:
     return {"status": "held" if inquiry.problems else "released"}
 
 
-def support_agent() -> Workflow[Inquiry]:
-    """Return the support agent as a state graph over `Inquiry`."""
-    helper = agent(
-        help_customer,
-        tools=[find_products, find_order, send_email],
-        turns=TURNS,
-        approve=["send_email"],
-        once=["send_email"],
-    )
-    return chain(helper, check, release, name="support-agent")
-
-
-graph = support_agent()
+helper = agent(
+    help_customer,
+    tools=[find_products, find_order, send_email],
+    turns=TURNS,
+    approve=["send_email"],
+    once=["send_email"],
+)
+graph = chain(helper, check, release, name="support-agent")

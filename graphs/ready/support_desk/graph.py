@@ -21,7 +21,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import StringConstraints
 
 from ....nodes.ask import Ask
@@ -29,13 +28,13 @@ from ....nodes.effects import effect
 from ....nodes.neighbours import nearest
 from ....nodes.rules import rule
 from ....nodes.steps import step
-from ...engine.workflow import Workflow
 from ...patterns.chain import chain
 from ...patterns.gate import gate
 from ...patterns.guard import guard
 from ...patterns.refine import refine
 from ...patterns.review import review
 from ...patterns.route import route
+from ..few_shot import few_shot
 from . import shop
 from .outbox import post
 from .topics import INTENTS, PHRASES, Topic
@@ -111,7 +110,6 @@ def _about(order: str | None, facts: list[str]) -> list[str]:
     return [*known, *facts, "The invoice is in your account."]
 
 
-# Small models copy a shown pattern better than they follow an instruction.
 THANKS = "Thank you for your message."
 EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "billing": [
@@ -153,14 +151,11 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
 @step("reply")
 def draft(ticket: Ticket) -> Ask[str]:
     """Ask for a reply that tells the facts; in later rounds, what was left out comes first."""
-    messages: list[BaseMessage] = []
-    for shown, reply in EXAMPLES[ticket.topic or "general"]:
-        messages += [HumanMessage(f"Facts: {shown}"), AIMessage(reply)]
+    examples = [(f"Facts: {shown}", reply) for shown, reply in EXAMPLES[ticket.topic or "general"]]
     missing = left_out(ticket) if ticket.problems else []
     facts = [*missing, *(fact for fact in ticket.facts if fact not in missing)]
-    messages.append(HumanMessage(f"Facts: {' '.join(facts)}"))
     return Ask(
-        messages,
+        few_shot(examples, f"Facts: {' '.join(facts)}"),
         system="You write short, polite replies to customers. You tell all the facts and nothing else.",
         temperature=0.6 if ticket.problems else 0.0,
         max_tokens=120,
@@ -289,31 +284,26 @@ def release(ticket: Ticket) -> dict[str, Status]:
     return {"status": "held" if ticket.problems or ticket.note else "released"}
 
 
-def support_desk() -> Workflow[Ticket]:
-    """Return the support desk as a state graph over `Ticket`."""
-    answer = refine(
-        draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
-    )
-    desk = route(
-        triage,
-        {
-            "billing": chain(find_payments, check_claim, answer),
-            "technical": chain(diagnose, answer),
-            "general": chain(search, answer),
-            "urgent": escalate,
-        },
-        fallback=hand_over,
-        min_confidence=0.5,
-        name="desk",
-    )
-    large = route(approve_refund, {"approved": refund, "rejected": keep})
-    return chain(
-        guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
-        gate(is_calm, otherwise=colleague),
-        gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
-        release,
-        name="support-desk",
-    )
-
-
-graph = support_desk()
+answer = refine(
+    draft, check, until=lambda problems: not problems, rounds=3, score=lambda problems: -len(problems)
+)
+desk = route(
+    triage,
+    {
+        "billing": chain(find_payments, check_claim, answer),
+        "technical": chain(diagnose, answer),
+        "general": chain(search, answer),
+        "urgent": escalate,
+    },
+    fallback=hand_over,
+    min_confidence=0.5,
+    name="desk",
+)
+large = route(approve_refund, {"approved": refund, "rejected": keep})
+graph = chain(
+    guard(desk, screen, lambda found: found.label != "attack", otherwise=hand_over, name="guarded"),
+    gate(is_calm, otherwise=colleague),
+    gate(is_settled, otherwise=route(size, {"small": refund, "large": large})),
+    release,
+    name="support-desk",
+)
