@@ -76,13 +76,7 @@ CONTENDERS: dict[str, Contender[Shapes]] = {
 
 def main() -> None:
     columns = {"seam": OURS, "+ journal": OURS_KEPT}
-    compare(
-        "benchmarks.client_overhead",
-        __doc__,
-        CONTENDERS,
-        measured,
-        lambda times: table(times, columns),
-    )
+    compare("benchmarks.client_overhead", __doc__, CONTENDERS, measured, lambda times: table(times, columns))
 
 
 if __name__ == "__main__":

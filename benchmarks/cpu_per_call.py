@@ -100,13 +100,7 @@ def table(times: Rounds, ours: dict[str, str]) -> str:
 
 def main() -> None:
     columns = {"ours": OURS, "+ Session": OURS_KEPT}
-    compare(
-        "benchmarks.cpu_per_call",
-        __doc__,
-        CONTENDERS,
-        measured,
-        lambda times: table(times, columns),
-    )
+    compare("benchmarks.cpu_per_call", __doc__, CONTENDERS, measured, lambda times: table(times, columns))
 
 
 if __name__ == "__main__":

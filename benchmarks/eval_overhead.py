@@ -87,25 +87,19 @@ async def at_once(trials: int, limit: int, one: Callable[[int], Any]) -> None:
     await asyncio.gather(*(work() for _ in range(limit)))
 
 
-async def bare(trials: int, limit: int, _: Path, meter: Meter) -> None:
+async def bare(trials: int, limit: int, _: Path, meter: Meter, config: Any = lambda _: None) -> None:
     app = graph.compile()
 
     async def one(number: int) -> None:
-        assert (await app.ainvoke(Sum(str(number))))["answer"] == "42"
+        assert (await app.ainvoke(Sum(str(number)), config(f"t{number}")))["answer"] == "42"
         meter.tick()
 
     await at_once(trials, limit, one)
 
 
 async def session(trials: int, limit: int, folder: Path, meter: Meter) -> None:
-    app = graph.compile()
     with Session(folder / "runs.sqlite") as kept:
-
-        async def one(number: int) -> None:
-            assert (await app.ainvoke(Sum(str(number)), kept.config(f"t{number}")))["answer"] == "42"
-            meter.tick()
-
-        await at_once(trials, limit, one)
+        await bare(trials, limit, folder, meter, kept.config)
 
 
 async def pydantic_evals(trials: int, limit: int, _: Path, meter: Meter) -> None:

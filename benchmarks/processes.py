@@ -30,13 +30,8 @@ def options_of(doc: str | None, rounds: int = 7) -> argparse.ArgumentParser:
     """Return a parser with the options that the benchmarks share."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument(
-        "--quick",
-        action="store_const",
-        dest="rounds",
-        const=2,
-        help="two rounds, to see that it works",
-    )
+    text = "two rounds, to see that it works"
+    parser.add_argument("--quick", action="store_const", dest="rounds", const=2, help=text)
     return parser
 
 

@@ -19,9 +19,9 @@ import time
 from contextlib import ExitStack, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from .contenders import PROMPT
+from .contenders import question
 from .processes import Rounds, options_of, run_apart, server, stub_server
 
 MODULE = ("-m", "benchmarks.tracing_overhead")
@@ -39,19 +39,10 @@ RECEIVERS = {
 }
 
 
-class State(TypedDict, total=False):
-    number: int
-    text: str
+def chained() -> Any:
+    from stepgraph import chain
 
-
-def graph_of(number: int) -> Any:
-    from stepgraph import Ask, chain, step
-
-    @step("text")
-    def ask(state: State) -> Ask[str]:
-        return Ask(f"{PROMPT} Ticket {state.get('number')}: {state.get('text')}")
-
-    return chain(*[ask] * number).compile()
+    return chain(*[question()] * CHAIN).compile()
 
 
 def langfuse_handler(url: str) -> tuple[Any, Any]:
@@ -80,7 +71,7 @@ async def cpu(contender: str, model: str, receiver: str) -> float:
     """Return the CPU milliseconds per call of one round, what is left to send included."""
     from stepgraph import Session, using
 
-    app = graph_of(CHAIN)
+    app = chained()
     models = {"model": "stub", "base_url": model, "price": {"input": 1, "output": 2}}
     with using(models), tempfile.TemporaryDirectory() as folder:
         handler, client = langfuse_handler(receiver) if "handler" in contender else (None, None)
@@ -95,7 +86,7 @@ async def cpu(contender: str, model: str, receiver: str) -> float:
                     config: Any = {"callbacks": [handler]} if handler is not None else {}
                     if contender.startswith("session"):
                         config = session.config()
-                    await app.ainvoke({"number": run}, config)
+                    await app.ainvoke({"number": run, "text": ""}, config)
             if client is not None:
                 client.flush()
 
@@ -109,11 +100,11 @@ def wall(contender: str, model: str, receiver: str) -> dict[str, float]:
     """Return the seconds of a run of 100 calls, of closing the session, and of CPU in both."""
     from stepgraph import Session, using
 
-    app = graph_of(CHAIN)
+    app = chained()
 
     async def calls(session: Any) -> None:
         for number in range(100 // CHAIN):
-            await app.ainvoke({"number": number}, session.config())
+            await app.ainvoke({"number": number, "text": ""}, session.config())
 
     with using({"model": "stub", "base_url": model}), tempfile.TemporaryDirectory() as folder:
         tracing = None if contender == "off" else tracing_to(receiver)
