@@ -9,14 +9,12 @@ trial, and how much memory the second half of the trials added.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
+from argparse import SUPPRESS
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 
-CONTENDERS = ("bare", "pydantic-evals", "session", "stepgraph")
+from .processes import Rounds, options_of, run_apart
 
 
 @dataclass
@@ -89,25 +87,19 @@ async def at_once(trials: int, limit: int, one: Callable[[int], Any]) -> None:
     await asyncio.gather(*(work() for _ in range(limit)))
 
 
-async def bare(trials: int, limit: int, _: Path, meter: Meter) -> None:
+async def bare(trials: int, limit: int, _: Path, meter: Meter, config: Any = lambda _: None) -> None:
     app = graph.compile()
 
     async def one(number: int) -> None:
-        assert (await app.ainvoke(Sum(str(number))))["answer"] == "42"
+        assert (await app.ainvoke(Sum(str(number)), config(f"t{number}")))["answer"] == "42"
         meter.tick()
 
     await at_once(trials, limit, one)
 
 
 async def session(trials: int, limit: int, folder: Path, meter: Meter) -> None:
-    app = graph.compile()
     with Session(folder / "runs.sqlite") as kept:
-
-        async def one(number: int) -> None:
-            assert (await app.ainvoke(Sum(str(number)), kept.config(f"t{number}")))["answer"] == "42"
-            meter.tick()
-
-        await at_once(trials, limit, one)
+        await bare(trials, limit, folder, meter, kept.config)
 
 
 async def pydantic_evals(trials: int, limit: int, _: Path, meter: Meter) -> None:
@@ -147,12 +139,12 @@ async def stepgraph(trials: int, limit: int, folder: Path, meter: Meter) -> None
     assert results.complete
 
 
-RUNNERS = {"bare": bare, "session": session, "pydantic-evals": pydantic_evals, "stepgraph": stepgraph}
+CONTENDERS = {"bare": bare, "pydantic-evals": pydantic_evals, "session": session, "stepgraph": stepgraph}
 
 
 def measure(name: str, trials: int, limit: int) -> None:
     """Run one contender in this process and print its figures as JSON."""
-    runner = RUNNERS[name]
+    runner = CONTENDERS[name]
     model = ScriptedModel(lambda *_: "42")
     model.asks = Forgetful()
     with tempfile.TemporaryDirectory() as folder, using(model):
@@ -171,25 +163,22 @@ class Forgetful(list[Any]):
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--trials", type=int, default=1000)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--at-once", type=int, default=8)
-    options.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.one:
-        measure(given.one, given.trials, given.at_once)
+    parser = options_of(__doc__, rounds=3)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--worker", choices=CONTENDERS, help=SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        measure(options.worker, options.trials, options.at_once)
         return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
-    for _ in range(given.rounds):
+    counts = ("--trials", str(options.trials), "--at-once", str(options.at_once))
+    times: Rounds = {name: [] for name in CONTENDERS}
+    for _ in range(options.rounds):
         for name in CONTENDERS:
-            command = [sys.executable, "-m", "benchmarks.eval_overhead", "--one", name]
-            command += ["--trials", str(given.trials), "--at-once", str(given.at_once)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print(f"{given.trials} trials, {given.at_once} at once, median of {given.rounds} rounds")
+            times[name].append(run_apart("-m", "benchmarks.eval_overhead", "--worker", name, *counts))
+    print(f"{options.trials} trials, {options.at_once} at once, median of {options.rounds} rounds")
     print(f"{'':<16}{'CPU ms':>10}{'wall ms':>10}{'grown kB a trial':>18}")
-    for name, rounds in found.items():
+    for name, rounds in times.items():
         cells = [median(one[figure] for one in rounds) for figure in ("cpu_ms", "wall_ms", "grown_kb")]
         print(f"{name:<16}{cells[0]:>10.2f}{cells[1]:>10.2f}{cells[2]:>18.2f}")
 

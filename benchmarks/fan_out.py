@@ -9,7 +9,6 @@ run took. Plain LangGraph runs the same steps as Sends, as its documentation sho
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import math
 import operator
@@ -17,15 +16,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from stepgraph import Ask, Session, chain, fan_out, step, using
 
-from .cpu_per_call import HERE, start
+from .processes import options_of, stub_server
 
 LATENCY_S = 0.2
 WIDTHS = (8, 32, 200)
@@ -90,12 +90,6 @@ def timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def bound(url: str, cap: int) -> Iterator[None]:
-    with using({"model": "stub", "base_url": url, "max_concurrency": cap}):
-        yield
-
-
 def contenders(url: str, width: int, folder: Path) -> dict[str, tuple[float, Callable[[], Any]]]:
     """Return, for each contender, its ideal time in seconds and a function that runs it once."""
     plain, ours = langgraph(url), fan_out(split, read, into="pages").compile()
@@ -105,22 +99,20 @@ def contenders(url: str, width: int, folder: Path) -> dict[str, tuple[float, Cal
     session = stack.enter_context(Session(folder / f"{width}.sqlite"))
     capped = math.ceil(width / CAP) * LATENCY_S
 
-    def async_(app: Any, state: Any, *, cap: int = width, keep: bool = False) -> Callable[[], Any]:
-        async def go() -> None:
-            await app.ainvoke(state, session.config() if keep else None)
-
+    def sync(
+        app: Any, state: Any, *, cap: int = width, keep: bool = False, on_loop: bool = False
+    ) -> Callable[[], Any]:
         def run() -> None:
-            with bound(url, cap):
-                loop.run_until_complete(go())
+            config = session.config() if keep else None
+            with using({"model": "stub", "base_url": url, "max_concurrency": cap}):
+                if on_loop:
+                    loop.run_until_complete(app.ainvoke(state, config))
+                else:
+                    app.invoke(state, config)
 
         return run
 
-    def sync(app: Any, state: Any, *, cap: int = width, keep: bool = False) -> Callable[[], Any]:
-        def run() -> None:
-            with bound(url, cap):
-                app.invoke(state, session.config() if keep else None)
-
-        return run
+    async_ = partial(sync, on_loop=True)
 
     return {
         "LangGraph, async": (LATENCY_S, async_(plain, given)),
@@ -139,18 +131,13 @@ loop = asyncio.new_event_loop()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="two rounds, to see that it works")
-    options = parser.parse_args()
-    server, port = start(HERE / "stub_server.py", str(LATENCY_S))
-    url = f"http://127.0.0.1:{port.readline().strip()}/v1"
+    options = options_of(__doc__).parse_args()
     rows: dict[str, list[str]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with stub_server(LATENCY_S) as url, tempfile.TemporaryDirectory() as folder:
         for width in WIDTHS:
             found = contenders(url, width, Path(folder))
             times: dict[str, list[float]] = {name: [] for name in found}
-            for number in range(1 + (2 if options.quick else options.rounds)):
+            for number in range(1 + options.rounds):
                 print(f"N = {width}, round {number}", file=sys.stderr)
                 for name, (_, run) in found.items():
                     seconds = timed(run)
@@ -161,7 +148,6 @@ def main() -> None:
     print(f"{'efficiency: ideal / median':40}" + "".join(f"{f'N = {width}':>9}" for width in WIDTHS))
     for name, cells in rows.items():
         print(f"{name:40}" + "".join(cells))
-    server.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much the file grows with 200 appends to a list of 100 kB: plain list fields and delta fields.
 
-    python benchmarks/file_growth.py [--appends 200] [--kilobytes 100]
+    python -m benchmarks.file_growth [--appends 200] [--kilobytes 100]
 
 Each append is a superstep that adds 100 characters. Prints the bytes that each checkpointer wrote and
 their ratio to what changed in the state.

@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import operator
 import time
 from collections import deque
-from typing import Annotated, TypedDict
 
 from aiohttp import web
-from langgraph.graph import START, StateGraph
-from langgraph.types import Send
 
-from stepgraph import Ask, step, using
+from stepgraph import using
 
-
-class State(TypedDict):
-    number: int
-    text: Annotated[str, operator.add]
-
-
-@step("text")
-def ask(state: State) -> Ask[str]:
-    return Ask(f"Ticket {state['number']}: the lamp does not turn on.")
+from .contenders import fanned, question
 
 
 class Limited:
@@ -70,12 +58,6 @@ async def measure(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
-    def split(_: State) -> list[Send]:
-        return [Send("ask", {"number": number}) for number in range(branches)]
-
-    graph = StateGraph(State)
-    graph.add_node("ask", ask)
-    graph.add_conditional_edges(START, split, ["ask"])
     spec = {
         "model": "limited",
         "base_url": url,
@@ -84,7 +66,7 @@ async def measure(
     }
     try:
         with using(spec):
-            result = await graph.compile().ainvoke({"number": 0, "text": ""})
+            result = await fanned(question(), branches).compile().ainvoke({"number": 0, "text": ""})
     finally:
         await runner.cleanup()
     assert result["text"] == "ok" * branches

@@ -12,38 +12,37 @@ import json
 import os
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-HERE = Path(__file__).parent
+from .contenders import question
+from .processes import Rounds, options_of, run_apart, server, stub_server
+
+MODULE = ("-m", "benchmarks.tracing_overhead")
 CHAIN, REPEATS = 10, 40
-LATENCY_S = "0.03"  # of the model, where the wall-clock counts
-PROMPT = "Answer the customer in two sentences, politely, and name the next step. " * 6
+LATENCY_S = 0.03  # of the model, where the wall-clock counts
 
 CPU = ("plain", "plain + Langfuse's handler", "session", "session + Tracing")
 WALL = ("off", "nobody there", "refusing (401)", "failing (500)", "hanging 30 s")
+# The receivers' status, and the seconds that they wait before it.
+RECEIVERS = {
+    "good": ("200", "0"),
+    "refusing (401)": ("401", "0"),
+    "failing (500)": ("500", "0"),
+    "hanging 30 s": ("200", "30"),
+}
 
 
-class State(TypedDict, total=False):
-    number: int
-    text: str
+def chained() -> Any:
+    from stepgraph import chain
 
-
-def graph_of(number: int) -> Any:
-    from stepgraph import Ask, chain, step
-
-    @step("text")
-    def ask(state: State) -> Ask[str]:
-        return Ask(f"{PROMPT} Ticket {state.get('number')}: {state.get('text')}")
-
-    return chain(*[ask] * number).compile()
+    return chain(*[question()] * CHAIN).compile()
 
 
 def langfuse_handler(url: str) -> tuple[Any, Any]:
@@ -72,7 +71,7 @@ async def cpu(contender: str, model: str, receiver: str) -> float:
     """Return the CPU milliseconds per call of one round, what is left to send included."""
     from stepgraph import Session, using
 
-    app = graph_of(CHAIN)
+    app = chained()
     models = {"model": "stub", "base_url": model, "price": {"input": 1, "output": 2}}
     with using(models), tempfile.TemporaryDirectory() as folder:
         handler, client = langfuse_handler(receiver) if "handler" in contender else (None, None)
@@ -87,7 +86,7 @@ async def cpu(contender: str, model: str, receiver: str) -> float:
                     config: Any = {"callbacks": [handler]} if handler is not None else {}
                     if contender.startswith("session"):
                         config = session.config()
-                    await app.ainvoke({"number": run}, config)
+                    await app.ainvoke({"number": run, "text": ""}, config)
             if client is not None:
                 client.flush()
 
@@ -101,11 +100,11 @@ def wall(contender: str, model: str, receiver: str) -> dict[str, float]:
     """Return the seconds of a run of 100 calls, of closing the session, and of CPU in both."""
     from stepgraph import Session, using
 
-    app = graph_of(CHAIN)
+    app = chained()
 
     async def calls(session: Any) -> None:
         for number in range(100 // CHAIN):
-            await app.ainvoke({"number": number}, session.config())
+            await app.ainvoke({"number": number, "text": ""}, session.config())
 
     with using({"model": "stub", "base_url": model}), tempfile.TemporaryDirectory() as folder:
         tracing = None if contender == "off" else tracing_to(receiver)
@@ -118,46 +117,25 @@ def wall(contender: str, model: str, receiver: str) -> dict[str, float]:
         return {"run": ran - start, "close": closed, "cpu": time.process_time() - used}
 
 
-class Receiver(ThreadingHTTPServer):
-    """Takes everything, answers with a status, after a wait."""
-
-    daemon_threads = True
-
-    def __init__(self, status: int, wait_s: float) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                time.sleep(wait_s)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None: ...
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
 def serve(status: int, wait_s: float) -> None:
-    server = Receiver(status, wait_s)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
+    """Be a receiver that takes everything and answers with a status, after a wait."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(wait_s)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    print(receiver.server_port, flush=True)
     sys.stdin.read()
-
-
-def start(*command: str | Path) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    return process, process.stdout.readline().strip()
-
-
-def worker(kind: str, name: str, model: str, receiver: str) -> Any:
-    command = [sys.executable, __file__, "--worker", kind, name, model, receiver]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def turned(names: tuple[str, ...], by: int) -> tuple[str, ...]:
@@ -172,9 +150,7 @@ def unused_url() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="two rounds, to see that it works")
+    parser = options_of(__doc__)
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -186,35 +162,22 @@ def main() -> None:
         found = asyncio.run(cpu(name, model, receiver)) if kind == "cpu" else wall(name, model, receiver)
         print(json.dumps(found), flush=True)
         os._exit(0)  # not waiting for anybody's exit handlers: they are not what is measured
-    rounds = 2 if options.quick else options.rounds
-    stub, port = start(HERE / "stub_server.py")
-    model = f"http://127.0.0.1:{port}/v1"
-    slow, port = start(HERE / "stub_server.py", LATENCY_S)
-    slow_model = f"http://127.0.0.1:{port}/v1"
-    servers = [stub, slow]
-    urls = {"off": "", "nobody there": unused_url()}
-    for name, status, wait in (
-        ("good", "200", "0"),
-        ("refusing (401)", "401", "0"),
-        ("failing (500)", "500", "0"),
-        ("hanging 30 s", "200", "30"),
-    ):
-        process, port = start(__file__, "--serve", status, wait)
-        servers.append(process)
-        urls[name] = f"http://127.0.0.1:{port}"
-
     times: dict[str, list[float]] = {name: [] for name in CPU}
-    walls: dict[str, list[dict[str, float]]] = {name: [] for name in WALL}
-    for number in range(rounds):
-        print(f"round {number + 1}", file=sys.stderr)
-        for name in turned(CPU, number):
-            times[name].append(worker("cpu", name, model, urls["good"]))
-        for name in turned(WALL, number):
-            walls[name].append(worker("wall", name, slow_model, urls[name]))
-    for process in servers:
-        process.kill()
+    walls: Rounds = {name: [] for name in WALL}
+    urls = {"off": "", "nobody there": unused_url()}
+    with ExitStack() as stack:
+        model = stack.enter_context(stub_server())
+        slow_model = stack.enter_context(stub_server(LATENCY_S))
+        for name, (status, wait) in RECEIVERS.items():
+            urls[name] = stack.enter_context(server(*MODULE, "--serve", status, wait))
+        for number in range(options.rounds):
+            print(f"round {number + 1}", file=sys.stderr)
+            for name in turned(CPU, number):
+                times[name].append(run_apart(*MODULE, "--worker", "cpu", name, model, urls["good"]))
+            for name in turned(WALL, number):
+                walls[name].append(run_apart(*MODULE, "--worker", "wall", name, slow_model, urls[name]))
 
-    print(f"CPU ms per call, chain of {CHAIN}, median (min - max) of {rounds} rounds")
+    print(f"CPU ms per call, chain of {CHAIN}, median (min - max) of {options.rounds} rounds")
     for name, values in times.items():
         print(f"  {name:30} {statistics.median(values):6.2f}  ({min(values):.2f} - {max(values):.2f})")
     medians = {name: statistics.median(values) for name, values in times.items()}

@@ -66,7 +66,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except StepgraphError as error:
-        from .support.text import clean
+        from ..tracing.record.text import clean
 
         click.echo(clean(f"Error: {error}"), err=True)
         sys.exit(exit_code(error))

@@ -13,8 +13,8 @@ import click
 from ...tracing.record.diff import CallDifference, Difference, choice_of, diff
 from ...tracing.record.run import Run
 from ...tracing.record.spans import Row, Span
+from ...tracing.record.text import clean, cost_json, cost_line, one_line, plain, show_value
 from .show import open_session, step_json, step_lines
-from .text import clean, cost_json, cost_line, one_line, plain, show_value
 
 
 def show_difference(a: str, b: str, *, full: bool = False, database: Path, as_json: bool) -> None:

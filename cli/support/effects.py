@@ -13,8 +13,8 @@ import click
 
 from ...state.errors import InputError
 from ...state.journal.effects import EffectRecord
+from ...tracing.record.text import one_line
 from .show import open_session
-from .text import one_line
 
 
 def show_effects(*, database: Path, as_json: bool) -> None:

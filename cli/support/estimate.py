@@ -17,8 +17,8 @@ from ...providers.stack.roles import using
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import load_graph
 from ...state.session.session import Session
+from ...tracing.record.text import clean, money
 from .inputs import read_inputs
-from .text import clean, money
 
 
 def show_estimate(

@@ -19,9 +19,9 @@ from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...state.errors import InputError
+from ...tracing.record.text import clean
 from ...tracing.record.threads import find_thread
 from .show import open_session
-from .text import clean
 
 
 def add_case(

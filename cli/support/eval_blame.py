@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-
-import click
 
 from ...evals.diagnosis.blame import ablame
 from ...evals.diagnosis.locate import case_of, locate
 from ...evals.diagnosis.sections import blame_sections, located_sections
 from ...evals.files.results import Results, read_results
-from ...evals.report.render import as_text
-from ...evals.report.sections import Section
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
 from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
 from ..exit_codes import ExitCode
-from .eval_run import write_sections
+from .eval_run import show_sections
 from .limits import parse_budget
 from .show import open_session
-from .text import clean
 
 
 def blame_runs(
@@ -56,7 +50,7 @@ def blame_runs(
     bound = parse_models(models) if models else dict(after.header.models)
     with open_session(database) as session, using(**bound):
         found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
-    _show(blame_sections(found), json.dumps(asdict(found)), as_json, files)
+    show_sections(blame_sections(found), asdict(found), as_json, files)
     return ExitCode.DONE if found.complete else ExitCode.PARTIAL
 
 
@@ -78,7 +72,7 @@ def _locate(
         suite = load_suite(reference)
     with open_session(database) as session:
         found = asyncio.run(locate(session, suite, thread, case_of(suite, thread, case)))
-    _show(located_sections(found), json.dumps(asdict(found)), as_json, files)
+    show_sections(located_sections(found), asdict(found), as_json, files)
     return ExitCode.DONE
 
 
@@ -98,8 +92,3 @@ def _suite(reference: str | None, results: Results) -> Suite:
     if reference == results.header.source and not path.is_relative_to(Path.cwd()):
         raise InputError(f"The run's suite {reference} lies outside this folder. Name it: --suite SUITE.")
     return load_suite(reference)
-
-
-def _show(parts: list[Section], told: str, as_json: bool, files: Mapping[str, Path | None]) -> None:
-    write_sections(parts, files)
-    click.echo(told if as_json else clean(as_text(parts)))

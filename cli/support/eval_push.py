@@ -15,9 +15,9 @@ from ...evals.suite.model import Suite
 from ...state.session.session import Session
 from ...tracing.export.otlp import Destination
 from ...tracing.export.settings import read_settings
+from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
 from .show import open_session
-from .text import clean, one_line
 
 
 def find_project() -> Destination:

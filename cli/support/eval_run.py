@@ -28,9 +28,9 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError, did_you_mean
 from ...state.session.session import Session
+from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
 from .limits import parse_budget
-from .text import clean, one_line
 
 OUTCOMES: dict[Outcome, ExitCode] = {
     "passed": ExitCode.DONE,
@@ -58,8 +58,7 @@ def run_eval(
     langfuse: bool = False,
 ) -> ExitCode:
     """Run a suite and return the exit code; what Langfuse does with it does not change that."""
-    suite = load_suite(reference)
-    suite = _changed(suite, only, repeats, jobs, limits)
+    suite = with_options(_only(load_suite(reference), only), repeats, jobs, limits)
     loaded = load_target(suite, graph)
     check_suite(suite, target_of(loaded.graph, suite.node))
     before = read_results(baseline) if baseline is not None else None
@@ -90,11 +89,8 @@ def run_eval(
             raise KeyboardInterrupt from None
     progress.end()
     report = summarise(results, before, skip_baseline=no_baseline)
-    _write(report, files)
-    if as_json:
-        click.echo(json.dumps(summary(report, path)))
-    else:
-        click.echo(clean(as_text(sections(report))))
+    _show(report, path, as_json, files)
+    if not as_json:
         click.echo(f"\nResults: {path}")
         if not report.complete:
             click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
@@ -108,22 +104,22 @@ def run_eval(
     return OUTCOMES[report.outcome]
 
 
-def _changed(
-    suite: Suite, only: Sequence[str], repeats: int | None, jobs: int | None, limits: Sequence[str]
-) -> Suite:
+def _only(suite: Suite, only: Sequence[str]) -> Suite:
     known = [case.id for case in suite.cases]
     for case in only:
         if case not in known:
             raise InputError(f"The suite has no case {case!r}. {did_you_mean(case, known)}")
-    suite = suite.only(only) if only else suite
-    changes: dict[str, Any] = {}
-    if repeats is not None:
-        changes["repeats"] = repeats
-    if jobs is not None:
-        changes["concurrency"] = jobs
-    if limits:
-        changes["budget"] = parse_budget(limits)
-    return replace(suite, **changes)
+    return suite.only(only) if only else suite
+
+
+def with_options(suite: Suite, repeats: int | None, jobs: int | None, limits: Sequence[str]) -> Suite:
+    """Return the suite with what the options of the command line say instead of it."""
+    return replace(
+        suite,
+        repeats=repeats or suite.repeats,
+        concurrency=jobs or suite.concurrency,
+        budget=parse_budget(limits) if limits else suite.budget,
+    )
 
 
 class EvalProgress:
@@ -175,8 +171,7 @@ def report_eval(
     """Show the results of an earlier run and return its exit code."""
     before = read_results(baseline) if baseline is not None else None
     report = summarise(read_results(path), before, skip_baseline=no_baseline)
-    _write(report, files)
-    click.echo(json.dumps(summary(report, path)) if as_json else clean(as_text(sections(report))))
+    _show(report, path, as_json, files)
     return OUTCOMES[report.outcome]
 
 
@@ -185,26 +180,27 @@ def compare_evals(a: Path, b: Path, *, as_json: bool, files: dict[str, Path | No
     found = compare(read_results(a), read_results(b))
     if not found.differences:
         raise InputError(f"{a} and {b} share no case and metric, so there is nothing to compare.")
-    parts = comparison_sections(found)
-    write_sections(parts, files)
-    if as_json:
-        click.echo(json.dumps(asdict(found)))
-    else:
-        click.echo(clean(as_text(parts)))
+    show_sections(comparison_sections(found), asdict(found), as_json, files)
 
 
-def _write(report: Report, files: dict[str, Path | None]) -> None:
-    write_sections(sections(report), files)
+def _show(report: Report, path: Path, as_json: bool, files: Mapping[str, Path | None]) -> None:
     if (junit := files.get("junit")) is not None:
         _save(junit, as_junit(report))
+    show_sections(sections(report), summary(report, path), as_json, files)
 
 
-def write_sections(parts: Sequence[Section], files: Mapping[str, Path | None]) -> None:
-    """Write sections as the HTML page and the Markdown that are asked for."""
+def show_sections(
+    parts: Sequence[Section],
+    values: dict[str, Any],
+    as_json: bool,
+    files: Mapping[str, Path | None],
+) -> None:
+    """Write the HTML page and the Markdown that are asked for, then print the sections, or values as JSON."""
     if (page := files.get("html")) is not None:
         _save(page, as_html(parts))
     if (markdown := files.get("markdown")) is not None:
         _save(markdown, as_markdown(parts))
+    click.echo(json.dumps(values) if as_json else clean(as_text(parts)))
 
 
 def _save(path: Path, text: str) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ...evals.report.render import as_text
 from ...evals.running.runner import new_run
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.sweeps.assignment import Axis
@@ -22,10 +19,9 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
 from ...state.session.session import Session
+from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
-from .eval_run import EvalProgress, write_sections
-from .limits import parse_budget
-from .text import clean, one_line
+from .eval_run import EvalProgress, show_sections, with_options
 
 
 def run_sweep(
@@ -46,11 +42,7 @@ def run_sweep(
     files: Mapping[str, Path | None],
 ) -> ExitCode:
     """Sweep a suite's models and return the exit code."""
-    suite = load_suite(reference)
-    changes: dict[str, Any] = {"repeats": repeats or suite.repeats, "concurrency": jobs or suite.concurrency}
-    if limits:
-        changes["budget"] = parse_budget(limits)
-    suite = replace(suite, **changes)
+    suite = with_options(load_suite(reference), repeats, jobs, limits)
     loaded = load_target(suite, graph)
     axes, fixed = _axes(models, steps)
     candidates = {spec for axis in axes for spec in axis.models}
@@ -80,16 +72,11 @@ def run_sweep(
         except (KeyboardInterrupt, asyncio.CancelledError):
             click.echo(f"Stopped. Go on with it: the same command with --run {one_line(run)}", err=True)
             raise KeyboardInterrupt from None
-    parts = sweep_sections(found)
-    write_sections(parts, files)
-    if as_json:
-        best = found.cheapest
-        told = {**asdict(found), "cheapest": None if best is None else dict(best.models)}
-        click.echo(json.dumps(told))
-    else:
-        click.echo(clean(as_text(parts)))
-        if not found.complete:
-            click.echo(f"Go on with it, under a larger budget: the same command with --run {one_line(run)}")
+    best = found.cheapest
+    values = {**asdict(found), "cheapest": None if best is None else dict(best.models)}
+    show_sections(sweep_sections(found), values, as_json, files)
+    if not (as_json or found.complete):
+        click.echo(f"Go on with it, under a larger budget: the same command with --run {one_line(run)}")
     return ExitCode.DONE if found.complete else ExitCode.PARTIAL
 
 

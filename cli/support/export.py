@@ -19,9 +19,9 @@ from ...tracing.record.read_spans import read_spans
 from ...tracing.record.reads import records
 from ...tracing.record.run import read_run
 from ...tracing.record.spans import Span
+from ...tracing.record.text import clean
 from ...tracing.record.threads import choose_threads
 from .show import open_session
-from .text import clean
 
 
 def export_threads(

@@ -18,10 +18,11 @@ from ...runners.loading import Loaded
 from ...runners.run import NO_ANSWER, RunOptions, RunResult, aresume, arun
 from ...state.errors import Rejected, StepgraphError
 from ...state.session.session import Session
+from ...tracing.record.text import one_line, plain
 from ..exit_codes import ExitCode, exit_code
 from .outcomes import RunOutcome, outcome_json, print_outcome, print_summary
 from .progress import Progress
-from .text import is_review, one_line, plain, show_question
+from .text import is_review, show_question
 
 
 @dataclass(frozen=True)

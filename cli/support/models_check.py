@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from ...providers.backends.ondevice import shipped_weights, start_server
 from ...providers.provider_table import LOCAL, capabilities_of
 from ...providers.settings import (
     ChainSettings,
@@ -20,8 +19,9 @@ from ...providers.settings import (
 )
 from ...providers.testing.conformance import ConformanceFinding, examine
 from ...state.errors import InputError
+from ...tracing.record.text import clean
 from ..exit_codes import ExitCode
-from .text import clean
+from .models_conform import local_settings
 
 # Which check of the examination is about which capability.
 CHECKED = {
@@ -86,8 +86,6 @@ def _reachable(settings: ModelSettings) -> ModelSettings:
     """Return settings with an address; the model on this machine is started for it."""
     if settings.provider != LOCAL:
         return settings
-    running = start_server(shipped_weights())
-    values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
-    return ModelSettings(
-        model=shipped_weights().stem, capabilities=settings.overrides, timeout_s=settings.timeout_s, **values
+    return local_settings(timeout_s=settings.timeout_s).model_copy(
+        update={"capabilities": settings.overrides}
     )

@@ -17,8 +17,8 @@ from ...providers.settings import ModelSettings
 from ...providers.testing.checks import CHECKS
 from ...providers.testing.conformance import ConformanceFinding, examine, first_model
 from ...state.errors import SettingsError, did_you_mean
+from ...tracing.record.text import clean, duration
 from ..exit_codes import ExitCode
-from .text import clean, duration
 
 COLOURS = {"pass": "green", "fail": "red", "unsupported": "yellow"}
 WIDTH = max(map(len, CHECKS))
@@ -59,11 +59,16 @@ def _conclude(findings: list[ConformanceFinding], failed: int, suggested: dict[s
         click.echo(f"Settings that suit it:  capabilities = {{ {shown} }}")
 
 
+def local_settings(model: str | None = None, *, timeout_s: float) -> ModelSettings:
+    """Start the model on this machine and return the settings that reach it."""
+    running = start_server(shipped_weights())
+    values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
+    return ModelSettings(model=model or shipped_weights().stem, timeout_s=timeout_s, **values)
+
+
 async def _settings(where: str, model: str | None, key_env: str | None, timeout_s: float) -> ModelSettings:
     if where == LOCAL:
-        running = await asyncio.to_thread(lambda: start_server(shipped_weights()))
-        values: dict[str, Any] = {"base_url": f"{running.address}/v1", "api_key": running.key}
-        return ModelSettings(model=model or shipped_weights().stem, timeout_s=timeout_s, **values)
+        return await asyncio.to_thread(local_settings, model, timeout_s=timeout_s)
     if where in REMOTE:
         known = provider_named(where)
         base_url, key_env = known.base_url, key_env or known.api_key_env

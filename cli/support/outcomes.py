@@ -12,8 +12,8 @@ import click
 
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
+from ...tracing.record.text import clean, cost_line, duration, one_line, show_value
 from ..exit_codes import ExitCode
-from .text import clean, cost_line, duration, one_line, show_value
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 

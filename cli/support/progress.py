@@ -8,7 +8,7 @@ import click
 
 from ...state.journal.records import Call, Decision, NodeRun, Record
 from ...state.names import BUDGET_ENDED
-from .text import duration, money, one_line, sureness, tokens
+from ...tracing.record.text import duration, money, one_line, sureness, tokens
 
 
 class Progress:

@@ -11,11 +11,11 @@ import click
 from ...state.errors import InputError
 from ...tracing.export.outbox import push
 from ...tracing.export.settings import read_settings
+from ...tracing.record.text import clean
 from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
 from .limits import parse_age
 from .show import open_session
-from .text import clean
 
 
 def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> ExitCode:

@@ -16,12 +16,13 @@ import click
 
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, read_waiting
+from ...tracing.record.text import clean, duration, one_line, plain, show_value
 from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
 from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
-from .text import clean, duration, is_review, one_line, plain, show_question, show_value
+from .text import is_review, show_question
 
 SHORT_ID = 8
 

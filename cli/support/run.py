@@ -18,12 +18,12 @@ from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
 from ...tracing.record.reads import read_input
+from ...tracing.record.text import one_line
 from ...tracing.record.threads import Thread, find_thread, is_known, list_threads
 from ..exit_codes import ExitCode
 from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
-from .text import one_line
 
 
 def run_graph(

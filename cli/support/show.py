@@ -16,10 +16,20 @@ from ...tracing.record.notes import call_notes, decision_note, notes
 from ...tracing.record.reads import read_input
 from ...tracing.record.run import Run, read_run
 from ...tracing.record.spans import Span
+from ...tracing.record.text import (
+    MARKS,
+    clean,
+    cost_json,
+    cost_line,
+    duration,
+    money,
+    one_line,
+    show_value,
+    tokens,
+)
 from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
-from .text import MARKS, clean, cost_json, cost_line, duration, money, one_line, show_value, tokens
 
 WIDTH = 32
 CUT, CUT_STEP = 160, 400

@@ -1,43 +1,11 @@
-"""How values look in a terminal; the questions of reviews among them."""
+"""The questions of reviews in a terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...state.names import REVIEW
-from ...tracing.record.text import (
-    MARKS,
-    SHORT,
-    clean,
-    cost_json,
-    cost_line,
-    duration,
-    money,
-    one_line,
-    plain,
-    shorten,
-    show_value,
-    sureness,
-    tokens,
-)
-
-__all__ = [
-    "MARKS",
-    "SHORT",
-    "clean",
-    "cost_json",
-    "cost_line",
-    "duration",
-    "is_review",
-    "money",
-    "one_line",
-    "plain",
-    "shorten",
-    "show_question",
-    "show_value",
-    "sureness",
-    "tokens",
-]
+from ...tracing.record.text import clean, show_value
 
 
 def is_review(asked: Any) -> bool:

@@ -10,9 +10,9 @@ import click
 
 from ...tracing.export.settings import read_settings
 from ...tracing.record.reads import unsent_threads
+from ...tracing.record.text import cost_line, duration, one_line
 from ...tracing.record.threads import Order, Search, Thread, list_threads
 from .show import open_session, thread_json
-from .text import cost_line, duration, one_line
 
 
 def show_threads(

@@ -20,6 +20,7 @@ from ...tracing.forks.copies import ForkPoint
 from ...tracing.forks.fork import find_call, fork
 from ...tracing.record.history import CheckpointView, read_history
 from ...tracing.record.lineage import SHORT_ID
+from ...tracing.record.text import cost_json, cost_line, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
 from .ask_again import ask_again
@@ -28,7 +29,6 @@ from .inputs import from_pairs
 from .limits import parse_budget
 from .run import resume_threads
 from .show import open_session
-from .text import cost_json, cost_line, one_line, plain, show_value
 
 
 def show_history(thread_id: str, *, database: Path, as_json: bool) -> None:

@@ -19,9 +19,9 @@ from ...tracing.record.prune import (
     shrink,
 )
 from ...tracing.record.query import select
+from ...tracing.record.text import one_line, plain
 from .limits import parse_age
 from .show import open_session
-from .text import one_line, plain
 
 CELL = 80
 

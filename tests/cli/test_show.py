@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepgraph.cli.support.text import clean, duration, money, one_line, tokens
+from stepgraph.tracing.record.text import clean, duration, money, one_line, tokens
 
 from ..servers import Answer, Fault, unused_url
 from .conftest import Command
