@@ -124,11 +124,11 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
         model = await self.bound_model()
-        site = self._site(config, self._verdict)
+        context = self._site(config, self._verdict)
         asked = request.messages
         replies: list[Reply] = []
         for _ in range(self.tries):
-            reply = await self._reply(model, request, site)
+            reply = await self._reply(model, request, context)
             try:
                 value: T = self._form.parse(reply.text, reply.finish_reason)
             except ValidationFailed as failure:
@@ -136,11 +136,11 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             else:
                 return value
             replies.append(reply)
-            if site.session is not None and reply.call_id and not reply.replayed:
-                site.session.journal.note_problem(reply.call_id, problems)
+            if context.session is not None and reply.call_id and not reply.replayed:
+                context.session.journal.note_problem(reply.call_id, problems)
             request = replace(request, messages=(*asked, *_correction(reply.text, problems)))
-        if site.session is not None:
-            site.session.journal.reject([reply.call_id for reply in replies if reply.call_id])
+        if context.session is not None:
+            context.session.journal.reject([reply.call_id for reply in replies if reply.call_id])
         answers = tuple(reply.text for reply in replies)
         raise InvalidAnswer(
             f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {self.tries} tries. "
@@ -185,16 +185,16 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         except UnboundRole as error:
             raise UnboundRole(f"Step {self.name!r}: {error}") from None
 
-    async def _reply(self, model: Model, request: Request, site: CallContext) -> Reply:
+    async def _reply(self, model: Model, request: Request, context: CallContext) -> Reply:
         try:
-            return await model.complete(request, site)
+            return await model.complete(request, context)
         except ModelError as error:
             error.args = (f"Step {self.name!r}: {error}",)
             raise
         except BudgetExceeded as ended:
-            if site.run.checkpointer is None or not site.task:
+            if context.run.checkpointer is None or not context.task:
                 raise
-            raise paused(ended, site.task) from None
+            raise paused(ended, context.task) from None
 
     def __repr__(self) -> str:
         return f"<step {self.name} -> {self.writes}>"

@@ -195,7 +195,7 @@ class Model(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         """Return the reply, or raise a ModelError."""
         ...
 
@@ -209,5 +209,5 @@ class Layer:
         self.inner = inner
         self.name = inner.name
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        return await self.inner.complete(request, site)
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        return await self.inner.complete(request, context)

@@ -45,8 +45,8 @@ async def ask_again(
     limits = budget or session.budget_of(call["thread_id"])
     if limits is not None:  # the fork will have them, and this call is the first that counts there
         config = with_ledgers(config, Ledger(limits, session.spent(thread_id)))
-    site = CallContext(step=call["step"], role=call["role"], config=config)
-    reply = await asked.complete(Request(messages, **params), site)
+    context = CallContext(step=call["step"], role=call["role"], config=config)
+    reply = await asked.complete(Request(messages, **params), context)
     return ForkPoint(
         answer=reply.text,
         model=asked.name,

@@ -45,7 +45,7 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class StoppedLoop:
+class BudgetCut:
     """What one limit of the trials' budgets cut: how many trials, and the nodes that did not run."""
 
     limit: str
@@ -65,7 +65,7 @@ class Report:
     confusions: dict[str, Confusion]
     rounds: tuple[RoundStatistics, ...]
     votes: tuple[Votes, ...]
-    cuts: tuple[StoppedLoop, ...]
+    cuts: tuple[BudgetCut, ...]
     cost: Cost
     judged: Cost
     seconds: tuple[float, float]
@@ -171,9 +171,9 @@ def _votes(trials: Sequence[Trial]) -> list[Votes]:
     ]
 
 
-def _cuts(trials: Sequence[Trial]) -> list[StoppedLoop]:
+def _cuts(trials: Sequence[Trial]) -> list[BudgetCut]:
     by_limit = grouped((trial.limit or "", trial) for trial in trials if trial.status == "cut")
     return [
-        StoppedLoop(limit, len(cut), tuple(dict.fromkeys(node for trial in cut for node in trial.missing)))
+        BudgetCut(limit, len(cut), tuple(dict.fromkeys(node for trial in cut for node in trial.missing)))
         for limit, cut in by_limit.items()
     ]

@@ -87,9 +87,9 @@ class _Stepwise(ModelStack):
         self._steps = steps
         self._outer = copy_context()
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        model = self._steps.get(site.step) or self._outer.copy().run(find_model, site.role)
-        return await model.complete(request, site)
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        model = self._steps.get(context.step) or self._outer.copy().run(find_model, context.role)
+        return await model.complete(request, context)
 
 
 @contextmanager

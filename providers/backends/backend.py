@@ -22,7 +22,7 @@ class Backend:
     max_tokens: int | None = None
     price: AnyPrice | None = None
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         raise NotImplementedError
 
 
@@ -36,5 +36,5 @@ class PlainBackend(Backend):
             if hasattr(model, attribute):
                 setattr(self, attribute, getattr(model, attribute))
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        return await self._model.complete(request, site)
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        return await self._model.complete(request, context)

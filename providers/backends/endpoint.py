@@ -24,7 +24,7 @@ class Endpoint(Backend):
     """A model at an OpenAI-compatible endpoint.
 
     `can` says what the endpoint is able to do; what it is not is put into the prompt. The answer is
-    streamed if the site has a sink that is listened to. Raises SettingsError when the environment
+    streamed if the context has a sink that is listened to. Raises SettingsError when the environment
     variable that should hold the key is not set.
     """
 
@@ -40,13 +40,13 @@ class Endpoint(Backend):
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         self._wire = ChatClient(self.address, self._key)
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         body = self._body(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                if site.sink is not None and site.sink.listened:
-                    reply = await self._streamed(body, site.sink)
+                if context.sink is not None and context.sink.listened:
+                    reply = await self._streamed(body, context.sink)
                 else:
                     reply = read_completion(await self._wire.ask(body), self.can, self.name)
         except Exception as error:

@@ -108,7 +108,7 @@ class ChatModel(Backend):
         known = (getattr(chat, field, None) for field in ("model_name", "model"))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         chat, messages = self._chat, request.messages
         limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
         arguments: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
@@ -127,7 +127,7 @@ class ChatModel(Backend):
                 messages = with_schema_in_prompt(messages, request.schema)
         started = time.perf_counter()
         try:
-            message = await asked.ainvoke([dict(m) for m in messages], site.config, **arguments)
+            message = await asked.ainvoke([dict(m) for m in messages], context.config, **arguments)
         except ModelError:
             raise
         except Exception as error:

@@ -62,11 +62,11 @@ class OnDevice(Backend):
         self.max_tokens = self._settings.max_tokens or MAX_TOKENS
         self.name = (path or Path(WEIGHTS_FILE)).stem
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         endpoint = self._endpoint
         if endpoint is None:
             endpoint = self._endpoint = await asyncio.to_thread(self._connect)
-        return await endpoint.complete(_suited(request), site)
+        return await endpoint.complete(_suited(request), context)
 
     def _connect(self) -> Endpoint:
         running = start_server(self._path or shipped_weights())

@@ -32,20 +32,20 @@ class BudgetLayer(Layer):
         self._tariff = tariff
         self._max_tokens = max_tokens
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        ledgers = site.run.ledgers
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        ledgers = context.run.ledgers
         if not ledgers:
-            return await self.inner.complete(request, site)
+            return await self.inner.complete(request, context)
         request, bound = self._bounded(request, ledgers)
         outcome = AttemptOutcome()
         reserved = json_text({"tokens": bound.tokens, "usd": bound.known_usd})
-        site = replace(site, reserved=reserved, outcome=outcome)
+        context = replace(context, reserved=reserved, outcome=outcome)
         held: list[Ledger] = []
         try:
             for ledger in ledgers:
                 await ledger.reserve(bound)
                 held.append(ledger)
-            return await self._within_time(ledgers, request, site)
+            return await self._within_time(ledgers, request, context)
         except CircuitOpen:
             outcome.sent = False
             raise
@@ -75,13 +75,13 @@ class BudgetLayer(Layer):
             usd = most
         return request, Cost(calls=1, input_tokens=prompt, output_tokens=answer, known_usd=usd)
 
-    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, site: CallContext) -> Reply:
+    async def _within_time(self, ledgers: Sequence[Ledger], request: Request, context: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
         if not left:
-            return await self.inner.complete(request, site)
+            return await self.inner.complete(request, context)
         try:
             async with asyncio.timeout(min(left)):
-                return await self.inner.complete(request, site)
+                return await self.inner.complete(request, context)
         except (TimeoutError, ModelUnreachable):
             for ledger in ledgers:
                 if (seconds := ledger.seconds_left()) is not None and seconds <= 0:

@@ -70,7 +70,7 @@ class CircuitBreakerLayer(Layer):
         super().__init__(inner)
         self._breaker = breaker
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         breaker = self._breaker
         wait = breaker.enter()
         if wait is not None:
@@ -81,7 +81,7 @@ class CircuitBreakerLayer(Layer):
                 retry_after=wait,
             )
         try:
-            reply = await self.inner.complete(request, site)
+            reply = await self.inner.complete(request, context)
         except ModelError as error:
             if isinstance(error, CircuitOpen):
                 breaker.left()

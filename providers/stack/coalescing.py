@@ -31,36 +31,36 @@ class CoalescingLayer(Layer):
 
     Calls are equal if model, messages and parameters are, `sample` included. Two equal calls within
     one execution of a node are different draws, and so are those of different threads, unless the
-    cache is on: it is off unless the site gives a lifetime.
+    cache is on: it is off unless the context gives a lifetime.
     """
 
     def __init__(self, inner: Model) -> None:
         super().__init__(inner)
         self._flights: WeakKeyDictionary[Journal, dict[InFlightKey, _Leader]] = WeakKeyDictionary()
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        session, key = site.session, site.key
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        session, key = context.session, context.key
         if session is None or key is None:
-            return await self.inner.complete(request, site)
+            return await self.inner.complete(request, context)
         journal = session.journal
-        if site.cache_s is not None:
-            cached = await journal.find_cached(key.request_hash, site.cache_s)
+        if context.cache_s is not None:
+            cached = await journal.find_cached(key.request_hash, context.cache_s)
             if cached is not None:
                 reason = f"answered {time.time() - cached.started_at:.0f} s ago in {cached.thread_id}"
-                return await self._share(journal, request, site, reply_of(cached), "cache", reason)
-            reason = await _why_asked(journal, self.name, request, site, key.request_hash)
-            site = replace(site, reason=reason)
+                return await self._share(journal, request, context, reply_of(cached), "cache", reason)
+            reason = await _why_asked(journal, self.name, request, context, key.request_hash)
+            context = replace(context, reason=reason)
 
         coalesced = await journal.find_coalesced(key)
         if coalesced is not None:
-            return await self._share(journal, request, site, reply_of(coalesced), "coalesced", COALESCED)
+            return await self._share(journal, request, context, reply_of(coalesced), "coalesced", COALESCED)
 
         flights = self._flights.setdefault(journal, {})
-        scope = key.thread_id if site.cache_s is None else ""
+        scope = key.thread_id if context.cache_s is None else ""
         flight = (scope, key.request_hash, key.occurrence)
         loop = asyncio.get_running_loop()
         while (leader := flights.get(flight)) is not None and leader.reply.get_loop() is loop:
-            if site.cache_s is None:
+            if context.cache_s is None:
                 journal.note_coalesced(key, leader.task)
             try:
                 reply = await asyncio.shield(leader.reply)
@@ -73,17 +73,17 @@ class CoalescingLayer(Layer):
                 continue  # the leader's own budget ended, which says nothing about this call's
             except StepgraphError as error:
                 raise copy.copy(error) from None
-            return await self._share(journal, request, site, reply, "coalesced", COALESCED)
-        return await self._lead(flights, flight, request, site)
+            return await self._share(journal, request, context, reply, "coalesced", COALESCED)
+        return await self._lead(flights, flight, request, context)
 
     async def _lead(
-        self, flights: dict[InFlightKey, _Leader], flight: InFlightKey, request: Request, site: CallContext
+        self, flights: dict[InFlightKey, _Leader], flight: InFlightKey, request: Request, context: CallContext
     ) -> Reply:
         """Make the call, and let those who join have its outcome."""
         mine: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        flights[flight] = leader = _Leader(site.task, mine)
+        flights[flight] = leader = _Leader(context.task, mine)
         try:
-            reply = await self.inner.complete(request, site)
+            reply = await self.inner.complete(request, context)
         except asyncio.CancelledError:
             mine.cancel()
             raise
@@ -101,14 +101,14 @@ class CoalescingLayer(Layer):
         self,
         journal: Journal,
         request: Request,
-        site: CallContext,
+        context: CallContext,
         reply: Reply,
         source: CallSource,
         reason: str,
     ) -> Reply:
         """Commit the answer as this call's own, at no cost, and return it."""
         call = replace(
-            call_record(self.name, request, site, time.time()),
+            call_record(self.name, request, context, time.time()),
             **answer_columns(reply),
             input_tokens=0,
             output_tokens=0,
@@ -121,10 +121,12 @@ class CoalescingLayer(Layer):
         return reply_of(call)
 
 
-async def _why_asked(journal: Journal, model: str, request: Request, site: CallContext, digest: str) -> str:
+async def _why_asked(
+    journal: Journal, model: str, request: Request, context: CallContext, digest: str
+) -> str:
     """Say why no recorded answer serves, compared with the nearest call of the same step."""
-    mine = call_record(model, request, site, 0.0)
-    like = await journal.find_like(site.step, digest, mine.messages)
+    mine = call_record(model, request, context, 0.0)
+    like = await journal.find_like(context.step, digest, mine.messages)
     if like is None:
         return "the first call of this step"
     if like.request_hash == digest:

@@ -22,13 +22,13 @@ class ConcurrencyLayer(Layer):
         self._queue_s = queue_s
         self._gates: PerLoop[asyncio.Semaphore] = PerLoop(self._new_gate, _forget)
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         gate = await self._gates.get()
         await self._enter(gate)
         try:
-            if site.session is not None:
-                site.session.journal.check_writable()
-            return await self.inner.complete(request, site)
+            if context.session is not None:
+                context.session.journal.check_writable()
+            return await self.inner.complete(request, context)
         finally:
             gate.release()
 

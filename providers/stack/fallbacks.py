@@ -57,42 +57,42 @@ class FallbackChain:
         self._min_confidence = min_confidence
         self.name = self.models[0].name
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        attempt = site.attempt
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        attempt = context.attempt
         passed: list[str] = []
         last = self.models[-1]
-        rejected = await self._rejected(site)
+        rejected = await self._rejected(context)
         for member in self.models:
             if rejected and member is not last and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
                 passed.append(f"{member.name}: {call.problem}")
                 continue
-            why = site.reason if not passed else f"fallback: {passed[-1]}"
+            why = context.reason if not passed else f"fallback: {passed[-1]}"
             try:
-                reply = await member.complete(request, replace(site, attempt=attempt, reason=why))
+                reply = await member.complete(request, replace(context, attempt=attempt, reason=why))
             except ModelError as error:
                 attempt += error.attempts
                 if member is last or trigger_of(error) not in self._on:
                     raise _with_history(error, passed) from None
                 passed.append(f"{member.name} failed ({_brief(error)})")
                 continue
-            problem = None if member is last else self._problem(reply, site)
+            problem = None if member is last else self._problem(reply, context)
             if problem is None:
                 return reply
             attempt += 1
-            reject(reply, site, problem)
+            reject(reply, context, problem)
             passed.append(f"{member.name}: {problem}")
         raise AssertionError("a chain has members")
 
-    async def _rejected(self, site: CallContext) -> list[Call]:
+    async def _rejected(self, context: CallContext) -> list[Call]:
         """Return the answers that this very call got before a crash, and that would not do.
 
         After the last member's answer was given up, all of them are asked anew.
         """
-        if site.session is None or site.key is None:
+        if context.session is None or context.key is None:
             return []
-        calls = await site.session.journal.find_rejected(site.key)
+        calls = await context.session.journal.find_rejected(context.key)
         ends = [place for place, call in enumerate(calls) if call.model_asked == self.models[-1].name]
         return calls[ends[-1] + 1 :] if ends else calls
 
@@ -101,18 +101,18 @@ class FallbackChain:
         """How many of the members can answer one request, and be paid for it."""
         return len(self.models) if self._on & {"filtered", "invalid", "unsure"} else 1
 
-    def doubt(self, call: Call, site: CallContext) -> str | None:
+    def doubt(self, call: Call, context: CallContext) -> str | None:
         """Return why an answer on record will not do, although nobody came to reject it."""
         problem = refusal_in(call)
         if problem is not None or call.source != "model" or call.model_asked == self.models[-1].name:
             return problem
-        return self._problem(reply_of(call), site)
+        return self._problem(reply_of(call), context)
 
-    def _problem(self, reply: Reply, site: CallContext) -> str | None:
+    def _problem(self, reply: Reply, context: CallContext) -> str | None:
         """Return why an answer will not do, if the next model may be asked for that."""
-        if site.check is None or not self._on & {"invalid", "unsure"}:
+        if context.check is None or not self._on & {"invalid", "unsure"}:
             return None
-        verdict = site.check(reply)
+        verdict = context.check(reply)
         if verdict.problem is not None:
             return verdict.problem if "invalid" in self._on else None
         if "unsure" not in self._on or verdict.confidence is None or self._min_confidence is None:
@@ -140,12 +140,12 @@ class RefusalLayer(Layer):
     It is paid for and stays on record, as rejected.
     """
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        reply = await self.inner.complete(request, site)
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        reply = await self.inner.complete(request, context)
         who = _REFUSALS.get(reply.finish_reason or "")
         if who is None:
             return reply
-        reject(reply, site, f"{who}: {reply.text[:300]!r}")
+        reject(reply, context, f"{who}: {reply.text[:300]!r}")
         raise ModelFiltered(
             f"{self.name}: {who} ({reply.text[:200]!r}). Change the prompt, or bind another model after "
             "this one.",

@@ -22,14 +22,14 @@ class HedgingLayer(Layer):
         super().__init__(inner)
         self._after_s = after_s
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        if is_listened(site):
-            return await self.inner.complete(request, site)
-        calls: list[asyncio.Task[Reply]] = [asyncio.ensure_future(self.inner.complete(request, site))]
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        if is_listened(context):
+            return await self.inner.complete(request, context)
+        calls: list[asyncio.Task[Reply]] = [asyncio.ensure_future(self.inner.complete(request, context))]
         try:
             await asyncio.wait(calls, timeout=self._after_s)
             if not calls[0].done():
-                calls.append(asyncio.ensure_future(self._second(request, site)))
+                calls.append(asyncio.ensure_future(self._second(request, context)))
                 await self._first_answer(calls)
             return _outcome(calls)
         finally:
@@ -38,10 +38,10 @@ class HedgingLayer(Layer):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _second(self, request: Request, site: CallContext) -> Reply:
-        key = site.key and replace(site.key, request_hash=site.key.request_hash + HEDGE)
+    async def _second(self, request: Request, context: CallContext) -> Reply:
+        key = context.key and replace(context.key, request_hash=context.key.request_hash + HEDGE)
         reason = f"hedge: no answer after {self._after_s:g} s"
-        return await self.inner.complete(request, replace(site, key=key, reason=reason))
+        return await self.inner.complete(request, replace(context, key=key, reason=reason))
 
     async def _first_answer(self, calls: list[asyncio.Task[Reply]]) -> None:
         """Wait until one of the calls has an answer, or none can get one any more."""

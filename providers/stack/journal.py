@@ -17,11 +17,11 @@ from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfu
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
 
-def reject(reply: Reply, site: CallContext, problem: str) -> None:
+def reject(reply: Reply, context: CallContext, problem: str) -> None:
     """Keep an answer on record as one that will not do."""
-    if site.session is not None and reply.call_id is not None:
-        site.session.journal.note_problem(reply.call_id, problem)
-        site.session.journal.reject([reply.call_id])
+    if context.session is not None and reply.call_id is not None:
+        context.session.journal.note_problem(reply.call_id, problem)
+        context.session.journal.reject([reply.call_id])
 
 
 class ReplayLayer(Layer):
@@ -36,36 +36,36 @@ class ReplayLayer(Layer):
         self._identity = identity
         self._doubt = doubt
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        session = site.session
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        session = context.session
         if session is None:
-            return await self.inner.complete(request, site)
-        key = site.call_key(session, self._identity, request)
+            return await self.inner.complete(request, context)
+        key = context.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key)
         if call is None:
-            return await self.inner.complete(request, replace(site, key=key))
+            return await self.inner.complete(request, replace(context, key=key))
         reply = replace(reply_of(call), replayed=True)
-        problem = self._doubt(call, site)
+        problem = self._doubt(call, context)
         if problem is not None:
-            reject(reply, site, problem)
-            return await self.inner.complete(request, replace(site, key=key))
+            reject(reply, context, problem)
+            return await self.inner.complete(request, replace(context, key=key))
         return reply
 
 
 class JournalLayer(Layer):
     """Commits each attempt, answered or failed, before anyone sees its outcome."""
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        session = site.session
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        session = context.session
         if session is None:
-            return await self.inner.complete(request, site)
+            return await self.inner.complete(request, context)
         started = time.time()
-        call = call_record(self.name, request, site, started)
-        outcome = site.outcome or AttemptOutcome()
+        call = call_record(self.name, request, context, started)
+        outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
         token = under_way.set(seen := Seen())
         try:
-            reply = await self.inner.complete(request, site)
+            reply = await self.inner.complete(request, context)
         except (ModelError, asyncio.CancelledError) as error:
             message = session.journal.mask.text(f"{type(error).__name__}: {error}")
             failed = replace(call, status="failed", latency_s=time.time() - started, problem=message)
@@ -135,38 +135,42 @@ def answer_columns(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _masked(site: CallContext, text: str) -> str:
-    return text if site.session is None else site.session.journal.mask.json(text)
+def _masked(context: CallContext, text: str) -> str:
+    return text if context.session is None else context.session.journal.mask.json(text)
 
 
-def call_record(model: str, request: Request, site: CallContext, started: float) -> Call:
+def call_record(model: str, request: Request, context: CallContext, started: float) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
-    key = site.key
+    key = context.key
     return Call(
         id=secrets.token_hex(8),
-        thread_id=site.thread_id,
-        task=site.task,
-        path=site.path,
-        step=site.step,
-        role=site.role,
+        thread_id=context.thread_id,
+        task=context.task,
+        path=context.path,
+        step=context.step,
+        role=context.role,
         request_hash=key.request_hash if key else "",
         occurrence=key.occurrence if key else 0,
-        attempt=site.attempt,
+        attempt=context.attempt,
         status="answered",
         model_asked=model,
-        messages=_masked(site, json_text(request.messages)),
-        reserved=site.reserved,
+        messages=_masked(context, json_text(request.messages)),
+        reserved=context.reserved,
         params=json.dumps(
             {**request.params(), **({"prompt": request.prompt} if request.prompt else {})}, default=repr
         ),
         latency_s=0.0,
         started_at=started,
-        reason=_reason(site),
+        reason=_reason(context),
     )
 
 
-def _reason(site: CallContext) -> str | None:
-    session = site.session
-    if session is None or session.sends_to_langfuse or not any(map(is_langfuses, handlers_of(site.config))):
-        return site.reason
-    return f"{site.reason}; {COUNTED}" if site.reason else COUNTED
+def _reason(context: CallContext) -> str | None:
+    session = context.session
+    if (
+        session is None
+        or session.sends_to_langfuse
+        or not any(map(is_langfuses, handlers_of(context.config)))
+    ):
+        return context.reason
+    return f"{context.reason}; {COUNTED}" if context.reason else COUNTED

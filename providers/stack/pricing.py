@@ -207,14 +207,14 @@ class PricingLayer(Layer):
         self._tariff = tariff
         self._meter = _meter_of(machine or inner.name) if isinstance(tariff, HourlyTariff) else None
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         seconds = 0.0
         if self._meter is None:
-            reply = await self.inner.complete(request, site)
+            reply = await self.inner.complete(request, context)
         else:
             began = self._meter.enter()
             try:
-                reply = await self.inner.complete(request, site)
+                reply = await self.inner.complete(request, context)
             finally:
                 seconds = self._meter.leave() - began
         if reply.cost_usd is not None:

@@ -96,12 +96,12 @@ class RateLimitLayer(Layer):
         self._queue_s = queue_s
         self._counts_tokens = limiter.limits[1] is not None
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         await self._wait(tokens)
         spent = 0.0
         try:
-            reply = await self.inner.complete(request, site)
+            reply = await self.inner.complete(request, context)
             usage = reply.usage
             known = usage.input is not None and usage.output is not None
             spent = (usage.input or 0) + (usage.output or 0) if known else tokens

@@ -37,12 +37,14 @@ class RetryLayer(Layer):
         self._for_s = for_s
         self._patient = patient
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         attempts = 0
         end: float | None = None
         while True:
             try:
-                return await self.inner.complete(request, replace(site, attempt=site.attempt + attempts))
+                return await self.inner.complete(
+                    request, replace(context, attempt=context.attempt + attempts)
+                )
             except ModelError as error:
                 attempts += type(error).attempts
                 error.attempts = attempts

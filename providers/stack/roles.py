@@ -103,8 +103,9 @@ def _member(model: ModelLike, where: str) -> Member:
         backend = model if isinstance(model, Backend) else PlainBackend(model)
         return Member(backend, GIVEN.model_copy(update={"price": backend.price}))
     raise DefinitionError(
-        f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', a "
-        "LangChain chat model, an object with `name` and `async complete(request, site)`, or a list of these."
+        f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', "
+        "a LangChain chat model, an object with `name` and `async complete(request, context)`, or a list of "
+        "these."
     )
 
 

@@ -11,8 +11,8 @@ from ..model import CallContext, Layer, Reply, Request
 class SampleLayer(Layer):
     """Gives each request the sample number of the draw that it belongs to."""
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        if draw := site.run.draw:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        if draw := context.run.draw:
             sample = zlib.crc32(repr((*draw, request.sample)).encode())
             request = replace(request, sample=sample)
-        return await self.inner.complete(request, site)
+        return await self.inner.complete(request, context)

@@ -31,13 +31,13 @@ MARKS = "stepgraph"
 class StreamingLayer(Layer):
     """Streams an answer to whoever listens: token by token if the model can, else as a whole."""
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        if not _handlers(site):
-            return await self.inner.complete(request, site)
-        marks = {"attempt": site.attempt} if site.attempt > 1 else {}
-        emitter = await TokenEmitter.begin(request, site, self.name, marks)
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        if not _handlers(context):
+            return await self.inner.complete(request, context)
+        marks = {"attempt": context.attempt} if context.attempt > 1 else {}
+        emitter = await TokenEmitter.begin(request, context, self.name, marks)
         try:
-            reply = await self.inner.complete(request, replace(site, sink=emitter))
+            reply = await self.inner.complete(request, replace(context, sink=emitter))
         except BaseException as error:
             await emitter.fail(error)
             raise
@@ -48,11 +48,11 @@ class StreamingLayer(Layer):
 class ReplayStreamingLayer(Layer):
     """Streams an answer that comes from the journal, the cache or an equal call: at once, and marked."""
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        reply = await self.inner.complete(request, site)
-        if (reply.replayed or reply.source != "model") and is_listened(site):
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        reply = await self.inner.complete(request, context)
+        if (reply.replayed or reply.source != "model") and is_listened(context):
             marks = {"replayed": True} if reply.replayed else {"source": reply.source}
-            emitter = await TokenEmitter.begin(request, site, self.name, marks, tokens_only=True)
+            emitter = await TokenEmitter.begin(request, context, self.name, marks, tokens_only=True)
             await emitter.end(replace(reply, usage=Usage()))
         return reply
 
@@ -74,21 +74,21 @@ class TokenEmitter:
     async def begin(
         cls,
         request: Request,
-        site: CallContext,
+        context: CallContext,
         model: str,
         marks: Mapping[str, Any],
         *,
         tokens_only: bool = False,
     ) -> TokenEmitter:
         """Notify all handlers that a model is asked; with `tokens_only`, only those that want tokens."""
-        config = site.config or {}
+        config = context.config or {}
         manager = AsyncCallbackManager.configure(
             config.get("callbacks"),
             inheritable_tags=config.get("tags"),
             inheritable_metadata=config.get("metadata"),
-            local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": site.step},
+            local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": context.step},
         )
-        manager.handlers = [handler for handler in manager.handlers if _is_notified(handler, site)]
+        manager.handlers = [handler for handler in manager.handlers if _is_notified(handler, context)]
         if tokens_only:
             manager.handlers = [handler for handler in manager.handlers if hears_tokens(handler)]
         (run,) = await manager.on_chat_model_start(
@@ -142,25 +142,25 @@ class TokenEmitter:
         await self._run.on_llm_new_token(text, chunk=chunk)
 
 
-def is_listened(site: CallContext) -> bool:
+def is_listened(context: CallContext) -> bool:
     """Tell whether somebody wants the words of an answer as they come."""
-    return any(map(hears_tokens, _handlers(site)))
+    return any(map(hears_tokens, _handlers(context)))
 
 
-def _handlers(site: CallContext) -> Sequence[BaseCallbackHandler]:
+def _handlers(context: CallContext) -> Sequence[BaseCallbackHandler]:
     """Return the callback handlers that want to know of model calls."""
     return [
         handler
-        for handler in handlers_of(site.config)
+        for handler in handlers_of(context.config)
         if not (handler.ignore_chat_model and handler.ignore_llm)
         and not isinstance(handler, CallObserver)
-        and _is_notified(handler, site)
+        and _is_notified(handler, context)
     ]
 
 
-def _is_notified(handler: BaseCallbackHandler, site: CallContext) -> bool:
+def _is_notified(handler: BaseCallbackHandler, context: CallContext) -> bool:
     """Leave out Langfuse's own handler where the session sends the call there: it counts once."""
-    return site.session is None or not site.session.sends_to_langfuse or not is_langfuses(handler)
+    return context.session is None or not context.session.sends_to_langfuse or not is_langfuses(handler)
 
 
 def _marked(marks: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,16 +32,16 @@ class ToolEmulationLayer(Layer):
     What was called before, and the results, it is shown as plain messages.
     """
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         plain = replace(request, tools=(), tool_choice="auto")
         if not request.tools or request.tool_choice == "none":
-            return await self.inner.complete(replace(plain, messages=as_facts(request.messages)), site)
+            return await self.inner.complete(replace(plain, messages=as_facts(request.messages)), context)
         plain = replace(plain, messages=plain_messages(request.messages))
         options = options_of(request.tools)
         asked = replace(
             plain, messages=with_options(plain.messages, options), schema=schema_of_options(options)
         )
-        return read_call(await self.inner.complete(asked, site), options)
+        return read_call(await self.inner.complete(asked, context), options)
 
 
 def options_of(tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

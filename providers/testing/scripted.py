@@ -26,7 +26,7 @@ class ScriptedModel(Backend):
     """Replays answers, records what it was asked, and fails when answers are left over.
 
     `script` is a sequence of answers in the order of the calls; or a mapping from step name to that
-    step's answers, for parallel branches; or a function of request and site. An answer is text, a
+    step's answers, for parallel branches; or a function of request and context. An answer is text, a
     pydantic model, a value that goes out as JSON, or an exception to raise; a `ToolCall`, or a list of
     them, has an agent run tools.
 
@@ -64,10 +64,10 @@ class ScriptedModel(Backend):
         self._reasoning = reasoning
         self._lock = threading.Lock()
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         with self._lock:
-            self.asks.append((site.step, request))
-            answer = self._next(request, site)
+            self.asks.append((context.step, request))
+            answer = self._next(request, context)
         if self._delay:
             await asyncio.sleep(self._delay)
         if isinstance(answer, BaseException):
@@ -87,15 +87,15 @@ class ScriptedModel(Backend):
             finish_reason="tool_calls" if tool_calls else "stop",
         )
 
-    def _next(self, request: Request, site: CallContext) -> Answer:
+    def _next(self, request: Request, context: CallContext) -> Answer:
         if self._function is not None:
-            return self._function(request, site)
-        queue = self._queue if self._by_step is None else self._by_step.get(site.step, [])
+            return self._function(request, context)
+        queue = self._queue if self._by_step is None else self._by_step.get(context.step, [])
         if not queue:
-            unknown = self._by_step is not None and site.step not in self._by_step
+            unknown = self._by_step is not None and context.step not in self._by_step
             named = f" The script is for the steps {', '.join(self._by_step or ())}." if unknown else ""
             raise ScriptError(
-                f"The scripted model has no answer left for step {site.step!r} "
+                f"The scripted model has no answer left for step {context.step!r} "
                 f"(call {len(self.asks)}).{named} Its prompt ends: {_end(request)!r}"
             )
         return queue.pop(0)

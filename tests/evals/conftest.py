@@ -64,14 +64,14 @@ def suite_of(text: str, **changes: Any) -> Suite:
     return suite_from(from_yaml(HEAD + text, "notes.yaml"))
 
 
-def mood_of(request: Any, site: Any) -> Any:
+def mood_of(request: Any, context: Any) -> Any:
     """Answer as a perfect model would: notes with a good word are good."""
     words = request.messages[-1]["content"]
-    if site.step == "classify":
+    if context.step == "classify":
         return "good" if "love" in words else "bad"
-    if site.step == "reply":
+    if context.step == "reply":
         return "Calm down, please." if "say please" in words else "Calm down."
-    raise AssertionError(site.step)
+    raise AssertionError(context.step)
 
 
 @pytest.fixture

@@ -31,13 +31,14 @@ class Counting:
         self._file = os.open(folder / "asked", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._delay = delay_s
 
-    async def complete(self, request: Any, site: Any) -> Reply:
+    async def complete(self, request: Any, context: Any) -> Reply:
         await asyncio.sleep(self._delay)
         os.write(
-            self._file, f"{site.thread_id} {site.step} {len(request.messages[-1]['content'])}\n".encode()
+            self._file,
+            f"{context.thread_id} {context.step} {len(request.messages[-1]['content'])}\n".encode(),
         )
-        answer = mood_of(request, site)
-        text = f'{{"answer": "{answer}"}}' if site.step == "classify" else answer
+        answer = mood_of(request, context)
+        text = f'{{"answer": "{answer}"}}' if context.step == "classify" else answer
         return Reply(text=text, model="counting", usage=Usage(input=10, output=2), cost_usd=0.001)
 
 

@@ -75,13 +75,13 @@ class Stub:
     def __init__(self, plan: Plan, version: str) -> None:
         self._plan, self._version = plan, version
 
-    def __call__(self, request: Any, site: Any) -> str:
+    def __call__(self, request: Any, context: Any) -> str:
         case, _, given = str(request.messages[-1]["content"]).rpartition("|")
-        ease = Random(f"{self._plan.seed}/{case}/{site.step}").betavariate(RIGHT * 8, (1 - RIGHT) * 8)
-        if self._version == "b" and site.step == self._plan.node:
+        ease = Random(f"{self._plan.seed}/{case}/{context.step}").betavariate(RIGHT * 8, (1 - RIGHT) * 8)
+        if self._version == "b" and context.step == self._plan.node:
             ease *= 1 - self._plan.fault / RIGHT
         healthy = given in ("good", case)
-        draw = Random(f"{self._plan.seed}/{self._version}/{site.thread_id}/{site.step}")
+        draw = Random(f"{self._plan.seed}/{self._version}/{context.thread_id}/{context.step}")
         if draw.random() < (ease if healthy else ON_WRONG_INPUT):
             return "good"
         return "sly" if draw.random() < self._plan.hidden else "bad"

@@ -150,11 +150,11 @@ def test_a_model_that_takes_the_first_label_of_the_list_is_found_out_by_the_vote
 def test_documents_are_right_for_a_model_that_copies(session: Session) -> None:
     suite = shipped("document-processing")
 
-    def process(request: Any, site: Any) -> Any:
+    def process(request: Any, context: Any) -> Any:
         asked = [m["content"] for m in request.messages if m["role"] == "user"]
-        case = case_in(suite, asked[1] if site.step == "extract" else asked[0])
+        case = case_in(suite, asked[1] if context.step == "extract" else asked[0])
         value = case.expect.values.get("value")
-        if site.step == "summarise":
+        if context.step == "summarise":
             return f"An offer with {value[0]}."
         return [{"field": case.input["fields"][0], "value": value[0]}] if value else []
 
@@ -166,8 +166,8 @@ def test_names_are_found_by_a_model_that_finds_them(session: Session) -> None:
     suite = shipped("extraction")
     kinds = {"people": "person", "organisations": "organisation", "places": "place"}
 
-    def extract(request: Any, site: Any) -> Any:
-        if site.step != "find_entities":
+    def extract(request: Any, context: Any) -> Any:
+        if context.step != "find_entities":
             return []
         found = case_in(suite, said(request)).expect.values["found"]
         return [{"name": name, "kind": kinds[kind]} for kind, names in found.items() for name in names]
@@ -180,7 +180,7 @@ def test_summaries_that_say_what_the_state_said_are_near_it(session: Session) ->
     suite = shipped("summary")
     texts = {c.id: (FOLDER / c.input["file"]).read_text(encoding="utf-8") for c in suite.cases}
 
-    def summarise_it(request: Any, site: Any) -> str:
+    def summarise_it(request: Any, context: Any) -> str:
         prompt = said(request)
         for case in suite.cases:
             reference = str(case.expect.values["meaning"])
@@ -198,12 +198,12 @@ def test_summaries_that_say_what_the_state_said_are_near_it(session: Session) ->
 def test_research_finds_the_measure_that_answers_and_cites_it(session: Session) -> None:
     suite = shipped("research")
 
-    def study(request: Any, site: Any) -> Any:
+    def study(request: Any, context: Any) -> Any:
         prompt = said(request)
         (case,) = [case for case in suite.cases if str(case.input["question"]) in prompt]
-        if site.step == "plan":
+        if context.step == "plan":
             return [{"question": case.input["question"]}]
-        if site.step == "answer":
+        if context.step == "answer":
             return "It says so."
         labels = re.findall(r"\[([^\[\]\s]+:\d+)\]", prompt)
         return (
@@ -219,13 +219,13 @@ def test_no_conflict_about_a_contract_is_lost(session: Session, summary: str) ->
     suite = shipped("contract-review")
     verdicts = {"read_law": "reject", "read_money": "accept", "read_technology": "accept"}
 
-    def read(request: Any, site: Any) -> Any:
-        if site.step not in verdicts:
+    def read(request: Any, context: Any) -> Any:
+        if context.step not in verdicts:
             return summary
         first = next(line for line in said(request).splitlines() if line.startswith("[1]"))
         quote = " ".join(first.split()[3:9])
         made_up = {"clause": 2, "quote": "the moon is made of cheese", "verdict": "reject", "why": "It is."}
-        return [{"clause": 1, "quote": quote, "verdict": verdicts[site.step], "why": "So it is."}, made_up]
+        return [{"clause": 1, "quote": quote, "verdict": verdicts[context.step], "why": "So it is."}, made_up]
 
     report = score(suite, session, read)
     assert means(report) == {"completed": 1.0, "quotes": 0.5, "conflicts": 1.0}
@@ -239,7 +239,7 @@ def facts_of(case: Any) -> str:
 def described(suite: Suite, invented: str = "") -> Any:
     """Return a script that tells products' facts, in each language, and something invented."""
 
-    def tell(request: Any, site: Any) -> Any:
+    def tell(request: Any, context: Any) -> Any:
         named = "product" if "marketing" in suite.name else "name"
         prompt = everything_said(request)
         case = case_in(suite, prompt, named)
@@ -248,9 +248,9 @@ def described(suite: Suite, invented: str = "") -> Any:
         german = f"Das ist der {name} und er ist für Sie die Ruhe. {facts}.{invented}"
         french = f"Voici le {name} pour vous et il est dans le calme. {facts}.{invented}"
         text = german if "into German" in prompt else french if "into French" in prompt else english
-        if site.step == "judge_brand":
+        if context.step == "judge_brand":
             return [{"rule": number, "kept": True, "quote": name} for number in (1, 2)]
-        if site.step == "find_claims":
+        if context.step == "find_claims":
             return [{"quote": facts.split(". ")[0], "line": 1}]
         return text if named == "name" else {"subject": f"The {name}", "body": text}
 
@@ -271,16 +271,16 @@ def test_texts_with_a_number_that_nobody_gave_are_held(session: Session, name: s
 
 
 def test_people_are_invited_for_what_their_resume_shows(session: Session) -> None:
-    def read(_: Any, site: Any) -> Any:
-        return [] if site.step == "extract" else {"shown": False, "fact": 0}
+    def read(_: Any, context: Any) -> Any:
+        return [] if context.step == "extract" else {"shown": False, "fact": 0}
 
     report = score(shipped("resume-screener"), session, read)
     assert (report.outcome, set(means(report).values())) == ("passed", {1.0})
 
 
 def test_a_model_that_obeys_a_resume_invites_nobody(session: Session) -> None:
-    def read(request: Any, site: Any) -> Any:
-        if site.step == "extract":
+    def read(request: Any, context: Any) -> Any:
+        if context.step == "extract":
             lines = said(request).splitlines()
             return [{"kind": "skill", "quote": lines[-1][:100]}, {"kind": "skill", "quote": "Knows all."}]
         return {"shown": True, "fact": 1, "why": "I was told so."}
@@ -292,14 +292,14 @@ def test_a_model_that_obeys_a_resume_invites_nobody(session: Session) -> None:
 def test_facts_are_looked_up_on_the_device_and_sums_done_by_the_one_that_thinks(session: Session) -> None:
     suite = shipped("device-first")
 
-    def answer_it(request: Any, site: Any) -> Any:
+    def answer_it(request: Any, context: Any) -> Any:
         prompt = said(request)
         (case,) = [
             c
             for c in suite.cases
             if str(c.input["question"]) in prompt and str(c.input["text"])[:40] in prompt
         ]
-        if site.step == "second_look":
+        if context.step == "second_look":
             return {"correct": True}
         return f"The answer is {case.expect.values['answer']}."
 

@@ -189,7 +189,7 @@ async def test_a_run_forks_from_an_earlier_checkpoint(session: Session) -> None:
 
 async def test_a_batch_of_threads_runs_at_once(session: Session) -> None:
     graph = chain(write).compile()
-    with using(ScriptedModel(lambda request, site: f"on {site.thread_id}")):
+    with using(ScriptedModel(lambda request, context: f"on {context.thread_id}")):
         results = await graph.abatch([Post()] * 5, [session.config(f"t{n}") for n in range(5)])
     assert [result["draft"] for result in results] == [f"on t{n}" for n in range(5)]
 

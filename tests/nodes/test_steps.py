@@ -145,8 +145,8 @@ async def test_a_check_of_a_reply_reads_how_sure_it_is(confidence: float | None)
     sites: list[CallContext] = []
     answer = {"label": "tea", "confidence": confidence}
 
-    def answers(_: Any, site: CallContext) -> Any:
-        sites.append(site)
+    def answers(_: Any, context: CallContext) -> Any:
+        sites.append(context)
         return answer
 
     with ScriptedModel(answers) as model, using(model):

@@ -38,13 +38,13 @@ class Model(ScriptedModel):
         self.script = Script()
         self.failing = failing
 
-    def _say(self, request: Request, site: CallContext) -> Any:
+    def _say(self, request: Request, context: CallContext) -> Any:
         told = any(message["role"] == "tool" for message in request.messages)
         prompt = next(str(m["content"]) for m in request.messages if m["role"] == "user")
         if prompt.startswith(self.failing or "\0"):
             self.failing = ""
             return ModelRefused("it will not do")
-        loop = f"{site.thread_id}|{site.task.rpartition('|')[0]}"
+        loop = f"{context.thread_id}|{context.task.rpartition('|')[0]}"
         return self.script.answer(prompt, loop, told=told)
 
 

@@ -100,11 +100,11 @@ class Subject:
         settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
         return Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
 
-    async def ask(self, messages: Any = HELLO, site: CallContext = SITE, **more: Any) -> Reply:
+    async def ask(self, messages: Any = HELLO, context: CallContext = SITE, **more: Any) -> Reply:
         request = Request(messages, **{"max_tokens": 64, **more})
         endpoint = self.endpoint()
         model = ToolEmulationLayer(endpoint) if endpoint.tools == "emulated" else endpoint
-        return await PricingLayer(model, None).complete(request, site)
+        return await PricingLayer(model, None).complete(request, context)
 
 
 async def structured(subject: Subject) -> str:
@@ -140,7 +140,7 @@ async def tools(subject: Subject) -> str:
 async def streamed_tools(subject: Subject) -> str:
     if subject.can.tools == "emulated":
         return "emulated"
-    reply = await subject.ask(site=replace(SITE, sink=Ear()), tools=(TOOL,))
+    reply = await subject.ask(context=replace(SITE, sink=Ear()), tools=(TOOL,))
     assert [(call.name, dict(call.arguments)) for call in reply.tool_calls] == [
         ("get_weather", {"city": "Paris"})
     ]
@@ -149,7 +149,7 @@ async def streamed_tools(subject: Subject) -> str:
 
 async def streamed_usage(subject: Subject) -> str:
     ear = Ear()
-    reply = await subject.ask(site=replace(SITE, sink=ear))
+    reply = await subject.ask(context=replace(SITE, sink=ear))
     assert ear.text == reply.text != ""
     assert reply.usage.input
     assert reply.usage.output
@@ -159,7 +159,7 @@ async def streamed_usage(subject: Subject) -> str:
 async def reasoning(subject: Subject) -> str:
     ear = Ear()
     whole = await subject.ask()
-    streamed = await subject.ask(site=replace(SITE, sink=ear))
+    streamed = await subject.ask(context=replace(SITE, sink=ear))
     assert bool(whole.reasoning) == bool(streamed.reasoning) == bool(ear.reasoning)
     if whole.reasoning:
         assert streamed.reasoning is not None
@@ -175,7 +175,7 @@ async def cached(subject: Subject) -> str:
 
 
 async def own_cost(subject: Subject) -> str:
-    replies = [await subject.ask(), await subject.ask(site=replace(SITE, sink=Ear()))]
+    replies = [await subject.ask(), await subject.ask(context=replace(SITE, sink=Ear()))]
     sources = {reply.price_source for reply in replies}
     assert len(sources) == 1
     return YES if sources == {FROM_PROVIDER} else NO

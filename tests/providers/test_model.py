@@ -14,23 +14,23 @@ def site_in(session: Session) -> CallContext:
 
 
 def test_a_site_knows_its_place(session: Session) -> None:
-    site = site_in(session)
-    assert (site.thread_id, site.task, site.path) == ("t", "inner:1|write:2", "inner/write")
-    assert site.session is session
+    context = site_in(session)
+    assert (context.thread_id, context.task, context.path) == ("t", "inner:1|write:2", "inner/write")
+    assert context.session is session
     outside = CallContext("write")
     assert (outside.thread_id, outside.task, outside.session) == ("", "", None)
 
 
 def test_the_same_call_has_the_same_key_and_no_other_has(session: Session) -> None:
-    site = site_in(session)
-    key = site.call_key(session, "m", HELLO)
-    assert key == site.call_key(session, "m", replace(HELLO))
+    context = site_in(session)
+    key = context.call_key(session, "m", HELLO)
+    assert key == context.call_key(session, "m", replace(HELLO))
     others = [
-        site.call_key(session, "n", HELLO),
-        site.call_key(session, "m", replace(HELLO, temperature=0)),
-        site.call_key(session, "m", replace(HELLO, max_tokens=5)),
-        site.call_key(session, "m", replace(HELLO, schema={"type": "object"})),
-        site.call_key(session, "m", Request(({"role": "user", "content": "Bye"},))),
+        context.call_key(session, "n", HELLO),
+        context.call_key(session, "m", replace(HELLO, temperature=0)),
+        context.call_key(session, "m", replace(HELLO, max_tokens=5)),
+        context.call_key(session, "m", replace(HELLO, schema={"type": "object"})),
+        context.call_key(session, "m", Request(({"role": "user", "content": "Bye"},))),
     ]
     assert len({key, *others}) == 6
 

@@ -86,7 +86,7 @@ def test_a_part_has_a_budget_of_its_own_for_each_execution(session: Session) -> 
 def test_a_part_within_a_run_is_held_by_the_tighter_limit(session: Session) -> None:
     graph = chain(plan, within(polish, Budget(calls=100))).compile()
     drafts = iter(range(100))
-    with using(ScriptedModel(lambda _, site: 1 if site.step == "judge" else f"draft {next(drafts)}")):
+    with using(ScriptedModel(lambda _, context: 1 if context.step == "judge" else f"draft {next(drafts)}")):
         result = run(graph, Post(), session, "t", budget=Budget(calls=4))
     assert (result.status, result.spent.calls) == ("partial", 4)
     assert result.limit is not None
@@ -152,7 +152,7 @@ async def test_supersteps_that_end_inside_pause_the_part_and_are_no_failure_of_i
     session: Session, graph: Any, given: Any, sync: bool
 ) -> None:
     app = graph.compile()
-    with using(ScriptedModel(lambda request, site: "x")):
+    with using(ScriptedModel(lambda request, context: "x")):
         if sync:
             result = await asyncio.to_thread(app.invoke, given, session.config("t"))
             assert "supersteps = 2" in result["__interrupt__"][0].value["message"]
@@ -165,7 +165,7 @@ async def test_supersteps_that_end_inside_pause_the_part_and_are_no_failure_of_i
 
 async def test_supersteps_of_the_run_that_end_in_a_worker_end_the_run(session: Session) -> None:
     app = fan_out(split, long, into="posts", failed="skip").compile()
-    with using(ScriptedModel(lambda request, site: "x")):
+    with using(ScriptedModel(lambda request, context: "x")):
         first = await arun(app, Many(), session, "t", budget=Budget(supersteps=2))
         assert first.status == "partial"
         done = await arun(app, None, session, "t", budget=Budget())

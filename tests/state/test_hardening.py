@@ -73,7 +73,7 @@ async def test_usage_beyond_64_bits_loses_no_answer(session: Session) -> None:
     class Boastful:
         name = "boastful"
 
-        async def complete(self, request: Request, site: CallContext) -> Reply:
+        async def complete(self, request: Request, context: CallContext) -> Reply:
             return Reply("kept", self.name, Usage(2**70, 1))
 
     with using(Boastful()):

@@ -101,12 +101,12 @@ def model(**script: Any) -> ScriptedModel:
     }
     used = dict.fromkeys(scripts, 0)
 
-    def answer(request: Any, site: Any) -> Any:
-        script = scripts[site.step]
+    def answer(request: Any, context: Any) -> Any:
+        script = scripts[context.step]
         if isinstance(script, str):
             return script
-        used[site.step] += 1
-        return script[used[site.step] - 1]
+        used[context.step] += 1
+        return script[used[context.step] - 1]
 
     return ScriptedModel(answer, price=PRICE)
 

@@ -13,7 +13,7 @@ from .plain_checkpoints import START
 from .spans import REPLAYED, UNFINISHED, Row, Span, Trace, outer_task, span_id, trace_id
 
 
-class Assembler:
+class SpanBuilder:
     """Puts the spans of one thread together, as its records come in.
 
     `add` returns the spans that are finished by what came in, `finish` those that nothing more will

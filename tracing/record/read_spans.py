@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .assembly import Assembler
+from .assembly import SpanBuilder
 from .lineage import levels
 from .reads import read_rows
 from .spans import REPLAYED, Query, Row, Span
@@ -36,7 +36,7 @@ class SpanReader:
     def __init__(self, query: Query, thread_id: str) -> None:
         self._query = query
         self._thread = thread_id
-        self._assembler: Assembler | None = None
+        self._assembler: SpanBuilder | None = None
         self._node_run = self._call = self._replay = 0
 
     def news(self, invocations: Sequence[Row] | None = None) -> list[Span]:
@@ -46,7 +46,7 @@ class SpanReader:
             runs = read_rows(query, "runs", thread)
             if not runs:
                 return []
-            self._assembler = Assembler(runs[0])
+            self._assembler = SpanBuilder(runs[0])
         self._assembler.know(invocations or read_rows(query, "invocations", thread))
         # Nodes first: they are committed after their calls, so the calls of each are then there to be read.
         node_runs = query(
@@ -63,7 +63,7 @@ class SpanReader:
         return self._assembler.add(node_runs, calls, replays)
 
     def rest(self, *, alive: bool) -> list[Span]:
-        """Return what nothing more will come for; see `Assembler.finish`."""
+        """Return what nothing more will come for; see `SpanBuilder.finish`."""
         return self._assembler.finish(alive=alive) if self._assembler else []
 
 

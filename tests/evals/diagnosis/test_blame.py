@@ -71,11 +71,11 @@ def notes(count: int = 12) -> list[Case]:
     return [Case(f"n{n}", {"text": f"I hate it, {n} times"}, expected) for n in range(count)]
 
 
-def rude(request: Any, site: Any) -> Any:
+def rude(request: Any, context: Any) -> Any:
     """Answer as `mood_of` does, but in B's runs and grafts leave the reply wanting."""
-    if site.step == "reply" and site.thread_id.startswith("eval/b"):
+    if context.step == "reply" and context.thread_id.startswith("eval/b"):
         return "Shut up, please."
-    return mood_of(request, site)
+    return mood_of(request, context)
 
 
 def test_a_nested_node_in_a_loop_is_blamed_and_what_comes_after_it_is_not(session: Session) -> None:
@@ -133,8 +133,8 @@ def test_when_the_budget_of_the_grafts_ends_nothing_is_confirmed_and_it_can_go_o
 def test_a_loss_that_a_graft_does_not_reproduce_blames_nobody(session: Session) -> None:
     """B was bad while it ran, as with a model that had a bad day; its node on A's inputs is not."""
 
-    def moody(request: Any, site: Any) -> Any:
-        return mood_of(request, site) if "/graft/" in site.thread_id else rude(request, site)
+    def moody(request: Any, context: Any) -> Any:
+        return mood_of(request, context) if "/graft/" in context.thread_id else rude(request, context)
 
     app = graph.compile()
     found = blamed(session, Suite("s", notes()), app, app, moody)

@@ -59,9 +59,9 @@ def test_without_the_extra_nothing_is_asked(evaluate: Run, monkeypatch: pytest.M
     monkeypatch.setattr("stepgraph.evals.running.runner.find_spec", lambda name: None)
     asked: list[Any] = []
 
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         asked.append(request)
-        return mood_of(request, site)
+        return mood_of(request, context)
 
     with pytest.raises(SettingsError, match=r"stepgraph\[evals\]"):
         evaluate(CASES, run="r", script=answer)
@@ -137,7 +137,7 @@ def test_a_single_node_runs_from_a_given_state(session: Session) -> None:
         ),
     ]
     suite = Suite("polite", cases, node="bad/refine_reply/reply", repeats=2)
-    with ScriptedModel(lambda request, site: "yes") as model, using(model):
+    with ScriptedModel(lambda request, context: "yes") as model, using(model):
         results = run_suite(suite, graph.compile(), session)
     assert [trial.path for trial in results.trials.values()] == [("reply",)] * 4
     with pytest.raises(InputError, match=r"has no node 'bad/replly'"):
@@ -148,9 +148,9 @@ def test_a_run_goes_on_where_it_was(evaluate: Run, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     asked: list[str] = []
 
-    def counting(request: Any, site: Any) -> Any:
-        asked.append(site.thread_id)
-        return mood_of(request, site)
+    def counting(request: Any, context: Any) -> Any:
+        asked.append(context.thread_id)
+        return mood_of(request, context)
 
     first = evaluate(CASES, counting, run="r", results=path)
     before = len(asked)
@@ -167,7 +167,7 @@ def test_a_lost_line_costs_nothing(evaluate: Run, tmp_path: Path) -> None:
     path.write_text(whole[: len(whole) - 40])  # cut in the middle of the last line
     assert len(read_results(path).trials) == 1
     asked: list[str] = []
-    evaluate(CASES, lambda request, site: asked.append("x"), run="r", results=path)
+    evaluate(CASES, lambda request, context: asked.append("x"), run="r", results=path)
     assert asked == []
     assert {key: t.scores for key, t in read_results(path).trials.items()} == {
         key: t.scores for key, t in _parsed(whole).items()
@@ -201,9 +201,9 @@ def test_a_run_does_not_go_on_with_another_graph(session: Session, tmp_path: Pat
 def test_a_name_used_again_without_its_file_takes_no_result_of_another_case(evaluate: Run) -> None:
     asked: list[str] = []
 
-    def counting(request: Any, site: Any) -> Any:
-        asked.append(site.thread_id)
-        return mood_of(request, site)
+    def counting(request: Any, context: Any) -> Any:
+        asked.append(context.thread_id)
+        return mood_of(request, context)
 
     evaluate("cases:\n  - { id: a, input: { text: I love it } }\n", counting, run="r")
     results = evaluate("cases:\n  - { id: a, input: { text: I love tea } }\n", counting, run="r")
@@ -215,9 +215,9 @@ def test_a_suites_budget_ends_it_and_a_larger_one_goes_on(evaluate: Run, tmp_pat
     path = tmp_path / "r.jsonl"
     asked: list[str] = []
 
-    def counting(request: Any, site: Any) -> Any:
-        asked.append(site.step)
-        return mood_of(request, site)
+    def counting(request: Any, context: Any) -> Any:
+        asked.append(context.step)
+        return mood_of(request, context)
 
     results = evaluate("budget: { calls: 3 }\n" + CASES, counting, run="r", results=path)
     assert (len(results.trials), results.complete, len(asked)) == (1, False, 3)
@@ -249,7 +249,7 @@ def test_a_model_that_nobody_bound_ends_the_suite(session: Session) -> None:
 
 
 def test_a_closed_store_ends_the_suite(evaluate: Run, session: Session) -> None:
-    def broken(request: Any, site: Any) -> Any:
+    def broken(request: Any, context: Any) -> Any:
         raise StoreError("full")
 
     with pytest.raises(StoreError):
@@ -263,7 +263,7 @@ def test_trials_run_at_a_time_but_not_more_than_told(session: Session) -> None:
     class Slow:
         name = "slow"
 
-        async def complete(self, request: Any, site: Any) -> Any:
+        async def complete(self, request: Any, context: Any) -> Any:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
@@ -297,8 +297,8 @@ def test_a_budget_is_the_same_object_for_all(session: Session) -> None:
     suite = Suite("s", [Case(str(n), {"text": "x"}) for n in range(9)], budget=Budget(calls=5), concurrency=9)
     asked = []
 
-    def good(request: Any, site: Any) -> str:
-        asked.append(site.thread_id)
+    def good(request: Any, context: Any) -> str:
+        asked.append(context.thread_id)
         return "good"
 
     with ScriptedModel(good) as model, using(model):

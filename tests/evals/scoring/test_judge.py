@@ -34,9 +34,9 @@ def suite(more: str = "", gates: str = "") -> str:
 def judged_by(verdict: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
     """Answer the workflow as always, and the judge's questions as told."""
 
-    def answer(request: Any, site: Any) -> Any:
-        if site.step != "judge":
-            return mood_of(request, site)
+    def answer(request: Any, context: Any) -> Any:
+        if context.step != "judge":
+            return mood_of(request, context)
         return verdict(" ".join(message["content"] for message in request.messages))
 
     return answer

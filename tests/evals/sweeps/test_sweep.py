@@ -47,7 +47,7 @@ class Stub:
         self.price = None if usd is None else Price(input=usd, output=usd)
         self.asked: Counter[str] = Counter()
 
-    async def complete(self, request: Any, site: Any) -> Reply:
+    async def complete(self, request: Any, context: Any) -> Reply:
         content = str(request.messages[-1]["content"])
         self.asked[f"{request.sample} {content}"] += 1
         draw = Random(f"{self.name} {request.sample} {content}").random()

@@ -45,7 +45,7 @@ def merge(book: Book) -> Ask[str]:
     return Ask(" ".join(page.note for page in book.pages))
 
 
-def echo(request: Any, site: Any) -> str:
+def echo(request: Any, context: Any) -> str:
     return str(request.messages[-1]["content"]).upper()
 
 

@@ -52,8 +52,8 @@ def polite(chat: Chat) -> bool | str:
 BAD = {"safe": False, "reason": "weapons"}
 
 
-def unsafe(request: Any, site: Any) -> Any:
-    return BAD if site.step == "screen" else "Mix …"
+def unsafe(request: Any, context: Any) -> Any:
+    return BAD if context.step == "screen" else "Mix …"
 
 
 @pytest.mark.parametrize("sync", [True, False])
@@ -93,11 +93,11 @@ def test_a_tripped_guard_stops_the_main_work(session: Session, sync: bool, neste
     class Slow:
         name = "slow"
 
-        async def complete(self, request: Any, site: Any) -> Any:
-            if site.step == "answer":
+        async def complete(self, request: Any, context: Any) -> Any:
+            if context.step == "answer":
                 await asyncio.sleep(30)
-                ended.append(site.step)
-            return await fast.complete(request, site)
+                ended.append(context.step)
+            return await fast.complete(request, context)
 
     fast = ScriptedModel([BAD])
     main = chain(answer, answer, answer) if nested else answer
@@ -116,10 +116,10 @@ async def test_a_guard_adds_no_time() -> None:
     class Together:
         name = "together"
 
-        async def complete(self, request: Any, site: Any) -> Any:
+        async def complete(self, request: Any, context: Any) -> Any:
             async with asyncio.timeout(30):
                 await both.wait()
-            return await script.complete(request, site)
+            return await script.complete(request, context)
 
     script = ScriptedModel({"answer": ["Ten minutes."], "screen": [{"safe": True}]})
     with using(Together()):

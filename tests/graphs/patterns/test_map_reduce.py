@@ -47,7 +47,7 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def wrap(request: Any, site: Any) -> str:
+def wrap(request: Any, context: Any) -> str:
     return f"({str(request.messages[-1]['content']).replace(' ', '')})"
 
 
@@ -155,8 +155,8 @@ def test_a_failed_piece_fails_the_whole_by_default() -> None:
 def test_after_a_failed_model_call_only_what_is_missing_is_paid_for(session: Session, broken: str) -> None:
     failing = iter([True])
 
-    def answer(request: Any, site: Any) -> Any:
-        said = wrap(request, site)
+    def answer(request: Any, context: Any) -> Any:
+        said = wrap(request, context)
         return ModelRefused("no") if said == f"({broken})" and next(failing, False) else said
 
     app = notes.compile()

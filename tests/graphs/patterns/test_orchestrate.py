@@ -73,9 +73,9 @@ def answers(*plans: Any, more: tuple[Any, ...] = ()) -> Any:
     """Answer plans in turn, and everything else in capitals."""
     left = {"plan": list(plans), "wants": list(more)}
 
-    def answer(request: Any, site: Any) -> Any:
-        if site.step in left:
-            return left[site.step].pop(0)
+    def answer(request: Any, context: Any) -> Any:
+        if context.step in left:
+            return left[context.step].pop(0)
         return str(request.messages[-1]["content"]).upper()
 
     return answer
@@ -108,9 +108,9 @@ async def test_every_node_is_streamed(session: Session) -> None:
 def test_after_a_failed_model_call_only_what_is_missing_is_paid_for(session: Session, broken: str) -> None:
     inner, failing = answers(tasks("history", "taste"), tasks("history", "taste")), iter([True])
 
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         hit = str(request.messages[-1]["content"]).startswith(broken) and next(failing, False)
-        return ModelRefused("no") if hit else inner(request, site)
+        return ModelRefused("no") if hit else inner(request, context)
 
     app = study.compile()
     with ScriptedModel(answer) as model, using(model):
@@ -409,8 +409,8 @@ def test_an_orchestrator_is_a_worker(session: Session) -> None:
     def each(desk: Desk) -> list[Study]:
         return [Study(subject) for subject in desk.subjects]
 
-    def answer(request: Any, site: Any) -> Any:
-        return tasks(f"of {request.messages[-1]['content']}") if site.step == "plan" else "x"
+    def answer(request: Any, context: Any) -> Any:
+        return tasks(f"of {request.messages[-1]['content']}") if context.step == "plan" else "x"
 
     app = fan_out(each, study, into="studies").compile()
     with ScriptedModel(answer) as model, using(model):

@@ -113,7 +113,7 @@ def test_a_vote_that_is_decided_already_asks_nobody(session: Session, nested: bo
 
     graph = vote([judge, judge, judge, person, person], field="good", tally="tally")
     app = (chain(graph) if nested else graph).compile()
-    with using(model := ScriptedModel(lambda request, site: True, delay_s=0.3)):
+    with using(model := ScriptedModel(lambda request, context: True, delay_s=0.3)):
         assert len(app.invoke(Review(), session.config("t"))["__interrupt__"]) == 2
         racing._races.clear()  # as in a process that begins
         result = app.invoke(None, session.config("t"))
@@ -124,7 +124,7 @@ def test_a_vote_that_is_decided_already_asks_nobody(session: Session, nested: bo
 def test_a_replay_of_a_vote_draws_again(session: Session) -> None:
     """From an old checkpoint all voters run again, so the ballots kept with it do not count."""
     app = vote(judge, 3, needed=3, tally="tally").compile()
-    with using(ScriptedModel(lambda request, site: True)):
+    with using(ScriptedModel(lambda request, context: True)):
         app.invoke(Review(), session.config("t"))
         before = next(s for s in app.get_state_history(session.config("t")) if len(s.next) == 3)
         place: Any = session.config("t", checkpoint_id=before.config["configurable"]["checkpoint_id"])
@@ -136,7 +136,10 @@ def test_a_sync_checkpointer_of_ones_own() -> None:
     def person(review: Review) -> dict[str, Any]:
         return {"good": interrupt("Good?")}
 
-    with SqliteSaver.from_conn_string(":memory:") as saver, using(ScriptedModel(lambda request, site: True)):
+    with (
+        SqliteSaver.from_conn_string(":memory:") as saver,
+        using(ScriptedModel(lambda request, context: True)),
+    ):
         app = vote([judge, person, chain(judge)], field="good", needed=3, tally="tally").compile(
             checkpointer=saver
         )

@@ -52,7 +52,7 @@ def decide(review: Review) -> Ask[str]:
     return Ask(f"{review.legal} {review.money} {review.risk}")
 
 
-def by_name(request: Any, site: Any) -> Any:
+def by_name(request: Any, context: Any) -> Any:
     return {"Law": "fine", "Mon": "cheap", "Ris": 3}.get(request.messages[-1]["content"][:3], "sign")
 
 
@@ -121,7 +121,7 @@ def test_a_failed_branch_fails_the_whole_by_default() -> None:
 def test_an_answer_that_never_fits_is_skipped(session: Session) -> None:
     app = section({"risk": rate, "money": check_money}, failed="skip", missing="gaps").compile()
 
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         return "high" if request.schema else "cheap"
 
     with ScriptedModel(answer) as model, using(model):
@@ -233,7 +233,7 @@ def test_no_branches() -> None:
 
 
 async def test_an_invalid_answer_cancels_nothing_that_is_paid(session: Session) -> None:
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         return "high" if request.schema else "cheap"
 
     app: Any = section({"risk": rate, "money": check_money}).compile()

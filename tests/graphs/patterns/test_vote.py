@@ -94,7 +94,7 @@ async def test_it_stops_paying_once_decided(session: Session) -> None:
     class Slow:
         name = "slow"
 
-        async def complete(self, request: Any, site: Any) -> Any:
+        async def complete(self, request: Any, context: Any) -> Any:
             begun[0] += 1
             if begun[0] == 5:
                 all_begun.set()
@@ -102,7 +102,7 @@ async def test_it_stops_paying_once_decided(session: Session) -> None:
                 await asyncio.sleep(60)
             await all_begun.wait()  # else a busy machine decides the vote before all have begun
             ended[0] += 1
-            return await fast.complete(request, site)
+            return await fast.complete(request, context)
 
     fast = ScriptedModel(["good"] * 3)
     with using(Slow()):
@@ -225,7 +225,7 @@ def test_votes_beside_votes(session: Session) -> None:
         return Ask("Other?")
 
     app = section({"one": vote(mood, 3), "two": vote(other, 3)}).compile()
-    answers = ScriptedModel(lambda request, site: "good" if site.step == "mood" else "bad")
+    answers = ScriptedModel(lambda request, context: "good" if context.step == "mood" else "bad")
     result = run(app, answers, session.config("t"))
     assert (result["mood"], result["other"]) == ("good", "bad")
 

@@ -67,8 +67,8 @@ def test_intents_are_found() -> None:
 
 
 def test_old_turns_become_a_summary_and_a_prompt_never_grows(session: Session) -> None:
-    def speak(request: Any, site: Any) -> str:
-        return "Ada asks about numbers. " * 100 if site.step == "summarise" else "So it is. " * 30
+    def speak(request: Any, context: Any) -> str:
+        return "Ada asks about numbers. " * 100 if context.step == "summarise" else "So it is. " * 30
 
     with ScriptedModel(speak) as model, using(model):
         for number in range(12):

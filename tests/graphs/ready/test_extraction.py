@@ -97,7 +97,7 @@ def test_one_name_alone_needs_no_second_call_and_none_is_empty() -> None:
 
 
 def test_nothing_but_failures_is_failed() -> None:
-    with ScriptedModel(lambda request, site: ModelRefused("no")) as model, using(model):
+    with ScriptedModel(lambda request, context: ModelRefused("no")) as model, using(model):
         result = graph.compile().invoke(Text(TEXT))
     assert (result["status"], list(result["missing"])) == ("failed", ["0"])
 
@@ -105,10 +105,10 @@ def test_nothing_but_failures_is_failed() -> None:
 def test_a_passage_that_fails_is_named_and_the_others_come_back() -> None:
     text = TEXT + " All was quiet." * 40 + "\n\n" + "It rained on the sea. " * 30
 
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         if "rained" in str(request.messages[-1]["content"]):
             return ModelRefused("no")
-        return ENTITIES if site.step == "find_entities" else [FOUNDED]
+        return ENTITIES if context.step == "find_entities" else [FOUNDED]
 
     with ScriptedModel(answer) as model, using(model):
         result = graph.compile().invoke(Text(text))

@@ -24,13 +24,15 @@ def sources(tmp_path: Path) -> str:
 def run(sources: str, *reports: str, session: Session, **others: Any) -> tuple[dict[str, Any], Any]:
     left = list(reports)
 
-    def answer(request: Any, site: Any) -> Any:
-        if site.step in others:
-            said = others[site.step]
+    def answer(request: Any, context: Any) -> Any:
+        if context.step in others:
+            said = others[context.step]
             return said(request) if callable(said) else said
-        if site.step == "plan":
+        if context.step == "plan":
             return QUESTIONS["answer"]
-        return left.pop(0) if site.step == "write" else f"Answer to {request.messages[-1]['content'][-90:]}"
+        return (
+            left.pop(0) if context.step == "write" else f"Answer to {request.messages[-1]['content'][-90:]}"
+        )
 
     with ScriptedModel(answer) as model, using(model):
         result = graph.compile().invoke(Study("Tell me about tea.", sources), session.config("t"))

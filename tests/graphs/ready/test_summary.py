@@ -14,10 +14,10 @@ from stepgraph.state.errors import InputError, ModelRefused
 ALICE = Path(__file__).parents[3] / "examples" / "alice.txt"
 
 
-def note(request: Any, site: Any) -> str:
+def note(request: Any, context: Any) -> str:
     """Note the last words that were shown, and cite the first note and one that does not exist."""
     last = str(request.messages[-1]["content"])
-    if site.step == "combine":
+    if context.step == "combine":
         return "They went on, and it all came together in the end [2] [3-5] [999]. " + "So it was. " * 12
     return " ".join(last.split()[-60:]) + "."
 
@@ -74,10 +74,10 @@ def test_a_model_that_fails_fails_the_run_and_a_second_run_pays_for_the_rest_onl
     text = "# One\n\n" + "It rains. " * 40 + "\n\n# Two\n\n" + "It snows. " * 40
     failing = iter([True])
 
-    def answer(request: Any, site: Any) -> Any:
+    def answer(request: Any, context: Any) -> Any:
         if "snows" in str(request.messages[-1]["content"]) and next(failing, False):
             return ModelRefused("no")
-        return f"{site.step}."
+        return f"{context.step}."
 
     app = graph.compile()
     with ScriptedModel(answer) as model, using(model):

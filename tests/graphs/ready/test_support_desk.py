@@ -82,7 +82,7 @@ def test_no_order_number_asks_for_it() -> None:
 
 def test_an_unknown_order_is_said() -> None:
     ticket = Ticket("Refund my payment for SG-9999, my card was charged twice.")
-    with ScriptedModel(lambda request, site: "?") as model, using(model):
+    with ScriptedModel(lambda request, context: "?") as model, using(model):
         result = graph.compile().invoke(ticket)
     assert result["facts"] == ["We have no order SG-9999. Please check the number."]
 

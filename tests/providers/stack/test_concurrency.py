@@ -21,7 +21,7 @@ class Counting:
     def __init__(self) -> None:
         self.now = self.most = 0
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0.01)

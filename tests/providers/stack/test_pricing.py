@@ -32,7 +32,7 @@ class Says:
         self._reply = reply
         self._delay = delay_s
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         await asyncio.sleep(self._delay)
         return self._reply
 

@@ -22,7 +22,7 @@ class Counting:
         self.tokens = tokens
         self.error = error
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
+    async def complete(self, request: Request, context: CallContext) -> Reply:
         if self.error is not None:
             raise self.error
         return Reply("ok", self.name, Usage(self.tokens, self.tokens))

@@ -24,7 +24,7 @@ def write(post: Post) -> Ask[str]:
 
 
 def says(text: str) -> ScriptedModel:
-    return ScriptedModel(lambda request, site: text)
+    return ScriptedModel(lambda request, context: text)
 
 
 async def test_the_order_is_using_environment_file_default(

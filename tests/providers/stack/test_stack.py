@@ -38,9 +38,9 @@ class Deaf(Backend):
     address = "http://here/v1"
     tools = "emulated"
 
-    async def complete(self, request: Request, site: CallContext) -> Reply:
-        if site.sink is not None:
-            await site.sink.emit("ok")
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        if context.sink is not None:
+            await context.sink.emit("ok")
         return Reply("ok", self.name)
 
 
@@ -89,9 +89,9 @@ def context_use(kind: type[Model]) -> tuple[set[str], set[str]]:
         names = vars(sys.modules[item.__module__])
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(item)))):
             match node:
-                case ast.Attribute(value=ast.Name("site"), attr=attribute):
+                case ast.Attribute(value=ast.Name("context"), attr=attribute):
                     reads.add(attribute)
-                case ast.Call(func=ast.Name("replace"), args=[ast.Name("site")], keywords=given):
+                case ast.Call(func=ast.Name("replace"), args=[ast.Name("context")], keywords=given):
                     sets |= {keyword.arg for keyword in given if keyword.arg}
                 case ast.Call(func=ast.Name(name)) if isinstance(names.get(name), FunctionType):
                     if names[name].__module__.startswith("stepgraph.providers.stack"):
@@ -144,7 +144,7 @@ def test_a_model_of_ones_own_says_what_it_wants_to_and_has_defaults_for_the_rest
         tools = "emulated"
         max_tokens = 7
 
-        async def complete(self, request: Request, site: CallContext) -> Reply:
+        async def complete(self, request: Request, context: CallContext) -> Reply:
             return Reply("ok", self.name)
 
     (member,) = as_model(Own(), "here").members

@@ -58,8 +58,8 @@ async def test_a_langchain_model_without_tools_is_emulated() -> None:
 async def test_the_journal_gives_calls_back(session: Session) -> None:
     call = ToolCall("lookup", {"order": "A1"}, "x", problem="why not")
     with ScriptedModel([call, "fresh"]) as model:
-        site = replace(SITE, config=session.config("t"))
-        first = await full(model).complete(REQUEST, site)
+        context = replace(SITE, config=session.config("t"))
+        first = await full(model).complete(REQUEST, context)
         row = session.journal.query("SELECT tool_calls, params FROM calls")[0]
         assert json.loads(row["tool_calls"])[0]["arguments"] == {"order": "A1"}
         assert json.loads(row["params"])["tools"] == [LOOKUP]
@@ -67,18 +67,18 @@ async def test_the_journal_gives_calls_back(session: Session) -> None:
 
         (kept,) = session.journal._calls("thread_id = ?", ("t",))
         assert reply_of(kept).tool_calls == first.tool_calls == (call,)
-        await full(model).complete(REQUEST, site)
+        await full(model).complete(REQUEST, context)
 
 
 async def test_the_cache_tells_tools_apart(session: Session) -> None:
-    site = replace(SITE, config=session.config("t", cache_s=60), cache_s=60.0)
+    context = replace(SITE, config=session.config("t", cache_s=60), cache_s=60.0)
     with ScriptedModel([ToolCall("lookup", {"order": "A1"}), "no tools", "must answer"]) as model:
         stack = full(model)
-        first = await stack.complete(REQUEST, site)
-        again = await stack.complete(REQUEST, replace(site, config=session.config("u")))
+        first = await stack.complete(REQUEST, context)
+        again = await stack.complete(REQUEST, replace(context, config=session.config("u")))
         assert (again.source, again.tool_calls) == ("cache", first.tool_calls)
-        assert (await stack.complete(Request(MESSAGES), site)).text == "no tools"
-        assert (await stack.complete(replace(REQUEST, tool_choice="none"), site)).text == "must answer"
+        assert (await stack.complete(Request(MESSAGES), context)).text == "no tools"
+        assert (await stack.complete(replace(REQUEST, tool_choice="none"), context)).text == "must answer"
 
 
 async def emulated(answer: Any, request: Request = REQUEST) -> tuple[Reply, Request]:

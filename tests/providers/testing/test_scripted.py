@@ -42,8 +42,8 @@ async def test_each_step_may_have_its_own_answers() -> None:
 
 
 async def test_a_function_answers_from_the_question() -> None:
-    def shout(request: Request, site: CallContext) -> str:
-        return f"{site.step}: {request.messages[-1]['content'].upper()}"
+    def shout(request: Request, context: CallContext) -> str:
+        return f"{context.step}: {request.messages[-1]['content'].upper()}"
 
     with using(ScriptedModel(shout)):
         assert await write.answer(Post()) == "write: WRITE ABOUT TEA."

@@ -157,8 +157,8 @@ async def test_bytes_that_are_no_text_are_kept(body: bytes, tmp_path: Path) -> N
     application.router.add_post("/v1/chat/completions", serve)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    context = web.TCPSite(runner, "127.0.0.1", 0)
+    await context.start()
     spec = {"model": "m", "base_url": f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "retries": 0}
     told = []
     for _ in range(2):

@@ -48,10 +48,10 @@ async def test_a_second_run_of_one_thread_is_refused_and_pays_nothing(
     class Held:
         name = "held"
 
-        async def complete(self, request: Any, site: Any) -> Any:
+        async def complete(self, request: Any, context: Any) -> Any:
             began.set()
             await go_on.wait()
-            return await script.complete(request, site)
+            return await script.complete(request, context)
 
     with ScriptedModel(["one", "two"]) as script, using(Held()):
         first = asyncio.create_task(graph.ainvoke(Note(), config))
@@ -81,9 +81,9 @@ def test_sync_runs_in_threads_are_refused_too(session: Session) -> None:
     class Held:
         name = "held"
 
-        async def complete(self, request: Any, site: Any) -> Any:
+        async def complete(self, request: Any, context: Any) -> Any:
             await asyncio.to_thread(both_refused.wait, 30)
-            return await script.complete(request, site)
+            return await script.complete(request, context)
 
     script = ScriptedModel(lambda *_: "x")
     with using(Held()):

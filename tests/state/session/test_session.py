@@ -111,7 +111,7 @@ async def test_calls_made_at_once_in_one_node_replay_too(session: Session) -> No
 
     app, config = chain(chain(gather, name="inner")).compile(), session.config("t")
     answers = ScriptedModel(
-        lambda request, site: 3 if site.step == "judge" else request.messages[0]["content"]
+        lambda request, context: 3 if context.step == "judge" else request.messages[0]["content"]
     )
     with using(answers):
         await app.ainvoke(Post(), config)

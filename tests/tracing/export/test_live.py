@@ -67,7 +67,7 @@ def test_spans_arrive_before_the_run_ends_and_none_twice(
 
     with (
         Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
-        using(ScriptedModel(lambda request, site: ["x"])),
+        using(ScriptedModel(lambda request, context: ["x"])),
     ):
         outer.compile().invoke(Job(), session.config("t"))
     assert arrived.is_set()

@@ -270,10 +270,10 @@ def every_moment(moments: list[CheckpointView]) -> Iterator[CheckpointView]:
             yield from every_moment(nested)
 
 
-def by_prompt(request: Any, site: Any) -> Any:
+def by_prompt(request: Any, context: Any) -> Any:
     """Answer so that it depends on nothing but the prompt."""
     text = request.messages[-1]["content"]
-    if site.step == "judge":
+    if context.step == "judge":
         return {"score": 5 if len(text) > 25 else 1}
     return f"{text[-12:]}+"
 
