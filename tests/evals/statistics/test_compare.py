@@ -94,6 +94,12 @@ def test_a_bound_is_kept_or_not() -> None:
     assert gated(1, 9, Gate("route", at_most=0.2)).status == "passed"
 
 
+def test_a_bound_from_above_with_a_level_fails_only_beyond_chance() -> None:
+    assert gated(2, 8, Gate("route", at_most=0.1, level=0.05)).status == "passed"  # chance may explain it
+    assert gated(6, 4, Gate("route", at_most=0.1, level=0.05)).status == "failed"
+    assert gated(0, 10, Gate("route", at_most=0.0, level=0.05)).status == "passed"
+
+
 def test_a_gate_that_compares_fails_only_beyond_chance() -> None:
     gate = Gate("route", not_worse=True)
     baseline = results_of(cases(28, 2))

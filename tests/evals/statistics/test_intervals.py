@@ -48,6 +48,11 @@ def test_nothing_seen_is_not_nothing_there() -> None:
     assert mean_interval([]) == (0.0, 1.0)
 
 
+def test_one_case_rules_nothing_out() -> None:
+    assert difference_interval([0.5]) == (-1.0, 1.0)
+    assert mean_interval([0.5]) == (0.0, 1.0)
+
+
 def test_a_clear_change_is_seen_and_a_slight_one_is_not() -> None:
     assert difference_p([-1] * 9 + [0] * 21) < 0.01
     assert difference_p([-1 / 3] * 20 + [1 / 3] * 4 + [0.0] * 20) < 0.01

@@ -97,6 +97,19 @@ def test_the_cheapest_that_keeps_the_score_is_a_combination(session: Session) ->
     assert all(set(model.asked.values()) == {1} for model in known.values())
 
 
+def test_the_table_marks_what_no_other_assignment_beats(session: Session) -> None:
+    axes = (Axis("small", ("big", "mid")), Axis("large", ("big", "mid")))
+    table = sweep_sections(swept(session, FEW, axes))[1].table
+    assert table is not None
+    assert table.head[-1] == "frontier"
+    assert {row[0]: row[-1] for row in table.rows} == {
+        "small=mid, large=mid": "yes",
+        "small=big, large=mid": "",
+        "small=mid, large=big": "",
+        "small=big, large=big": "",
+    }
+
+
 def test_a_shared_answer_costs_an_assignment_what_it_costs_alone(session: Session) -> None:
     found = swept(session, run="s")
     paid = sum(option.usd or 0.0 for option in found.options) * len(SUITE.cases)

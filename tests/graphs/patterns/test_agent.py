@@ -179,6 +179,23 @@ def test_a_typed_answer_comes_as_a_call_or_as_text(final: Any) -> None:
     assert model.asks[0][1].tools[-1]["name"] == "final_answer"
 
 
+class Split(Finding):
+    parts: list[Finding]
+
+
+def test_the_schema_of_the_final_answer_is_whole_in_itself() -> None:
+    """Some servers refuse a tool whose parameters hold references."""
+
+    @step("finding")
+    def find_parts(ticket: Ticket) -> Ask[Split]:
+        return Ask(ticket.body)
+
+    _, model = ask(agent(find_parts, tools=[lookup]), [{"order": "A1", "days": 2, "parts": []}])
+    parameters = model.asks[0][1].tools[-1]["parameters"]
+    assert parameters["properties"]["parts"]["items"]["required"] == ["order", "days"]
+    assert "$" not in json.dumps(parameters)
+
+
 def test_an_empty_answer_is_shown_as_nothing_and_a_call_without_text_as_none() -> None:
     _, model = ask(agent(helper, tools=[lookup]), [LOOKUP, "", "Soon."])
     called, empty = (request.messages for _, request in model.asks[1:])

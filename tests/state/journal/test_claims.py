@@ -189,6 +189,17 @@ def test_a_claim_is_renewed_while_its_run_lives(session: Session, monkeypatch: p
     session.claims.release("t")
 
 
+def test_a_session_that_is_closed_renews_nothing_any_more(tmp_path: Path) -> None:
+    def renewers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "stepgraph-claims"}
+
+    before = renewers()
+    with Session(tmp_path / "runs.sqlite") as session:
+        session.claims.acquire("t")
+        assert len(renewers() - before) == 1
+    assert renewers() <= before
+
+
 def test_nested_graphs_of_one_run_are_no_second_run(session: Session) -> None:
     def outer(note: Note) -> dict[str, str]:
         return {"text": graph.invoke(note)["text"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sqlite3
@@ -200,6 +201,20 @@ def test_what_cannot_be_written_anywhere_stays_in_memory(tmp_path: Path) -> None
     spill.keep([Row(2)], StoreError("Full."))
     spill.take_in(rows.extend)
     assert rows == [{"id": 1}, {"id": 2}]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="reserves room in another way")
+async def test_where_no_room_can_be_reserved_no_model_is_asked(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    model = ScriptedModel(lambda *_: "paid")
+    with using(model), pytest.raises(StoreError, match="the disk is full"):
+        await ask(1, session.config("t"))
+    assert model.asks == []
 
 
 def test_a_session_leaves_nothing_beside_its_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Any, TypedDict
 
 import pytest
@@ -33,6 +34,42 @@ async def test_sync_and_async_callers_see_the_same_history(session: Session) -> 
     assert history[0] == {"text": "b!"}
     assert len(history) == 6
     assert len([s async for s in app.aget_state_history(config, limit=2)]) == 2
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_node_that_ended_beside_one_that_failed_does_not_run_again(
+    session: Session, sync: bool
+) -> None:
+    ran: list[str] = []
+
+    def good_is_saved() -> bool:
+        with session.checkpointer.cursor() as cursor:
+            return bool(cursor.execute("SELECT 1 FROM writes WHERE channel = 'text'").fetchone())
+
+    def good(state: State) -> dict[str, Any]:
+        ran.append("good")
+        return {"text": "good"}
+
+    def bad(state: State) -> dict[str, Any]:
+        ran.append("bad")
+        deadline = time.monotonic() + 5
+        while not good_is_saved() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ran.count("bad") == 1:
+            raise ValueError("once")
+        return {}
+
+    both = StateGraph(State)
+    for node in (good, bad):
+        both.add_node(node)
+        both.add_edge(START, node.__name__)
+        both.add_edge(node.__name__, END)
+    app, config = both.compile(), session.config("t")
+    with pytest.raises(ValueError, match="once"):
+        app.invoke({"text": ""}, config) if sync else await app.ainvoke({"text": ""}, config)
+    result = app.invoke(None, config) if sync else await app.ainvoke(None, config)
+    assert result == {"text": "good"}
+    assert sorted(ran) == ["bad", "bad", "good"]
 
 
 async def test_a_thread_can_be_deleted(session: Session) -> None:
