@@ -31,12 +31,6 @@ def help_text() -> str:
     return "\n".join(["\b", "Exit codes:", *(f"  {code.value}  {code.text}" for code in ExitCode)])
 
 
-def docs_table() -> str:
-    """Return the codes as a Markdown table; docs/runs.md holds it, and a test compares them."""
-    rows = [f"| {code.value} | {code.text} |" for code in ExitCode]
-    return "\n".join(["| exit code | meaning |", "|---|---|", *rows])
-
-
 def exit_code(error: BaseException) -> ExitCode:
     """Return the exit code for an error."""
     from ..state import errors

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,3 +38,8 @@ cache_option = click.option(
     help="Let answers of other runs serve that are at most so old: 12h, 7d.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
+
+
+def input_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option `--input`, whose help is the text."""
+    return click.option("--input", "-i", "inputs", multiple=True, metavar="INPUT", help=text)

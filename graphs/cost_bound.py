@@ -133,7 +133,8 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
         except Exception:  # a prompt that needs what earlier steps write
             request = None
     prompt, source = _prompt(asks.name, request, journal)
-    answers = [(request.max_tokens if request else None) or _limit(member) for member in members]
+    asked = request.max_tokens if request else None
+    answers = [asked or member.settings.max_tokens or member.backend.max_tokens for member in members]
     answer = None if not members or None in answers else max(n for n in answers if n is not None)
     prices = [_price(member, prompt, answer) for member in members]
     known = [price for price in prices if price is not None]
@@ -162,10 +163,6 @@ def _model(step: Any) -> ModelStack | None:
         return find_model(step.role)
     except UnboundRole:
         return None
-
-
-def _limit(member: Member) -> int | None:
-    return member.settings.max_tokens or member.backend.max_tokens
 
 
 def _price(member: Member, prompt: int | None, answer: int | None) -> float | None:

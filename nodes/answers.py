@@ -85,13 +85,9 @@ def form_of(answer: Any) -> AnswerForm:
         return AnswerForm(name, model.model_json_schema(), TypeAdapter(model), wrapped=True)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(
-            f"Ask[{name}]: a model cannot answer with this type ({_first_line(error)}). Use text, "
+            f"Ask[{name}]: a model cannot answer with this type ({str(error).splitlines()[0]}). Use text, "
             "a number, a bool, a Literal, an Enum, a dataclass, a TypedDict, a pydantic model, or a list."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _is_object(schema: dict[str, Any]) -> bool:

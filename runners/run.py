@@ -65,14 +65,14 @@ class RunResult:
 class RunOptions(TypedDict, total=False):
     """What a run may be given beside its graph and its state; see `Session.config`.
 
-    `ledgers` are budgets that the run shares with others. `configurable` goes to LangGraph as it is.
+    `ledgers` are budgets that the run shares with others. `extra` goes into the config that LangGraph gets.
     """
 
     budget: Budget | None
     cache_s: float | None
     allow_changed_graph: bool
     ledgers: Sequence[Ledger]
-    configurable: Mapping[str, Any]
+    extra: Mapping[str, Any]
 
 
 async def arun(
@@ -144,7 +144,7 @@ def _config(graph: Graph, session: Session, thread: str, options: RunOptions) ->
         cache_s=options.get("cache_s"),
         graph=graph,
         allow_changed_graph=options.get("allow_changed_graph", False),
-        **options.get("configurable", {}),
+        **options.get("extra", {}),
     )
     return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
 

@@ -8,19 +8,12 @@ from typing import Any
 
 import click
 
-from ..options import budget_option, cache_option, database_option, json_option, model_option
+from ..options import budget_option, cache_option, database_option, input_option, json_option, model_option
 
 
 @click.command()
 @click.argument("graph")
-@click.option(
-    "--input",
-    "-i",
-    "inputs",
-    multiple=True,
-    metavar="INPUT",
-    help="field=value (repeatable), JSON, a .json or .jsonl file, or - for standard input.",
-)
+@input_option("field=value (repeatable), JSON, a .json or .jsonl file, or - for standard input.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run only the first N inputs.")
 @click.option("--thread", help="The thread's id, for a single input; default: a new one.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Inputs at a time.")
@@ -85,14 +78,7 @@ def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None
 
 @click.command()
 @click.argument("graph")
-@click.option(
-    "--input",
-    "-i",
-    "inputs",
-    multiple=True,
-    metavar="INPUT",
-    help="What the run would begin with, as for `run`: makes prompts whose length counts.",
-)
+@input_option("What the run would begin with, as for `run`: makes prompts whose length counts.")
 @model_option
 @database_option
 @json_option

@@ -46,7 +46,7 @@ def add_case(
         made = case_of(
             session.journal,
             thread,
-            case or _id_of(thread),
+            case or re.sub(r"[^\w.-]+", "-", thread).strip("-") or "case",
             state=target.state,
             node=node,
             parts=parts,
@@ -72,7 +72,3 @@ def _graph(suite: Suite | None, graph: str | None, recorded: str | None) -> Load
     if recorded is None:
         raise InputError("The run's record names no graph. Give --graph.")
     return load_recorded(recorded)
-
-
-def _id_of(thread: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", thread).strip("-") or "case"

@@ -74,13 +74,12 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
 
 async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
     started = time.perf_counter()
-    outcome = _refusal(job, job.refused) if job.refused else await _outcome(session, job)
+    if error := job.refused:
+        outcome = RunOutcome(job.thread, "refused", exit_code(error), error=str(error))
+    else:
+        outcome = await _outcome(session, job)
     outcome.seconds = time.perf_counter() - started
     return outcome
-
-
-def _refusal(job: ThreadJob, error: StepgraphError) -> RunOutcome:
-    return RunOutcome(job.thread, "refused", exit_code(error), error=str(error))
 
 
 async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:

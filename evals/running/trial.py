@@ -37,7 +37,7 @@ class TrialSettings(TypedDict, total=False):
     """What a trial's run gets beside its state; see `runners.run.RunOptions`."""
 
     cache_s: float | None
-    configurable: Mapping[str, Any]
+    extra: Mapping[str, Any]
 
 
 async def run_trial(

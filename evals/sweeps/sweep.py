@@ -170,7 +170,7 @@ class _SweepRun:
     def _draw(self, case: Case, repeat: int) -> TrialSettings:
         """Have equal requests of one trial share an answer in all assignments, and no others."""
         draw = zlib.crc32(f"{self._run}/{case.id}/{repeat}".encode())
-        return {"cache_s": CACHE_S, "configurable": {DRAW_KEY: (draw,)}}
+        return {"cache_s": CACHE_S, "extra": {DRAW_KEY: (draw,)}}
 
     def _compare(self, assignment: Assignment, name: str) -> Option:
         from ..statistics.intervals import unbounded_interval

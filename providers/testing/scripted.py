@@ -96,7 +96,8 @@ class ScriptedModel(Backend):
             named = f" The script is for the steps {', '.join(self._by_step or ())}." if unknown else ""
             raise ScriptError(
                 f"The scripted model has no answer left for step {context.step!r} "
-                f"(call {len(self.asks)}).{named} Its prompt ends: {_end(request)!r}"
+                f"(call {len(self.asks)}).{named} Its prompt ends: "
+                f"{str(request.messages[-1]['content'])[-200:]!r}"
             )
         return queue.pop(0)
 
@@ -143,7 +144,3 @@ def _text(answer: Any, request: Request) -> str:
     if wrapped and not (isinstance(answer, str) and answer.lstrip().startswith("{")):
         return json.dumps({"answer": answer})
     return answer if isinstance(answer, str) else to_json(answer).decode()
-
-
-def _end(request: Request) -> str:
-    return str(request.messages[-1]["content"])[-200:]

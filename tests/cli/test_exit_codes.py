@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepgraph.cli.app import GROUPS, HOMES, cli
-from stepgraph.cli.exit_codes import ExitCode, docs_table, exit_code, help_text
+from stepgraph.cli.exit_codes import ExitCode, exit_code, help_text
 from stepgraph.state import errors
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,12 @@ def test_the_help_lists_every_code_with_its_meaning(command: list[str]) -> None:
 
 
 def test_the_docs_hold_the_table_of_the_codes() -> None:
-    assert docs_table() in (ROOT / "docs/runs.md").read_text(encoding="utf-8")
+    table = [
+        "| exit code | meaning |",
+        "|---|---|",
+        *(f"| {code.value} | {code.text} |" for code in ExitCode),
+    ]
+    assert "\n".join(table) in (ROOT / "docs/runs.md").read_text(encoding="utf-8")
 
 
 def test_codes_and_meanings_are_each_there_once() -> None:

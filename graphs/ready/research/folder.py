@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....nodes.splitting import Piece, split_text
+from ....nodes.splitting import split_text
 from ....state.errors import InputError
 from ....state.serde import allow
 
@@ -62,13 +62,14 @@ def _passages(path: Path, root: Path) -> list[Source]:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
     name = path.name if path == root else path.relative_to(root).as_posix()
     return [
-        Source(f"{name}:{piece.number}", _title(piece, path), f"{name}, {piece.place}", piece.text)
+        Source(
+            f"{name}:{piece.number}",
+            piece.headings[-1] if piece.headings else path.stem,
+            f"{name}, {piece.place}",
+            piece.text,
+        )
         for piece in split_text(text, PASSAGE_TOKENS, by="headings")
     ]
-
-
-def _title(piece: Piece, path: Path) -> str:
-    return piece.headings[-1] if piece.headings else path.stem
 
 
 def search(question: str, sources: Sequence[Source], most: int) -> list[Source]:

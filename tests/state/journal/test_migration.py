@@ -19,7 +19,7 @@ from stepgraph.state.errors import InputError, StoreError
 from stepgraph.state.journal.journal import Journal
 from stepgraph.state.journal.tables import TABLES, VERSION
 from stepgraph.tracing.record.query import select
-from stepgraph.tracing.record.spans import read_spans
+from stepgraph.tracing.record.read_spans import read_spans
 
 OLDER = sorted((Path(__file__).parent / "older").glob("*.sql"))
 RENAMED = {"visits": "node_runs", "hits": "replays", "joins": "coalesced_calls"}
