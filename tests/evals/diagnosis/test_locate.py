@@ -88,6 +88,11 @@ async def test_an_evaluator_of_a_node_tells_too_and_judges_are_not_asked(find: F
     assert found.judged == ("kind",)
 
 
+async def test_a_wrong_output_beside_an_expected_error_is_a_divergence(find: Find) -> None:
+    found = await find("crash", Expected(error="ZeroDivisionError", output={"size": 1}, has_output=True))
+    assert found.first.what == "output size"
+
+
 async def test_an_error_is_put_down_to_the_innermost_node(find: Find) -> None:
     found = await find("crash", Expected(output={"size": 1}, has_output=True))
     assert found.first == Divergence(8, "bad/measure", "error", "it raised an error")
