@@ -44,7 +44,7 @@ class Post:
 
 @step("draft")
 def write(post: Post) -> Ask[str]:
-    return Ask(f"Write on {post.topic}. Mend: {post.why or 'nothing'}")
+    return Ask(f"Write on {post.topic}. Fix: {post.why or 'nothing'}")
 
 
 @review("draft")
@@ -188,7 +188,7 @@ def test_a_person_is_the_judge_of_a_refine_loop(session: Session) -> None:
         assert asked(loop.invoke(Command(resume=REJECT), session.config("t")))["value"] == "Two."
         result = loop.invoke(Command(resume=EDIT), session.config("t"))
     assert (result["draft"], result["why"]) == ("Mine.", "")
-    assert model.asks[1][1].messages[-1]["content"] == "Write on tea. Mend: too long"
+    assert model.asks[1][1].messages[-1]["content"] == "Write on tea. Fix: too long"
 
 
 def test_a_gate_decides_by_the_verdict(session: Session) -> None:

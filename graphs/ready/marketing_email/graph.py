@@ -97,14 +97,14 @@ SHOWN_EMAIL = {
 @step("email")
 def draft(campaign: Campaign) -> Ask[Email]:
     """Ask for the e-mail; after a failed check, with what was wrong."""
-    mend = f"\nMend this in your last version: {' '.join(campaign.problems)}" if campaign.problems else ""
-    last = f"\nIt was: {text_of(campaign.email)}" if mend and campaign.email else ""
-    prompt = f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{mend}{last}"
+    fix = f"\nMend this in your last version: {' '.join(campaign.problems)}" if campaign.problems else ""
+    last = f"\nIt was: {text_of(campaign.email)}" if fix and campaign.email else ""
+    prompt = f"Product: {campaign.product}\nOffer: {' '.join(campaign.offer)}{fix}{last}"
     return Ask(
         few_shot([(SHOWN, SHOWN_EMAIL)], prompt),
         system="You write short, honest e-mails to subscribers. You tell the offer, promise nothing else, "
         "use no superlatives, and do not sign.",
-        temperature=0.5 if mend else 0,
+        temperature=0.5 if fix else 0,
         max_tokens=500,
     )
 

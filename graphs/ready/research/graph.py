@@ -127,9 +127,9 @@ def write(study: Study) -> Ask[str]:
         f"- {finding.answer} {' '.join(f'[{source.label}]' for source in finding.found)}"
         for finding in study.findings
     )
-    mend = f"Mend this: {' '.join(study.problems)}\n" if study.problems else ""
+    fix = f"Fix this: {' '.join(study.problems)}\n" if study.problems else ""
     return Ask(
-        f"Findings:\n{findings}\n\n{mend}Answer the question from the findings, in at most five sentences: "
+        f"Findings:\n{findings}\n\n{fix}Answer the question from the findings, in at most five sentences: "
         f"{study.question}\nEnd each sentence with the source in brackets, as it stands in the findings.",
         temperature=0.3 if study.problems else 0,
         max_tokens=200,

@@ -125,12 +125,12 @@ def test_code_may_repair() -> None:
 def test_a_pattern_repairs_and_reads_what_the_check_wrote() -> None:
     @step("draft")
     def mend(post: Post) -> Ask[str]:
-        return Ask(f"Mend: {post.problems}")
+        return Ask(f"Fix: {post.problems}")
 
     graph = chain(write, gate(problems, lambda found: not found, repair=chain(mend)))
     result, model = run(graph, ["Much too long.", "Short."])
     assert (result["draft"], result["problems"]) == ("Short.", [])
-    assert model.asks[1][1].messages[0]["content"] == "Mend: ['too long']"
+    assert model.asks[1][1].messages[0]["content"] == "Fix: ['too long']"
 
 
 def test_what_still_fails_goes_elsewhere(session: Session) -> None:

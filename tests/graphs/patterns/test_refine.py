@@ -33,7 +33,7 @@ def plan(post: Post) -> Ask[str]:
 
 @step("draft")
 def write(post: Post) -> Ask[str]:
-    return Ask(f"Write. Mend: {post.grade.fix if post.grade else 'nothing'}")
+    return Ask(f"Write. Fix: {post.grade.fix if post.grade else 'nothing'}")
 
 
 @step("grade")
@@ -78,7 +78,7 @@ async def test_the_next_round_sees_the_verdict() -> None:
     with ScriptedModel(["one", graded(2, "shorter"), "two", graded(5)]) as model, using(model):
         await polish.compile().ainvoke(Post())
     drafts = [r.messages[0]["content"] for name, r in model.asks if name == "write"]
-    assert drafts == ["Write. Mend: nothing", "Write. Mend: shorter"]
+    assert drafts == ["Write. Fix: nothing", "Write. Fix: shorter"]
 
 
 def test_without_approval_the_best_round_is_restored(session: Session) -> None:
