@@ -13,7 +13,9 @@ LAYERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals"
 # The inner layers of a folder, from its ground up. Parts that are not named here are its ground and may
 # import each other; parts of one row above it may not. The folder's __init__ is its face, above all parts.
 INNER = {
+    "cli": ({"exit_codes", "options"}, {"support"}, {"commands"}, {"app"}),
     "state": ({"journal"}, {"session"}, {"run_context"}),
+    "tracing": ({"record"}, {"forks", "export"}),
     "providers": ({"backends"}, {"stack"}, {"testing"}),
     "graphs": ({"engine"}, {"patterns", "cost_bound"}, {"ready"}, {"catalog"}),
     "evals": ({"running"}, {"report"}, {"diagnosis", "sweeps", "langfuse"}, {"pytest_plugin"}),
