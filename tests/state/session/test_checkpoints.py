@@ -36,10 +36,7 @@ async def test_sync_and_async_callers_see_the_same_history(session: Session) -> 
     assert len([s async for s in app.aget_state_history(config, limit=2)]) == 2
 
 
-@pytest.mark.parametrize("sync", [True, False])
-async def test_a_node_that_ended_beside_one_that_failed_does_not_run_again(
-    session: Session, sync: bool
-) -> None:
+async def test_a_node_that_ended_beside_one_that_failed_does_not_run_again(session: Session) -> None:
     ran: list[str] = []
 
     def good_is_saved() -> bool:
@@ -66,8 +63,8 @@ async def test_a_node_that_ended_beside_one_that_failed_does_not_run_again(
         both.add_edge(node.__name__, END)
     app, config = both.compile(), session.config("t")
     with pytest.raises(ValueError, match="once"):
-        app.invoke({"text": ""}, config) if sync else await app.ainvoke({"text": ""}, config)
-    result = app.invoke(None, config) if sync else await app.ainvoke(None, config)
+        await app.ainvoke({"text": ""}, config)
+    result = await app.ainvoke(None, config)
     assert result == {"text": "good"}
     assert sorted(ran) == ["bad", "bad", "good"]
 
