@@ -24,7 +24,7 @@ def test_a_file_beside_the_suite_serves_by_its_name_and_by_its_path(tmp_path: Pa
 
 @pytest.mark.parametrize("reference", ["", "name", ":name", "place:", "json:"])
 def test_a_reference_names_a_place_and_a_thing(reference: str) -> None:
-    with pytest.raises(InputError, match="Expected module:attr or file.py:attr"):
+    with pytest.raises(InputError, match="names no code"):
         find_object(reference)
 
 
