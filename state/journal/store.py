@@ -6,16 +6,21 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import StoreError
+from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
+from .forking import track
 from .migration import migrate
-from .records import CALL_REQUIRED, Call, Record, Statement, bindable, call_of, insert
+from .records import CALL_REQUIRED, Call, Record, Statement, ThreadStatement, bindable, call_of, insert
 from .spill import Spill
-from .sqlite import aretrying, connect, explained, is_busy, retrying
+from .sqlite import Reopened, aretrying, explained, is_busy, retrying
+
+R = TypeVar("R")
+# Says of an open transaction's statements which threads they may not write to, and why.
+Guard = Callable[[sqlite3.Connection, Sequence[Statement]], Mapping[str, ThreadBusy]]
 
 SAME_MOMENT_S = 0.2
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
@@ -29,21 +34,33 @@ class Store:
         self.path = path
         self.listeners: list[Callable[[Record], None]] = []
         self.mask: Masker = NO_KEYS  # what is kept for readers only goes through it
-        self._connection = connect(path)
-        self._file = path.absolute()
-        self._inode = _inode(self._file)
-        self._spill = Spill(self._file, CALL_REQUIRED)
-        self._trouble: StoreError | None = None
+        self.file = path.absolute()
+        self.guard: Guard = lambda *_: {}
         self._lock = threading.RLock()
+        self._opened = Reopened(self.file, lambda: self._lock, self._begin)
+        self._inode = _inode(self.file)
+        self._spill = Spill(self.file, CALL_REQUIRED)
+        self._trouble: StoreError | None = None
         self._waiting: list[Statement] = []
         self._closed = False
         self._seen_locked_at = -SAME_MOMENT_S
         try:
             retrying(lambda: migrate(self._connection, path), path)
         except BaseException:
-            self._connection.close()
+            self._opened.close()
             raise
+        track(self._opened)
         self._take_in()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._opened.connection
+
+    def _begin(self) -> None:
+        """Begin anew in a forked child: what waits to be written is its parent's."""
+        self._lock = threading.RLock()
+        self._waiting.clear()
+        self._spill.begin()
 
     # Writing: at once, or with the next commit
 
@@ -84,6 +101,12 @@ class Store:
         batch = list(statements)
         retrying(lambda: self._write(batch), self.path)
 
+    def transact(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        """Do work on the connection in one transaction, with the file's lock, behind all that waits."""
+        done: list[R] = []
+        retrying(lambda: self._write([], work=lambda connection: done.append(work(connection))), self.path)
+        return done[-1]
+
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         """Like `write`; `durable` waits for the disk, so that a loss of power undoes nothing."""
         batch = list(statements)
@@ -108,24 +131,46 @@ class Store:
         if self._waiting:
             await self.awrite([])
 
-    def _write(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
+    def _write(
+        self,
+        statements: Sequence[Statement],
+        *,
+        durable: bool = False,
+        work: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         with self._lock:
             waiting = list(self._waiting)
+            batch = (*waiting, *statements)
+            connection = self._connection
             try:
                 if durable:
-                    self._connection.execute("PRAGMA synchronous = FULL")
-                for sql, values in (*waiting, *statements):
-                    self._connection.execute(sql, [bindable(value) for value in values])
-                self._connection.commit()
+                    connection.execute("PRAGMA synchronous = FULL")
+                if work is not None:
+                    connection.execute("BEGIN IMMEDIATE")
+                for sql, values in batch:
+                    connection.execute(sql, [bindable(value) for value in values])
+                if work is not None:
+                    work(connection)
+                if refused := self.guard(connection, batch):
+                    raise _Refused(refused)
+                connection.commit()
             except BaseException as error:
-                self._connection.rollback()
+                connection.rollback()
                 if isinstance(error, sqlite3.Error) and not is_busy(error):
                     self._trouble = explained(error, self.path)
-                raise
+                if not isinstance(error, _Refused):
+                    raise
+                self._waiting[:] = [item for item in self._waiting if error.of(item) is None]
+                for statement in statements:
+                    if (problem := error.of(statement)) is not None:
+                        raise problem from None
+            else:
+                del self._waiting[: len(waiting)]
+                return
             finally:
                 if durable:
-                    self._connection.execute("PRAGMA synchronous = NORMAL")
-            del self._waiting[: len(waiting)]
+                    connection.execute("PRAGMA synchronous = NORMAL")
+            self._write(statements, durable=durable, work=work)
 
     # Reading
 
@@ -195,9 +240,9 @@ class Store:
 
     def _check_place(self) -> None:
         """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
-        if _inode(self._file) != self._inode:
+        if _inode(self.file) != self._inode:
             raise StoreError(
-                f"{self._file} was moved or deleted while it was in use. Put it back, or begin a new session."
+                f"{self.file} was moved or deleted while it was in use. Put it back, or begin a new session."
             )
 
     def _take_in(self) -> None:
@@ -224,7 +269,18 @@ class Store:
                 self._take_in()
             self.flush()
         finally:
-            self._connection.close()
+            self._opened.close()
+
+
+class _Refused(Exception):
+    """A transaction would write to threads that it may not write to."""
+
+    def __init__(self, problems: Mapping[str, ThreadBusy]) -> None:
+        super().__init__(*problems.values())
+        self._problems = problems
+
+    def of(self, statement: Statement) -> ThreadBusy | None:
+        return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

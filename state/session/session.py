@@ -103,9 +103,8 @@ class Session:
         `graph`. `user` and `tags` go into the trace. Further keywords go into `configurable`.
         """
         thread = thread_id or new_thread_id()
-        if budget is not None:
-            self.journal.set_budget(thread, budget.to_json())
-        elif thread_id is not None:
+        new_budget = budget
+        if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
         ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
         recorder = Recorder(
@@ -114,6 +113,7 @@ class Session:
             thread,
             allow_changed_graph=allow_changed_graph,
             ledger=ledger,
+            new_budget=new_budget,
             labels=self._labels(),
         )
         config: RunnableConfig = {
