@@ -95,13 +95,13 @@ class Claims(Forked):
 
         A thread that is not run here, as one of calls outside of any graph, passes.
         """
-        while not self._is_sure(thread_id):
+        if not self._is_sure(thread_id):
             self._renew_all()
         self._refuse_lost(thread_id)
 
     async def acheck(self, thread_id: str) -> None:
         """Like `check`, and no event loop stands still while the file is locked."""
-        while not self._is_sure(thread_id):
+        if not self._is_sure(thread_id):
             await asyncio.to_thread(self._renew_all)
         self._refuse_lost(thread_id)
 

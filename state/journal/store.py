@@ -14,7 +14,17 @@ from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from .forking import track
 from .migration import migrate
-from .records import CALL_REQUIRED, Call, Record, Statement, ThreadStatement, bindable, call_of, insert
+from .records import (
+    CALL_NAMES,
+    CALL_REQUIRED,
+    Call,
+    Record,
+    Statement,
+    ThreadStatement,
+    bindable,
+    call_of,
+    insert,
+)
 from .spill import Spill
 from .sqlite import Reopened, aretrying, explained, is_busy, retrying
 
@@ -39,6 +49,10 @@ class Store:
         self._lock = threading.RLock()
         self._opened = Reopened(self.file, lambda: self._lock, self._begin)
         self._inode = _inode(self.file)
+        self._log = self.file.with_name(f"{self.file.name}-wal")
+        self._log_seen: tuple[sqlite3.Connection | None, Any] = (None, None)
+        self._size = 0
+        self._rescued = False
         self._spill = Spill(self.file, CALL_REQUIRED)
         self._trouble: StoreError | None = None
         self._waiting: list[Statement] = []
@@ -50,6 +64,7 @@ class Store:
             self._opened.close()
             raise
         track(self._opened)
+        self._first_call = self._next_call()
         self._take_in()
 
     @property
@@ -166,6 +181,7 @@ class Store:
                         raise problem from None
             else:
                 del self._waiting[: len(waiting)]
+                self._watch()
                 return
             finally:
                 if durable:
@@ -244,6 +260,64 @@ class Store:
             raise StoreError(
                 f"{self.file} was moved or deleted while it was in use. Put it back, or begin a new session."
             )
+        size, log = self.file.stat().st_size, _inode(self._log)
+        if size < self._size and not self._is_whole():
+            raise StoreError(
+                f"{self.file} was cut short while it was in use. Put a copy in its place, and begin a new "
+                "session."
+            )
+        self._size = size
+        opened, was = self._log_seen
+        if opened is not self._connection or was is None:
+            self._log_seen = self._connection, log
+        elif log != was:
+            what = "deleted" if log is None else "replaced"
+            self._rescue(log)
+            raise StoreError(
+                f"{self._log} was {what} while it was in use: it is a part of {self.file.name}. The answers "
+                "were saved. Begin a new session, and resume the thread."
+            )
+
+    def _next_call(self) -> int:
+        """Return the number of the first call that is put on record from here on."""
+        try:
+            return int(
+                self._connection.execute("SELECT coalesce(max(rowid), 0) + 1 FROM calls").fetchone()[0]
+            )
+        except sqlite3.Error:
+            return 0
+
+    def _watch(self) -> None:
+        try:
+            self._check_place()
+        except (StoreError, OSError) as error:  # told before the next call is paid for
+            self._trouble = error if isinstance(error, StoreError) else explained(error, self.path)
+
+    def _is_whole(self) -> bool:
+        """Tell whether a file that became shorter is still whole: a VACUUM makes it shorter, too."""
+        try:
+            self._connection.execute("PRAGMA shrink_memory")
+            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.Error:
+            return False
+
+    def _rescue(self, log: Any) -> None:
+        """Save what was only in a write-ahead log that is gone; our connection can still read it.
+
+        Where nobody has begun another log, all of it goes into the database; else the calls into the spill.
+        """
+        if self._rescued:
+            return
+        self._rescued = True
+        try:
+            if log is None:
+                self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            else:
+                sql = f"SELECT {CALL_NAMES} FROM calls WHERE rowid >= ?"
+                rows = [Call(*row) for row in self._connection.execute(sql, (self._first_call,))]
+                self._spill.keep(rows, StoreError("The log was replaced."))
+        except sqlite3.Error:
+            self._rescued = False
 
     def _take_in(self) -> None:
         """Commit what could not be committed before; the rest goes on waiting."""
@@ -264,6 +338,8 @@ class Store:
             return
         self._closed = True
         try:
+            with self._lock:
+                self._watch()
             self._spill.release()
             if self._trouble is not None:
                 self._take_in()
