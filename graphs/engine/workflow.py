@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -35,6 +36,8 @@ from ...state.serde import allow
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.pauses import leader_of
+from ...state.session.redelivery import aundelivered, undelivered
+from .keeping import durable, is_root, kept, readable
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -55,7 +58,44 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return super().stream(input, {"max_concurrency": BRANCHES, **(config or {})}, **kwargs)
+        config = {"max_concurrency": BRANCHES, **(config or {})}
+        if not is_root(config):
+            return super().stream(input, config, **kwargs)
+        return self._stream(input, config, kwargs)
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if not is_root(config):
+            return super().astream(input, config, **kwargs)
+        return self._astream(input, config, kwargs)
+
+    def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
+        config = kept(self, config)
+        input = undelivered(input, config)
+        yield from super().stream(input, config, **durable(config, kwargs))
+
+    async def _astream(
+        self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        config = kept(self, config or {})
+        session = RunContext.of(config).session
+        if session is not None:
+            await session.journal.until_free()
+        input = await aundelivered(input, config)
+        async with aclosing(super().astream(input, config, **durable(config, kwargs))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
+        return super().get_state(readable(self, config), **kwargs)
+
+    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
+        return await super().aget_state(readable(self, config), **kwargs)
+
+    def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
+        return super().update_state(readable(self, config), *args, **kwargs)
+
+    async def aupdate_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
+        return await super().aupdate_state(readable(self, config), *args, **kwargs)
 
 
 def is_sync_only(saver: Any) -> bool:
@@ -83,6 +123,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
+        self.promises: list[str] = []  # what holds only in a session, in words
         allow(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
@@ -126,6 +167,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
+        self.promises += promises_of(part)
         node = self._unique(name or name_of(part))
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
@@ -147,6 +189,16 @@ NodeLike: TypeAlias = (
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def promises_of(part: Any) -> list[str]:
+    """Return what a part promises that holds only in a session."""
+    if isinstance(part, CompiledStateGraph):
+        part = part.builder
+    if isinstance(part, Workflow):
+        return part.promises
+    promise = getattr(part, "promise", None)
+    return [promise] if isinstance(promise, str) else []
 
 
 def name_of(part: Any) -> str:

@@ -6,7 +6,7 @@ A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 4
+VERSION = 5
 
 
 def running_time(where: str = "") -> str:
@@ -127,6 +127,7 @@ CREATE TABLE IF NOT EXISTS invocations (
     trace       INTEGER NOT NULL,     -- 0, 1, … counts the thread's inputs; going on keeps the number
     graph       TEXT,
     input       TEXT,                 -- JSON: the input, or the answers to interrupts
+    input_digest TEXT,                -- tells an input that is delivered again from another one
     output      TEXT,                 -- JSON
     status      TEXT NOT NULL,        -- running | done | partial | failed | interrupted
     error       TEXT,

@@ -25,6 +25,7 @@ from ..journal.sqlite import aretrying, connect, retrying
 from ..journal.store import PASSES, Store
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
+from .upkeep import UpkeepSaver
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,7 +77,7 @@ class Collector:
         self.statements += [(sql, row) for row in rows]
 
 
-class SqliteCheckpointer(SqliteSaver):
+class SqliteCheckpointer(UpkeepSaver):
     """A `SqliteSaver` that also serves `ainvoke`, waits for locks, and revives known types only.
 
     The async methods write in place: a commit in WAL mode costs less than a hop to a thread and
