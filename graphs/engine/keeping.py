@@ -1,4 +1,4 @@
-"""How a run comes to its session: the one in its config, else the default one, whoever keeps the checkpoints."""
+"""How a run comes to its session: its config's, else the default one, whoever keeps the checkpoints."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def kept(graph: Graph, config: RunnableConfig) -> RunnableConfig:
     if SESSION_KEY in values:
         if graph.checkpointer is False:
             raise InputError(
-                f"The graph {graph.get_name()!r} was compiled with checkpointer=False, so a session cannot keep "
-                "its thread. Compile it without, or run it without the session's config."
+                f"The graph {graph.get_name()!r} was compiled with checkpointer=False, so no session can "
+                "keep its thread. Compile it without, or run it without the session's config."
             )
         return config
     if graph.checkpointer is False:

@@ -70,8 +70,8 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
-        input = undelivered(input, config)
-        yield from super().stream(input, config, **durable(config, kwargs))
+        to_do = undelivered(input, config)
+        yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
         self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
@@ -80,8 +80,9 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         session = RunContext.of(config).session
         if session is not None:
             await session.journal.until_free()
-        input = await aundelivered(input, config)
-        async with aclosing(super().astream(input, config, **durable(config, kwargs))) as chunks:
+        to_do = await aundelivered(input, config)
+        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
+        async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield chunk
 

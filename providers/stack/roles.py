@@ -97,8 +97,8 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     if every is not None:
         bound[EVERY_ROLE] = as_model(every, "using(…)")
     outer = _current.get(None)
-    hidden = outer is None or EVERY_ROLE in bound or not bound
-    block = _Block(bound if hidden else {**outer.models, **bound}, outer)
+    seen = {} if outer is None or EVERY_ROLE in bound or not bound else outer.models
+    block = _Block({**seen, **bound}, outer)
     token = _current.set(block)
     with _lock:
         _open.append(block)

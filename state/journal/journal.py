@@ -294,7 +294,7 @@ def _hashes(request_hash: str) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class Unclaimed:
-    """The answers of earlier tries at an input, by when they were asked for; the ids of those in use again."""
+    """The answers of earlier tries at an input, by when they were asked for; and which are in use again."""
 
     since: float
     before: float

@@ -15,7 +15,7 @@ from ..masking import NO_KEYS, Masker
 from .migration import migrate
 from .records import CALL_REQUIRED, Call, Record, Statement, bindable, call_of, insert
 from .spill import Spill
-from .sqlite import aretrying, connect, explained, is_busy, retrying
+from .sqlite import aretrying, connect, explained, is_busy, retrying, unhindered
 
 SAME_MOMENT_S = 0.2
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
@@ -94,7 +94,7 @@ class Store:
         if self._closed or not self._waiting:
             return
         try:
-            self._write([])
+            unhindered(lambda: self._write([]))
         except sqlite3.Error as error:
             if not is_busy(error):
                 raise explained(error, self.path) from None
@@ -161,7 +161,7 @@ class Store:
         if time.monotonic() < self._seen_locked_at + SAME_MOMENT_S:
             return True
         try:
-            self._try_lock()
+            unhindered(self._try_lock)
         except sqlite3.Error as error:
             self._seen_locked_at = time.monotonic()
             return is_busy(error)
@@ -178,6 +178,9 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise StoreError unless an answer could be kept; call it before you pay for one."""
+        unhindered(self._check_writable)
+
+    def _check_writable(self) -> None:
         self._check_place()
         if self._trouble is not None:
             self._take_in()

@@ -84,7 +84,9 @@ def default_file() -> Path | None:
     named = os.environ.get(VARIABLE)
     if named:
         return file_of(named, f"the variable {VARIABLE}")
-    url = session_table().url
+    # A server may forbid its event loop to read files.
+    table = session_table() if session_table.cache_info().currsize else aside(session_table)
+    url = table.url
     return Path(url) if url else None
 
 
@@ -151,8 +153,8 @@ def _drop(session: Session, folder: str, pid: int) -> None:
 def not_kept(promise: str, saver: Any) -> InputError:
     """Return the error for a run that has a checkpointer but no session, and promises what needs one."""
     return InputError(
-        f"{promise}, which needs a session, and this run has none: {type(saver).__name__} keeps the checkpoints "
-        f"alone. Nothing was asked or done. {HOW}"
+        f"{promise}, which needs a session, and this run has none: only "
+        f"{type(saver).__name__} keeps it. Nothing was asked or done. {HOW}"
     )
 
 

@@ -79,4 +79,4 @@ class _NothingToWrite:
 
 
 # With durability "sync", LangGraph waits for it in a subgraph with checkpointer=False too, where it never is.
-PregelLoop._put_checkpoint_fut = _NothingToWrite()  # type: ignore[attr-defined]
+setattr(PregelLoop, "_put_checkpoint_fut", _NothingToWrite())  # noqa: B010

@@ -1,4 +1,4 @@
-"""An input that is delivered again: a thread that has not ended with it goes on, and pays for nothing twice."""
+"""An input that is delivered again: a thread that has not ended with it goes on, and pays nothing twice."""
 
 from __future__ import annotations
 

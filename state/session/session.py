@@ -104,8 +104,10 @@ class Session:
 
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
-        `graph`. A thread that has not ended goes on when it is given the input that it began with, as a queue
-        does that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into `configurable`.
+        `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
+        queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
+        trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into
+        `configurable`.
         """
         thread = thread_id or new_thread_id()
         if budget is not None:
