@@ -53,10 +53,6 @@ def _rebuild(cls: type[StepgraphError], args: tuple[Any, ...], attributes: dict[
     return error
 
 
-class NotKeptWarning(UserWarning):
-    """A run has a thread and a checkpointer, but no session: what its models answer is not kept."""
-
-
 class DefinitionError(StepgraphError):
     """A graph, step or pattern is put together wrongly."""
 

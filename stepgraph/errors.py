@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         ModelUnavailable as ModelUnavailable,
         ModelUnreachable as ModelUnreachable,
         NoRoute as NoRoute,
-        NotKeptWarning as NotKeptWarning,
         Rejected as Rejected,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
@@ -48,7 +47,7 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
             "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute NotKeptWarning Rejected SandboxUnavailable "
+            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable "
             "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

@@ -34,14 +34,18 @@ from ...state.schema import (
 )
 from ...state.serde import allow
 from ...state.session.fingerprint import GraphMark
+from ...state.session.default import default_sessions
 from ...state.session.internals import node_of
+from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
-from .keeping import durable, is_root, kept, readable
+from ...tracing.export.live import Tracing
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
 SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
+
+default_sessions.tracing = Tracing
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
@@ -77,9 +81,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
-        session = RunContext.of(config).session
-        if session is not None:
-            await session.journal.until_free()
+        await awaited(config)
         to_do = await aundelivered(input, config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:

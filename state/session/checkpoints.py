@@ -23,9 +23,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from ..journal.records import Statement
 from ..journal.sqlite import aretrying, connect, retrying
 from ..journal.store import PASSES, Store
+from ..journal.upkeep import UpkeepSaver
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
-from .upkeep import UpkeepSaver
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -23,7 +23,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..budget import Budget
-from ..errors import InputError, NotKeptWarning, SettingsError
+from ..errors import InputError, SettingsError
 from ..event_loops import aside
 from ..settings_file import FILE_NAME, read_tables, working_folders_file
 from .session import Session, Tracer
@@ -33,6 +33,10 @@ HOW = (
     f'Name a file for it: [session] url = "runs.sqlite" in {FILE_NAME}, or the variable {VARIABLE}; or run '
     "with session.config(thread_id)."
 )
+
+
+class NotKeptWarning(UserWarning):
+    """A run has a thread and a checkpointer, but no session: what its models answer is not kept."""
 
 
 class SessionTable(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
@@ -14,9 +14,6 @@ from langgraph.types import Command
 from ..json_text import json_text
 from ..names import RESTART_KEY, SESSION_KEY
 from .internals import CONFIG_KEY_CHECKPOINTER
-
-if TYPE_CHECKING:
-    from .session import Session
 
 
 def digest_of(thread_id: str, inputs: Any) -> str:
@@ -48,7 +45,7 @@ async def aundelivered(input: Any, config: RunnableConfig) -> Any:
 def _begun(input: Any, config: RunnableConfig) -> tuple[float | None, RunnableConfig]:
     """Return when the thread began with this input, if it is under way with it, and where to look for it."""
     values = config.get("configurable", {})
-    session: Session | None = values.get(SESSION_KEY)
+    session = values.get(SESSION_KEY)
     place: RunnableConfig = {"configurable": {"thread_id": values.get("thread_id"), "checkpoint_ns": ""}}
     new = input is not None and not isinstance(input, Command)
     if session is None or not new or values.get(RESTART_KEY) or values.get("checkpoint_id"):

@@ -9,22 +9,18 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
-from ...state.errors import InputError
-from ...state.names import SESSION_KEY
-from ...state.session.default import (
+from ..errors import InputError
+from ..names import SESSION_KEY
+from .default import (
     default_file,
     default_sessions,
     not_kept,
     session_table,
     warn_not_kept,
 )
-from ...state.session.internals import CONFIG_KEY_CHECKPOINTER, is_nested
-from ...tracing.export.live import Tracing
+from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
-
-default_sessions.tracing = Tracing
-
 
 def is_root(config: RunnableConfig | None) -> bool:
     """Tell whether a run is a thread's own, not that of a node in another graph."""
@@ -66,6 +62,14 @@ def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] |
     """Return who keeps the checkpoints of a root graph's run."""
     saver = config["configurable"].get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
     return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+async def awaited(config: RunnableConfig) -> None:
+    """Return once a run can begin: where another checkpointer is read first, nobody else waits for the lock."""
+    values = config["configurable"]
+    session = values.get(SESSION_KEY)
+    if session is not None and values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
+        await session.journal.until_free()
 
 
 def durable(config: RunnableConfig, options: Mapping[str, Any]) -> dict[str, Any]:
