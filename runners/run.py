@@ -22,7 +22,7 @@ from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
-from ..state.session.session import Session, new_thread_id
+from ..state.session.session import Session, new_thread_id, text_of_id
 from ..tracing.record.reads import read_input
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -86,7 +86,7 @@ async def arun(
     `allow_changed_graph` goes on although the graph's shape changed. The input that a thread was given
     already, and has not ended with, makes it go on; `restart` begins anew.
     """
-    thread = thread_id or new_thread_id()
+    thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread, options)
     return await _invoke(graph, await aundelivered(state, config), session, thread, config)
@@ -108,6 +108,7 @@ async def aresume(
     has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
     `answers` to several by their ids. Raises InputError for one answer to several interrupts.
     """
+    thread_id = text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread_id, options)
     snapshot = await graph.aget_state(for_reading(config), subgraphs=True)

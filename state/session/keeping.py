@@ -22,6 +22,7 @@ from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
+
 def is_root(config: RunnableConfig | None) -> bool:
     """Tell whether a run is a thread's own, not that of a node in another graph."""
     values = (config or {}).get("configurable") or {}

@@ -81,7 +81,9 @@ async def savers(name: str, folder: Path) -> AsyncIterator[Any]:
         yield InMemorySaver() if name == "memory" else None
 
 
-@pytest.mark.parametrize(("name", "file"), [("memory", False), ("memory", True), ("sqlite", True), ("none", True)])
+@pytest.mark.parametrize(
+    ("name", "file"), [("memory", False), ("memory", True), ("sqlite", True), ("none", True)]
+)
 async def test_a_thread_is_kept_whoever_keeps_its_checkpoints(
     name: str, file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
