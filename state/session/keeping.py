@@ -66,7 +66,7 @@ def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] |
 
 
 async def awaited(config: RunnableConfig) -> None:
-    """Return once a run can begin: where another checkpointer is read first, nobody else waits for the lock."""
+    """Return once a run can begin; with a checkpointer that is not ours, nobody else waits for the lock."""
     values = config["configurable"]
     session = values.get(SESSION_KEY)
     if session is not None and values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:

@@ -13,6 +13,7 @@ from langgraph.config import get_stream_writer
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, refine, step, using
+from stepgraph.state.session.default import NotKeptWarning
 
 from ..servers import Answer, ChatServer
 
