@@ -68,7 +68,7 @@ def with_saver(saver: BaseCheckpointSaver[Any]) -> None:
 
 def test_sync_callers_can_use_a_checkpointer_of_langgraphs() -> None:
     with_saver(InMemorySaver())
-    with SqliteSaver.from_conn_string(":memory:") as saver:
+    with SqliteSaver.from_conn_string(":memory:") as saver, pytest.warns(NotKeptWarning):
         with_saver(saver)
 
 
