@@ -10,8 +10,8 @@ from langgraph.graph.state import CompiledStateGraph
 
 from ..nodes.costs import Asks, Cost, asks_in, cost_of, least, most
 from ..providers.settings import DEFAULT_ROLE
-from ..providers.stack.budgeting import bound_of
 from ..providers.stack.pricing import tariff_for
+from ..providers.stack.prompt_bound import bound_of
 from ..providers.stack.roles import find_model
 from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole

@@ -11,12 +11,14 @@ class Backend:
     """Base class of the backends. Any other `Model` may set these attributes as well; the defaults are here.
 
     `address` is the endpoint's: its circuit breaker, its rate limits and the clock of its machine go by it.
+    `variant` tells models of one name and address apart whose settings make them answer differently.
     `tools` is "emulated" for a model that takes no tools. With `emits_tokens` the model passes its tokens to
     LangChain's callbacks itself. `max_tokens` bounds an answer that neither request nor settings bound.
     """
 
     name: str
     address: str = ""
+    variant: str = ""
     tools: Tools = "native"
     emits_tokens: bool = False
     max_tokens: int | None = None
@@ -32,7 +34,7 @@ class PlainBackend(Backend):
     def __init__(self, model: Model) -> None:
         self._model = model
         self.name = model.name
-        for attribute in ("address", "tools", "emits_tokens", "max_tokens", "price"):
+        for attribute in ("address", "variant", "tools", "emits_tokens", "max_tokens", "price"):
             if hasattr(model, attribute):
                 setattr(self, attribute, getattr(model, attribute))
 

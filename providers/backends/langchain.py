@@ -16,6 +16,7 @@ from ...state.errors import ModelError
 from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_order
 from .backend import Backend
 from .http_errors import explained
+from .langchain_identity import identity_of
 from .usages import OPENAI_NAMES, read_cost, read_usage
 
 
@@ -103,6 +104,7 @@ class ChatModel(Backend):
 
     def __init__(self, chat: BaseChatModel) -> None:
         self._chat = chat
+        self.variant = identity_of(chat)
         self._is_openai = any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
         known = (getattr(chat, field, None) for field in ("model_name", "model"))

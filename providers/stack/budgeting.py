@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,15 +12,7 @@ from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request
 from .pricing import Tariff
-
-# What chat templates and schemas add to the text of a request, in tokens, at the very most.
-OVERHEAD_TOKENS = 16
-
-
-def bound_of(request: Request) -> int:
-    """Return the most tokens that a request can have: a token is at least one byte of text."""
-    text = json.dumps([request.messages, request.schema, request.tools], ensure_ascii=False, default=str)
-    return len(text.encode()) + OVERHEAD_TOKENS * (1 + len(request.messages))
+from .prompt_bound import bound_of
 
 
 class BudgetLayer(Layer):
@@ -59,7 +50,7 @@ class BudgetLayer(Layer):
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        prompt = bound_of(request)
+        prompt = bound_of(request, self.name)
         answer = request.max_tokens or self._max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)

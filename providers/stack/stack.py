@@ -63,8 +63,10 @@ class Member:
     @property
     def identity(self) -> str:
         """What makes two models give different answers to one request; never a key."""
-        own = self.settings.model_dump(include={"structured", "temperature", "max_tokens"}, exclude_none=True)
-        return f"{self.backend.name} {self.backend.address} {own or ''}".rstrip()
+        set_here = {"structured", "temperature", "max_tokens", "capabilities"}
+        own = self.settings.model_dump(include=set_here, exclude_none=True)
+        parts = (self.backend.name, self.backend.address, str(own or ""))
+        return " ".join(parts if not self.backend.variant else (*parts, self.backend.variant)).rstrip()
 
     @property
     def endpoint(self) -> EndpointKey | None:

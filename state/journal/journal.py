@@ -205,6 +205,22 @@ class Journal(Store):
         )
         return Cost(**row)
 
+    def charged(self, thread_id: str, task: str | None = None) -> Cost:
+        """Return what budgets are charged: `spent`, and what was reserved where the server said nothing.
+
+        It says the same after a resume as the budget of the run that made the calls.
+        """
+        (row,) = self.query(
+            "SELECT coalesce(sum(CASE WHEN input_tokens IS NULL OR output_tokens IS NULL THEN "
+            "coalesce(json_extract(reserved, '$.tokens'), 0) - coalesce(input_tokens, 0) "
+            "- coalesce(output_tokens, 0) ELSE 0 END), 0) AS input_tokens, "
+            "coalesce(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') END), 0.0) "
+            "AS known_usd FROM calls "
+            f"WHERE thread_id = ? AND source = 'model' AND status <> 'failed' AND {_BELOW}",
+            (thread_id, task, task, task, task),
+        )
+        return self.spent(thread_id, task) + Cost(**row)
+
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""
         sql = running_time(f"WHERE thread_id = ? AND {_BELOW}")

@@ -125,7 +125,9 @@ class Session:
         new_budget = budget
         if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
-        ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
+        ledger = (
+            None if budget is None else Ledger(budget, self.journal.charged(thread), ran_s=self.ran_s(thread))
+        )
         recorder = Recorder(
             self.journal,
             self.claims,

@@ -188,7 +188,7 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
     allowed = json.loads(session.journal.budget_of(thread_id) or "{}")
     if not allowed:
         return
-    cost = session.journal.spent(thread_id)
+    cost = session.journal.charged(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
     spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "seconds": seconds}
     for resource, limit in allowed.items():

@@ -11,7 +11,8 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
-from stepgraph import Ask, ScriptedModel, Session, fan_out as graphs_fan_out, step, using
+from stepgraph import Ask, ScriptedModel, Session, chain, fan_out as graphs_fan_out, step, using
+from stepgraph.providers.model import CallContext, Reply, Request
 from stepgraph.providers.prices import Price
 from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget
@@ -224,3 +225,40 @@ async def test_a_budget_that_ends_in_a_task_group_pauses_the_run(
         result = await arun(app, None, session, "t", budget=Budget())
     assert result.status == "done"
     assert len(result.values["loads"]) == 5
+
+
+@dataclass
+class Text:
+    text: str = ""
+
+
+@pytest.mark.parametrize("price", [None, Price(input=1000, output=1000)])
+async def test_a_server_that_counts_nothing_is_charged_the_same_after_a_resume(
+    session: Session, price: Price | None
+) -> None:
+    class Silent:
+        name = "silent"
+        calls = 0
+
+        def __init__(self) -> None:
+            self.price = price
+
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            Silent.calls += 1
+            return Reply("said", "silent")
+
+    def asking(number: int) -> Any:
+        def ask(state: Text) -> Ask[str]:
+            return Ask(f"{number} of many", max_tokens=50)
+
+        ask.__name__ = f"ask_{number}"
+        return step("text")(ask)
+
+    app = chain(*(asking(number) for number in range(6))).compile()
+    limits = Budget(tokens=400) if price is None else Budget(usd=0.4)
+    with using(Silent()):
+        first = await arun(app, Text(), session, "t", budget=limits)
+        made = Silent.calls
+        again = [await arun(app, None, session, "t") for _ in range(2)]
+    assert [first.status, *(result.status for result in again)] == ["partial"] * 3
+    assert 0 < Silent.calls == made < 6
