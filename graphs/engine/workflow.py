@@ -35,6 +35,7 @@ from ...state.serde import allow
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.pauses import leader_of
+from ...state.state_checks import check_alias, check_constructor, check_kept
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -84,9 +85,12 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
         allow(state)
+        check_kept(state)
+        check_alias(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
         """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+        check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow
