@@ -78,9 +78,7 @@ class NotSerializable(DefinitionError):
     def of(cls, place: str, type_name: str, reason: str, node: str = "") -> NotSerializable:
         """Return the error for a part of a state, or of what a node wrote."""
         wrote = f"Node {node!r} wrote " if node else ""
-        message = (
-            f"{wrote}{place or 'a value'}, of type {type_name}, that a checkpoint cannot keep: {reason}."
-        )
+        message = f"{wrote}{place or 'a value'}, of {type_name}, that a checkpoint cannot keep: {reason}."
         return cls(message, place=place, type_name=type_name, reason=reason, node=node)
 
     def within(self, field: str, node: str = "") -> NotSerializable:

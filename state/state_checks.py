@@ -48,7 +48,7 @@ def check_alias(state: StateType) -> None:
     for name, field in state.model_fields.items():
         if field.validation_alias is not None and not _takes(field.validation_alias, name):
             raise DefinitionError(
-                f"{state.__name__}.{name} has an alias, and LangGraph fills a state by the names of its fields, "
+                f"{state.__name__}.{name} has an alias, and LangGraph fills a state by its fields' names, "
                 "so that the field would be empty in every node. Let the model take both: model_config = "
                 "ConfigDict(populate_by_name=True)."
             )
@@ -56,13 +56,13 @@ def check_alias(state: StateType) -> None:
 
 @remembered
 def check_constructor(state: StateType) -> None:
-    """Raise DefinitionError for a dataclass that its own fields cannot make, as LangGraph does for each node."""
+    """Raise DefinitionError for a dataclass that its fields cannot make, as LangGraph does."""
     if not dataclasses.is_dataclass(state):
         return
     for field in dataclasses.fields(state):
         if not field.init:
             raise DefinitionError(
-                f"{state.__name__}.{field.name} has init=False, but LangGraph makes the state of each node by "
+                f"{state.__name__}.{field.name} has init=False, but LangGraph makes each node's state by "
                 "its constructor. Let the constructor take the field: field(default=…)."
             )
     taken = inspect.signature(state).parameters.values()
@@ -102,7 +102,7 @@ def _check(annotation: Any, place: str, seen: set[Any]) -> None:
         raise NotSerializable.of(
             place,
             _shown(annotation),
-            "such an object belongs to the process. Make it in the node that uses it",
+            "it belongs to the process. Make it in the node that uses it",
         )
     for argument in get_args(annotation):
         _check(argument, place, seen)

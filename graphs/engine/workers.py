@@ -174,7 +174,7 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
 
 
 def applied(item: Any, update: Mapping[str, Any]) -> Any:
-    """Return a state with an update in it. No constructor runs again: the item is the one that the split made."""
+    """Return a state with an update in it. No constructor runs again."""
     if isinstance(item, BaseModel):
         return item.model_copy(update=dict(update))
     if dataclasses.is_dataclass(item) and not isinstance(item, type):

@@ -41,13 +41,14 @@ def is_of_the_language(cls: type[Any]) -> bool:
 
 def attributes_of(value: Any) -> dict[str, Any]:
     """Return all attributes of an object by name, without those that a cached property made."""
-    state = object.__getstate__(value)  # type: ignore[attr-defined]
+    state: Any = object.__getstate__(value)
     slots: dict[str, Any] = {}
     if type(state) is tuple:
         state, slots = state
     if not state:
         return slots
-    made = _self_made(type(value))
+    cls: Any = type(value)
+    made = _self_made(cls)
     plain = state if made.isdisjoint(state) else {n: v for n, v in state.items() if n not in made}
     return plain | slots if slots else plain
 

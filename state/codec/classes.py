@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from pydantic import BaseModel
@@ -123,4 +123,4 @@ def generic_parts(cls: type[Any]) -> tuple[type[Any], tuple[Any, ...]] | None:
     if not issubclass(cls, BaseModel):
         return None
     origin, arguments = (cls.__pydantic_generic_metadata__.get(k) for k in ("origin", "args"))
-    return (origin, arguments) if origin else None
+    return (cast("type[Any]", origin), cast("tuple[Any, ...]", arguments)) if origin else None

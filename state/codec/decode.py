@@ -1,4 +1,4 @@
-"""From bytes to a value. No constructor and no validator of a declared class runs, and nothing is imported."""
+"""From bytes to a value. No constructor or validator of a declared class runs, nothing is imported."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Decoder:
         """Return the class that is named, None for one that is not allowed or not wanted."""
         if self.as_data and not is_langgraphs(head[0], head[1]):
             return None
-        cls = self._type(head)
+        cls: type[Any] | None = self._type(head)
         if cls is None:
             self.unknown.add(".".join(head[:2]))
         return cls
@@ -121,7 +121,7 @@ def _enum(decoder: Decoder, parts: list[Any]) -> Any:
 
 def _model(decoder: Decoder, parts: list[Any]) -> Any:
     head, *state = parts
-    cls = decoder.class_of(head)
+    cls: Any = decoder.class_of(head)
     if cls is None:
         return {**state[0], **(state[2] or {})}
     _must_be(issubclass(cls, BaseModel), cls)
@@ -180,7 +180,7 @@ def _made_tuple(cls: type[Any], content: tuple[Any, ...]) -> Any:
 
 def _filled(filler: Callable[..., Any]) -> Callable[[type[Any], Any], Any]:
     def make(cls: type[Any], content: Any) -> Any:
-        base = type(content)
+        base: Any = type(content)
         made = base.__new__(cls)
         base.__init__(made)
         filler(made, content)
@@ -224,7 +224,7 @@ def _set_items(base: Any, made: Any, content: Any) -> None:
 def _pairs(decoder: Decoder, pairs: list[Any]) -> dict[Any, Any]:
     if decoder.as_data:
         return {_hashable(key): item for key, item in pairs}
-    return {key: item for key, item in pairs}
+    return dict(pairs)
 
 
 def _hashable(value: Any) -> Any:
@@ -250,28 +250,28 @@ def _as_set(items: list[Any]) -> Any:
         return items
 
 
-def _datetime(decoder: Decoder, parts: list[Any]) -> dt.datetime:
+def _datetime(_: Decoder, parts: list[Any]) -> dt.datetime:
     text, fold, zone = parts
     return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
-def _time(decoder: Decoder, parts: list[Any]) -> dt.time:
+def _time(_: Decoder, parts: list[Any]) -> dt.time:
     text, fold, zone = parts
     return dt.time.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
-def _memory(decoder: Decoder, parts: list[Any]) -> memoryview:
+def _memory(_: Decoder, parts: list[Any]) -> memoryview:
     content, kind, shape, readonly = parts
     flat = memoryview(content if readonly else bytearray(content))
     return flat.cast("B").cast(kind, shape) if kind != "B" or len(shape) != 1 else flat
 
 
-def _default_dict(decoder: Decoder, parts: list[Any]) -> Any:
+def _default_dict(_: Decoder, parts: list[Any]) -> Any:
     factory, content = parts
     return collections.defaultdict(factory if callable(factory) else None, content)
 
 
-def _array(decoder: Decoder, parts: list[Any]) -> Any:
+def _array(_: Decoder, parts: list[Any]) -> Any:
     made: Any = array.array(parts[0])
     made.frombytes(parts[1])
     return made

@@ -107,7 +107,7 @@ def _big(value: Any) -> ormsgpack.Ext:
     return ormsgpack.Ext(Code.BIG_INT, hex(value).encode())
 
 
-def _text(encoder: Encoder, value: str) -> Any:
+def _text(_: Encoder, value: str) -> Any:
     if value.isascii():
         return value
     try:
@@ -137,9 +137,7 @@ def _path(value: pathlib.PurePath) -> list[str]:
 def _zone(value: dt.tzinfo | None) -> dt.tzinfo | None:
     if value is None or type(value) in ZONES:
         return value
-    raise CannotKeep(
-        f"its time zone is of {_shown(type(value))}. Use zoneinfo.ZoneInfo, or datetime.timezone for an offset"
-    )
+    raise CannotKeep(f"its time zone is of {_shown(type(value))}. Use zoneinfo.ZoneInfo or datetime.timezone")
 
 
 def _datetime(value: dt.datetime) -> list[Any]:
@@ -164,9 +162,7 @@ def _zone_info(value: zoneinfo.ZoneInfo) -> str:
 def _default_dict(value: collections.defaultdict[Any, Any]) -> list[Any]:
     factory = value.default_factory
     if factory is not None and not isinstance(factory, type):
-        raise CannotKeep(
-            f"its default_factory is {factory!r:.80}. Give it a type such as list or int, or use a dict"
-        )
+        raise CannotKeep(f"its default_factory is {factory!r:.80}. Use a type such as list, or a dict")
     return [factory, dict(value)]
 
 
@@ -221,7 +217,7 @@ def _extended(head: list[Any], base: type[Any], encoder: Encoder, value: Any) ->
 def refused(reason: str) -> Writer:
     """Return a writer that refuses every value, and says why."""
 
-    def refuse(encoder: Encoder, value: Any) -> Any:
+    def refuse(_encoder: Encoder, _value: Any) -> Any:
         raise CannotKeep(reason)
 
     return refuse

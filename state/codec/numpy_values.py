@@ -42,15 +42,15 @@ def _dtype(dtype: Any) -> Any:
 
 def read_array(parts: list[Any]) -> Any:
     """Return an array that can be written to, as it could before."""
-    import numpy
+    import numpy as np
     from numpy.lib.format import descr_to_dtype
 
     descr, shape, order, content, writeable = parts
     dtype = descr_to_dtype(descr)
     if isinstance(content, bytes):
-        flat = numpy.frombuffer(content, dtype=dtype).copy()
+        flat = np.frombuffer(content, dtype=dtype).copy()
     else:
-        flat = numpy.empty(len(content), dtype=dtype)
+        flat = np.empty(len(content), dtype=dtype)
         for place, item in enumerate(content):
             flat[place] = item
     made = flat.reshape(shape, order=order)
@@ -60,7 +60,7 @@ def read_array(parts: list[Any]) -> Any:
 
 def read_scalar(parts: list[Any]) -> Any:
     """Return a scalar of numpy."""
-    import numpy
+    import numpy as np
     from numpy.lib.format import descr_to_dtype
 
-    return numpy.frombuffer(parts[1], dtype=descr_to_dtype(parts[0]))[0]
+    return np.frombuffer(parts[1], dtype=descr_to_dtype(parts[0]))[0]

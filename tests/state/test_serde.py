@@ -84,7 +84,7 @@ def test_what_a_step_declares_comes_back_as_it_was(session: Session) -> None:
 
 def test_an_undeclared_type_is_refused_when_it_is_written(session: Session) -> None:
     app = by_hand(Unknown("?"))
-    with pytest.raises(NotSerializable, match=r"Node 'make' wrote thing, of type Unknown") as caught:
+    with pytest.raises(NotSerializable, match=r"Node 'make' wrote thing, of Unknown") as caught:
         app.invoke({"thing": None}, session.config("t"))
     assert "allow=[Unknown]" in str(caught.value)
 
