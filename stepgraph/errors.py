@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ModelUnavailable as ModelUnavailable,
         ModelUnreachable as ModelUnreachable,
         NoRoute as NoRoute,
+        NotSerializable as NotSerializable,
         Rejected as Rejected,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
@@ -47,7 +48,7 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
             "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable ScriptError "
+            "ModelUnavailable ModelUnreachable NoRoute NotSerializable Rejected SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

@@ -94,6 +94,7 @@ class State:
 allow(State)
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=-3), "x"), ZoneInfo("Europe/Berlin"), None]
 
+# ruff: noqa: E501
 hashable = st.recursive(
     st.one_of(
         st.none(), st.booleans(), st.integers(), st.integers(min_value=2**64), st.floats(allow_nan=False),
