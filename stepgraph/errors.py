@@ -48,7 +48,8 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
             "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute NotSerializable Rejected SandboxUnavailable ScriptError "
+            "ModelUnavailable ModelUnreachable NoRoute NotSerializable Rejected SandboxUnavailable "
+            "ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from pydantic import BaseModel
 
 Key = tuple[str, str]
@@ -20,7 +19,22 @@ Key = tuple[str, str]
 SCRIPTS = ("__main__", "__mp_main__")
 NO_BASES = ("abc", "builtins", "collections.abc", "numbers", "typing", "typing_extensions")
 """Modules of classes that allow none of their subclasses: they say nothing of what an object holds."""
-OWN = tuple(key for key in sorted(SAFE_MSGPACK_TYPES) if key[0].startswith("lang"))
+MESSAGES = {
+    "base": "BaseMessage BaseMessageChunk", "human": "HumanMessage HumanMessageChunk",
+    "ai": "AIMessage AIMessageChunk", "system": "SystemMessage SystemMessageChunk",
+    "chat": "ChatMessage ChatMessageChunk", "tool": "ToolMessage ToolMessageChunk",
+    "function": "FunctionMessage FunctionMessageChunk", "modifier": "RemoveMessage",
+}  # fmt: skip
+TYPES = "Send TimeoutPolicy Interrupt Command StateSnapshot PregelTask Overwrite"
+OWN = frozenset(
+    [
+        *((f"langchain_core.messages.{m}", name) for m, names in MESSAGES.items() for name in names.split()),
+        ("langchain_core.documents.base", "Document"),
+        *(("langgraph.types", name) for name in TYPES.split()),
+        ("langgraph.store.base", "Item"),
+        ("langgraph.store.base", "GetOp"),
+    ]
+)
 """What LangGraph and LangChain let any checkpoint hold."""
 MORE = (("langgraph.checkpoint.serde.types", "_DeltaSnapshot"),)
 
