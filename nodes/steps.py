@@ -31,6 +31,7 @@ from ..state.schema import (
 )
 from ..state.serde import allow
 from ..state.session.pauses import paused
+from ..state.state_checks import check_alias, check_kept
 from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
 from .node import AnswerNode
@@ -270,4 +271,6 @@ def check_writes(name: str, state: StateType, writes: str, value: Any) -> None:
             f"Step {name!r} answers with {shown}, but {state.__name__}.{writes} is {held}. "
             "Give the field that type, or let the step write another field."
         )
+    check_kept(state)
+    check_alias(state)
     allow(state, value)

@@ -2,6 +2,7 @@
 
     StepgraphError
     ├── DefinitionError      a graph, step or pattern is put together wrongly
+    │   └── NotSerializable      a checkpoint could not give back a value of the state as it is
     ├── InputError           a run's input does not fit the graph's state
     ├── SettingsError        the settings file or a model spec cannot be used
     │   └── UnboundRole      a step's model role has no model
@@ -56,6 +57,34 @@ def _rebuild(cls: type[StepgraphError], args: tuple[Any, ...], attributes: dict[
 
 class DefinitionError(StepgraphError):
     """A graph, step or pattern is put together wrongly."""
+
+
+class NotSerializable(DefinitionError):
+    """A checkpoint could not give back a value of the state equal and of the same type.
+
+    `place` says where in the state it is, `type_name` of what type, `reason` why not and what to do;
+    `node` is the node that wrote it, if that is known.
+    """
+
+    def __init__(
+        self, message: str, *, place: str = "", type_name: str = "", reason: str = "", node: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.place = place
+        self.type_name = type_name
+        self.reason = reason
+        self.node = node
+
+    @classmethod
+    def of(cls, place: str, type_name: str, reason: str, node: str = "") -> NotSerializable:
+        """Return the error for a part of a state, or of what a node wrote."""
+        wrote = f"Node {node!r} wrote " if node else ""
+        message = f"{wrote}{place or 'a value'}, of {type_name}, that a checkpoint cannot keep: {reason}."
+        return cls(message, place=place, type_name=type_name, reason=reason, node=node)
+
+    def within(self, field: str, node: str = "") -> NotSerializable:
+        """Return the error for a value that a node wrote to a field of the state."""
+        return self.of(field + self.place, self.type_name, self.reason, node)
 
 
 class InputError(StepgraphError):

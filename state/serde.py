@@ -1,7 +1,8 @@
-"""What a checkpoint may contain: a serializer that revives known types and nothing else.
+"""What a checkpoint may contain: a serializer that gives back what it got, of known types and nothing else.
 
-A checkpoint file is data. LangGraph's default serializer imports and calls whatever the file names;
-this one revives LangGraph's own safe types and those that a workflow in this process declares.
+A checkpoint file is data. LangGraph's default serializer imports and calls whatever the file names, and
+gives lists for tuples, plain values for Enum keys and more. This one keeps each value as it is, with its
+type, or refuses it when it is written; it revives the types that a workflow in this process declares.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from pydantic import BaseModel
 
-from .errors import StoreError
+from .codec.classes import declare, declared
+from .codec.decode import Decoder, Unknown
+from .codec.encode import CannotKeep, Encoder, forget_writers
+from .codec.trouble import find_trouble
+from .errors import NotSerializable, StoreError
 from .schema import types_in
 
-_declared: set[tuple[str, ...]] = set()
+KIND = "stepgraph"
+"""What the file says of bytes that this serializer wrote; older files have LangGraph's own kinds."""
+
+_quick, _careful = Encoder(quick=True), Encoder(quick=False)
 _blocked = threading.local()
 
 
@@ -29,18 +36,22 @@ def allow(*annotations: Any) -> None:
     Steps and patterns declare their own; call this for the state of a hand-written graph.
     """
     for annotation in annotations:
-        _declared.update(
-            (cls.__module__, cls.__name__) for cls in types_in(annotation) if _is_importable(cls)
-        )
+        declare(types_in(annotation))
+    forget_writers()
 
 
-def _is_importable(cls: type[Any]) -> bool:
-    """Tell whether a checkpoint can find the class by its name; LangGraph gives plain dicts for others."""
-    module = sys.modules.get(cls.__module__)
-    if issubclass(cls, BaseModel) and cls.__pydantic_generic_metadata__["origin"]:
-        # Choice[Kind] has a name in its module only where pydantic gave it one.
-        setattr(module, cls.__name__, cls)
-    return getattr(module, cls.__name__, None) is cls
+def serialized(value: Any) -> bytes:
+    """Return the value as bytes. Raises NotSerializable if it would not come back as it is."""
+    try:
+        try:
+            return _quick.pack(value)
+        except TypeError:  # half a surrogate pair, or nested too deep
+            return _careful.pack(value)
+    except CannotKeep as problem:
+        raise NotSerializable.of(*find_trouble(value, str(problem), _careful)) from None
+    except (RecursionError, TypeError):
+        reason = "it refers to itself or is nested too deep. Keep it flat"
+        raise NotSerializable.of(*find_trouble(value, reason, _careful)) from None
 
 
 def _note_blocked(event: SerdeEvent) -> None:
@@ -52,26 +63,50 @@ register_serde_event_listener(_note_blocked)
 
 
 class AllowListSerializer(SerializerProtocol):
-    """LangGraph's serializer, bound to the declared types; it raises StoreError for others."""
+    """Keeps values as they are, of the declared types; it raises StoreError for others that a file holds."""
 
     def __init__(self, extra: Iterable[Any] = ()) -> None:
         allow(*extra)
-        self._known = -1
-        self._inner = JsonPlusSerializer(allowed_msgpack_modules=None)
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        return self._inner.dumps_typed(obj)
+        if obj is None:
+            return "null", b""
+        if isinstance(obj, BaseException):  # how a task failed: LangGraph reads the text
+            obj = repr(obj)
+        return KIND, serialized(obj)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        if len(_declared) != self._known:
-            self._known = len(_declared)
-            self._inner = JsonPlusSerializer(allowed_msgpack_modules=sorted(_declared))
-        _blocked.names = []
-        value = self._inner.loads_typed(data)
-        if _blocked.names:
+        kind, content = data
+        if kind != KIND:
+            return _loads_older(data)
+        try:
+            return Decoder().value(content)
+        except Unknown as error:
+            raise StoreError(_unknown(str(error))) from None
+        except LookupError as error:
             raise StoreError(
-                f"The checkpoint holds {', '.join(sorted(set(_blocked.names)))}, which no workflow in "
-                "this process declares, so it was not loaded. Import the graph that wrote it, or allow "
-                "the type: Session(path, allow=[TheType]). It must be defined at module level."
-            )
-        return value
+                f"The checkpoint was written before {error.args[0]} was changed, and cannot fill it. Give a "
+                "new field a default, and keep the old name of what was renamed."
+            ) from None
+
+
+def _loads_older(data: tuple[str, bytes]) -> Any:
+    """Read what LangGraph's serializer wrote for older versions of stepgraph."""
+    names = sorted({(cls.__module__, cls.__name__) for cls in declared() if _is_importable(cls)})
+    _blocked.names = []
+    value = JsonPlusSerializer(allowed_msgpack_modules=names).loads_typed(data)
+    if _blocked.names:
+        raise StoreError(_unknown(", ".join(sorted(set(_blocked.names)))))
+    return value
+
+
+def _is_importable(cls: type[Any]) -> bool:
+    return getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
+
+
+def _unknown(names: str) -> str:
+    return (
+        f"The checkpoint holds {names}, which no workflow in this process declares, so it was not loaded. "
+        "Import the graph that wrote it, or allow the type: Session(path, allow=[TheType]). A thread that a "
+        "script began goes on with that script, or with its graph: stepgraph resume --graph script.py:app."
+    )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BranchTimeout as BranchTimeout,
         BudgetExceeded as BudgetExceeded,
         CircuitOpen as CircuitOpen,
+        ClaimLost as ClaimLost,
         ContextTooLong as ContextTooLong,
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ModelUnavailable as ModelUnavailable,
         ModelUnreachable as ModelUnreachable,
         NoRoute as NoRoute,
+        NotSerializable as NotSerializable,
         Rejected as Rejected,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
@@ -44,10 +46,10 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
-            "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
+            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost "
+            "ContextTooLong DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable "
+            "ModelUnavailable ModelUnreachable NoRoute NotSerializable Rejected SandboxUnavailable "
             "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

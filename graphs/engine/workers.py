@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,9 +174,12 @@ def worker_node(part: Any, state: StateType, timeout_s: float | None, failed: st
 
 
 def applied(item: Any, update: Mapping[str, Any]) -> Any:
-    """Return a state with an update in it."""
+    """Return a state with an update in it. No constructor runs again."""
     if isinstance(item, BaseModel):
         return item.model_copy(update=dict(update))
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return dataclasses.replace(item, **update)
+        changed = copy.copy(item)
+        for name, value in update.items():
+            object.__setattr__(changed, name, value)
+        return changed
     return {**values_of(item), **update}

@@ -39,6 +39,7 @@ from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
+from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
 
 BRANCHES = 512
@@ -128,9 +129,12 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
         allow(state)
+        check_kept(state)
+        check_alias(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
         """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+        check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from pydantic_core import to_jsonable_python
 
 from ..errors import EffectUnknown, InputError, did_you_mean
+from ..json_text import json_text
 from ..statuses import EffectStatus
 from .journal import Journal
 
@@ -143,7 +143,7 @@ def lineage_of(journal: Journal, thread_id: str) -> str:
 def packed(update: Any, serde: SerializerProtocol) -> str:
     """Return a state update as JSON: readable, and beside it exactly as it was."""
     kind, data = serde.dumps_typed(update)
-    shown = to_jsonable_python(update, fallback=repr, serialize_unknown=True)
+    shown = json.loads(json_text(update))
     return json.dumps({"update": shown, "type": kind, "data": base64.b64encode(data).decode()})
 
 

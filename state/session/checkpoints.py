@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-)
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from ..errors import NotSerializable
 from ..journal.forking import track
 from ..journal.records import Statement, ThreadStatement
 from ..journal.sqlite import Reopened, aretrying, retrying
@@ -58,6 +54,49 @@ class Collector:
         self.statements += [(sql, row) for row in rows]
 
 
+def _put_writes(
+    saver: SqliteCheckpointer,
+    config: RunnableConfig,
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    task_path: str = "",
+) -> None:
+    """Like the base class's, but a value that cannot be kept is named with its node and field."""
+    try:
+        SqliteSaver.put_writes(saver, config, writes, task_id, task_path)
+    except NotSerializable as problem:
+        field = next((channel for channel, value in writes if _problem_of(saver, "", value)), "")
+        node = task_path.split(", ")[1] if ", " in task_path else ""
+        saver.refused[field] = problem.within(field, node)
+        raise saver.refused[field] from None
+
+
+def _put(
+    saver: SqliteCheckpointer,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+) -> RunnableConfig:
+    """Like the base class's. A run waits for it, so it also tells which node wrote what cannot be kept."""
+    try:
+        return SqliteSaver.put(saver, config, checkpoint, metadata, new_versions)
+    except NotSerializable:
+        for field, value in checkpoint["channel_values"].items():
+            own = _problem_of(saver, field, value)
+            if own is not None:
+                raise saver.refused.pop(field, own) from None
+        raise
+
+
+def _problem_of(saver: SqliteSaver, field: str, value: Any) -> NotSerializable | None:
+    try:
+        saver.serde.dumps_typed(value)
+    except NotSerializable as problem:
+        return problem.within(field)
+    return None
+
+
 class SqliteCheckpointer(UpkeepSaver):
     """A `SqliteSaver` that also serves `ainvoke`, waits for locks, and revives known types only.
 
@@ -74,6 +113,9 @@ class SqliteCheckpointer(UpkeepSaver):
         self, path: str | Path, *, store: Store | None = None, serde: SerializerProtocol | None = None
     ) -> None:
         self.path = Path(path)
+        self.refused: dict[
+            str, NotSerializable
+        ] = {}  # by field: what a node wrote, until a checkpoint tells it
         self._store = store
         self._unread: Statement | None = None  # the last one that went into the store's queue
         self._collecting = threading.local()
@@ -140,7 +182,7 @@ class SqliteCheckpointer(UpkeepSaver):
     ) -> tuple[RunnableConfig, list[Statement]]:
         thread, of_run = _writer(config)
         of_run = of_run and metadata.get("source") != "update"
-        return self._statements(thread, of_run, SqliteSaver.put, config, checkpoint, metadata, new)
+        return self._statements(thread, of_run, _put, config, checkpoint, metadata, new)
 
     def put(
         self,
@@ -150,9 +192,7 @@ class SqliteCheckpointer(UpkeepSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         if self._store is None:
-            return retrying(
-                partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
-            )
+            return retrying(partial(_put, self, config, checkpoint, metadata, new_versions), self.path)
         place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         self._store.write(statements)
         return place
@@ -165,9 +205,7 @@ class SqliteCheckpointer(UpkeepSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         if self._store is None:
-            return await aretrying(
-                partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
-            )
+            return await aretrying(partial(_put, self, config, checkpoint, metadata, new_versions), self.path)
         place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         if metadata.get("source") == "input":
             self._add_later(self._store, statements)
@@ -183,10 +221,10 @@ class SqliteCheckpointer(UpkeepSaver):
         task_path: str = "",
     ) -> None:
         if self._store is None:
-            retrying(partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path)
+            retrying(partial(_put_writes, self, config, writes, task_id, task_path), self.path)
         else:
             _, statements = self._statements(
-                *_writer(config), SqliteSaver.put_writes, config, writes, task_id, task_path
+                *_writer(config), _put_writes, config, writes, task_id, task_path
             )
             self._store.write(statements)
 
@@ -198,13 +236,9 @@ class SqliteCheckpointer(UpkeepSaver):
         task_path: str = "",
     ) -> None:
         if self._store is None:
-            await aretrying(
-                partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path
-            )
+            await aretrying(partial(_put_writes, self, config, writes, task_id, task_path), self.path)
             return
-        _, statements = self._statements(
-            *_writer(config), SqliteSaver.put_writes, config, writes, task_id, task_path
-        )
+        _, statements = self._statements(*_writer(config), _put_writes, config, writes, task_id, task_path)
         if not statements:
             return
         self._add_later(self._store, statements)

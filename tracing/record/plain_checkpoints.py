@@ -12,8 +12,10 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde import jsonplus
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ...state.codec.decode import Decoder
 from ...state.names import PRIVATE
 from ...state.run_context import checkpoint_at
+from ...state.serde import KIND
 from ...state.session.checkpoints import SqliteCheckpointer
 from ...state.session.internals import DeltaSnapshot
 
@@ -34,6 +36,8 @@ class PlainSerializer(SerializerProtocol):
         return self._inner.dumps_typed(obj)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        if data[0] == KIND:
+            return Decoder(as_data=True).value(data[1])
         _quiet.on = True
         try:
             return self._inner.loads_typed(data)
