@@ -33,8 +33,8 @@ from ...state.schema import (
     validate_field,
 )
 from ...state.serde import allow
-from ...state.session.fingerprint import GraphMark
 from ...state.session.default import default_sessions
+from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.session.pauses import leader_of
