@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BranchTimeout as BranchTimeout,
         BudgetExceeded as BudgetExceeded,
         CircuitOpen as CircuitOpen,
+        ClaimLost as ClaimLost,
         ContextTooLong as ContextTooLong,
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
@@ -44,7 +45,7 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
+            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost ContextTooLong "
             "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable "
