@@ -45,8 +45,8 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost ContextTooLong "
-            "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
+            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost "
+            "ContextTooLong DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable "
             "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
