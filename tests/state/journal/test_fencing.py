@@ -267,7 +267,7 @@ def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(tmp_path: Pat
 
     model = ScriptedModel(lambda *_: "paid")
     session = Session(path)
-    with using(model), pytest.raises(StoreError, match="while it was in use|is damaged"):
+    with using(model), pytest.raises(StoreError, match=r"while it was in use|is damaged"):
         chain(ask, harmed, ask).compile().invoke(Note(), session.config("t"))
     assert len(model.asks) == 1
     if harm == "cut":
