@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,5 +178,9 @@ def applied(item: Any, update: Mapping[str, Any]) -> Any:
     if isinstance(item, BaseModel):
         return item.model_copy(update=dict(update))
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return dataclasses.replace(item, **update)
+        # Not rebuilt: its constructor may do more than take the fields, or not take them all.
+        item = copy.copy(item)
+        for name, value in update.items():
+            object.__setattr__(item, name, value)
+        return item
     return {**values_of(item), **update}
