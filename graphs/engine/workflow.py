@@ -83,6 +83,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
+        # What the private channels hold so far, as an update: for the result of a run that did not end.
+        self.so_far: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         allow(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
