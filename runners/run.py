@@ -12,6 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ..graphs.engine.branches import same
+from ..graphs.engine.workflow import Workflow
 from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
@@ -28,6 +29,7 @@ from ..tracing.record.reads import read_input
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 RunStatus = Literal["done", "partial", "interrupted"]
 NO_ANSWER: Final = object()
+PUSH: Final = "__pregel_push"  # begins the path of a task that a Send made
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,10 @@ async def _invoke(
         ended = _superstep_end(config)
         if ended is None:
             raise
+        if not (await graph.aget_state(for_reading(config))).tasks:
+            session.journal.end_run(thread, "done")  # the last superstep was the last that there is
+            values = await aread_values(graph, session, thread)
+            return RunResult(thread, "done", values, session.spent(thread))
         session.journal.end_run(thread, "partial")
         waiting: tuple[Interrupt, ...] = ()
     else:
@@ -211,17 +217,23 @@ def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
     """Return a thread's state with what the nested graphs under way have reached."""
     values = dict(snapshot.values)
     subgraphs = dict(graph.get_subgraphs())
+    settled = {name for task in snapshot.tasks if isinstance(task.result, Mapping) for name in task.result}
     for task in snapshot.tasks:
-        inner = subgraphs.get(task.name)
+        # What was sent to a node is a state of its own; its fields are not those of the whole.
+        inner = None if task.path[:1] == (PUSH,) else subgraphs.get(task.name)
         if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
             reached = best_values(inner, task.state)
             values.update(
                 {
                     name: value
                     for name, value in reached.items()
-                    if name in graph.channels and not same(value, snapshot.values.get(name))
+                    if name in graph.channels
+                    and name not in settled
+                    and not same(value, snapshot.values.get(name))
                 }
             )
+    if isinstance(graph.builder, Workflow) and graph.builder.so_far is not None:
+        values.update(graph.builder.so_far(values))
     rounds = values.pop(CHANNEL, None)
     if isinstance(rounds, Rounds):
         values.update(rounds.best)
@@ -232,7 +244,8 @@ def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
     for task in snapshot.tasks:
         if task.result is not None:
             continue
-        path = f"{outer}{task.name}"
+        number = f"[{task.path[1]}]" if task.path[:1] == (PUSH,) else ""
+        path = f"{outer}{task.name}{number}"
         if isinstance(task.state, StateSnapshot) and task.state.tasks:
             yield from _missing(task.state, f"{path}/")
         else:

@@ -260,3 +260,29 @@ def extended(state: StateType, name: str, annotation: Any) -> StateType:
         bases=(state,),
         frozen=frozen,
     )
+
+
+def restored(value: Any, state: StateType) -> Any:
+    """Return a value of a type that `extended` made as one of the state's own type.
+
+    No constructor or validator runs again: both have run, and may do more than check.
+    """
+    if is_typeddict(state) or type(value) is state or not isinstance(value, state):
+        if isinstance(value, Mapping):
+            return {name: value[name] for name in fields_of(state) if name in value}
+        return value
+    names = fields_of(state)
+    own = object.__new__(state)
+    if isinstance(value, BaseModel):
+        parts = {name: getattr(value, name) for name in ("__pydantic_extra__", "__pydantic_private__")}
+        parts["__pydantic_fields_set__"] = value.model_fields_set & names.keys()
+        for name, part in parts.items():
+            object.__setattr__(own, name, part)
+    private = fields_of(type(value)).keys() - names.keys()
+    attributes = {name: held for name, held in getattr(value, "__dict__", {}).items() if name not in private}
+    if hasattr(own, "__dict__"):
+        object.__setattr__(own, "__dict__", attributes)
+    for name in names:  # those in slots
+        if name not in attributes and hasattr(value, name):
+            object.__setattr__(own, name, getattr(value, name))
+    return own

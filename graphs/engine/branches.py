@@ -23,7 +23,7 @@ from ...state.errors import (
 )
 from ...state.event_loops import in_new_thread, run_sync
 from ...state.run_context import RunContext, with_draw
-from ...state.schema import StateType, fields_of, values_of
+from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
@@ -124,7 +124,7 @@ def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: 
     node = as_runnable(part, graph) if inner is None else inner
 
     async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
-        values = state if inner is None else _without_private(state, graph.state)
+        values = restored(state, graph.state)
         config = config if draw is None else with_draw(config, draw)
 
         async def work() -> dict[str, Any]:
@@ -160,13 +160,6 @@ def supersteps_end(config: RunnableConfig) -> Exception | None:
     _, ledger = min(limits, key=lambda limit: limit[0])
     ended = ledger.end("supersteps")
     return ended if here.checkpointer is None else paused(ended, here.task)
-
-
-def _without_private(values: Any, state: StateType) -> Any:
-    """Return the user's own fields: LangGraph takes a state with private channels for another type."""
-    if type(values) is state:
-        return values
-    return {name: value for name, value in values_of(values).items() if name in fields_of(state)}
 
 
 async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any]:

@@ -178,8 +178,9 @@ def applied(item: Any, update: Mapping[str, Any]) -> Any:
     if isinstance(item, BaseModel):
         return item.model_copy(update=dict(update))
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        changed = copy.copy(item)
+        # Not rebuilt: its constructor may do more than take the fields, or not take them all.
+        item = copy.copy(item)
         for name, value in update.items():
-            object.__setattr__(changed, name, value)
-        return changed
+            object.__setattr__(item, name, value)
+        return item
     return {**values_of(item), **update}

@@ -128,6 +128,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
+        # What the private channels hold so far, as an update: for the result of a run that did not end.
+        self.so_far: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         allow(state)
         check_kept(state)
         check_alias(state)

@@ -37,7 +37,7 @@ from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text
 from ...state.names import CALL, MESSAGES
 from ...state.run_context import RunContext
-from ...state.schema import extended, values_of
+from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
 from ..engine.workflow import Workflow
@@ -106,7 +106,7 @@ class _Turn(Node[Any]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         number = values[TURNS].number + 1
-        request = self._request(input, values[MESSAGES])
+        request = self._request(restored(input, self._step.state), values[MESSAGES])
         if number > self._limit:
             value = await self._last_answer(request, config)
             record_decision(config, "agent", "turns used up", reason=f"{self._limit} turns")

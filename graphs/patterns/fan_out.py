@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,6 +84,12 @@ def fan_out(
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     seen = extended(state, DONE, WorkerResults)
     end = graph.add_part(_Collect(into, missing), "collect", reads=seen, writes=[into, missing])
+
+    def so_far(values: Mapping[str, Any]) -> Update:
+        done = [result.item for result in finished(values) if result.failure is None]
+        return {into: done} if done else {}
+
+    graph.so_far = so_far
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)

@@ -16,7 +16,7 @@ from ...nodes.costs import All, Cost, OneOf, Times, cost_of
 from ...nodes.gates import Gate, gate_failed
 from ...nodes.node import Decider, Node, Update
 from ...nodes.steps import Step
-from ...state.schema import extended, values_of
+from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
 from ..engine.reset import Reset
@@ -59,7 +59,7 @@ class _Decide(Node[Any]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         past: Repairs = values.get(CHANNEL) or Repairs()
-        result = await self.check.answer(input, config)
+        result = await self.check.answer(restored(input, self.check.state), config)
         if result.passed:
             way = PASSED
         elif past.number < self.tries:
@@ -84,7 +84,7 @@ class _Repair(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         reason = (values_of(input).get(CHANNEL) or Repairs()).reason
-        return self.step.update(await self.step.again(input, reason, config))
+        return self.step.update(await self.step.again(restored(input, self.step.state), reason, config))
 
 
 @overload

@@ -16,7 +16,7 @@ from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, OneOf, cost_of
 from ...nodes.node import Decider, Node, Update
 from ...state.errors import GuardTripped
-from ...state.schema import extended, values_of
+from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import Branch, branch
 from ..engine.race import RACE, Race, Start, forget_race, race_of
@@ -58,7 +58,7 @@ class _Watch(Node[Any]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         config = config or {}
         race = await race_of(input, config, GUARD, RESULTS, _note)
-        checked = await self.check.answer(input, config)
+        checked = await self.check.answer(restored(input, self.check.state), config)
         self.check.record(config, "passed" if checked.passed else "tripped", checked)
         result = GuardResult(GUARD, self.check.update(checked), None if checked.passed else checked.reason)
         _note(race, result)

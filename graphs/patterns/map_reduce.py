@@ -208,7 +208,7 @@ def map_reduce(
     sizes = PromptSizes(tokens, count)
     seen = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
     splitting = _SplitPieces(decider, worker, worker_state, max_items, sizes)
-    begin = graph.add_part(splitting, reads=seen, writes=[decider.writes])
+    begin = graph.add_part(splitting, writes=[decider.writes])
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     gathering = _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes)

@@ -20,7 +20,7 @@ from ...nodes.rules import decider_of
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InputError, InvalidAnswer
 from ...state.json_text import json_text
-from ...state.schema import StateType, extended, values_of
+from ...state.schema import StateType, extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
@@ -106,7 +106,8 @@ class _Plan(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         past = Progress() if self.first else values_of(input)[CHANNEL]
-        value, problems = await self._sound(input, config)
+        state = restored(input, self.decider.state)
+        value, problems = await self._sound(state, config)
         tasks = [(task, self.rules.subject(task)) for task in value]
         known = partial(is_known, others=past.finished, similarity=self.rules.similarity)
         new = [(task, subject) for task, subject in tasks if not known(subject)]
@@ -118,7 +119,7 @@ class _Plan(Node[Any]):
         choice = f"{len(new)} subtasks" if new else "enough"
         record_decision(config, "orchestrate", choice, reason=" | ".join(notes))
         progress = replace(past, number=past.number + 1, planned=planned)
-        items = [self._briefed(input, task) for task, _ in new]
+        items = [self._briefed(state, task) for task, _ in new]
         return {**self.decider.update(value), ITEMS: items, CHANNEL: progress}
 
     def _briefed(self, state: Any, task: Any) -> Any:

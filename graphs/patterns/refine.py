@@ -19,7 +19,7 @@ from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError
 from ...state.json_text import json_text
-from ...state.schema import extended, values_of
+from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import same
 from ..engine.options import check_counts
@@ -70,7 +70,7 @@ class _Judge(Node[Any]):
         if past.number and produced and same(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
-        value = await self.judge.answer(input, config)
+        value = await self.judge.answer(restored(input, self.judge.state), config)
         update = self.judge.update(value)
         number = past.number + 1
         now = replace(past, number=number, produced=produced)

@@ -19,7 +19,7 @@ from ...nodes.node import Node, Update, record_decision
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, StepgraphError
 from ...state.json_text import json_text
-from ...state.schema import accepts, check_fields, extended, fields_of, values_of
+from ...state.schema import StateType, accepts, check_fields, extended, fields_of, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_field, check_timeout
@@ -121,6 +121,7 @@ class _Voter:
 class _Count(Node[Any]):
     """Counts the ballots and writes what the winners wrote, or the word for no majority."""
 
+    state: StateType
     voting: _Voting
     uncertain: Any
     at_zero: Callable[[Any], bool]
@@ -140,7 +141,7 @@ class _Count(Node[Any]):
         counts = Counter(str(b.answer) for b in cast)
         (leader, votes), *_ = counts.most_common()
         decided = votes >= voting.needed
-        warning = _warning(cast, at_zero=self.at_zero(input))
+        warning = _warning(cast, at_zero=self.at_zero(restored(input, self.state)))
         tally = Tally(decided, dict(counts), votes / len(cast), voting.voters, failed, warning)
         self._record(config, leader, tally)
         update = {voting.field: self.uncertain}
@@ -224,7 +225,9 @@ def vote(
     start = graph.add_part(Start())
     voting = _Voting(field, total, needed, key, timeout_s)
     steps = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
-    counting = _Count(voting, uncertain, lambda state: any(map(_is_at_zero, steps, repeat(state))), tally)
+    counting = _Count(
+        state, voting, uncertain, lambda state: any(map(_is_at_zero, steps, repeat(state))), tally
+    )
     ballots = extended(seen, BALLOTS, Ballots)
     count = graph.add_part(counting, "count", reads=ballots, writes=[field, tally])
     graph.add_edge(START, start)
