@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
 from stepgraph import Budget, RunResult, Session, aresume, arun, resume, run, using
@@ -138,6 +139,10 @@ class Life:
             except EffectUnknown:
                 self._decide(session)
                 continue
+            except GraphRecursionError:  # so LangGraph's own calls say that a budget of supersteps ended
+                if self._order.budget is None or self._order.mode in ("run", "arun"):
+                    raise
+                return Ending("partial")
             values = {name: shown(value) for name, value in sorted(result.values.items())}
             if result.status == "interrupted" and not self._order.leaves:
                 answers = {each.id: _word(each.value) for each in result.waiting}
