@@ -206,7 +206,9 @@ def _sayings(asks: Asks, step: StepEstimate) -> Iterator[tuple[str, str]]:
     if step.prompt_tokens is None:
         yield "the prompt", ": give an input, or run it once"
     if step.answer_tokens is None:
-        yield "the answer", f": set max_tokens for {step.model}"
+        # A step's own max_tokens is part of what it asks, which only an input shows.
+        first = "give an input, or " if step.prompt_from != "input" else ""
+        yield "the answer", f": {first}set max_tokens for {step.model}"
 
 
 def _past(graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal) -> Past | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,17 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
 
 
 def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) -> None:
-    cost = cost_of_calls(c for outcome in outcomes for c in read_calls(session.journal, outcome.thread))
+    calls = [call for outcome in outcomes for call in read_calls(session.journal, outcome.thread)]
+    began = time.time() - seconds
+    cost = cost_of_calls(call for call in calls if call["started_at"] >= began)
     states = ", ".join(
         f"{sum(o.status == status for o in outcomes)} {status}"
         for status in dict.fromkeys(o.status for o in outcomes)
     )
     click.echo(f"{states}; {cost.calls} model calls, {cost_line(cost)}, {duration(seconds)}.")
+    if cost.calls < len(calls):
+        whole = cost_of_calls(calls)
+        click.echo(f"With what was done before: {whole.calls} model calls, {cost_line(whole)}.")
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
         option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"

@@ -95,7 +95,7 @@ class Journal(Store):
             "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
-        await self._flush()  # what waits may say that an answer was rejected
+        await self.aflush()  # what waits may say that an answer was rejected
         return await aretrying(lambda: self._calls(where, values), self.path)
 
     async def commit_call(self, call: Call) -> None:
@@ -133,7 +133,7 @@ class Journal(Store):
             "AND started_at >= ? ORDER BY started_at DESC LIMIT 1"
         )
         oldest = time.time() - lifetime_s
-        await self._flush()  # what waits may say that an answer did not fit
+        await self.aflush()  # what waits may say that an answer did not fit
         return await self._first(where, (*_hashes(request_hash), oldest))
 
     async def find_like(self, step: str, request_hash: str, messages: str) -> Call | None:
@@ -146,10 +146,6 @@ class Journal(Store):
 
     async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
         return next(iter(await aretrying(lambda: self._calls(where, values), self.path)), None)
-
-    async def _flush(self) -> None:
-        if self._waiting:
-            await self.awrite([])
 
     def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
         with self._lock:
@@ -239,15 +235,15 @@ class Journal(Store):
         self, thread_id: str, status: RunStatus, error: str | None = None, *, output: str | None = None
     ) -> None:
         now = time.time()
-        sql = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
-        self.add_later((sql, (status, error, now, thread_id)))
-        sql = (
+        run = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
+        invocation = (
             "UPDATE invocations SET status = ?, error = ?, output = coalesce(?, output), "
             "ended_at = coalesce(ended_at, ?) "
             "WHERE id = (SELECT max(id) FROM invocations WHERE thread_id = ?)"
         )
-        self.add_later((sql, (status, error, output, now, thread_id)))
-        self.try_flush()
+        self.add_later(
+            (run, (status, error, now, thread_id)), (invocation, (status, error, output, now, thread_id))
+        )
 
 
 def _hashes(request_hash: str) -> tuple[str, str]:

@@ -18,6 +18,8 @@ from .spill import Spill
 from .sqlite import aretrying, connect, explained, is_busy, retrying
 
 SAME_MOMENT_S = 0.2
+# What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
+PASSES = 6
 
 
 class Store:
@@ -43,7 +45,7 @@ class Store:
             raise
         self._take_in()
 
-    # Writing: at once, or with the next commit, at the latest in the loop's next pass
+    # Writing: at once, or with the next commit
 
     def add(self, record: Record) -> None:
         self.add_later(insert(record))
@@ -53,17 +55,29 @@ class Store:
         for listener in self.listeners:
             listener(record)
 
-    def add_later(self, statement: Statement) -> None:
+    def add_later(self, *statements: Statement) -> None:
+        """Write with the next commit; in an event loop, that is at the latest PASSES of its passes away."""
         with self._lock:
             first = not self._waiting
-            self._waiting.append(statement)
+            self._waiting += statements
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.try_flush()
         else:
             if first:
-                loop.call_soon(self.try_flush)
+                loop.call_soon(self._flush_after, loop, PASSES)
+
+    def _flush_after(self, loop: asyncio.AbstractEventLoop, passes: int) -> None:
+        if passes and self._waiting:
+            loop.call_soon(self._flush_after, loop, passes - 1)
+        else:
+            self.try_flush()
+
+    def is_waiting(self, statement: Statement) -> bool:
+        """Tell whether a statement given to `add_later` is not committed yet."""
+        with self._lock:
+            return any(waiting is statement for waiting in reversed(self._waiting))
 
     def write(self, statements: Iterable[Statement]) -> None:
         """Run all statements in one transaction."""
@@ -88,6 +102,11 @@ class Store:
     def flush(self) -> None:
         """Write what waits, waiting for the lock."""
         retrying(lambda: self._write([]), self.path)
+
+    async def aflush(self) -> None:
+        """Like `flush`, from an event loop."""
+        if self._waiting:
+            await self.awrite([])
 
     def _write(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         with self._lock:

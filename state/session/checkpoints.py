@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from ..journal.records import Statement
 from ..journal.sqlite import aretrying, connect, retrying
+from ..journal.store import PASSES, Store
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
 
@@ -56,22 +63,50 @@ def _awaiting(method: Callable[Concatenate[SqliteSaver, P], R]) -> Method[P, Cor
     return awaits
 
 
+class Collector:
+    """Stands for a cursor, and keeps the statements that it is given."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+
+    def execute(self, sql: str, values: Sequence[Any]) -> None:
+        self.statements.append((sql, values))
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.statements += [(sql, row) for row in rows]
+
+
 class SqliteCheckpointer(SqliteSaver):
     """A `SqliteSaver` that also serves `ainvoke`, waits for locks, and revives known types only.
 
     The async methods write in place: a commit in WAL mode costs less than a hop to a thread and
     back. When another process holds the lock they wait in a thread.
+
+    With the journal's `store`, checkpoints go through its queue: in one order with the answers of calls, and
+    many in one commit. What may not get lost is committed when LangGraph has awaited it: the checkpoint
+    before each superstep. That of an input waits for the next one, which follows before any node runs.
     """
 
-    def __init__(self, path: str | Path, *, serde: SerializerProtocol | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, store: Store | None = None, serde: SerializerProtocol | None = None
+    ) -> None:
         self.path = Path(path)
+        self._store = store
+        self._unread: Statement | None = None  # the last one that went into the store's queue
+        self._collecting = threading.local()
         super().__init__(connect(self.path), serde=serde or AllowListSerializer())
         with self.lock:
             retrying(self.setup, self.path)
 
     @contextmanager
-    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+    def cursor(self, transaction: bool = True) -> Iterator[Any]:
         """Like the base class's, but a failed transaction is undone, not committed."""
+        collector = getattr(self._collecting, "collector", None)
+        if collector is not None:
+            yield collector
+            return
+        if self._store is not None and self._is_waiting():
+            self._store.flush()
         with self.lock:
             cursor = self.conn.cursor()
             try:
@@ -85,6 +120,89 @@ class SqliteCheckpointer(SqliteSaver):
             finally:
                 cursor.close()
 
+    def _is_waiting(self) -> bool:
+        return self._store is not None and self._unread is not None and self._store.is_waiting(self._unread)
+
+    def _statements(self, method: Callable[..., R], *args: Any) -> tuple[R, list[Statement]]:
+        """Return what a method of the base class gives, and the statements that it would have run."""
+        self._collecting.collector = collector = Collector()
+        try:
+            return method(self, *args), collector.statements
+        finally:
+            del self._collecting.collector
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        if self._store is None:
+            return retrying(
+                partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
+            )
+        place, statements = self._statements(SqliteSaver.put, config, checkpoint, metadata, new_versions)
+        self._store.write(statements)
+        return place
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        if self._store is None:
+            return await aretrying(
+                partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
+            )
+        place, statements = self._statements(SqliteSaver.put, config, checkpoint, metadata, new_versions)
+        if metadata.get("source") == "input":
+            self._add_later(self._store, statements)
+        else:
+            await self._store.awrite(statements)
+        return place
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        if self._store is None:
+            retrying(partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path)
+        else:
+            _, statements = self._statements(SqliteSaver.put_writes, config, writes, task_id, task_path)
+            self._store.write(statements)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        if self._store is None:
+            await aretrying(
+                partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path
+            )
+            return
+        _, statements = self._statements(SqliteSaver.put_writes, config, writes, task_id, task_path)
+        if not statements:
+            return
+        self._add_later(self._store, statements)
+        for _ in range(PASSES):  # where no other node of the superstep still runs, its checkpoint comes now
+            await asyncio.sleep(0)
+            if not self._store.is_waiting(statements[-1]):
+                return
+        await self._store.aflush()
+
+    def _add_later(self, store: Store, statements: list[Statement]) -> None:
+        self._unread = statements[-1]
+        store.add_later(*statements)
+
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         starter: Starter | None = config["configurable"].get(STARTER_KEY)
         if starter is not None and starter.waits:
@@ -95,6 +213,8 @@ class SqliteCheckpointer(SqliteSaver):
         starter: Starter | None = config["configurable"].get(STARTER_KEY)
         if starter is not None and starter.waits:
             await asyncio.to_thread(starter.start_late)
+        if self._store is not None and self._is_waiting():
+            await self._store.aflush()
         get_tuple = super().get_tuple
         return await aretrying(lambda: get_tuple(config), self.path)
 
@@ -112,11 +232,7 @@ class SqliteCheckpointer(SqliteSaver):
         ):
             yield item
 
-    put = _waiting(SqliteSaver.put)
-    put_writes = _waiting(SqliteSaver.put_writes)
     delete_thread = _waiting(SqliteSaver.delete_thread)
-    aput = _awaiting(SqliteSaver.put)
-    aput_writes = _awaiting(SqliteSaver.put_writes)
     adelete_thread = _awaiting(SqliteSaver.delete_thread)
 
     def close(self) -> None:

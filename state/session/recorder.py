@@ -113,10 +113,10 @@ class Recorder(BaseCallbackHandler):
         if not self._starting:
             self._root = run_id
         self._ended = "done"
-        self._journal.start_run(self._thread, fingerprint)
         if self._ledger is not None:
             self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
+        self._journal.start_run(self._thread, fingerprint)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:

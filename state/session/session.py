@@ -72,7 +72,7 @@ class Session:
         self.journal = Journal(self.path)
         self.claims = Claims(self.journal)
         try:
-            self.checkpointer = SqliteCheckpointer(self.path)
+            self.checkpointer = SqliteCheckpointer(self.path, store=self.journal)
         except BaseException:
             self.journal.close()
             raise

@@ -144,3 +144,12 @@ def test_a_thread_from_python_says_how_to_go_on(command: Command, memo: Any, tmp
     done = command("resume", "py")
     assert done.code == 2
     assert "session.config('py')" in done.err
+
+
+def test_a_resume_says_what_it_paid_itself_and_what_the_thread_cost(command: Command, memo: Any) -> None:
+    first = command("run", "memo.py:graph", "-i", "text=long", "--thread", "t")
+    assert "1 done; 1 model calls" in first.out
+    assert "With what was done before" not in first.out
+    again = command("resume", "t")
+    assert "1 done; 0 model calls, 0+0 tokens, $0," in again.out
+    assert "With what was done before: 1 model calls" in again.out

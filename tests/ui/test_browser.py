@@ -59,7 +59,7 @@ def page(chromium: Any, served: Served) -> Iterator[Any]:
     errors: list[str] = []
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
@@ -114,7 +114,8 @@ def test_the_keyboard_is_enough(page: Any, served: Served) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("j")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():  # until the page's script listens to keys
+        page.keyboard.press("Enter")
     page.wait_for_selector(".waterfall")
     for _ in range(3):
         page.keyboard.press("j")
@@ -126,7 +127,8 @@ def test_the_keyboard_is_enough(page: Any, served: Served) -> None:
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement.innerText") == "plan"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     page.wait_for_selector("article.call")
     with page.expect_navigation():
         page.keyboard.press("n")
