@@ -27,7 +27,6 @@ from .lives import Folder, Life, Order
 from .trial import DISTURBANCES, Fault, Trial
 
 KINDS = ("repaid", "lost", "different", "partial", "fence", "effect", "error")
-SHOWN = 4
 
 
 def warm_up() -> None:
@@ -68,13 +67,19 @@ def _lane(pipe: Connection, seeds: list[int], options: argparse.Namespace) -> No
     pipe.close()
 
 
+def _first_of_each(faults: list[Fault]) -> list[Fault]:
+    return [*{fault.kind: fault for fault in reversed(faults)}.values()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--graphs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--states", choices=("plain", "all"), default="all")
-    parser.add_argument("--only", action="append", choices=sorted(set(DISTURBANCES)), help="one kind of disturbance")
+    parser.add_argument(
+        "--only", action="append", choices=sorted(set(DISTURBANCES)), help="one kind of disturbance"
+    )
     parser.add_argument("--keep", metavar="FOLDER", help="keep the files of all trials there")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
@@ -101,11 +106,14 @@ def main() -> None:
             done += 1
             counts += counted
             kinds += Counter({fault.kind: 1 for fault in faults})
-            for fault in faults if options.verbose else faults[:SHOWN]:
+            for fault in faults if options.verbose else _first_of_each(faults):
                 print(f"seed {seed}: {fault.kind}: {fault.text}", flush=True)
             if faults:
                 print(f"  again: python -m tests.chaos.compositions --seed {seed} --graphs 1", flush=True)
-    print(f"{done} graphs, {time.monotonic() - started:.0f} s: " + ", ".join(f"{n} {k}" for k, n in sorted(counts.items())))
+    print(
+        f"{done} graphs, {time.monotonic() - started:.0f} s: "
+        + ", ".join(f"{n} {k}" for k, n in sorted(counts.items()))
+    )
     print("graphs with a fault: " + ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS))
     if kinds or done < options.graphs:
         raise SystemExit(1)

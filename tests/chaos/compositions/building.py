@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import interrupt
 from pydantic_core import to_jsonable_python
 
 from stepgraph import (
-    Ask,
     Budget,
     PlanRules,
     agent,
     cascade,
     chain,
-    effect,
     ensemble,
     fan_out,
     gate,
@@ -30,90 +25,42 @@ from stepgraph import (
     map_reduce,
     orchestrate,
     refine,
-    review,
     route,
     rule,
     section,
-    step,
     verify,
     vote,
     within,
 )
 
-from .model import Question, token
-from .states import FAMILIES, KINDS, Mood, Side, Spot, get
+from .leaves import Leaves, Place
+from .model import token
+from .states import FAMILIES, KINDS, Side, get
 
 DEPTH = 4
 CALLS = 40
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a part stands: its state's level, the lanes that it may write, how deep it is.
-
-    `times` is how often it runs; `hidden` is a question's. Effects and persons are kept out where parts are
-    called off (`alone` False).
-    """
-
-    level: int = 0
-    lanes: tuple[int, ...] = (0, 1, 2)
-    depth: int = 0
-    times: int = 1
-    hidden: bool = False
-    alone: bool = True
-
-    def inside(self, **changes: Any) -> Place:
-        return replace(self, **{"depth": self.depth + 1, **changes})
-
-
-@dataclass
-class Composition:
+class Composition(Leaves):
     """A workflow of a seed. `tight` gives the parts with a budget of their own too little of it."""
 
-    seed: int
-    effects: Path
-    rich: bool = True
-    tight: bool = False
-    questions: dict[str, Question] = field(default_factory=dict)
-    verbs: list[str] = field(default_factory=list)
-    receipts: dict[str, str] = field(default_factory=dict)
-    repeats: dict[str, bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.luck = random.Random(self.seed)
-        self.kind = self.luck.choice(KINDS)
-        self.levels = FAMILIES[self.kind, self.rich and self.luck.random() < 0.75]
-        self._numbers = 0
-        self._calls = CALLS * self.luck.choice((0.5, 1, 1, 2))
-        lanes = Place()
-        parts = [self.part(lanes) for _ in range(self.luck.randint(1, 3))]
-        self.workflow = chain(*parts, self.text(lanes), name=f"composition_{self.seed}")
+    def __init__(self, seed: int, effects: Path, rich: bool = True, tight: bool = False) -> None:
+        luck = random.Random(seed)
+        levels = FAMILIES[luck.choice(KINDS), rich and luck.random() < 0.75]
+        super().__init__(luck, levels, effects, CALLS * luck.choice((0.5, 1, 1, 2)))
+        self.seed = seed
+        self.tight = tight
+        place = Place()
+        parts = [self.part(place) for _ in range(luck.randint(1, 3))]
+        self.workflow = chain(*parts, self.text(place), name=f"composition_{seed}")
         self.app = self.workflow.compile()
 
     def given(self) -> Any:
         return self.levels[0].make(text0=f"seed {self.seed}")
 
-    # Names, and what is drawn
-
-    def _name(self, verb: str) -> str:
-        self.verbs.append(verb)
-        self._numbers += 1
-        return f"{verb}_{self._numbers}"
-
-    def _field(self, place: Place, kind: str) -> str:
-        return f"{kind}{self.luck.choice(place.lanes)}"
-
-    def _made(self, function: Any, name: str, place: Place, returns: Any = None, second: Any = None) -> Any:
-        """Give a function of the state its name and annotations, as if it had been written by hand."""
-        function.__name__ = function.__qualname__ = name
-        function.__annotations__ = {"state": self.levels[place.level].state, "return": returns}
-        if second is not None:
-            function.__annotations__["config"] = second
-        return function
-
     def part(self, place: Place) -> Any:
         """Return a part of any kind."""
-        leaves = [self.text, self.text, self.ask, self.plain, self.several, self.set_rich]
+        leaves = [self.text, self.text, self.ask, self.plain, self.several, self.several, self.set_rich]
         if place.alone:
             leaves += [self.effect, self.review, self.interrupt]
         inner = [
@@ -128,129 +75,10 @@ class Composition:
         deep = place.depth >= DEPTH or self._calls < place.times
         return self.luck.choice(leaves if deep or self.luck.random() < 0.15 else inner)(place)
 
-    # Leaves
-
-    def _asks(self, place: Place, kind: str, answers: Any, into: str | None = None, **options: Any) -> Any:
-        name = self._name(kind)
-        level = self.levels[place.level]
-        written = into or self._field(place, kind)
-        model = options.pop("model", None)
-        options.setdefault("hidden", place.hidden)
-        self._calls -= place.times
-        self.questions[name] = Question(name, kind, place.level, written, **options)
-
-        def ask(state: Any) -> Any:
-            return Ask(f"{name}: {level.shown(state)}")
-
-        return step(written, model=model)(self._made(ask, name, place, Ask[answers]))
-
-    def text(self, place: Place, **options: Any) -> Any:
-        return self._asks(place, "text", str, **options)
-
-    def ask(self, place: Place) -> Any:
-        kind = self.luck.choice(("score", "ok", "side"))
-        return self._asks(place, kind, {"score": int, "ok": bool, "side": Side}[kind], misfit=kind != "ok")
-
-    def plain(self, place: Place) -> Any:
-        name = self._name("plain")
-        count = self._field(place, "count")
-        level = self.levels[place.level]
-
-        def work(state: Any) -> Any:
-            update = {count: get(state, count) + 1, "log": [f"{name} {token(level.shown(state))[1:-1]}"]}
-            if place.level == 0:
-                update["messages"] = [AIMessage(name, id=f"{name}-{get(state, count)}")]
-            return update
-
-        async def awork(state: Any) -> Any:
-            await asyncio.sleep(0.001)
-            return work(state)
-
-        return self._made(self.luck.choice((work, awork)), name, place)
-
-    def set_rich(self, place: Place) -> Any:
-        """Return a node that writes what JSON does not know, if the state has such fields."""
-        if "pair0" not in self.levels[place.level].defaults:
-            return self.plain(place)
-        name = self._name("rich")
-        lane = self.luck.choice(place.lanes)
-
-        def work(state: Any) -> Any:
-            number = get(state, f"pair{lane}")[1] + 1
-            text = get(state, f"text{lane}")
-            return {
-                f"pair{lane}": (text, number),
-                f"tags{lane}": {*get(state, f"tags{lane}"), text, f"tag {number}"},
-                f"mood{lane}": Mood.GLAD,
-                f"spot{lane}": Spot(text, (number, 2), frozenset({Mood.GLAD, Mood.CALM})),
-                f"moods{lane}": {Mood.CALM: number, Mood.GLAD: 2**70},
-            }
-
-        return self._made(work, name, place)
-
-    def several(self, place: Place) -> Any:
-        """Return a plain node that asks several things, one by one or at once."""
-        name = self._name("several")
-        drafts = self._field(place, "drafts")
-        width = self.luck.randint(2, 4)
-        inner = replace(place, times=place.times * width, hidden=True)
-        asked = self.text(inner, into=f"text{drafts[-1]}")
-        at_once = self.luck.random() < 0.5
-        level = self.levels[place.level]
-
-        async def work(state: Any) -> Any:
-            values = {each: get(state, each) for each in level.defaults}
-            states = [level.make(**{**values, f"count{drafts[-1]}": 100 + n}) for n in range(width)]
-            if at_once:
-                return {drafts: await asyncio.gather(*(asked.answer(each) for each in states))}
-            return {drafts: [await asked.answer(each) for each in states]}
-
-        return self._made(work, name, place)
-
-    def effect(self, place: Place) -> Any:
-        """Return an effect that leaves a line, with its key, where whoever counts can see it."""
-        name = self._name("effect")
-        file, level = self.effects, self.levels[place.level]
-        into = self._field(place, "drafts")
-        self.receipts[name] = into
-
-        def happen(state: Any, key: str) -> Any:
-            receipt = f"{name} {token(level.shown(state))}"
-            with file.open("a") as lines:
-                lines.write(f"{receipt} {key}\n")
-            return {into: [receipt]}
-
-        function = self._made(happen, name, place)
-        self.repeats[name] = self.luck.random() < 0.3
-        if self.repeats[name] or self.luck.random() < 0.3:
-            own = effect(key=lambda state: token(level.shown(state)), retry=self.repeats[name])
-            return own(function)
-        return effect(function)
-
-    def review(self, place: Place) -> Any:
-        name = self._name("review")
-        level = self.levels[place.level]
-
-        def ask(state: Any) -> Any:
-            return f"{name}? {token(level.shown(state))}"
-
-        return review(self._field(place, "text"))(self._made(ask, name, place, str))
-
-    def interrupt(self, place: Place) -> Any:
-        name = self._name("interrupt")
-        drafts = self._field(place, "drafts")
-        asked = self.text(replace(place, hidden=True), into=f"text{drafts[-1]}")
-
-        async def wait(state: Any) -> Any:
-            before = await asked.answer(state)
-            return {drafts: [before, interrupt(f"Go on with {before}?")]}
-
-        return self._made(wait, name, place)
-
-    # Patterns
-
     def chain(self, place: Place) -> Any:
-        return chain(*(self.part(place.inside()) for _ in range(self.luck.randint(2, 3))), name=self._name("chain"))
+        return chain(
+            *(self.part(place.inside()) for _ in range(self.luck.randint(2, 3))), name=self._name("chain")
+        )
 
     def _branches(self, place: Place) -> Any:
         return {side: self.part(place.inside()) for side in ("left", "right")}
@@ -266,7 +94,9 @@ class Composition:
         inner = place.inside(times=place.times * rounds, hidden=True)
         produce = chain(self.part(inner), self.text(inner))
         judge = self._asks(inner, "score", int)
-        return refine(produce, judge, until=lambda score: score >= 7, rounds=rounds, name=self._name("refine"))
+        return refine(
+            produce, judge, until=lambda score: score >= 7, rounds=rounds, name=self._name("refine")
+        )
 
     def _counting(self, place: Place) -> tuple[Any, Any]:
         """Return a part that counts its runs, and a rule that gives the count."""
@@ -285,7 +115,9 @@ class Composition:
         """Return a loop in which each round is the best."""
         rounds = self.luck.randint(2, 4)
         produce, judge = self._counting(place.inside(times=place.times * rounds))
-        return refine(produce, judge, until=lambda score: score >= 99, rounds=rounds, name=self._name("refine"))
+        return refine(
+            produce, judge, until=lambda score: score >= 99, rounds=rounds, name=self._name("refine")
+        )
 
     def section(self, place: Place) -> Any:
         lanes = list(place.lanes)

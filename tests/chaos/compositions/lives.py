@@ -28,7 +28,7 @@ from stepgraph.tracing import fork
 
 from ..living import forked
 from .building import Composition
-from .model import CountingModel, Moment, token
+from .model import CountingModel, Moment, token, watch_commits
 from .states import shown
 
 MODES = ("arun", "arun", "run", "ainvoke", "invoke", "astream", "stream")
@@ -97,8 +97,10 @@ class Folder:
         return self.effects.read_text().splitlines() if self.effects.exists() else []
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return what the model was asked."""
-        return [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
+        """Return what the model was asked, and which answers were committed, in their order."""
+        return (
+            [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
+        )
 
     def composition(self, *, tight: bool = False) -> Composition:
         return Composition(self.seed, self.effects, self.rich, tight)
@@ -163,7 +165,9 @@ class Life:
             return asyncio.run(arun(app, given, session, thread, **self._options))
         return self._plainly(session, thread, given if not begun else None, answers)
 
-    def _plainly(self, session: Session, thread: str, given: Any, answers: dict[str, Any] | None) -> RunResult:
+    def _plainly(
+        self, session: Session, thread: str, given: Any, answers: dict[str, Any] | None
+    ) -> RunResult:
         """Run the graph as LangGraph's users do, and read how it ended."""
         app, mode = self._built.app, self._order.mode
         config = session.config(thread, **self._options)
@@ -171,7 +175,12 @@ class Life:
         if before is not None and not before.tasks:
             return RunResult(thread, "done", before.values, session.spent(thread))
         said: Any = given if answers is None else Command(resume=answers)
-        if before is not None and answers is None and before.interrupts and budget_end(before.interrupts) is None:
+        if (
+            before is not None
+            and answers is None
+            and before.interrupts
+            and budget_end(before.interrupts) is None
+        ):
             return self._result(session, thread, before)
         if mode == "ainvoke":
             asyncio.run(app.ainvoke(said, config))
@@ -248,6 +257,7 @@ def _live(pipe: Connection, folder: Folder, order: Order) -> None:
         Race.call_off = lambda self: None  # type: ignore[method-assign]
     if order.short_claims:
         claims.LIFETIME_S, claims.RENEW_S = CLAIM_S, CLAIM_S / 3
+    watch_commits(folder.asked, order.moment)
     pipe.send(Life(folder, order)(pipe))
 
 
@@ -274,7 +284,12 @@ def _heard(process: Any, pipe: Connection, deadline: float, order: Order | None 
             said = pipe.recv()
         except EOFError:
             process.join()
-            return Ending("killed", problem=signal.Signals(-process.exitcode).name if process.exitcode < 0 else f"exit {process.exitcode}")
+            return Ending(
+                "killed",
+                problem=signal.Signals(-process.exitcode).name
+                if process.exitcode < 0
+                else f"exit {process.exitcode}",
+            )
         if isinstance(said, Ending):
             return said
         if order is not None and order.kill_after_s is not None:
@@ -304,7 +319,9 @@ def taken_over(folder: Folder, first: Order, second: Order, wakes_after_s: float
         time.sleep(CLAIM_S * 1.5)
         with forked(_live, folder, second) as (other, other_pipe):
             assert _peek(other_pipe) == "ready"
-            while not other_pipe.poll(0.01) and not any(line["life"] == second.life for line in folder.lines()):
+            while not other_pipe.poll(0.01) and not any(
+                line.get("life") == second.life for line in folder.lines()
+            ):
                 if time.monotonic() > deadline:
                     return Ending("failed", problem=f"The second life did not end within {SILENT_S} s.")
             time.sleep(wakes_after_s)

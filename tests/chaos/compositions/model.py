@@ -13,11 +13,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from stepgraph import Reply, Request, ScriptedModel, ToolCall
 from stepgraph.providers.model import CallContext
+from stepgraph.state.journal.journal import Journal
+from stepgraph.state.journal.records import Call
 
 ARRIVALS = ("burst", "spread", "volley")
 BEAT_S = 0.015
@@ -64,13 +67,39 @@ def token(text: str) -> str:
     return f"<{hashlib.sha256(text.encode()).hexdigest()[:12]}>"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moment:
-    """When a process sends a signal to itself: so long after it asked for the so manieth time."""
+    """When a process sends a signal to itself: so long after the so manieth question, or committed answer.
+
+    Right after a commit, nobody has seen the answer yet.
+    """
 
     signal: int
-    after_asks: int
+    number: int
     delay_s: float = 0.0
+    committed: bool = False
+
+    def come(self) -> None:
+        if self.delay_s:
+            asyncio.get_running_loop().call_later(self.delay_s, os.kill, os.getpid(), self.signal)
+        else:
+            os.kill(os.getpid(), self.signal)
+
+
+def watch_commits(file: Path, moment: Moment | None) -> None:
+    """Note each commit of an answer in the file, too, before anybody sees the answer."""
+    commit, numbers = Journal.commit_call, count(1)
+    notes = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def watched(self: Journal, call: Call) -> None:
+        await commit(self, call)
+        if call.status == "answered":
+            key = [call.thread_id, call.task, call.request_hash, call.occurrence]
+            os.write(notes, json.dumps({"committed": key}).encode() + b"\n")
+        if moment is not None and moment.committed and next(numbers) == moment.number:
+            moment.come()
+
+    Journal.commit_call = watched  # type: ignore[method-assign]
 
 
 @dataclass
@@ -99,9 +128,8 @@ class CountingModel(ScriptedModel):
         }
         os.write(self._asked, json.dumps(line).encode() + b"\n")
         self.number += 1
-        if self.moment is not None and self.number == self.moment.after_asks:
-            signal = self.moment.signal
-            asyncio.get_running_loop().call_later(self.moment.delay_s, os.kill, os.getpid(), signal)
+        if self.moment is not None and not self.moment.committed and self.number == self.moment.number:
+            self.moment.come()
         await asyncio.sleep(self._delay_s())
         return await super().complete(request, context)
 

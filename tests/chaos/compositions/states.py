@@ -109,7 +109,6 @@ def _family(kind: str, *, rich: bool) -> tuple[Level, ...]:
     return tuple(reversed(levels))
 
 
-
 def get(state: Any, name: str) -> Any:
     return state.get(name) if isinstance(state, Mapping) else getattr(state, name, None)
 

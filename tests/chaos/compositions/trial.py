@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
@@ -75,6 +74,7 @@ class Trial:
         self._life = 0
         self._lines = 0
         self._known: dict[Key, Committed] = {}
+        self._answered: set[tuple[str, ...]] = set()
         self._ledgers: dict[str, Ledger] = {}
         self._forks = 0
 
@@ -95,6 +95,7 @@ class Trial:
         if self._luck.random() < 0.5:
             self._fork()
         self._finished(self._go(self._order()))  # another process reads what is there
+        self.counts["replayed"] += replays(self.folder.database)
         self._check_effects()
         return self.faults
 
@@ -122,7 +123,8 @@ class Trial:
     def _moment(self, number: int) -> Moment:
         left = self._reference.logical.total() - len(self._known)
         after = self._luck.randint(1, max(1, left))
-        return Moment(number, after, self._luck.choice((0.0, self._luck.uniform(0, 0.015))))
+        delay_s = self._luck.choice((0.0, self._luck.uniform(0, 0.015)))
+        return Moment(number, after, delay_s, committed=self._luck.random() < 0.5)
 
     def _disturbed(self, kind: str) -> Ending:
         luck = self._luck
@@ -133,7 +135,9 @@ class Trial:
             number = {"moment": signal.SIGKILL, "term": signal.SIGTERM, "ctrl-c": signal.SIGINT}[kind]
             return self._go(self._order(moment=self._moment(number)))
         if kind == "budget":
-            calls = len(self._known) + luck.randint(0, max(1, self._reference.logical.total() - len(self._known)))
+            calls = len(self._known) + luck.randint(
+                0, max(1, self._reference.logical.total() - len(self._known))
+            )
             return self._go(replace(self._order(), budget={"calls": calls}))
         if kind == "supersteps":
             return self._go(replace(self._order(), budget={"supersteps": luck.randint(1, 6)}))
@@ -196,34 +200,36 @@ class Trial:
         for key, answer in self._known.items():
             if key not in now:
                 self._fault("lost", f"{answer.step} {key}: it was committed, and is gone")
-        taken = min((line["at"] for line in fresh if line["life"] == max(orders)), default=None)
-        seen: set[tuple[int, Key]] = set()
+        taken = min((line["at"] for line in fresh if line.get("life") == max(orders)), default=None)
         for line in fresh:
-            thread, step = line["thread"], line["step"]
+            if "committed" in line:
+                self._answered.add(tuple(line["committed"]))
+                continue
+            thread, step, life = line["thread"], line["step"], line["life"]
             key: Key = (thread, *line["call"])
             ledger = self._ledgers[thread]
-            late = met is not None and line["life"] == min(orders) and taken is not None and line["at"] > taken
+            late = met is not None and life == min(orders) and taken is not None and line["at"] > taken
             if late:
-                self._fault("fence", f"life {line['life']} asked {step} after life {max(orders)} had taken over")
-            elif key in self._known:
-                self._fault("repaid", f"life {line['life']} asked {step} {key}, which was on record")
-            elif (line["life"], key) in seen:
-                self.counts["asked again within a life"] += 1
+                self._fault("fence", f"life {life} asked {step} after life {max(orders)} had taken over")
+            elif key in self._answered or key in self._known:
+                self._fault("repaid", f"life {life} asked {step} {key}, which was committed")
             if not late:
                 ledger.asked[key[2]] += 1
-            seen.add((line["life"], key))
             if key not in now or met is not None:
                 ledger.in_flight[key[2]] += 1
             if key[2] not in self._reference.logical:
-                self._fault("different", f"life {line['life']} asked {step} what the reference never asked")
+                self._fault("different", f"life {life} asked {step} what the reference never asked")
+            self.counts["calls"] += 1
         for thread, ledger in self._ledgers.items():
-            more = ledger.asked - ledger.allowed - ledger.in_flight
+            known = Counter({each: n for each, n in ledger.asked.items() if each in self._reference.logical})
+            more = known - ledger.allowed - ledger.in_flight
             if more:
-                steps = sorted({line["step"] for line in lines if line["call"][1] in more})
-                self._fault("repaid", f"{thread}: {more.total()} calls beyond those of the reference: {steps}")
+                steps = sorted({line["step"] for line in lines if "step" in line and line["call"][1] in more})
+                self._fault(
+                    "repaid", f"{thread}: {more.total()} calls beyond those of the reference: {steps}"
+                )
                 ledger.asked -= more
         self._known = now
-        self.counts["calls"] += len(fresh)
 
     def _judge(self, order: Order, ended: Ending) -> None:
         self.counts[ended.status] += 1
@@ -269,11 +275,18 @@ class Trial:
         for name, text in values.items():
             for row in rows:
                 question = self._reference.questions[row.step]
-                if name.startswith("text") and question.level and row.answer and row.answer <= set(TOKEN.findall(text)):
+                if (
+                    name.startswith("text")
+                    and question.level
+                    and row.answer
+                    and row.answer <= set(TOKEN.findall(text))
+                ):
                     yield f"{name} holds what the worker's step {row.step} wrote"
 
     def _check_effects(self) -> None:
         lines = Counter(self.folder.happened())
+        for line in self._effects - lines:
+            self._fault("effect", f"{line} never happened")
         built = self.folder.composition()
         for line, times in lines.items():
             allowed = 1 if not built.repeats[line.partition(" ")[0]] else 1 + self._life
@@ -294,17 +307,24 @@ def committed(file: Path) -> dict[Key, Committed]:
         with closing(sqlite3.connect(Path(folder, file.name))) as connection:
             try:
                 rows = connection.execute(
-                    "SELECT thread_id, task, request_hash, occurrence, step, source, messages, answer, tool_calls "
+                    "SELECT thread_id, task, request_hash, occurrence, step, source, messages, answer "
                     "FROM calls WHERE status IN ('answered', 'rejected')"
                 ).fetchall()
             except sqlite3.OperationalError:  # killed before it had made the tables
                 return {}
     return {
         tuple(key): Committed(
-            tuple(key), step, source, frozenset(TOKEN.findall(messages)), frozenset(TOKEN.findall(answer or ""))
+            tuple(key),
+            step,
+            source,
+            frozenset(TOKEN.findall(messages)),
+            frozenset(TOKEN.findall(answer or "")),
         )
-        for *key, step, source, messages, answer, _ in rows
+        for *key, step, source, messages, answer in rows
     }
 
 
-__all__ = ["DISTURBANCES", "Fault", "Trial", "json"]
+def replays(file: Path) -> int:
+    """Return how many answers came from the journal when a node ran again."""
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute("SELECT count(*) FROM replays").fetchone()[0])
