@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -50,8 +54,30 @@ def cli() -> None:
     """Run agentic workflows on LangGraph, resume them, and see what every step did and cost."""
 
 
+def _end_on_sigterm() -> threading.Event:
+    """Let SIGTERM end a command as Ctrl-C does, and return what is then set.
+
+    Without a handler, the first process of a container would never get it, and any other would leave
+    its claims behind.
+    """
+    terminated = threading.Event()
+
+    def end(_: int, frame: FrameType | None) -> None:
+        terminated.set()
+        interrupt = signal.getsignal(signal.SIGINT)
+        if callable(interrupt):
+            interrupt(signal.SIGINT, frame)
+        else:  # Ctrl-C is ignored, as in a shell's background
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+    return terminated
+
+
 def main() -> None:
     """Run the command line; every expected error becomes one message and an exit code."""
+    terminated = _end_on_sigterm()
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -61,6 +87,9 @@ def main() -> None:
         sys.exit(ExitCode.BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped. `stepgraph threads` lists what can be resumed.", err=True)
+        if terminated.is_set():
+            sys.stdout.flush()
+            os._exit(143)  # whatever a node's thread still does is not waited for
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

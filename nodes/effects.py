@@ -132,6 +132,7 @@ class Effect(Node[StateT], Generic[StateT]):
         """Begin, or return the record that is in the way; waits for another thread that is at it."""
         left: EffectRecord | None = None
         while True:
+            await session.claims.acheck(thread)
             record = await begin_effect(session.journal, key, thread, path, again=self.retry)
             if record is None or record.status == "done" or record.error or record.thread_id == thread:
                 return record

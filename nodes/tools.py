@@ -23,6 +23,7 @@ from ..state.errors import (
     EffectUnknown,
     ScriptError,
     StoreError,
+    ThreadBusy,
     did_you_mean,
 )
 from ..state.event_loops import in_new_thread
@@ -39,7 +40,7 @@ Key: TypeAlias = Callable[[Mapping[str, Any]], object]
 Outcome = Literal["ran", "failed", "timed out", "refused", "rejected", "unknown"]
 Content: TypeAlias = str | list[Any]
 
-STOPPING = (BudgetExceeded, DefinitionError, ScriptError, StoreError)
+STOPPING = (BudgetExceeded, DefinitionError, ScriptError, StoreError, ThreadBusy)
 MAX_REASON = 500
 OPEN = (
     "Nobody knows whether it took effect, so with these arguments it is not run again until a person has "

@@ -21,7 +21,7 @@ from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
-from ..state.session.session import Session, new_thread_id
+from ..state.session.session import Session, new_thread_id, text_of_id
 from ..tracing.record.reads import read_input
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -83,7 +83,7 @@ async def arun(
     `state` is the input; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
     `allow_changed_graph` goes on although the graph's shape changed.
     """
-    thread = thread_id or new_thread_id()
+    thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
     return await _invoke(graph, state, session, thread, _config(graph, session, thread, options))
 
@@ -104,6 +104,7 @@ async def aresume(
     has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
     `answers` to several by their ids. Raises InputError for one answer to several interrupts.
     """
+    thread_id = text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread_id, options)
     snapshot = await graph.aget_state(for_reading(config), subgraphs=True)

@@ -25,6 +25,7 @@
     ├── SandboxUnavailable   model-written code cannot be kept apart here
     ├── ScriptError          a scripted model and the graph disagree
     ├── ThreadBusy           somebody else runs the thread
+    │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
@@ -209,6 +210,13 @@ class ScriptError(StepgraphError):
 
 class ThreadBusy(StepgraphError):
     """A thread is being run already, here or in another process."""
+
+
+class ClaimLost(ThreadBusy):
+    """The run is not this process's any more: it stood still, or was forked, and another goes on with it.
+
+    Nothing is paid for or written by it any more. What was paid for is on record.
+    """
 
 
 class GraphChanged(StepgraphError):

@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -79,12 +79,23 @@ class _Background:
                 "A sync call was made from inside an async one that runs for a sync caller. "
                 "Use the async form (`await step.ainvoke(...)`) there."
             )
-        future = asyncio.run_coroutine_threadsafe(work, self._started())
+        loop, ended = self._started(), threading.Event()
+        tasks: list[asyncio.Task[R]] = []
+
+        def start() -> None:
+            tasks.append(loop.create_task(work))
+            tasks[0].add_done_callback(lambda _: ended.set())
+
+        loop.call_soon_threadsafe(start)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            ended.wait()
+        except BaseException:  # Ctrl-C, or whatever a signal's handler raises
+            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            ended.wait()  # the work puts down what it holds, so that it can be begun again at once
             raise
+        if tasks[0].cancelled():
+            raise CancelledError
+        return tasks[0].result()
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:

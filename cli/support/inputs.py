@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from ...state.errors import InputError, StepgraphError
 from ...state.schema import fields_of, parse_input
@@ -49,8 +49,15 @@ def from_pairs(pairs: Sequence[str], state: type[Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        data[name] = value if known.get(name) is str else json_or_text(value)
+        data[name] = value if _is_text(known.get(name), value) else json_or_text(value)
     return data
+
+
+def _is_text(kind: Any, value: str) -> bool:
+    """Tell whether a field takes text alone, or text or nothing: then digits are text, too."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return kind is str or (set(get_args(kind)) == {str, type(None)} and value != "null")
 
 
 def json_or_text(text: str) -> Any:

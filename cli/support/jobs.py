@@ -15,8 +15,8 @@ import click
 
 from ...providers.stack.roles import using
 from ...runners.loading import Loaded
-from ...runners.run import NO_ANSWER, RunOptions, RunResult, aresume, arun
-from ...state.errors import Rejected, StepgraphError
+from ...runners.run import NO_ANSWER, Graph, RunOptions, RunResult, aresume, arun
+from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.session.session import Session
 from ...tracing.record.text import one_line, plain
 from ..exit_codes import ExitCode, exit_code
@@ -30,7 +30,7 @@ class ThreadJob:
     """One thread to run from a `state`, or to resume without one; `data` is its input as it was typed."""
 
     thread: str
-    loaded: Loaded
+    loaded: Loaded | None  # None where it is refused, because its graph cannot be loaded
     title: str
     models: Mapping[str, str]
     state: Any = None
@@ -74,16 +74,17 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
 
 async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
     started = time.perf_counter()
-    if error := job.refused:
+    if job.refused is not None or job.loaded is None:
+        error = job.refused or InputError("Its graph cannot be loaded.")
         outcome = RunOutcome(job.thread, "refused", exit_code(error), error=str(error))
     else:
-        outcome = await _outcome(session, job)
+        outcome = await _outcome(session, job, job.loaded.graph)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
-    graph, thread = job.loaded.graph, job.thread
+async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome:
+    thread = job.thread
     try:
         with using(**job.models):
             if job.state is not None:

@@ -73,7 +73,11 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
         click.echo(f"With what was done before: {whole.calls} model calls, {cost_line(whole)}.")
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
-        option = "" if session.path == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(session.path))}"
+        option = (
+            ""
+            if session.journal.path == Path("stepgraph.sqlite")
+            else f" --db {shlex.quote(str(session.journal.path))}"
+        )
         click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
         for outcome in ran:
             if outcome.rejected:

@@ -13,17 +13,20 @@ import click
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
-from ...state.errors import InputError
+from ...state.errors import DefinitionError, InputError
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
+from ...tracing.record.prune import UNFINISHED
 from ...tracing.record.reads import read_input
 from ...tracing.record.text import one_line
-from ...tracing.record.threads import Thread, find_thread, is_known, list_threads
+from ...tracing.record.threads import Search, Thread, find_thread, is_known, list_threads
 from ..exit_codes import ExitCode
 from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
+
+PAGE = 1000
 
 
 def run_graph(
@@ -53,7 +56,7 @@ def run_graph(
     names = [base] if len(items) == 1 else [f"{base}-{number:02d}" for number in range(1, len(items) + 1)]
     work = [_job(name, item, loaded, bound, options) for name, item in zip(names, items, strict=True)]
     with Session(database, tracing=Tracing()) as session:
-        work = [job if job.refused else _join(session, job) for job in work]
+        work = [job if job.refused else _join(session, job, loaded) for job in work]
         for job in work:
             if job.refused is None:
                 session.journal.describe_run(job.thread, loaded.reference, dict(job.models), job.data)
@@ -75,9 +78,9 @@ def _job(
     )
 
 
-def _join(session: Session, job: ThreadJob) -> ThreadJob:
+def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
     """Return a job that says the next thing on its thread. Raises InputError if it cannot."""
-    thread, loaded = job.thread, job.loaded
+    thread = job.thread
     if not is_known(session.journal, thread):
         return job
     known = find_thread(session.journal, thread)
@@ -120,8 +123,7 @@ def resume_threads(
         raise InputError(f"There is no file {database}, so there is nothing to resume.")
     with Session(database, tracing=Tracing()) as session:
         if everything:
-            rows = [t for t in list_threads(session.journal, 10_000) if t.status != "done"]
-            rows.sort(key=lambda t: (t.started_at, t.thread_id))
+            rows = _unfinished(session)
         else:
             rows = [find_thread(session.journal, thread) for thread in threads]
         if not rows and not as_json:
@@ -131,14 +133,18 @@ def resume_threads(
         options = _options(limits, cache_s, force=force)
         work = []
         for thread in rows:
-            reference = graph or _reference_of(thread)
-            if reference not in loaded:
-                loaded[reference] = (load_graph if graph else load_recorded)(reference)
-                check_roles(bound, loaded[reference].graph)
+            try:
+                found = _loaded(thread, graph, loaded)
+                check_roles(bound, found.graph)
+            except (InputError, DefinitionError) as error:
+                if not everything:
+                    raise
+                work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=error))
+                continue
             work.append(
                 ThreadJob(
                     thread.thread_id,
-                    loaded[reference],
+                    found,
                     "resumed",
                     bound or thread.models,
                     data=read_input(session.journal, thread.thread_id),
@@ -148,6 +154,23 @@ def resume_threads(
                 )
             )
         return run_all(session, work, 1, as_json) if work else ExitCode.DONE
+
+
+def _unfinished(session: Session) -> list[Thread]:
+    """Return all threads that have not ended, the oldest first."""
+    rows: list[Thread] = []
+    for status in UNFINISHED:
+        search, found = Search(status=status), len(rows)
+        while page := list_threads(session.journal, PAGE, offset=len(rows) - found, search=search):
+            rows += page
+    return sorted(rows, key=lambda thread: (thread.started_at, thread.thread_id))
+
+
+def _loaded(thread: Thread, graph: str | None, known: dict[str, Loaded]) -> Loaded:
+    reference = graph or _reference_of(thread)
+    if reference not in known:
+        known[reference] = (load_graph if graph else load_recorded)(reference)
+    return known[reference]
 
 
 def _reference_of(thread: Thread) -> str:

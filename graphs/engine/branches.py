@@ -19,6 +19,7 @@ from ...state.errors import (
     ScriptError,
     SettingsError,
     StoreError,
+    ThreadBusy,
 )
 from ...state.event_loops import in_new_thread, run_sync
 from ...state.run_context import RunContext, with_draw
@@ -28,7 +29,15 @@ from ...state.session.pauses import paused
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 ABSENT = object()
-FATAL = (GraphBubbleUp, BudgetExceeded, DefinitionError, SettingsError, ScriptError, StoreError)
+FATAL = (
+    GraphBubbleUp,
+    BudgetExceeded,
+    DefinitionError,
+    SettingsError,
+    ScriptError,
+    StoreError,
+    ThreadBusy,
+)
 """What no pattern may take for the failure of one of its parts."""
 
 

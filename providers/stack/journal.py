@@ -59,6 +59,7 @@ class JournalLayer(Layer):
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
+        await session.claims.acheck(context.thread_id)
         started = time.time()
         call = call_record(self.name, request, context, started)
         outcome = context.outcome or AttemptOutcome()

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..statuses import RunStatus
-from .records import CALL_NAMES, Call, CallKey, insert
+from .records import CALL_NAMES, Call, CallKey, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
 from .tables import running_time
@@ -164,15 +164,16 @@ class Journal(Store):
 
     # Runs
 
-    def start_run(self, thread_id: str, fingerprint: str | None = None) -> None:
-        """Record that a run of the thread starts or goes on, and the shape of its graph."""
+    def start_run(self, thread_id: str, fingerprint: str | None = None, budget: str | None = None) -> None:
+        """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
         now = time.time()
         sql = (
-            "INSERT INTO runs (thread_id, fingerprint, status, started_at, updated_at) "
-            "VALUES (?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
-            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint)"
+            "INSERT INTO runs (thread_id, fingerprint, budget, status, started_at, updated_at) "
+            "VALUES (?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
+            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint), "
+            "budget = coalesce(excluded.budget, runs.budget)"
         )
-        self.add_later((sql, (thread_id, fingerprint, now, now, now)))
+        self.add_later(ThreadStatement((sql, (thread_id, fingerprint, budget, now, now, now)), thread_id))
 
     def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
         """Record what is needed to resume the thread in another process."""
@@ -184,15 +185,6 @@ class Journal(Store):
             "graph = excluded.graph, models = excluded.models, input = excluded.input"
         )
         self.write([(sql, values)])
-
-    def set_budget(self, thread_id: str, budget: str) -> None:
-        """Record the limits of a thread, as JSON, for its resumes."""
-        now = time.time()
-        sql = (
-            "INSERT INTO runs (thread_id, budget, status, started_at, updated_at) "
-            "VALUES (?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET budget = excluded.budget"
-        )
-        self.write([(sql, (thread_id, budget, now, now))])
 
     def budget_of(self, thread_id: str) -> str | None:
         rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
@@ -229,11 +221,19 @@ class Journal(Store):
         now = time.time()
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
         names, marks = ", ".join(row), ", ".join("?" * len(row))
-        self.add_later((f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values())))
+        begun = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
+        self.add_later(ThreadStatement(begun, thread_id))
 
     def end_run(
-        self, thread_id: str, status: RunStatus, error: str | None = None, *, output: str | None = None
+        self,
+        thread_id: str,
+        status: RunStatus,
+        error: str | None = None,
+        *,
+        output: str | None = None,
+        of_run: bool = False,
     ) -> None:
+        """Record how a run ended; unless the run itself does (`of_run`), nothing while the thread is run."""
         now = time.time()
         run = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
         invocation = (
@@ -241,9 +241,11 @@ class Journal(Store):
             "ended_at = coalesce(ended_at, ?) "
             "WHERE id = (SELECT max(id) FROM invocations WHERE thread_id = ?)"
         )
-        self.add_later(
-            (run, (status, error, now, thread_id)), (invocation, (status, error, output, now, thread_id))
+        statements = (
+            (run, (status, error, now, thread_id)),
+            (invocation, (status, error, output, now, thread_id)),
         )
+        self.add_later(*(ThreadStatement(item, thread_id, of_run=of_run) for item in statements))
 
 
 def _hashes(request_hash: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 from ..statuses import CallSource, CallStatus, DecisionKind, NodeStatus
 
@@ -101,6 +101,23 @@ Record = Call | NodeRun | Decision
 Statement = tuple[str, Sequence[Any]]
 
 
+class ThreadStatement(tuple[str, Sequence[Any]]):
+    """A statement that is only run if its thread's claim lets it.
+
+    One of a run (`of_run`) is not, once the run has lost its claim; any other one is not while somebody
+    runs the thread.
+    """
+
+    thread_id: str
+    of_run: bool
+
+    def __new__(cls, statement: Statement, thread_id: str, *, of_run: bool = True) -> Self:
+        self = super().__new__(cls, statement)
+        self.thread_id = thread_id
+        self.of_run = of_run
+        return self
+
+
 def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
     names = [field.name for field in fields(record_type)]
     marks = ", ".join("?" * len(names))
@@ -132,7 +149,9 @@ def call_of(row: Mapping[str, Any]) -> Call:
 def insert(record: Record) -> Statement:
     """Return the statement that adds a record."""
     cls = type(record)
-    return _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
+    statement = _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
+    # An answer that is paid for is kept, whoever runs the thread by now.
+    return statement if cls is Call else ThreadStatement(statement, record.thread_id)
 
 
 MAX_INTEGER = 2**63 - 1

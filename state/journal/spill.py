@@ -63,6 +63,11 @@ class Spill:
             os.close(self._reserve)
             self._reserve = None
 
+    def begin(self) -> None:
+        """Begin anew in a forked child: what is in memory is its parent's."""
+        self.release()
+        self._unwritten.clear()
+
     def keep(self, rows: Sequence[Any], error: BaseException) -> StoreError:
         """Keep dataclass rows and return the error that says where they are."""
         self.release()

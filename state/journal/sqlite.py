@@ -12,9 +12,10 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import StoreError
+from .forking import WAIT_S, Forked
 
 R = TypeVar("R")
 
@@ -22,15 +23,61 @@ BRIEF_WAIT_S = 0.02
 LOCK_WAIT_S = 30.0
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+class Reopened(Forked):
+    """A connection that is closed before its process forks, and opened again when it is next used.
+
+    `lock` is held by whoever uses it; `begin` is called in a forked child.
+    """
+
+    def __init__(self, path: Path, lock: Callable[[], Any], begin: Callable[[], None]) -> None:
+        self._path = path
+        self._lock = lock
+        self._begin = begin
+        self._connection: sqlite3.Connection | None = connect(path)
+        self._unfit = self._closed = self._held = False
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._unfit:
+            raise StoreError(
+                f"This process was forked while {self._path} was being written. Open a new Session in it."
+            )
+        if self._connection is None:
+            if self._closed:
+                raise StoreError(f"The session of {self._path} is closed. Open a new one.")
+            self._connection = connect(self._path, create=False)
+        return self._connection
+
+    def before_fork(self) -> None:
+        self._held = not self._closed and self._lock().acquire(timeout=WAIT_S)
+        if self._held and self._connection is not None and not self._connection.in_transaction:
+            self._connection.close()
+            self._connection = None
+
+    def after_fork_in_parent(self) -> None:
+        if self._held:
+            self._lock().release()
+
+    def after_fork(self) -> None:
+        self._unfit = not self._closed and self._connection is not None
+        self._begin()
+
+    def close(self) -> None:
+        """Close the connection for good."""
+        self._closed = True
+        if self._connection is not None and not self._unfit:
+            self._connection.close()
+
+
+def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:
     """Open the file, and create it unless it is only read. Raises StoreError with the reason."""
     if read_only and not path.exists():
         raise StoreError(f"There is no file {path}. Runs are kept in it once a graph has run.")
     try:
-        if not read_only:
+        if create and not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # prompts and answers are nobody else's business
-        mode = "ro" if read_only else "rwc"
+        mode = "ro" if read_only else "rwc" if create else "rw"
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
             uri=True,

@@ -6,16 +6,31 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import StoreError
+from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
+from .forking import track
 from .migration import migrate
-from .records import CALL_REQUIRED, Call, Record, Statement, bindable, call_of, insert
+from .records import (
+    CALL_NAMES,
+    CALL_REQUIRED,
+    Call,
+    Record,
+    Statement,
+    ThreadStatement,
+    bindable,
+    call_of,
+    insert,
+)
 from .spill import Spill
-from .sqlite import aretrying, connect, explained, is_busy, retrying
+from .sqlite import Reopened, aretrying, explained, is_busy, retrying
+
+R = TypeVar("R")
+# Says of an open transaction's statements which threads they may not write to, and why.
+Guard = Callable[[sqlite3.Connection, Sequence[Statement]], Mapping[str, ThreadBusy]]
 
 SAME_MOMENT_S = 0.2
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
@@ -29,21 +44,38 @@ class Store:
         self.path = path
         self.listeners: list[Callable[[Record], None]] = []
         self.mask: Masker = NO_KEYS  # what is kept for readers only goes through it
-        self._connection = connect(path)
-        self._file = path.absolute()
-        self._inode = _inode(self._file)
-        self._spill = Spill(self._file, CALL_REQUIRED)
-        self._trouble: StoreError | None = None
+        self.file = path.absolute()
+        self.guard: Guard = lambda *_: {}
         self._lock = threading.RLock()
+        self._opened = Reopened(self.file, lambda: self._lock, self._begin)
+        self._inode = _inode(self.file)
+        self._log = self.file.with_name(f"{self.file.name}-wal")
+        self._log_seen: tuple[sqlite3.Connection | None, Any] = (None, None)
+        self._size = 0
+        self._rescued = False
+        self._spill = Spill(self.file, CALL_REQUIRED)
+        self._trouble: StoreError | None = None
         self._waiting: list[Statement] = []
         self._closed = False
         self._seen_locked_at = -SAME_MOMENT_S
         try:
             retrying(lambda: migrate(self._connection, path), path)
         except BaseException:
-            self._connection.close()
+            self._opened.close()
             raise
+        track(self._opened)
+        self._first_call = self._next_call()
         self._take_in()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._opened.connection
+
+    def _begin(self) -> None:
+        """Begin anew in a forked child: what waits to be written is its parent's."""
+        self._lock = threading.RLock()
+        self._waiting.clear()
+        self._spill.begin()
 
     # Writing: at once, or with the next commit
 
@@ -84,6 +116,12 @@ class Store:
         batch = list(statements)
         retrying(lambda: self._write(batch), self.path)
 
+    def transact(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        """Do work on the connection in one transaction, with the file's lock, behind all that waits."""
+        done: list[R] = []
+        retrying(lambda: self._write([], work=lambda connection: done.append(work(connection))), self.path)
+        return done[-1]
+
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         """Like `write`; `durable` waits for the disk, so that a loss of power undoes nothing."""
         batch = list(statements)
@@ -108,24 +146,47 @@ class Store:
         if self._waiting:
             await self.awrite([])
 
-    def _write(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
+    def _write(
+        self,
+        statements: Sequence[Statement],
+        *,
+        durable: bool = False,
+        work: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         with self._lock:
             waiting = list(self._waiting)
+            batch = (*waiting, *statements)
+            connection = self._connection
             try:
                 if durable:
-                    self._connection.execute("PRAGMA synchronous = FULL")
-                for sql, values in (*waiting, *statements):
-                    self._connection.execute(sql, [bindable(value) for value in values])
-                self._connection.commit()
+                    connection.execute("PRAGMA synchronous = FULL")
+                if work is not None:
+                    connection.execute("BEGIN IMMEDIATE")
+                for sql, values in batch:
+                    connection.execute(sql, [bindable(value) for value in values])
+                if work is not None:
+                    work(connection)
+                if refused := self.guard(connection, batch):
+                    raise _Refused(refused)
+                connection.commit()
             except BaseException as error:
-                self._connection.rollback()
+                connection.rollback()
                 if isinstance(error, sqlite3.Error) and not is_busy(error):
                     self._trouble = explained(error, self.path)
-                raise
+                if not isinstance(error, _Refused):
+                    raise
+                self._waiting[:] = [item for item in self._waiting if error.of(item) is None]
+                for statement in statements:
+                    if (problem := error.of(statement)) is not None:
+                        raise problem from None
+            else:
+                del self._waiting[: len(waiting)]
+                self._watch()
+                return
             finally:
                 if durable:
-                    self._connection.execute("PRAGMA synchronous = NORMAL")
-            del self._waiting[: len(waiting)]
+                    connection.execute("PRAGMA synchronous = NORMAL")
+            self._write(statements, durable=durable, work=work)
 
     # Reading
 
@@ -195,10 +256,68 @@ class Store:
 
     def _check_place(self) -> None:
         """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
-        if _inode(self._file) != self._inode:
+        if _inode(self.file) != self._inode:
             raise StoreError(
-                f"{self._file} was moved or deleted while it was in use. Put it back, or begin a new session."
+                f"{self.file} was moved or deleted while it was in use. Put it back, or begin a new session."
             )
+        size, log = self.file.stat().st_size, _inode(self._log)
+        if size < self._size and not self._is_whole():
+            raise StoreError(
+                f"{self.file} was cut short while it was in use. Put a copy in its place, and begin a new "
+                "session."
+            )
+        self._size = size
+        opened, was = self._log_seen
+        if opened is not self._connection or was is None:
+            self._log_seen = self._connection, log
+        elif log != was:
+            what = "deleted" if log is None else "replaced"
+            self._rescue(log)
+            raise StoreError(
+                f"{self._log} was {what} while it was in use: it is a part of {self.file.name}. The answers "
+                "were saved. Begin a new session, and resume the thread."
+            )
+
+    def _next_call(self) -> int:
+        """Return the number of the first call that is put on record from here on."""
+        try:
+            return int(
+                self._connection.execute("SELECT coalesce(max(rowid), 0) + 1 FROM calls").fetchone()[0]
+            )
+        except sqlite3.Error:
+            return 0
+
+    def _watch(self) -> None:
+        try:
+            self._check_place()
+        except (StoreError, OSError) as error:  # told before the next call is paid for
+            self._trouble = error if isinstance(error, StoreError) else explained(error, self.path)
+
+    def _is_whole(self) -> bool:
+        """Tell whether a file that became shorter is still whole: a VACUUM makes it shorter, too."""
+        try:
+            self._connection.execute("PRAGMA shrink_memory")
+            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.Error:
+            return False
+
+    def _rescue(self, log: Any) -> None:
+        """Save what was only in a write-ahead log that is gone; our connection can still read it.
+
+        Where nobody has begun another log, all of it goes into the database; else the calls into the spill.
+        """
+        if self._rescued:
+            return
+        self._rescued = True
+        try:
+            if log is None:
+                self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            else:
+                sql = f"SELECT {CALL_NAMES} FROM calls WHERE rowid >= ?"
+                rows = [Call(*row) for row in self._connection.execute(sql, (self._first_call,))]
+                self._spill.keep(rows, StoreError("The log was replaced."))
+        except sqlite3.Error:
+            self._rescued = False
 
     def _take_in(self) -> None:
         """Commit what could not be committed before; the rest goes on waiting."""
@@ -219,12 +338,25 @@ class Store:
             return
         self._closed = True
         try:
+            with self._lock:
+                self._watch()
             self._spill.release()
             if self._trouble is not None:
                 self._take_in()
             self.flush()
         finally:
-            self._connection.close()
+            self._opened.close()
+
+
+class _Refused(Exception):
+    """A transaction would write to threads that it may not write to."""
+
+    def __init__(self, problems: Mapping[str, ThreadBusy]) -> None:
+        super().__init__(*problems.values())
+        self._problems = problems
+
+    def of(self, statement: Statement) -> ThreadBusy | None:
+        return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 4
+VERSION = 5
 
 
 def running_time(where: str = "") -> str:
@@ -180,7 +180,9 @@ CREATE TABLE IF NOT EXISTS claims (
     owner       TEXT NOT NULL,        -- unique for each run
     host        TEXT NOT NULL,
     pid         INTEGER NOT NULL,
-    expires_at  REAL NOT NULL         -- renewed while the owner lives
+    expires_at  REAL NOT NULL,        -- renewed while the owner lives
+    machine     TEXT,                 -- which start of which machine the process belongs to
+    process     TEXT                  -- what tells it from a later process with the same number
 );
 CREATE TABLE IF NOT EXISTS effects (
     key         TEXT PRIMARY KEY,     -- the idempotency key

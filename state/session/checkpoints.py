@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -20,15 +21,15 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from ..journal.records import Statement
-from ..journal.sqlite import aretrying, connect, retrying
+from ..journal.forking import track
+from ..journal.records import Statement, ThreadStatement
+from ..journal.sqlite import Reopened, aretrying, retrying
 from ..journal.store import PASSES, Store
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
+from .internals import CONFIG_KEY_RUNTIME
 
-P = ParamSpec("P")
 R = TypeVar("R")
-Method = Callable[Concatenate["SqliteCheckpointer", P], R]
 
 
 class Starter(Protocol):
@@ -41,26 +42,6 @@ class Starter(Protocol):
     def waits(self) -> bool: ...
 
     def start_late(self) -> None: ...
-
-
-def _waiting(method: Callable[Concatenate[SqliteSaver, P], R]) -> Method[P, R]:
-    """Return a saver's method as one that waits for the file's lock."""
-
-    @wraps(method)  # LangGraph looks at its parameters
-    def waits(self: SqliteCheckpointer, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return retrying(partial(method, self, *args, **kwargs), self.path)
-
-    return waits
-
-
-def _awaiting(method: Callable[Concatenate[SqliteSaver, P], R]) -> Method[P, Coroutine[Any, Any, R]]:
-    """Return a saver's method as an async one, which writes in place."""
-
-    @wraps(method)
-    async def awaits(self: SqliteCheckpointer, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await aretrying(partial(method, self, *args, **kwargs), self.path)
-
-    return awaits
 
 
 class Collector:
@@ -85,6 +66,7 @@ class SqliteCheckpointer(SqliteSaver):
     With the journal's `store`, checkpoints go through its queue: in one order with the answers of calls, and
     many in one commit. What may not get lost is committed when LangGraph has awaited it: the checkpoint
     before each superstep. That of an input waits for the next one, which follows before any node runs.
+    What a run writes is refused once it has lost its claim, what anybody else writes while a thread is run.
     """
 
     def __init__(
@@ -94,9 +76,22 @@ class SqliteCheckpointer(SqliteSaver):
         self._store = store
         self._unread: Statement | None = None  # the last one that went into the store's queue
         self._collecting = threading.local()
-        super().__init__(connect(self.path), serde=serde or AllowListSerializer())
+        self._opened = Reopened(self.path.absolute(), lambda: self.lock, self._begin)
+        track(self._opened)
+        super().__init__(self._opened.connection, serde=serde or AllowListSerializer())
         with self.lock:
             retrying(self.setup, self.path)
+
+    @property
+    def conn(self) -> sqlite3.Connection:
+        return self._opened.connection
+
+    @conn.setter
+    def conn(self, connection: sqlite3.Connection) -> None:
+        """Nothing to do: the base class sets what it was given."""
+
+    def _begin(self) -> None:
+        self.lock = threading.Lock()
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[Any]:
@@ -123,13 +118,28 @@ class SqliteCheckpointer(SqliteSaver):
     def _is_waiting(self) -> bool:
         return self._store is not None and self._unread is not None and self._store.is_waiting(self._unread)
 
-    def _statements(self, method: Callable[..., R], *args: Any) -> tuple[R, list[Statement]]:
+    def _statements(
+        self, thread_id: Any, of_run: bool, method: Callable[..., R], *args: Any
+    ) -> tuple[R, list[Statement]]:
         """Return what a method of the base class gives, and the statements that it would have run."""
         self._collecting.collector = collector = Collector()
         try:
-            return method(self, *args), collector.statements
+            given = method(self, *args)
         finally:
             del self._collecting.collector
+        thread = str(thread_id)
+        return given, [ThreadStatement(item, thread, of_run=of_run) for item in collector.statements]
+
+    def _put_statements(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new: ChannelVersions,
+    ) -> tuple[RunnableConfig, list[Statement]]:
+        thread, of_run = _writer(config)
+        of_run = of_run and metadata.get("source") != "update"
+        return self._statements(thread, of_run, SqliteSaver.put, config, checkpoint, metadata, new)
 
     def put(
         self,
@@ -142,7 +152,7 @@ class SqliteCheckpointer(SqliteSaver):
             return retrying(
                 partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
             )
-        place, statements = self._statements(SqliteSaver.put, config, checkpoint, metadata, new_versions)
+        place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         self._store.write(statements)
         return place
 
@@ -157,7 +167,7 @@ class SqliteCheckpointer(SqliteSaver):
             return await aretrying(
                 partial(SqliteSaver.put, self, config, checkpoint, metadata, new_versions), self.path
             )
-        place, statements = self._statements(SqliteSaver.put, config, checkpoint, metadata, new_versions)
+        place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         if metadata.get("source") == "input":
             self._add_later(self._store, statements)
         else:
@@ -174,7 +184,9 @@ class SqliteCheckpointer(SqliteSaver):
         if self._store is None:
             retrying(partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path)
         else:
-            _, statements = self._statements(SqliteSaver.put_writes, config, writes, task_id, task_path)
+            _, statements = self._statements(
+                *_writer(config), SqliteSaver.put_writes, config, writes, task_id, task_path
+            )
             self._store.write(statements)
 
     async def aput_writes(
@@ -189,7 +201,9 @@ class SqliteCheckpointer(SqliteSaver):
                 partial(SqliteSaver.put_writes, self, config, writes, task_id, task_path), self.path
             )
             return
-        _, statements = self._statements(SqliteSaver.put_writes, config, writes, task_id, task_path)
+        _, statements = self._statements(
+            *_writer(config), SqliteSaver.put_writes, config, writes, task_id, task_path
+        )
         if not statements:
             return
         self._add_later(self._store, statements)
@@ -232,8 +246,23 @@ class SqliteCheckpointer(SqliteSaver):
         ):
             yield item
 
-    delete_thread = _waiting(SqliteSaver.delete_thread)
-    adelete_thread = _awaiting(SqliteSaver.delete_thread)
+    def delete_thread(self, thread_id: str) -> None:
+        if self._store is None:
+            retrying(partial(SqliteSaver.delete_thread, self, thread_id), self.path)
+        else:
+            self._store.write(self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1])
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        if self._store is None:
+            await aretrying(partial(SqliteSaver.delete_thread, self, thread_id), self.path)
+        else:
+            deleted = self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1]
+            await self._store.awrite(deleted)
 
     def close(self) -> None:
-        self.conn.close()
+        self._opened.close()
+
+
+def _writer(config: RunnableConfig) -> tuple[str, bool]:
+    """Return the thread that a config writes to, and whether a run does so, not a call of update_state."""
+    return str(config["configurable"]["thread_id"]), CONFIG_KEY_RUNTIME in config["configurable"]

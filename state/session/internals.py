@@ -23,6 +23,7 @@ __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
     "CONFIG_KEY_CHECKPOINT_MAP",
     "CONFIG_KEY_DURABILITY",
+    "CONFIG_KEY_RUNTIME",
     "DeltaSnapshot",
     "attempt_of",
     "execution_of",

@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
-from ..budget import Ledger
+from ..budget import Budget, Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
@@ -48,6 +48,7 @@ class Recorder(BaseCallbackHandler):
         *,
         allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
+        new_budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self._journal = journal
@@ -55,6 +56,7 @@ class Recorder(BaseCallbackHandler):
         self._thread = thread_id
         self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
+        self._new_budget = new_budget
         self._labels = labels or {}
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
@@ -74,6 +76,7 @@ class Recorder(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
+            self._claims.check(self._thread)
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
             if self._late is not None or self._starting:
@@ -116,12 +119,14 @@ class Recorder(BaseCallbackHandler):
         if self._ledger is not None:
             self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
-        self._journal.start_run(self._thread, fingerprint)
+        budget = None if self._new_budget is None else self._new_budget.to_json()
+        self._journal.start_run(self._thread, fingerprint, budget)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
             self._end(self._ended, output=outputs)
         elif run_id in self._open:
+            self._claims.check(self._thread)
             self._leave(run_id, "done", output=outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -175,9 +180,8 @@ class Recorder(BaseCallbackHandler):
         self._root = None
         self._open.clear()
         error = error and self._journal.mask.text(error)
-        self._journal.end_run(
-            self._thread, status, error, output=None if output is None else self._masked(output)
-        )
+        shown = None if output is None else self._masked(output)
+        self._journal.end_run(self._thread, status, error, output=shown, of_run=True)
         self._claims.release(self._thread)
 
     def _leave(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, Self
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
 from ..budget import Budget, Ledger
 from ..cost import Cost
+from ..errors import InputError, StoreError
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
+from ..journal.records import bindable
 from ..masking import Masker
 from ..names import CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
@@ -23,6 +27,8 @@ from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
 from .recorder import Recorder
+
+MAX_ID = 500
 
 
 class Tracer(Protocol):
@@ -65,11 +71,16 @@ class Session:
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
     ) -> None:
-        self.path = Path(path)
+        if str(path) in ("", ":memory:") or str(path).startswith("file:"):
+            raise StoreError(
+                f"Session({str(path)!r}): a session is kept in a file, so that a resume finds it. Name one; "
+                "for a trial, one in a temporary folder: tempfile.TemporaryDirectory()."
+            )
+        self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
-        self.journal = Journal(self.path)
+        self.journal = Journal(Path(path))
         self.claims = Claims(self.journal)
         try:
             self.checkpointer = SqliteCheckpointer(self.path, store=self.journal)
@@ -82,7 +93,7 @@ class Session:
 
     def config(
         self,
-        thread_id: str | None = None,
+        thread_id: object = None,
         *,
         budget: Budget | None = None,
         cache_s: float | None = None,
@@ -94,7 +105,8 @@ class Session:
     ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
 
-        Without a `thread_id` a new thread begins. `budget` limits the thread as a whole, what it spent
+        Without a `thread_id` a new thread begins; an id that is a number, a UUID or the like counts as its
+        text. `budget` limits the thread as a whole, what it spent
         before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
         `cache_s` lets answers of other runs serve that are at most so many seconds old.
 
@@ -102,10 +114,9 @@ class Session:
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
         `graph`. `user` and `tags` go into the trace. Further keywords go into `configurable`.
         """
-        thread = thread_id or new_thread_id()
-        if budget is not None:
-            self.journal.set_budget(thread, budget.to_json())
-        elif thread_id is not None:
+        thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
+        new_budget = budget
+        if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
         ledger = None if budget is None else Ledger(budget, self.spent(thread), ran_s=self.ran_s(thread))
         recorder = Recorder(
@@ -114,6 +125,7 @@ class Session:
             thread,
             allow_changed_graph=allow_changed_graph,
             ledger=ledger,
+            new_budget=new_budget,
             labels=self._labels(),
         )
         config: RunnableConfig = {
@@ -194,6 +206,22 @@ class Session:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+def text_of_id(thread_id: object) -> str:
+    """Return a thread's id as text. Raises InputError for what is none, or cannot be kept as it is."""
+    if isinstance(thread_id, Enum):
+        thread_id = thread_id.value
+    if isinstance(thread_id, bool) or not isinstance(thread_id, (str, int, UUID)):
+        raise InputError(f"A thread's id is a text, an integer or a UUID, not {type(thread_id).__name__}.")
+    text = str(thread_id)
+    if not text.strip():
+        raise InputError("A thread's id may not be empty. Leave it out, and a new thread begins.")
+    if len(text) > MAX_ID:
+        raise InputError(f"A thread's id has at most {MAX_ID} characters, not {len(text):,}: {text:.40}…")
+    if "\0" in text or bindable(text) != text:
+        raise InputError(f"The thread's id {text!r} holds a character that no file can keep.")
+    return text
 
 
 def new_thread_id(prefix: str = "thread") -> str:

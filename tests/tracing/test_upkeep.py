@@ -142,9 +142,8 @@ def test_running_and_unfinished_threads_are_spared(session: Session) -> None:
     big(session, "runs", size=1)
     session.journal.start_run("runs")
     big(session, "claimed", size=1)
-    session.journal.write(
-        [("INSERT INTO claims VALUES ('claimed', 'me', 'here', 1, ?)", (time.time() + 60,))]
-    )
+    claim = "INSERT INTO claims (thread_id, owner, host, pid, expires_at) VALUES ('claimed', 'me', 'x', 1, ?)"
+    session.journal.write([(claim, (time.time() + 60,))])
     assert names(session, PruneFilter()) == ["waits"]
     assert set(names(session, PruneFilter(force=True))) == {"runs", "claimed", "waits"}
     assert names(session, PruneFilter(), checkpoints_only=True) == []

@@ -166,7 +166,9 @@ def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp
 
 
 def test_a_claim_of_another_host_ends_when_it_expires(session: Session) -> None:
-    claim = "INSERT INTO claims VALUES ('t', 'them', 'elsewhere', 1, ?)"
+    claim = (
+        "INSERT INTO claims (thread_id, owner, host, pid, expires_at) VALUES ('t', 'them', 'elsewhere', 1, ?)"
+    )
     session.journal.write([(claim, (time.time() + 60,))])
     with using(ScriptedModel(["mine"])):
         with pytest.raises(ThreadBusy, match="on elsewhere"):

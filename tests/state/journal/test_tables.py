@@ -61,7 +61,7 @@ def shown(session: Session) -> dict[str, tuple[Any, Any, Any]]:
 
 def test_running_time_is_the_time_in_which_anything_ran(session: Session) -> None:
     assert session.ran_s("t") == 0.0
-    session.journal.set_budget("t", Budget(seconds=100).to_json())
+    session.journal.start_run("t", budget=Budget(seconds=100).to_json())
     for begin, end in ((10, 20), (12, 15), (18, 25), (100, 101), (100, 100.5)):
         visited(session, begin, end)
     visited(session, 50, 54, "a:1|b:2")
@@ -159,7 +159,7 @@ def test_the_view_shows_every_limit(session: Session) -> None:
 def test_a_file_of_an_older_version_gets_the_views(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite"
     with Session(path) as session:
-        session.journal.set_budget("t", json.dumps({"calls": 3}))
+        session.journal.start_run("t", budget=json.dumps({"calls": 3}))
     old = sqlite3.connect(path)
     old.execute("DROP VIEW budgets")
     old.execute("PRAGMA user_version = 1")
