@@ -77,6 +77,11 @@ class Effect(Node[StateT], Generic[StateT]):
         self._node = node_of(None, self.function) if self._async else node_of(self.function)
         allow(self.state)
 
+    @property
+    def promise(self) -> str:
+        """What a graph with this node promises."""
+        return f"The effect {self.name!r} happens once"
+
     def key_of(self, state: StateT, config: RunnableConfig | None = None) -> str:
         """Return the key under which the effect happens once; without a session it has no lineage."""
         if self.key is not None:
@@ -117,6 +122,7 @@ class Effect(Node[StateT], Generic[StateT]):
         here = RunContext.of(config)
         session = here.session
         if session is None:
+            here.check_kept(self.promise)
             return await self._do(input, config, self.key_of(input, config))
         await session.journal.until_free()
         key = self.key_of(input, config)

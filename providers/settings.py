@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from ..state.errors import SettingsError, did_you_mean
+from ..state.settings_file import FILE_NAME as FILE_NAME, find_file as find_file, read_tables
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
 from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, provider_named
 
-FILE_NAME = "stepgraph.toml"
 DEFAULT_ROLE = "default"
 ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 
@@ -202,24 +201,9 @@ def bound_roles() -> list[str]:
     return sorted({*named, *file_bindings()})
 
 
-def find_file(folder: Path) -> Path | None:
-    """Return the settings file of this folder or the nearest one above it."""
-    for candidate in (folder, *folder.parents):
-        if (candidate / FILE_NAME).is_file():
-            return candidate / FILE_NAME
-    return None
-
-
 def read_file(path: Path) -> dict[str, Binding]:
     """Return the roles that a settings file binds. Raises SettingsError that names the file."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    for name in data:
-        if name not in ("models", "tracing"):
-            raise SettingsError(f"{path}: unknown table [{name}]. {did_you_mean(name, ['models'])}")
-    models = data.get("models", {})
+    models = read_tables(path).get("models", {})
     if not isinstance(models, dict):
         raise SettingsError(f"{path}: [models] must be a table that maps roles to models.")
     bindings = {}

@@ -21,6 +21,7 @@ from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
+from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..tracing.record.reads import read_input
 
@@ -71,6 +72,7 @@ class RunOptions(TypedDict, total=False):
     budget: Budget | None
     cache_s: float | None
     allow_changed_graph: bool
+    restart: bool
     ledgers: Sequence[Ledger]
     extra: Mapping[str, Any]
 
@@ -81,11 +83,13 @@ async def arun(
     """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
 
     `state` is the input; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
-    `allow_changed_graph` goes on although the graph's shape changed.
+    `allow_changed_graph` goes on although the graph's shape changed. The input that a thread was given
+    already, and has not ended with, makes it go on; `restart` begins anew.
     """
     thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
-    return await _invoke(graph, state, session, thread, _config(graph, session, thread, options))
+    config = _config(graph, session, thread, options)
+    return await _invoke(graph, await aundelivered(state, config), session, thread, config)
 
 
 async def aresume(
@@ -145,6 +149,7 @@ def _config(graph: Graph, session: Session, thread: str, options: RunOptions) ->
         cache_s=options.get("cache_s"),
         graph=graph,
         allow_changed_graph=options.get("allow_changed_graph", False),
+        restart=options.get("restart", False),
         **options.get("extra", {}),
     )
     return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)

@@ -6,10 +6,12 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from .cost import NOTHING, Cost
-from .errors import BudgetExceeded
+from .errors import BudgetExceeded, SettingsError
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class Budget:
     @classmethod
     def from_json(cls, text: str) -> Budget:
         return cls(**json.loads(text))
+
+    @classmethod
+    def read(cls, limits: Any, where: str) -> Budget:
+        """Return the budget that a table of limits stands for. Raises SettingsError that names `where`."""
+        known = [field.name for field in fields(cls)]
+        if not isinstance(limits, Mapping) or not {*limits} <= {*known}:
+            raise SettingsError(f"{where}: expected a table of limits: {', '.join(known)}.")
+        try:
+            return cls(**limits)
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"{where}: {error}") from None
 
 
 ROUNDING_USD = 1e-9

@@ -161,6 +161,11 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
 
 
+def aside(function: Callable[[], R]) -> R:
+    """Run plain code in a thread, and wait: for what a server forbids in its event loop, briefly as it is."""
+    return _threads.submit(contextvars.copy_context().run, function).result()
+
+
 async def in_new_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run plain code in a thread made for it: for code that itself waits for many threads."""
     future: Future[R] = Future()

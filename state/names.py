@@ -13,6 +13,9 @@ CACHE_KEY = "__stepgraph_cache_s"
 LEDGERS_KEY = "__stepgraph_ledgers"
 DRAW_KEY = "__stepgraph_draw"
 STARTER_KEY = "__stepgraph_starter"
+RESTART_KEY = "__stepgraph_restart"
+RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
+BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 
 GRAPH_KEY = "__stepgraph_graph"  # a key of a config's `metadata`
 

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from .budget import Ledger
 from .names import CACHE_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
+from .session.default import default_sessions, not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,16 @@ class RunContext:
 
     @property
     def session(self) -> Session | None:
-        return self._values.get(SESSION_KEY)
+        """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
+        given: Session | None = self._values.get(SESSION_KEY)
+        if given is None and self.task and self.thread_id:
+            return default_sessions.find(self.checkpointer)
+        return given
+
+    def check_kept(self, promise: str) -> None:
+        """Raise InputError where a thread is kept without a session, so that a promise cannot hold."""
+        if self.session is None and self.thread_id and self.checkpointer:
+            raise not_kept(promise, self.checkpointer)
 
     @property
     def thread_id(self) -> str:

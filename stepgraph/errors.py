@@ -47,7 +47,7 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ContextTooLong "
             "DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable ScriptError "
-            "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
+            "ModelUnavailable ModelUnreachable NoRoute Rejected SandboxUnavailable "
+            "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

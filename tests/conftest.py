@@ -10,7 +10,9 @@ import pytest
 
 from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
 from stepgraph.providers.stack.stack import forget_endpoints
+from stepgraph.state.session.default import _warned, session_table
 from stepgraph.state.session.session import Session
+from stepgraph.state.settings_file import working_folders_file
 
 from .servers import ChatServer
 
@@ -23,9 +25,15 @@ def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     file_bindings.cache_clear()
+    working_folders_file.cache_clear()
+    session_table.cache_clear()
+    _warned.clear()
     forget_endpoints()
     yield
     file_bindings.cache_clear()
+    working_folders_file.cache_clear()
+    session_table.cache_clear()
+    _warned.clear()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from ..options import budget_option, cache_option, database_option, input_option
 @input_option("field=value (repeatable), JSON, a .json or .jsonl file, or - for standard input.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run only the first N inputs.")
 @click.option("--thread", help="The thread's id, for a single input; default: a new one.")
+@click.option("--restart", is_flag=True, help="Begin a thread anew that has not ended with this input.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Inputs at a time.")
 @budget_option
 @cache_option

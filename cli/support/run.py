@@ -35,6 +35,7 @@ def run_graph(
     inputs: Sequence[str],
     limit: int | None,
     thread: str | None,
+    restart: bool = False,
     jobs: int,
     limits: Sequence[str],
     cache_s: str | None,
@@ -52,6 +53,7 @@ def run_graph(
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
     options = _options(limits, cache_s)
+    options["restart"] = restart
     base = thread or new_thread_id(loaded.name)
     names = [base] if len(items) == 1 else [f"{base}-{number:02d}" for number in range(1, len(items) + 1)]
     work = [_job(name, item, loaded, bound, options) for name, item in zip(names, items, strict=True)]
@@ -84,6 +86,11 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
     if not is_known(session.journal, thread):
         return job
     known = find_thread(session.journal, thread)
+    unended = known.graph == loaded.reference and known.status not in ("done", "queued")
+    if unended and read_input(session.journal, thread) == job.data:
+        # Delivered again: the thread goes on, unless it is to restart.
+        models = job.models or known.models
+        return replace(job, models=models, state=job.state if job.options.get("restart") else None)
     if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
             f"The thread {thread!r} exists already. Go on with it: stepgraph resume {thread}; or name "

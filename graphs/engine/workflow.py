@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -32,13 +33,19 @@ from ...state.schema import (
     validate_field,
 )
 from ...state.serde import allow
+from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
+from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.session.pauses import leader_of
+from ...state.session.redelivery import aundelivered, undelivered
+from ...tracing.export.live import Tracing
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
 SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
+
+default_sessions.tracing = Tracing
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
@@ -55,7 +62,43 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return super().stream(input, {"max_concurrency": BRANCHES, **(config or {})}, **kwargs)
+        config = {"max_concurrency": BRANCHES, **(config or {})}
+        if not is_root(config):
+            return super().stream(input, config, **kwargs)
+        return self._stream(input, config, kwargs)
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if not is_root(config):
+            return super().astream(input, config, **kwargs)
+        return self._astream(input, config, kwargs)
+
+    def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
+        config = kept(self, config)
+        to_do = undelivered(input, config)
+        yield from super().stream(to_do, config, **durable(config, kwargs))
+
+    async def _astream(
+        self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        config = kept(self, config or {})
+        await awaited(config)
+        to_do = await aundelivered(input, config)
+        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
+        return super().get_state(readable(self, config), **kwargs)
+
+    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
+        return await super().aget_state(readable(self, config), **kwargs)
+
+    def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
+        return super().update_state(readable(self, config), *args, **kwargs)
+
+    async def aupdate_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
+        return await super().aupdate_state(readable(self, config), *args, **kwargs)
 
 
 def is_sync_only(saver: Any) -> bool:
@@ -83,6 +126,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
+        self.promises: list[str] = []  # what holds only in a session, in words
         allow(state)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
@@ -126,6 +170,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
+        self.promises += promises_of(part)
         node = self._unique(name or name_of(part))
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
@@ -147,6 +192,16 @@ NodeLike: TypeAlias = (
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def promises_of(part: Any) -> list[str]:
+    """Return what a part promises that holds only in a session."""
+    if isinstance(part, CompiledStateGraph):
+        part = part.builder
+    if isinstance(part, Workflow):
+        return part.promises
+    promise = getattr(part, "promise", None)
+    return [promise] if isinstance(promise, str) else []
 
 
 def name_of(part: Any) -> str:

@@ -282,6 +282,8 @@ def agent(
     box = Tools(tools, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
+    if once:
+        graph.promises.append(f"agent(once={sorted(once)!r}) runs each call of a tool once")
     begin = graph.add_part(_Question(step), "begin")
     reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
     turn = graph.add_part(_Turn(step, box, turns=turns, calls=calls), reads=reads)

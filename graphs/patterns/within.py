@@ -25,10 +25,12 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     workflow = as_workflow(part, "within")
     inner = workflow.compile()
     scope = name or name_of(part)
+    promise = f"The part {scope!r} has a budget"
 
     def limited(config: RunnableConfig) -> RunnableConfig:
         here = RunContext.of(config)
         if here.session is None:
+            here.check_kept(promise)
             return config
         ledger = Ledger(budget, scope=f"the part {scope!r}")
         thread, task = here.thread_id, here.task
@@ -47,6 +49,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
 
     graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
     node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
+    graph.promises.append(promise)
     graph.cost = workflow.cost
     graph.add_edge(START, node)
     graph.add_edge(node, END)

@@ -41,7 +41,7 @@ class ReplayLayer(Layer):
         if session is None:
             return await self.inner.complete(request, context)
         key = context.call_key(session, self._identity, request)
-        call = await session.journal.find_answer(key)
+        call = await session.journal.find_answer(key) or await session.journal.claim_answer(key, context.path)
         if call is None:
             return await self.inner.complete(request, replace(context, key=key))
         reply = replace(reply_of(call), replayed=True)

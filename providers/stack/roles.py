@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -36,8 +38,43 @@ GIVEN = ModelSettings(model="", provider="given")
 ModelLike = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
 Bindable = ModelLike | ChainSettings | Sequence[ModelLike]
 
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """A `using` block: what it binds, with all that the blocks around it bind."""
+
+    models: Mapping[str, ModelStack]
+    outer: _Block | None
+
+
 _NO_OVERRIDES: Mapping[str, ModelStack] = MappingProxyType({})
-_overrides = ContextVar("stepgraph_models", default=_NO_OVERRIDES)
+_current: ContextVar[_Block | None] = ContextVar("stepgraph_models")
+_current.set(None)  # contexts that come from here know that no block is open; those of plain threads do not
+_open: list[_Block] = []
+_lock = threading.Lock()
+
+
+def _block_here() -> _Block | None:
+    """Return the block around this code. Raises UnboundRole in a thread for which it could be one of several.
+
+    A thread of a pool starts without the context of the code that waits for it. It works in the block that
+    is open, if there is but one.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        pass
+    with _lock:
+        around = {block.outer for block in _open}
+        innermost = [block for block in _open if block not in around]
+    if len(innermost) > 1:
+        raise UnboundRole(
+            "This thread was started without its caller's context, and several using(…) blocks are open, so "
+            "nobody knows which one binds its models. Hand the context over: "
+            "pool.submit(contextvars.copy_context().run, app.invoke, state); or open using(…) in the thread; "
+            "using() without models stands for the settings."
+        )
+    return innermost[0] if innermost else None
 
 
 @contextmanager
@@ -47,6 +84,11 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     A positional model answers for every role that is not named. A binding is a spec such as
     "local" or "openai:gpt-5-mini", a table of settings, a LangChain chat model, a `Model`, or a list of
     these: where one fails, the next is asked. A table with such a list as `models` may say for what.
+    Without any model, the block stands for settings and environment alone.
+
+    It holds for all code that runs in its context: tasks, `asyncio.to_thread`, nodes. A thread that was
+    started without a context, as by ThreadPoolExecutor, works in the one block that is open; it raises
+    UnboundRole while several are, such as in other threads: there, open the block in the thread itself.
 
         with using("local", large=["openai:gpt-5-mini", "local"]):
             app.invoke(Post("tea"))
@@ -54,14 +96,18 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     bound = {name.lower(): as_model(model, f"using({name}=…)") for name, model in roles.items()}
     if every is not None:
         bound[EVERY_ROLE] = as_model(every, "using(…)")
-    outer = _overrides.get()
-    if EVERY_ROLE in bound:
-        outer = {}
-    token = _overrides.set({**outer, **bound})
+    outer = _current.get(None)
+    seen = {} if outer is None or EVERY_ROLE in bound or not bound else outer.models
+    block = _Block({**seen, **bound}, outer)
+    token = _current.set(block)
+    with _lock:
+        _open.append(block)
     try:
         yield
     finally:
-        _overrides.reset(token)
+        with _lock:
+            _open.remove(block)
+        _current.reset(token)
 
 
 def as_model(model: Bindable, where: str) -> ModelStack:
@@ -112,7 +158,8 @@ def _member(model: ModelLike, where: str) -> Member:
 def find_model(role: str | None) -> ModelStack:
     """Return the model bound to a role. Raises UnboundRole, which says how to bind it."""
     wanted = (role or DEFAULT_ROLE).lower()
-    overrides = _overrides.get()
+    block = _block_here()
+    overrides = _NO_OVERRIDES if block is None else block.models
     if wanted in overrides or EVERY_ROLE in overrides:
         return overrides.get(wanted) or overrides[EVERY_ROLE]
     settings = binding_of(wanted)

@@ -34,6 +34,7 @@ class Journal(Store):
     def __init__(self, path: Path) -> None:
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
+        self._unclaimed: dict[str, Unclaimed] = {}
         super().__init__(path)
 
     # Calls
@@ -210,19 +211,60 @@ class Journal(Store):
         rows = self.query(sql, (thread_id, task, task, task, task))
         return float(rows[0]["seconds"]) if rows else 0.0
 
-    def begin_invocation(self, thread_id: str, columns: Mapping[str, Any], *, going_on: bool) -> None:
-        """Record that the graph was called; without new input (`going_on`) it stays within the same trace."""
-        sql = "SELECT trace, input, ended_at FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
+    def begin_invocation(
+        self, thread_id: str, columns: Mapping[str, Any], *, going_on: bool, restart: bool = False
+    ) -> None:
+        """Record that the graph was called.
+
+        It stays within the same trace without new input (`going_on`), and with the input of a trace that
+        has not ended, unless that is to `restart`.
+        """
+        sql = "SELECT trace FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
         last = next(iter(self.query(sql, (thread_id,))), None)
-        trace = 0
-        if last is not None:
-            again = last["ended_at"] is None and last["input"] == columns["input"]
-            trace = last["trace"] + (0 if going_on or again else 1)
+        begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
+        if begun is None:
+            self._unclaimed.pop(thread_id, None)
+        else:
+            self._unclaimed[thread_id] = Unclaimed(begun, now)
+        trace = 0 if last is None else last["trace"] + (0 if going_on or begun is not None else 1)
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
         names, marks = ", ".join(row), ", ".join("?" * len(row))
-        begun = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
-        self.add_later(ThreadStatement(begun, thread_id))
+        insertion = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
+        self.add_later(ThreadStatement(insertion, thread_id))
+
+    def begun_at(self, thread_id: str, input_digest: str | None) -> float | None:
+        """Return when a thread began with this input, if it has not ended with it; else None."""
+        sql = (
+            "SELECT started_at FROM invocations i WHERE thread_id = ? AND input_digest = ? AND trace = ("
+            "SELECT trace FROM invocations WHERE thread_id = i.thread_id AND status <> 'done' AND id = ("
+            "SELECT max(id) FROM invocations WHERE thread_id = i.thread_id)) ORDER BY id LIMIT 1"
+        )
+        rows = self.query(sql, (thread_id, input_digest))
+        return float(rows[0]["started_at"]) if rows else None
+
+    async def claim_answer(self, key: CallKey, path: str) -> Call | None:
+        """Return an answer that an earlier try at the same input paid for, and make it this call's own.
+
+        The checkpoints of that try are lost, or it began anew: so its tasks have other ids, but the nodes
+        ask the same in the same places and the same order. Each answer is claimed once.
+        """
+        left = self._unclaimed.get(key.thread_id)
+        if left is None:
+            return None
+        where = (
+            "thread_id = ? AND request_hash IN (?, ?) AND path = ? AND status = 'answered' "
+            "AND started_at >= ? AND started_at < ? ORDER BY started_at, occurrence, rowid"
+        )
+        values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
+        found = await aretrying(lambda: self._calls(where, values), self.path)
+        call = next((call for call in found if call.id not in left.claimed), None)
+        if call is None:
+            return None
+        left.claimed.add(call.id)
+        sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
+        await self.awrite([(sql, (key.task, key.occurrence, call.id))])
+        return await self.find_answer(key)
 
     def end_run(
         self,
@@ -250,6 +292,15 @@ class Journal(Store):
 
 def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
+
+
+@dataclass(slots=True)
+class Unclaimed:
+    """The answers of earlier tries at an input, by when they were asked for; and which are in use again."""
+
+    since: float
+    before: float
+    claimed: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -11,10 +11,12 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
+from ..event_loops import aside
 from .forking import WAIT_S, Forked
 
 R = TypeVar("R")
@@ -129,8 +131,30 @@ def is_busy(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
 
 
+def unhindered(work: Callable[[], R]) -> R:
+    """Do the work in place, or in a thread where the server forbids its event loop to touch files.
+
+    `langgraph dev` does: each such call raises a BlockingError, before anything has happened.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
+    return aside(work)
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Tell whether a server's watch over its event loop let a call not happen."""
+    return type(error).__name__ == "BlockingError"
+
+
 def retrying(work: Callable[[], R], path: Path) -> R:
     """Do the work; wait up to LOCK_WAIT_S for a lock that another connection holds."""
+    return unhindered(partial(_retry, work, path))
+
+
+def _retry(work: Callable[[], R], path: Path) -> R:
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
@@ -148,4 +172,7 @@ async def aretrying(work: Callable[[], R], path: Path) -> R:
     except sqlite3.Error as error:
         if not is_busy(error):
             raise explained(error, path) from None
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
     return await asyncio.to_thread(retrying, work, path)

@@ -26,7 +26,7 @@ from .records import (
     insert,
 )
 from .spill import Spill
-from .sqlite import Reopened, aretrying, explained, is_busy, retrying
+from .sqlite import Reopened, aretrying, explained, is_busy, retrying, unhindered
 
 R = TypeVar("R")
 # Says of an open transaction's statements which threads they may not write to, and why.
@@ -132,7 +132,7 @@ class Store:
         if self._closed or not self._waiting:
             return
         try:
-            self._write([])
+            unhindered(lambda: self._write([]))
         except sqlite3.Error as error:
             if not is_busy(error):
                 raise explained(error, self.path) from None
@@ -222,7 +222,7 @@ class Store:
         if time.monotonic() < self._seen_locked_at + SAME_MOMENT_S:
             return True
         try:
-            self._try_lock()
+            unhindered(self._try_lock)
         except sqlite3.Error as error:
             self._seen_locked_at = time.monotonic()
             return is_busy(error)
@@ -239,6 +239,9 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise StoreError unless an answer could be kept; call it before you pay for one."""
+        unhindered(self._check_writable)
+
+    def _check_writable(self) -> None:
         self._check_place()
         if self._trouble is not None:
             self._take_in()

@@ -127,6 +127,7 @@ CREATE TABLE IF NOT EXISTS invocations (
     trace       INTEGER NOT NULL,     -- 0, 1, … counts the thread's inputs; going on keeps the number
     graph       TEXT,
     input       TEXT,                 -- JSON: the input, or the answers to interrupts
+    input_digest TEXT,                -- tells an input that is delivered again from another one
     output      TEXT,                 -- JSON
     status      TEXT NOT NULL,        -- running | done | partial | failed | interrupted
     error       TEXT,

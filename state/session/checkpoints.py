@@ -25,6 +25,7 @@ from ..journal.forking import track
 from ..journal.records import Statement, ThreadStatement
 from ..journal.sqlite import Reopened, aretrying, retrying
 from ..journal.store import PASSES, Store
+from ..journal.upkeep import UpkeepSaver
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
 from .internals import CONFIG_KEY_RUNTIME
@@ -57,7 +58,7 @@ class Collector:
         self.statements += [(sql, row) for row in rows]
 
 
-class SqliteCheckpointer(SqliteSaver):
+class SqliteCheckpointer(UpkeepSaver):
     """A `SqliteSaver` that also serves `ainvoke`, waits for locks, and revives known types only.
 
     The async methods write in place: a commit in WAL mode costs less than a hop to a thread and

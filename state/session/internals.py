@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -13,9 +13,11 @@ from langgraph._internal._constants import (
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_READ,
     CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_TASK_ID,
 )
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
+from langgraph.pregel._loop import PregelLoop
 from langgraph.pregel._task_status import read_task_statuses
 from langgraph.types import _interrupt_id as interrupt_id
 
@@ -29,6 +31,7 @@ __all__ = [
     "execution_of",
     "hears_tokens",
     "interrupt_id",
+    "is_nested",
     "node_of",
     "read_task_statuses",
 ]
@@ -59,3 +62,22 @@ def node_of(
 def hears_tokens(handler: Any) -> bool:
     """Tell whether a callback handler wants an answer's words as they come, as LangGraph's streams do."""
     return isinstance(handler, _StreamingCallbackHandler)
+
+
+def is_nested(configurable: Mapping[str, Any]) -> bool:
+    """Tell whether a graph with this config runs as a node of another graph."""
+    return CONFIG_KEY_TASK_ID in configurable
+
+
+class _NothingToWrite:
+    """The writing of the checkpoint of a graph that keeps none."""
+
+    def result(self) -> None:
+        return None
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+# With durability "sync", LangGraph waits for it in a subgraph with checkpointer=False too, where it never is.
+setattr(PregelLoop, "_put_checkpoint_fut", _NothingToWrite())  # noqa: B010

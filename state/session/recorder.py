@@ -23,6 +23,7 @@ from ..names import GRAPH_KEY, path_of
 from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
+from .redelivery import digest_of
 
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
@@ -50,6 +51,8 @@ class Recorder(BaseCallbackHandler):
         ledger: Ledger | None = None,
         new_budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
+        restart: bool = False,
+        can_wait: bool = True,
     ) -> None:
         self._journal = journal
         self._claims = claims
@@ -58,6 +61,8 @@ class Recorder(BaseCallbackHandler):
         self._ledger = ledger
         self._new_budget = new_budget
         self._labels = labels or {}
+        self._restart = restart
+        self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
         self._starting = False
@@ -82,7 +87,7 @@ class Recorder(BaseCallbackHandler):
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
-            if _in_event_loop() and self._journal.is_locked():
+            if self._can_wait and _in_event_loop() and self._journal.is_locked():
                 self._root, self._late = run_id, start
             else:
                 start()
@@ -168,12 +173,14 @@ class Recorder(BaseCallbackHandler):
             {
                 "graph": name,
                 "input": None if inputs is None else self._masked(answers),
+                "input_digest": None if going_on else digest_of(self._thread, inputs),
                 "user": metadata.get("user_id"),
                 "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
                 "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
                 **self._labels,
             },
             going_on=going_on,
+            restart=self._restart,
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from ..budget import Budget, Ledger
@@ -20,7 +22,7 @@ from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import bindable
 from ..masking import Masker
-from ..names import CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, SESSION_KEY, STARTER_KEY
+from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
 from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
@@ -99,8 +101,10 @@ class Session:
         cache_s: float | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
         allow_changed_graph: bool = False,
+        restart: bool = False,
         user: str | None = None,
         tags: Iterable[str] = (),
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
         """Return the config that makes a LangGraph call keep its thread here.
@@ -112,7 +116,10 @@ class Session:
 
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
-        `graph`. `user` and `tags` go into the trace. Further keywords go into `configurable`.
+        `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
+        queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
+        trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into
+        `configurable`.
         """
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         new_budget = budget
@@ -127,16 +134,19 @@ class Session:
             ledger=ledger,
             new_budget=new_budget,
             labels=self._labels(),
+            restart=restart,
+            can_wait=checkpointer is None,
         )
         config: RunnableConfig = {
             "configurable": {
                 "thread_id": thread,
                 "checkpoint_ns": "",
-                CONFIG_KEY_CHECKPOINTER: self.checkpointer,
+                CONFIG_KEY_CHECKPOINTER: checkpointer or self.checkpointer,
                 # A call is found again by its task, which takes its id from the checkpoint before it.
                 CONFIG_KEY_DURABILITY: "sync",
                 SESSION_KEY: self,
                 CACHE_KEY: cache_s,
+                RESTART_KEY: restart,
                 STARTER_KEY: recorder,
                 **configurable,
             },
@@ -154,6 +164,35 @@ class Session:
             if ledger.budget.supersteps is not None:
                 config["recursion_limit"] = ledger.budget.supersteps
         return config
+
+    def joined(
+        self,
+        config: RunnableConfig,
+        *,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        budget: Budget | None = None,
+        graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
+    ) -> RunnableConfig:
+        """Return a config, made elsewhere, under which its thread is kept here too.
+
+        `checkpointer` is who keeps its checkpoints, if that is not this session. `budget` holds for a thread
+        that has none yet, and is given none in the config.
+        """
+        given = config.get("configurable", {})
+        thread = str(given["thread_id"])
+        own = given.get(BUDGET)
+        if own is not None:
+            budget = own if isinstance(own, Budget) else Budget.read(own, f"configurable {BUDGET!r}")
+        elif self.journal.budget_of(thread) is not None:
+            budget = None
+        joined = self.config(
+            thread,
+            budget=budget,
+            graph=graph,
+            restart=bool(given.get(RESTART)),
+            checkpointer=checkpointer,
+        )
+        return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
     def _labels(self) -> Mapping[str, str]:
         return {} if self._tracer is None else self._tracer.labels

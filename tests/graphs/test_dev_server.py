@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import socket
@@ -10,14 +11,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph_sdk import get_sync_client
+from langgraph_sdk.client import SyncLangGraphClient
 
 from stepgraph.cli.support.starter import start
+from stepgraph.graphs.catalog import READY
+from stepgraph.state.session.session import Session
 
 from ..servers import ChatServer
 
@@ -39,12 +45,13 @@ def serving(folder: Path, server: ChatServer) -> Iterator[str]:
     program = shutil.which("langgraph", path=Path(sys.executable).parent)
     assert program, "the extra 'studio' is not installed"
     (folder / "stepgraph.toml").write_text(
+        '[session]\nurl = "runs.sqlite"\n'
         f'[models]\ndefault = {{ base_url = "{server.url}", model = "served" }}\n'
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = (folder / "server.log").open("w")
+    log = (folder / "server.log").open("a")
     words = [program, "dev", "--no-browser", "--no-reload", "--port", str(port)]
     process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
@@ -91,3 +98,108 @@ def test_the_dev_server_runs_a_new_project(tmp_path: Path, server: ChatServer) -
     with serving(tmp_path / "my-flow", server) as url:
         body = {"assistant_id": "my-flow", "input": {"text": "How do I descale a kettle?"}}
         assert _post(f"{url}/runs/wait", body)["reply"] == "With vinegar."
+
+
+FLOW = """
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepgraph import Ask, Budget, chain, effect, review, step, within
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Order:
+    text: str = ""
+    kind: str = ""
+    reply: str = ""
+    title: str = ""
+
+
+def asking(field):
+    def ask(order: Order) -> Ask[str]:
+        return Ask(f"{field} of {order.text}")
+
+    ask.__name__ = f"ask_{field}"
+    return step(field)(ask)
+
+
+@effect(key=lambda order: order.text)
+def charge(order: Order, key: str) -> dict:
+    with (HERE / "charged").open("a") as file:
+        file.write(key + "\\n")
+    return {}
+
+
+def crash(order: Order) -> dict:
+    if (HERE / "crash").exists():
+        (HERE / "crash").unlink()
+        os.kill(os.getpid(), 9)
+    return {}
+
+
+@review("reply")
+def release(order: Order) -> str:
+    return "Send it?"
+
+
+graph = chain(asking("kind"), charge, asking("reply"), crash, release, asking("title"))
+limited = chain(within(chain(asking("kind"), asking("reply")), Budget(calls=1)), asking("title"))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_dev_server_pays_for_nothing_twice(tmp_path: Path, server: ChatServer) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
+    graphs = {"order": "./flow.py:graph", "limited": "./flow.py:limited"}
+    (tmp_path / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
+    (tmp_path / "crash").touch()
+    order = {"text": "order 7"}
+    thread = str(uuid.uuid4())
+    server.will("a kind", "a reply", "a title", "a kind", "never asked")
+    with serving(tmp_path, server) as url:
+        with get_sync_client(url=url) as client:
+            client.threads.create(thread_id=thread, if_exists="do_nothing")
+            with pytest.raises((OSError, http.client.HTTPException)):
+                _post(f"{url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
+    assert not (tmp_path / "crash").exists()
+    assert server.calls == 2
+    with serving(tmp_path, server) as url:
+        with get_sync_client(url=url) as client:
+            client.threads.create(thread_id=thread, if_exists="do_nothing")
+            _settle(client, thread)
+            waiting: Any = client.runs.wait(thread, "order", input=order)
+            assert "__interrupt__" in waiting, (waiting, (tmp_path / "server.log").read_text()[-3000:])
+            assert server.calls == 2
+            command: Any = {"resume": {"decision": "approve"}}
+            ended: Any = client.runs.wait(thread, "order", command=command)
+            assert (ended["kind"], ended["reply"], ended["title"]) == ("a kind", "a reply", "a title")
+            other = str(client.threads.create()["thread_id"])
+            client.runs.wait(other, "limited", input=order)
+            assert server.calls == 4
+    assert (tmp_path / "charged").read_text().splitlines() == ["charge:order 7"]
+    with Session(tmp_path / "runs.sqlite") as session:
+        assert session.spent(thread).calls == 3
+        (run,) = session.journal.query("SELECT status FROM runs WHERE thread_id = ?", (thread,))
+        assert run["status"] == "done"
+        nodes = session.journal.query("SELECT path FROM node_runs WHERE thread_id = ?", (thread,))
+        assert {"ask_kind", "charge", "release"} <= {row["path"] for row in nodes}
+
+
+def _settle(client: SyncLangGraphClient, thread: str) -> None:
+    """Wait until what a restarted server runs again by itself has come to rest."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        runs = client.runs.list(thread)
+        if all(run["status"] not in ("pending", "running") for run in runs):
+            return
+        time.sleep(0.2)
+    pytest.fail("the restarted server's runs do not end")
+
+
+def test_langgraph_json_names_all_ready_graphs() -> None:
+    named = json.loads((ROOT / "langgraph.json").read_text())["graphs"]
+    assert named == {n: f"stepgraph.graphs.ready.{n.replace('-', '_')}.graph:graph" for n in READY}

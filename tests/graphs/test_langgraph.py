@@ -13,6 +13,7 @@ from langgraph.config import get_stream_writer
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, refine, step, using
+from stepgraph.state.session.default import NotKeptWarning
 
 from ..servers import Answer, ChatServer
 
@@ -68,7 +69,7 @@ def with_saver(saver: BaseCheckpointSaver[Any]) -> None:
 
 def test_sync_callers_can_use_a_checkpointer_of_langgraphs() -> None:
     with_saver(InMemorySaver())
-    with SqliteSaver.from_conn_string(":memory:") as saver:
+    with SqliteSaver.from_conn_string(":memory:") as saver, pytest.warns(NotKeptWarning):
         with_saver(saver)
 
 

@@ -136,10 +136,11 @@ def test_only_new_input_begins_a_new_trace(
 ) -> None:
     journal = session.journal
     journal.start_run("t")
-    journal.begin_invocation("t", {"input": '{"topic": "tea"}'}, going_on=False)
+    tea = '{"topic": "tea"}'
+    journal.begin_invocation("t", {"input": tea, "input_digest": tea}, going_on=False)
     if ended:
         journal.end_run("t", "done")
-    journal.begin_invocation("t", {"input": input}, going_on=going_on)
+    journal.begin_invocation("t", {"input": input, "input_digest": input}, going_on=going_on)
     rows = journal.query("SELECT trace FROM invocations ORDER BY id")
     assert [row["trace"] for row in rows] == [0, trace]
 

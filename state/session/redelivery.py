@@ -1,0 +1,59 @@
+"""An input that is delivered again: a thread that has not ended with it goes on, and pays nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.types import Command
+
+from ..json_text import json_text
+from ..names import RESTART_KEY, SESSION_KEY
+from .internals import CONFIG_KEY_CHECKPOINTER
+
+
+def digest_of(thread_id: str, inputs: Any) -> str:
+    """Return a text by which an input of a thread is known again, and from which it cannot be read."""
+    if isinstance(inputs, Mapping):
+        inputs = dict(sorted(inputs.items(), key=lambda item: str(item[0])))
+    content = json_text([thread_id, inputs])
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+
+
+def undelivered(input: Any, config: RunnableConfig) -> Any:
+    """Return the input that a run begins with: None, to go on, if its thread has it already."""
+    begun, place = _begun(input, config)
+    if begun is None:
+        return input
+    saver = config["configurable"][CONFIG_KEY_CHECKPOINTER]
+    return None if _holds(saver.get_tuple(place), begun) else input
+
+
+async def aundelivered(input: Any, config: RunnableConfig) -> Any:
+    """Like `undelivered`, for checkpointers that are async."""
+    begun, place = _begun(input, config)
+    if begun is None:
+        return input
+    saver = config["configurable"][CONFIG_KEY_CHECKPOINTER]
+    return None if _holds(await saver.aget_tuple(place), begun) else input
+
+
+def _begun(input: Any, config: RunnableConfig) -> tuple[float | None, RunnableConfig]:
+    """Return when the thread began with this input, if it is under way with it, and where to look for it."""
+    values = config.get("configurable", {})
+    session = values.get(SESSION_KEY)
+    place: RunnableConfig = {"configurable": {"thread_id": values.get("thread_id"), "checkpoint_ns": ""}}
+    new = input is not None and not isinstance(input, Command)
+    if session is None or not new or values.get(RESTART_KEY) or values.get("checkpoint_id"):
+        return None, place
+    thread = str(values["thread_id"])
+    return session.journal.begun_at(thread, digest_of(thread, input)), place
+
+
+def _holds(found: CheckpointTuple | None, begun: float) -> bool:
+    """Tell whether a checkpoint was written since then, so that it holds the input."""
+    return found is not None and datetime.fromisoformat(found.checkpoint["ts"]).timestamp() >= begun
