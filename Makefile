@@ -14,7 +14,7 @@ help:
 	@echo "make test         run all tests"
 	@echo "make check        lint and types"
 	@echo "make docs         write docs/reference from the code"
-	@echo "make chaos        kill workflows at random moments, and count what is paid twice"
+	@echo "make chaos        kill, stop and fork workflows at random moments: what is paid twice, lost or missing?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
@@ -61,9 +61,11 @@ format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# At least 200 kill -9 at random moments, four processes on one file for a minute, a lock held for 10 s.
+# At least 200 kill -9 at random moments, four processes on one file for a minute, a lock held for 10 s; then
+# 300 random graphs of all patterns: kills, signals, budgets that end, threads taken over from a stopped process, forks.
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
+	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
 
 # A hundred small faults in core modules, one at a time: which ones do the tests notice? Takes hours.
 mutations: $(VENV)/.dev-installed
