@@ -160,26 +160,24 @@ def test_a_killed_dev_server_pays_for_nothing_twice(tmp_path: Path, server: Chat
     order = {"text": "order 7"}
     thread = str(uuid.uuid4())
     server.will("a kind", "a reply", "a title", "a kind", "never asked")
-    with serving(tmp_path, server) as url:
-        with get_sync_client(url=url) as client:
-            client.threads.create(thread_id=thread, if_exists="do_nothing")
-            with pytest.raises((OSError, http.client.HTTPException)):
-                _post(f"{url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
+    with serving(tmp_path, server) as url, get_sync_client(url=url) as client:
+        client.threads.create(thread_id=thread, if_exists="do_nothing")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            _post(f"{url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
     assert not (tmp_path / "crash").exists()
     assert server.calls == 2
-    with serving(tmp_path, server) as url:
-        with get_sync_client(url=url) as client:
-            client.threads.create(thread_id=thread, if_exists="do_nothing")
-            _settle(client, thread)
-            waiting: Any = client.runs.wait(thread, "order", input=order)
-            assert "__interrupt__" in waiting, (waiting, (tmp_path / "server.log").read_text()[-3000:])
-            assert server.calls == 2
-            command: Any = {"resume": {"decision": "approve"}}
-            ended: Any = client.runs.wait(thread, "order", command=command)
-            assert (ended["kind"], ended["reply"], ended["title"]) == ("a kind", "a reply", "a title")
-            other = str(client.threads.create()["thread_id"])
-            client.runs.wait(other, "limited", input=order)
-            assert server.calls == 4
+    with serving(tmp_path, server) as url, get_sync_client(url=url) as client:
+        client.threads.create(thread_id=thread, if_exists="do_nothing")
+        _settle(client, thread)
+        waiting: Any = client.runs.wait(thread, "order", input=order)
+        assert "__interrupt__" in waiting, (waiting, (tmp_path / "server.log").read_text()[-3000:])
+        assert server.calls == 2
+        command: Any = {"resume": {"decision": "approve"}}
+        ended: Any = client.runs.wait(thread, "order", command=command)
+        assert (ended["kind"], ended["reply"], ended["title"]) == ("a kind", "a reply", "a title")
+        other = str(client.threads.create()["thread_id"])
+        client.runs.wait(other, "limited", input=order)
+        assert server.calls == 4
     assert (tmp_path / "charged").read_text().splitlines() == ["charge:order 7"]
     with Session(tmp_path / "runs.sqlite") as session:
         assert session.spent(thread).calls == 3
