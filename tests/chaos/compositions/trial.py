@@ -163,9 +163,14 @@ class Trial:
             self._count(orders)
             self._judge(first, met)
             return met
-        self.counts["taken over"] += met.second.status != "busy"
+        self.counts["taken over"] += met.second.status not in ("busy", "failed")
         self._count(orders, met)
-        self._judge(second, met.second)
+        if "StoreError" in met.second.problem and "lock" in met.second.problem:
+            self.counts["locked out"] += (
+                1  # the first was stopped while it wrote: nobody else can, and says so
+            )
+        else:
+            self._judge(second, met.second)
         if met.first.status == "failed" and "StepgraphError" not in met.first.problem:
             self.counts["first failed"] += 1
         return met.second
