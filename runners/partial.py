@@ -62,12 +62,10 @@ def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
     if workflow is not None and workflow.so_far is not None:
         so_far = workflow.so_far({**values, **_gathered(graph, snapshot)})
         values.update(so_far.update)
-        for node in so_far.hidden:
-            tasks = [task for task in snapshot.tasks if task.name == node]
-            for task in tasks:
-                unmerged[f"{outer}{label_of(task)}"] = _namespace(snapshot, node, task.id)
-            if not tasks:  # it ran in supersteps before this one
-                unmerged[f"{outer}{node}"] = _namespace(snapshot, node)
+        for node in so_far.hidden:  # in all supersteps so far
+            begin = _namespace(snapshot, node)
+            unmerged = {path: task for path, task in unmerged.items() if not task.startswith(begin)}
+            unmerged[f"{outer}{node}"] = begin
     return Reached(without_private(values), unmerged)
 
 
