@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 
 from stepgraph import (
     Ask,
@@ -203,7 +204,7 @@ class Teller(ScriptedModel):
         return [word] if context.step.startswith("add") else word
 
 
-def held(result: RunResult, prompts: str = "") -> set[str]:
+def held(result: RunResult) -> set[str]:
     """Return the model's words in a result."""
     return set(re.findall(r"<\w+ \d+>", f"{result.values} {dict(result.unmerged)}"))
 
@@ -234,3 +235,56 @@ def test_every_paid_answer_is_in_a_partial_result(name: str, session: Session) -
         last = resume(graph, session, "t", budget=Budget())
     assert (last.status, last.spent.calls, last.unmerged) == ("done", expected.spent.calls, {})
     assert len(model.said) == len(whole.said)
+
+
+def ask_person(item: Item) -> dict[str, str]:
+    return {"more": interrupt("ok?")} if item.n == 2 else {"more": "fine"}
+
+
+def test_an_interrupted_result_holds_what_was_paid_for_too(session: Session) -> None:
+    graph = fan_out(split, chain(note, ask_person), into="items").compile()
+    with using(Teller()):
+        first = run(graph, Paper(), session, "t")
+        again = resume(graph, session, "t")
+        for result in (first, again):
+            assert (result.status, [item.n for item in result.values["items"]]) == ("interrupted", [0, 1, 3])
+            assert len(result.unmerged) == 1
+            assert len(held(result)) == 4
+        last = resume(graph, session, "t", answer="ok")
+    assert (last.status, last.unmerged, len(last.values["items"])) == ("done", {}, 4)
+
+
+def test_the_items_that_are_done_are_in_their_field_and_the_others_in_missing(session: Session) -> None:
+    graph = fan_out(split, note, into="items").compile()
+    with using(Teller()):
+        result = run(graph, Paper(), session, "t", budget=Budget(calls=3))
+    assert [item.n for item in result.values["items"]] == [0, 1, 2]
+    assert (result.missing, result.unmerged) == (("note[3]",), {})
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 5])
+def test_the_state_of_a_graph_that_a_function_calls_is_not_that_of_the_graph_around_it(
+    calls: int, session: Session
+) -> None:
+    inner = chain(note, deepen, note).compile()
+
+    async def call(paper: Paper, config: RunnableConfig) -> dict[str, Any]:
+        done = await inner.ainvoke(Item(1), config)
+        return {"side": done["text"]}
+
+    graph = chain(call, fan_out(split, chain(note, deepen), into="items"), finish).compile()
+    with using(Teller()):
+        result = run(graph, Paper(), session, "t", budget=Budget(calls=calls))
+    assert (result.values["text"], result.values["more"]) == ("", "")
+    assert result.unmerged
+
+
+def test_a_branch_that_is_late_does_not_undo_one_that_is_done(session: Session) -> None:
+    """Both began with the state as it was; each has its own fields, and both add to the log."""
+    graph = section({"one": chain(add, write, extend), "two": chain(look, add_more, finish)}).compile()
+    with using(model := Teller()):
+        for calls in range(1, 6):
+            result = run(graph, Paper(), session, f"t{calls}", budget=Budget(calls=calls))
+            words = re.findall(r"<\w+ \d+>", str(result.values))
+            assert sorted(words) == sorted(model.said[-calls:])
+            assert not result.unmerged
