@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from langchain_core.runnables import RunnableConfig
@@ -11,25 +11,21 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
-from ..graphs.engine.branches import same
-from ..graphs.engine.workflow import Workflow
-from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.errors import InputError
 from ..state.event_loops import in_thread, sync_version
-from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..tracing.record.reads import read_input
+from ..tracing.record.reads import read_answers, read_input
+from .partial import missing, reached
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 RunStatus = Literal["done", "partial", "interrupted"]
 NO_ANSWER: Final = object()
-PUSH: Final = "__pregel_push"  # begins the path of a task that a Send made
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,9 @@ class RunResult:
 
     `values` is the state; unless the run is done, it is the best so far, with the work of branches and
     loops that did not finish. `partial` means that a budget ended: `missing` has the paths of the nodes
-    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. Go on with
-    `resume(graph, session, thread_id)`, with an answer if the run waits for one.
+    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. `unmerged` has the
+    answers that were paid for and have no field yet, such as half of a vote, by the path of the node that
+    asked. Go on with `resume(graph, session, thread_id)`, with an answer if the run waits for one.
     """
 
     thread_id: str
@@ -58,6 +55,7 @@ class RunResult:
     missing: tuple[str, ...] = ()
     budget_end: BudgetEnd | None = None
     waiting: tuple[Interrupt, ...] = ()
+    unmerged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def limit(self) -> str | None:
@@ -123,8 +121,8 @@ async def aresume(
     elif answers is not None:
         state = Command(resume=dict(answers))
     elif waiting and answer is NO_ANSWER:
-        values = best_values(graph, snapshot)
-        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting))
+        values, unmerged = await _so_far(graph, session, thread_id, snapshot)
+        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
     elif len(waiting) > 1:
         raise InputError(
             f"{len(waiting)} questions wait on the thread {thread_id!r}, and one answer is for one of them. "
@@ -133,7 +131,7 @@ async def aresume(
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
-        return RunResult(thread_id, "done", best_values(graph, snapshot), spent)
+        return RunResult(thread_id, "done", reached(graph, snapshot).values, spent)
     else:
         # By its id, because LangGraph takes a bare None for no answer.
         state = Command(resume={waiting[0].id: answer}) if waiting else None
@@ -184,14 +182,16 @@ async def _invoke(
             session.journal.end_run(thread, status)
         return RunResult(thread, status, result, session.spent(thread))
     snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
+    values, unmerged = await _so_far(graph, session, thread, snapshot)
     return RunResult(
         thread,
         "interrupted" if ended is None else "partial",
-        best_values(graph, snapshot),
+        values,
         session.spent(thread),
-        missing=() if ended is None else tuple(dict.fromkeys(_missing(snapshot))),
+        missing=() if ended is None else tuple(dict.fromkeys(missing(snapshot))),
         budget_end=ended,
         waiting=waiting,
+        unmerged=unmerged,
     )
 
 
@@ -210,43 +210,21 @@ def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:
     """Return the best values that a thread has reached, whatever ended it."""
-    return best_values(graph, await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True))
+    return (await aread_so_far(graph, session, thread_id))[0]
 
 
-def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
-    """Return a thread's state with what the nested graphs under way have reached."""
-    values = dict(snapshot.values)
-    subgraphs = dict(graph.get_subgraphs())
-    settled = {name for task in snapshot.tasks if isinstance(task.result, Mapping) for name in task.result}
-    for task in snapshot.tasks:
-        # What was sent to a node is a state of its own; its fields are not those of the whole.
-        inner = None if task.path[:1] == (PUSH,) else subgraphs.get(task.name)
-        if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
-            reached = best_values(inner, task.state)
-            values.update(
-                {
-                    name: value
-                    for name, value in reached.items()
-                    if name in graph.channels
-                    and name not in settled
-                    and not same(value, snapshot.values.get(name))
-                }
-            )
-    if isinstance(graph.builder, Workflow) and graph.builder.so_far is not None:
-        values.update(graph.builder.so_far(values))
-    rounds = values.pop(CHANNEL, None)
-    if isinstance(rounds, Rounds):
-        values.update(rounds.best)
-    return without_private(values)
+async def aread_so_far(
+    graph: Graph, session: Session, thread_id: str
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Return the best values that a thread has reached, and the paid answers that none of them holds."""
+    snapshot = await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True)
+    return await _so_far(graph, session, thread_id, snapshot)
 
 
-def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
-    for task in snapshot.tasks:
-        if task.result is not None:
-            continue
-        number = f"[{task.path[1]}]" if task.path[:1] == (PUSH,) else ""
-        path = f"{outer}{task.name}{number}"
-        if isinstance(task.state, StateSnapshot) and task.state.tasks:
-            yield from _missing(task.state, f"{path}/")
-        else:
-            yield path
+async def _so_far(
+    graph: Graph, session: Session, thread_id: str, snapshot: StateSnapshot
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    here = reached(graph, snapshot)
+    if not here.unmerged:
+        return here.values, {}
+    return here.values, await in_thread(read_answers, session.journal, thread_id, here.unmerged)

@@ -79,7 +79,7 @@ def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> 
     they would have taken is tried, and counts only if the reducer makes exactly `after` of it.
     """
     for candidate in _candidates(before, after):
-        if same(_reduced(channel, before, candidate), after):
+        if same(reduced(channel, before, candidate), after):
             return candidate
     raise DefinitionError(
         f"{graph!r} runs beside other parts and changed {name!r} in a way that cannot be put into one "
@@ -99,7 +99,8 @@ def _candidates(before: Any, after: Any) -> list[Any]:
     return updates
 
 
-def _reduced(channel: Any, before: Any, update: Any) -> Any:
+def reduced(channel: Any, before: Any, update: Any) -> Any:
+    """Return what a field's reducer makes of a value and an update, ABSENT if it takes none such."""
     try:
         trial = channel.from_checkpoint(before)
         trial.update([update])
