@@ -20,6 +20,8 @@ from ..journal.journal import Journal
 from ..journal.records import NodeRun
 from ..json_text import as_json, json_text, state_json
 from ..names import GRAPH_KEY, path_of
+from ..schema import is_state_type
+from ..serde import allow
 from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
@@ -84,6 +86,8 @@ class Recorder(BaseCallbackHandler):
             self._claims.check(self._thread)
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
+            if is_state_type(type(inputs)):  # of a hand-written graph, which declares nothing
+                allow(type(inputs))
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))

@@ -161,6 +161,7 @@ class Session:
             config["configurable"]["user"] = user
         if graph is not None:
             config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)
+            declare(*graph.builder.schemas)
         if ledger is not None:
             config["configurable"][LEDGERS_KEY] = (ledger,)
             if ledger.budget.supersteps is not None:

@@ -52,6 +52,25 @@ class Post:
     box: Box[Note] | None = None
 
 
+@dataclass
+class Mark:
+    number: int
+
+
+@dataclass
+class Plain:
+    mark: Mark | None = None
+
+
+@dataclass
+class OtherMark:
+    number: int
+
+
+class Given(TypedDict):
+    mark: OtherMark | None
+
+
 class ByHand(TypedDict):
     thing: Any
 
@@ -115,3 +134,21 @@ def test_what_older_versions_wrote_is_read() -> None:
     unknown = JsonPlusSerializer().dumps_typed({"note": Unknown("?")})
     with pytest.raises(StoreError, match="Unknown, which no workflow"):
         AllowListSerializer().loads_typed(unknown)
+
+
+def test_the_state_of_a_hand_written_graph_needs_no_declaration(session: Session) -> None:
+    graph = StateGraph(Plain)
+    graph.add_node("keep", lambda state: {"mark": state.mark})
+    graph.add_edge(START, "keep")
+    app = graph.compile()
+    assert app.invoke(Plain(Mark(1)), session.config("t")) == {"mark": Mark(1)}
+    assert app.get_state(session.config("t")).values == {"mark": Mark(1)}
+
+
+def test_a_graph_that_is_given_to_the_session_declares_its_state(session: Session) -> None:
+    graph = StateGraph(Given)
+    graph.add_node("keep", lambda state: {"mark": OtherMark(2)})
+    graph.add_edge(START, "keep")
+    app = graph.compile()
+    app.invoke({"mark": None}, session.config("t", graph=app))
+    assert app.get_state(session.config("t")).values == {"mark": OtherMark(2)}

@@ -163,9 +163,14 @@ class Trial:
             self._count(orders)
             self._judge(first, met)
             return met
-        self.counts["taken over"] += met.second.status != "busy"
+        self.counts["taken over"] += met.second.status not in ("busy", "failed")
         self._count(orders, met)
-        self._judge(second, met.second)
+        if "StoreError" in met.second.problem and "lock" in met.second.problem:
+            self.counts["locked out"] += (
+                1  # the first was stopped while it wrote: nobody else can, and says so
+            )
+        else:
+            self._judge(second, met.second)
         if met.first.status == "failed" and "StepgraphError" not in met.first.problem:
             self.counts["first failed"] += 1
         return met.second
@@ -201,9 +206,14 @@ class Trial:
             if key not in now:
                 self._fault("lost", f"{answer.step} {key}: it was committed, and is gone")
         taken = min((line["at"] for line in fresh if line.get("life") == max(orders)), default=None)
+        flying: set[tuple[str, ...]] = set()  # under way in a stopped process: another may ask them once more
         for line in fresh:
+            if met is not None and line.get("life") == min(orders):
+                flying.add((line["thread"], *line["call"]))
             if "committed" in line:
                 self._answered.add(tuple(line["committed"]))
+                if not any(each.get("life") == max(orders) for each in fresh[: fresh.index(line)]):
+                    flying.discard(tuple(line["committed"]))
                 continue
             thread, step, life = line["thread"], line["step"], line["life"]
             key: Key = (thread, *line["call"])
@@ -211,6 +221,8 @@ class Trial:
             late = met is not None and life == min(orders) and taken is not None and line["at"] > taken
             if late:
                 self._fault("fence", f"life {life} asked {step} after life {max(orders)} had taken over")
+            elif met is not None and life == max(orders) and key in flying and key not in self._known:
+                flying.discard(key)
             elif key in self._answered or key in self._known:
                 self._fault("repaid", f"life {life} asked {step} {key}, which was committed")
             if not late:
