@@ -89,7 +89,7 @@ async def arun(
     thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread, options)
-    await acheck_answer(graph, state, config)
+    await acheck_answer(graph, state, config, ours=True)
     return await _invoke(graph, await aundelivered(state, config), session, thread, config)
 
 

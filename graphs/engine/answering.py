@@ -17,7 +17,7 @@ from ...state.names import SESSION_KEY
 from ...state.run_context import for_reading
 from ...state.session.internals import CONFIG_KEY_CHECKPOINTER
 from ...state.session.session import Session
-from ...tracing.record.pending import unanswered
+from ...tracing.record.pending import asked_for_review, unanswered
 
 INTERRUPT_ID: Final = re.compile(r"[0-9a-f]{32}")  # by it LangGraph tells answers by id from an answer
 
@@ -28,10 +28,13 @@ def check_answer(graph: Any, input: Any, config: RunnableConfig) -> None:
         _check(input.resume, graph.get_state(for_reading(config)), config)
 
 
-async def acheck_answer(graph: Any, input: Any, config: RunnableConfig) -> None:
-    """Like `check_answer`, for checkpointers that are async."""
+async def acheck_answer(graph: Any, input: Any, config: RunnableConfig, *, ours: bool = False) -> None:
+    """Like `check_answer`, for checkpointers that are async.
+
+    `ours` is a call of `run`; LangGraph's own calls may answer its own interrupts when a thread has ended.
+    """
     if _is_answer(input, config):
-        _check(input.resume, await graph.aget_state(for_reading(config)), config)
+        _check(input.resume, await graph.aget_state(for_reading(config)), config, ours=ours)
 
 
 def answered(
@@ -70,11 +73,15 @@ def _is_answer(input: Any, config: RunnableConfig) -> bool:
     return isinstance(input, Command) and input.resume is not None and kept and not at_a_checkpoint
 
 
-def _check(resume: Any, snapshot: StateSnapshot, config: RunnableConfig) -> None:
+def _check(resume: Any, snapshot: StateSnapshot, config: RunnableConfig, *, ours: bool = False) -> None:
     values = config["configurable"]
+    session, thread_id = values.get(SESSION_KEY), str(values["thread_id"])
+    ended = snapshot.created_at is not None and not snapshot.tasks
+    if ended and not ours and (session is None or not asked_for_review(session, thread_id)):
+        return  # LangGraph gives the state that stands
     by_id = isinstance(resume, Mapping) and all(INTERRUPT_ID.fullmatch(str(key)) for key in resume)
     if not by_id or resume:
-        answered(values.get(SESSION_KEY), str(values["thread_id"]), snapshot, resume if by_id else None)
+        answered(session, thread_id, snapshot, resume if by_id else None)
 
 
 def _why_nothing_waits(thread_id: str, snapshot: StateSnapshot) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.types import Interrupt
 
-from ...state.names import path_of
+from ...state.names import REVIEW, path_of
 from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
 from ...state.session.pauses import is_budget_end
@@ -68,6 +68,12 @@ def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Int
         return asked
     waiting = {item.id for item in _told(session, thread_id, asked, 0.0)}
     return [item for item in asked if item.id in waiting]
+
+
+def asked_for_review(session: Session, thread_id: str) -> bool:
+    """Tell whether a node of a thread has ever asked for a review."""
+    sql = "SELECT 1 FROM node_runs WHERE thread_id = ? AND instr(interrupts, ?) LIMIT 1"
+    return bool(session.journal.query(sql, (thread_id, f'"{REVIEW}"')))
 
 
 def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
