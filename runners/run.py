@@ -11,9 +11,9 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
+from ..graphs.engine.answering import acheck_answer, answered
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
-from ..state.errors import InputError
 from ..state.event_loops import in_thread, sync_version
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
@@ -89,6 +89,7 @@ async def arun(
     thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread, options)
+    await acheck_answer(graph, state, config)
     return await _invoke(graph, await aundelivered(state, config), session, thread, config)
 
 
@@ -106,7 +107,8 @@ async def aresume(
 
     A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
     has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
-    `answers` to several by their ids. Raises InputError for one answer to several interrupts.
+    `answers` to several by their ids. Raises InputError for an answer to nothing that waits, and for one
+    answer to several interrupts; the thread stays as it is then.
     """
     thread_id = text_of_id(thread_id)
     await session.journal.until_free()
@@ -114,27 +116,26 @@ async def aresume(
     snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     spent = session.spent(thread_id)
-    if snapshot.created_at is None:
+    if answers:
+        answered(session, thread_id, snapshot, answers)
+        state = Command(resume=dict(answers))
+    elif answer is not NO_ANSWER:
+        (question,) = answered(session, thread_id, snapshot, None)
+        # By its id, because LangGraph takes a bare None for no answer.
+        state = Command(resume={question.id: answer})
+    elif snapshot.created_at is None:
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
-    elif answers is not None:
-        state = Command(resume=dict(answers))
-    elif waiting and answer is NO_ANSWER:
+    elif waiting:
         values, unmerged = await _so_far(graph, session, thread_id, snapshot)
         return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
-    elif len(waiting) > 1:
-        raise InputError(
-            f"{len(waiting)} questions wait on the thread {thread_id!r}, and one answer is for one of them. "
-            "`stepgraph pending` lists them; reviews are answered one by one: approve, reject or edit."
-        )
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
         return RunResult(thread_id, "done", reached(graph, snapshot).values, spent)
     else:
-        # By its id, because LangGraph takes a bare None for no answer.
-        state = Command(resume={waiting[0].id: answer}) if waiting else None
+        state = None
     return await _invoke(graph, state, session, thread_id, config)
 
 

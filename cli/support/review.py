@@ -17,7 +17,7 @@ import click
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, read_waiting
 from ...tracing.record.text import clean, duration, one_line, plain, show_value
-from ...tracing.record.threads import find_thread
+from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
 from .inputs import json_or_text
 from .run import resume_threads
@@ -92,7 +92,7 @@ def answer_review(
     """Answer a review, go on with its thread, and return the exit code."""
     with open_session(database) as session:
         found = find_thread(session.journal, thread)
-        item = _pick(read_waiting(session, found.thread_id), thread, review)
+        item = _pick(read_waiting(session, found.thread_id), found, review)
     answer: dict[str, Any] = {"decision": decision, "by": _user() if by is None else by}
     if reason:
         answer["reason"] = reason
@@ -122,16 +122,12 @@ def _user() -> str:
         return ""
 
 
-def _pick(waiting: list[Waiting], thread: str, name: str | None) -> Waiting:
+def _pick(waiting: list[Waiting], found: Thread, name: str | None) -> Waiting:
     """Return the review that is meant. Raises InputError unless it is exactly one."""
+    thread = found.thread_id
     reviews = [item for item in waiting if is_review(item.value)]
     if not reviews:
-        rest = (
-            f" It waits for an answer of another kind: stepgraph resume {thread} --answer …"
-            if waiting
-            else ""
-        )
-        raise InputError(f"No review waits on the thread {thread!r}.{rest}")
+        raise InputError(f"No review waits on the thread {thread!r}{_what_is_so(waiting, found)}")
     chosen = [item for item in reviews if name is None or _is_named(item, name)]
     if len(chosen) == 1:
         return chosen[0]
@@ -141,6 +137,21 @@ def _pick(waiting: list[Waiting], thread: str, name: str | None) -> Waiting:
     raise InputError(
         f"{len(chosen)} reviews wait on the thread {thread!r}; name one with --review: {listed}."
     )
+
+
+def _what_is_so(waiting: list[Waiting], found: Thread) -> str:
+    """Return why no review waits on a thread, and what to do next."""
+    thread = found.thread_id
+    if waiting:
+        return f". It waits for an answer of another kind: stepgraph resume {thread} --answer …"
+    if found.status == "done":
+        return (
+            ": it has ended, and its answers stand. To see where another answer leads, fork it at a "
+            f"checkpoint before the review: stepgraph fork {thread} --at …"
+        )
+    if found.status == "queued":
+        return f": it has not begun. Begin it: stepgraph resume {thread}"
+    return f", which is {found.status}. Go on with it without an answer: stepgraph resume {thread}"
 
 
 def _is_named(item: Waiting, name: str) -> bool:

@@ -42,6 +42,7 @@ from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
+from .answering import acheck_answer, check_answer
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -76,6 +77,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
+        check_answer(self, input, config)
         to_do = undelivered(input, config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
@@ -84,6 +86,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
         await awaited(config)
+        await acheck_answer(self, input, config)
         to_do = await aundelivered(input, config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:

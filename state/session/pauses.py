@@ -28,11 +28,17 @@ def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
     return GraphInterrupt([Interrupt(value=value, id=f"budget:{task}")])
 
 
+def is_budget_end(interrupt: Interrupt) -> bool:
+    """Tell whether an interrupt stands for a budget's end, so that nobody is asked anything."""
+    return isinstance(interrupt.value, dict) and interrupt.value.get("kind") == BUDGET_ENDED
+
+
 def budget_end(interrupts: Iterable[Interrupt]) -> dict[str, Any] | None:
     """Return what the first budget's end among interrupts says, None if there is none."""
     for interrupt in interrupts:
-        if isinstance(interrupt.value, dict) and interrupt.value.get("kind") == BUDGET_ENDED:
-            return interrupt.value
+        if is_budget_end(interrupt):
+            told: dict[str, Any] = interrupt.value
+            return told
     return None
 
 

@@ -265,3 +265,32 @@ def test_asked_in_one_process_answered_in_another(letter: Any, tmp_path: Path) -
     row = json.loads(done.stdout)
     assert (done.returncode, row["output"]["text"], row["output"]["sent"]) == (0, "Mine.", True)
     assert letter.calls == 1
+
+
+ANSWERS = [("resume", "--answer", "no"), ("approve",), ("reject", "--reason", "no"), ("edit", "--value", "x")]
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=lambda words: words[0])
+def test_an_answer_to_what_is_over_is_refused_and_changes_nothing(
+    command: Command, letter: Any, words: tuple[str, ...]
+) -> None:
+    name, *rest = words
+    assert command(name, "never", *rest).code == 2
+    begin(command)
+    assert command("approve", "t").code == 0
+    before = command("show", "t", "--json").out
+    refused = command(name, "t", *rest)
+    assert refused.code == 2
+    assert "it has ended, and its answers stand" in refused.out + refused.err
+    assert command("show", "t", "--json").out == before
+
+
+@pytest.mark.parametrize("words", ANSWERS[1:], ids=lambda words: words[0])
+def test_an_answer_to_a_review_that_was_rejected_says_how_to_go_on(
+    command: Command, letter: Any, words: tuple[str, ...]
+) -> None:
+    begin(command)
+    command("reject", "t", "--reason", "too curt")
+    refused = command(words[0], "t", *words[1:])
+    assert refused.code == 2
+    assert "No review waits on the thread 't', which is failed." in refused.err

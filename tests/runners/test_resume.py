@@ -73,7 +73,7 @@ def test_a_thread_that_has_ended_is_only_read(session: Session) -> None:
     with ScriptedModel({"write": ["a draft"]}) as model, using(model):
         run(reviewed, Memo("tea"), session, "t")
         resume(reviewed, session, "t", answer="yes")
-        again = resume(reviewed, session, "t", answer="no")
+        again = resume(reviewed, session, "t")
     assert (again.status, again.values["approval"], again.spent.calls) == ("done", "yes", 1)
     assert not any(name.startswith("stepgraph_") for name in again.values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from ..record.copying import copy_rows, insert_row, pending_writes
 from ..record.reads import Table, read_calls, read_rows
 from ..record.spans import Row
 from .cuts import Cut, Fate
+from .tries import key_of
 
 COPIED: Final = "copied"
 OVERRIDE: Final = "override"
@@ -34,9 +35,9 @@ class ForkPoint:
 
 
 def copies(
-    session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str], asked: Row | None
+    session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str], tries: Sequence[Row]
 ) -> Iterator[Statement]:
-    """Yield what copies the kept part of a thread; `asked` is the call that the cut is made before."""
+    """Yield what copies the kept part of a thread; `tries` are at the answer that is given or asked anew."""
     yield _run_copy(session, cut, old, new, models)
     kept = {(point.ns, point.id) for point in cut.lineage.points if cut.keeps(point)}
     for ns, checkpoint_id in kept:
@@ -44,7 +45,7 @@ def copies(
     for row in pending_writes(session.journal, old):
         if (row["checkpoint_ns"], row["checkpoint_id"]) in kept and cut.keeps_write(row):
             yield copy_rows("writes", old, new, row)
-    yield from _records(session, cut, old, new, asked)
+    yield from _records(session, cut, old, new, tries)
 
 
 def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[str, str]) -> Statement:
@@ -65,7 +66,7 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
     return insert_row("runs", row)
 
 
-def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) -> Iterator[Statement]:
+def _records(session: Session, cut: Cut, old: str, new: str, tries: Sequence[Row]) -> Iterator[Statement]:
     # In the order of the originals: spans are put together by it, inner nodes before those around them.
     tables: tuple[Table, ...] = ("node_runs", "decisions")
     for table in tables:
@@ -73,8 +74,11 @@ def _records(session: Session, cut: Cut, old: str, new: str, asked: Row | None) 
             if cut.fate(row["task"]) is Fate.KEPT:
                 del row["id"]  # the copy gets one of its own
                 yield insert_row(table, {**row, "thread_id": new})
+    anew = {key_of(call) for call in tries}
     for call in read_calls(session.journal, old):
-        if cut.fate(call["task"]) is Fate.KEPT or (asked is not None and _ran_beside(call, asked)):
+        if cut.fate(call["task"]) is Fate.KEPT or (
+            tries and key_of(call) not in anew and _ran_beside(call, tries[-1])
+        ):
             yield insert_row("calls", _copied(call, new))
 
 
@@ -84,7 +88,7 @@ def _ran_beside(call: Row, asked: Row) -> bool:
     Such calls are kept: their prompts cannot depend on the answer that the fork changes, so that asking
     them again would only cost money.
     """
-    if call["task"] != asked["task"] or call["status"] != "answered" or call["id"] == asked["id"]:
+    if call["task"] != asked["task"] or call["status"] != "answered":
         return False
     return bool(call["started_at"] < asked["started_at"] + asked["latency_s"])
 
@@ -103,19 +107,24 @@ def _copied(call: Row, new: str) -> Row:
     }
 
 
-def stand_in(asked: Row, new: str, stand: ForkPoint) -> Statement:
-    """Return the row in which the replay will find the answer, in the place of the call's own."""
+def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
+    """Return the row in which the replay will find the answer, in the place of the tries' own.
+
+    The step asks as it did first, so the answer is found there.
+    """
+    first, asked = tries[0], tries[-1]
     return insert_row(
         "calls",
         {
-            **_copied(asked, new),
+            **_copied(first, new),
+            "request_hash": key_of(first)[1],
             "status": "answered",
             "source": OVERRIDE,
             "origin": stand.origin or asked["id"],
             "reason": f"set by the fork, instead of {asked['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
-            "messages": stand.messages or asked["messages"],
+            "messages": stand.messages or first["messages"],
             "answer": stand.answer,
             **dict.fromkeys(("tool_calls", "reasoning", "finish_reason", "problem")),
         },

@@ -24,6 +24,7 @@ from ..record.spans import Row
 from ..record.threads import find_thread
 from .copies import ForkPoint, copies, stand_in
 from .cuts import cut_at, cut_before_call
+from .tries import tries_at
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -47,7 +48,8 @@ def fork(
     is copied as it stands, unfinished work included. `changes` sets fields of the state there, which
     takes the `graph`; the edges of the nodes that wrote last are followed from there, or `as_node`'s.
     `call` goes back to right before one model call instead: its id, or a step's name for the last one
-    of that step. It is asked again, or, with an `answer`, answered so. Everything else that ran beside
+    of that step. It is asked again, or, with an `answer`, answered so, and so are the tries before it
+    whose answers did not fit. Everything else that ran beside
     it is kept. `models` are bound, by role, in addition to those of the old thread.
 
     What the new thread takes over from the journal counts nothing: its source is `copied`. Nothing
@@ -68,10 +70,13 @@ def fork(
         cut = cut_before_call(lineage, asked)
     else:
         cut = cut_at(lineage, lineage.find(at), keep_unfinished=not changes)
-    statements = [*copies(session, cut, thread_id, new, models or {}, asked)]
+    tries = [] if asked is None else [asked]
     if asked is not None and answer is not None:
+        tries = tries_at(read_calls(session.journal, thread_id), asked)
+    statements = [*copies(session, cut, thread_id, new, models or {}, tries)]
+    if answer is not None:
         stand = answer if isinstance(answer, ForkPoint) else ForkPoint(answer)
-        statements.append(stand_in(asked, new, stand))
+        statements.append(stand_in(tries, new, stand))
     session.journal.write(statements)
     if fitting and graph is not None:
         _change(session, new, graph, fitting, list(cut.edges)[-1], as_node)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from langgraph.types import Interrupt
 
-from ...state.names import BUDGET_ENDED, path_of
+from ...state.names import path_of
 from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
+from ...state.session.pauses import is_budget_end
 from ...state.session.session import Session
 from .plain_checkpoints import plain_checkpoints
 
@@ -60,6 +61,15 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
     return sorted(found, key=lambda item: (item.since, item.thread_id))
 
 
+def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Interrupt]) -> list[Interrupt]:
+    """Return those of a thread's interrupts that wait for an answer, whoever keeps its checkpoints."""
+    asked = [item for item in interrupts if not is_budget_end(item)]
+    if session is None or not asked:
+        return asked
+    waiting = {item.id for item in _told(session, thread_id, asked, 0.0)}
+    return [item for item in asked if item.id in waiting]
+
+
 def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
     """Yield the interrupts that wait, with their places; one whose node failed on the answer does not.
 
@@ -75,7 +85,7 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
         by_task.setdefault(node_run["task"], []).append(node_run)
     tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
     for item in {item.id: item for item in asked}.values():
-        if isinstance(item.value, dict) and item.value.get("kind") == BUDGET_ENDED:
+        if is_budget_end(item):
             continue
         task = tasks.get(item.id, "")
         found = by_task.get(task, [])

@@ -1,0 +1,103 @@
+"""An answer goes to a question that waits: any other is refused before the thread can take it.
+
+LangGraph ignores an answer whose question is over, or keeps it for the next question that comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Interrupt, StateSnapshot
+
+from ...state.errors import InputError
+from ...state.names import SESSION_KEY
+from ...state.run_context import for_reading
+from ...state.session.internals import CONFIG_KEY_CHECKPOINTER
+from ...state.session.session import Session
+from ...tracing.record.pending import unanswered
+
+INTERRUPT_ID: Final = re.compile(r"[0-9a-f]{32}")  # by it LangGraph tells answers by id from an answer
+
+
+def check_answer(graph: Any, input: Any, config: RunnableConfig) -> None:
+    """Raise InputError for a Command whose `resume` answers nothing that waits on the config's thread."""
+    if _is_answer(input, config):
+        _check(input.resume, graph.get_state(for_reading(config)), config)
+
+
+async def acheck_answer(graph: Any, input: Any, config: RunnableConfig) -> None:
+    """Like `check_answer`, for checkpointers that are async."""
+    if _is_answer(input, config):
+        _check(input.resume, await graph.aget_state(for_reading(config)), config)
+
+
+def answered(
+    session: Session | None, thread_id: str, snapshot: StateSnapshot, ids: Iterable[str] | None
+) -> list[Interrupt]:
+    """Return the questions that answers go to: those with the ids, or for None the only one that waits.
+
+    Raises InputError where there is none.
+    """
+    waiting = unanswered(session, thread_id, snapshot.interrupts)
+    if not waiting:
+        raise InputError(_why_nothing_waits(thread_id, snapshot))
+    if ids is None:
+        if len(waiting) > 1:
+            raise InputError(
+                f"{len(waiting)} questions wait on the thread {thread_id!r}, and one answer is for one of "
+                "them. `stepgraph pending` lists them; reviews are answered one by one: approve, reject or "
+                f"edit. In Python, give the answers by their ids: {_listed(waiting)}."
+            )
+        return waiting
+    wanted = list(ids)
+    known = {question.id for question in waiting}
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"No question with the id {name!r} waits on the thread {thread_id!r}: it was answered, or it "
+                f"is another thread's. Answer one of those that wait: {_listed(waiting)}."
+            )
+    return [question for question in waiting if question.id in wanted]
+
+
+def _is_answer(input: Any, config: RunnableConfig) -> bool:
+    values = config.get("configurable", {})
+    at_a_checkpoint = values.get("checkpoint_id")  # there LangGraph asks again, whoever answered
+    kept = values.get(CONFIG_KEY_CHECKPOINTER) is not None
+    return isinstance(input, Command) and input.resume is not None and kept and not at_a_checkpoint
+
+
+def _check(resume: Any, snapshot: StateSnapshot, config: RunnableConfig) -> None:
+    values = config["configurable"]
+    by_id = isinstance(resume, Mapping) and all(INTERRUPT_ID.fullmatch(str(key)) for key in resume)
+    if not by_id or resume:
+        answered(values.get(SESSION_KEY), str(values["thread_id"]), snapshot, resume if by_id else None)
+
+
+def _why_nothing_waits(thread_id: str, snapshot: StateSnapshot) -> str:
+    nothing = f"Nothing on the thread {thread_id!r} waits for an answer"
+    if snapshot.created_at is None:
+        return (
+            f"{nothing}: it has not begun. Check the thread id (`stepgraph pending` lists what waits), or "
+            "begin the thread without an answer."
+        )
+    if not snapshot.tasks:
+        return (
+            f"{nothing}: it has ended, and its answers stand. To see where another answer leads, fork the "
+            f"thread at a checkpoint before it: `stepgraph fork {thread_id} --at …`."
+        )
+    return (
+        f"{nothing}: what it asked was answered, or it stopped for another reason. Go on without an answer: "
+        f"`stepgraph resume {thread_id}`."
+    )
+
+
+def _listed(waiting: Iterable[Interrupt]) -> str:
+    return "; ".join(f"{question.id} ({_shown(question.value)})" for question in waiting)
+
+
+def _shown(asked: Any) -> str:
+    return f"{asked['review']}" if isinstance(asked, Mapping) and "review" in asked else f"{asked!r:.60}"

@@ -1,0 +1,173 @@
+"""An answer that nothing waits for is refused, says what is so, and changes nothing on the thread."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+
+from stepgraph import Ask, Budget, ScriptedModel, Session, chain, review, section, step, using
+from stepgraph.runners.run import arun, resume, run
+from stepgraph.state.errors import InputError, Rejected
+
+
+@dataclass
+class Parcel:
+    to: str
+    label: str = ""
+    note: str = ""
+    stamp: str = ""
+
+
+@step("label")
+def write(parcel: Parcel) -> Ask[str]:
+    return Ask(f"A label for {parcel.to}")
+
+
+@review("label")
+def look(parcel: Parcel) -> str:
+    return f"Stick it on the parcel to {parcel.to}?"
+
+
+@review("note")
+def look_again(parcel: Parcel) -> str:
+    return "And the note?"
+
+
+def ask_for_a_stamp(parcel: Parcel) -> dict[str, Any]:
+    return {"stamp": interrupt("which stamp?")}
+
+
+def plain_graph() -> Any:
+    graph = StateGraph(Parcel)
+    graph.add_node("ask", ask_for_a_stamp)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    return graph.compile()
+
+
+GRAPHS: dict[str, Any] = {
+    "review": chain(write, look).compile(),
+    "nested review": chain(chain(write, chain(look))).compile(),
+    "interrupt": chain(write, ask_for_a_stamp).compile(),
+    "foreign graph": plain_graph(),
+}
+YES, NO = {"decision": "approve"}, {"decision": "reject", "reason": "no"}
+
+
+def by_run(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return run(graph, Command(resume=answer), session, thread)
+
+
+def by_arun(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return asyncio.run(arun(graph, Command(resume=answer), session, thread))
+
+
+def by_resume(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return resume(graph, session, thread, answer=answer)
+
+
+def by_answers(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return resume(graph, session, thread, answers={"0" * 32: answer})
+
+
+def by_invoke(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return graph.invoke(Command(resume=answer), session.config(thread))
+
+
+def by_stream(graph: Any, session: Session, thread: str, answer: Any) -> Any:
+    return list(graph.stream(Command(resume=answer), session.config(thread)))
+
+
+Answering = Callable[[Any, Session, str, Any], Any]
+WAYS = [by_run, by_arun, by_resume, by_answers, by_invoke, by_stream]
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    model = ScriptedModel(["Fragile"] * 4)
+    with using(model):
+        yield model
+
+
+def content(session: Session) -> list[str]:
+    session.journal.query("SELECT 1")  # what is still queued is written before
+    with closing(sqlite3.connect(session.path)) as file:
+        return list(file.iterdump())
+
+
+def refused(session: Session, way: Answering, graph: Any, thread: str, answer: Any = NO) -> str:
+    before = content(session)
+    with pytest.raises(InputError) as error:
+        way(graph, session, thread, answer)
+    assert content(session) == before
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    # What LangGraph itself runs of its own graphs, no check of ours sees.
+    [(k, w) for k in GRAPHS for w in WAYS if k != "foreign graph" or w not in (by_invoke, by_stream)],
+)
+def test_an_answer_that_nothing_waits_for(
+    kind: str, way: Answering, session: Session, model: ScriptedModel
+) -> None:
+    graph = GRAPHS[kind]
+    assert "'t' waits for an answer: it has not begun" in refused(session, way, graph, "t")
+    assert run(graph, Parcel("Ada"), session, "t").status == "interrupted"
+    assert resume(graph, session, "t", answer=YES).status == "done"
+    assert "'t' waits for an answer: it has ended" in refused(session, way, graph, "t")
+    assert resume(graph, session, "t").status == "done"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rejection_stands(way: Answering, session: Session, model: ScriptedModel) -> None:
+    graph = GRAPHS["review"]
+    run(graph, Parcel("Ada"), session, "t")
+    with pytest.raises(Rejected):
+        resume(graph, session, "t", answer=NO)
+    assert "what it asked was answered" in refused(session, way, graph, "t", YES)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_end_of_a_budget_is_no_question(way: Answering, session: Session, model: ScriptedModel) -> None:
+    graph = GRAPHS["review"]
+    assert run(graph, Parcel("Ada"), session, "t", budget=Budget(calls=0)).status == "partial"
+    assert "Go on without an answer" in refused(session, way, graph, "t", YES)
+    assert resume(graph, session, "t", budget=Budget()).status == "interrupted"
+
+
+@pytest.mark.parametrize("way", [by_run, by_answers, by_invoke])
+def test_the_answer_to_one_question_is_not_taken_for_the_next(
+    way: Answering, session: Session, model: ScriptedModel
+) -> None:
+    graph = chain(look, look_again).compile()
+    (first,) = run(graph, Parcel("Ada"), session, "t").waiting
+    (second,) = resume(graph, session, "t", answers={first.id: YES}).waiting
+    told = refused(session, way, graph, "t", {first.id: YES}) if way is not by_answers else ""
+    told = told or refused(session, way, graph, "t")
+    assert f"{second.id} (look_again)" in told
+    assert resume(graph, session, "t", answers={second.id: YES}).status == "done"
+
+
+@pytest.mark.parametrize("way", [by_run, by_resume, by_invoke])
+def test_one_of_two_that_wait_is_answered_once(
+    way: Answering, session: Session, model: ScriptedModel
+) -> None:
+    graph = chain(section({"one": look, "two": look_again})).compile()
+    waiting = run(graph, Parcel("Ada"), session, "t").waiting
+    one, two = sorted(waiting, key=lambda question: str(question.value["review"]))
+    told = refused(session, way, graph, "t", YES)
+    assert f"{one.id} (look)" in told
+    assert f"{two.id} (look_again)" in told
+    assert resume(graph, session, "t", answers={one.id: YES}).waiting == (two,)
+    assert f"{two.id} (look_again)" in refused(session, by_run, graph, "t", {one.id: NO})
+    assert way(graph, session, "t", YES)
+    assert resume(graph, session, "t").status == "done"
