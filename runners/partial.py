@@ -139,12 +139,14 @@ def _beyond(start: Any, value: Any) -> Any:
 
 def _gathered(graph: Graph, snapshot: StateSnapshot) -> dict[str, list[Any]]:
     """Return the private lists with what the tasks finished so far wrote, which a snapshot leaves out."""
-    lists: dict[str, list[Any]] = {}
-    for name, channel in graph.channels.items():
-        if name.startswith(PRIVATE) and isinstance(channel, Topic):
-            lists[name] = list(snapshot.values.get(name) or ())
+    lists = {
+        name: list(snapshot.values.get(name) or ())
+        for name, channel in graph.channels.items()
+        if name.startswith(PRIVATE) and isinstance(channel, Topic)
+    }
+    known = {id(each) for values in lists.values() for each in values}
     for task in snapshot.tasks:
-        for name, value in (task.result or {}).items() if isinstance(task.result, Mapping) else ():
-            if name in lists and not any(value is each for each in lists[name]):
+        for name, value in task.result.items() if isinstance(task.result, Mapping) else ():
+            if name in lists and id(value) not in known:
                 lists[name].append(value)
     return lists

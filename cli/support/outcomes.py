@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
 @dataclass
 class RunOutcome:
-    """How a run ended; `output` is the final state as JSON."""
+    """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet."""
 
     thread: str
     status: OutcomeStatus
@@ -31,6 +31,7 @@ class RunOutcome:
     error: str | None = None
     reviews: int = 0
     rejected: bool = False
+    unmerged: dict[str, list[str]] = field(default_factory=dict)
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "thread": outcome.thread,
         "status": outcome.status,
         "output": outcome.output,
+        **({"unmerged": outcome.unmerged} if outcome.unmerged else {}),
         "error": outcome.error,
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
@@ -53,6 +55,9 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
         if data.get(name) != value and value not in (None, "", [], {}):
             shown = show_value(value).replace("\n", "\n        ")
             click.echo(f"    {name}: {shown}")
+    for path, answers in outcome.unmerged.items():
+        for answer in answers:
+            click.echo(f"    ({path}): {show_value(answer)}".replace("\n", "\n        "))
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
     click.secho(f"  {outcome.status}", fg=colour, nl=False)
     click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import operator
 import re
@@ -38,6 +39,8 @@ from stepgraph import (
     vote,
     within,
 )
+from stepgraph.runners.run import aread_so_far
+from stepgraph.tracing.forks.fork import fork
 
 
 @dataclass
@@ -79,6 +82,11 @@ def write(paper: Paper) -> Ask[str]:
 @step("text")
 def rewrite(paper: Paper) -> Ask[str]:
     return Ask(f"rewrite {paper.text}")
+
+
+@step("text")
+def jot(paper: Paper) -> Ask[str]:
+    return Ask(f"jot {paper.text}")
 
 
 @step("more")
@@ -288,3 +296,21 @@ def test_a_branch_that_is_late_does_not_undo_one_that_is_done(session: Session) 
             words = re.findall(r"<\w+ \d+>", str(result.values))
             assert sorted(words) == sorted(model.said[-calls:])
             assert not result.unmerged
+
+
+def test_a_later_run_on_a_thread_shows_only_what_it_was_answered_itself(session: Session) -> None:
+    graph = vote([write, rewrite, jot], uncertain="").compile()
+    with using(model := Teller()):
+        assert run(graph, Paper(), session, "t").status == "done"
+        result = run(graph, Paper(text="other"), session, "t", budget=Budget(calls=5))
+    assert held(result) == set(model.said[3:])
+    assert len(result.unmerged) == 2
+
+
+def test_a_fork_shows_what_it_took_over(session: Session) -> None:
+    graph = vote([write, rewrite, jot], uncertain="").compile()
+    with using(Teller()):
+        assert run(graph, Paper(), session, "t", budget=Budget(calls=2)).status == "partial"
+        forked = fork(session, "t")
+        values, unmerged = asyncio.run(aread_so_far(graph, session, forked))
+    assert len(set(re.findall(r"<\w+ \d+>", f"{values} {unmerged}"))) == 2

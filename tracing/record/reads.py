@@ -62,20 +62,27 @@ def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
 
 
 def read_answers(journal: Journal, thread_id: str, parts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the answers that parts of a run were given, in order; a part's tasks all begin alike.
+    """Return the answers that parts of a thread's last run were given, in order.
 
-    A model that wants tools run is shown with the calls, as JSON, unless it says something too.
+    `parts` says what the tasks of each begin with: a task, or a node ("write:") in any of its executions. A
+    model that only wants tools run is shown with its calls, as JSON.
     """
     rows = journal.query(
         "SELECT task, coalesce(nullif(answer, ''), tool_calls) AS said FROM calls "
-        "WHERE thread_id = ? AND status = 'answered' ORDER BY started_at",
+        "WHERE thread_id = ?1 AND status = 'answered' AND (source = 'copied' OR started_at >= coalesce("
+        "(SELECT min(started_at) FROM invocations WHERE thread_id = ?1 AND trace = "
+        "(SELECT max(trace) FROM invocations WHERE thread_id = ?1)), 0)) ORDER BY started_at",
         [thread_id],
     )
-    found = {
-        path: [r["said"] for r in rows if r["said"] and r["task"].startswith(begin)]
-        for path, begin in parts.items()
-    }
-    return {path: tuple(said) for path, said in found.items() if said}
+    found: dict[str, list[str]] = {begin: [] for begin in parts.values()}
+    for row in rows:
+        names = row["task"].split("|")
+        for depth, name in enumerate(names):
+            outer = "".join(f"{each}|" for each in names[:depth])
+            for begin in (f"{outer}{name}", f"{outer}{name.partition(':')[0]}:"):
+                if row["said"] and begin in found:
+                    found[begin].append(row["said"])
+    return {path: tuple(found[begin]) for path, begin in parts.items() if found[begin]}
 
 
 def read_shape(journal: Journal, thread_id: str) -> Row | None:
