@@ -21,7 +21,8 @@ SELECT r.thread_id, r.graph,
                           ORDER BY i.id DESC LIMIT 1)) AS name,
        r.models, r.status, r.error, r.started_at, r.updated_at, {_RAN} AS seconds,
        count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0.0) AS known_usd,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       coalesce(round(sum(c.cost_usd), 12), 0.0) AS known_usd,
        coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
