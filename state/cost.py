@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from decimal import Decimal
 from typing import Any
 
 
@@ -31,10 +33,10 @@ class Cost:
         return None if self.unknown else self.known_usd
 
     def __add__(self, other: Cost) -> Cost:
-        return self._combined(other, operator.add)
+        return self._combined(other, _exactly(operator.add))
 
     def __sub__(self, other: Cost) -> Cost:
-        return self._combined(other, operator.sub)
+        return self._combined(other, _exactly(operator.sub))
 
     def at_least(self, other: Cost) -> Cost:
         """Return the larger one of each number."""
@@ -42,6 +44,17 @@ class Cost:
 
     def _combined(self, other: Cost, combine: Callable[[Any, Any], Any]) -> Cost:
         return Cost(*map(combine, astuple(self), astuple(other)))
+
+
+def _exactly(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the operator that takes dollars as the decimals that they are written as: 0.1 + 0.2 is 0.3."""
+
+    def combined(one: Any, other: Any) -> Any:
+        if not isinstance(one, float) or not math.isfinite(one) or not math.isfinite(other):
+            return combine(one, other)
+        return float(combine(Decimal(repr(float(one))), Decimal(repr(float(other)))))
+
+    return combined
 
 
 NOTHING = Cost()

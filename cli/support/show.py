@@ -79,12 +79,19 @@ def _totals(run: Run) -> str:
     parts = [f"{run.cost.calls} model calls", f"{failed} failed" if failed else ""]
     parts += [f"{replays} replayed at no cost" if replays else "", cost_line(run.cost)]
     parts += [f"{duration(sum(call['latency_s'] for call in run.calls))} of model time"]
+    thread = run.thread
+    parts += [f"took {duration(thread.seconds)}"]
+    parts += [f"{duration(thread.waited_s)} waiting" if thread.waited_s >= 1 else ""]
     return ", ".join(filter(None, parts))
 
 
 def thread_json(thread: Thread) -> dict[str, Any]:
     """Return a thread for programs."""
-    return {**{n: v for n, v in vars(thread).items() if n != "cost"}, **cost_json(thread.cost)}
+    return {
+        **{n: v for n, v in vars(thread).items() if n != "cost"},
+        "waited_s": thread.waited_s,
+        **cost_json(thread.cost),
+    }
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -14,6 +14,8 @@ from ...tracing.record.text import cost_line, duration, one_line
 from ...tracing.record.threads import Order, Search, Thread, list_threads
 from .show import open_session, thread_json
 
+SAID_FROM_S = 1.0
+
 
 def show_threads(
     *, limit: int, search: str, status: str | None, order: Order, database: Path, as_json: bool
@@ -27,7 +29,7 @@ def show_threads(
     for thread in threads:
         unsent = [name for name in names if thread.thread_id in waiting[name]]
         if as_json:
-            row = {**thread_json(thread), "seconds": thread.seconds, "unsent": unsent}
+            row = {**thread_json(thread), "unsent": unsent}
             click.echo(json.dumps(row, ensure_ascii=False))
         else:
             sent = ("  not sent yet" if unsent else "  sent") if names else ""
@@ -39,7 +41,14 @@ def show_threads(
 def _line(thread: Thread, width: int, sent: str) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(thread.started_at))
     error = f"  {one_line(thread.error, 80)}" if thread.error else ""
+    took = f"{duration(thread.seconds):>8}{_waited(thread)}"
     return (
         f"{one_line(thread.thread_id).ljust(width)}  {thread.status:<11}  {when}  "
-        f"{duration(thread.seconds):>8}  {thread.cost.calls:>3} calls  {cost_line(thread.cost)}{sent}{error}"
+        f"{took}  {thread.cost.calls:>3} calls  {cost_line(thread.cost)}{sent}{error}"
     )
+
+
+def _waited(thread: Thread) -> str:
+    """Return the time in which no node ran, where that is worth saying."""
+    waited = thread.waited_s
+    return f" + {duration(waited)} waiting" if waited >= SAID_FROM_S else ""

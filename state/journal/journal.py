@@ -232,7 +232,8 @@ class Journal(Store):
         """
         (row,) = self.query(
             "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
-            "coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0.0) AS known_usd, "
+            "coalesce(sum(output_tokens), 0) AS output_tokens, "
+            "coalesce(round(sum(cost_usd), 12), 0.0) AS known_usd, "
             "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
             f"FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
@@ -248,7 +249,8 @@ class Journal(Store):
             "SELECT coalesce(sum(CASE WHEN input_tokens IS NULL OR output_tokens IS NULL THEN "
             "coalesce(json_extract(reserved, '$.tokens'), 0) - coalesce(input_tokens, 0) "
             "- coalesce(output_tokens, 0) ELSE 0 END), 0) AS input_tokens, "
-            "coalesce(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') END), 0.0) "
+            "coalesce(round(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') "
+            "END), 12), 0.0) "
             "AS known_usd FROM calls "
             f"WHERE thread_id = ? AND source = 'model' AND status <> 'failed' AND {_BELOW}",
             (thread_id, task, task, task, task),

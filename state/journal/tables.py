@@ -9,11 +9,13 @@ A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: 
 VERSION = 5
 
 
-def running_time(where: str = "") -> str:
+def running_time(where: str = "", *, thread: str = "") -> str:
     """Return the SELECT of each thread's seconds in which at least one of its nodes or calls ran.
 
     What a fork copied counts nothing. Of what a crash cut short, the calls that were answered count.
+    `thread` is an expression for the only thread to look at.
     """
+    node_of, call_of = (f" AND {table}.thread_id = {thread}" if thread else "" for table in ("n", "c"))
     return f"""
     SELECT thread_id, sum(max(0, b - max(a, coalesce(before, a)))) AS seconds
     FROM (
@@ -22,9 +24,11 @@ def running_time(where: str = "") -> str:
         ) AS before
         FROM (
             SELECT n.thread_id, n.task, n.started_at AS a, n.ended_at AS b
-            FROM node_runs n JOIN runs r ON r.thread_id = n.thread_id AND r.started_at <= n.started_at
+            FROM node_runs n JOIN runs own
+            ON own.thread_id = n.thread_id AND own.started_at <= n.started_at{node_of}
             UNION ALL
-            SELECT thread_id, task, started_at, started_at + latency_s FROM calls WHERE source = 'model'
+            SELECT c.thread_id, c.task, c.started_at, c.started_at + c.latency_s
+            FROM calls c WHERE c.source = 'model'{call_of}
         ) {where}
     )
     GROUP BY thread_id"""

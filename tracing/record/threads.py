@@ -11,15 +11,18 @@ from typing import Any, Literal
 from ...state.cost import Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...state.journal.tables import running_time
 from ...state.statuses import RunStatus
 
-_SELECT = """
+_RAN = f"""coalesce((SELECT seconds FROM ({running_time(thread="r.thread_id")})), 0.0)"""
+_SELECT = f"""
 SELECT r.thread_id, r.graph,
        coalesce(r.graph, (SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id
                           ORDER BY i.id DESC LIMIT 1)) AS name,
-       r.models, r.status, r.error, r.started_at, r.updated_at,
+       r.models, r.status, r.error, r.started_at, r.updated_at, {_RAN} AS seconds,
        count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, coalesce(sum(c.cost_usd), 0.0) AS known_usd,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens,
+       coalesce(round(sum(c.cost_usd), 12), 0.0) AS known_usd,
        coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
@@ -29,7 +32,8 @@ FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 class Thread:
     """One thread. Status `running` may also mean that its process died.
 
-    `graph` says what to load to go on with it, `name` only what ran last.
+    `graph` says what to load to go on with it, `name` only what ran last. `seconds` is the time in which
+    its nodes ran.
     """
 
     thread_id: str
@@ -41,17 +45,22 @@ class Thread:
     started_at: float
     updated_at: float
     cost: Cost
+    seconds: float = 0.0
 
     @property
-    def seconds(self) -> float:
-        return self.updated_at - self.started_at
+    def waited_s(self) -> float:
+        """The rest of the time from its beginning to its last change.
+
+        It waited in a queue, for a person, or for somebody to go on with it.
+        """
+        return max(0.0, self.updated_at - self.started_at - self.seconds)
 
 
 Order = Literal["latest", "costliest", "longest"]
 _ORDERS: dict[Order, str] = {
     "latest": "r.updated_at DESC",
     "costliest": "(SELECT sum(cost_usd) FROM calls WHERE thread_id = r.thread_id) DESC",
-    "longest": "r.updated_at - r.started_at DESC",
+    "longest": f"{_RAN} DESC, r.updated_at - r.started_at DESC",
 }
 
 

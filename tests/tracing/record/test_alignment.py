@@ -11,7 +11,7 @@ from stepgraph import Session
 from stepgraph.tracing.record.attributes import changed_fields, cut_text
 from stepgraph.tracing.record.diff import paired
 from stepgraph.tracing.record.spans import Span, Trace
-from stepgraph.tracing.record.threads import Search, count_threads, list_threads
+from stepgraph.tracing.record.threads import Search, count_threads, find_thread, list_threads
 
 TRACE = Trace("0" * 32, "t", 0, "run")
 
@@ -68,3 +68,19 @@ def test_threads_are_ordered_and_paged(session: Session) -> None:
     assert [t.thread_id for t in list_threads(session.journal, 2, offset=2)] == ["old"]
     longest = list_threads(session.journal, order="longest")
     assert [thread.thread_id for thread in longest] == ["old", "mid", "new"]
+
+
+def test_a_thread_took_the_time_in_which_its_nodes_ran(session: Session) -> None:
+    """What it waited in a queue, for a person or for a resume is no time that it took."""
+    run = "INSERT INTO runs (thread_id, status, started_at, updated_at) VALUES (?, 'done', ?, ?)"
+    node = (
+        "INSERT INTO node_runs (thread_id, task, path, node, superstep, status, started_at, ended_at) "
+        "VALUES (?, ?, 'n', 'n', 1, 'done', ?, ?)"
+    )
+    session.journal.write([(run, ("waited", 0, 100)), (run, ("worked", 0, 50)), (run, ("queued", 0, 0))])
+    spans = [("waited", 10, 12), ("waited", 11, 13), ("waited", 90, 92), ("worked", 0, 50)]
+    session.journal.write([(node, (thread, f"n:{at}", at, end)) for thread, at, end in spans])
+    threads = list_threads(session.journal, order="longest")
+    shown = [(thread.thread_id, thread.seconds, thread.waited_s) for thread in threads]
+    assert shown == [("worked", 50, 0), ("waited", 5, 95), ("queued", 0, 0)]
+    assert find_thread(session.journal, "waited").seconds == 5
