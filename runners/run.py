@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ..graphs.engine.answering import acheck_answer, answered
-from ..graphs.engine.branches import same
+from ..graphs.engine.increments import same
 from ..graphs.engine.workflow import Workflow
 from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,11 +72,8 @@ def model(answers: list[str], name: str = "scripted") -> ScriptedModel:
 
 
 def first_life(session: Session, graph: Any, bound: Any) -> None:
-    with using(bound):
-        try:
-            graph.invoke(Slip("A-1"), session.config("t"))
-        except InvalidAnswer:
-            pass
+    with using(bound), contextlib.suppress(InvalidAnswer):
+        graph.invoke(Slip("A-1"), session.config("t"))
 
 
 def second_life(session: Session, graph: Any, call: str, bound: Any) -> Any:
