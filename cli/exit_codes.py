@@ -36,7 +36,8 @@ def exit_code(error: BaseException) -> ExitCode:
     from ..state import errors
 
     wrong = (errors.InputError, errors.DefinitionError, errors.SettingsError)
-    if isinstance(error, (*wrong, errors.ThreadBusy, errors.GraphChanged, errors.EffectUnknown)):
+    changed = (errors.GraphChanged, errors.PromptChanged)
+    if isinstance(error, (*wrong, *changed, errors.ThreadBusy, errors.EffectUnknown)):
         return ExitCode.BAD_INPUT
     if isinstance(error, errors.ModelError):
         return ExitCode.MODEL

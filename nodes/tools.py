@@ -21,6 +21,7 @@ from ..state.errors import (
     BudgetExceeded,
     DefinitionError,
     EffectUnknown,
+    PromptChanged,
     ScriptError,
     StoreError,
     ThreadBusy,
@@ -40,7 +41,7 @@ Key: TypeAlias = Callable[[Mapping[str, Any]], object]
 Outcome = Literal["ran", "failed", "timed out", "refused", "rejected", "unknown"]
 Content: TypeAlias = str | list[Any]
 
-STOPPING = (BudgetExceeded, DefinitionError, ScriptError, StoreError, ThreadBusy)
+STOPPING = (BudgetExceeded, DefinitionError, PromptChanged, ScriptError, StoreError, ThreadBusy)
 MAX_REASON = 500
 OPEN = (
     "Nobody knows whether it took effect, so with these arguments it is not run again until a person has "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from langchain_core.runnables import RunnableConfig
@@ -12,24 +12,20 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ..graphs.engine.answering import acheck_answer, answered
-from ..graphs.engine.increments import same
-from ..graphs.engine.workflow import Workflow
-from ..graphs.patterns.refine import CHANNEL, Rounds
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.event_loops import in_thread, sync_version
-from ..state.names import without_private
 from ..state.run_context import RunContext, for_reading, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..tracing.record.reads import read_input
+from ..tracing.record.reads import read_answers, read_input
+from .partial import missing, reached
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 RunStatus = Literal["done", "partial", "interrupted"]
 NO_ANSWER: Final = object()
-PUSH: Final = "__pregel_push"  # begins the path of a task that a Send made
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,9 @@ class RunResult:
 
     `values` is the state; unless the run is done, it is the best so far, with the work of branches and
     loops that did not finish. `partial` means that a budget ended: `missing` has the paths of the nodes
-    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. Go on with
-    `resume(graph, session, thread_id)`, with an answer if the run waits for one.
+    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. `unmerged` has the
+    answers that were paid for and have no field yet, such as half of a vote, by the path of the node that
+    asked. Go on with `resume(graph, session, thread_id)`, with an answer if the run waits for one.
     """
 
     thread_id: str
@@ -58,6 +55,7 @@ class RunResult:
     missing: tuple[str, ...] = ()
     budget_end: BudgetEnd | None = None
     waiting: tuple[Interrupt, ...] = ()
+    unmerged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def limit(self) -> str | None:
@@ -130,12 +128,12 @@ async def aresume(
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
     elif waiting:
-        values = best_values(graph, snapshot)
-        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting))
+        values, unmerged = await _so_far(graph, session, thread_id, snapshot)
+        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
-        return RunResult(thread_id, "done", best_values(graph, snapshot), spent)
+        return RunResult(thread_id, "done", reached(graph, snapshot).values, spent)
     else:
         state = None
     return await _invoke(graph, state, session, thread_id, config)
@@ -185,14 +183,16 @@ async def _invoke(
             session.journal.end_run(thread, status)
         return RunResult(thread, status, result, session.spent(thread))
     snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
+    values, unmerged = await _so_far(graph, session, thread, snapshot)
     return RunResult(
         thread,
         "interrupted" if ended is None else "partial",
-        best_values(graph, snapshot),
+        values,
         session.spent(thread),
-        missing=() if ended is None else tuple(dict.fromkeys(_missing(snapshot))),
+        missing=() if ended is None else tuple(dict.fromkeys(missing(snapshot))),
         budget_end=ended,
         waiting=waiting,
+        unmerged=unmerged,
     )
 
 
@@ -211,43 +211,21 @@ def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:
     """Return the best values that a thread has reached, whatever ended it."""
-    return best_values(graph, await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True))
+    return (await aread_so_far(graph, session, thread_id))[0]
 
 
-def best_values(graph: Graph, snapshot: StateSnapshot) -> dict[str, Any]:
-    """Return a thread's state with what the nested graphs under way have reached."""
-    values = dict(snapshot.values)
-    subgraphs = dict(graph.get_subgraphs())
-    settled = {name for task in snapshot.tasks if isinstance(task.result, Mapping) for name in task.result}
-    for task in snapshot.tasks:
-        # What was sent to a node is a state of its own; its fields are not those of the whole.
-        inner = None if task.path[:1] == (PUSH,) else subgraphs.get(task.name)
-        if isinstance(task.state, StateSnapshot) and isinstance(inner, CompiledStateGraph):
-            reached = best_values(inner, task.state)
-            values.update(
-                {
-                    name: value
-                    for name, value in reached.items()
-                    if name in graph.channels
-                    and name not in settled
-                    and not same(value, snapshot.values.get(name))
-                }
-            )
-    if isinstance(graph.builder, Workflow) and graph.builder.so_far is not None:
-        values.update(graph.builder.so_far(values))
-    rounds = values.pop(CHANNEL, None)
-    if isinstance(rounds, Rounds):
-        values.update(rounds.best)
-    return without_private(values)
+async def aread_so_far(
+    graph: Graph, session: Session, thread_id: str
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Return the best values that a thread has reached, and the paid answers that none of them holds."""
+    snapshot = await graph.aget_state(for_reading(session.config(thread_id)), subgraphs=True)
+    return await _so_far(graph, session, thread_id, snapshot)
 
 
-def _missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
-    for task in snapshot.tasks:
-        if task.result is not None:
-            continue
-        number = f"[{task.path[1]}]" if task.path[:1] == (PUSH,) else ""
-        path = f"{outer}{task.name}{number}"
-        if isinstance(task.state, StateSnapshot) and task.state.tasks:
-            yield from _missing(task.state, f"{path}/")
-        else:
-            yield path
+async def _so_far(
+    graph: Graph, session: Session, thread_id: str, snapshot: StateSnapshot
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    here = reached(graph, snapshot)
+    if not here.unmerged:
+        return here.values, {}
+    return here.values, await in_thread(read_answers, session.journal, thread_id, here.unmerged)

@@ -28,6 +28,7 @@
     ├── ThreadBusy           somebody else runs the thread
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
+    ├── PromptChanged        a resumed call has the words of an answered one in another order
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
 
@@ -254,6 +255,19 @@ class GraphChanged(StepgraphError):
     def __init__(self, message: str, *, changes: tuple[str, ...]) -> None:
         super().__init__(message)
         self.changes = changes
+
+
+class PromptChanged(StepgraphError):
+    """A resumed call has the words of one that was answered, in another order, so it was not made.
+
+    `step` asks it; `before` and `now` show the first difference.
+    """
+
+    def __init__(self, message: str, *, step: str, before: str, now: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.before = before
+        self.now = now
 
 
 class EffectUnknown(StepgraphError):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ModelUnreachable as ModelUnreachable,
         NoRoute as NoRoute,
         NotSerializable as NotSerializable,
+        PromptChanged as PromptChanged,
         Rejected as Rejected,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
@@ -49,7 +50,7 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost "
             "ContextTooLong DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute NotSerializable Rejected SandboxUnavailable "
-            "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
+            "ModelUnavailable ModelUnreachable NoRoute NotSerializable PromptChanged Rejected "
+            "SandboxUnavailable ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

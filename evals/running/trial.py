@@ -15,6 +15,7 @@ from ...state.errors import (
     BudgetExceeded,
     GraphChanged,
     InputError,
+    PromptChanged,
     SettingsError,
     StepgraphError,
     StoreError,
@@ -30,7 +31,7 @@ from ..suite.targets import Target
 SCOPE = "the suite"
 WAITS = "Interrupted"  # what a case expects as its error if its run must wait for a person
 # These say something about the whole suite, not about one trial of it.
-FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged)
+FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, PromptChanged)
 
 
 class TrialSettings(TypedDict, total=False):

@@ -34,7 +34,7 @@ def increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> A
     The least that does it is taken, so that what parts beside this one change stays as they leave it.
     """
     for candidate in _candidates(before, after):
-        if same(_reduced(channel, before, candidate), after):
+        if same(reduced(channel, before, candidate), after):
             return candidate
     raise DefinitionError(
         f"{graph!r} runs beside other parts and changed {name!r} in a way that cannot be put into one "
@@ -92,7 +92,8 @@ def _messages(before: Sequence[BaseMessage], after: Sequence[BaseMessage]) -> li
     return removals + [message for message in after if not same(known.get(message.id), message)]
 
 
-def _reduced(channel: Any, before: Any, update: Any) -> Any:
+def reduced(channel: Any, before: Any, update: Any) -> Any:
+    """Return what a field's reducer makes of a value and an update, ABSENT if it takes none such."""
     try:
         trial = channel.from_checkpoint(before)
         trial.update([update])

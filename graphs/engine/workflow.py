@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -117,6 +118,18 @@ def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
     return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
 
 
+@dataclass(frozen=True)
+class SoFar:
+    """What a pattern makes of its private channels before its end, for the result of a run that did not end.
+
+    `update` are the fields that it can write already; `hidden` are the nodes whose answers, in the private
+    channels, have no field yet.
+    """
+
+    update: dict[str, Any] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+
+
 class Workflow(StateGraph[StateT, None, StateT, StateT]):
     """What every pattern returns: an ordinary `StateGraph` over the user's own state type.
 
@@ -131,8 +144,9 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
-        # What the private channels hold so far, as an update: for the result of a run that did not end.
-        self.so_far: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+        self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
+        self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
+        self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
         allow(state)
         check_kept(state)
         check_alias(state)

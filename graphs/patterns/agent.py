@@ -40,7 +40,7 @@ from ...state.run_context import RunContext
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
-from ..engine.workflow import Workflow
+from ..engine.workflow import SoFar, Workflow
 
 T = TypeVar("T")
 
@@ -297,6 +297,12 @@ def agent(
             return "done"
         return [Send(run, {CALL: call}) for call in pending(state["stepgraph_messages"])] or "again"
 
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        taken = values.get(TURNS)
+        going = isinstance(taken, Turns) and taken.going and taken.number
+        return SoFar(hidden=frozenset({turn, run} if going else ()))
+
+    graph.so_far = so_far
     graph.add_edge(START, begin)
     graph.add_edge(begin, turn)
     graph.add_conditional_edges(turn, then, {"done": END, "again": turn, run: run})

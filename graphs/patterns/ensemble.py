@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from ...state.schema import check_fields, extended, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_timeout
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 ENTRIES = "stepgraph_entries"
 
@@ -70,12 +70,12 @@ class _Pick(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
-        entries: list[Entry] = sorted(values.get(ENTRIES) or (), key=lambda entry: entry.number)
+        entries = _entries(values)
         answered = [entry for entry in entries if entry.failure is None]
         if not answered:
             reasons = "; ".join(f"{entry.name}: {entry.failure}" for entry in entries)
             raise StepgraphError(f"ensemble on {self.field!r}: no candidate answered. {reasons}")
-        answers = [{**values, **entry.update}[self.field] for entry in answered]
+        answers = _answers(values, answered, self.field)
         update = {} if self.into is None else {self.into: answers}
         if self.score is None:
             return update
@@ -86,6 +86,14 @@ class _Pick(Node[Any]):
             config, "ensemble", answered[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
         )
         return {**answered[best].update, **update}
+
+
+def _entries(values: Mapping[str, Any]) -> list[Entry]:
+    return sorted(values.get(ENTRIES) or (), key=lambda entry: entry.number)
+
+
+def _answers(values: Mapping[str, Any], answered: Sequence[Entry], field: str) -> list[Any]:
+    return [{**values, **entry.update}[field] for entry in answered]
 
 
 def _number(score: Any) -> float:
@@ -129,11 +137,23 @@ def ensemble(
     graph: Workflow[StateT] = Workflow(state, name or f"ensemble_{field}")
     seen = extended(state, ENTRIES, Entries)
     pick = graph.add_part(_Pick(field, into, score), "pick", reads=seen, writes=[into])
+    nodes = []
     for number, part in enumerate(candidates):
         label = f"{name_of(part)} {number + 1}"
         node = graph.add_part(part, runs_as=branch(part, graph, _Candidate(number, label, timeout_s)))
+        nodes.append(node)
         graph.add_edge(START, node)
         graph.add_edge(node, pick)
+
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        answered = [entry for entry in _entries(values) if entry.failure is None]
+        if not answered:
+            return SoFar()
+        if into is None:
+            return SoFar(hidden=frozenset(nodes))  # the best of some may be none of all
+        return SoFar({into: _answers(values, answered, field)})
+
+    graph.so_far = so_far
     last = pick
     if merge is not None:
         last = graph.add_part(merge, "merge")

@@ -29,7 +29,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -85,9 +85,9 @@ def fan_out(
     seen = extended(state, DONE, WorkerResults)
     end = graph.add_part(_Collect(into, missing), "collect", reads=seen, writes=[into, missing])
 
-    def so_far(values: Mapping[str, Any]) -> Update:
+    def so_far(values: Mapping[str, Any]) -> SoFar:
         done = [result.item for result in finished(values) if result.failure is None]
-        return {into: done} if done else {}
+        return SoFar({into: done} if done else {})
 
     graph.so_far = so_far
     graph.add_edge(START, begin)

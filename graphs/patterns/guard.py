@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict, overload
 
@@ -20,7 +20,7 @@ from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import Branch, branch
 from ..engine.race import RACE, Race, Start, forget_race, race_of
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
@@ -91,17 +91,23 @@ class _Settle(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         forget_race(input, config)
-        update: Update = {}
-        reason = None
-        for result in sorted(values_of(input).get(RESULTS) or (), key=lambda result: result.who):
-            if result.who == GUARD:
-                reason = result.reason
-                update = {**({} if reason is not None else update), **result.update}
-            else:
-                update = dict(result.update)
+        update, reason = _outcome(values_of(input).get(RESULTS) or ())
         if reason is not None and not self.otherwise:
             raise GuardTripped(f"Guard {self.guard!r} stopped {self.main!r}: {reason}", reason=reason)
         return {**update, PASSED: reason is None}
+
+
+def _outcome(results: Iterable[GuardResult]) -> tuple[Update, str | None]:
+    """Return what may get out, and why the guard does not pass."""
+    update: Update = {}
+    reason = None
+    for result in sorted(results, key=lambda result: result.who):
+        if result.who == GUARD:
+            reason = result.reason
+            update = {**({} if reason is not None else update), **result.update}
+        else:
+            update = dict(result.update)
+    return update, reason
 
 
 @overload
@@ -153,6 +159,14 @@ def guard(
     beside = graph.add_part(_Watch(watch), watch.name, reads=seen, writes=[watch.writes])
     settling = _Settle(watch.name, work, otherwise=otherwise is not None)
     settle = graph.add_part(settling, "settle", reads=extended(seen, RESULTS, GuardResults))
+    graph.held.add(work)
+
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        results = values.get(RESULTS) or ()
+        checked = any(result.who == GUARD for result in results)
+        return SoFar(_outcome(results)[0] if checked else {})
+
+    graph.so_far = so_far
     graph.add_edge(START, start)
     for node in (work, beside):
         graph.add_edge(start, node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -216,6 +216,18 @@ def map_reduce(
     title = "reduce" if reducer is worker else None
     node = worker_node(reducer, worker_state, timeout_s, "fail")
     combine = graph.add_part(reducer, title, reads=WorkerJob, writes=(), runs_as=node)
+
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        level = values.get(CHANNEL)
+        if not isinstance(level, Level) or not values.get(ITEMS):
+            return SoFar()
+        hidden = {combine} if level.number else set()
+        if parts is None:
+            return SoFar(hidden=frozenset({work, *hidden}))
+        done = [result.item for result in finished(values) if result.failure is None]
+        return SoFar({parts: done} if done and not level.number else {}, frozenset(hidden))
+
+    graph.so_far = so_far
     graph.add_edge(START, begin)
     send_items(graph, begin, work)
     graph.add_edge(work, gather)

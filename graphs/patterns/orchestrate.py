@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, Literal, TypedDict
@@ -35,7 +35,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 V = TypeVar("V")
@@ -260,6 +260,14 @@ def orchestrate(
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     collect = graph.add_part(_CollectRound(into, missing), "collect", reads=seen, writes=[into, missing])
     finish = graph.add_part(synthesise)
+
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        done = [result.item for result in finished(values) if result.failure is None]
+        if not done:
+            return SoFar()
+        return SoFar({into: [*([] if values[CHANNEL].number == 1 else values[into]), *done]})
+
+    graph.so_far = so_far
     graph.add_edge(START, begin)
     send_items(graph, begin, work)
     graph.add_edge(work, collect)

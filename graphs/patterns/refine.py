@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
@@ -24,7 +24,7 @@ from ...state.serde import allow
 from ..engine.increments import same
 from ..engine.options import check_counts
 from ..engine.reset import Reset
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of, written_by
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
 
 V = TypeVar("V")
 
@@ -148,6 +148,14 @@ def refine(
     def again(loop: LoopState) -> str:
         return "again" if loop["stepgraph_rounds"].going else "done"
 
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        past = values.get(CHANNEL)
+        if not isinstance(past, Rounds) or not past.best:
+            return SoFar()
+        unjudged = any(not same(values.get(name), past.best.get(name)) for name in produced)
+        return SoFar(past.best, frozenset({draft} if unjudged else ()))
+
+    graph.so_far = so_far
     graph.add_edge(START, begin)
     graph.add_edge(begin, draft)
     graph.add_edge(draft, verdict)

@@ -73,6 +73,7 @@ def section(
     for label, part in branches.items():
         limits = _BranchLimits(label, timeout_s, failed, defaults.get(label), reports=missing is not None)
         node = graph.add_part(part, label, runs_as=branch(part, graph, limits))
+        graph.inlined.add(node)
         graph.add_edge(START, node)
         nodes.append(node)
     last: str | list[str] = nodes

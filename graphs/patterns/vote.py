@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -24,7 +24,7 @@ from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_field, check_timeout
 from ..engine.race import RACE, Race, Start, forget_race, race_of
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 
 BALLOTS = "stepgraph_ballots"
 
@@ -231,13 +231,20 @@ def vote(
     ballots = extended(seen, BALLOTS, Ballots)
     count = graph.add_part(counting, "count", reads=ballots, writes=[field, tally])
     graph.add_edge(START, start)
+    drawn: list[str] = []
     for number in range(total):
         part = kinds[number % len(kinds)]
         draw = number // len(kinds) if n > 1 else None
         cast = _Voter(number, name_of(part), voting)
         voter = graph.add_part(part, runs_as=branch(part, graph, cast, draw=draw), reads=seen)
+        drawn.append(voter)
         graph.add_edge(start, voter)
         graph.add_edge(voter, count)
+
+    def so_far(values: Mapping[str, Any]) -> SoFar:
+        return SoFar(hidden=frozenset(drawn if values.get(BALLOTS) else ()))
+
+    graph.so_far = so_far
     graph.add_edge(count, END)
     alone = len(kinds) == 1
     graph.cost = All(tuple(Times(cost_of(part), needed if alone else 0, n) for part in kinds))

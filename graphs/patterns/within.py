@@ -49,6 +49,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
 
     graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
     node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
+    graph.inlined.add(node)
     graph.promises.append(promise)
     graph.cost = workflow.cost
     graph.add_edge(START, node)

@@ -8,9 +8,11 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from ...state.errors import ModelError
+from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
@@ -43,6 +45,8 @@ class ReplayLayer(Layer):
         key = context.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key) or await session.journal.claim_answer(key, context.path)
         if call is None:
+            prompt = partial(_prompt, request, context)
+            await session.journal.check_unanswered(key, context.path, context.step, prompt)
             return await self.inner.complete(request, replace(context, key=key))
         reply = replace(reply_of(call), replayed=True)
         problem = self._doubt(call, context)
@@ -136,6 +140,15 @@ def answer_columns(reply: Reply) -> dict[str, Any]:
     }
 
 
+def _prompt(request: Request, context: CallContext) -> str:
+    return prompt_of(_masked(context, json_text(request.messages)), _params(request))
+
+
+def _params(request: Request) -> str:
+    prompt = {"prompt": request.prompt} if request.prompt else {}
+    return json.dumps({**request.params(), **prompt}, default=repr)
+
+
 def _masked(context: CallContext, text: str) -> str:
     return text if context.session is None else context.session.journal.mask.json(text)
 
@@ -157,9 +170,7 @@ def call_record(model: str, request: Request, context: CallContext, started: flo
         model_asked=model,
         messages=_masked(context, json_text(request.messages)),
         reserved=context.reserved,
-        params=json.dumps(
-            {**request.params(), **({"prompt": request.prompt} if request.prompt else {})}, default=repr
-        ),
+        params=_params(request),
         latency_s=0.0,
         started_at=started,
         reason=_reason(context),

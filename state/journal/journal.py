@@ -11,19 +11,22 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import Cost
+from ..errors import PromptChanged
 from ..statuses import RunStatus
+from .earlier import EarlierLife
 from .records import CALL_NAMES, Call, CallKey, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
 from .tables import running_time
 
+BESIDE_S = 0.1
 HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
 _BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
 
@@ -35,6 +38,7 @@ class Journal(Store):
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
+        self._earlier: dict[str, EarlierLife] = {}
         super().__init__(path)
 
     # Calls
@@ -64,12 +68,42 @@ class Journal(Store):
             "AND status = 'answered' ORDER BY request_hash LIMIT 1"
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
+        earlier = self._earlier.get(key.thread_id)
+        if earlier is not None:
+            earlier.asked.update(_hashes(key.request_hash))
         call = await self._first(where, values)
         if call is not None:
+            if earlier is not None:
+                earlier.used.add(call.id)
             self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
             sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
             self.add_later((sql, (call.thread_id, call.task, call.id, time.time())))
         return call
+
+    async def check_unanswered(self, key: CallKey, path: str, step: str, prompt: Callable[[], str]) -> None:
+        """Raise PromptChanged if an earlier life of the thread paid for this call in another order of words.
+
+        `prompt` is what `earlier.prompt_of` returns; it is asked for only if there is something to compare.
+        """
+        earlier = self._earlier.get(key.thread_id)
+        if earlier is None:
+            return
+        place, values = ("task = ?", [key.task]) if earlier.since is None else ("path = ?", [path])
+        where = f"thread_id = ? AND {place} AND status = 'answered' AND step = ? AND started_at < ?"
+        candidates = [key.thread_id, *values, step, earlier.before]
+        if earlier.since is not None:
+            where, candidates = f"{where} AND started_at >= ?", [*candidates, earlier.since]
+        calls = await aretrying(lambda: self._calls(where, candidates), self.path)
+        text = prompt() if calls else ""
+        try:
+            earlier.check(calls, step, text)
+        except PromptChanged:
+            tried = "thread_id = ? AND request_hash IN (?, ?) AND started_at < ? LIMIT 1"
+            known = (key.thread_id, *_hashes(key.request_hash), earlier.before)
+            if await self._first(tried, known) is not None:
+                return  # it was asked like this before, and failed
+            await asyncio.sleep(BESIDE_S)  # so that calls beside this one ask for their own answers first
+            earlier.check(calls, step, text)
 
     def note_coalesced(self, key: CallKey, leader: str) -> None:
         """Record that a call waits for the answer to an equal one, which another task of the thread makes.
@@ -228,17 +262,27 @@ class Journal(Store):
         return float(rows[0]["seconds"]) if rows else 0.0
 
     def begin_invocation(
-        self, thread_id: str, columns: Mapping[str, Any], *, going_on: bool, restart: bool = False
+        self,
+        thread_id: str,
+        columns: Mapping[str, Any],
+        *,
+        going_on: bool,
+        restart: bool = False,
+        allow_changed: bool = False,
     ) -> None:
         """Record that the graph was called.
 
         It stays within the same trace without new input (`going_on`), and with the input of a trace that
-        has not ended, unless that is to `restart`.
+        has not ended, unless that is to `restart`. Going on, its calls are compared with the earlier ones,
+        unless those may be `allow_changed`.
         """
         sql = "SELECT trace FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
         last = next(iter(self.query(sql, (thread_id,))), None)
         begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
+        self._earlier.pop(thread_id, None)
+        if (going_on or begun is not None) and not allow_changed:
+            self._earlier[thread_id] = EarlierLife(now, begun)
         if begun is None:
             self._unclaimed.pop(thread_id, None)
         else:
@@ -292,6 +336,8 @@ class Journal(Store):
         of_run: bool = False,
     ) -> None:
         """Record how a run ended; unless the run itself does (`of_run`), nothing while the thread is run."""
+        if of_run:
+            self._earlier.pop(thread_id, None)
         now = time.time()
         run = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
         invocation = (

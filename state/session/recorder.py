@@ -185,6 +185,7 @@ class Recorder(BaseCallbackHandler):
             },
             going_on=going_on,
             restart=self._restart,
+            allow_changed=self._allow_changed_graph,
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:

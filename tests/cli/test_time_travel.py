@@ -69,7 +69,8 @@ def test_a_call_that_is_asked_again_is_held_by_the_budget(
 ) -> None:
     command("run", "memo.py:graph", "-i", "text=x", "--thread", "m", "--budget", "calls=1")
     with Session(tmp_path / "stepgraph.sqlite") as session:
-        session.config("m", budget=Budget(calls=0))  # from now on
+        budget = ("UPDATE runs SET budget = ? WHERE thread_id = 'm'", (Budget(calls=0).to_json(),))
+        session.journal.write([budget])  # from now on
     refused = command("fork", "m", "--call", "shorten", "--prompt", "Be brief.", "--thread", "n")
     assert (refused.code, memo.calls) == (6, 1)
     assert "calls = 0" in refused.err

@@ -23,6 +23,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "BudgetExceeded": {"limit": "calls", "scope": "the run", "budget": {"calls": 1}, "spent": {"calls": 1}},
     "GuardTripped": {"reason": "unsafe"},
     "GraphChanged": {"changes": ("node 'draft' is gone",)},
+    "PromptChanged": {"step": "sort", "before": "{'a', 'b'}", "now": "{'b', 'a'}"},
     "EffectUnknown": {"key": "send_mail:1"},
     "GateFailed": {"step": "plan", "reason": "too short", "output": {"outline": "1."}},
     "Rejected": {"step": "look", "reason": "too short", "output": {"outline": "1."}, "by": "ada"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ...state.cost import NOTHING, Cost
@@ -59,6 +59,23 @@ def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
     rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
     given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
     return given
+
+
+def read_answers(journal: Journal, thread_id: str, parts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the answers that parts of a run were given, in order; a part's tasks all begin alike.
+
+    A model that wants tools run is shown with the calls, as JSON, unless it says something too.
+    """
+    rows = journal.query(
+        "SELECT task, coalesce(nullif(answer, ''), tool_calls) AS said FROM calls "
+        "WHERE thread_id = ? AND status = 'answered' ORDER BY started_at",
+        [thread_id],
+    )
+    found = {
+        path: [r["said"] for r in rows if r["said"] and r["task"].startswith(begin)]
+        for path, begin in parts.items()
+    }
+    return {path: tuple(said) for path, said in found.items() if said}
 
 
 def read_shape(journal: Journal, thread_id: str) -> Row | None:

@@ -197,9 +197,9 @@ class Composition(Leaves):
         return vote(parts, draws, uncertain="none", name=self._name("vote"))
 
     def vote_on_text(self, place: Place) -> Any:
-        """Return a vote whose draws all write the same."""
+        """Return a vote whose draws mostly write the same: it gives up all but the first winner's."""
         draws = self.luck.randint(2, 3)
-        inner = place.inside(times=place.times * draws, alone=False)
+        inner = place.inside(times=place.times * draws, alone=False, hidden=True)
         into = f"text{place.lanes[0]}"
         voter = chain(self.part(inner), self.text(inner, into=into), name=self._name("voter"))
         needed = draws if self.luck.random() < 0.5 else None

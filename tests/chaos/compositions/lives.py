@@ -21,7 +21,7 @@ from langgraph.types import Command
 from stepgraph import Budget, RunResult, Session, aresume, arun, resume, run, using
 from stepgraph.errors import EffectUnknown, InputError, ThreadBusy
 from stepgraph.graphs.engine.race import Race
-from stepgraph.runners.run import aread_values
+from stepgraph.runners.run import RunStatus, aread_so_far
 from stepgraph.state.journal import claims
 from stepgraph.state.session.pauses import budget_end
 from stepgraph.tracing import fork
@@ -146,6 +146,7 @@ class Life:
                     raise
                 return Ending("partial")
             values = {name: shown(value) for name, value in sorted(result.values.items())}
+            values |= {f"unmerged {path}": shown(said) for path, said in result.unmerged.items()}
             if result.status == "interrupted" and not self._order.leaves:
                 answers = {each.id: _word(each.value) for each in result.waiting}
                 continue
@@ -198,9 +199,9 @@ class Life:
         spent = session.spent(thread)
         if not waiting and not snapshot.tasks:
             return RunResult(thread, "done", snapshot.values, spent)
-        values = asyncio.run(aread_values(self._built.app, session, thread))
-        ended = budget_end(waiting) is not None
-        return RunResult(thread, "partial" if ended else "interrupted", values, spent, waiting=waiting)
+        values, unmerged = asyncio.run(aread_so_far(self._built.app, session, thread))
+        status: RunStatus = "interrupted" if budget_end(waiting) is None else "partial"
+        return RunResult(thread, status, values, spent, waiting=waiting, unmerged=unmerged)
 
     def _decide(self, session: Session) -> None:
         """Decide about the effects that a crash left open, as somebody would who asks the receiver."""

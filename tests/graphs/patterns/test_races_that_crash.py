@@ -132,6 +132,7 @@ def test_a_replay_of_a_vote_draws_again(session: Session) -> None:
     assert result["tally"].counts == {"true": 3}
 
 
+@pytest.mark.filterwarnings("ignore::stepgraph.state.session.default.NotKeptWarning")
 def test_a_sync_checkpointer_of_ones_own() -> None:
     def person(review: Review) -> dict[str, Any]:
         return {"good": interrupt("Good?")}

@@ -1,0 +1,150 @@
+"""What a run that did not end has reached: its state so far, and the answers that no field holds yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableSequence
+from langgraph.channels import LastValue, Topic
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import PregelTask, StateSnapshot
+
+from ..graphs.engine.increments import ABSENT, reduced, same
+from ..graphs.engine.workflow import Workflow
+from ..state.names import PRIVATE, without_private
+
+Graph = CompiledStateGraph[Any, Any, Any, Any]
+PUSH: Final = "__pregel_push"  # begins the path of a task that a Send made
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a graph is.
+
+    `values` is its state with what its parts under way have reached. `unmerged` has the parts whose answers
+    are in no field of it: their paths, and what the tasks begin with that asked for them.
+    """
+
+    values: dict[str, Any]
+    unmerged: dict[str, str] = field(default_factory=dict)
+
+
+def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
+    """Return how far a graph is, with what the graphs nested in it have reached, at any depth.
+
+    The state of a snapshot has what finished tasks wrote to fields; what they wrote to a pattern's private
+    channels is read from the tasks, and the pattern itself says what it makes of that.
+    """
+    values = dict(snapshot.values)
+    unmerged: dict[str, str] = {}
+    workflow = graph.builder if isinstance(graph.builder, Workflow) else None
+    subgraphs = dict(graph.get_subgraphs()) if any(task.state for task in snapshot.tasks) else {}
+    taken = {name for task in snapshot.tasks if isinstance(task.result, Mapping) for name in task.result}
+    for task in snapshot.tasks:
+        if task.result is not None or (workflow is not None and task.name in workflow.held):
+            continue
+        path = f"{outer}{label_of(task)}"
+        inner = subgraphs.get(task.name)
+        if (
+            isinstance(task.state, StateSnapshot)
+            and isinstance(inner, CompiledStateGraph)
+            and _is_inlined(graph, task)
+        ):
+            below = reached(inner, task.state, f"{path}/")
+            changed = {n: v for n, v in below.values.items() if not same(v, snapshot.values.get(n))}
+            if _merge(graph, values, changed, taken):
+                unmerged |= below.unmerged
+                continue
+        unmerged[path] = _namespace(snapshot, task.name, task.id)
+    if workflow is not None and workflow.so_far is not None:
+        so_far = workflow.so_far({**values, **_gathered(graph, snapshot)})
+        values.update(so_far.update)
+        for node in so_far.hidden:  # in all supersteps so far
+            begin = _namespace(snapshot, node)
+            unmerged = {path: task for path, task in unmerged.items() if not task.startswith(begin)}
+            unmerged[f"{outer}{node}"] = begin
+    return Reached(without_private(values), unmerged)
+
+
+def missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
+    """Yield the paths of the nodes that were still to run."""
+    for task in snapshot.tasks:
+        if task.result is not None:
+            continue
+        path = f"{outer}{label_of(task)}"
+        if isinstance(task.state, StateSnapshot) and task.state.tasks:
+            yield from missing(task.state, f"{path}/")
+        else:
+            yield path
+
+
+def label_of(task: PregelTask) -> str:
+    """Return a task's name, with its number where a list was sent to one node."""
+    return f"{task.name}[{task.path[1]}]" if task.path[:1] == (PUSH,) else task.name
+
+
+def _namespace(snapshot: StateSnapshot, node: str, task_id: str = "") -> str:
+    """Return what the tasks in a node begin with: all of its executions in this graph's, or the one."""
+    outer = snapshot.config["configurable"].get("checkpoint_ns", "")
+    return f"{outer}|{node}:{task_id}".lstrip("|")
+
+
+def _is_inlined(graph: Graph, task: PregelTask) -> bool:
+    """Tell whether the graph in a node works on the state of the graph around it.
+
+    What was sent to a node is a state of its own, and a function calls a graph with what it likes.
+    """
+    if task.path[:1] == (PUSH,):
+        return False
+    if isinstance(graph.builder, Workflow) and task.name in graph.builder.inlined:
+        return True
+    bound = graph.nodes[task.name].bound
+    return isinstance(bound.first if isinstance(bound, RunnableSequence) else bound, Pregel)
+
+
+def _merge(graph: Graph, values: dict[str, Any], changed: Mapping[str, Any], taken: set[str]) -> bool:
+    """Put what a nested graph changed into the values; False if not all of it has a place there."""
+    complete = True
+    for name, value in changed.items():
+        if name.startswith(PRIVATE):
+            continue
+        channel = graph.channels.get(name)
+        if channel is None:
+            complete = False
+        elif name not in taken:
+            values[name] = value
+        elif not isinstance(channel, LastValue):
+            # Another branch wrote it too: what the two have in common was there before both.
+            joined = reduced(channel, values.get(name), _beyond(values.get(name), value))
+            complete = complete and joined is not ABSENT
+            values[name] = values.get(name) if joined is ABSENT else joined
+    taken |= changed.keys() & graph.channels.keys()
+    return complete
+
+
+def _beyond(start: Any, value: Any) -> Any:
+    """Return what a value has that another does not begin with, as a reducer would take it."""
+    if isinstance(start, Sequence) and isinstance(value, Sequence):
+        common = 0
+        while common < min(len(start), len(value)) and same(start[common], value[common]):
+            common += 1
+        return value[common:]
+    if isinstance(start, Mapping) and isinstance(value, Mapping):
+        return {key: each for key, each in value.items() if key not in start or not same(each, start[key])}
+    return None
+
+
+def _gathered(graph: Graph, snapshot: StateSnapshot) -> dict[str, list[Any]]:
+    """Return the private lists with what the tasks finished so far wrote, which a snapshot leaves out."""
+    lists: dict[str, list[Any]] = {}
+    for name, channel in graph.channels.items():
+        if name.startswith(PRIVATE) and isinstance(channel, Topic):
+            lists[name] = list(snapshot.values.get(name) or ())
+    for task in snapshot.tasks:
+        for name, value in (task.result or {}).items() if isinstance(task.result, Mapping) else ():
+            if name in lists and not any(value is each for each in lists[name]):
+                lists[name].append(value)
+    return lists
