@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import PregelTask, StateSnapshot
 
-from ..graphs.engine.branches import ABSENT, reduced, same
+from ..graphs.engine.increments import ABSENT, reduced, same
 from ..graphs.engine.workflow import Workflow
 from ..state.names import PRIVATE, without_private
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,9 +27,9 @@ from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
+from .increments import ABSENT, increment, same
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
-ABSENT = object()
 FATAL = (
     GraphBubbleUp,
     BudgetExceeded,
@@ -60,55 +60,8 @@ def changes(
         if was is ABSENT or isinstance(channel, LastValue) or channel is None:
             update[name] = value
         else:
-            update[name] = _increment(name, was, value, channel, inner.get_name())
+            update[name] = increment(name, was, value, channel, inner.get_name())
     return update
-
-
-def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal; those that cannot be compared are not."""
-    if one is other:
-        return True
-    try:
-        return bool(one == other)
-    except Exception:  # a type whose == does not give a bool, such as an array
-        return False
-
-
-def _increment(name: str, before: Any, after: Any, channel: Any, graph: str) -> Any:
-    """Return the update of which a reducer makes `after` from `before`.
-
-    A reducer is any function, so nothing can turn it around. But nearly all append, add or merge: what
-    they would have taken is tried, and counts only if the reducer makes exactly `after` of it.
-    """
-    for candidate in _candidates(before, after):
-        if same(reduced(channel, before, candidate), after):
-            return candidate
-    raise DefinitionError(
-        f"{graph!r} runs beside other parts and changed {name!r} in a way that cannot be put into one "
-        f"update for its reducer, from {before!r:.100} to {after!r:.100}. Let it write a plain field of its "
-        "own, and merge that afterwards."
-    )
-
-
-def _candidates(before: Any, after: Any) -> list[Any]:
-    updates = [after]
-    if isinstance(before, Sequence) and isinstance(after, Sequence):
-        updates.append(after[len(before) :])
-    elif isinstance(before, (int, float)) and isinstance(after, (int, float)):
-        updates.append(after - before)
-    elif isinstance(before, Mapping) and isinstance(after, Mapping):
-        updates.append({k: v for k, v in after.items() if k not in before or not same(v, before[k])})
-    return updates
-
-
-def reduced(channel: Any, before: Any, update: Any) -> Any:
-    """Return what a field's reducer makes of a value and an update, ABSENT if it takes none such."""
-    try:
-        trial = channel.from_checkpoint(before)
-        trial.update([update])
-        return trial.get()
-    except Exception:  # not of a type that the reducer takes
-        return ABSENT
 
 
 Branch = Callable[[], Awaitable[dict[str, Any]]]
