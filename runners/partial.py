@@ -15,6 +15,7 @@ from langgraph.types import PregelTask, StateSnapshot
 from ..graphs.engine.increments import ABSENT, reduced, same
 from ..graphs.engine.workflow import Workflow
 from ..state.names import PRIVATE, without_private
+from ..state.run_context import RunContext
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 PUSH: Final = "__pregel_push"  # begins the path of a task that a Send made
@@ -43,8 +44,11 @@ def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
     workflow = graph.builder if isinstance(graph.builder, Workflow) else None
     subgraphs = dict(graph.get_subgraphs()) if any(task.state for task in snapshot.tasks) else {}
     taken = {name for task in snapshot.tasks if isinstance(task.result, Mapping) for name in task.result}
+    held = set() if workflow is None else workflow.held
+    if not any(task.result is None for task in snapshot.tasks if task.name not in held):
+        held = set()  # what holds it back has ended
     for task in snapshot.tasks:
-        if task.result is not None or (workflow is not None and task.name in workflow.held):
+        if task.result is not None or task.name in held:
             continue
         path = f"{outer}{label_of(task)}"
         inner = subgraphs.get(task.name)
@@ -88,7 +92,7 @@ def label_of(task: PregelTask) -> str:
 
 def _namespace(snapshot: StateSnapshot, node: str, task_id: str = "") -> str:
     """Return what the tasks in a node begin with: all of its executions in this graph's, or the one."""
-    outer = snapshot.config["configurable"].get("checkpoint_ns", "")
+    outer = RunContext.of(snapshot.config).task
     return f"{outer}|{node}:{task_id}".lstrip("|")
 
 

@@ -13,9 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ...state.errors import InputError
-from ...state.names import SESSION_KEY
-from ...state.run_context import for_reading
-from ...state.session.internals import CONFIG_KEY_CHECKPOINTER
+from ...state.run_context import RunContext, for_reading
 from ...state.session.session import Session
 from ...tracing.record.pending import asked_for_review, unanswered
 
@@ -67,15 +65,17 @@ def answered(
 
 
 def _is_answer(input: Any, config: RunnableConfig) -> bool:
-    values = config.get("configurable", {})
-    at_a_checkpoint = values.get("checkpoint_id")  # there LangGraph asks again, whoever answered
-    kept = values.get(CONFIG_KEY_CHECKPOINTER) is not None
+    context = RunContext.of(config)
+    at_a_checkpoint = context.checkpoint_id  # there LangGraph asks again, whoever answered
+    kept = context.checkpointer is not None
     return isinstance(input, Command) and input.resume is not None and kept and not at_a_checkpoint
 
 
 def _check(resume: Any, snapshot: StateSnapshot, config: RunnableConfig, *, ours: bool = False) -> None:
-    values = config["configurable"]
-    session, thread_id = values.get(SESSION_KEY), str(values["thread_id"])
+    if (snapshot.metadata or {}).get("source") == "update":
+        return  # the state was edited while a question waited: its node asks again, and takes the answer
+    context = RunContext.of(config)
+    session, thread_id = context.session, context.thread_id
     ended = snapshot.created_at is not None and not snapshot.tasks
     if ended and not ours and (session is None or not asked_for_review(session, thread_id)):
         return  # LangGraph gives the state that stands

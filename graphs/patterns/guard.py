@@ -160,6 +160,7 @@ def guard(
     settling = _Settle(watch.name, work, otherwise=otherwise is not None)
     settle = graph.add_part(settling, "settle", reads=extended(seen, RESULTS, GuardResults))
     graph.held.add(work)
+    graph.inlined.add(work)
 
     def so_far(values: Mapping[str, Any]) -> SoFar:
         results = values.get(RESULTS) or ()

@@ -125,7 +125,7 @@ async def test_the_seconds_of_a_part_survive_a_resume(session: Session) -> None:
     with using(ScriptedModel(["p", "d"])):
         await arun(app, Post(), session, "t")
         (row,) = session.journal.query("SELECT task FROM node_runs WHERE node = 'approve'")
-        visited(session, 0.5, 61, row["task"])
+        visited(session, 0.5, 61, f"{row['task']}|deeper:1")
         ended = await arun(app, Command(resume="yes"), session, "t")
     assert ended.status == "partial"
     assert "part 'inner'" in (ended.limit or "")
