@@ -20,6 +20,7 @@ from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
+from ..tracing.record.pending import unanswered
 from ..tracing.record.reads import read_answers, read_input
 from .partial import missing, reached
 
@@ -127,7 +128,7 @@ async def aresume(
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
-    elif waiting:
+    elif waiting := tuple(unanswered(session, thread_id, waiting)):  # else its node goes on with its answer
         values, unmerged = await _so_far(graph, session, thread_id, snapshot)
         return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
     elif not snapshot.tasks:

@@ -12,6 +12,7 @@ from ...state.names import REVIEW, path_of
 from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
 from ...state.session.pauses import is_budget_end
+from ...state.session.recorder import STOPPED
 from ...state.session.session import Session
 from .plain_checkpoints import plain_checkpoints
 
@@ -79,10 +80,11 @@ def asked_for_review(session: Session, thread_id: str) -> bool:
 def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
     """Yield the interrupts that wait, with their places; one whose node failed on the answer does not.
 
+    A node that was stopped while it worked on an answer waits again, as after a kill.
     An interrupt's id is made of its node execution's name and the number of answers so far.
     """
     node_runs = session.journal.query(
-        "SELECT task, status, ended_at FROM node_runs WHERE thread_id = ? AND task IN "
+        "SELECT task, status, error, ended_at FROM node_runs WHERE thread_id = ? AND task IN "
         "(SELECT task FROM node_runs WHERE thread_id = ? AND status = 'interrupted') ORDER BY id",
         (thread_id, thread_id),
     )
@@ -95,7 +97,7 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
             continue
         task = tasks.get(item.id, "")
         found = by_task.get(task, [])
-        if found and found[-1]["status"] != "interrupted":
+        if found and found[-1]["status"] != "interrupted" and found[-1]["error"] != STOPPED:
             continue
         since = [node_run["ended_at"] for node_run in found if node_run["status"] == "interrupted"]
         yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, review, section, step, using
-from stepgraph.runners.run import arun, resume, run
+from stepgraph.runners.run import aresume, arun, resume, run
 from stepgraph.state.errors import InputError, Rejected
 
 
@@ -176,3 +176,31 @@ def test_one_of_two_that_wait_is_answered_once(
     assert f"{two.id} (look_again)" in refused(session, by_run, graph, "t", {one.id: NO})
     assert way(graph, session, "t", YES)
     assert resume(graph, session, "t").status == "done"
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "failed"])
+async def test_a_node_that_ended_on_its_answer_goes_on(trouble: str, session: Session) -> None:
+    troubled, began = True, asyncio.Event()
+
+    async def pick(parcel: Parcel) -> dict[str, str]:
+        stamp = interrupt("which stamp?")
+        began.set()
+        if troubled and trouble == "stopped":
+            await asyncio.Event().wait()
+        if troubled:
+            raise ConnectionError("the printer is off")
+        return {"stamp": stamp}
+
+    graph = chain(pick).compile()
+    (question,) = (await arun(graph, Parcel("Ada"), session, "t")).waiting
+    answers = {question.id: "blue"}
+    answering = asyncio.create_task(aresume(graph, session, "t", answers=answers))
+    await began.wait()
+    if trouble == "stopped":
+        answering.cancel()
+    with pytest.raises((asyncio.CancelledError, ConnectionError)):
+        await answering
+    troubled = False
+    # The answer to a node that failed is on record; one that was stopped may be given again.
+    again = answers if trouble == "stopped" else None
+    assert (await aresume(graph, session, "t", answers=again)).values["stamp"] == "blue"
