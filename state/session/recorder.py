@@ -139,7 +139,7 @@ class Recorder(BaseCallbackHandler):
             self._leave(run_id, "done", output=outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        cancelled = isinstance(error, asyncio.CancelledError)
+        cancelled = isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit))
         message = STOPPED if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root and (self.waits or self._starting):
             self._root = self._late = None
