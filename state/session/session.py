@@ -89,6 +89,7 @@ class Session:
         except BaseException:
             self.journal.close()
             raise
+        self.checkpointer.session = self
         if tracing is not None:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
