@@ -17,7 +17,7 @@ from ..budget import Budget, Ledger
 from ..errors import ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
-from ..journal.records import NodeRun
+from ..journal.records import Description, NodeRun
 from ..json_text import as_json, json_text, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
@@ -52,6 +52,7 @@ class Recorder(BaseCallbackHandler):
         allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         new_budget: Budget | None = None,
+        description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
         can_wait: bool = True,
@@ -62,6 +63,7 @@ class Recorder(BaseCallbackHandler):
         self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._new_budget = new_budget
+        self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
@@ -129,7 +131,7 @@ class Recorder(BaseCallbackHandler):
             self._ledger.begin(self._journal.charged(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget)
+        self._journal.start_run(self._thread, fingerprint, budget, self._description)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
