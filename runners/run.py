@@ -16,7 +16,7 @@ from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.event_loops import in_thread, sync_version
 from ..state.journal.records import Description
-from ..state.run_context import RunContext, for_reading, with_ledgers
+from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
@@ -164,7 +164,7 @@ async def _invoke(
     graph: Graph, state: Any, session: Session, thread: str, config: RunnableConfig
 ) -> RunResult:
     try:
-        result = await graph.ainvoke(state, config)
+        result = await graph.ainvoke(state, with_checked_input(config))
     except GraphRecursionError:
         ended = _superstep_end(config)
         if ended is None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +17,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
 from ..budget import Budget, Ledger
-from ..errors import ThreadBusy
+from ..errors import StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
 from ..journal.records import Description, NodeRun
@@ -27,8 +30,23 @@ from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
 from .redelivery import digest_of
 
+LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
+
+
+class _AlreadyRaised(logging.Filter):
+    """Leaves out what LangChain logs of errors by which the recorder stops a run: the run raises them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exception()
+        if not isinstance(error, StepgraphError) or error.__traceback__ is None:
+            return True
+        raised_in = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+        return not any(code in raised_in for code in _CALLBACKS)
+
+
+logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
 
 
 class Recorder(BaseCallbackHandler):
@@ -228,6 +246,9 @@ class Recorder(BaseCallbackHandler):
 
     def _masked(self, value: Any) -> str:
         return self._journal.mask.json(as_json(value))
+
+
+_CALLBACKS = [method.__code__ for method in (Recorder.on_chain_start, Recorder.on_chain_end)]
 
 
 def _in_event_loop() -> bool:

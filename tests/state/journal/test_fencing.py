@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, run, step, using
-from stepgraph.state.errors import ClaimLost, GraphChanged, StepgraphError, StoreError, ThreadBusy
+from stepgraph.state.errors import ClaimLost, GraphChanged, InputError, StepgraphError, StoreError, ThreadBusy
 from stepgraph.state.journal.owners import Owner
 from stepgraph.state.journal.records import Description
 
@@ -121,7 +122,7 @@ def take_over(path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["paid call", "node", "effect"])
 async def test_a_lost_claim_is_noticed_and_nothing_is_written(
-    session: Session, monkeypatch: pytest.MonkeyPatch, place: str
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     def lose(note: Note) -> dict[str, str]:
         take_over(session.path)
@@ -137,6 +138,27 @@ async def test_a_lost_claim_is_noticed_and_nothing_is_written(
     assert [row["node"] for row in kept] == ["ask"]
     assert session.journal.query("SELECT status, error FROM runs") == [{"status": "running", "error": None}]
     assert session.journal.query("SELECT owner FROM claims") == [{"owner": "them"}]
+    assert not caplog.records  # the run raises it; LangChain need not log it for each node
+
+
+class Loud(BaseCallbackHandler):
+    """A user's own handler, with an error of its own."""
+
+    def on_chain_start(self, *args: Any, **kwargs: Any) -> None:
+        raise InputError("a user's own")
+
+
+Loud.__name__ = "Recorder"
+
+
+def test_a_refused_run_is_raised_and_not_logged(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    with Session(session.path) as other:
+        other.claims.acquire("t")
+        with pytest.raises(ThreadBusy):
+            waiting.invoke(Note(), session.config("t"))
+    assert not caplog.records
+    waiting.invoke(Note(), {"callbacks": [Loud()], "configurable": {"thread_id": "u"}})
+    assert "a user's own" in caplog.text
 
 
 def test_a_renewal_that_finds_nothing_is_noticed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
