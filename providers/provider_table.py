@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
+Tokenizer = Literal["unknown", "openai", "vllm", "llama.cpp"]
 Spelling = Literal["max_tokens", "max_completion_tokens", "both"]
 
 
@@ -25,8 +26,10 @@ class Capabilities:
     as well. `tools` is "emulated" where the server takes no tools. `reasoning` names the fields of a
     message that may hold the reasoning text, in the order in which they are looked at; text between
     <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
-    paths within `usage`. `sources` says for each field where it is documented; a field without one is what an
-    endpoint compatible with OpenAI's is taken to do.
+    paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
+    the model's name, or the server; without one, a budget takes them by their bytes. `sources` says for each
+    field where it is documented; a field without one is what an endpoint compatible with OpenAI's is taken to
+    do.
     """
 
     structured: Structured = "json_schema"
@@ -38,6 +41,7 @@ class Capabilities:
     max_tokens: Spelling = "both"
     cached: tuple[str, ...] = ("prompt_tokens_details.cached_tokens",)
     cost: str | None = None
+    tokenizer: Tokenizer = "unknown"
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -64,6 +68,7 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     max_tokens: Spelling | None = None
     cached: tuple[str, ...] | None = None
     cost: str | None = None
+    tokenizer: Tokenizer | None = None
 
 
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
@@ -103,7 +108,9 @@ _PROVIDERS = (
         capabilities=Capabilities(
             reasoning=(),
             max_tokens="max_completion_tokens",
+            tokenizer="openai",
             sources={
+                "tokenizer": "https://pypi.org/project/bpe-openai/",
                 "structured": "https://github.com/arena-ai/structured-logprobs",
                 "logprobs": "https://github.com/arena-ai/structured-logprobs",
                 "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
@@ -121,6 +128,7 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
+            tokenizer="openai",  # of those of its models that are OpenAI's, openai/…
             sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
         ),
     ),
@@ -169,7 +177,9 @@ _PROVIDERS = (
         "http://localhost:8000/v1",
         capabilities=Capabilities(
             reasoning=("reasoning", "reasoning_content"),
+            tokenizer="vllm",
             sources={
+                "tokenizer": "https://docs.vllm.ai/en/v0.15.0/api/vllm/entrypoints/serve/tokenize/protocol/",
                 "structured": _VLLM,
                 "tools": _VLLM,
                 "reasoning": _VLLM,
@@ -198,7 +208,9 @@ _PROVIDERS = (
         capabilities=Capabilities(
             tools="emulated",
             max_tokens="max_tokens",
+            tokenizer="llama.cpp",
             sources={
+                "tokenizer": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
                 "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
                 "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
                 "reasoning": "https://pypi.org/project/langchain-llama-cpp/",

@@ -18,6 +18,7 @@ from .completion import PartialCompletion, ThoughtSplitter, read_completion
 from .http import ChatClient
 from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
+from .token_counts import ServerTokenizer, openai_tokens
 
 
 class Endpoint(Backend):
@@ -39,6 +40,8 @@ class Endpoint(Backend):
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         self._wire = ChatClient(self.address, self._key)
+        serves = self.can.tokenizer in ("vllm", "llama.cpp")
+        self._tokenizer = ServerTokenizer(self.can.tokenizer, self.address, self._key) if serves else None
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         body = self._body(request)
@@ -52,6 +55,11 @@ class Endpoint(Backend):
         except Exception as error:
             raise self._explain(error) from None
         return replace(reply, latency_s=time.perf_counter() - started)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        if self.can.tokenizer == "openai":
+            return await openai_tokens(request, self.name)
+        return None if self._tokenizer is None else await self._tokenizer.count(self._body(request))
 
     async def _streamed(self, body: dict[str, Any], sink: TokenSink) -> Reply:
         if self.can.stream_usage:

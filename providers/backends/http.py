@@ -45,8 +45,8 @@ class ChatClient:
     Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
     """
 
-    def __init__(self, address: str, key: str | None) -> None:
-        self.url = f"{address.rstrip('/')}/chat/completions"
+    def __init__(self, address: str, key: str | None, *, url: str = "") -> None:
+        self.url = url or f"{address.rstrip('/')}/chat/completions"
         self._headers = {
             "Authorization": f"Bearer {key or 'none'}",
             "Content-Type": "application/json",

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -17,6 +18,7 @@ from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
+from .token_counts import openai_tokens
 from .usages import OPENAI_NAMES, read_cost, read_usage
 
 
@@ -93,6 +95,12 @@ def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, An
     return with_order(messages, order)
 
 
+def _is_at_openai(chat: BaseChatModel) -> bool:
+    address = getattr(chat, "openai_api_base", None) or getattr(chat, "azure_endpoint", None)
+    host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
+    return host == "api.openai.com" or host.endswith(".openai.azure.com")
+
+
 class ChatModel(Backend):
     """Any LangChain chat model as a `Model`. The caller's object is used as it is.
 
@@ -135,6 +143,12 @@ class ChatModel(Backend):
         except Exception as error:
             raise self._explain(error) from None
         return _reply(message, self.name, time.perf_counter() - started)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """Ask OpenAI's tokenizer for a model that is there; LangChain's own counts are no bounds."""
+        if not self._is_openai or not _is_at_openai(self._chat):
+            return None
+        return await openai_tokens(request, self.name)
 
     def _explain(self, error: Exception) -> ModelError:
         held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)
