@@ -19,7 +19,7 @@ from stepgraph.state.errors import InputError
 class Memo:
     topic: str = ""
     draft: str = ""
-    approval: str = ""
+    approval: str | None = ""
     second: str = ""
 
 
