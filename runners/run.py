@@ -15,7 +15,8 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 from ..graphs.engine.answering import acheck_answer, answered
 from ..state.budget import Budget, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
-from ..state.run_context import RunContext, for_reading, with_ledgers
+from ..state.journal.records import Description
+from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
@@ -45,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     metadata: Mapping[str, Any]
     allow_changed_graph: bool
     restart: bool
+    description: Description | None
     ledgers: Sequence[Ledger]
     extra: Mapping[str, Any]
 
@@ -87,7 +89,11 @@ async def astream_run(
     given = await run.input(state)
     modes = [stream_mode] if isinstance(stream_mode, str) else list(stream_mode)
     parts: Any = graph.astream(
-        cast("Any", given), run.config, stream_mode=modes, subgraphs=subgraphs, version="v2"
+        cast("Any", given),
+        with_checked_input(run.config),
+        stream_mode=modes,
+        subgraphs=subgraphs,
+        version="v2",
     )
     try:
         async with aclosing(parts) as stream:
@@ -180,6 +186,7 @@ class _Run(Generic[OutputT]):
             graph=graph,
             allow_changed_graph=options.get("allow_changed_graph", False),
             restart=options.get("restart", False),
+            description=options.get("description"),
             **options.get("extra", {}),
         )
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
@@ -194,7 +201,7 @@ class _Run(Generic[OutputT]):
     async def finish(self, given: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""
         try:
-            output: Any = await self.graph.ainvoke(given, self.config)
+            output: Any = await self.graph.ainvoke(given, with_checked_input(self.config))
         except GraphRecursionError:
             result = await self.out_of_supersteps()
             if result is None:

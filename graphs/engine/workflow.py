@@ -36,7 +36,7 @@ from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
-from .answering import acheck_answer, check_answer
+from .answering import acheck_answer, check_answer, standing
 from .functions import checked
 
 BRANCHES = 512
@@ -89,10 +89,12 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
                 yield chunk
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return super().get_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, super().get_state(config, **kwargs), config)
 
     async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return await super().aget_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, await super().aget_state(config, **kwargs), config)
 
     def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
         return super().update_state(readable(self, config), *args, **kwargs)
