@@ -103,7 +103,11 @@ def branch(
 
         async def work() -> dict[str, Any]:
             after = await counted(call(values, config), config)
-            return _update_of(part, after) if inner is None else changes(inner, values_of(values), after, alone=alone)
+            return (
+                _update_of(part, after)
+                if inner is None
+                else changes(inner, values_of(values), after, alone=alone)
+            )
 
         return await control(state, config, work)
 

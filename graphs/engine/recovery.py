@@ -36,6 +36,7 @@ FAILURES: Final[Kinds] = (
 )
 """What ends a part by a model's doing or by the toolkit's own word, not by a mistake in somebody's code."""
 
+
 def failures_of(pattern: str, on: type[Exception] | Iterable[type[Exception]]) -> Kinds:
     """Return the errors that a pattern is to catch. Raises DefinitionError for one that it must not."""
     kinds = tuple(on) if isinstance(on, Iterable) else (on,)
@@ -48,8 +49,8 @@ def failures_of(pattern: str, on: type[Exception] | Iterable[type[Exception]]) -
             )
         if issubclass(kind, FATAL) or not issubclass(kind, Exception):
             raise DefinitionError(
-                f"{pattern}(on={kind.__name__}): that is no failure of a part. What waits for a person, ends a "
-                "budget, stops the run, or says that the graph or its record is wrong, is never caught."
+                f"{pattern}(on={kind.__name__}): that is no failure of a part. What waits for a person, ends "
+                "a budget, stops the run, or says that the graph or its record is wrong, is never caught."
             )
     return kinds
 

@@ -55,14 +55,15 @@ def attempt(
 ) -> Workflow[StateT]:
     """Run a part; if it fails, `otherwise` takes its place and the run goes on behind the two.
 
-    `otherwise` is any part, or the update to write (`{}` writes nothing). It begins with the state as the part
-    found it: nothing that a failed part wrote is kept, and all that it paid for is counted. `reason` names a
-    text field that takes the error's class and message, or "" where the part did not fail.
+    `otherwise` is any part, or the update to write (`{}` writes nothing). It begins with the state as the
+    part found it: nothing that a failed part wrote is kept, and all that it paid for is counted. `reason`
+    names a text field that takes the error's class and message, or "" where the part did not fail.
 
     `on` are the errors that count as a failure. By default these are what a model or the toolkit has to
-    say: ModelError, InvalidAnswer, GateFailed (Rejected too), GuardTripped, NoRoute, NoAnswer, and BranchTimeout, which
-    comes after `timeout_s` seconds. Name your own functions' errors yourself. Interrupts, a budget's
-    end, Ctrl-C, a thread that somebody else runs, an effect in doubt and a wrong definition are never caught.
+    say: ModelError, InvalidAnswer, GateFailed (Rejected too), GuardTripped, NoRoute, NoAnswer, and
+    BranchTimeout, which comes after `timeout_s` seconds. Name the errors of your own functions yourself.
+    Interrupts, a budget's end, Ctrl-C, a thread that somebody else runs, an effect in doubt and a wrong
+    definition are never caught.
 
     The failure is on record as a decision. A resume goes on with `otherwise` and does not try the part
     again; to try it again, fork the thread before it. Costs what the part costs, and at most what

@@ -148,8 +148,8 @@ def refine(
     A draft equal to the one before ends the loop unjudged. Fields with a reducer keep every
     round's entries.
 
-    A round that fails after an earlier one, for a reason that `attempt` catches, ends the loop with the best so
-    far; with `failed="fail"` it ends the run, which a resume tries again.
+    A round that fails after an earlier one, for a reason that `attempt` catches, ends the loop with the best
+    so far; with `failed="fail"` it ends the run, which a resume tries again.
 
     Costs at most `rounds` times what producer and judge cost: two steps make 2 x rounds model calls.
     """

@@ -135,9 +135,7 @@ class _Count(Node[Any]):
         voting = self.voting
         if not cast:
             reasons = "; ".join(f"{voter}: {reason}" for voter, reason in failed.items())
-            raise NoAnswer(
-                f"vote on {voting.field!r}: none of {voting.voters} voters answered. {reasons}"
-            )
+            raise NoAnswer(f"vote on {voting.field!r}: none of {voting.voters} voters answered. {reasons}")
         counts = Counter(str(b.answer) for b in cast)
         (leader, votes), *_ = counts.most_common()
         decided = votes >= voting.needed
