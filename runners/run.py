@@ -15,7 +15,8 @@ from ..graphs.engine.answering import acheck_answer, answered
 from ..state.budget import Budget, Ledger
 from ..state.cost import Cost
 from ..state.event_loops import in_thread, sync_version
-from ..state.run_context import RunContext, for_reading, with_ledgers
+from ..state.journal.records import Description
+from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
@@ -74,6 +75,7 @@ class RunOptions(TypedDict, total=False):
     cache_s: float | None
     allow_changed_graph: bool
     restart: bool
+    description: Description | None
     ledgers: Sequence[Ledger]
     extra: Mapping[str, Any]
 
@@ -152,6 +154,7 @@ def _config(graph: Graph, session: Session, thread: str, options: RunOptions) ->
         graph=graph,
         allow_changed_graph=options.get("allow_changed_graph", False),
         restart=options.get("restart", False),
+        description=options.get("description"),
         **options.get("extra", {}),
     )
     return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
@@ -161,7 +164,7 @@ async def _invoke(
     graph: Graph, state: Any, session: Session, thread: str, config: RunnableConfig
 ) -> RunResult:
     try:
-        result = await graph.ainvoke(state, config)
+        result = await graph.ainvoke(state, with_checked_input(config))
     except GraphRecursionError:
         ended = _superstep_end(config)
         if ended is None:

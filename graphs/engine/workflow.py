@@ -42,7 +42,7 @@ from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
-from .answering import acheck_answer, check_answer
+from .answering import acheck_answer, check_answer, standing
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -94,10 +94,12 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
                 yield chunk
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return super().get_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, super().get_state(config, **kwargs), config)
 
     async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return await super().aget_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, await super().aget_state(config, **kwargs), config)
 
     def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
         return super().update_state(readable(self, config), *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
@@ -95,6 +96,19 @@ class Decision:
     reason: str | None
     decided_at: float
     decided: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What another process needs to go on with a thread: its graph's name, its models, its input as data."""
+
+    graph: str
+    models: Mapping[str, str]
+    data: Any
+
+    def columns(self) -> tuple[str, str, str]:
+        """Return what the table `runs` keeps of it."""
+        return self.graph, json.dumps(dict(self.models)), json.dumps(self.data, default=str)
 
 
 Record = Call | NodeRun | Decision

@@ -20,7 +20,7 @@ from ..errors import InputError, StoreError
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
-from ..journal.records import bindable
+from ..journal.records import Description, bindable
 from ..masking import Masker
 from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
@@ -89,6 +89,7 @@ class Session:
         except BaseException:
             self.journal.close()
             raise
+        self.checkpointer.session = self
         if tracing is not None:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
@@ -102,6 +103,7 @@ class Session:
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
         allow_changed_graph: bool = False,
         restart: bool = False,
+        description: Description | None = None,
         user: str | None = None,
         tags: Iterable[str] = (),
         checkpointer: BaseCheckpointSaver[Any] | None = None,
@@ -118,8 +120,8 @@ class Session:
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
         queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
-        trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into
-        `configurable`.
+        trace. `checkpointer` keeps the checkpoints in the session's place. `description` goes on record when
+        the run begins; `stepgraph resume` goes by it. Further keywords go into `configurable`.
         """
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         new_budget = budget
@@ -135,6 +137,7 @@ class Session:
             allow_changed_graph=allow_changed_graph,
             ledger=ledger,
             new_budget=new_budget,
+            description=description,
             labels=self._labels(),
             restart=restart,
             can_wait=checkpointer is None,
