@@ -41,10 +41,10 @@ def read_map(folder: Path) -> CoverageMap:
     """Read what the processes of one pytest run noted."""
     files: CoverageMap = defaultdict(Covered)
     for noted in folder.glob("*.json"):
-        for name, (seconds, lines) in json.loads(noted.read_text("utf-8")).items():
-            files[name].seconds += seconds
-            for module, numbers in lines.items():
-                files[name].lines[module].update(numbers)
+        name, seconds, lines = json.loads(noted.read_text("utf-8"))
+        files[name].seconds += seconds
+        for module, numbers in lines.items():
+            files[name].lines[module].update(numbers)
     return dict(files)
 
 
@@ -64,16 +64,24 @@ def files_for(module: str, lines: range, covered: CoverageMap, most_s: float) ->
 
 
 class Tracer:
-    """Notes the lines of core modules that run, for one test file after the other."""
+    """Notes the lines of core modules that run, for one test file after the other, each in a file of its own.
 
-    def __init__(self) -> None:
-        self.covered: CoverageMap = defaultdict(Covered)
+    So what was noted is kept if the process dies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._file = ""
         self._now = Covered()
         self._modules: dict[str, str] = {}
 
     @contextmanager
     def noting(self, file: str) -> Iterator[None]:
-        self._now, begun = self.covered[file], time.perf_counter()
+        if file != self._file:
+            self.write()
+            self._file, self._now = file, Covered()
+        begun = time.perf_counter()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
         try:
@@ -83,13 +91,12 @@ class Tracer:
             threading.settrace(None)
             self._now.seconds += time.perf_counter() - begun
 
-    def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        noted = {
-            name: [each.seconds, {module: sorted(lines) for module, lines in each.lines.items()}]
-            for name, each in self.covered.items()
-        }
-        (folder / f"{os.getpid()}.json").write_text(json.dumps(noted), "utf-8")
+    def write(self) -> None:
+        if self._file:
+            lines = {module: sorted(lines) for module, lines in self._now.lines.items()}
+            name = f"{os.getpid()}-{self._file.replace('/', '-')}.json"
+            noted = json.dumps([self._file, self._now.seconds, lines])
+            (self._folder / name).write_text(noted, "utf-8")
 
     def _trace(self, frame: Any, event: str, argument: object) -> Callable[..., Any] | None:
         name = frame.f_code.co_filename
@@ -127,8 +134,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 class _Plugin:
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tracer = Tracer()
+        self._tracer = Tracer(folder)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -136,4 +142,4 @@ class _Plugin:
             return (yield)
 
     def pytest_sessionfinish(self) -> None:
-        self._tracer.write(self._folder)
+        self._tracer.write()
