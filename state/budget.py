@@ -75,7 +75,6 @@ class Ledger:
         self.scope = scope
         self.spent = spent
         self.reserved = NOTHING
-        self.overspent = 0
         self._holders = 0
         self._lock = threading.Lock()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -129,7 +128,6 @@ class Ledger:
             if not self._holders:
                 self.reserved = NOTHING  # floats may leave a rest
             self.spent += spent
-            self.overspent += max(0, spent.tokens - bound.tokens) if self.limits_tokens else 0
             waiters, self._waiters = self._waiters, []
         for loop, freed in waiters:
             loop.call_soon_threadsafe(_wake, freed)
