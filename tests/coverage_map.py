@@ -73,6 +73,7 @@ class Tracer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = ""
+        self._written = 0
         self._now = Covered()
         self._modules: dict[str, str] = {}
 
@@ -94,7 +95,8 @@ class Tracer:
     def write(self) -> None:
         if self._file:
             lines = {module: sorted(lines) for module, lines in self._now.lines.items()}
-            name = f"{os.getpid()}-{self._file.replace('/', '-')}.json"
+            name = f"{os.getpid()}-{self._written}.json"
+            self._written += 1
             noted = json.dumps([self._file, self._now.seconds, lines])
             (self._folder / name).write_text(noted, "utf-8")
 
@@ -108,7 +110,8 @@ class Tracer:
         lines = self._now.lines[module]
 
         def local(frame: Any, event: str, argument: object) -> Callable[..., Any]:
-            lines.add(frame.f_lineno)
+            if frame.f_lineno is not None:
+                lines.add(frame.f_lineno)
             return local
 
         return local
@@ -139,6 +142,13 @@ class _Plugin:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         with self._tracer.noting(item.nodeid.partition("::")[0]):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        if not isinstance(collector, pytest.Module):
+            return (yield)
+        with self._tracer.noting(collector.nodeid):  # what a file defines, as steps and graphs
             return (yield)
 
     def pytest_sessionfinish(self) -> None:
