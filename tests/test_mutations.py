@@ -113,6 +113,9 @@ def test_the_tests_that_are_asked_run_the_lines(clean: Path) -> None:
     assert files_for("m.py", range(2, 3), covered, 52) == ["a.py", "c.py"]
     assert files_for("m.py", range(2, 3), covered, 1) == ["a.py"]
     assert files_for("o.py", range(1, 2), covered, 100) == []
+    for number in range(4):
+        covered[f"near{number}.py"] = Covered(9, {"m.py": {1, 2, 3, 4}})
+    assert files_for("m.py", range(2, 3), covered, 100)[4:] == ["c.py", "b.py", "a.py"]
 
 
 def test_the_lines_of_core_modules_are_noted_for_each_file(tmp_path: Path) -> None:
