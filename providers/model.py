@@ -95,6 +95,9 @@ class Usage:
 class Reply:
     """A model's answer. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
+    `estimated_tokens` and `estimated_usd` are what budgets are charged beyond what is known, where the server
+    did not count the tokens: the most that they can be.
+
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
     `state` are the fields of the message, beside its text and tool calls, that the provider wants back when
@@ -112,6 +115,8 @@ class Reply:
     cost_parts: Mapping[str, float] | None = None
     price_source: str | None = None
     price_date: str | None = None
+    estimated_tokens: int = field(default=0, kw_only=True)
+    estimated_usd: float = field(default=0.0, kw_only=True)
     latency_s: float = 0.0
     replayed: bool = False
     source: CallSource = "model"
