@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
@@ -29,7 +29,9 @@ def state_of(reply: Reply, calls: Iterable[ToolCall]) -> dict[str, Any]:
 
 
 def _converted(own: BaseMessage) -> dict[str, Any]:
-    converted: Any = convert_to_openai_messages([own])
+    # Otherwise parts that are all text become one text.
+    form: Literal["block", "string"] = "block" if _has_marks(own.content) else "string"
+    converted: Any = convert_to_openai_messages([own], text_format=form)
     message: dict[str, Any] = converted[0]
     if isinstance(own.content, list) and isinstance(message["content"], list):
         message["content"] = _with_marks(own.content, message["content"])
@@ -40,6 +42,12 @@ def _converted(own: BaseMessage) -> dict[str, Any]:
     if message["role"] == "tool":
         message.pop("name", None)  # which the strictest servers refuse
     return message
+
+
+def _has_marks(content: Any) -> bool:
+    known = {"type", "text", *_LANGCHAINS}
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, Mapping) and part.keys() - known for part in parts)
 
 
 def _with_marks(own: list[Any], converted: list[Any]) -> list[Any]:
