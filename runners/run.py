@@ -169,10 +169,6 @@ async def _invoke(
         ended = _superstep_end(config)
         if ended is None:
             raise
-        if not (await graph.aget_state(for_reading(config))).tasks:
-            session.journal.end_run(thread, "done")  # the last superstep was the last that there is
-            values = await aread_values(graph, session, thread)
-            return RunResult(thread, "done", values, session.spent(thread))
         session.journal.end_run(thread, "partial")
         waiting: tuple[Interrupt, ...] = ()
     else:

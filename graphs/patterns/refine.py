@@ -21,10 +21,10 @@ from ...state.errors import DefinitionError
 from ...state.json_text import json_text
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
-from ..engine.increments import same
 from ..engine.options import check_counts
 from ..engine.reset import Reset
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
+from ..engine.writes import same
 
 V = TypeVar("V")
 
