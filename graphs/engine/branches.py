@@ -15,6 +15,8 @@ from ...state.errors import (
     BranchTimeout,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     ScriptError,
     SettingsError,
@@ -33,6 +35,8 @@ FATAL = (
     GraphBubbleUp,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     SettingsError,
     ScriptError,
@@ -47,12 +51,19 @@ BranchCall = Callable[[Any, RunnableConfig], Awaitable[Any]]
 BranchController = Callable[[Any, RunnableConfig, Branch], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: int | None = None) -> Any:
-    """Return a part as a node that runs beside others: it writes what it changed and nothing else.
+def branch(
+    part: Any,
+    graph: Workflow[Any],
+    control: BranchController,
+    *,
+    draw: int | None = None,
+    alone: bool = False,
+) -> Any:
+    """Return a part as a node under a pattern's control: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the branch, which gives the part's update when it is awaited.
     It may set a time limit, cancel the branch, or put another update in its place. Branches with
-    different `draw` numbers never share a model's answer.
+    different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it.
     """
     compiled = _graph_of(part)
     nested = None if compiled is None else Nested(compiled, graph.schemas[graph.state])
@@ -66,11 +77,10 @@ def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: 
         async def work() -> dict[str, Any]:
             with collected() as written:
                 after = await counted(call(values, config), config)
-            return (
-                _update_of(part, after)
-                if nested is None
-                else nested.beside(values_of(values), after, written)
-            )
+            if nested is None:
+                return _update_of(part, after)
+            takes = nested.in_turn if alone else nested.beside
+            return takes(values_of(values), after, written)
 
         return spread(await control(state, config, work))
 
@@ -127,8 +137,8 @@ def _update_of(part: Any, update: Any) -> dict[str, Any]:
         return {}
     if not isinstance(update, Mapping):
         raise DefinitionError(
-            f"{name_of(part)!r} runs beside other parts and returned {type(update).__name__}; expected a "
-            "state update (a dict) or None. Only the pattern says where to go from here."
+            f"{name_of(part)!r} returned {type(update).__name__}; expected a state update (a dict) or None. "
+            "The pattern around it says where to go from here."
         )
     return dict(update)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,22 +14,18 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Overwrite
 from langgraph.typing import StateT
-from pydantic import BaseModel, ValidationError
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
-from ...state.errors import DefinitionError, InputError
-from ...state.event_loops import in_thread, run_sync
+from ...state.errors import DefinitionError
+from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
 from ...state.run_context import RunContext
 from ...state.schema import (
     StateType,
-    check_fields,
     signature_types,
-    validate_field,
     values_of,
 )
 from ...state.serde import allow
@@ -39,12 +33,12 @@ from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
-from .answering import acheck_answer, check_answer
-from .writes import Nested, collected
+from .answering import acheck_answer, check_answer, standing
+from .functions import checked
+from .writes import Nested, collected, spread
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -96,10 +90,12 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
                 yield chunk
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return super().get_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, super().get_state(config, **kwargs), config)
 
     async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return await super().aget_state(readable(self, config), **kwargs)
+        config = readable(self, config)
+        return standing(self, await super().aget_state(config, **kwargs), config)
 
     def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
         return super().update_state(readable(self, config), *args, **kwargs)
@@ -306,7 +302,7 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
         return nested(part, graph)
     if isinstance(part, Runnable):
         return part
-    return checked(part, graph.state, graph.plain_fields())
+    return checked(part, graph.state, name_of(part))
 
 
 def nested(
@@ -329,72 +325,11 @@ def nested(
     def run(state: Any, config: RunnableConfig) -> Any:
         with collected() as written:
             after = inner.invoke(state, config) if call is None else call(inner, state, config)
-        return after if part.fits else part.in_turn(values_of(state), after, written)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         with collected() as written:
             after = await (inner.ainvoke(state, config) if acall is None else acall(inner, state, config))
-        return after if part.fits else part.in_turn(values_of(state), after, written)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
     return node_of(run, arun)
-
-
-def checked(function: Callable[..., Any], state: StateType, plain: set[str] | None = None) -> Any:
-    """Return a node whose updates are checked: LangGraph drops unknown fields silently.
-
-    An async function serves sync callers too, which it would not in LangGraph. `plain` names the
-    fields without a reducer: an update of those has the field's own type.
-    """
-    name = name_of(function)
-
-    def check(update: Any) -> Any:
-        if isinstance(update, Mapping):
-            check_fields(state, update, f"Node {name!r}")
-            if issubclass(state, BaseModel):
-                return {
-                    field: _fitted(state, field, value, name) if plain is None or field in plain else value
-                    for field, value in update.items()
-                }
-        elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
-            check_fields(state, update.update, f"Node {name!r}")
-        return update
-
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def acall(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return check(await function(*args, **kwargs))
-            except ExceptionGroup as group:
-                leader = leader_of(group)
-                if leader is None:
-                    raise
-                raise leader from group
-
-        @functools.wraps(function)
-        def from_sync(*args: Any, **kwargs: Any) -> Any:
-            return run_sync(acall(*args, **kwargs))
-
-        return node_of(from_sync, acall)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return check(function(*args, **kwargs))
-
-    @functools.wraps(function)
-    async def from_async(*args: Any, **kwargs: Any) -> Any:
-        return await in_thread(call, *args, **kwargs)
-
-    return node_of(call, from_async)
-
-
-def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:
-    if isinstance(value, Overwrite):
-        return value
-    try:
-        return validate_field(state, field, value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise InputError(
-            f"Node {name!r} wrote {value!r:.100} to {state.__name__}.{field}: {problem}."
-        ) from None

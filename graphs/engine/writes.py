@@ -99,7 +99,9 @@ class Nested:
         self.fits = not self._reduced  # no field has a reducer: its end is its update
         self.graph: Any = _recording(inner, self._fields) if self._fields else inner
 
-    def in_turn(self, before: Mapping[str, Any], after: Mapping[str, Any], channels: list[Written]) -> Any:
+    def in_turn(
+        self, before: Mapping[str, Any], after: Mapping[str, Any], channels: list[Written]
+    ) -> dict[str, Any]:
         """Return what the outer graph takes where nothing runs beside: the values as they are in the end."""
         written = self._written(before, after, channels)
         update: dict[str, Any] = {}
@@ -109,7 +111,7 @@ class Nested:
             elif name in written or (name not in self._fields and not same(value, before.get(name, ABSENT))):
                 update[name] = _replacing(self._channels[name], value, written.get(name))
         kept = [(name, each) for name, updates in written.items() for each in updates]
-        return spread({**update, WRITTEN: kept} if kept else update)
+        return {**update, WRITTEN: kept} if kept else update
 
     def beside(
         self, before: Mapping[str, Any], after: Mapping[str, Any], channels: list[Written]
