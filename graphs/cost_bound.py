@@ -16,6 +16,7 @@ from ..providers.stack.roles import find_model
 from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
+from ..state.money import rounded
 from ..state.names import SESSION_KEY
 from ..state.run_context import RunContext
 from ..state.session.fingerprint import GraphMark
@@ -123,7 +124,7 @@ def estimate(
 def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
     if any(value is None for value in per_call.values()):
         return None
-    return most(cost, lambda asks: times[asks] * per_call[asks])
+    return rounded(most(cost, lambda asks: times[asks] * per_call[asks]), up=True)
 
 
 def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext) -> StepEstimate:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .graphs.cost_bound import Estimate as Estimate, estimate as estimate
     from .graphs.engine.workflow import Workflow as Workflow
     from .graphs.patterns.agent import agent as agent
+    from .graphs.patterns.attempt import attempt as attempt
     from .graphs.patterns.cascade import cascade as cascade
     from .graphs.patterns.chain import chain as chain
     from .graphs.patterns.ensemble import ensemble as ensemble
@@ -65,6 +66,7 @@ else:
             ".graphs.cost_bound": "Estimate estimate",
             ".graphs.engine.workflow": "Workflow",
             ".graphs.patterns.agent": "agent",
+            ".graphs.patterns.attempt": "attempt",
             ".graphs.patterns.cascade": "cascade",
             ".graphs.patterns.chain": "chain",
             ".graphs.patterns.ensemble": "ensemble",

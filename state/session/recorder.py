@@ -146,7 +146,7 @@ class Recorder(BaseCallbackHandler):
             self._root = run_id
         self._ended = "done"
         if self._ledger is not None:
-            self._ledger.begin(self._journal.charged(self._thread), self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
         self._journal.start_run(self._thread, fingerprint, budget, self._description)

@@ -133,7 +133,7 @@ class Session:
         if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
         ledger = (
-            None if budget is None else Ledger(budget, self.journal.charged(thread), ran_s=self.ran_s(thread))
+            None if budget is None else Ledger(budget, self.journal.spent(thread), ran_s=self.ran_s(thread))
         )
         recorder = Recorder(
             self.journal,

@@ -15,6 +15,7 @@ from stepgraph import (
     Session,
     arun,
     astream_run,
+    attempt,
     cascade,
     chain,
     gate,
@@ -210,6 +211,15 @@ cascade(write, write.on(3), accept=lambda text: text != "")  # expect-error
 verify(write, judge, agrees=lambda grade: grade.scor > 3)  # expect-error
 verify(write, judge_elsewhere, agrees=lambda text: text == "good")  # expect-error
 verify(write, judge, agrees=lambda grade: grade.score > 3, otherwise=elsewhere)  # expect-error
+
+# Attempts: no other way out, one over another state, one that is no part, no errors, an unknown option
+attempt(write)  # expect-error
+attempt(write, otherwise=elsewhere)  # expect-error
+attempt(write, otherwise=node_elsewhere)  # expect-error
+attempt(write, otherwise="sorry")  # expect-error
+attempt(write, otherwise=judge, on=int)  # expect-error
+attempt(write, otherwise=judge, on="ModelError")  # expect-error
+refine(write, judge, until=lambda grade: grade.score > 3, rounds=2, failed="skip")  # expect-error
 
 # No part at all
 chain("write")  # expect-error
