@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -19,10 +20,11 @@ from langgraph.typing import StateT
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
+from ...providers.stack.roles import RoleModels, bound_models, layered
 from ...state.errors import DefinitionError
 from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext
+from ...state.run_context import RunContext, with_models
 from ...state.schema import (
     StateType,
     signature_types,
@@ -61,12 +63,13 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(config or {})}
+        config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
         if not is_root(config):
             return super().stream(input, config, **kwargs)
         return self._stream(input, config, kwargs)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        config = self._bound(config)
         if not is_root(config):
             return super().astream(input, config, **kwargs)
         return self._astream(input, config, kwargs)
@@ -88,6 +91,14 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """Return the config under which the models answer that this graph was compiled with."""
+        own = RunContext.of(self.config).models
+        if not own:
+            return config
+        around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
+        return with_models(config or {}, layered(around, own))
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
         config = readable(self, config)
@@ -149,13 +160,21 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         check_kept(state)
         check_alias(state)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
-        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+    def compile(
+        self, *args: Any, models: RoleModels | None = None, **kwargs: Any
+    ) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's.
+
+        `models` answer in all runs of the graph, in whatever thread or task: a dict of roles, or one for
+        every role, of what `using` takes.
+        """
         check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow
-        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        config: RunnableConfig = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        bound = {} if models is None else bound_models(models, f"{self.name}.compile(models=…)")
+        graph.config = with_models(config, bound) if bound else config
         return graph
 
     if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
