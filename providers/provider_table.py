@@ -27,9 +27,10 @@ class Capabilities:
     message that may hold the reasoning text, in the order in which they are looked at; text between
     <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
     paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
-    the model's name, or the server; without one, a budget takes them by their bytes. `sources` says for each
-    field where it is documented; a field without one is what an endpoint compatible with OpenAI's is taken to
-    do.
+    the model's name, or the server; without one, a budget takes them by their bytes. `echo` names the fields
+    of a message that are sent back as they came. `finish` are finish reasons of the endpoint's own; with
+    `always_finishes` an answer without one was cut. `sources` says for each field where it is documented; a
+    field without one is what an endpoint compatible with OpenAI's is taken to do.
     """
 
     structured: Structured = "json_schema"
@@ -42,6 +43,9 @@ class Capabilities:
     cached: tuple[str, ...] = ("prompt_tokens_details.cached_tokens",)
     cost: str | None = None
     tokenizer: Tokenizer = "unknown"
+    echo: tuple[str, ...] = ("reasoning_details", "extra_content")
+    finish: tuple[str, ...] = ()
+    always_finishes: bool = False
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -69,6 +73,9 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     cached: tuple[str, ...] | None = None
     cost: str | None = None
     tokenizer: Tokenizer | None = None
+    echo: tuple[str, ...] | None = None
+    finish: tuple[str, ...] | None = None
+    always_finishes: bool | None = None
 
 
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
@@ -109,6 +116,8 @@ _PROVIDERS = (
             reasoning=(),
             max_tokens="max_completion_tokens",
             tokenizer="openai",
+            echo=(),
+            always_finishes=True,
             sources={
                 "tokenizer": "https://pypi.org/project/bpe-openai/",
                 "structured": "https://github.com/arena-ai/structured-logprobs",
@@ -129,6 +138,8 @@ _PROVIDERS = (
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
             tokenizer="openai",  # of those of its models that are OpenAI's, openai/…
+            echo=("reasoning_details",),
+            always_finishes=True,
             sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
         ),
     ),
@@ -142,6 +153,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
+            echo=(),
+            always_finishes=True,
             sources={
                 "structured": _TOGETHER,
                 "schema_in_prompt": _TOGETHER,
@@ -161,6 +174,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning_content",),
             cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
+            echo=("reasoning_content",),
+            always_finishes=True,
             sources={
                 "structured": _DEEPSEEK,
                 "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
@@ -178,6 +193,8 @@ _PROVIDERS = (
         capabilities=Capabilities(
             reasoning=("reasoning", "reasoning_content"),
             tokenizer="vllm",
+            echo=("reasoning", "reasoning_content"),
+            always_finishes=True,
             sources={
                 "tokenizer": "https://docs.vllm.ai/en/v0.15.0/api/vllm/entrypoints/serve/tokenize/protocol/",
                 "structured": _VLLM,
@@ -195,6 +212,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=(),
+            echo=("reasoning",),
+            always_finishes=True,
             sources={
                 **dict.fromkeys(("structured", "tools", "logprobs", "stream_usage", "reasoning"), _OLLAMA),
                 "max_tokens": "https://github.com/ollama/ollama/issues/7125",
@@ -209,6 +228,8 @@ _PROVIDERS = (
             tools="emulated",
             max_tokens="max_tokens",
             tokenizer="llama.cpp",
+            echo=(),
+            always_finishes=True,
             sources={
                 "tokenizer": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
                 "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",

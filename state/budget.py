@@ -73,7 +73,6 @@ class Ledger:
         self.scope = scope
         self.spent = spent
         self.reserved = NOTHING
-        self.overspent = 0
         self._lock = threading.Lock()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._ran_s = ran_s
@@ -122,7 +121,6 @@ class Ledger:
         with self._lock:
             self.reserved -= bound
             self.spent += spent
-            self.overspent += max(0, spent.charged_tokens - bound.tokens) if self.limits_tokens else 0
             waiters, self._waiters = self._waiters, []
         for loop, freed in waiters:
             loop.call_soon_threadsafe(_wake, freed)

@@ -21,12 +21,13 @@ from ..errors import StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
 from ..journal.records import Description, NodeRun
-from ..json_text import as_json, json_text, state_json
+from ..json_text import as_json, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
 from ..serde import allow
 from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
+from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
@@ -199,8 +200,8 @@ class Recorder(BaseCallbackHandler):
                 "input": None if inputs is None else self._masked(answers),
                 "input_digest": None if going_on else digest_of(self._thread, inputs),
                 "user": metadata.get("user_id"),
-                "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
-                "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
+                "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
                 **self._labels,
             },
             going_on=going_on,
@@ -235,7 +236,7 @@ class Recorder(BaseCallbackHandler):
                 node=metadata["langgraph_node"],
                 superstep=metadata["langgraph_step"],
                 status=status,
-                output=None if output is None else self._masked(output),
+                output=None if output is None else self._masked(shown_output(output)),
                 error=error and self._journal.mask.text(error),
                 started_at=started,
                 ended_at=time.time(),
