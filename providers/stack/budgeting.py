@@ -54,7 +54,7 @@ class BudgetLayer(Layer):
         if not limiting:
             return request, Cost(calls=1)
         prompt = await self._prompt(request)
-        answer = request.max_tokens or self._max_tokens
+        answer = request.max_tokens or self._max_tokens or self._backend.max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
             request = replace(request, max_tokens=answer)
