@@ -11,6 +11,7 @@ CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
 DecisionKind = Literal[
     "route",
+    "attempt",
     "refine",
     "gate",
     "guard",
