@@ -86,14 +86,16 @@ def test_a_value_is_shown_as_text_or_json(value: Any, shown: str) -> None:
     [
         (None, "cost unknown"),
         (0.0, "$0"),
-        (0.0000015, "$0.000002"),
+        (0.0000015, "$0.0000015"),
         (0.009999, "$0.009999"),
         (0.01, "$0.0100"),
-        (12.34567, "$12.3457"),
+        (12.34567, "$12.34567"),
         (Cost(1, 10, 5, 0.25), "$0.2500"),
         (Cost(2, 10, 5, 0.25, 1), ">= $0.2500 (1 of unknown cost)"),
         (Cost(2, 10, 5, 0.0, 2), "cost unknown"),
         (Cost(), "$0"),
+        (Cost(2, 10, 5, 0.25, 1, 7, 0.125), ">= $0.2500 (1 of unknown cost, estimated at most $0.1250)"),
+        (Cost(1, 0, 0, 0.0, 1, 7, 0.125), "cost unknown, estimated at most $0.1250"),
     ],
 )
 def test_money(cost: Any, shown: str) -> None:
@@ -105,7 +107,8 @@ def test_money(cost: Any, shown: str) -> None:
     [(None, None, "tokens unknown"), (3, None, "3+0 tokens"), (None, 4, "0+4 tokens"), (3, 4, "3+4 tokens")],
 )
 def test_tokens(given: int | None, answered: int | None, shown: str) -> None:
-    assert tokens(given, answered) == shown
+    assert tokens(given, answered) == tokens(given, answered, 0) == shown
+    assert tokens(given, answered, 7) == f"{shown}, estimated 7 more at most"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_a_duration_has_the_unit_that_fits(seconds: float, shown: str) -> None:
 
 
 def test_a_cost_in_one_line_and_for_programs() -> None:
-    known, unknown = Cost(2, 10, 5, 0.25), Cost(2, 10, 5, 0.25, 1)
+    known, unknown = Cost(2, 10, 5, 0.25), Cost(2, 10, 5, 0.25, 1, 7, 0.125)
     assert cost_line(known) == "10+5 tokens, $0.2500"
     assert cost_json(unknown) == {
         "calls": 2,
@@ -133,6 +136,8 @@ def test_a_cost_in_one_line_and_for_programs() -> None:
         "cost_usd": None,
         "known_cost_usd": 0.25,
         "unknown_costs": 1,
+        "estimated_tokens": 7,
+        "estimated_usd": 0.125,
     }
     assert cost_json(known)["cost_usd"] == 0.25
 
