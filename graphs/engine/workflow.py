@@ -35,11 +35,11 @@ from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
 from .answering import acheck_answer, check_answer, standing
 from .functions import checked
+from .turns import adelivered, delivered
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -76,7 +76,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
         check_answer(self, input, config)
-        to_do = undelivered(input, config)
+        to_do = delivered(self, input, config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -85,7 +85,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         config = kept(self, config or {})
         await awaited(config)
         await acheck_answer(self, input, config)
-        to_do = await aundelivered(input, config)
+        to_do = await adelivered(self, input, config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
