@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PRIVATE = "stepgraph_"  # how the names of the patterns' own channels begin
+WRITTEN = "stepgraph_written"  # what the nodes of a nested graph wrote to fields with a reducer
 
 # Keys of a config's `configurable`
 SESSION_KEY = "__stepgraph_session"

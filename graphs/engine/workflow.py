@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
@@ -15,7 +15,6 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Overwrite
 from langgraph.typing import StateT
 
 from ...nodes.costs import FREE, Cost, cost_of
@@ -29,6 +28,7 @@ from ...state.run_context import RunContext, with_models
 from ...state.schema import (
     StateType,
     signature_types,
+    values_of,
 )
 from ...state.serde import allow
 from ...state.session.default import default_sessions
@@ -40,6 +40,7 @@ from ...tracing.export.live import Tracing
 from .answering import acheck_answer, check_answer, standing
 from .functions import checked
 from .turns import adelivered, delivered
+from .writes import Nested, collected, spread
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -213,6 +214,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         node = self._unique(name or name_of(part))
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
+        if runs_as is None and isinstance(part, (Workflow, Pregel)):
+            self.inlined.add(node)
         return node
 
     def _unique(self, name: str) -> str:
@@ -321,19 +324,31 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     return checked(part, graph.state, name_of(part))
 
 
-def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
+def nested(
+    inner: Pregel[Any, Any, Any, Any],
+    graph: Workflow[Any],
+    call: Callable[[Any, Any, RunnableConfig], Any] | None = None,
+    acall: Callable[[Any, Any, RunnableConfig], Awaitable[Any]] | None = None,
+) -> Any:
     """Return a compiled graph as a node that writes each reducer field's final value, once.
 
     A subgraph starts with its parent's values and returns all of them; through the reducer again,
-    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
+    what was there before would count twice. `call` and `acall` run the graph that they are given, if it is
+    not run as it is.
     """
-    node = node or inner
-    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
-    shared = reduced & set(inner.channels)
-    if not shared:
-        return node
+    part = Nested(inner, graph.schemas[graph.state])
+    inner = part.graph
+    if part.fits and call is acall is None:
+        return inner
 
-    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+    def run(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = inner.invoke(state, config) if call is None else call(inner, state, config)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
-    return node | node_of(settle)
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = await (inner.ainvoke(state, config) if acall is None else acall(inner, state, config))
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
+
+    return node_of(run, arun)
