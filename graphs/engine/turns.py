@@ -21,7 +21,7 @@ from ...state.run_context import RunContext
 from ...state.schema import values_of
 from ...state.session.keeping import saver_of
 from ...state.session.redelivery import aundelivered, undelivered
-from .increments import reduced, same
+from .writes import reduced, same
 
 NOTHING: Final = object()
 
