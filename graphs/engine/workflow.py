@@ -35,11 +35,12 @@ from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
+from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
 from .functions import checked
+from .turns import adelivered, delivered
 from .writes import Nested, collected, spread
 
 BRANCHES = 512
@@ -77,7 +78,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
         check_answer(self, input, config)
-        to_do = undelivered(input, config)
+        to_do = delivered(self, input, config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -86,7 +87,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         config = kept(self, config or {})
         await awaited(config)
         await acheck_answer(self, input, config)
-        to_do = await aundelivered(input, config)
+        to_do = await adelivered(self, input, config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
@@ -99,6 +100,13 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
             return config
         around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
         return with_models(config or {}, layered(around, own))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what a notebook shows; LangGraph's own would send the graph to a service for a picture."""
+        return {"text/plain": repr(self), "image/svg+xml": to_svg(self.get_graph(xray=True))}
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.builder!r}>"
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
         config = readable(self, config)
@@ -152,6 +160,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
+        self._parts: dict[str, Any] = {}
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
@@ -186,6 +195,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} over {self.state.__name__}: {', '.join(self.outline())}>"
+
+    def outline(self) -> list[str]:
+        """Return the names of the nodes, with those of the patterns among them in brackets."""
+        parts = {node: self._parts.get(node) for node in self.nodes}
+        return [
+            f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
+            for node, part in parts.items()
+        ]
+
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""
         schema = self.schemas[self.state]
@@ -212,6 +232,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         node = self._unique(name or name_of(part))
+        self._parts[node] = part
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None and isinstance(part, (Workflow, Pregel)):
