@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
+from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
 from ...state.errors import DefinitionError, InputError
 from ...state.event_loops import in_thread, run_sync
@@ -30,6 +31,7 @@ from ...state.run_context import RunContext
 from ...state.schema import (
     StateType,
     check_fields,
+    extended,
     signature_types,
     validate_field,
 )
@@ -43,6 +45,7 @@ from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
 from .answering import acheck_answer, check_answer, standing
+from .naming import caller_place, free_name
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -147,6 +150,9 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
+        self.place = caller_place()
+        self._parts: dict[str, tuple[Any, bool]] = {}
+        self.ending: set[str] = set()  # nodes that may end the run
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
         self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
         allow(state)
@@ -161,6 +167,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         graph.__class__ = CompiledWorkflow
         graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
         return graph
+
+    def compile_inside(self) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Compile for a graph around this one: the end of the run in here is one there, too."""
+        if not self.ending:
+            return self.compile()
+        whole = self.output_schema
+        self.output_schema = extended(self.state, ENDED, Ended)
+        try:
+            return self.compile()
+        finally:
+            self.output_schema = whole
 
     if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
 
@@ -184,30 +201,46 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         reads: type[Any] | None = None,
         writes: Iterable[str | None] | None = None,
         runs_as: Any = None,
+        stands_for: Any = None,
     ) -> str:
-        """Add a part as a node and return the node's name, which gets a number if it is in use.
+        """Add a part as a node and return the node's name: `name`, or the part's own.
 
         `writes` names the state's fields that the node can write; by default the part says so itself, and
         a plain function or compiled graph counts as one that can write any. Other patterns rely on it.
         `reads` is the schema of what the node gets, if that is not the state: the state with private
-        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place.
+        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place; or the
+        part is the pattern's own node and `stands_for` a part that has its name from the user.
         """
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
-        node = self._unique(name or name_of(part))
+        named = part if stands_for is None else stands_for
+        taken = {**dict.fromkeys(self.nodes, (None, False)), **self._parts}
+        node = free_name(self.name, name or name_of(named), named, taken, own=name is None)
+        self._parts[node] = (named, name is None)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
+        if runs_as is None:
+            self.ends_like(node, part)
         return node
 
-    def _unique(self, name: str) -> str:
-        if name not in self.nodes:
-            return name
-        number = 2
-        while f"{name}_{number}" in self.nodes:
-            number += 1
-        return f"{name}_{number}"
+    def ends_like(self, node: str, part: NodeLike[Any]) -> None:
+        """Note that a node may end the run if its part may."""
+        if may_end(part):
+            self.ending.add(node)
+            self._add_schema(extended(self.state, ENDED, Ended))
+
+    def connect(self, source: str, target: str) -> None:
+        """Add an edge to what runs behind a part, unless that ends the run."""
+        if source not in self.ending or target == END:
+            self.add_edge(source, target)
+            return
+
+        def way(state: EndState) -> str:
+            return "end" if has_ended(state) else "on"
+
+        self.add_conditional_edges(source, way, {"on": target, "end": END})
 
 
 NodeLike: TypeAlias = (
@@ -217,6 +250,11 @@ NodeLike: TypeAlias = (
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def may_end(part: Any) -> bool:
+    """Tell whether a part may end the run. What is compiled already ends alone."""
+    return isinstance(part, End) or (isinstance(part, Workflow) and bool(part.ending))
 
 
 def promises_of(part: Any) -> list[str]:
@@ -269,7 +307,8 @@ def state_of(parts: Iterable[Any], where: str) -> StateType:
 
 def _own_state(part: Any, where: str) -> StateType | None:
     if isinstance(part, (Workflow, Node)):
-        return part.state
+        state: StateType | None = getattr(part, "state", None)
+        return state
     if isinstance(part, CompiledStateGraph):
         return None
     if isinstance(part, StateGraph):
@@ -299,7 +338,9 @@ def as_workflow(part: Any, where: str) -> Workflow[Any]:
 def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     """Return what LangGraph is given as the node."""
     if isinstance(part, Workflow):
-        return nested(part.compile(), graph)
+        return nested(part.compile_inside(), graph)
+    if isinstance(part, End):
+        return part.on(graph.state)
     if isinstance(part, Pregel):
         return nested(part, graph)
     if isinstance(part, Runnable):

@@ -20,6 +20,7 @@ from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
 from ..engine.reset import Reset
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
@@ -154,24 +155,26 @@ def gated(
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
     private = extended(state, CHANNEL, Repairs)
     deciding = _Decide(check, repair, tries, otherwise=otherwise is not None)
-    decide = graph.add_part(deciding, check.name, reads=private, writes=[check.writes])
+    decide = graph.add_part(deciding, reads=private, writes=[check.writes], stands_for=check)
 
     ways: dict[Hashable, str] = {PASSED: END}
     cost: list[Cost] = [check.cost]
     if repair is None:
         graph.add_edge(START, decide)
     else:
-        begin = graph.add_part(Reset(CHANNEL, Repairs()))
+        begin = graph.add_part(Reset(CHANNEL, Repairs()), "begin")
         graph.add_edge(START, begin)
         graph.add_edge(begin, decide)
         if isinstance(repair, Step):
-            ways[REPAIR] = graph.add_part(_Repair(repair), repair.name, reads=private, writes=[repair.writes])
+            ways[REPAIR] = graph.add_part(
+                _Repair(repair), reads=private, writes=[repair.writes], stands_for=repair
+            )
         else:
             ways[REPAIR] = graph.add_part(repair)
-        graph.add_edge(ways[REPAIR], decide)
+        graph.connect(ways[REPAIR], decide)
         cost.append(Times(All((cost_of(repair), check.cost)), 0, tries))
     if otherwise is not None:
-        ways[OTHERWISE] = graph.add_part(otherwise)
+        ways[OTHERWISE] = add_instead(graph, otherwise, None, private, lambda values: values[CHANNEL].reason)
         graph.add_edge(ways[OTHERWISE], END)
         cost.append(OneOf((All(), cost_of(otherwise))))
 

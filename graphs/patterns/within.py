@@ -23,7 +23,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
     """
     workflow = as_workflow(part, "within")
-    inner = workflow.compile()
+    inner = workflow.compile_inside()
     scope = name or name_of(part)
     promise = f"The part {scope!r} has a budget"
 
@@ -50,6 +50,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
     node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
     graph.inlined.add(node)
+    graph.ends_like(node, workflow)
     graph.promises.append(promise)
     graph.cost = workflow.cost
     graph.add_edge(START, node)
