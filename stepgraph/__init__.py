@@ -47,12 +47,14 @@ if TYPE_CHECKING:
     )
     from .providers.stack.roles import using as using
     from .providers.testing.scripted import ScriptedModel as ScriptedModel
+    from .runners.result import RunResult as RunResult
     from .runners.run import (
-        RunResult as RunResult,
         aresume as aresume,
         arun as arun,
+        astream_run as astream_run,
         resume as resume,
         run as run,
+        stream_run as stream_run,
     )
     from .state.budget import Budget as Budget
     from .state.errors import StepgraphError as StepgraphError
@@ -92,7 +94,8 @@ else:
             ".providers.model": "CallContext Model Reply Request ToolCall",
             ".providers.stack.roles": "using",
             ".providers.testing.scripted": "ScriptedModel",
-            ".runners.run": "RunResult aresume arun resume run",
+            ".runners.result": "RunResult",
+            ".runners.run": "aresume arun astream_run resume run stream_run",
             ".state.budget": "Budget",
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",

@@ -24,6 +24,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
+NEAREST = 4
 
 
 @dataclass
@@ -41,22 +42,24 @@ def read_map(folder: Path) -> CoverageMap:
     """Read what the processes of one pytest run noted."""
     files: CoverageMap = defaultdict(Covered)
     for noted in folder.glob("*.json"):
-        for name, (seconds, lines) in json.loads(noted.read_text("utf-8")).items():
-            files[name].seconds += seconds
-            for module, numbers in lines.items():
-                files[name].lines[module].update(numbers)
+        name, seconds, lines = json.loads(noted.read_text("utf-8"))
+        files[name].seconds += seconds
+        for module, numbers in lines.items():
+            files[name].lines[module].update(numbers)
     return dict(files)
 
 
 def files_for(module: str, lines: range, covered: CoverageMap, most_s: float) -> list[str]:
-    """Return the test files that run these lines, or else the module; those that run most of it first.
+    """Return the test files that run these lines, or else the module: as many as take `most_s` together.
 
-    As many as take `most_s` together, but at least one.
+    The nearest come first, which run most of the module, then the quick ones: more files see more.
     """
     hit = [name for name, each in covered.items() if each.lines.get(module, set()).intersection(lines)]
     hit = hit or [name for name, each in covered.items() if each.lines.get(module)]
+    by_lines = sorted(hit, key=lambda name: (-len(covered[name].lines[module]), covered[name].seconds))
+    by_time = sorted(by_lines[NEAREST:], key=lambda name: covered[name].seconds)
     chosen: list[str] = []
-    for name in sorted(hit, key=lambda name: (-len(covered[name].lines[module]), covered[name].seconds)):
+    for name in [*by_lines[:NEAREST], *by_time]:
         most_s -= covered[name].seconds
         if most_s >= 0 or not chosen:
             chosen.append(name)
@@ -64,16 +67,25 @@ def files_for(module: str, lines: range, covered: CoverageMap, most_s: float) ->
 
 
 class Tracer:
-    """Notes the lines of core modules that run, for one test file after the other."""
+    """Notes the lines of core modules that run, for one test file after the other, each in a file of its own.
 
-    def __init__(self) -> None:
-        self.covered: CoverageMap = defaultdict(Covered)
+    So what was noted is kept if the process dies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._file = ""
+        self._written = 0
         self._now = Covered()
         self._modules: dict[str, str] = {}
 
     @contextmanager
     def noting(self, file: str) -> Iterator[None]:
-        self._now, begun = self.covered[file], time.perf_counter()
+        if file != self._file:
+            self.write()
+            self._file, self._now = file, Covered()
+        begun = time.perf_counter()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
         try:
@@ -83,13 +95,13 @@ class Tracer:
             threading.settrace(None)
             self._now.seconds += time.perf_counter() - begun
 
-    def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        noted = {
-            name: [each.seconds, {module: sorted(lines) for module, lines in each.lines.items()}]
-            for name, each in self.covered.items()
-        }
-        (folder / f"{os.getpid()}.json").write_text(json.dumps(noted), "utf-8")
+    def write(self) -> None:
+        if self._file:
+            lines = {module: sorted(lines) for module, lines in self._now.lines.items()}
+            name = f"{os.getpid()}-{self._written}.json"
+            self._written += 1
+            noted = json.dumps([self._file, self._now.seconds, lines])
+            (self._folder / name).write_text(noted, "utf-8")
 
     def _trace(self, frame: Any, event: str, argument: object) -> Callable[..., Any] | None:
         name = frame.f_code.co_filename
@@ -101,7 +113,8 @@ class Tracer:
         lines = self._now.lines[module]
 
         def local(frame: Any, event: str, argument: object) -> Callable[..., Any]:
-            lines.add(frame.f_lineno)
+            if frame.f_lineno is not None:
+                lines.add(frame.f_lineno)
             return local
 
         return local
@@ -127,13 +140,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 class _Plugin:
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tracer = Tracer()
+        self._tracer = Tracer(folder)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         with self._tracer.noting(item.nodeid.partition("::")[0]):
             return (yield)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        if not isinstance(collector, pytest.Module):
+            return (yield)
+        with self._tracer.noting(collector.nodeid):  # what a file defines, as steps and graphs
+            return (yield)
+
     def pytest_sessionfinish(self) -> None:
-        self._tracer.write(self._folder)
+        self._tracer.write()

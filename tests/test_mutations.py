@@ -113,10 +113,13 @@ def test_the_tests_that_are_asked_run_the_lines(clean: Path) -> None:
     assert files_for("m.py", range(2, 3), covered, 52) == ["a.py", "c.py"]
     assert files_for("m.py", range(2, 3), covered, 1) == ["a.py"]
     assert files_for("o.py", range(1, 2), covered, 100) == []
+    for number in range(4):
+        covered[f"near{number}.py"] = Covered(9, {"m.py": {1, 2, 3, 4}})
+    assert files_for("m.py", range(2, 3), covered, 100)[4:] == ["c.py", "b.py", "a.py"]
 
 
 def test_the_lines_of_core_modules_are_noted_for_each_file(tmp_path: Path) -> None:
-    tracer = Tracer()
+    tracer = Tracer(tmp_path)
     with tracer.noting("tests/a.py"):
         path_of("a:1")
     with tracer.noting("tests/b.py"):
@@ -124,8 +127,9 @@ def test_the_lines_of_core_modules_are_noted_for_each_file(tmp_path: Path) -> No
         worker.start()
         worker.join()
     json_text({})
-    tracer.write(tmp_path)
-    first, second = read_map(tmp_path).values()
+    tracer.write()
+    covered = read_map(tmp_path)
+    first, second = covered["tests/a.py"], covered["tests/b.py"]
     assert first.lines.keys() == second.lines.keys() == {"state/names.py"}
     assert first.lines["state/names.py"].isdisjoint(second.lines["state/names.py"])
     assert first.seconds > 0
@@ -137,4 +141,5 @@ def test_a_run_of_all_tests_says_which_lines_each_file_runs(clean: Path, tmp_pat
     covered = covered_by_tests(clean, tmp_path / "map", 1)
     assert covered["tests/state/test_limits.py"].lines == {"state/limits.py": {2}}
     assert covered["tests/test_other.py"].lines == {}
+    assert covered.keys() == {"tests/state/test_limits.py", "tests/test_other.py"}
     assert read_map(tmp_path / "map") == covered

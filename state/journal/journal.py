@@ -23,6 +23,7 @@ from .earlier import EarlierLife
 from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
+from .sums import cost_columns, cost_in
 from .tables import running_time
 
 BESIDE_S = 0.1
@@ -236,36 +237,15 @@ class Journal(Store):
         return rows[0]["budget"] if rows else None
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what a thread's paid calls cost.
+        """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
 
         With a task, only the calls below that node execution count.
         """
         (row,) = self.query(
-            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
-            "coalesce(sum(output_tokens), 0) AS output_tokens, "
-            "coalesce(round(sum(cost_usd), 12), 0.0) AS known_usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
+            f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
         )
-        return Cost(**row)
-
-    def charged(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what budgets are charged: `spent`, and what was reserved where the server said nothing.
-
-        It says the same after a resume as the budget of the run that made the calls.
-        """
-        (row,) = self.query(
-            "SELECT coalesce(sum(CASE WHEN input_tokens IS NULL OR output_tokens IS NULL THEN "
-            "coalesce(json_extract(reserved, '$.tokens'), 0) - coalesce(input_tokens, 0) "
-            "- coalesce(output_tokens, 0) ELSE 0 END), 0) AS input_tokens, "
-            "coalesce(round(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') "
-            "END), 12), 0.0) "
-            "AS known_usd FROM calls "
-            f"WHERE thread_id = ? AND source = 'model' AND status <> 'failed' AND {_BELOW}",
-            (thread_id, task, task, task, task),
-        )
-        return self.spent(thread_id, task) + Cost(**row)
+        return cost_in(row)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
@@ -25,9 +25,6 @@ from ..journal.upkeep import UpkeepSaver
 from ..names import STARTER_KEY
 from ..serde import AllowListSerializer
 from .internals import CONFIG_KEY_RUNTIME
-
-if TYPE_CHECKING:
-    from .session import Session
 
 R = TypeVar("R")
 
@@ -116,7 +113,7 @@ class SqliteCheckpointer(UpkeepSaver):
         self, path: str | Path, *, store: Store | None = None, serde: SerializerProtocol | None = None
     ) -> None:
         self.path = Path(path)
-        self.session: Session | None = None  # the one whose checkpointer it is
+        self.session: object = None  # the one whose checkpointer it is
         self.refused: dict[
             str, NotSerializable
         ] = {}  # by field: what a node wrote, until a checkpoint tells it

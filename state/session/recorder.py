@@ -21,7 +21,7 @@ from ..errors import StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
 from ..journal.records import Description, NodeRun
-from ..json_text import as_json, json_text, state_json
+from ..json_text import as_json, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
 from ..serde import allow
@@ -146,7 +146,7 @@ class Recorder(BaseCallbackHandler):
             self._root = run_id
         self._ended = "done"
         if self._ledger is not None:
-            self._ledger.begin(self._journal.charged(self._thread), self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
         self._journal.start_run(self._thread, fingerprint, budget, self._description)
@@ -199,8 +199,8 @@ class Recorder(BaseCallbackHandler):
                 "input": None if inputs is None else self._masked(answers),
                 "input_digest": None if going_on else digest_of(self._thread, inputs),
                 "user": metadata.get("user_id"),
-                "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
-                "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
+                "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
                 **self._labels,
             },
             going_on=going_on,

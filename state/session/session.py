@@ -106,6 +106,7 @@ class Session:
         description: Description | None = None,
         user: str | None = None,
         tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
@@ -119,16 +120,17 @@ class Session:
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
-        queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
-        trace. `checkpointer` keeps the checkpoints in the session's place. `description` goes on record when
-        the run begins; `stepgraph resume` goes by it. Further keywords go into `configurable`.
+        queue that delivers a job again; `restart` begins anew, and pays anew. `user`, `tags` and `metadata`
+        go on record, and into the trace. `checkpointer` keeps the checkpoints in the session's place.
+        `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
+        into `configurable`.
         """
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         new_budget = budget
         if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
         ledger = (
-            None if budget is None else Ledger(budget, self.journal.charged(thread), ran_s=self.ran_s(thread))
+            None if budget is None else Ledger(budget, self.journal.spent(thread), ran_s=self.ran_s(thread))
         )
         recorder = Recorder(
             self.journal,
@@ -159,8 +161,10 @@ class Session:
         }
         if labels := list(tags):
             config["tags"] = labels
+        if metadata:
+            config["metadata"] = dict(metadata)
         if user is not None:
-            config["metadata"] = {"user_id": user}
+            config.setdefault("metadata", {})["user_id"] = user
             config["configurable"]["user"] = user
         if graph is not None:
             config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)

@@ -20,7 +20,7 @@ from stepgraph.state.journal.records import Description
 class Memo:
     topic: str = ""
     draft: str = ""
-    approval: str = ""
+    approval: str | None = ""
     second: str = ""
 
 

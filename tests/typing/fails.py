@@ -12,6 +12,9 @@ from stepgraph import (
     Ask,
     Choice,
     PlanRules,
+    Session,
+    arun,
+    astream_run,
     attempt,
     cascade,
     chain,
@@ -19,10 +22,13 @@ from stepgraph import (
     nearest,
     orchestrate,
     refine,
+    resume,
     review,
     route,
     rule,
+    run,
     step,
+    stream_run,
     verify,
 )
 
@@ -243,3 +249,27 @@ class NoFace:
     misspelt = stepgraph.evals.run_suit  # expect-error
     unknown = stepgraph.chian  # expect-error
     script = stepgraph.testing.ScriptedModel(1)  # expect-error
+
+
+def run_wrongly(session: Session) -> None:
+    app = chain(write).compile()
+    run(app, 5, session)  # expect-error
+    run(app, "tea", session)  # expect-error
+    run(app, Other("x"), session)  # expect-error
+    run(app, [Post("x")], session)  # expect-error
+    run(app, Post("x"), session, user=5)  # expect-error
+    run(app, Post("x"), session, tgas=["a"])  # expect-error
+    print(run(app, Post("x"), session).value.darft)  # expect-error
+    print(resume(app, session, "t").value.darft)  # expect-error
+    other: Other = run(app, Post("x"), session).value  # expect-error
+    stream_run(app, 5, session)  # expect-error
+    print(other)
+
+
+async def run_wrongly_async(session: Session) -> None:
+    app = chain(write).compile()
+    await arun(app, 5, session)  # expect-error
+    print((await arun(app, None, session)).value.darft)  # expect-error
+    astream_run(app, Other("x"), session)  # expect-error
+    async for part in astream_run(app, Post("x"), session, stream_mode="words"):  # expect-error
+        print(part)

@@ -24,7 +24,7 @@ class Parcel:
     to: str
     label: str = ""
     note: str = ""
-    stamp: str = ""
+    stamp: Any = ""
 
 
 @step("label")
