@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, TypedDict, overload
+from typing import Annotated, Any, TypedDict
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import EphemeralValue
-from langgraph.typing import StateT
 
 from ..state.errors import DefinitionError
-from ..state.event_loops import in_thread
+from ..state.event_loops import in_thread, run_sync
 from ..state.run_context import RunContext
 from ..state.schema import StateType, restored, values_of
-from .node import Node, Update, record_decision
+from .node import Update, record_decision
 
 ENDED = "stepgraph_ended"
 NO_REASON = "no reason given"
@@ -31,39 +30,38 @@ class EndState(TypedDict, total=False):
 
 
 @dataclass(eq=False, repr=False)
-class End(Node[StateT], Generic[StateT]):
-    """One graph node that ends the run. Made by `end`.
+class End(Runnable[Any, Update]):
+    """One graph node that ends the run, of whatever state. Made by `end`.
 
     Where a pattern leads here for a reason of its own, `told` reads it from what the node gets.
     """
 
-    reason: str | Callable[[StateT], str] = ""
+    reason: str | Callable[[Any], str] = ""
     over: StateType | None = None
     told: Callable[[Mapping[str, Any]], str] | None = None
     name = "end"
 
-    def on(self, state: StateType, told: Callable[[Mapping[str, Any]], str] | None = None) -> End[StateT]:
+    def on(self, state: StateType, told: Callable[[Mapping[str, Any]], str] | None = None) -> End:
         """Return this end over a state, with the reason that a pattern has for it."""
         return replace(self, over=state, told=told)
 
-    async def ainvoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        return run_sync(self.ainvoke(input, config, **kwargs))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         reason = await self._why(input)
         record_decision(config, "end", "ended", reason=reason or None)
         session = RunContext.of(config).session
         shown = session.journal.mask.text(reason) if session is not None else reason
         return {ENDED: shown or NO_REASON}
 
-    async def _why(self, input: StateT) -> str:
+    async def _why(self, input: Any) -> str:
         if callable(self.reason):
             return str(await in_thread(self.reason, restored(input, self.over) if self.over else input))
         return self.reason or (self.told(values_of(input)) if self.told else "")
 
 
-@overload
-def end(reason: str = "") -> End[Any]: ...
-@overload
-def end(reason: Callable[[StateT], str]) -> End[StateT]: ...
-def end(reason: str | Callable[[Any], str] = "") -> End[Any]:
+def end(reason: str | Callable[[Any], str] = "") -> End:
     """Make a part that ends the run: it is done, with the state as it is, and nothing behind this part runs.
 
     It stands wherever a part does: as a branch of `route`, or as the `otherwise` of a gate, guard or

@@ -56,13 +56,18 @@ def free_name(pattern: str, name: str, part: Any, taken: Mapping[str, tuple[Any,
         return name
     other, others = taken[name]
     if own and others and not is_same(part, other):
-        places = [f" ({place})" if (place := place_of(each)) else "" for each in (other, part)]
+        one, two = _shown(other), _shown(part)
         raise DefinitionError(
-            f"{pattern}: two parts are named {name!r}: {other!r}{places[0]} and {part!r}{places[1]}. The "
-            "record, forks and drawings tell parts by their names: rename one of them, or give its pattern a "
-            "name: chain(…, name='…')."
+            f"{pattern}: two parts are named {name!r}, {one} and {two}. The record, forks and drawings tell "
+            "parts by their names: rename one of them, or give its pattern a name, such as "
+            "chain(…, name='…'), or for a graph of your own compile(name='…')."
         )
     number = 2
     while f"{name}_{number}" in taken:
         number += 1
     return f"{name}_{number}"
+
+
+def _shown(part: Any) -> str:
+    place = place_of(part)
+    return f"a {type(part).__name__.lower()}{f' ({place})' if place else ''}"

@@ -242,6 +242,7 @@ NodeLike: TypeAlias = (
     Node[StateT]
     | Workflow[StateT]
     | CompiledStateGraph[Any, Any, Any, Any]
+    | End
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
@@ -274,6 +275,8 @@ def written_by(part: Any) -> set[str] | None:
         return part.writes_all
     if isinstance(part, Effect):
         return None
+    if isinstance(part, End):
+        return set()
     if isinstance(part, Node):
         writes = getattr(part, "writes", None), getattr(part, "writes_also", None)
         return {field for field in writes if field}
@@ -302,8 +305,7 @@ def state_of(parts: Iterable[Any], where: str) -> StateType:
 
 def _own_state(part: Any, where: str) -> StateType | None:
     if isinstance(part, (Workflow, Node)):
-        state: StateType | None = getattr(part, "state", None)
-        return state
+        return part.state
     if isinstance(part, CompiledStateGraph):
         return None
     if isinstance(part, StateGraph):
