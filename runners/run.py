@@ -234,9 +234,6 @@ class _Run(Generic[OutputT]):
         limit = _superstep_end(self.config)
         if limit is None:
             return None
-        if not (await self.graph.aget_state(for_reading(self.config))).tasks:
-            self.session.journal.end_run(self.thread, "done")  # the last superstep was the last that there is
-            return await self.done(await aread_values(self.graph, self.session, self.thread))
         self.session.journal.end_run(self.thread, "partial")
         return await self.stopped("partial", None, (), limit)
 

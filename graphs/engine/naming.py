@@ -34,8 +34,8 @@ def place_of(part: Any) -> str:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Tell whether two parts are one: the same function, step (on any model), check or pattern."""
-    return _root(one) is _root(other)
+    """Tell whether two parts are of one definition: one function, step (on any model), check or pattern."""
+    return _root(one) is _root(other) or (bool(place_of(one)) and place_of(one) == place_of(other))
 
 
 def _root(part: Any) -> Any:

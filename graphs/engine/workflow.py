@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Overwrite
 from langgraph.typing import StateT
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
+from ...providers.stack.roles import RoleModels, bound_models, layered
 from ...state.errors import DefinitionError
 from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext
+from ...state.run_context import RunContext, with_models
 from ...state.schema import (
     StateType,
     extended,
     signature_types,
+    values_of,
 )
 from ...state.serde import allow
 from ...state.session.default import default_sessions
@@ -41,6 +43,7 @@ from ...tracing.export.live import Tracing
 from .answering import acheck_answer, check_answer, standing
 from .functions import checked
 from .naming import caller_place, free_name
+from .writes import Nested, collected, spread
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -63,12 +66,13 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(config or {})}
+        config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
         if not is_root(config):
             return super().stream(input, config, **kwargs)
         return self._stream(input, config, kwargs)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        config = self._bound(config)
         if not is_root(config):
             return super().astream(input, config, **kwargs)
         return self._astream(input, config, kwargs)
@@ -90,6 +94,14 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """Return the config under which the models answer that this graph was compiled with."""
+        own = RunContext.of(self.config).models
+        if not own:
+            return config
+        around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
+        return with_models(config or {}, layered(around, own))
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
         config = readable(self, config)
@@ -154,13 +166,21 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         check_kept(state)
         check_alias(state)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
-        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+    def compile(
+        self, *args: Any, models: RoleModels | None = None, **kwargs: Any
+    ) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's.
+
+        `models` answer in all runs of the graph, in whatever thread or task: a dict of roles, or one for
+        every role, of what `using` takes.
+        """
         check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow
-        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        config: RunnableConfig = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        bound = {} if models is None else bound_models(models, f"{self.name}.compile(models=…)")
+        graph.config = with_models(config, bound) if bound else config
         return graph
 
     def compile_inside(self) -> CompiledStateGraph[StateT, None, StateT, StateT]:
@@ -218,6 +238,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None:
             self.ends_like(node, part)
+            if isinstance(part, (Workflow, Pregel)):
+                self.inlined.add(node)
         return node
 
     def ends_like(self, node: str, part: NodeLike[Any]) -> None:
@@ -345,19 +367,31 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     return checked(part, graph.state, name_of(part))
 
 
-def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
+def nested(
+    inner: Pregel[Any, Any, Any, Any],
+    graph: Workflow[Any],
+    call: Callable[[Any, Any, RunnableConfig], Any] | None = None,
+    acall: Callable[[Any, Any, RunnableConfig], Awaitable[Any]] | None = None,
+) -> Any:
     """Return a compiled graph as a node that writes each reducer field's final value, once.
 
     A subgraph starts with its parent's values and returns all of them; through the reducer again,
-    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
+    what was there before would count twice. `call` and `acall` run the graph that they are given, if it is
+    not run as it is.
     """
-    node = node or inner
-    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
-    shared = reduced & set(inner.channels)
-    if not shared:
-        return node
+    part = Nested(inner, graph.schemas[graph.state])
+    inner = part.graph
+    if part.fits and call is acall is None:
+        return inner
 
-    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+    def run(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = inner.invoke(state, config) if call is None else call(inner, state, config)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
-    return node | node_of(settle)
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = await (inner.ainvoke(state, config) if acall is None else acall(inner, state, config))
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
+
+    return node_of(run, arun)
