@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from .budget import Ledger
-from .names import CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
-from .session.default import default_sessions, not_kept
+from .names import BUDGET, CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
+from .session.attached import attached_runs
+from .session.default import default_sessions, not_kept, warn_not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ class RunContext:
         """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
         given: Session | None = self._values.get(SESSION_KEY)
         if given is None and self.task and self.thread_id:
-            return default_sessions.find(self.checkpointer)
+            found = default_sessions.find(self.checkpointer)
+            if found is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+                warn_not_kept(self.checkpointer)
+            return found
         return given
 
     def check_kept(self, promise: str) -> None:
@@ -66,7 +71,18 @@ class RunContext:
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
         """The budgets that a call here counts against, the outermost first."""
-        return tuple(self._values.get(LEDGERS_KEY, ()))
+        given: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
+        if given is None and SESSION_KEY not in self._values:
+            return self._attached_ledgers()
+        return tuple(given or ())
+
+    def _attached_ledgers(self) -> tuple[Ledger, ...]:
+        budget, session = self._values.get(BUDGET), self.session
+        if session is not None:
+            return attached_runs.ledgers(session, self.thread_id, budget)
+        if budget is not None:
+            self.check_kept("The thread has a budget")
+        return ()
 
     @property
     def has_checked_input(self) -> bool:

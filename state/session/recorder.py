@@ -50,8 +50,8 @@ class _AlreadyRaised(logging.Filter):
 logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
 
 
-class Recorder(BaseCallbackHandler):
-    """A LangChain callback handler that writes node runs and the run's status."""
+class RunObserver(BaseCallbackHandler):
+    """A LangChain callback handler that hears of a graph and its nodes, and stops them by raising."""
 
     run_inline = True
     raise_error = True
@@ -61,6 +61,10 @@ class Recorder(BaseCallbackHandler):
     ignore_agent = True
     ignore_retry = True
     ignore_custom_event = True
+
+
+class Recorder(RunObserver):
+    """Writes node runs and the run's status."""
 
     def __init__(
         self,
