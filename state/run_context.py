@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .budget import Ledger
+from .event_loops import in_thread
 from .names import BUDGET, CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
 from .session.attached import attached_runs
 from .session.default import default_sessions, not_kept, warn_not_kept
@@ -108,6 +110,17 @@ class RunContext:
     def attempt(self) -> int:
         """How often LangGraph's RetryPolicy has begun this node execution: 1 for the first time."""
         return attempt_of(self._values)
+
+    async def written_by(self, graph: str) -> set[str]:
+        """Return the ids of the tasks that wrote to the checkpoints of a graph of this thread."""
+        saver, place = self.checkpointer, checkpoint_at(self.thread_id, graph)
+        if not isinstance(saver, BaseCheckpointSaver):
+            return set()
+        if type(saver).alist in (BaseCheckpointSaver.alist, SqliteSaver.alist):  # which only raise
+            found = await in_thread(lambda: list(saver.list(place)))
+        else:
+            found = [kept async for kept in saver.alist(place)]
+        return {task for kept in found for task, *_ in kept.pending_writes or ()}
 
     def outer_checkpoint(self) -> RunnableConfig:
         """Return the place of the checkpoint from which the graph around this one runs."""

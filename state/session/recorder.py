@@ -109,6 +109,7 @@ class Recorder(RunObserver):
     ) -> None:
         if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
             self._claims.check(self._thread)
+            self._journal.enter(self._thread, metadata["langgraph_checkpoint_ns"])
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
             if is_state_type(type(inputs)):  # of a hand-written graph, which declares nothing
@@ -211,6 +212,7 @@ class Recorder(RunObserver):
             going_on=going_on,
             restart=self._restart,
             allow_changed=self._allow_changed_graph,
+            may_have_lost=not self._can_wait,
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
