@@ -100,6 +100,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             temperature=question.temperature,
             max_tokens=question.max_tokens,
             sample=question.sample,
+            dials=question.params,
             prompt=question.origin,
         )
 

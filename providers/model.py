@@ -41,7 +41,8 @@ class Request:
     answer, None leaves that to the model's settings. Requests that differ only in `sample` are
     different draws: they never share an answer. `tools` are OpenAI function schemas (name, description,
     parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
-    `prompt` says where a managed prompt comes from; it goes on record, and changes no answer.
+    `dials` are other parameters, see providers/dials.py. `prompt` says where a managed prompt comes from; it
+    goes on record, and changes no answer.
     """
 
     messages: tuple[Message, ...]
@@ -52,6 +53,7 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Literal["auto", "none"] = "auto"
     prompt: Mapping[str, Any] | None = None
+    dials: Mapping[str, Any] | None = None
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""
@@ -59,6 +61,7 @@ class Request:
             "schema": self.schema,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "dials": self.dials or None,
             "sample": self.sample or None,
             "tools": self.tools or None,
             "tool_choice": "none" if self.tools and self.tool_choice == "none" else None,

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...state.session.foreign_calls import COUNTED
-from ..record.attributes import Attributes, own_facts, params_of
+from ..record.attributes import Attributes, dials_of, own_facts, params_of
 from ..record.spans import Row, Span
 
 PATH = "/api/public/otel/v1/traces"
@@ -82,6 +82,8 @@ def _generation(span: Span) -> dict[str, Any]:
     row = span.row
     params = params_of(row)
     shown = {n: params[n] for n in _PLAIN_PARAMETERS if n in params}
+    dials = dials_of(params).items()
+    shown |= {n: v if isinstance(v, (int, float, str)) else json.dumps(v) for n, v in dials}
     shown |= {n: json.dumps(params[n]) for n in ("schema", "tools") if n in params}
     usage, cost = usage_details(span), cost_details(span)
     prompt = params.get("prompt") or {}
