@@ -28,7 +28,8 @@ from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
-from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
+from .compiled import is_sync_only, unbounded
+from .workflow import Workflow, as_runnable, name_of
 from .writes import Nested, collected, spread
 
 FATAL = (

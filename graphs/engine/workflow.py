@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.channels import LastValue
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -21,11 +17,10 @@ from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
-from ...providers.stack.roles import RoleModels, bound_models, layered
+from ...providers.stack.roles import RoleModels, bound_models
 from ...state.errors import DefinitionError
-from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext, with_models
+from ...state.run_context import with_models
 from ...state.schema import (
     StateType,
     extended,
@@ -33,101 +28,15 @@ from ...state.schema import (
     values_of,
 )
 from ...state.serde import allow
-from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
-from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
-from ...tracing.export.live import Tracing
-from .answering import acheck_answer, check_answer, standing
+from .compiled import CompiledWorkflow
 from .functions import checked
-from .naming import caller_place, free_name
+from .naming import Names, caller_place
 from .writes import Nested, collected, spread
 
-BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
-SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
-
-default_sessions.tracing = Tracing
-
-
-class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
-    """What `Workflow.compile` returns: sync callers have branches run at once as async ones do.
-
-    LangGraph gives them a pool of few threads. `invoke` runs async underneath, unless the checkpointer
-    is sync only; `stream` has up to BRANCHES threads.
-    """
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
-        if is_sync_only(RunContext.of(config).checkpointer or own):
-            return super().invoke(input, config, **kwargs)
-        return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
-        if not is_root(config):
-            return super().stream(input, config, **kwargs)
-        return self._stream(input, config, kwargs)
-
-    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = self._bound(config)
-        if not is_root(config):
-            return super().astream(input, config, **kwargs)
-        return self._astream(input, config, kwargs)
-
-    def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
-        config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = undelivered(input, config)
-        yield from super().stream(to_do, config, **durable(config, kwargs))
-
-    async def _astream(
-        self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        config = kept(self, config or {})
-        await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await aundelivered(input, config)
-        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
-        """Return the config under which the models answer that this graph was compiled with."""
-        own = RunContext.of(self.config).models
-        if not own:
-            return config
-        around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
-        return with_models(config or {}, layered(around, own))
-
-    def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        config = readable(self, config)
-        return standing(self, super().get_state(config, **kwargs), config)
-
-    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        config = readable(self, config)
-        return standing(self, await super().aget_state(config, **kwargs), config)
-
-    def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return super().update_state(readable(self, config), *args, **kwargs)
-
-    async def aupdate_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return await super().aupdate_state(readable(self, config), *args, **kwargs)
-
-
-def is_sync_only(saver: Any) -> bool:
-    """Tell whether a checkpointer cannot be used async."""
-    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple in SYNC_ONLY
-
-
-def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
-    """Return a config without the width of the thread pool, which async would take for a limit."""
-    if config is None or config.get("max_concurrency") != BRANCHES:
-        return config
-    return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
 
 
 @dataclass(frozen=True)
@@ -158,7 +67,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
         self.place = caller_place()
-        self._parts: dict[str, tuple[Any, bool]] = {}
+        self._names = Names(name)
         self.ending: set[str] = set()  # nodes that may end the run
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
         self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
@@ -203,6 +112,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} over {self.state.__name__}: {', '.join(self.outline())}>"
+
+    def outline(self) -> list[str]:
+        """Return the names of the nodes, with those of the patterns among them in brackets."""
+        parts = {node: self._names.parts.get(node) for node in self.nodes}
+        return [
+            f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
+            for node, part in parts.items()
+        ]
+
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""
         schema = self.schemas[self.state]
@@ -231,9 +151,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         named = part if stands_for is None else stands_for
-        taken = {**dict.fromkeys(self.nodes, (None, False)), **self._parts}
-        node = free_name(self.name, name or name_of(named), named, taken, own=name is None)
-        self._parts[node] = (named, name is None)
+        node = self._names.take(name or name_of(named), named, self.nodes, own=name is None)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None:
