@@ -1,4 +1,4 @@
-"""What a workflow compiles to: LangGraph's compiled graph, kept by a session wherever it is run."""
+"""A compiled workflow: a LangGraph graph whose runs are kept, and whose sync callers lose nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from langgraph.graph.state import CompiledStateGraph
 from ...providers.stack.roles import layered
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_models
+from ...state.session.default import default_sessions
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
+from ...tracing.export.live import Tracing
 from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
 from .turns import adelivered, delivered
 
 BRANCHES = 512
 SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
+
+default_sessions.tracing = Tracing
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
