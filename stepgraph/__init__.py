@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from .nodes.ask import Ask as Ask, Choice as Choice
     from .nodes.effects import effect as effect
     from .nodes.neighbours import nearest as nearest
+    from .nodes.passages import (
+        Citation as Citation,
+        Passage as Passage,
+        check_citations as check_citations,
+        cited_passages as cited_passages,
+        render_passages as render_passages,
+    )
+    from .nodes.retrieval import retrieve as retrieve
     from .nodes.reviews import Verdict as Verdict
     from .nodes.rules import rule as rule
     from .nodes.splitting import split_text as split_text
@@ -81,6 +89,8 @@ else:
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
             ".nodes.neighbours": "nearest",
+            ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
+            ".nodes.retrieval": "retrieve",
             ".nodes.reviews": "Verdict",
             ".nodes.rules": "rule",
             ".nodes.splitting": "split_text",

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import click
 
-from ...state.journal.records import Call, Decision, NodeRun, Record
+from ...state.journal.records import Call, Decision, NodeRun, Record, Retrieval
 from ...state.names import BUDGET_ENDED
-from ...tracing.record.text import duration, money, one_line, sureness, tokens
+from ...tracing.record.text import duration, money, one_line, passages_line, sureness, tokens
 
 
 class Progress:
@@ -19,6 +19,7 @@ class Progress:
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._calls: dict[str, list[Call]] = defaultdict(list)
         self._decisions: dict[str, Decision] = {}
+        self._retrievals: dict[str, list[Retrieval]] = defaultdict(list)
         self._containers: set[str] = set()
 
     def __call__(self, record: Record) -> None:
@@ -36,6 +37,8 @@ class Progress:
                 self._say(record.thread_id, f"    {record.path}: {one_line(record.problem or '', 160)}")
         elif isinstance(record, Decision):
             self._decisions[record.task] = record
+        elif isinstance(record, Retrieval):
+            self._retrievals[record.task].append(record)
         elif record.task not in self._containers:
             self._say(record.thread_id, self._line(record))
 
@@ -50,6 +53,8 @@ class Progress:
                 used = tokens(call.input_tokens, call.output_tokens)
                 model = call.model_answered or call.model_asked
                 parts.append(f"{used}, {money(call.cost_usd)}, {duration(call.latency_s)}, {one_line(model)}")
+        found = (item for item in self._retrievals.pop(node_run.task, ()) if item.status == "found")
+        parts += [passages_line(item.kept or 0, item.left_out) for item in found]
         if node_run.status == "failed":
             parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
         elif node_run.status == "interrupted":

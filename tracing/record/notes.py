@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .attributes import changed_fields, public
 from .run import Run
 from .spans import Span
-from .text import duration, one_line, show_value, sureness
+from .text import duration, one_line, passages_line, show_value, sureness
 
 _SOURCES = {
     "replayed": "replayed at no cost",
@@ -28,6 +28,8 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
         yield decision_note(span)
     if call is not None:
         yield from call_notes(call)
+    if span.kind == "retrieval" and span.status != "failed":
+        yield passages_line(span.row["kept"], span.row["left_out"])
     problem = span.error or (call.row.get("problem") if call is not None else None)
     if problem:
         yield one_line(problem, 120)

@@ -96,3 +96,9 @@ def duration(seconds: float) -> str:
 
 def sureness(confidence: float | None) -> str:
     return "" if confidence is None else f", {confidence:.2f} sure"
+
+
+def passages_line(kept: int, left_out: str | None) -> str:
+    """Return how many passages were found, and why others are left out."""
+    count = "1 passage" if kept == 1 else f"{kept} passages" if kept else "no passages"
+    return f"{count} (left out: {left_out})" if left_out else count
