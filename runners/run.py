@@ -20,7 +20,7 @@ from ..state.schema import parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..tracing.record.pending import unanswered
+from ..tracing.record.pending import is_due, unanswered
 from ..tracing.record.reads import read_answers, read_input
 from .partial import missing, reached
 
@@ -90,7 +90,7 @@ async def arun(
     thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
     await session.journal.until_free()
     config = _config(graph, session, thread, options)
-    await acheck_answer(graph, state, config, ours=True)
+    state = await acheck_answer(graph, state, config, ours=True)
     return await _invoke(graph, await aundelivered(state, config), session, thread, config)
 
 
@@ -107,9 +107,10 @@ async def aresume(
     """Go on with a thread from its last checkpoint and return how it ended.
 
     A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
-    has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
-    `answers` to several by their ids. Raises InputError for an answer to nothing that waits, and for one
-    answer to several interrupts; the thread stays as it is then.
+    has ended, or waits and gets no answer, is only read, unless the time has come for which it waits.
+    `answer` goes to the one interrupt that waits, `answers` to several by their ids. Raises InputError for an
+    answer to nothing that waits, and for one answer to several interrupts, and AnswerTooLate after a
+    review's deadline; the thread stays as it is then.
     """
     thread_id = text_of_id(thread_id)
     await session.journal.until_free()
@@ -128,7 +129,10 @@ async def aresume(
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
-    elif waiting := tuple(unanswered(session, thread_id, waiting)):  # else its node goes on with its answer
+    elif (
+        (waiting := tuple(unanswered(session, thread_id, waiting)))  # else its node goes on with its answer
+        and not any(is_due(item.value, session.now()) for item in waiting)
+    ):
         values, unmerged = await _so_far(graph, session, thread_id, snapshot)
         return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
     elif not snapshot.tasks:

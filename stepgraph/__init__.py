@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .nodes.rules import rule as rule
     from .nodes.splitting import split_text as split_text
     from .nodes.steps import Step as Step, step as step
+    from .nodes.waits import wait as wait
     from .providers.model import (
         CallContext as CallContext,
         Model as Model,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .state.errors import StepgraphError as StepgraphError
     from .state.session.session import Session as Session
     from .tracing.export.live import Tracing as Tracing
+    from .tracing.record.pending import due as due
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -95,6 +97,7 @@ else:
             ".nodes.rules": "rule",
             ".nodes.splitting": "split_text",
             ".nodes.steps": "Step step",
+            ".nodes.waits": "wait",
             ".providers.model": "CallContext Model Reply Request ToolCall",
             ".providers.stack.roles": "using",
             ".providers.testing.scripted": "ScriptedModel",
@@ -103,5 +106,6 @@ else:
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",
             ".tracing.export.live": "Tracing",
+            ".tracing.record.pending": "due",
         },
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..state.names import PRIVATE
+from ..state.names import PRIVATE, WAIT
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.run import OutputField, Run
 from ..tracing.record.spans import Row, Span
@@ -77,6 +77,7 @@ class StepView:
     calls: Sequence[CallView]
     retrievals: Sequence[RetrievalView]
     asked: Text | None
+    waits: bool
 
     @property
     def span(self) -> Span:
@@ -130,6 +131,7 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
         retrievals=[_retrieval(inner.span) for inner in bar.children if inner.span.kind == "retrieval"],
         asked=text_of("asked", read_json(asked)) if asked else None,
+        waits=asked is not None and f'"{WAIT}"' in asked,
     )
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 import click
 
 from ...state.journal.records import Call, Decision, NodeRun, Record, Retrieval
-from ...state.names import BUDGET_ENDED
+from ...state.names import BUDGET_ENDED, WAIT
 from ...tracing.record.text import duration, money, one_line, passages_line, sureness, tokens
 
 
@@ -61,6 +61,8 @@ class Progress:
             parts.append(
                 "not done: the budget ended"
                 if BUDGET_ENDED in (node_run.interrupts or "")
+                else "waits"
+                if WAIT in (node_run.interrupts or "")
                 else "waits for an answer"
             )
         took = duration(node_run.ended_at - node_run.started_at)

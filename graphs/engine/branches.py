@@ -13,6 +13,7 @@ from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
 from ...state.errors import (
+    AnswerTooLate,
     BranchTimeout,
     BudgetExceeded,
     DefinitionError,
@@ -32,6 +33,7 @@ from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
 
 FATAL = (
     GraphBubbleUp,
+    AnswerTooLate,
     BudgetExceeded,
     DefinitionError,
     PromptChanged,

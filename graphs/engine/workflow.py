@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
+from ...nodes.waits import Wait
 from ...state.errors import DefinitionError, InputError
 from ...state.event_loops import in_thread, run_sync
 from ...state.names import GRAPH_KEY
@@ -77,8 +78,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = undelivered(input, config)
+        to_do = undelivered(check_answer(self, input, config), config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -86,8 +86,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
         await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await aundelivered(input, config)
+        to_do = await aundelivered(await acheck_answer(self, input, config), config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
@@ -192,6 +191,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         `reads` is the schema of what the node gets, if that is not the state: the state with private
         channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place.
         """
+        if isinstance(part, Wait):
+            part.deadline.check_state(self.state)
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]

@@ -47,10 +47,10 @@ async def begin_wait(journal: Journal, wait: WaitRecord) -> WaitRecord:
     return find_wait(journal, wait.thread_id, wait.task, wait.name) or wait
 
 
-async def end_wait(journal: Journal, wait: WaitRecord, status: WaitStatus, at: float) -> None:
+async def end_wait(journal: Journal, wait: WaitRecord, status: WaitStatus, at: datetime) -> None:
     """Record that a wait has ended: its time has come, or an answer came before."""
     sql = "UPDATE waits SET status = ?, ended_at = ? WHERE thread_id = ? AND task = ? AND name = ?"
-    values = (status, at, wait.thread_id, wait.task, wait.name)
+    values = (status, at.timestamp(), wait.thread_id, wait.task, wait.name)
     await journal.awrite([ThreadStatement((sql, values), wait.thread_id)])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -60,7 +61,8 @@ class Session:
 
     The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
     that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
-    elsewhere. Raises StoreError if the file cannot be used.
+    elsewhere. `clock` tells waits and deadlines what time it is, in tests: a function that returns a datetime
+    with its zone. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -72,6 +74,7 @@ class Session:
         *,
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
@@ -80,6 +83,7 @@ class Session:
             )
         self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
+        self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(Path(path))
@@ -199,6 +203,17 @@ class Session:
 
     def _labels(self) -> Mapping[str, str]:
         return {} if self._tracer is None else self._tracer.labels
+
+    def now(self) -> datetime:
+        """Return what time it is, with its zone: by the session's clock, if it has one of its own."""
+        if self._clock is None:
+            return datetime.now(UTC)
+        now = self._clock()
+        if now.utcoffset() is None:
+            raise InputError(
+                "Session(clock=…) returned a time without a zone. Return one with it: datetime.now(UTC)."
+            )
+        return now
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""
