@@ -18,12 +18,12 @@ def is_review(asked: Any) -> bool:
 def show_question(asked: Any) -> str:
     """Return what an interrupt asks, for a reader."""
     due = due_of(asked)
-    if due is not None and is_wait(asked):
-        return clean(f"{asked.get('wait')}: until {show_time(due)}")
-    if not is_review(asked):
+    if not is_review(asked) and not is_wait(asked):
         return show_value(asked)
     until = f" (until {show_time(due)})" if due is not None else ""
     problem = f" (the last answer was not taken: {asked['problem']})" if asked.get("problem") else ""
+    if due is not None and is_wait(asked):
+        return clean(f"{asked.get('wait')}: until {show_time(due)}{problem}")
     return clean(f"{asked.get('review')}: {asked.get('question')}{until}{problem}")
 
 
