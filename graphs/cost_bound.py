@@ -16,6 +16,7 @@ from ..providers.stack.roles import find_model
 from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
+from ..state.money import rounded
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
 from ..tracing.record.reads import finished_runs, longest_prompt
@@ -119,7 +120,7 @@ def estimate(
 def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
     if any(value is None for value in per_call.values()):
         return None
-    return most(cost, lambda asks: times[asks] * per_call[asks])
+    return rounded(most(cost, lambda asks: times[asks] * per_call[asks]), up=True)
 
 
 def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:

@@ -90,6 +90,9 @@ class Usage:
 class Reply:
     """A model's answer. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
+    `estimated_tokens` and `estimated_usd` are what budgets are charged beyond what is known, where the server
+    did not count the tokens: the most that they can be.
+
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
     `source` is model, coalesced (an equal call was under way) or cache; `call_id` is its journal row.
@@ -105,6 +108,8 @@ class Reply:
     cost_parts: Mapping[str, float] | None = None
     price_source: str | None = None
     price_date: str | None = None
+    estimated_tokens: int = field(default=0, kw_only=True)
+    estimated_usd: float = field(default=0.0, kw_only=True)
     latency_s: float = 0.0
     replayed: bool = False
     source: CallSource = "model"

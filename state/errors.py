@@ -24,7 +24,8 @@
     ├── DeadlinePassed       nobody answered a review in time, and it does not say what then
     ├── BudgetExceeded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
-    ├── BranchTimeout        a branch of a section, vote or fan-out took too long
+    ├── BranchTimeout        a branch of a section, vote or fan-out, or an attempt, took too long
+    ├── NoAnswer             none of the voters of a vote, or candidates of an ensemble, answered
     ├── GuardTripped         a guard stopped the generation beside it
     ├── SandboxUnavailable   model-written code cannot be kept apart here
     ├── ScriptError          a scripted model and the graph disagree
@@ -250,6 +251,10 @@ class NoRoute(StepgraphError):
 
 class BranchTimeout(StepgraphError):
     """A branch took longer than its pattern lets it."""
+
+
+class NoAnswer(StepgraphError):
+    """None of the voters of a vote, or candidates of an ensemble, answered; the message has their reasons."""
 
 
 class GuardTripped(StepgraphError):

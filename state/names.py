@@ -14,6 +14,7 @@ LEDGERS_KEY = "__stepgraph_ledgers"
 DRAW_KEY = "__stepgraph_draw"
 STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
+CHECKED_KEY = "__stepgraph_checked"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 

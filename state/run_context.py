@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.runnables import RunnableConfig
 
 from .budget import Ledger
-from .names import CACHE_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
+from .names import CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
 from .session.default import default_sessions, not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
@@ -69,6 +69,11 @@ class RunContext:
         return tuple(self._values.get(LEDGERS_KEY, ()))
 
     @property
+    def has_checked_input(self) -> bool:
+        """Whether the run's input was compared already with what its thread waits for, and has."""
+        return CHECKED_KEY in self._values
+
+    @property
     def cache_s(self) -> float | None:
         """How old a cached answer may be, in seconds; None where the cache is off."""
         return self._values.get(CACHE_KEY)
@@ -98,6 +103,11 @@ class RunContext:
 def with_ledgers(config: RunnableConfig, *ledgers: Ledger) -> RunnableConfig:
     """Return the config with these budgets in the place of its own."""
     return _with(config, {LEDGERS_KEY: ledgers})
+
+
+def with_checked_input(config: RunnableConfig) -> RunnableConfig:
+    """Return the config of a run whose input was compared with what its thread waits for, and has."""
+    return _with(config, {CHECKED_KEY: True})
 
 
 def with_draw(config: RunnableConfig, number: int) -> RunnableConfig:

@@ -15,6 +15,7 @@ WaitKind = Literal["wait", "review"]
 WaitStatus = Literal["waiting", "over", "answered"]
 DecisionKind = Literal[
     "route",
+    "attempt",
     "refine",
     "gate",
     "guard",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ModelRefused as ModelRefused,
         ModelUnavailable as ModelUnavailable,
         ModelUnreachable as ModelUnreachable,
+        NoAnswer as NoAnswer,
         NoRoute as NoRoute,
         NotSerializable as NotSerializable,
         PromptChanged as PromptChanged,
@@ -54,8 +55,8 @@ else:
             "ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
             "MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute NotSerializable PromptChanged "
-            "Rejected RetrievalFailed SandboxUnavailable ScriptError SettingsError "
-            "StepgraphError StoreError ThreadBusy UnboundRole"
+            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
+            "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
+            "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

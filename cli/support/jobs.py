@@ -15,7 +15,8 @@ import click
 
 from ...providers.stack.roles import using
 from ...runners.loading import Loaded
-from ...runners.run import NO_ANSWER, Graph, RunOptions, RunResult, aresume, arun
+from ...runners.result import RunResult
+from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.session.session import Session
 from ...tracing.record.pending import is_wait

@@ -13,7 +13,7 @@ import click
 
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
-from ...tracing.record.text import clean, cost_line, duration, one_line, show_value
+from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
 from ..exit_codes import ExitCode
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
@@ -50,6 +50,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
         "cost_usd": cost.usd,
+        **(estimates_json(cost) if cost.estimated_tokens or cost.estimated_usd else {}),
         "seconds": round(outcome.seconds, 3),
     }
 

@@ -116,7 +116,7 @@ def _found(
 def _is_answer(input: Any, config: RunnableConfig) -> bool:
     context = RunContext.of(config)
     at_a_checkpoint = context.checkpoint_id  # there LangGraph asks again, whoever answered
-    kept = context.checkpointer is not None
+    kept = context.checkpointer is not None and not context.has_checked_input
     return isinstance(input, Command) and input.resume is not None and kept and not at_a_checkpoint
 
 

@@ -11,12 +11,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Overwrite
 
 from ...state.errors import (
     AnswerTooLate,
     BranchTimeout,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     ScriptError,
     SettingsError,
@@ -36,6 +39,8 @@ FATAL = (
     AnswerTooLate,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     SettingsError,
     ScriptError,
@@ -46,12 +51,16 @@ FATAL = (
 
 
 def changes(
-    inner: CompiledStateGraph[Any, Any, Any, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+    inner: CompiledStateGraph[Any, Any, Any, Any],
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    *,
+    alone: bool = False,
 ) -> dict[str, Any]:
     """Return the update that a nested graph amounts to: what it changed, in terms of the reducers.
 
     A nested graph begins with its parent's values and ends with all of them. Beside others, it must
-    write what it changed and nothing else.
+    write what it changed and nothing else; where it is alone, a field's new value stands for what led to it.
     """
     update: dict[str, Any] = {}
     for name, value in after.items():
@@ -61,6 +70,8 @@ def changes(
         channel = inner.channels.get(name)
         if was is ABSENT or isinstance(channel, LastValue) or channel is None:
             update[name] = value
+        elif alone:
+            update[name] = Overwrite(value)
         else:
             update[name] = increment(name, was, value, channel, inner.get_name())
     return update
@@ -71,12 +82,19 @@ BranchCall = Callable[[Any, RunnableConfig], Awaitable[Any]]
 BranchController = Callable[[Any, RunnableConfig, Branch], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: int | None = None) -> Any:
-    """Return a part as a node that runs beside others: it writes what it changed and nothing else.
+def branch(
+    part: Any,
+    graph: Workflow[Any],
+    control: BranchController,
+    *,
+    draw: int | None = None,
+    alone: bool = False,
+) -> Any:
+    """Return a part as a node under a pattern's control: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the branch, which gives the part's update when it is awaited.
     It may set a time limit, cancel the branch, or put another update in its place. Branches with
-    different `draw` numbers never share a model's answer.
+    different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it.
     """
     inner: Any = _graph_of(part)
     node = as_runnable(part, graph) if inner is None else inner
@@ -87,7 +105,11 @@ def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: 
 
         async def work() -> dict[str, Any]:
             after = await counted(call(values, config), config)
-            return _update_of(part, after) if inner is None else changes(inner, values_of(values), after)
+            return (
+                _update_of(part, after)
+                if inner is None
+                else changes(inner, values_of(values), after, alone=alone)
+            )
 
         return await control(state, config, work)
 
@@ -144,8 +166,8 @@ def _update_of(part: Any, update: Any) -> dict[str, Any]:
         return {}
     if not isinstance(update, Mapping):
         raise DefinitionError(
-            f"{name_of(part)!r} runs beside other parts and returned {type(update).__name__}; expected a "
-            "state update (a dict) or None. Only the pattern says where to go from here."
+            f"{name_of(part)!r} returned {type(update).__name__}; expected a state update (a dict) or None. "
+            "The pattern around it says where to go from here."
         )
     return dict(update)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,34 +14,31 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Overwrite
+from langgraph.types import Overwrite
 from langgraph.typing import StateT
-from pydantic import BaseModel, ValidationError
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
 from ...nodes.waits import Wait
-from ...state.errors import DefinitionError, InputError
-from ...state.event_loops import in_thread, run_sync
+from ...state.errors import DefinitionError
+from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
 from ...state.run_context import RunContext
 from ...state.schema import (
     StateType,
-    check_fields,
     signature_types,
-    validate_field,
 )
 from ...state.serde import allow
 from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.pauses import leader_of
 from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
 from .answering import acheck_answer, check_answer, standing
+from .functions import checked
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -305,7 +300,7 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
         return nested(part, graph)
     if isinstance(part, Runnable):
         return part
-    return checked(part, graph.state, graph.plain_fields())
+    return checked(part, graph.state, name_of(part))
 
 
 def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
@@ -324,64 +319,3 @@ def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = 
         return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
 
     return node | node_of(settle)
-
-
-def checked(function: Callable[..., Any], state: StateType, plain: set[str] | None = None) -> Any:
-    """Return a node whose updates are checked: LangGraph drops unknown fields silently.
-
-    An async function serves sync callers too, which it would not in LangGraph. `plain` names the
-    fields without a reducer: an update of those has the field's own type.
-    """
-    name = name_of(function)
-
-    def check(update: Any) -> Any:
-        if isinstance(update, Mapping):
-            check_fields(state, update, f"Node {name!r}")
-            if issubclass(state, BaseModel):
-                return {
-                    field: _fitted(state, field, value, name) if plain is None or field in plain else value
-                    for field, value in update.items()
-                }
-        elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
-            check_fields(state, update.update, f"Node {name!r}")
-        return update
-
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def acall(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return check(await function(*args, **kwargs))
-            except ExceptionGroup as group:
-                leader = leader_of(group)
-                if leader is None:
-                    raise
-                raise leader from group
-
-        @functools.wraps(function)
-        def from_sync(*args: Any, **kwargs: Any) -> Any:
-            return run_sync(acall(*args, **kwargs))
-
-        return node_of(from_sync, acall)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return check(function(*args, **kwargs))
-
-    @functools.wraps(function)
-    async def from_async(*args: Any, **kwargs: Any) -> Any:
-        return await in_thread(call, *args, **kwargs)
-
-    return node_of(call, from_async)
-
-
-def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:
-    if isinstance(value, Overwrite):
-        return value
-    try:
-        return validate_field(state, field, value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise InputError(
-            f"Node {name!r} wrote {value!r:.100} to {state.__name__}.{field}: {problem}."
-        ) from None

@@ -34,7 +34,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
             return config
         ledger = Ledger(budget, scope=f"the part {scope!r}")
         thread, task = here.thread_id, here.task
-        ledger.begin(here.session.journal.charged(thread, task), here.session.ran_s(thread, task))
+        ledger.begin(here.session.journal.spent(thread, task), here.session.ran_s(thread, task))
         if budget.supersteps is not None:
             config = {**config, "recursion_limit": budget.supersteps}
         return with_ledgers(config, *here.ledgers, ledger)

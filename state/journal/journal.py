@@ -8,7 +8,6 @@ schedules the commit, the others of that pass join it.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,10 @@ from ..cost import Cost
 from ..errors import PromptChanged
 from ..statuses import RunStatus
 from .earlier import EarlierLife
-from .records import CALL_NAMES, Call, CallKey, ThreadStatement, insert
+from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
+from .sums import cost_columns, cost_in
 from .tables import running_time
 
 BESIDE_S = 0.1
@@ -199,63 +199,53 @@ class Journal(Store):
 
     # Runs
 
-    def start_run(self, thread_id: str, fingerprint: str | None = None, budget: str | None = None) -> None:
-        """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
-        now = time.time()
-        sql = (
-            "INSERT INTO runs (thread_id, fingerprint, budget, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
-            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint), "
-            "budget = coalesce(excluded.budget, runs.budget)"
-        )
-        self.add_later(ThreadStatement((sql, (thread_id, fingerprint, budget, now, now, now)), thread_id))
+    def queue_run(self, thread_id: str, description: Description) -> None:
+        """Record a thread that is still to begin, so that another process can run it.
 
-    def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
-        """Record what is needed to resume the thread in another process."""
+        One that is on record already stays as it is until its run begins.
+        """
         now = time.time()
-        values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
+        values = (thread_id, *description.columns(), now, now)
         sql = (
             "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
-            "graph = excluded.graph, models = excluded.models, input = excluded.input"
+            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO NOTHING"
         )
         self.write([(sql, values)])
+
+    def start_run(
+        self,
+        thread_id: str,
+        fingerprint: str | None = None,
+        budget: str | None = None,
+        description: Description | None = None,
+    ) -> None:
+        """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
+        now = time.time()
+        described = (None, None, None) if description is None else description.columns()
+        kept = ("fingerprint", "budget", "graph", "models", "input")
+        sql = (
+            f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "status = 'running', error = NULL, updated_at = excluded.updated_at, "
+            f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
+        )
+        values = (thread_id, fingerprint, budget, *described, now, now)
+        self.add_later(ThreadStatement((sql, values), thread_id))
 
     def budget_of(self, thread_id: str) -> str | None:
         rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
         return rows[0]["budget"] if rows else None
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what a thread's paid calls cost.
+        """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
 
         With a task, only the calls below that node execution count.
         """
         (row,) = self.query(
-            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
-            "coalesce(sum(output_tokens), 0) AS output_tokens, "
-            "coalesce(round(sum(cost_usd), 12), 0.0) AS known_usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
+            f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
         )
-        return Cost(**row)
-
-    def charged(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what budgets are charged: `spent`, and what was reserved where the server said nothing.
-
-        It says the same after a resume as the budget of the run that made the calls.
-        """
-        (row,) = self.query(
-            "SELECT coalesce(sum(CASE WHEN input_tokens IS NULL OR output_tokens IS NULL THEN "
-            "coalesce(json_extract(reserved, '$.tokens'), 0) - coalesce(input_tokens, 0) "
-            "- coalesce(output_tokens, 0) ELSE 0 END), 0) AS input_tokens, "
-            "coalesce(round(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') "
-            "END), 12), 0.0) "
-            "AS known_usd FROM calls "
-            f"WHERE thread_id = ? AND source = 'model' AND status <> 'failed' AND {_BELOW}",
-            (thread_id, task, task, task, task),
-        )
-        return self.spent(thread_id, task) + Cost(**row)
+        return cost_in(row)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +17,11 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
 from ..budget import Budget, Ledger
-from ..errors import ThreadBusy
+from ..errors import StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
-from ..journal.records import NodeRun
-from ..json_text import as_json, json_text, state_json
+from ..journal.records import Description, NodeRun
+from ..json_text import as_json, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
 from ..serde import allow
@@ -27,8 +30,23 @@ from .fingerprint import GraphMark, check_unchanged
 from .pauses import budget_end
 from .redelivery import digest_of
 
+LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
+
+
+class _AlreadyRaised(logging.Filter):
+    """Leaves out what LangChain logs of errors by which the recorder stops a run: the run raises them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exception()
+        if not isinstance(error, StepgraphError) or error.__traceback__ is None:
+            return True
+        raised_in = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+        return not any(code in raised_in for code in _CALLBACKS)
+
+
+logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
 
 
 class Recorder(BaseCallbackHandler):
@@ -52,6 +70,7 @@ class Recorder(BaseCallbackHandler):
         allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         new_budget: Budget | None = None,
+        description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
         can_wait: bool = True,
@@ -62,6 +81,7 @@ class Recorder(BaseCallbackHandler):
         self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._new_budget = new_budget
+        self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
@@ -126,10 +146,10 @@ class Recorder(BaseCallbackHandler):
             self._root = run_id
         self._ended = "done"
         if self._ledger is not None:
-            self._ledger.begin(self._journal.charged(self._thread), self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget)
+        self._journal.start_run(self._thread, fingerprint, budget, self._description)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
@@ -179,8 +199,8 @@ class Recorder(BaseCallbackHandler):
                 "input": None if inputs is None else self._masked(answers),
                 "input_digest": None if going_on else digest_of(self._thread, inputs),
                 "user": metadata.get("user_id"),
-                "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
-                "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
+                "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
                 **self._labels,
             },
             going_on=going_on,
@@ -226,6 +246,9 @@ class Recorder(BaseCallbackHandler):
 
     def _masked(self, value: Any) -> str:
         return self._journal.mask.json(as_json(value))
+
+
+_CALLBACKS = [method.__code__ for method in (Recorder.on_chain_start, Recorder.on_chain_end)]
 
 
 def _in_event_loop() -> bool:

@@ -21,7 +21,7 @@ from ..errors import InputError, StoreError
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
-from ..journal.records import bindable
+from ..journal.records import Description, bindable
 from ..masking import Masker
 from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
@@ -93,6 +93,7 @@ class Session:
         except BaseException:
             self.journal.close()
             raise
+        self.checkpointer.session = self
         if tracing is not None:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
@@ -106,8 +107,10 @@ class Session:
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
         allow_changed_graph: bool = False,
         restart: bool = False,
+        description: Description | None = None,
         user: str | None = None,
         tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
@@ -121,16 +124,17 @@ class Session:
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
-        queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
-        trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into
-        `configurable`.
+        queue that delivers a job again; `restart` begins anew, and pays anew. `user`, `tags` and `metadata`
+        go on record, and into the trace. `checkpointer` keeps the checkpoints in the session's place.
+        `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
+        into `configurable`.
         """
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         new_budget = budget
         if budget is None and thread_id is not None:
             budget = self.budget_of(thread)
         ledger = (
-            None if budget is None else Ledger(budget, self.journal.charged(thread), ran_s=self.ran_s(thread))
+            None if budget is None else Ledger(budget, self.journal.spent(thread), ran_s=self.ran_s(thread))
         )
         recorder = Recorder(
             self.journal,
@@ -139,6 +143,7 @@ class Session:
             allow_changed_graph=allow_changed_graph,
             ledger=ledger,
             new_budget=new_budget,
+            description=description,
             labels=self._labels(),
             restart=restart,
             can_wait=checkpointer is None,
@@ -160,8 +165,10 @@ class Session:
         }
         if labels := list(tags):
             config["tags"] = labels
+        if metadata:
+            config["metadata"] = dict(metadata)
         if user is not None:
-            config["metadata"] = {"user_id": user}
+            config.setdefault("metadata", {})["user_id"] = user
             config["configurable"]["user"] = user
         if graph is not None:
             config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)

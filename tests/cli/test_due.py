@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stepgraph import Session
+from stepgraph.state.journal.records import Description
 
 from .conftest import Command
 
@@ -53,8 +54,9 @@ def timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         with Session("stepgraph.sqlite", clock=lambda at=begun: at) as session:  # type: ignore[misc]
             for name in ("paused", "reviewed"):
                 thread = f"{name}-{age}"
-                session.journal.describe_run(thread, f"timed.py:{name}", {}, {})
-                module[name].compile().invoke(module["Mail"](), session.config(thread))
+                known = Description(f"timed.py:{name}", {}, {})
+                config = session.config(thread, description=known)
+                module[name].compile().invoke(module["Mail"](), config)
     return iter(())
 
 

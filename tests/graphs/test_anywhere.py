@@ -76,12 +76,16 @@ async def savers(name: str, folder: Path) -> AsyncIterator[Any]:
     if name == "sqlite":
         async with AsyncSqliteSaver.from_conn_string(str(folder / "own.sqlite")) as saver:
             yield saver
+    elif name == "session":
+        with Session(folder / "runs.sqlite") as session:
+            yield session.checkpointer
     else:
         yield InMemorySaver() if name == "memory" else None
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("memory", False), ("memory", True), ("sqlite", True), ("none", True)]
+    ("name", "file"),
+    [("memory", False), ("memory", True), ("sqlite", True), ("none", True), ("session", False)],
 )
 async def test_a_thread_is_kept_whoever_keeps_its_checkpoints(
     name: str, file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -107,7 +111,7 @@ async def test_a_thread_is_kept_whoever_keeps_its_checkpoints(
             config = {"configurable": {"thread_id": "v", "stepgraph_budget": {"calls": 1}}}
             assert "__interrupt__" in await whole.ainvoke(Tea(), config)
         assert len(model.asks) == 1
-    if file:
+    if file or name == "session":
         with Session(tmp_path / "runs.sqlite") as session:
             status = session.journal.query("SELECT thread_id, status FROM runs ORDER BY thread_id")
             assert [row["status"] for row in status] == ["done", "partial", "partial"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -102,6 +103,16 @@ def test_a_locked_keyring_holds_nothing_for_us() -> None:
         assert stored_key("SOME_KEY") is None
     finally:
         keyring.set_keyring(before)
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_without_the_package_there_is_no_key_and_none_can_be_kept(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    assert stored_key("SOME_KEY") is None
+    with pytest.raises(SettingsError, match=r'pip install "stepgraph\[keyring\]"'):
+        store_key("SOME_KEY", key)
 
 
 def test_a_key_in_the_settings_file_works_with_a_warning(tmp_path: Path, server: ChatServer) -> None:

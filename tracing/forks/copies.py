@@ -104,7 +104,8 @@ def _ran_before(row: Row, asked: Row) -> bool:
 
 
 def _copied(call: Row, new: str) -> Row:
-    nothing = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    nothing: Row = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    nothing |= {"cost_picos": 0, "estimated_tokens": None, "estimated_picos": None}
     spent = {**nothing, "cost_usd": 0.0, "latency_s": 0.0, "replays": 0}
     return {
         **call,
