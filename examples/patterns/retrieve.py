@@ -1,4 +1,4 @@
-"""An answer from passages that a retriever found; its citations are checked, and what does not hold is redone."""
+"""An answer from passages that a retriever found; its citations are checked, and a bad one is redone."""
 
 from dataclasses import dataclass, field
 
