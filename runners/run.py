@@ -13,13 +13,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, StreamPart
 
 from ..graphs.engine.answering import acheck_answer, answered
+from ..graphs.engine.turns import adelivered
 from ..state.budget import Budget, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
-from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..tracing.record.pending import is_due, unanswered
 from ..tracing.record.reads import read_answers, read_input
@@ -200,7 +200,7 @@ class _Run(Generic[OutputT]):
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
         check_input(self.graph.builder.input_schema, given)
         given = await acheck_answer(self.graph, given, self.config, ours=True)
-        return await aundelivered(given, self.config)
+        return await adelivered(self.graph, given, self.config)
 
     async def finish(self, given: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""
@@ -230,9 +230,6 @@ class _Run(Generic[OutputT]):
         limit = _superstep_end(self.config)
         if limit is None:
             return None
-        if not (await self.graph.aget_state(for_reading(self.config))).tasks:
-            self.session.journal.end_run(self.thread, "done")  # the last superstep was the last that there is
-            return self.result("done", await aread_values(self.graph, self.session, self.thread))
         self.session.journal.end_run(self.thread, "partial")
         return await self.stopped("partial", None, (), limit)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.runnables import RunnableConfig
 
 from .budget import Ledger
-from .names import CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, path_of
+from .names import CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, MODELS_KEY, SESSION_KEY, path_of
 from .session.default import default_sessions, not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
@@ -79,6 +79,11 @@ class RunContext:
         return self._values.get(CACHE_KEY)
 
     @property
+    def models(self) -> Mapping[str, Any]:
+        """The models that the graphs around a call were compiled with, by their roles."""
+        return self._values.get(MODELS_KEY) or {}
+
+    @property
     def draw(self) -> tuple[int, ...]:
         """Which sample each of the votes around a call draws."""
         return tuple(self._values.get(DRAW_KEY, ()))
@@ -108,6 +113,11 @@ def with_ledgers(config: RunnableConfig, *ledgers: Ledger) -> RunnableConfig:
 def with_checked_input(config: RunnableConfig) -> RunnableConfig:
     """Return the config of a run whose input was compared with what its thread waits for, and has."""
     return _with(config, {CHECKED_KEY: True})
+
+
+def with_models(config: RunnableConfig, models: Mapping[str, Any]) -> RunnableConfig:
+    """Return the config under which these models stand behind their roles."""
+    return _with(config, {MODELS_KEY: models})
 
 
 def with_draw(config: RunnableConfig, number: int) -> RunnableConfig:

@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Overwrite
 
 from ...state.errors import (
     AnswerTooLate,
@@ -31,8 +29,8 @@ from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
-from .increments import ABSENT, increment, same
 from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
+from .writes import Nested, collected, spread
 
 FATAL = (
     GraphBubbleUp,
@@ -48,33 +46,6 @@ FATAL = (
     ThreadBusy,
 )
 """What no pattern may take for the failure of one of its parts."""
-
-
-def changes(
-    inner: CompiledStateGraph[Any, Any, Any, Any],
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    *,
-    alone: bool = False,
-) -> dict[str, Any]:
-    """Return the update that a nested graph amounts to: what it changed, in terms of the reducers.
-
-    A nested graph begins with its parent's values and ends with all of them. Beside others, it must
-    write what it changed and nothing else; where it is alone, a field's new value stands for what led to it.
-    """
-    update: dict[str, Any] = {}
-    for name, value in after.items():
-        was = before.get(name, ABSENT)
-        if was is not ABSENT and same(value, was):
-            continue
-        channel = inner.channels.get(name)
-        if was is ABSENT or isinstance(channel, LastValue) or channel is None:
-            update[name] = value
-        elif alone:
-            update[name] = Overwrite(value)
-        else:
-            update[name] = increment(name, was, value, channel, inner.get_name())
-    return update
 
 
 Branch = Callable[[], Awaitable[dict[str, Any]]]
@@ -96,27 +67,29 @@ def branch(
     It may set a time limit, cancel the branch, or put another update in its place. Branches with
     different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it.
     """
-    inner: Any = _graph_of(part)
+    compiled = _graph_of(part)
+    nested = None if compiled is None else Nested(compiled, graph.schemas[graph.state])
+    inner: Any = None if nested is None else nested.graph
     node = as_runnable(part, graph) if inner is None else inner
 
-    async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
+    async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> Any:
         values = restored(state, graph.state)
         config = config if draw is None else with_draw(config, draw)
 
         async def work() -> dict[str, Any]:
-            after = await counted(call(values, config), config)
-            return (
-                _update_of(part, after)
-                if inner is None
-                else changes(inner, values_of(values), after, alone=alone)
-            )
+            with collected() as written:
+                after = await counted(call(values, config), config)
+            if nested is None:
+                return _update_of(part, after)
+            takes = nested.in_turn if alone else nested.beside
+            return takes(values_of(values), after, written)
 
-        return await control(state, config, work)
+        return spread(await control(state, config, work))
 
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    async def arun(state: Any, config: RunnableConfig) -> Any:
         return await controlled(state, config, node.ainvoke)
 
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    def run(state: Any, config: RunnableConfig) -> Any:
         call = node.ainvoke if inner is None else partial(invoke_for_sync, inner)
         return run_sync(controlled(state, config, call))
 

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.channels import LastValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Overwrite
 from langgraph.typing import StateT
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.node import Node
 from ...nodes.waits import Wait
+from ...providers.stack.roles import RoleModels, bound_models, layered
 from ...state.errors import DefinitionError
 from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext
+from ...state.run_context import RunContext, with_models
 from ...state.schema import (
     StateType,
     signature_types,
+    values_of,
 )
 from ...state.serde import allow
 from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
+from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
 from .functions import checked
+from .turns import adelivered, delivered
+from .writes import Nested, collected, spread
 
 BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
@@ -61,19 +65,20 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(config or {})}
+        config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
         if not is_root(config):
             return super().stream(input, config, **kwargs)
         return self._stream(input, config, kwargs)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        config = self._bound(config)
         if not is_root(config):
             return super().astream(input, config, **kwargs)
         return self._astream(input, config, kwargs)
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
-        to_do = undelivered(check_answer(self, input, config), config)
+        to_do = delivered(self, check_answer(self, input, config), config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -81,11 +86,26 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
         await awaited(config)
-        to_do = await aundelivered(await acheck_answer(self, input, config), config)
+        to_do = await adelivered(self, await acheck_answer(self, input, config), config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """Return the config under which the models answer that this graph was compiled with."""
+        own = RunContext.of(self.config).models
+        if not own:
+            return config
+        around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
+        return with_models(config or {}, layered(around, own))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what a notebook shows; LangGraph's own would send the graph to a service for a picture."""
+        return {"text/plain": repr(self), "image/svg+xml": to_svg(self.get_graph(xray=True))}
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.builder!r}>"
 
     def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
         config = readable(self, config)
@@ -139,6 +159,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
+        self._parts: dict[str, Any] = {}
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
@@ -147,13 +168,21 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         check_kept(state)
         check_alias(state)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
-        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+    def compile(
+        self, *args: Any, models: RoleModels | None = None, **kwargs: Any
+    ) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's.
+
+        `models` answer in all runs of the graph, in whatever thread or task: a dict of roles, or one for
+        every role, of what `using` takes.
+        """
         check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow
-        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        config: RunnableConfig = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        bound = {} if models is None else bound_models(models, f"{self.name}.compile(models=…)")
+        graph.config = with_models(config, bound) if bound else config
         return graph
 
     if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
@@ -164,6 +193,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
                     f"{self.name!r} is not compiled yet: graph.compile() gives the graph that has {name!r}."
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} over {self.state.__name__}: {', '.join(self.outline())}>"
+
+    def outline(self) -> list[str]:
+        """Return the names of the nodes, with those of the patterns among them in brackets."""
+        parts = {node: self._parts.get(node) for node in self.nodes}
+        return [
+            f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
+            for node, part in parts.items()
+        ]
 
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""
@@ -193,8 +233,11 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         node = self._unique(name or name_of(part))
+        self._parts[node] = part
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
+        if runs_as is None and isinstance(part, (Workflow, Pregel)):
+            self.inlined.add(node)
         return node
 
     def _unique(self, name: str) -> str:
@@ -303,19 +346,31 @@ def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     return checked(part, graph.state, name_of(part))
 
 
-def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
+def nested(
+    inner: Pregel[Any, Any, Any, Any],
+    graph: Workflow[Any],
+    call: Callable[[Any, Any, RunnableConfig], Any] | None = None,
+    acall: Callable[[Any, Any, RunnableConfig], Awaitable[Any]] | None = None,
+) -> Any:
     """Return a compiled graph as a node that writes each reducer field's final value, once.
 
     A subgraph starts with its parent's values and returns all of them; through the reducer again,
-    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
+    what was there before would count twice. `call` and `acall` run the graph that they are given, if it is
+    not run as it is.
     """
-    node = node or inner
-    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
-    shared = reduced & set(inner.channels)
-    if not shared:
-        return node
+    part = Nested(inner, graph.schemas[graph.state])
+    inner = part.graph
+    if part.fits and call is acall is None:
+        return inner
 
-    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+    def run(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = inner.invoke(state, config) if call is None else call(inner, state, config)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
-    return node | node_of(settle)
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = await (inner.ainvoke(state, config) if acall is None else acall(inner, state, config))
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
+
+    return node_of(run, arun)

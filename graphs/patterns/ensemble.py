@@ -21,6 +21,7 @@ from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_timeout
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.writes import spread
 
 ENTRIES = "stepgraph_entries"
 
@@ -68,7 +69,7 @@ class _Pick(Node[Any]):
     into: str | None
     score: Callable[[Any], float] | None
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         values = values_of(input)
         entries = _entries(values)
         answered = [entry for entry in entries if entry.failure is None]
@@ -85,7 +86,7 @@ class _Pick(Node[Any]):
         record_decision(
             config, "ensemble", answered[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
         )
-        return {**answered[best].update, **update}
+        return spread({**answered[best].update, **update})
 
 
 def _entries(values: Mapping[str, Any]) -> list[Entry]:

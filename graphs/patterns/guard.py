@@ -21,6 +21,7 @@ from ...state.serde import allow
 from ..engine.branches import Branch, branch
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.writes import spread
 
 V = TypeVar("V")
 
@@ -89,12 +90,12 @@ class _Settle(Node[Any]):
     main: str
     otherwise: bool
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         forget_race(input, config)
         update, reason = _outcome(values_of(input).get(RESULTS) or ())
         if reason is not None and not self.otherwise:
             raise GuardTripped(f"Guard {self.guard!r} stopped {self.main!r}: {reason}", reason=reason)
-        return {**update, PASSED: reason is None}
+        return spread({**update, PASSED: reason is None})
 
 
 def _outcome(results: Iterable[GuardResult]) -> tuple[Update, str | None]:

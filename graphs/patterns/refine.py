@@ -22,11 +22,11 @@ from ...state.json_text import json_text
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, branch
-from ..engine.increments import same
 from ..engine.options import check_counts
 from ..engine.recovery import FAILURES, Kinds, Recovering, reason_of
 from ..engine.reset import Reset
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
+from ..engine.writes import same
 
 V = TypeVar("V")
 

@@ -25,6 +25,7 @@ from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_field, check_timeout, may_be
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.writes import spread
 
 BALLOTS = "stepgraph_ballots"
 
@@ -127,7 +128,7 @@ class _Count(Node[Any]):
     at_zero: Callable[[Any], bool]
     tally: str | None
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         forget_race(input, config)
         ballots: list[Ballot] = sorted(values_of(input).get(BALLOTS) or (), key=lambda b: b.number)
         failed = {f"{b.voter} {b.number + 1}": b.failure for b in ballots if b.failure is not None}
@@ -145,7 +146,7 @@ class _Count(Node[Any]):
         update = {voting.field: self.uncertain}
         if decided:
             update = next(b.update for b in cast if b.answer == leader)
-        return {**update, **({self.tally: tally} if self.tally else {})}
+        return spread({**update, **({self.tally: tally} if self.tally else {})})
 
     def _record(self, config: RunnableConfig | None, leader: str, tally: Tally) -> None:
         shown = ", ".join(f"{answer[:60]}: {votes}" for answer, votes in tally.counts.items())

@@ -11,7 +11,6 @@ from langgraph.typing import StateT
 from ...state.budget import Budget, Ledger
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_ledgers
-from ...state.session.internals import node_of
 from ..engine.branches import counted, invoke_for_sync
 from ..engine.workflow import NodeLike, Workflow, as_workflow, name_of, nested
 
@@ -23,7 +22,6 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
     """
     workflow = as_workflow(part, "within")
-    inner = workflow.compile()
     scope = name or name_of(part)
     promise = f"The part {scope!r} has a budget"
 
@@ -39,16 +37,16 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
             config = {**config, "recursion_limit": budget.supersteps}
         return with_ledgers(config, *here.ledgers, ledger)
 
-    async def arun(state: Any, config: RunnableConfig) -> Any:
+    async def arun(inner: Any, state: Any, config: RunnableConfig) -> Any:
         own = limited(config)
         return await counted(inner.ainvoke(state, own), own)
 
-    def run(state: Any, config: RunnableConfig) -> Any:
+    def run(inner: Any, state: Any, config: RunnableConfig) -> Any:
         own = limited(config)
         return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
     graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
-    node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
+    node = graph.add_part(workflow, scope, runs_as=nested(workflow.compile(), graph, run, arun))
     graph.inlined.add(node)
     graph.promises.append(promise)
     graph.cost = workflow.cost

@@ -134,6 +134,7 @@ def reply_of(call: Call) -> Reply:
             call.cache_write_tokens,
         ),
         reasoning=call.reasoning,
+        state=json.loads(call.reply_state or "{}"),
         finish_reason=call.finish_reason,
         cost_usd=call.cost_usd,
         price_source=call.price_source,
@@ -148,14 +149,22 @@ def reply_of(call: Call) -> Reply:
 
 def answer_columns(reply: Reply) -> dict[str, Any]:
     """Return what a reply says, as the journal keeps it."""
-    tool_calls = [asdict(tool_call) for tool_call in reply.tool_calls]
+    tool_calls = [_shown(tool_call) for tool_call in reply.tool_calls]
     return {
         "model_answered": reply.model,
         "answer": reply.text,
         "tool_calls": json_text(tool_calls) if tool_calls else None,
         "reasoning": reply.reasoning,
+        "reply_state": json_text(reply.state) if reply.state else None,
         "finish_reason": reply.finish_reason,
     }
+
+
+def _shown(tool_call: ToolCall) -> dict[str, Any]:
+    values = asdict(tool_call)
+    if not tool_call.extra:
+        del values["extra"]
+    return values
 
 
 def _prompt(request: Request, context: CallContext) -> str:

@@ -51,6 +51,7 @@ class Call:
     answer: str | None = None
     tool_calls: str | None = None
     reasoning: str | None = None
+    reply_state: str | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None

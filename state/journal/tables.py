@@ -83,6 +83,7 @@ CREATE TABLE IF NOT EXISTS calls (
     answer         TEXT,
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
+    reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,

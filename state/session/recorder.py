@@ -27,6 +27,7 @@ from ..schema import is_state_type
 from ..serde import allow
 from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
+from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
@@ -235,7 +236,7 @@ class Recorder(BaseCallbackHandler):
                 node=metadata["langgraph_node"],
                 superstep=metadata["langgraph_step"],
                 status=status,
-                output=None if output is None else self._masked(output),
+                output=None if output is None else self._masked(shown_output(output)),
                 error=error and self._journal.mask.text(error),
                 started_at=started,
                 ended_at=time.time(),

@@ -61,8 +61,9 @@ class Session:
 
     The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
     that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
-    elsewhere. `clock` tells waits and deadlines what time it is, in tests: a function that returns a datetime
-    with its zone. Raises StoreError if the file cannot be used.
+    elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
+    one for every role, of what `using` takes. `clock` tells waits and deadlines what time it is, in tests: a
+    function that returns a datetime with its zone. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -74,6 +75,7 @@ class Session:
         *,
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
+        models: Any = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
@@ -83,6 +85,7 @@ class Session:
             )
         self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
+        self.models = models
         self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)

@@ -187,3 +187,22 @@ async def test_a_key_reaches_no_log_error_journal_or_repr(
     for text in told:
         assert KEY not in str(text)
     file_bindings.cache_clear()
+
+
+@pytest.mark.parametrize("written", ["sk-1234567\n", " sk-1234567\r\n", "\ufeffsk-1234567", "sk-1234567"])
+def test_blanks_around_a_key_are_no_part_of_it(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", written)
+    assert find_key("SOME_KEY", "m") == "sk-1234567"
+
+
+@pytest.mark.parametrize("written", ["“sk-1234567”", "sk-123\n4567", "sk 1234567", "sk-1234567é", "sk-\x00"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "\x00" not in written:
+        monkeypatch.setenv("SOME_KEY", written)
+    else:
+        monkeypatch.setattr("stepgraph.providers.keys.stored_key", lambda name: written)
+    with pytest.raises(SettingsError, match=r"SOME_KEY is malformed.*U\+") as caught:
+        find_key("SOME_KEY", "m")
+    assert "567" not in str(caught.value)
