@@ -49,7 +49,8 @@ class AnswerForm:
         """
         cut = finish_reason == CUT
         if not text.strip():
-            raise ValidationFailed("The answer was empty.")
+            why = " Its tokens were used up before it began." if cut else ""
+            raise ValidationFailed(f"The answer was empty.{why}")
         if self.schema is None:
             if cut and whole:
                 raise ValidationFailed("The answer was cut off: answer shorter.")
