@@ -13,6 +13,7 @@ CUT: Final = "length"  # the finish_reason of an answer that ends at the limit o
 DecisionKind = Literal[
     "route",
     "attempt",
+    "end",
     "refine",
     "gate",
     "guard",
