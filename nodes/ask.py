@@ -26,7 +26,8 @@ class Ask(Generic[T]):
     the model's settings for this question, and so do `params`: reasoning_effort, seed, top_p, stop and others
     of a model's settings, and `extra_body`. Equal questions that are under way at the same time in one
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
-    anew, as in a vote.
+    anew, as in a vote. A text that the token limit cut is taken, and marked on record; `whole=True` has it
+    asked for again, shorter.
     """
 
     prompt: str | Sequence[BaseMessage]
@@ -35,6 +36,7 @@ class Ask(Generic[T]):
     max_tokens: int | None = None
     sample: int = 0
     params: Mapping[str, Any] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.params:
