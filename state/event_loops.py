@@ -13,6 +13,8 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from . import sigterm
+
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -87,12 +89,15 @@ class _Background:
             tasks[0].add_done_callback(lambda _: ended.set())
 
         loop.call_soon_threadsafe(start)
+        sigterm.begin(work)
         try:
             ended.wait()
         except BaseException:  # Ctrl-C, or whatever a signal's handler raises
             loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             ended.wait()  # the work puts down what it holds, so that it can be begun again at once
             raise
+        finally:
+            sigterm.end(work)
         if tasks[0].cancelled():
             raise CancelledError
         return tasks[0].result()
