@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from ..state.errors import SettingsError, did_you_mean
-from ..state.settings_file import FILE_NAME as FILE_NAME, find_file as find_file, read_tables
+from ..state.settings_file import (
+    FILE_NAME as FILE_NAME,
+    find_file as find_file,
+    read_tables,
+    working_folders_file,
+)
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
 from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, provider_named
@@ -218,7 +223,7 @@ def read_file(path: Path) -> dict[str, Binding]:
 @cache
 def file_bindings() -> dict[str, Binding]:
     """Return what the settings file of the working folder binds. It is read once in a process."""
-    path = find_file(Path.cwd())
+    path = working_folders_file()
     return read_file(path) if path else {}
 
 
