@@ -100,7 +100,7 @@ def explained(name: str) -> Iterator[None]:
         yield
     except (StepgraphError, ModuleNotFoundError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise DefinitionError(
             f"{name} raised {type(error).__name__} while it was loaded "
