@@ -50,6 +50,9 @@ def import_file(path: Path, *, again: bool = False) -> ModuleType:
     path = path.resolve() if not again else path.absolute()
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    if path.stem == "__main__":
+        package = path.parent.name
+        raise InputError(f"{path} is a part of a package. Name it as that: {package}.__main__:attr.")
     loaded = sys.modules.get(path.stem)
     same = loaded is not None and getattr(loaded, "__file__", None) == str(path)
     if loaded is not None and same and not again:
