@@ -67,7 +67,7 @@ chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
 
-# A hundred small faults in core modules, one at a time: which ones do the tests notice? Takes hours.
+# A hundred small faults in core modules, one at a time: which ones do the tests notice? Runs the suite first.
 mutations: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.mutations --count 100 --seed 7 --jobs $(JOBS)
 

@@ -16,6 +16,9 @@ from ..providers.stack.roles import find_model
 from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
+from ..state.money import rounded
+from ..state.names import SESSION_KEY
+from ..state.run_context import RunContext
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
 from ..tracing.record.reads import finished_runs, longest_prompt
@@ -98,7 +101,9 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    steps = {asks: _step(asks, cost, given, journal) for asks in dict.fromkeys(asks_in(cost))}
+    bound = (compiled.config or {}).get("configurable") or {}
+    run = RunContext({**bound, SESSION_KEY: session})
+    steps = {asks: _step(asks, cost, given, journal, run) for asks in dict.fromkeys(asks_in(cost))}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}
     unknown = tuple(_unknown(steps))
     tokens = {asks: step.tokens_per_call for asks, step in steps.items()}
@@ -119,12 +124,12 @@ def estimate(
 def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float | None:
     if any(value is None for value in per_call.values()):
         return None
-    return most(cost, lambda asks: times[asks] * per_call[asks])
+    return rounded(most(cost, lambda asks: times[asks] * per_call[asks]), up=True)
 
 
-def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEstimate:
+def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext) -> StepEstimate:
     step = asks.step
-    model = _model(step)
+    model = _model(step, run)
     members = model.members if model else ()
     request = None
     if given is not None:
@@ -154,13 +159,13 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None) -> StepEs
     )
 
 
-def _model(step: Any) -> ModelStack | None:
+def _model(step: Any, run: RunContext) -> ModelStack | None:
     """Return the model that a step asks, None if its role is not bound."""
     model: ModelStack | None = getattr(step, "own_model", None)
     if model is not None:
         return model
     try:
-        return find_model(step.role)
+        return find_model(step.role, run)
     except UnboundRole:
         return None
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
+from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, Field
 from typing_extensions import TypeVar
 
 from ..providers.model import Message
+from .openai_messages import to_openai
 
 T = TypeVar("T", covariant=True, default=str)
 L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an Enum would lose its type
@@ -45,8 +46,7 @@ class Ask(Generic[T]):
         if isinstance(self.prompt, str):
             messages.append({"role": "user", "content": self.prompt})
         else:
-            converted = convert_to_openai_messages(list(self.prompt))
-            messages.extend(converted if isinstance(converted, list) else [converted])
+            messages.extend(to_openai(self.prompt))
         return tuple(messages)
 
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from ..state.errors import DefinitionError, InputError, StoreError
 from ..state.event_loops import in_thread
+from ..state.fitting import fitted
 from ..state.journal.effects import (
     EffectRecord,
     begin_effect,
@@ -200,8 +201,9 @@ class Effect(Node[StateT], Generic[StateT]):
                 f"Effect {self.name!r} returned {type(update).__name__}; expected a state update (a dict) or "
                 "None. Route in a node behind it."
             )
-        check_fields(self.state, update, f"Effect {self.name!r}")
-        return dict(update)
+        writer = f"Effect {self.name!r}"
+        check_fields(self.state, update, writer)
+        return {field: fitted(self.state, field, value, writer) for field, value in update.items()}
 
     def _recorded(self, record: EffectRecord, session: Session) -> dict[str, Any]:
         update, exact = unpacked(record.result, session.checkpointer.serde)

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from ..state.errors import DefinitionError
 from ..state.event_loops import in_thread
+from ..state.fitting import fitted
 from ..state.schema import StateType, caller_names, signature_types
 from .node import AnswerNode, Decider, Update
 from .steps import check_writes
@@ -49,6 +50,11 @@ class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
                 f'value in the state, make it a rule: @rule("field") over a function that returns the value.'
             )
         return value
+
+    def update(self, value: T) -> Update:
+        if self.writes is not None:
+            value = fitted(self.state, self.writes, value, f"Rule {self.name!r}")
+        return super().update(value)
 
     def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         return self.update(self.function(input))

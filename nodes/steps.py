@@ -120,12 +120,13 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
         """Ask the step's model once, with a request of the caller's making, and return what comes back."""
-        return await self._reply(await self.bound_model(), request, self._site(config))
+        context = self._site(config)
+        return await self._reply(await self.bound_model(context.config), request, context)
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
-        model = await self.bound_model()
         context = self._site(config, self._verdict)
+        model = await self.bound_model(context.config)
         asked = request.messages
         replies: list[Reply] = []
         for _ in range(self.tries):
@@ -177,12 +178,12 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         """Tell whether another step asks the same thing of the same model."""
         return self._function is other._function and self.model_label == other.model_label
 
-    async def bound_model(self) -> Model:
-        """Return the model that answers now. Raises UnboundRole."""
+    async def bound_model(self, config: RunnableConfig | None) -> Model:
+        """Return the model that answers in a run now. Raises UnboundRole."""
         if self.own_model is not None:
             return self.own_model
         try:
-            return await find_model_async(self.role)
+            return await find_model_async(self.role, RunContext.of(config))
         except UnboundRole as error:
             raise UnboundRole(f"Step {self.name!r}: {error}") from None
 

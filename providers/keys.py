@@ -25,12 +25,28 @@ def find_key(variable: str | None, model: str, plain: SecretStr | None = None) -
     SettingsError if a key is needed and nobody has it.
     """
     if variable is None:
-        return None if plain is None else plain.get_secret_value()
+        return None if plain is None else fit_key(plain.get_secret_value(), f"{model}: api_key")
     key = os.environ.get(variable) or (stored_key(variable) if plain is None else plain.get_secret_value())
     if not key:
         raise SettingsError(
             f"{model}: the environment variable {variable} is not set; it holds the key. Set it, or keep the "
             f"key in the system's keyring: stepgraph models key {variable}"
+        )
+    return fit_key(key, f"{model}: the key in the variable {variable}")
+
+
+def fit_key(key: str, where: str) -> str:
+    """Return a key without the blanks and line ends that files and secrets put around it.
+
+    Raises SettingsError, which does not show the key, if no HTTP header could hold it.
+    """
+    key = key.strip().removeprefix("\ufeff").strip()
+    bad = sorted({character for character in key if not "!" <= character <= "~"})
+    if bad or not key:
+        found = ", ".join(f"U+{ord(character):04X}" for character in bad) or "nothing but blanks"
+        raise SettingsError(
+            f"{where} is malformed: a key has only visible ASCII characters, and this one has {found}. Copy "
+            "it again, without quotes and on one line."
         )
     return key
 

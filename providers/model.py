@@ -25,6 +25,10 @@ Message = Mapping[str, Any]
 def with_order(messages: tuple[Message, ...], order: str) -> tuple[Message, ...]:
     """Return the messages with an order at the end of the system message."""
     if messages and messages[0]["role"] == "system":
+        said = messages[0]["content"]
+        if not isinstance(said, str):
+            content = [*said, {"type": "text", "text": order}]
+            return ({**messages[0], "content": content}, *messages[1:])
         return ({"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}, *messages[1:])
     return ({"role": "system", "content": order}, *messages)
 
@@ -66,13 +70,14 @@ class Request:
 class ToolCall:
     """A model's call of a tool; `problem` says why its arguments cannot be read, if they cannot.
 
-    The `id` ties the result to the call. A script may leave it out.
+    The `id` ties the result to the call. A script may leave it out. `extra` goes back to the provider.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
     problem: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,13 @@ class Usage:
 class Reply:
     """A model's answer. `cost_usd` is None while unknown; `replayed` marks an answer from the journal.
 
+    `estimated_tokens` and `estimated_usd` are what budgets are charged beyond what is known, where the server
+    did not count the tokens: the most that they can be.
+
     `price_source` and `price_date` say where the cost comes from, see providers/stack/pricing.py.
 
+    `state` are the fields of the message, beside its text and tool calls, that the provider wants back when
+    the conversation goes on, as it sent them: reasoning, its details and signatures.
     `source` is model, coalesced (an equal call was under way) or cache; `call_id` is its journal row.
     """
 
@@ -105,10 +115,13 @@ class Reply:
     cost_parts: Mapping[str, float] | None = None
     price_source: str | None = None
     price_date: str | None = None
+    estimated_tokens: int = field(default=0, kw_only=True)
+    estimated_usd: float = field(default=0.0, kw_only=True)
     latency_s: float = 0.0
     replayed: bool = False
     source: CallSource = "model"
     call_id: str | None = None
+    state: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(slots=True)

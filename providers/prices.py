@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
+from ..state.money import rounded
 from .model import Usage
 
 
@@ -29,7 +31,8 @@ class Price(BaseModel, frozen=True, extra="forbid"):
     def most(self, prompt: int, answer: int) -> float:
         """Return the most that so many tokens can cost."""
         highest_in = max(self.input, self.cached or 0, self.cache_write or 0)
-        return (prompt * highest_in + answer * max(self.output, self.reasoning or 0)) / 1e6
+        highest_out = max(self.output, self.reasoning or 0)
+        return rounded(_exactly(prompt, highest_in) + _exactly(answer, highest_out), up=True)
 
 
 class HourlyPrice(BaseModel, frozen=True, extra="forbid"):
@@ -72,12 +75,18 @@ def cost_of(usage: Usage, price: Price) -> float | None:
         return 0.0
     if usage.input is None or usage.output is None:
         return None
-    return sum(count * each for count, each in _counted(usage, price).values()) / 1e6
+    return rounded(sum((_exactly(*each) for each in _counted(usage, price).values()), Decimal(0)))
 
 
 def cost_parts(usage: Usage, price: Price) -> dict[str, float]:
     """Return the cost by kind of token, in US dollars, as far as there are tokens of that kind."""
-    return {kind: count * each / 1e6 for kind, (count, each) in _counted(usage, price).items() if count}
+    counted = _counted(usage, price).items()
+    return {kind: rounded(_exactly(count, each)) for kind, (count, each) in counted if count}
+
+
+def _exactly(count: int, each: float) -> Decimal:
+    """Return what so many tokens cost at a price per million, as the decimal that it is written as."""
+    return count * Decimal(str(each)) / 1_000_000
 
 
 def _counted(usage: Usage, price: Price) -> dict[str, tuple[int, float]]:

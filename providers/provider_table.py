@@ -25,8 +25,10 @@ class Capabilities:
     as well. `tools` is "emulated" where the server takes no tools. `reasoning` names the fields of a
     message that may hold the reasoning text, in the order in which they are looked at; text between
     <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
-    paths within `usage`. `sources` says for each field where it is documented; a field without one is what an
-    endpoint compatible with OpenAI's is taken to do.
+    paths within `usage`. `echo` names the fields of a message that are sent back as they came. `finish` are
+    finish reasons of the endpoint's own; with `always_finishes` an answer without one was cut. `sources` says
+    for each field where it is documented; a field without one is what an endpoint compatible with OpenAI's is
+    taken to do.
     """
 
     structured: Structured = "json_schema"
@@ -38,6 +40,9 @@ class Capabilities:
     max_tokens: Spelling = "both"
     cached: tuple[str, ...] = ("prompt_tokens_details.cached_tokens",)
     cost: str | None = None
+    echo: tuple[str, ...] = ("reasoning_details", "extra_content")
+    finish: tuple[str, ...] = ()
+    always_finishes: bool = False
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -64,6 +69,9 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     max_tokens: Spelling | None = None
     cached: tuple[str, ...] | None = None
     cost: str | None = None
+    echo: tuple[str, ...] | None = None
+    finish: tuple[str, ...] | None = None
+    always_finishes: bool | None = None
 
 
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
@@ -103,6 +111,8 @@ _PROVIDERS = (
         capabilities=Capabilities(
             reasoning=(),
             max_tokens="max_completion_tokens",
+            echo=(),
+            always_finishes=True,
             sources={
                 "structured": "https://github.com/arena-ai/structured-logprobs",
                 "logprobs": "https://github.com/arena-ai/structured-logprobs",
@@ -121,6 +131,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
+            echo=("reasoning_details",),
+            always_finishes=True,
             sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
         ),
     ),
@@ -134,6 +146,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
+            echo=(),
+            always_finishes=True,
             sources={
                 "structured": _TOGETHER,
                 "schema_in_prompt": _TOGETHER,
@@ -153,6 +167,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning_content",),
             cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
+            echo=("reasoning_content",),
+            always_finishes=True,
             sources={
                 "structured": _DEEPSEEK,
                 "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
@@ -169,6 +185,8 @@ _PROVIDERS = (
         "http://localhost:8000/v1",
         capabilities=Capabilities(
             reasoning=("reasoning", "reasoning_content"),
+            echo=("reasoning", "reasoning_content"),
+            always_finishes=True,
             sources={
                 "structured": _VLLM,
                 "tools": _VLLM,
@@ -185,6 +203,8 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=(),
+            echo=("reasoning",),
+            always_finishes=True,
             sources={
                 **dict.fromkeys(("structured", "tools", "logprobs", "stream_usage", "reasoning"), _OLLAMA),
                 "max_tokens": "https://github.com/ollama/ollama/issues/7125",
@@ -198,6 +218,8 @@ _PROVIDERS = (
         capabilities=Capabilities(
             tools="emulated",
             max_tokens="max_tokens",
+            echo=(),
+            always_finishes=True,
             sources={
                 "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
                 "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",

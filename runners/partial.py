@@ -12,9 +12,9 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import PregelTask, StateSnapshot
 
-from ..graphs.engine.increments import ABSENT, reduced, same
 from ..graphs.engine.workflow import Workflow
-from ..state.names import PRIVATE, without_private
+from ..graphs.engine.writes import ABSENT, Several, Write, folded, reduced, same
+from ..state.names import PRIVATE, WRITTEN, without_private
 from ..state.run_context import RunContext
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -31,6 +31,7 @@ class Reached:
 
     values: dict[str, Any]
     unmerged: dict[str, str] = field(default_factory=dict)
+    written: tuple[Write, ...] = ()  # to fields with a reducer, where the graph keeps that
 
 
 def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
@@ -40,6 +41,7 @@ def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
     channels is read from the tasks, and the pattern itself says what it makes of that.
     """
     values = dict(snapshot.values)
+    written: list[Write] = list(values.pop(WRITTEN, ()))
     unmerged: dict[str, str] = {}
     workflow = graph.builder if isinstance(graph.builder, Workflow) else None
     subgraphs = dict(graph.get_subgraphs()) if any(task.state for task in snapshot.tasks) else {}
@@ -58,19 +60,19 @@ def reached(graph: Graph, snapshot: StateSnapshot, outer: str = "") -> Reached:
             and _is_inlined(graph, task)
         ):
             below = reached(inner, task.state, f"{path}/")
-            changed = {n: v for n, v in below.values.items() if not same(v, snapshot.values.get(n))}
-            if _merge(graph, values, changed, taken):
+            written += below.written
+            if _merge(graph, values, below, snapshot.values, taken):
                 unmerged |= below.unmerged
                 continue
         unmerged[path] = _namespace(snapshot, task.name, task.id)
     if workflow is not None and workflow.so_far is not None:
         so_far = workflow.so_far({**values, **_gathered(graph, snapshot)})
-        values.update(so_far.update)
+        _put(graph, values, so_far.update)
         for node in so_far.hidden:  # in all supersteps so far
             begin = _namespace(snapshot, node)
             unmerged = {path: task for path, task in unmerged.items() if not task.startswith(begin)}
             unmerged[f"{outer}{node}"] = begin
-    return Reached(without_private(values), unmerged)
+    return Reached(without_private(values), unmerged, tuple(written))
 
 
 def missing(snapshot: StateSnapshot, outer: str = "") -> Iterator[str]:
@@ -109,23 +111,40 @@ def _is_inlined(graph: Graph, task: PregelTask) -> bool:
     return isinstance(bound.first if isinstance(bound, RunnableSequence) else bound, Pregel)
 
 
-def _merge(graph: Graph, values: dict[str, Any], changed: Mapping[str, Any], taken: set[str]) -> bool:
+def _merge(
+    graph: Graph, values: dict[str, Any], below: Reached, before: Mapping[str, Any], taken: set[str]
+) -> bool:
     """Put what a nested graph changed into the values; False if not all of it has a place there."""
     complete = True
-    for name, value in changed.items():
-        if name.startswith(PRIVATE):
-            continue
-        channel = graph.channels.get(name)
+    changed = {n for n, v in below.values.items() if not n.startswith(PRIVATE) and not same(v, before.get(n))}
+    for name in sorted(changed | {name for name, _ in below.written}):
+        channel, value = graph.channels.get(name), below.values.get(name)
+        updates = folded([update for field, update in below.written if field == name], value)
         if channel is None:
             complete = False
+        elif updates and not isinstance(channel, LastValue):
+            complete = _put(graph, values, {name: Several(tuple(updates))}) and complete
         elif name not in taken:
             values[name] = value
         elif not isinstance(channel, LastValue):
             # Another branch wrote it too: what the two have in common was there before both.
-            joined = reduced(channel, values.get(name), _beyond(values.get(name), value))
-            complete = complete and joined is not ABSENT
-            values[name] = values.get(name) if joined is ABSENT else joined
-    taken |= changed.keys() & graph.channels.keys()
+            complete = _put(graph, values, {name: _beyond(values.get(name), value)}) and complete
+    taken |= changed & graph.channels.keys()
+    return complete
+
+
+def _put(graph: Graph, values: dict[str, Any], update: Mapping[str, Any]) -> bool:
+    """Put an update into the values, as their fields take it; False if one of them does not."""
+    complete = True
+    for name, value in update.items():
+        channel = graph.channels[name]
+        joined = (
+            value if isinstance(channel, LastValue) else reduced(channel, values.get(name, ABSENT), value)
+        )
+        if joined is ABSENT:
+            complete = False
+        else:
+            values[name] = joined
     return complete
 
 

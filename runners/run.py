@@ -2,100 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypedDict, Unpack
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Interrupt, StateSnapshot
+from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, StreamPart
 
 from ..graphs.engine.answering import acheck_answer, answered
+from ..graphs.engine.turns import adelivered
+from ..nodes.ends import ENDED
 from ..state.budget import Budget, Ledger
-from ..state.cost import Cost
-from ..state.event_loops import in_thread, sync_version
-from ..state.run_context import RunContext, for_reading, with_ledgers
-from ..state.schema import parse_input
+from ..state.event_loops import in_thread, sync_stream, sync_version
+from ..state.journal.records import Description
+from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
+from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
-from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..tracing.record.pending import unanswered
 from ..tracing.record.reads import read_answers, read_input
 from .partial import missing, reached
+from .result import BudgetEnd, RunResult, RunStatus
 
+InputT = TypeVar("InputT", bound=Any)
+OutputT = TypeVar("OutputT", bound=Any)
 Graph = CompiledStateGraph[Any, Any, Any, Any]
-RunStatus = Literal["done", "partial", "interrupted"]
 NO_ANSWER: Final = object()
-
-
-@dataclass(frozen=True)
-class BudgetEnd:
-    """Which limit of a budget ended a run, and whose budget it was: "the run", or a part's."""
-
-    message: str
-    limit: str
-    scope: str
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended.
-
-    `values` is the state; unless the run is done, it is the best so far, with the work of branches and
-    loops that did not finish. `partial` means that a budget ended: `missing` has the paths of the nodes
-    that were still to run, `budget_end` the limit. `waiting` holds what interrupts ask. `unmerged` has the
-    answers that were paid for and have no field yet, such as half of a vote, by the path of the node that
-    asked. Go on with `resume(graph, session, thread_id)`, with an answer if the run waits for one.
-    """
-
-    thread_id: str
-    status: RunStatus
-    values: dict[str, Any]
-    spent: Cost
-    missing: tuple[str, ...] = ()
-    budget_end: BudgetEnd | None = None
-    waiting: tuple[Interrupt, ...] = ()
-    unmerged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def limit(self) -> str | None:
-        """The message that says which limit ended the run."""
-        return None if self.budget_end is None else self.budget_end.message
 
 
 class RunOptions(TypedDict, total=False):
     """What a run may be given beside its graph and its state; see `Session.config`.
 
-    `ledgers` are budgets that the run shares with others. `extra` goes into the config that LangGraph gets.
+    `user`, `tags` and `metadata` go on record, and into the trace. `ledgers` are budgets that the run shares
+    with others. `extra` goes into the config that LangGraph gets.
     """
 
     budget: Budget | None
     cache_s: float | None
+    user: str | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
     allow_changed_graph: bool
     restart: bool
+    description: Description | None
     ledgers: Sequence[Ledger]
     extra: Mapping[str, Any]
 
 
 async def arun(
-    graph: Graph, state: Any, session: Session, thread_id: str | None = None, **options: Unpack[RunOptions]
-) -> RunResult:
+    graph: CompiledStateGraph[Any, Any, InputT, OutputT],
+    state: InputT | Mapping[str, Any] | Command[Any] | None,
+    session: Session,
+    thread_id: str | None = None,
+    **options: Unpack[RunOptions],
+) -> RunResult[OutputT]:
     """Run a compiled graph on a thread and return how it ended; errors of nodes are raised.
 
-    `state` is the input; None goes on with the thread, a `Command(resume=…)` answers its interrupt.
-    `allow_changed_graph` goes on although the graph's shape changed. The input that a thread was given
-    already, and has not ended with, makes it go on; `restart` begins anew.
+    `state` is the input, or some of its fields by their names; None goes on with the thread, a
+    `Command(resume=…)` answers its interrupt. `allow_changed_graph` goes on although the graph's shape
+    changed. The input that a thread was given already, and has not ended with, makes it go on; `restart`
+    begins anew.
     """
-    thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-    await session.journal.until_free()
-    config = _config(graph, session, thread, options)
-    await acheck_answer(graph, state, config, ours=True)
-    return await _invoke(graph, await aundelivered(state, config), session, thread, config)
+    run = await _Run.begin(graph, session, thread_id, options)
+    return await run.finish(await run.input(state))
+
+
+async def astream_run(
+    graph: CompiledStateGraph[Any, Any, InputT, OutputT],
+    state: InputT | Mapping[str, Any] | Command[Any] | None,
+    session: Session,
+    thread_id: str | None = None,
+    *,
+    stream_mode: StreamMode | Sequence[StreamMode] = ("updates", "messages", "custom"),
+    subgraphs: bool = True,
+    **options: Unpack[RunOptions],
+) -> AsyncGenerator[StreamPart[Any, OutputT] | RunResult[OutputT], None]:
+    """Like `arun`, and yield what happens while it happens; the last item is the RunResult.
+
+    The others are LangGraph's v2 stream parts: `part["type"]` is one of the modes, `part["data"]` what it has
+    to say, `part["ns"]` the nested graph that it comes from, if `subgraphs`. Whoever leaves early stops the
+    run: close the stream then (`contextlib.aclosing`); the thread goes on later.
+    """
+    run = await _Run.begin(graph, session, thread_id, options)
+    given = await run.input(state)
+    modes = [stream_mode] if isinstance(stream_mode, str) else list(stream_mode)
+    parts: Any = graph.astream(
+        cast("Any", given),
+        with_checked_input(run.config),
+        stream_mode=modes,
+        subgraphs=subgraphs,
+        version="v2",
+    )
+    try:
+        async with aclosing(parts) as stream:
+            async for part in stream:
+                yield part
+    except GraphRecursionError:
+        ended = await run.out_of_supersteps()
+        if ended is None:
+            raise
+    else:
+        snapshot = await graph.aget_state(for_reading(run.config))
+        ended = await run.ended(run.output_of(snapshot), snapshot.interrupts)
+    yield ended
 
 
 async def aresume(
-    graph: Graph,
+    graph: CompiledStateGraph[Any, Any, Any, OutputT],
     session: Session,
     thread_id: str,
     *,
@@ -103,7 +119,7 @@ async def aresume(
     answer: Any = NO_ANSWER,
     answers: Mapping[str, Any] | None = None,
     **options: Unpack[RunOptions],
-) -> RunResult:
+) -> RunResult[OutputT]:
     """Go on with a thread from its last checkpoint and return how it ended.
 
     A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
@@ -111,12 +127,10 @@ async def aresume(
     `answers` to several by their ids. Raises InputError for an answer to nothing that waits, and for one
     answer to several interrupts; the thread stays as it is then.
     """
-    thread_id = text_of_id(thread_id)
-    await session.journal.until_free()
-    config = _config(graph, session, thread_id, options)
-    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
+    run = await _Run.begin(graph, session, thread_id, options)
+    thread_id = run.thread
+    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
-    spent = session.spent(thread_id)
     if answers:
         answered(session, thread_id, snapshot, answers)
         state = Command(resume=dict(answers))
@@ -129,72 +143,129 @@ async def aresume(
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
     elif waiting := tuple(unanswered(session, thread_id, waiting)):  # else its node goes on with its answer
-        values, unmerged = await _so_far(graph, session, thread_id, snapshot)
-        return RunResult(thread_id, "interrupted", values, spent, waiting=tuple(waiting), unmerged=unmerged)
+        return await run.stopped("interrupted", snapshot, waiting)
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
-        return RunResult(thread_id, "done", reached(graph, snapshot).values, spent)
+        return await run.done(reached(graph, snapshot).values)
     else:
         state = None
-    return await _invoke(graph, state, session, thread_id, config)
+    return await run.finish(state)
 
 
 run = sync_version(arun)
 resume = sync_version(aresume)
+stream_run = sync_stream(astream_run)
 
 
-def _config(graph: Graph, session: Session, thread: str, options: RunOptions) -> RunnableConfig:
-    config = session.config(
-        thread,
-        budget=options.get("budget"),
-        cache_s=options.get("cache_s"),
-        graph=graph,
-        allow_changed_graph=options.get("allow_changed_graph", False),
-        restart=options.get("restart", False),
-        **options.get("extra", {}),
-    )
-    return with_ledgers(config, *options.get("ledgers", ()), *RunContext.of(config).ledgers)
+@dataclass(frozen=True)
+class _Run(Generic[OutputT]):
+    """One run of a graph on a thread of a session."""
 
+    graph: CompiledStateGraph[Any, Any, Any, OutputT]
+    session: Session
+    thread: str
+    config: RunnableConfig
 
-async def _invoke(
-    graph: Graph, state: Any, session: Session, thread: str, config: RunnableConfig
-) -> RunResult:
-    try:
-        result = await graph.ainvoke(state, config)
-    except GraphRecursionError:
-        ended = _superstep_end(config)
-        if ended is None:
-            raise
-        if not (await graph.aget_state(for_reading(config))).tasks:
-            session.journal.end_run(thread, "done")  # the last superstep was the last that there is
-            values = await aread_values(graph, session, thread)
-            return RunResult(thread, "done", values, session.spent(thread))
-        session.journal.end_run(thread, "partial")
-        waiting: tuple[Interrupt, ...] = ()
-    else:
+    @classmethod
+    async def begin(
+        cls,
+        graph: CompiledStateGraph[Any, Any, Any, OutputT],
+        session: Session,
+        thread_id: str | None,
+        options: RunOptions,
+    ) -> _Run[OutputT]:
+        thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         await session.journal.until_free()
-        waiting = tuple(result.pop("__interrupt__", ()))
-        ended = _budget_end(waiting)
-    if ended is None and not waiting:
-        status: RunStatus = "done"
-        breakpoints = graph.interrupt_before_nodes or graph.interrupt_after_nodes
-        if breakpoints and (await graph.aget_state(for_reading(config))).tasks:
-            status = "interrupted"
-            session.journal.end_run(thread, status)
-        return RunResult(thread, status, result, session.spent(thread))
-    snapshot = await graph.aget_state(for_reading(config), subgraphs=True)
-    values, unmerged = await _so_far(graph, session, thread, snapshot)
-    return RunResult(
-        thread,
-        "interrupted" if ended is None else "partial",
-        values,
-        session.spent(thread),
-        missing=() if ended is None else tuple(dict.fromkeys(missing(snapshot))),
-        budget_end=ended,
-        waiting=waiting,
-        unmerged=unmerged,
-    )
+        config = session.config(
+            thread,
+            budget=options.get("budget"),
+            cache_s=options.get("cache_s"),
+            user=options.get("user"),
+            tags=options.get("tags", ()),
+            metadata=options.get("metadata"),
+            graph=graph,
+            allow_changed_graph=options.get("allow_changed_graph", False),
+            restart=options.get("restart", False),
+            description=options.get("description"),
+            **options.get("extra", {}),
+        )
+        ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
+        return cls(graph, session, thread, with_ledgers(config, *ledgers))
+
+    async def input(self, given: Any) -> Any:
+        """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
+        check_input(self.graph.builder.input_schema, given)
+        await acheck_answer(self.graph, given, self.config, ours=True)
+        return await adelivered(self.graph, given, self.config)
+
+    async def finish(self, given: Any) -> RunResult[OutputT]:
+        """Run to the end, or to where the run stops."""
+        try:
+            output: Any = await self.graph.ainvoke(given, with_checked_input(self.config))
+        except GraphRecursionError:
+            result = await self.out_of_supersteps()
+            if result is None:
+                raise
+            return result
+        return await self.ended(output, output.pop("__interrupt__", ()))
+
+    async def ended(self, output: dict[str, Any], waiting: Sequence[Interrupt]) -> RunResult[OutputT]:
+        """Return the result of a run that has stopped by itself."""
+        await self.session.journal.until_free()
+        limit = _budget_end(waiting)
+        if limit is not None or waiting:
+            return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
+        breakpoints = self.graph.interrupt_before_nodes or self.graph.interrupt_after_nodes
+        if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
+            self.session.journal.end_run(self.thread, "interrupted")
+            return self.result("interrupted", output)
+        return await self.done(output)
+
+    async def done(self, values: dict[str, Any]) -> RunResult[OutputT]:
+        """Return the result of a run that has ended, and why it did so before its last part."""
+        early: str | None = None
+        if getattr(self.graph.builder, "ending", None):
+            early = (await self.graph.aget_state(for_reading(self.config))).values.get(ENDED)
+        return self.result("done", values, ended_early=early)
+
+    async def out_of_supersteps(self) -> RunResult[OutputT] | None:
+        """Return the result of a run whose supersteps ended; None if no budget has any."""
+        limit = _superstep_end(self.config)
+        if limit is None:
+            return None
+        self.session.journal.end_run(self.thread, "partial")
+        return await self.stopped("partial", None, (), limit)
+
+    async def stopped(
+        self,
+        status: RunStatus,
+        snapshot: StateSnapshot | None,
+        waiting: Sequence[Interrupt],
+        limit: BudgetEnd | None = None,
+    ) -> RunResult[OutputT]:
+        """Return the result of a run that can go on, with the best so far."""
+        if snapshot is None:
+            snapshot = await self.graph.aget_state(for_reading(self.config), subgraphs=True)
+        values, unmerged = await _so_far(self.graph, self.session, self.thread, snapshot)
+        return self.result(
+            status,
+            values,
+            missing=() if limit is None else tuple(dict.fromkeys(missing(snapshot))),
+            budget_end=limit,
+            waiting=tuple(waiting),
+            unmerged=unmerged,
+        )
+
+    def output_of(self, snapshot: StateSnapshot) -> dict[str, Any]:
+        """Return what LangGraph's own call would return of a state."""
+        shown = self.graph.output_channels
+        return {name: snapshot.values[name] for name in shown if name in snapshot.values}
+
+    def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
+        spent = self.session.spent(self.thread)
+        state = self.graph.builder.output_schema
+        return RunResult(self.thread, status, values, spent, state_type=state, **more)
 
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:

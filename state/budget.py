@@ -12,6 +12,7 @@ from typing import Any
 
 from .cost import NOTHING, Cost
 from .errors import BudgetExceeded, SettingsError
+from .money import shown
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,6 @@ class Budget:
             raise SettingsError(f"{where}: {error}") from None
 
 
-ROUNDING_USD = 1e-9
-
-
 class Ledger:
     """What one budget has left; safe to use from several threads and event loops.
 
@@ -75,8 +73,6 @@ class Ledger:
         self.scope = scope
         self.spent = spent
         self.reserved = NOTHING
-        self.overspent = 0
-        self._holders = 0
         self._lock = threading.Lock()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._ran_s = ran_s
@@ -111,7 +107,6 @@ class Ledger:
                 self._check(self.spent + bound)
                 if self._over(self.spent + self.reserved + bound) is None:
                     self.reserved += bound
-                    self._holders += 1
                     return
                 loop = asyncio.get_running_loop()
                 freed: asyncio.Future[None] = loop.create_future()
@@ -125,11 +120,7 @@ class Ledger:
         """Give a reservation back and note what was spent in its place."""
         with self._lock:
             self.reserved -= bound
-            self._holders -= 1
-            if not self._holders:
-                self.reserved = NOTHING  # floats may leave a rest
             self.spent += spent
-            self.overspent += max(0, spent.tokens - bound.tokens) if self.limits_tokens else 0
             waiters, self._waiters = self._waiters, []
         for loop, freed in waiters:
             loop.call_soon_threadsafe(_wake, freed)
@@ -137,13 +128,21 @@ class Ledger:
     def end(self, limit: str) -> BudgetExceeded:
         """Return the error that says which limit ended what, and what was spent."""
         budget, cost = asdict(self.budget), self.spent
-        spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "unknown": cost.unknown}
+        spent = {
+            "calls": cost.calls,
+            "tokens": cost.charged_tokens,
+            "usd": cost.charged_usd,
+            "unknown": cost.unknown,
+        }
+        if cost.estimated_tokens or cost.estimated_usd:
+            spent |= {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
         if limit == "seconds":
             spent["seconds"] = round(self._seconds(), 3)
-        used = f" {spent[limit]:g} of it is spent." if limit in spent else ""
+        said = shown if limit == "usd" else "{:g}".format
+        used = f" {said(spent[limit])} of it is spent." if limit in spent else ""
         return BudgetExceeded(
-            f"The budget of {self.scope} ended: {limit} = {budget[limit]:g}.{used} What was done is kept; go "
-            "on with a larger budget.",
+            f"The budget of {self.scope} ended: {limit} = {said(budget[limit])}.{used} What was done is "
+            "kept; go on with a larger budget.",
             limit=limit,
             scope=self.scope,
             budget={name: value for name, value in budget.items() if value is not None},
@@ -160,9 +159,9 @@ class Ledger:
         budget = self.budget
         if budget.calls is not None and total.calls > budget.calls:
             return "calls"
-        if budget.tokens is not None and total.tokens > budget.tokens:
+        if budget.tokens is not None and total.charged_tokens > budget.tokens:
             return "tokens"
-        if budget.usd is not None and total.known_usd > budget.usd + ROUNDING_USD:
+        if budget.usd is not None and total.charged_usd > budget.usd:
             return "usd"
         return None
 

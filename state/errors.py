@@ -21,7 +21,8 @@
     │   └── Rejected             a person rejected what they were asked to review
     ├── BudgetExceeded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
-    ├── BranchTimeout        a branch of a section, vote or fan-out took too long
+    ├── BranchTimeout        a branch of a section, vote or fan-out, or an attempt, took too long
+    ├── NoAnswer             none of the voters of a vote, or candidates of an ensemble, answered
     ├── GuardTripped         a guard stopped the generation beside it
     ├── SandboxUnavailable   model-written code cannot be kept apart here
     ├── ScriptError          a scripted model and the graph disagree
@@ -220,6 +221,10 @@ class NoRoute(StepgraphError):
 
 class BranchTimeout(StepgraphError):
     """A branch took longer than its pattern lets it."""
+
+
+class NoAnswer(StepgraphError):
+    """None of the voters of a vote, or candidates of an ensemble, answered; the message has their reasons."""
 
 
 class GuardTripped(StepgraphError):

@@ -8,8 +8,10 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import aclosing, suppress
+from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -75,6 +77,10 @@ class _Background:
         self._thread: threading.Thread | None = None
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
+        return self.start(work)()
+
+    def start(self, work: Coroutine[Any, Any, R]) -> Callable[..., R]:
+        """Begin the work, and return what waits for its outcome; with `cancel=True` it is stopped first."""
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
@@ -88,19 +94,24 @@ class _Background:
             tasks.append(loop.create_task(work))
             tasks[0].add_done_callback(lambda _: ended.set())
 
+        def wait(*, cancel: bool = False) -> R:
+            sigterm.begin(work)
+            try:
+                if cancel:
+                    loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                ended.wait()
+            except BaseException:  # Ctrl-C, or whatever a signal's handler raises
+                loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                ended.wait()  # the work puts down what it holds, so that it can be begun again at once
+                raise
+            finally:
+                sigterm.end(work)
+            if tasks[0].cancelled():
+                raise CancelledError
+            return tasks[0].result()
+
         loop.call_soon_threadsafe(start)
-        sigterm.begin(work)
-        try:
-            ended.wait()
-        except BaseException:  # Ctrl-C, or whatever a signal's handler raises
-            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            ended.wait()  # the work puts down what it holds, so that it can be begun again at once
-            raise
-        finally:
-            sigterm.end(work)
-        if tasks[0].cancelled():
-            raise CancelledError
-        return tasks[0].result()
+        return wait
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -198,6 +209,36 @@ def sync_version(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         return run_sync(function(*args, **kwargs))
+
+    call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
+    call.__doc__ = f"Like `{function.__name__}`, for sync callers."
+    return call
+
+
+def sync_stream(function: Callable[P, AsyncGenerator[R, None]]) -> Callable[P, Iterator[R]]:
+    """Return the form of an async generator function for sync callers: `stream_run` of `astream_run`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        items: SimpleQueue[tuple[R] | None] = SimpleQueue()
+
+        async def work() -> None:
+            try:
+                async with aclosing(function(*args, **kwargs)) as stream:
+                    async for item in stream:
+                        items.put((item,))
+            finally:
+                items.put(None)
+
+        wait = _background.start(work())
+        try:
+            while (item := items.get()) is not None:
+                yield item[0]
+        except BaseException:  # the caller left the loop, or was interrupted
+            with suppress(CancelledError):
+                wait(cancel=True)
+            raise
+        wait()
 
     call.__name__ = call.__qualname__ = function.__name__.removeprefix("a")
     call.__doc__ = f"Like `{function.__name__}`, for sync callers."

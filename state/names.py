@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 PRIVATE = "stepgraph_"  # how the names of the patterns' own channels begin
+WRITTEN = "stepgraph_written"  # what the nodes of a nested graph wrote to fields with a reducer
 
 # Keys of a config's `configurable`
 SESSION_KEY = "__stepgraph_session"
 CACHE_KEY = "__stepgraph_cache_s"
 LEDGERS_KEY = "__stepgraph_ledgers"
 DRAW_KEY = "__stepgraph_draw"
+MODELS_KEY = "__stepgraph_models"
 STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
+CHECKED_KEY = "__stepgraph_checked"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 

@@ -7,10 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .budget import Ledger
-from .names import CACHE_KEY, DRAW_KEY, LEDGERS_KEY, SESSION_KEY, STARTER_KEY, path_of
-from .session.default import default_sessions, not_kept
+from .event_loops import in_thread
+from .names import (
+    BUDGET,
+    CACHE_KEY,
+    CHECKED_KEY,
+    DRAW_KEY,
+    LEDGERS_KEY,
+    MODELS_KEY,
+    SESSION_KEY,
+    STARTER_KEY,
+    path_of,
+)
+from .session.attached import attached_runs
+from .session.default import default_sessions, not_kept, warn_not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
 if TYPE_CHECKING:
@@ -34,7 +48,10 @@ class RunContext:
         """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
         given: Session | None = self._values.get(SESSION_KEY)
         if given is None and self.task and self.thread_id:
-            return default_sessions.find(self.checkpointer)
+            found = default_sessions.find(self.checkpointer)
+            if found is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+                warn_not_kept(self.checkpointer)
+            return found
         return given
 
     def check_kept(self, promise: str) -> None:
@@ -77,12 +94,33 @@ class RunContext:
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
         """The budgets that a call here counts against, the outermost first."""
-        return tuple(self._values.get(LEDGERS_KEY, ()))
+        given: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
+        if given is None and SESSION_KEY not in self._values:
+            return self._attached_ledgers()
+        return tuple(given or ())
+
+    def _attached_ledgers(self) -> tuple[Ledger, ...]:
+        budget, session = self._values.get(BUDGET), self.session
+        if session is not None:
+            return attached_runs.ledgers(session, self.thread_id, budget)
+        if budget is not None:
+            self.check_kept("The thread has a budget")
+        return ()
+
+    @property
+    def has_checked_input(self) -> bool:
+        """Whether the run's input was compared already with what its thread waits for, and has."""
+        return CHECKED_KEY in self._values
 
     @property
     def cache_s(self) -> float | None:
         """How old a cached answer may be, in seconds; None where the cache is off."""
         return self._values.get(CACHE_KEY)
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """The models that the graphs around a call were compiled with, by their roles."""
+        return self._values.get(MODELS_KEY) or {}
 
     @property
     def draw(self) -> tuple[int, ...]:
@@ -99,6 +137,17 @@ class RunContext:
         """How often LangGraph's RetryPolicy has begun this node execution: 1 for the first time."""
         return attempt_of(self._values)
 
+    async def written_by(self, graph: str) -> set[str]:
+        """Return the ids of the tasks that wrote to the checkpoints of a graph of this thread."""
+        saver, place = self.checkpointer, checkpoint_at(self.thread_id, graph)
+        if not isinstance(saver, BaseCheckpointSaver):
+            return set()
+        if type(saver).alist in (BaseCheckpointSaver.alist, SqliteSaver.alist):  # which only raise
+            found = await in_thread(lambda: list(saver.list(place)))
+        else:
+            found = [kept async for kept in saver.alist(place)]
+        return {task for kept in found for task, *_ in kept.pending_writes or ()}
+
     def outer_checkpoint(self) -> RunnableConfig:
         """Return the place of the checkpoint from which the graph around this one runs."""
         outer = self.task.rpartition("|")[0]
@@ -109,6 +158,16 @@ class RunContext:
 def with_ledgers(config: RunnableConfig, *ledgers: Ledger) -> RunnableConfig:
     """Return the config with these budgets in the place of its own."""
     return _with(config, {LEDGERS_KEY: ledgers})
+
+
+def with_checked_input(config: RunnableConfig) -> RunnableConfig:
+    """Return the config of a run whose input was compared with what its thread waits for, and has."""
+    return _with(config, {CHECKED_KEY: True})
+
+
+def with_models(config: RunnableConfig, models: Mapping[str, Any]) -> RunnableConfig:
+    """Return the config under which these models stand behind their roles."""
+    return _with(config, {MODELS_KEY: models})
 
 
 def with_draw(config: RunnableConfig, number: int) -> RunnableConfig:

@@ -23,6 +23,7 @@ from typing import (
 )
 
 import typing_extensions
+from langgraph.types import Command
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
@@ -215,6 +216,41 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
         ) from None
     except PydanticUserError as error:
         raise DefinitionError(f"{state.__name__} cannot be read from plain data: {error.message}") from None
+
+
+def check_input(state: StateType, given: Any) -> None:
+    """Raise InputError for what cannot be the input of a graph over that state."""
+    if given is None or isinstance(given, (Mapping, Command)) or not is_state_type(state):
+        return
+    if not is_state_type(type(given)):
+        raise InputError(
+            f"The input is {given!r:.80}, of the type {type(given).__name__}; expected {state.__name__}, a "
+            "dict with some of its fields, None to go on, or Command(resume=…) to answer."
+        )
+
+
+def state_of_values(state: StateType, values: Mapping[str, Any]) -> Any:
+    """Return values as the state's own type, as LangGraph hands them to a node and to its v2 callers.
+
+    Raises InputError where they do not make one, such as those of a run that has not begun.
+    """
+    if not is_state_type(state):
+        return dict(values)
+    own = {name: values[name] for name in fields_of(state) if name in values}
+    try:
+        return own if is_typeddict(state) else state(**own)
+    except (ValidationError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The values do not make a {state.__name__}: {_first_problem(error)}. They stand in `values`, as "
+            "plain data."
+        ) from None
+
+
+def _first_problem(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
 
 
 def types_in(annotation: Any) -> set[type[Any]]:

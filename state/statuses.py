@@ -11,6 +11,8 @@ CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
 DecisionKind = Literal[
     "route",
+    "attempt",
+    "end",
     "refine",
     "gate",
     "guard",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .graphs.cost_bound import Estimate as Estimate, estimate as estimate
     from .graphs.engine.workflow import Workflow as Workflow
     from .graphs.patterns.agent import agent as agent
+    from .graphs.patterns.attempt import attempt as attempt
     from .graphs.patterns.cascade import cascade as cascade
     from .graphs.patterns.chain import chain as chain
     from .graphs.patterns.ensemble import ensemble as ensemble
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
     from .nodes.effects import effect as effect
+    from .nodes.ends import end as end
     from .nodes.neighbours import nearest as nearest
     from .nodes.reviews import Verdict as Verdict
     from .nodes.rules import rule as rule
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
     )
     from .providers.stack.roles import using as using
     from .providers.testing.scripted import ScriptedModel as ScriptedModel
+    from .runners.result import RunResult as RunResult
     from .runners.run import (
-        RunResult as RunResult,
         aresume as aresume,
         arun as arun,
+        astream_run as astream_run,
         resume as resume,
         run as run,
+        stream_run as stream_run,
     )
     from .state.budget import Budget as Budget
     from .state.errors import StepgraphError as StepgraphError
@@ -63,6 +67,7 @@ else:
             ".graphs.cost_bound": "Estimate estimate",
             ".graphs.engine.workflow": "Workflow",
             ".graphs.patterns.agent": "agent",
+            ".graphs.patterns.attempt": "attempt",
             ".graphs.patterns.cascade": "cascade",
             ".graphs.patterns.chain": "chain",
             ".graphs.patterns.ensemble": "ensemble",
@@ -80,6 +85,7 @@ else:
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
+            ".nodes.ends": "end",
             ".nodes.neighbours": "nearest",
             ".nodes.reviews": "Verdict",
             ".nodes.rules": "rule",
@@ -88,7 +94,8 @@ else:
             ".providers.model": "CallContext Model Reply Request ToolCall",
             ".providers.stack.roles": "using",
             ".providers.testing.scripted": "ScriptedModel",
-            ".runners.run": "RunResult aresume arun resume run",
+            ".runners.result": "RunResult",
+            ".runners.run": "aresume arun astream_run resume run stream_run",
             ".state.budget": "Budget",
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",

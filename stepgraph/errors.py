@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ModelRefused as ModelRefused,
         ModelUnavailable as ModelUnavailable,
         ModelUnreachable as ModelUnreachable,
+        NoAnswer as NoAnswer,
         NoRoute as NoRoute,
         NotSerializable as NotSerializable,
         PromptChanged as PromptChanged,
@@ -50,7 +51,7 @@ else:
             ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost "
             "ContextTooLong DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
             "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoRoute NotSerializable PromptChanged Rejected "
+            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable PromptChanged Rejected "
             "SandboxUnavailable ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

@@ -2,8 +2,9 @@
 
     python -m tests.mutations --count 100 --seed 7 --jobs 2
 
-Each fault is tried in a copy of the tree, against the tests of the module's own name, those that name the
-module, and those of its folder. Tests that fail or take too long without the fault too notice nothing.
+Each fault is tried in a copy of the tree, against the test files that run its lines: those that run most of
+the module first, as many as take --seconds together. The whole suite runs once before, to see which run what.
+Tests that fail or take too long without the fault too notice nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-CORE = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
+from .coverage_map import CORE, ROOT, CoverageMap, files_for, read_map
+
 LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
-PYTEST = ("-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", "-m", "not local")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
@@ -44,6 +45,10 @@ class Mutation:
     before: str
     after: str
     source: str
+
+    @property
+    def lines(self) -> range:
+        return range(self.line, self.line + self.before.count("\n") + 1)
 
     def __str__(self) -> str:
         before, after = (re.sub(r"\s+", " ", text)[:70] for text in (self.before, self.after))
@@ -108,23 +113,18 @@ def _changed(node: ast.expr, **changes: object) -> str:
     return text if isinstance(node, ast.Call) else f"({text})"
 
 
-def suites_for(module: str, root: Path) -> list[list[str]]:
-    """Return the tests of a module's name, those that name the module, and those of its folder."""
-    path, tests = Path(module), root / "tests"
-    mirrored = sorted((tests / path.parts[0]).rglob(f"test_{path.stem}.py"))
-    names = re.compile(rf"\b{'[.]'.join(path.parent.parts)}([.]{path.stem}\b| import .*\b{path.stem}\b)")
-    files = [file for file in sorted(tests.rglob("test_*.py")) if names.search(file.read_text("utf-8"))]
-    naming = [file for file in files if file not in mirrored]
-    folder = next(place for place in (tests / path.parent, *(tests / path.parent).parents) if place.is_dir())
-    suites = (mirrored, naming, [folder] if folder != tests else [])
-    return [[str(file.relative_to(root)) for file in suite] for suite in suites if suite]
+def covered_by_tests(root: Path, folder: Path, jobs: int) -> CoverageMap:
+    """Run all tests of a tree; return the lines that each file runs, which `folder` then holds too."""
+    noted = ["-p", "tests.coverage_map", "--coverage-map", str(folder)]
+    noted += ["-n", str(jobs), "--dist", "loadfile"] if jobs > 1 else []
+    subprocess.run([sys.executable, *PYTEST, *noted], **_settings(root), check=False)
+    return read_map(folder)
 
 
 def failing(root: Path, tests: list[str], limit_s: float) -> list[str]:
     """Run tests in a tree; return the first that fails, all where they take too long, or none."""
-    settings: dict[str, Any] = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
-    settings |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
-    with subprocess.Popen([sys.executable, *PYTEST, *tests], **settings) as process:
+    settings = _settings(root) | {"start_new_session": True}
+    with subprocess.Popen([sys.executable, *PYTEST, "-x", "-rfE", *tests], **settings) as process:
         try:
             output, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
@@ -136,19 +136,21 @@ def failing(root: Path, tests: list[str], limit_s: float) -> list[str]:
     return [named[1]] if named else tests
 
 
-def killer_of(mutation: Mutation, tree: Path, clean: Path, limit_s: float, *, last: str = "") -> str:
-    """Plant a fault in a tree; return the tests that notice it. `last` are asked if no others notice it."""
+def killer_of(mutation: Mutation, tests: list[str], tree: Path, clean: Path, limit_s: float) -> str:
+    """Plant a fault in a tree; return which of the tests notices it, or nothing."""
     file = tree / mutation.module
     original = file.read_text("utf-8")
     try:
         _write(file, mutation.source)
-        for tests in suites_for(mutation.module, tree) + ([[last]] if last else []):
-            failed = failing(tree, tests, limit_s)
-            if failed and not failing(clean, failed, limit_s):
-                return " ".join(failed)
+        failed = failing(tree, tests, limit_s) if tests else []
+        return " ".join(failed) if failed and not failing(clean, failed, limit_s) else ""
     finally:
         _write(file, original)
-    return ""
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
+    return settings | {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
 def _write(file: Path, source: str) -> None:
@@ -162,10 +164,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=300, metavar="S", help="for each run of tests")
-    parser.add_argument(
-        "--last", default="", metavar="PATH", help="tests to ask when no other noticed a fault"
-    )
+    parser.add_argument("--seconds", type=float, default=60, help="of tests to ask for each fault")
+    parser.add_argument("--map", type=Path, metavar="FOLDER", help="which tests run what, made if missing")
     parser.add_argument("--only", default="", metavar="PATH", help="modules whose path begins so")
     parser.add_argument("--at-least", type=float, default=0.0, metavar="SHARE", help="else the status is 1")
     options = parser.parse_args()
@@ -180,12 +180,18 @@ def main() -> None:
             shutil.copytree(ROOT, tree, symlinks=True, ignore=NOT_COPIED)
         for tree in trees:
             free.put(tree)
+        known = options.map or Path(folder, "map")
+        covered = read_map(known) or covered_by_tests(clean, known.resolve(), options.jobs)
+        if not covered:
+            sys.exit("No test ran: see what pytest says.")
 
         def tried(mutation: Mutation) -> bool:
+            tests = files_for(mutation.module, mutation.lines, covered, options.seconds)
             tree = free.get()
-            killer = killer_of(mutation, tree, clean, options.limit, last=options.last)
+            killer = killer_of(mutation, tests, tree, clean, 4 * options.seconds)
             free.put(tree)
-            print(f"{'killed' if killer else 'SURVIVED':9} {mutation}  [{killer}]", flush=True)
+            asked = killer or f"{len(tests)} files asked"
+            print(f"{'killed' if killer else 'SURVIVED':9} {mutation}  [{asked}]", flush=True)
             return bool(killer)
 
         killed = sum(pool.map(tried, chosen))

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..state.errors import SettingsError
+from ..state.money import shown
 from ..tracing.record.text import MARKS, clean, duration, money, one_line, sureness, tokens
 
 HERE = Path(__file__).parent
@@ -97,6 +98,7 @@ def _environment() -> Any:
         "money": money,
         "duration": duration,
         "tokens": tokens,
+        "amount": lambda number, limit: f"${shown(number)}" if limit == "usd" else f"{number:.6g}",
         "one_line": one_line,
         "sureness": sureness,
         "when": when,

@@ -44,7 +44,7 @@ async def ask_again(
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     limits = budget or session.budget_of(call["thread_id"])
     if limits is not None:  # the fork will have them, and this call is the first that counts there
-        config = with_ledgers(config, Ledger(limits, session.journal.charged(thread_id)))
+        config = with_ledgers(config, Ledger(limits, session.journal.spent(thread_id)))
     context = CallContext(step=call["step"], role=call["role"], config=config)
     reply = await asked.complete(Request(messages, **params), context)
     return ForkPoint(

@@ -65,7 +65,7 @@ def _shown(found: Estimate) -> str:
         runs = f"{past.runs} finished run{'s' if past.runs > 1 else ''}"
         lines.append(
             f"{runs} on record: on average {past.calls:.1f} calls, {past.tokens:,.0f} tokens, "
-            f"{money(past.usd)}; at most {past.most_calls} calls, {money(past.most_usd)}"
+            f"{_average(past.usd)}; at most {past.most_calls} calls, {money(past.most_usd)}"
         )
     return clean("\n".join(lines))
 
@@ -87,6 +87,10 @@ def _range(low: float, high: float) -> str:
 
 def _number(value: float) -> str:
     return "unbounded" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _average(usd: float | None) -> str:
+    return money(usd if usd is None else float(f"{usd:.3g}"))
 
 
 def _money(usd: float | None) -> str:

@@ -26,7 +26,9 @@ from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
 from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
+from ...state.cost import NOTHING
 from ...state.errors import InputError, did_you_mean
+from ...state.money import shown
 from ...state.session.session import Session
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
@@ -128,14 +130,12 @@ class EvalProgress:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._live = sys.stderr.isatty()
-        self._usd = 0.0
-        self._unknown = 0
+        self._cost = NOTHING
         self._bad = 0
         self._told = -1
 
     def __call__(self, results: Results, trial: Trial) -> None:
-        self._usd += trial.cost.known_usd
-        self._unknown += trial.cost.unknown
+        self._cost += trial.cost
         self._bad += not trial.passed
         if self._quiet:
             return
@@ -146,8 +146,9 @@ class EvalProgress:
         if not self._live and done * 10 // wanted == self._told:
             return
         self._told = done * 10 // wanted
-        unknown = " + unknown" if self._unknown else ""
-        line = f"{done} of {wanted} trials, {self._bad} failed, ${self._usd:.4g}{unknown} so far"
+        unknown = " + unknown" if self._cost.unknown else ""
+        cost = f"${shown(self._cost.known_usd)}{unknown} so far"
+        line = f"{done} of {wanted} trials, {self._bad} failed, {cost}"
         click.echo(f"\r{line}" if self._live else line, err=True, nl=not self._live)
 
     def end(self) -> None:

@@ -15,7 +15,8 @@ import click
 
 from ...providers.stack.roles import using
 from ...runners.loading import Loaded
-from ...runners.run import NO_ANSWER, Graph, RunOptions, RunResult, aresume, arun
+from ...runners.result import RunResult
+from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.session.session import Session
 from ...tracing.record.text import one_line, plain
@@ -107,6 +108,7 @@ async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome
 def _ended(result: RunResult) -> RunOutcome:
     outcome = RunOutcome(result.thread_id, result.status, ExitCode.DONE, output=plain(result.values))
     outcome.unmerged = {path: list(answers) for path, answers in result.unmerged.items()}
+    outcome.ended_early = result.ended_early
     if result.status == "partial":
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"

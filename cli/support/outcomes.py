@@ -13,7 +13,7 @@ import click
 
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
-from ...tracing.record.text import clean, cost_line, duration, one_line, show_value
+from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
 from ..exit_codes import ExitCode
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
@@ -32,6 +32,7 @@ class RunOutcome:
     reviews: int = 0
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
+    ended_early: str | None = None
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
@@ -41,11 +42,13 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "output": outcome.output,
         **({"unmerged": outcome.unmerged} if outcome.unmerged else {}),
+        **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
         "cost_usd": cost.usd,
+        **(estimates_json(cost) if cost.estimated_tokens or cost.estimated_usd else {}),
         "seconds": round(outcome.seconds, 3),
     }
 
@@ -60,7 +63,9 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
             click.echo(f"    ({path}): {show_value(answer)}".replace("\n", "\n        "))
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
     click.secho(f"  {outcome.status}", fg=colour, nl=False)
-    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))
+    early = outcome.ended_early and f"ended early, {outcome.ended_early}"
+    why = outcome.error or early
+    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(why)}" if why else ""))
     click.echo()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 
 import click
 
 from ...state.journal.records import Call, Decision, NodeRun, Record
 from ...state.names import BUDGET_ENDED
+from ...tracing.record.spans import cost_of_call
 from ...tracing.record.text import duration, money, one_line, sureness, tokens
 
 
@@ -47,9 +49,10 @@ class Progress:
                 parts.append(f"({one_line(decision.reason, 70)})")
         for call in self._calls.pop(node_run.task, ()):
             if call.status == "answered":
-                used = tokens(call.input_tokens, call.output_tokens)
+                used = tokens(call.input_tokens, call.output_tokens, call.estimated_tokens)
                 model = call.model_answered or call.model_asked
-                parts.append(f"{used}, {money(call.cost_usd)}, {duration(call.latency_s)}, {one_line(model)}")
+                cost = money(cost_of_call(asdict(call)))
+                parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}")
         if node_run.status == "failed":
             parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
         elif node_run.status == "interrupted":

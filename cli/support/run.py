@@ -14,6 +14,7 @@ from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.errors import InputError, StepgraphError
+from ...state.journal.records import Description
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
@@ -59,9 +60,7 @@ def run_graph(
     work = [_job(name, item, loaded, bound, options) for name, item in zip(names, items, strict=True)]
     with Session(database, tracing=Tracing()) as session:
         work = [job if job.refused else _join(session, job, loaded) for job in work]
-        for job in work:
-            if job.refused is None:
-                session.journal.describe_run(job.thread, loaded.reference, dict(job.models), job.data)
+        work = [job if job.refused else _queued(session, job, loaded) for job in work]
         return run_all(session, work, jobs, as_json)
 
 
@@ -104,6 +103,13 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
     models = job.models or known.models
     state = {name: value for name, value in values_of(job.state).items() if name in job.data}
     return replace(job, models=models, state=state)
+
+
+def _queued(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
+    """Return a job that describes its thread, and put that on record: `resume --all` begins it too."""
+    described = Description(loaded.reference, job.models, job.data)
+    session.journal.queue_run(job.thread, described)
+    return replace(job, options=RunOptions(**job.options, description=described))
 
 
 def resume_threads(

@@ -193,8 +193,8 @@ def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = Fals
         facts = [*remarks, f"failed after {duration(row['latency_s'])}"]
     else:
         cached = f" ({row['cached_tokens']} cached)" if row["cached_tokens"] else ""
-        used = tokens(row["input_tokens"], row["output_tokens"]) + cached
-        facts = [used, money(span.cost_usd), duration(row["latency_s"]), *remarks]
+        used = tokens(row["input_tokens"], row["output_tokens"], row["estimated_tokens"]) + cached
+        facts = [used, money(span.cost), duration(row["latency_s"]), *remarks]
     yield f"{inner}call     {role}{one_line(span.model)}, {', '.join(facts)}"
     yield from _labelled("why", row["reason"], inner, limit)
     messages = json.loads(row["messages"])

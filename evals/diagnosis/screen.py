@@ -166,6 +166,6 @@ def in_order(nodes: Sequence[str], results: Results) -> list[str]:
         for node, found in places.items():
             inside = [n for n, path in enumerate(trial.path) if path == node or path.startswith(f"{node}/")]
             if inside:
-                found.append(max(inside) if len(inside) > 1 else inside[0])
+                found.append(max(inside))
     rank = {node: fmean(found) if found else float("inf") for node, found in places.items()}
     return sorted(places, key=lambda node: (rank[node], -node.count("/"), nodes.index(node)))

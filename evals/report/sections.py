@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...state.cost import Cost
+from ...state.money import shown
 from ..files.results import Trial
 from ..statistics.compare import Comparison, Difference
 from ..statistics.confusion import Confusion
@@ -88,7 +89,9 @@ def money(cost: Cost) -> str:
     if not cost.calls:
         return "nothing"
     unknown = f" + {cost.unknown} calls of unknown cost" if cost.unknown else ""
-    return f"${cost.known_usd:.6g}{unknown} for {cost.calls} calls, {cost.tokens} tokens"
+    unknown += f" (estimated at most ${shown(cost.estimated_usd)})" if cost.estimated_usd else ""
+    counted = f"{cost.tokens} + estimated {cost.estimated_tokens}" if cost.estimated_tokens else cost.tokens
+    return f"${shown(cost.known_usd)}{unknown} for {cost.calls} calls, {counted} tokens"
 
 
 def between(interval: tuple[float, float] | None, sign: str = "") -> str:

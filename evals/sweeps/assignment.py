@@ -88,7 +88,7 @@ class _Stepwise(ModelStack):
         self._outer = copy_context()
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        model = self._steps.get(context.step) or self._outer.copy().run(find_model, context.role)
+        model = self._steps.get(context.step) or self._outer.copy().run(find_model, context.role, context.run)
         return await model.complete(request, context)
 
 

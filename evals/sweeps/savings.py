@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...providers.prices import Price
+from ...providers.model import Usage
+from ...providers.prices import Price, cost_of
 from ...providers.settings import DEFAULT_ROLE
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...state.money import dollars, picos
 from ...tracing.record.reads import paid_calls
 from ..statistics.grouping import grouped
-
-MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,28 +60,29 @@ def savings(used: Iterable[Used], prices: Mapping[str, Price], *, baseline: str)
         if role not in prices:
             raise InputError(f"savings: no price for the role {role!r}. {did_you_mean(role, prices)}")
     items = grouped((call.item, call) for call in calls)
-    whole = tried = cheap = behind = 0.0
+    whole = tried = cheap = behind = 0
     for tries in items.values():
         strong = [call for call in tries if call.role == baseline]
         alone = sum(_cost(call, prices[baseline]) for call in strong or tries[-1:])
         whole += alone
         if len(strong) < len(tries):
             tried += alone
-            behind += alone if strong else 0.0
+            behind += alone if strong else 0
             cheap += sum(_cost(call, prices[call.role]) for call in tries if call.role != baseline)
     return Savings(
         items=len(items),
         calls=len(calls),
-        cost_usd=whole - tried + cheap + behind,
-        baseline_usd=whole,
+        cost_usd=dollars(whole - tried + cheap + behind),
+        baseline_usd=dollars(whole),
         moved=tried / whole if whole else 0.0,
         price_ratio=cheap / tried if tried else 0.0,
         escalated=behind / tried if tried else 0.0,
     )
 
 
-def _cost(call: Used, price: Price) -> float:
-    return (call.input * price.input + call.output * price.output) / MILLION
+def _cost(call: Used, price: Price) -> int:
+    """Return what a call costs, in trillionths of a dollar."""
+    return picos(cost_of(Usage(call.input, call.output), price) or 0.0)
 
 
 def used_calls(journal: Journal, threads: Sequence[str] | None = None) -> list[Used]:

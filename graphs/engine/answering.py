@@ -14,6 +14,8 @@ from langgraph.types import Command, Interrupt, StateSnapshot
 
 from ...state.errors import InputError
 from ...state.run_context import RunContext, for_reading
+from ...state.session.keeping import session_of
+from ...state.session.pauses import is_budget_end
 from ...state.session.session import Session
 from ...tracing.record.pending import asked_for_review, unanswered
 
@@ -33,6 +35,27 @@ async def acheck_answer(graph: Any, input: Any, config: RunnableConfig, *, ours:
     """
     if _is_answer(input, config):
         _check(input.resume, await graph.aget_state(for_reading(config)), config, ours=ours)
+
+
+def standing(graph: Any, snapshot: StateSnapshot, config: RunnableConfig) -> StateSnapshot:
+    """Return a thread's latest state without the questions that were answered, as LangGraph promises it.
+
+    LangGraph knows them for one graph. Where the node that asked stands in a nested graph, and what comes
+    after it there was stopped, the outer graphs still list its question.
+    """
+    context = RunContext.of(config)
+    if not snapshot.interrupts or context.checkpoint_id:
+        return snapshot
+    session = session_of(graph, config)
+    if session is None:
+        return snapshot
+    waiting = {item.id for item in unanswered(session, context.thread_id, snapshot.interrupts)}
+
+    def still(interrupts: Iterable[Interrupt]) -> tuple[Interrupt, ...]:
+        return tuple(item for item in interrupts if item.id in waiting or is_budget_end(item))
+
+    tasks = tuple(task._replace(interrupts=still(task.interrupts)) for task in snapshot.tasks)
+    return snapshot._replace(interrupts=still(snapshot.interrupts), tasks=tasks)
 
 
 def answered(
@@ -67,7 +90,7 @@ def answered(
 def _is_answer(input: Any, config: RunnableConfig) -> bool:
     context = RunContext.of(config)
     at_a_checkpoint = context.checkpoint_id  # there LangGraph asks again, whoever answered
-    kept = context.checkpointer is not None
+    kept = context.checkpointer is not None and not context.has_checked_input
     return isinstance(input, Command) and input.resume is not None and kept and not at_a_checkpoint
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
@@ -16,6 +15,8 @@ from ...state.errors import (
     BranchTimeout,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     ScriptError,
     SettingsError,
@@ -27,13 +28,16 @@ from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
-from .increments import ABSENT, increment, same
-from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
+from .compiled import is_sync_only, unbounded
+from .workflow import Workflow, as_runnable, name_of
+from .writes import Nested, collected, spread
 
 FATAL = (
     GraphBubbleUp,
     BudgetExceeded,
     DefinitionError,
+    EffectUnknown,
+    GraphChanged,
     PromptChanged,
     SettingsError,
     ScriptError,
@@ -43,56 +47,50 @@ FATAL = (
 """What no pattern may take for the failure of one of its parts."""
 
 
-def changes(
-    inner: CompiledStateGraph[Any, Any, Any, Any], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the update that a nested graph amounts to: what it changed, in terms of the reducers.
-
-    A nested graph begins with its parent's values and ends with all of them. Beside others, it must
-    write what it changed and nothing else.
-    """
-    update: dict[str, Any] = {}
-    for name, value in after.items():
-        was = before.get(name, ABSENT)
-        if was is not ABSENT and same(value, was):
-            continue
-        channel = inner.channels.get(name)
-        if was is ABSENT or isinstance(channel, LastValue) or channel is None:
-            update[name] = value
-        else:
-            update[name] = increment(name, was, value, channel, inner.get_name())
-    return update
-
-
 Branch = Callable[[], Awaitable[dict[str, Any]]]
 BranchCall = Callable[[Any, RunnableConfig], Awaitable[Any]]
 BranchController = Callable[[Any, RunnableConfig, Branch], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def branch(part: Any, graph: Workflow[Any], control: BranchController, *, draw: int | None = None) -> Any:
-    """Return a part as a node that runs beside others: it writes what it changed and nothing else.
+def branch(
+    part: Any,
+    graph: Workflow[Any],
+    control: BranchController,
+    *,
+    draw: int | None = None,
+    alone: bool = False,
+    ends: bool = False,
+) -> Any:
+    """Return a part as a node under a pattern's control: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the branch, which gives the part's update when it is awaited.
     It may set a time limit, cancel the branch, or put another update in its place. Branches with
-    different `draw` numbers never share a model's answer.
+    different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it,
+    `ends` that the end of the run in the part is the end of the run.
     """
-    inner: Any = _graph_of(part)
+    compiled = _graph_of(part, ends=ends)
+    nested = None if compiled is None else Nested(compiled, graph.schemas[graph.state])
+    inner: Any = None if nested is None else nested.graph
     node = as_runnable(part, graph) if inner is None else inner
 
-    async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> dict[str, Any]:
+    async def controlled(state: Any, config: RunnableConfig, call: BranchCall) -> Any:
         values = restored(state, graph.state)
         config = config if draw is None else with_draw(config, draw)
 
         async def work() -> dict[str, Any]:
-            after = await counted(call(values, config), config)
-            return _update_of(part, after) if inner is None else changes(inner, values_of(values), after)
+            with collected() as written:
+                after = await counted(call(values, config), config)
+            if nested is None:
+                return _update_of(part, after)
+            takes = nested.in_turn if alone else nested.beside
+            return takes(values_of(values), after, written)
 
-        return await control(state, config, work)
+        return spread(await control(state, config, work))
 
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    async def arun(state: Any, config: RunnableConfig) -> Any:
         return await controlled(state, config, node.ainvoke)
 
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    def run(state: Any, config: RunnableConfig) -> Any:
         call = node.ainvoke if inner is None else partial(invoke_for_sync, inner)
         return run_sync(controlled(state, config, call))
 
@@ -131,9 +129,9 @@ async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any
         raise BranchTimeout(f"{what} took longer than {seconds:g} s, so it was stopped.") from None
 
 
-def _graph_of(part: Any) -> CompiledStateGraph[Any, Any, Any, Any] | None:
+def _graph_of(part: Any, *, ends: bool) -> CompiledStateGraph[Any, Any, Any, Any] | None:
     if isinstance(part, Workflow):
-        return part.compile()
+        return part.compile_inside() if ends else part.compile()
     return part if isinstance(part, CompiledStateGraph) else None
 
 
@@ -142,8 +140,8 @@ def _update_of(part: Any, update: Any) -> dict[str, Any]:
         return {}
     if not isinstance(update, Mapping):
         raise DefinitionError(
-            f"{name_of(part)!r} runs beside other parts and returned {type(update).__name__}; expected a "
-            "state update (a dict) or None. Only the pattern says where to go from here."
+            f"{name_of(part)!r} returned {type(update).__name__}; expected a state update (a dict) or None. "
+            "The pattern around it says where to go from here."
         )
     return dict(update)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from ...state.errors import DefinitionError
 from ...state.schema import StateType, accepts, check_fields, fields_of
@@ -43,6 +43,22 @@ def check_field(pattern: str, state: StateType, annotation: Any, **options: str 
             raise DefinitionError(
                 f"{where}: {state.__name__}.{name} is {fields_of(state)[name]}; expected {shown}{listed}."
             )
+
+
+def check_values(where: str, state: StateType, update: Mapping[str, Any]) -> None:
+    """Raise DefinitionError unless the state has the fields of an update, and they can hold its values."""
+    check_fields(state, update, where)
+    for name, value in update.items():
+        if not may_be(fields_of(state)[name], value):
+            raise DefinitionError(
+                f"{where}: {state.__name__}.{name} cannot be {value!r:.80}; it is {fields_of(state)[name]}."
+            )
+
+
+def may_be(annotation: Any, value: Any) -> bool:
+    """Tell whether a field could hold a value; only clear misfits are False."""
+    kind: Any = None if value is None else type(value)
+    return accepts(annotation, Literal[value] if isinstance(value, str) else kind)
 
 
 def answered_field(pattern: str, parts: Sequence[Any], field: str | None) -> str:

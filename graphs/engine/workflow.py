@@ -2,120 +2,45 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Overwrite
 from langgraph.typing import StateT
-from pydantic import BaseModel, ValidationError
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
+from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
-from ...state.errors import DefinitionError, InputError
-from ...state.event_loops import in_thread, run_sync
+from ...providers.stack.roles import RoleModels, bound_models
+from ...state.errors import DefinitionError
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext
+from ...state.run_context import with_models
 from ...state.schema import (
     StateType,
-    check_fields,
+    extended,
     signature_types,
-    validate_field,
+    values_of,
 )
 from ...state.serde import allow
 from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
-from ...state.session.keeping import awaited, durable, is_root, kept, readable
-from ...state.session.pauses import leader_of
-from ...state.session.redelivery import aundelivered, undelivered
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
-from .answering import acheck_answer, check_answer
+from .compiled import CompiledWorkflow
+from .functions import checked
+from .naming import caller_place, free_name
+from .writes import Nested, collected, spread
 
-BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
-SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
 
 default_sessions.tracing = Tracing
-
-
-class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
-    """What `Workflow.compile` returns: sync callers have branches run at once as async ones do.
-
-    LangGraph gives them a pool of few threads. `invoke` runs async underneath, unless the checkpointer
-    is sync only; `stream` has up to BRANCHES threads.
-    """
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
-        if is_sync_only(RunContext.of(config).checkpointer or own):
-            return super().invoke(input, config, **kwargs)
-        return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(config or {})}
-        if not is_root(config):
-            return super().stream(input, config, **kwargs)
-        return self._stream(input, config, kwargs)
-
-    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        if not is_root(config):
-            return super().astream(input, config, **kwargs)
-        return self._astream(input, config, kwargs)
-
-    def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
-        config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = undelivered(input, config)
-        yield from super().stream(to_do, config, **durable(config, kwargs))
-
-    async def _astream(
-        self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        config = kept(self, config or {})
-        await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await aundelivered(input, config)
-        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return super().get_state(readable(self, config), **kwargs)
-
-    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        return await super().aget_state(readable(self, config), **kwargs)
-
-    def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return super().update_state(readable(self, config), *args, **kwargs)
-
-    async def aupdate_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return await super().aupdate_state(readable(self, config), *args, **kwargs)
-
-
-def is_sync_only(saver: Any) -> bool:
-    """Tell whether a checkpointer cannot be used async."""
-    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple in SYNC_ONLY
-
-
-def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
-    """Return a config without the width of the thread pool, which async would take for a limit."""
-    if config is None or config.get("max_concurrency") != BRANCHES:
-        return config
-    return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
 
 
 @dataclass(frozen=True)
@@ -145,20 +70,42 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
+        self.place = caller_place()
+        self._parts: dict[str, tuple[Any, bool]] = {}
+        self.ending: set[str] = set()  # nodes that may end the run
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
         self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
         allow(state)
         check_kept(state)
         check_alias(state)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[StateT, None, StateT, StateT]:
-        """Like `StateGraph.compile`, with the workflow's name as the graph's."""
+    def compile(
+        self, *args: Any, models: RoleModels | None = None, **kwargs: Any
+    ) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Like `StateGraph.compile`, with the workflow's name as the graph's.
+
+        `models` answer in all runs of the graph, in whatever thread or task: a dict of roles, or one for
+        every role, of what `using` takes.
+        """
         check_constructor(self.state)
         kwargs.setdefault("name", self.name)
         graph = super().compile(*args, **kwargs)
         graph.__class__ = CompiledWorkflow
-        graph.config = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        config: RunnableConfig = {"metadata": {GRAPH_KEY: GraphMark(graph)}}
+        bound = {} if models is None else bound_models(models, f"{self.name}.compile(models=…)")
+        graph.config = with_models(config, bound) if bound else config
         return graph
+
+    def compile_inside(self) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Compile for a graph around this one: the end of the run in here is one there, too."""
+        if not self.ending:
+            return self.compile()
+        whole = self.output_schema
+        self.output_schema = extended(self.state, ENDED, Ended)
+        try:
+            return self.compile()
+        finally:
+            self.output_schema = whole
 
     if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
 
@@ -168,6 +115,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
                     f"{self.name!r} is not compiled yet: graph.compile() gives the graph that has {name!r}."
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} over {self.state.__name__}: {', '.join(self.outline())}>"
+
+    def outline(self) -> list[str]:
+        """Return the names of the nodes, with those of the patterns among them in brackets."""
+        parts = {node: self._parts[node][0] if node in self._parts else None for node in self.nodes}
+        return [
+            f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
+            for node, part in parts.items()
+        ]
 
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""
@@ -182,39 +140,63 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         reads: type[Any] | None = None,
         writes: Iterable[str | None] | None = None,
         runs_as: Any = None,
+        stands_for: Any = None,
     ) -> str:
-        """Add a part as a node and return the node's name, which gets a number if it is in use.
+        """Add a part as a node and return the node's name: `name`, or the part's own.
 
         `writes` names the state's fields that the node can write; by default the part says so itself, and
         a plain function or compiled graph counts as one that can write any. Other patterns rely on it.
         `reads` is the schema of what the node gets, if that is not the state: the state with private
-        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place.
+        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place; or the
+        part is the pattern's own node and `stands_for` a part that has its name from the user.
         """
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
-        node = self._unique(name or name_of(part))
+        named = part if stands_for is None else stands_for
+        taken = {**dict.fromkeys(self.nodes, (None, False)), **self._parts}
+        node = free_name(self.name, name or name_of(named), named, taken, own=name is None)
+        self._parts[node] = (named, name is None)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
+        if runs_as is None:
+            self.ends_like(node, part)
+            if isinstance(part, (Workflow, Pregel)):
+                self.inlined.add(node)
         return node
 
-    def _unique(self, name: str) -> str:
-        if name not in self.nodes:
-            return name
-        number = 2
-        while f"{name}_{number}" in self.nodes:
-            number += 1
-        return f"{name}_{number}"
+    def ends_like(self, node: str, part: NodeLike[Any]) -> None:
+        """Note that a node may end the run if its part may."""
+        if may_end(part):
+            self.ending.add(node)
+            self._add_schema(extended(self.state, ENDED, Ended))
+
+    def connect(self, source: str, target: str) -> None:
+        """Add an edge to what runs behind a part, unless that ends the run."""
+        if source not in self.ending or target == END:
+            self.add_edge(source, target)
+            return
+
+        def way(state: EndState) -> str:
+            return "end" if has_ended(state) else "on"
+
+        self.add_conditional_edges(source, way, {"on": target, "end": END})
 
 
 NodeLike: TypeAlias = (
     Node[StateT]
     | Workflow[StateT]
     | CompiledStateGraph[Any, Any, Any, Any]
+    | End
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def may_end(part: Any) -> bool:
+    """Tell whether a part may end the run. What is compiled already ends alone."""
+    return isinstance(part, End) or (isinstance(part, Workflow) and bool(part.ending))
 
 
 def promises_of(part: Any) -> list[str]:
@@ -239,6 +221,8 @@ def written_by(part: Any) -> set[str] | None:
         return part.writes_all
     if isinstance(part, Effect):
         return None
+    if isinstance(part, End):
+        return set()
     if isinstance(part, Node):
         writes = getattr(part, "writes", None), getattr(part, "writes_also", None)
         return {field for field in writes if field}
@@ -297,88 +281,41 @@ def as_workflow(part: Any, where: str) -> Workflow[Any]:
 def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     """Return what LangGraph is given as the node."""
     if isinstance(part, Workflow):
-        return nested(part.compile(), graph)
+        return nested(part.compile_inside(), graph)
+    if isinstance(part, End):
+        return part.on(graph.state)
     if isinstance(part, Pregel):
         return nested(part, graph)
     if isinstance(part, Runnable):
         return part
-    return checked(part, graph.state, graph.plain_fields())
+    return checked(part, graph.state, name_of(part))
 
 
-def nested(inner: Pregel[Any, Any, Any, Any], graph: Workflow[Any], node: Any = None) -> Any:
+def nested(
+    inner: Pregel[Any, Any, Any, Any],
+    graph: Workflow[Any],
+    call: Callable[[Any, Any, RunnableConfig], Any] | None = None,
+    acall: Callable[[Any, Any, RunnableConfig], Awaitable[Any]] | None = None,
+) -> Any:
     """Return a compiled graph as a node that writes each reducer field's final value, once.
 
     A subgraph starts with its parent's values and returns all of them; through the reducer again,
-    what was there before would count twice. `node` is what runs the graph, if it is not run as it is.
+    what was there before would count twice. `call` and `acall` run the graph that they are given, if it is
+    not run as it is.
     """
-    node = node or inner
-    reduced = set(graph.schemas[graph.state]) - graph.plain_fields()
-    shared = reduced & set(inner.channels)
-    if not shared:
-        return node
+    part = Nested(inner, graph.schemas[graph.state])
+    inner = part.graph
+    if part.fits and call is acall is None:
+        return inner
 
-    def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {n: Overwrite(v) if n in shared else v for n, v in values.items()}
+    def run(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = inner.invoke(state, config) if call is None else call(inner, state, config)
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
-    return node | node_of(settle)
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        with collected() as written:
+            after = await (inner.ainvoke(state, config) if acall is None else acall(inner, state, config))
+        return after if part.fits else spread(part.in_turn(values_of(state), after, written))
 
-
-def checked(function: Callable[..., Any], state: StateType, plain: set[str] | None = None) -> Any:
-    """Return a node whose updates are checked: LangGraph drops unknown fields silently.
-
-    An async function serves sync callers too, which it would not in LangGraph. `plain` names the
-    fields without a reducer: an update of those has the field's own type.
-    """
-    name = name_of(function)
-
-    def check(update: Any) -> Any:
-        if isinstance(update, Mapping):
-            check_fields(state, update, f"Node {name!r}")
-            if issubclass(state, BaseModel):
-                return {
-                    field: _fitted(state, field, value, name) if plain is None or field in plain else value
-                    for field, value in update.items()
-                }
-        elif isinstance(update, Command) and isinstance(update.update, Mapping) and not update.graph:
-            check_fields(state, update.update, f"Node {name!r}")
-        return update
-
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def acall(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return check(await function(*args, **kwargs))
-            except ExceptionGroup as group:
-                leader = leader_of(group)
-                if leader is None:
-                    raise
-                raise leader from group
-
-        @functools.wraps(function)
-        def from_sync(*args: Any, **kwargs: Any) -> Any:
-            return run_sync(acall(*args, **kwargs))
-
-        return node_of(from_sync, acall)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return check(function(*args, **kwargs))
-
-    @functools.wraps(function)
-    async def from_async(*args: Any, **kwargs: Any) -> Any:
-        return await in_thread(call, *args, **kwargs)
-
-    return node_of(call, from_async)
-
-
-def _fitted(state: StateType, field: str, value: Any, name: str) -> Any:
-    if isinstance(value, Overwrite):
-        return value
-    try:
-        return validate_field(state, field, value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise InputError(
-            f"Node {name!r} wrote {value!r:.100} to {state.__name__}.{field}: {problem}."
-        ) from None
+    return node_of(run, arun)

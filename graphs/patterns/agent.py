@@ -15,7 +15,6 @@ from langchain_core.messages import (
     ToolCall,
     ToolMessage,
     convert_to_messages,
-    convert_to_openai_messages,
 )
 from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.json_schema import dereference_refs
@@ -28,6 +27,7 @@ from typing_extensions import TypeVar
 from ...nodes.answers import ValidationFailed, form_of
 from ...nodes.costs import All, Asks, Times
 from ...nodes.node import Node, Update, record_decision
+from ...nodes.openai_messages import state_of, to_openai
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
 from ...nodes.tools import MAX_REASON, Key, Tools
@@ -129,6 +129,7 @@ class _Turn(Node[Any]):
         turn: AnyMessage = AIMessage(
             content=reply.text or ("" if calls else "(nothing)"),
             tool_calls=[_langchain_call(call) for call in calls],
+            additional_kwargs=state_of(reply, calls),
             id=f"turn-{number}",
         )
         refusals = self._refusals(calls, problems, number)
@@ -140,7 +141,9 @@ class _Turn(Node[Any]):
         return {MESSAGES: [turn, *refusals], TURNS: Turns(number)}
 
     def _request(self, state: Any, messages: Sequence[AnyMessage]) -> Request:
-        return replace(self._step.request(state), messages=_openai(messages), schema=None, tools=self._tools)
+        return replace(
+            self._step.request(state), messages=to_openai(messages), schema=None, tools=self._tools
+        )
 
     async def _last_answer(self, request: Request, config: RunnableConfig | None) -> Any:
         """Ask for the answer without offering tools; a misfit is asked again as any step's answer is."""
@@ -195,14 +198,6 @@ def pending(messages: Sequence[AnyMessage]) -> list[ToolCall]:
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
     return [call for call in last.tool_calls if call["id"] not in answered] if last else []
-
-
-def _openai(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
-    converted: Any = convert_to_openai_messages(list(messages))
-    for message in converted:
-        if message["role"] == "tool":
-            message.pop("name", None)  # which the strictest servers refuse
-    return tuple(converted)
 
 
 def _with_ids(

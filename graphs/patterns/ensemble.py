@@ -14,13 +14,14 @@ from langgraph.typing import StateT
 
 from ...nodes.costs import costs_of
 from ...nodes.node import Node, Update, record_decision
-from ...state.errors import DefinitionError, StepgraphError
+from ...state.errors import DefinitionError, NoAnswer
 from ...state.json_text import json_text
 from ...state.schema import check_fields, extended, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
 from ..engine.options import answered_field, check_timeout
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.writes import spread
 
 ENTRIES = "stepgraph_entries"
 
@@ -68,13 +69,13 @@ class _Pick(Node[Any]):
     into: str | None
     score: Callable[[Any], float] | None
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         values = values_of(input)
         entries = _entries(values)
         answered = [entry for entry in entries if entry.failure is None]
         if not answered:
             reasons = "; ".join(f"{entry.name}: {entry.failure}" for entry in entries)
-            raise StepgraphError(f"ensemble on {self.field!r}: no candidate answered. {reasons}")
+            raise NoAnswer(f"ensemble on {self.field!r}: no candidate answered. {reasons}")
         answers = _answers(values, answered, self.field)
         update = {} if self.into is None else {self.into: answers}
         if self.score is None:
@@ -85,7 +86,7 @@ class _Pick(Node[Any]):
         record_decision(
             config, "ensemble", answered[best].name, reason=f"{shown}; {json_text(answers[best])[:200]}"
         )
-        return {**answered[best].update, **update}
+        return spread({**answered[best].update, **update})
 
 
 def _entries(values: Mapping[str, Any]) -> list[Entry]:
@@ -118,7 +119,7 @@ def ensemble(
     of the list of all, which the field `into` takes; it may be a step that judges or one that combines.
 
     A candidate that raises, or takes longer than `timeout_s` seconds, is left out; if all are,
-    StepgraphError is raised. Costs what the candidates and `merge` cost.
+    NoAnswer is raised. Costs what the candidates and `merge` cost.
 
         ensemble([write.on("small"), write.on("large")], into="drafts", merge=best_of)
     """

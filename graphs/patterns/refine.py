@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -21,14 +21,17 @@ from ...state.errors import DefinitionError
 from ...state.json_text import json_text
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
-from ..engine.increments import same
+from ..engine.branches import FATAL, branch
 from ..engine.options import check_counts
+from ..engine.recovery import FAILURES, Kinds, Recovering, reason_of
 from ..engine.reset import Reset
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
+from ..engine.writes import same
 
 V = TypeVar("V")
 
 CHANNEL = "stepgraph_rounds"
+FAILED = "failed"
 MAX_REASON = 500
 
 
@@ -42,6 +45,7 @@ class Rounds:
     best_round: int = 0
     best_score: float | None = None
     best: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
 
 
 allow(Rounds)
@@ -62,15 +66,24 @@ class _Judge(Node[Any]):
     score: Callable[[Any], float] | None
     limit: int
     produced: frozenset[str]
+    caught: Kinds
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         past: Rounds = values.get(CHANNEL) or Rounds()
+        if past.failure:
+            return self._stop(config, past, FAILED, past.failure)
         produced = {name: _copy(values[name]) for name in self.produced if name in values}
         if past.number and produced and same(produced, past.produced):
             return self._stop(config, past, "unchanged", "the new draft equals the one before it")
 
-        value = await self.judge.answer(restored(input, self.judge.state), config)
+        try:
+            value = await self.judge.answer(restored(input, self.judge.state), config)
+        except FATAL:
+            raise
+        except self.caught as error:
+            failed = _failed(input, error, config)[CHANNEL]
+            return self._stop(config, replace(failed, number=past.number + 1), FAILED, failed.failure)
         update = self.judge.update(value)
         number = past.number + 1
         now = replace(past, number=number, produced=produced)
@@ -101,6 +114,14 @@ class _Judge(Node[Any]):
         return float(number) if isinstance(number, (int, float)) and not math.isnan(number) else None
 
 
+def _failed(state: Any, error: Exception, config: RunnableConfig | None) -> Update:
+    """Note why a round failed, or raise the error if there is no earlier round to keep."""
+    past: Rounds = values_of(state).get(CHANNEL) or Rounds()
+    if not past.best_round:
+        raise error
+    return {CHANNEL: replace(past, failure=reason_of(error, config))}
+
+
 def _copy(value: Any) -> Any:
     """Return a value that later rounds cannot change, or the value itself where it has no copy."""
     try:
@@ -116,6 +137,7 @@ def refine(
     until: Callable[[V], bool],
     rounds: int,
     score: Callable[[V], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
     name: str | None = None,
 ) -> Workflow[StateT]:
     """Produce and judge until the judge's value satisfies `until`, at most `rounds` times.
@@ -126,12 +148,18 @@ def refine(
     A draft equal to the one before ends the loop unjudged. Fields with a reducer keep every
     round's entries.
 
+    A round that fails after an earlier one, for a reason that `attempt` catches, ends the loop with the best
+    so far; with `failed="fail"` it ends the run, which a resume tries again.
+
     Costs at most `rounds` times what producer and judge cost: two steps make 2 x rounds model calls.
     """
     check_counts("refine", rounds=rounds)
     for option, function in (("until", until), ("score", score)):
         if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
             raise DefinitionError(f"refine({option}=…): expected a plain function of the judge's value.")
+    if failed not in ("keep", "fail"):
+        raise DefinitionError(f"refine(failed={failed!r}): expected 'keep' or 'fail'.")
+    caught = FAILURES if failed == "keep" else ()
     decider = decider_of(judge, "refine")
     state = state_of([produce, decider], "refine")
     graph: Workflow[StateT] = Workflow(state, name or f"refine_{name_of(produce)}")
@@ -139,11 +167,16 @@ def refine(
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
     produced = frozenset(candidates - {decider.writes})
 
-    begin = graph.add_part(Reset(CHANNEL, Rounds()))
-    draft = graph.add_part(produce)
-    judging = _Judge(decider, until, score, rounds, produced)
+    begin = graph.add_part(Reset(CHANNEL, Rounds()), "begin")
     seen = extended(state, CHANNEL, Rounds)
-    verdict = graph.add_part(judging, decider.name, reads=seen, writes=[decider.writes])
+    control = Recovering(f"Producer {name_of(produce)!r}", caught, _failed)
+    draft = graph.add_part(
+        produce, reads=seen, runs_as=branch(produce, graph, control, alone=True, ends=True)
+    )
+    graph.inlined.add(draft)
+    graph.ends_like(draft, produce)
+    judging = _Judge(decider, until, score, rounds, produced, caught)
+    verdict = graph.add_part(judging, reads=seen, writes=[decider.writes], stands_for=decider)
 
     def again(loop: LoopState) -> str:
         return "again" if loop["stepgraph_rounds"].going else "done"
@@ -158,7 +191,7 @@ def refine(
     graph.so_far = so_far
     graph.add_edge(START, begin)
     graph.add_edge(begin, draft)
-    graph.add_edge(draft, verdict)
+    graph.connect(draft, verdict)
     graph.add_conditional_edges(verdict, again, {"again": draft, "done": END})
     graph.cost = Times(costs_of([produce, decider]), 1, rounds)
     return graph

@@ -83,8 +83,8 @@ def _noting_self(
 
     async def judge(state: Any, config: RunnableConfig | None) -> CheckResult:
         result = await check.answer(state, config)
-        answered = {(await step.bound_model()).name for step in makers}
-        checked = {(await step.bound_model()).name for step in checkers}
+        answered = {(await step.bound_model(config)).name for step in makers}
+        checked = {(await step.bound_model(config)).name for step in checkers}
         if answered and answered <= checked:
             note = f"checked by the model that gave the answer, {', '.join(sorted(answered))}"
             return result.model_copy(update={"note": note})

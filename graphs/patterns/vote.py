@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import Topic
@@ -17,14 +17,15 @@ from langgraph.typing import StateT
 from ...nodes.costs import All, Times, cost_of
 from ...nodes.node import Node, Update, record_decision
 from ...nodes.steps import Step
-from ...state.errors import DefinitionError, StepgraphError
+from ...state.errors import DefinitionError, NoAnswer
 from ...state.json_text import json_text
-from ...state.schema import StateType, accepts, check_fields, extended, fields_of, restored, values_of
+from ...state.schema import StateType, check_fields, extended, fields_of, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, Branch, branch, timed
-from ..engine.options import answered_field, check_field, check_timeout
+from ..engine.options import answered_field, check_field, check_timeout, may_be
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.writes import spread
 
 BALLOTS = "stepgraph_ballots"
 
@@ -127,7 +128,7 @@ class _Count(Node[Any]):
     at_zero: Callable[[Any], bool]
     tally: str | None
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         forget_race(input, config)
         ballots: list[Ballot] = sorted(values_of(input).get(BALLOTS) or (), key=lambda b: b.number)
         failed = {f"{b.voter} {b.number + 1}": b.failure for b in ballots if b.failure is not None}
@@ -135,9 +136,7 @@ class _Count(Node[Any]):
         voting = self.voting
         if not cast:
             reasons = "; ".join(f"{voter}: {reason}" for voter, reason in failed.items())
-            raise StepgraphError(
-                f"vote on {voting.field!r}: none of {voting.voters} voters answered. {reasons}"
-            )
+            raise NoAnswer(f"vote on {voting.field!r}: none of {voting.voters} voters answered. {reasons}")
         counts = Counter(str(b.answer) for b in cast)
         (leader, votes), *_ = counts.most_common()
         decided = votes >= voting.needed
@@ -147,7 +146,7 @@ class _Count(Node[Any]):
         update = {voting.field: self.uncertain}
         if decided:
             update = next(b.update for b in cast if b.answer == leader)
-        return {**update, **({self.tally: tally} if self.tally else {})}
+        return spread({**update, **({self.tally: tally} if self.tally else {})})
 
     def _record(self, config: RunnableConfig | None, leader: str, tally: Tally) -> None:
         shown = ", ".join(f"{answer[:60]}: {votes}" for answer, votes in tally.counts.items())
@@ -197,8 +196,8 @@ def vote(
     `key` makes equal what is meant equally, such as `str.lower`. Of all that the winners wrote, the
     first one's is kept. As soon as the outcome is certain, voters under way are cancelled and not paid.
 
-    A voter that raises, or takes longer than `timeout_s` seconds, abstains; if all do, StepgraphError
-    is raised. `tally` names a field that takes a `Tally`: counts, agreement, failures, and a warning
+    A voter that raises, or takes longer than `timeout_s` seconds, abstains; if all do, NoAnswer is
+    raised. `tally` names a field that takes a `Tally`: counts, agreement, failures, and a warning
     if errors look systematic rather than random. Draw at a temperature above 0.
 
     Costs what its voters cost: n draws of a step make at most n model calls, and `needed` at least.
@@ -222,7 +221,7 @@ def vote(
         )
 
     seen = extended(state, RACE, str)
-    start = graph.add_part(Start())
+    start = graph.add_part(Start(), "start")
     voting = _Voting(field, total, needed, key, timeout_s)
     steps = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
     counting = _Count(
@@ -255,9 +254,7 @@ def _check_outcome(graph: Workflow[Any], field: str, uncertain: Any) -> None:
     check_fields(graph.state, [field], "vote(field=…)")
     if field not in graph.plain_fields():
         raise DefinitionError(f"vote: {field!r} has a reducer; the outcome of a vote needs a plain field.")
-    kind = type(uncertain) if uncertain is not None else None
-    annotation = fields_of(graph.state)[field]
-    if not accepts(annotation, Literal[uncertain] if isinstance(uncertain, str) else kind):
+    if not may_be(fields_of(graph.state)[field], uncertain):
         raise DefinitionError(
             f"vote: {graph.state.__name__}.{field} cannot be {uncertain!r}, the word for no majority. Let "
             "the field take it, or give another word: vote(…, uncertain=…)."

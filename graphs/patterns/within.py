@@ -11,7 +11,6 @@ from langgraph.typing import StateT
 from ...state.budget import Budget, Ledger
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_ledgers
-from ...state.session.internals import node_of
 from ..engine.branches import counted, invoke_for_sync
 from ..engine.workflow import NodeLike, Workflow, as_workflow, name_of, nested
 
@@ -23,7 +22,6 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     it. When it ends, the run pauses as with a run's budget. Needs a session. Costs what the part costs.
     """
     workflow = as_workflow(part, "within")
-    inner = workflow.compile()
     scope = name or name_of(part)
     promise = f"The part {scope!r} has a budget"
 
@@ -34,22 +32,23 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
             return config
         ledger = Ledger(budget, scope=f"the part {scope!r}")
         thread, task = here.thread_id, here.task
-        ledger.begin(here.session.journal.charged(thread, task), here.session.ran_s(thread, task))
+        ledger.begin(here.session.journal.spent(thread, task), here.session.ran_s(thread, task))
         if budget.supersteps is not None:
             config = {**config, "recursion_limit": budget.supersteps}
         return with_ledgers(config, *here.ledgers, ledger)
 
-    async def arun(state: Any, config: RunnableConfig) -> Any:
+    async def arun(inner: Any, state: Any, config: RunnableConfig) -> Any:
         own = limited(config)
         return await counted(inner.ainvoke(state, own), own)
 
-    def run(state: Any, config: RunnableConfig) -> Any:
+    def run(inner: Any, state: Any, config: RunnableConfig) -> Any:
         own = limited(config)
         return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
-    graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
-    node = graph.add_part(workflow, scope, runs_as=nested(inner, graph, node_of(run, arun)))
+    graph: Workflow[StateT] = Workflow(workflow.state, name or f"within_{scope}")
+    node = graph.add_part(workflow, scope, runs_as=nested(workflow.compile_inside(), graph, run, arun))
     graph.inlined.add(node)
+    graph.ends_like(node, workflow)
     graph.promises.append(promise)
     graph.cost = workflow.cost
     graph.add_edge(START, node)

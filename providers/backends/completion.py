@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..model import Reply, ToolCall, Usage
+from ..model import Reply, Usage
 from ..provider_table import Capabilities
+from .finish import checked_finish
 from .http import MalformedBody, choices_in
+from .message_state import joined
+from .tool_calls import ToolCallDrafts
 from .usages import count_in, read_cost, read_usage, value_at
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -35,7 +37,8 @@ class PartialCompletion:
     refusal: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
-    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tool_calls: ToolCallDrafts = field(default_factory=ToolCallDrafts)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def take(self, part: Mapping[str, Any]) -> PartialCompletion:
         """Note what a completion or chunk says outside of its choices."""
@@ -53,8 +56,6 @@ class PartialCompletion:
             if choice.get("index", 0) not in (0, None):
                 continue
             delta = choice.get("delta") or choice.get("message") or {}
-            if self.finish_reason and isinstance(delta, Mapping) and delta.get("content"):
-                raise MalformedBody("the stream went on after the end of the answer: it is out of order")
             self.add(delta, choice.get("finish_reason"))
         return "".join(self.text[texts:]), "".join(self.reasoning[thoughts:])
 
@@ -66,28 +67,24 @@ class PartialCompletion:
         self.refusal.append(_text_in(message.get("refusal")))
         thought = (_text_in(message.get(name)) for name in self.can.reasoning)
         self.reasoning.append(next(filter(None, thought), ""))
-        for number, call in enumerate(message.get("tool_calls") or ()):
-            self._add_tool_call(number, call)
+        calls = message.get("tool_calls") or ()
+        for place, call in enumerate(calls if isinstance(calls, list) else ()):
+            if not isinstance(call, Mapping):
+                raise MalformedBody("a tool call that is no object")
+            self.tool_calls.add(call, place)
+        self._note_state(message)
         if isinstance(finish_reason, str) and finish_reason:
             self.finish_reason = finish_reason
         return self
 
-    def _add_tool_call(self, number: int, call: Any) -> None:
-        if not isinstance(call, Mapping):
-            raise MalformedBody("a tool call that is no object")
-        index, function = call.get("index"), call.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        whole = self.tool_calls.setdefault(
-            index if isinstance(index, int) else number,
-            {"id": None, "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        whole["id"] = call.get("id") or whole["id"]
-        whole["function"]["name"] += str(function.get("name") or "")
-        arguments = function.get("arguments") or ""
-        whole["function"]["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments)
+    def _note_state(self, message: Mapping[str, Any]) -> None:
+        for name in self.can.echo:
+            if message.get(name):
+                self.state[name] = joined(self.state.get(name), message[name])
 
     def reply(self) -> Reply:
-        """Return the answer as it is now."""
+        """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
+        finish = checked_finish(self.finish_reason, always=self.can.always_finishes, known=self.can.finish)
         text, thought = split_thought("".join(self.text))
         refusal = "".join(self.refusal)
         return Reply(
@@ -95,9 +92,10 @@ class PartialCompletion:
             model=self.model,
             usage=_usage(self.usage, self.can, answered=bool(text)),
             reasoning="".join(self.reasoning) or thought or None,
-            finish_reason="refusal" if refusal and not text else self.finish_reason,
+            finish_reason="refusal" if refusal and not text else finish,
             cost_usd=_cost(self.usage, self.can),
-            tool_calls=tuple(_tool_call(call, number) for number, call in sorted(self.tool_calls.items())),
+            tool_calls=self.tool_calls.calls(self.can.echo),
+            state=self.state,
         )
 
 
@@ -184,16 +182,3 @@ def _cost(raw: Mapping[str, Any], can: Capabilities) -> float | None:
     """Return the cost in US dollars that the provider itself names."""
     cost = read_cost(raw)
     return read_cost({"cost": value_at(raw, can.cost)}) if cost is None and can.cost else cost
-
-
-def _tool_call(raw: Mapping[str, Any], number: int) -> ToolCall:
-    name, text = raw["function"]["name"], raw["function"]["arguments"]
-    arguments, problem = text or {}, None
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            arguments, problem = {}, f"no valid JSON: {error}"
-    if not isinstance(arguments, Mapping):
-        arguments, problem = {}, f"expected a JSON object, got {type(arguments).__name__}"
-    return ToolCall(name, arguments, id=raw["id"] or f"call_{number}", problem=problem)

@@ -15,9 +15,12 @@ from ..provider_table import Capabilities, capabilities_of, provider_named
 from ..settings import ModelSettings, key_variable
 from .backend import Backend
 from .completion import PartialCompletion, ThoughtSplitter, read_completion
-from .http import ChatClient
+from .http import ChatClient, HTTPStatusError
 from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
+from .message_state import with_state
+from .refused_params import RefusedParams
+from .wire_names import WireNames
 
 
 class Endpoint(Backend):
@@ -39,23 +42,35 @@ class Endpoint(Backend):
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         self._wire = ChatClient(self.address, self._key)
+        self._refused = RefusedParams.of(self.name, self.address)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        body = self._body(request)
+        names = WireNames.of(request)
+        body = self._body(names.request(request))
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                if context.sink is not None and context.sink.listened:
-                    reply = await self._streamed(body, context.sink)
-                else:
-                    reply = read_completion(await self._wire.ask(body), self.can, self.name)
+                reply = await self._asked(body, context.sink)
         except Exception as error:
             raise self._explain(error) from None
-        return replace(reply, latency_s=time.perf_counter() - started)
+        return replace(names.reply(reply), latency_s=time.perf_counter() - started)
+
+    async def _asked(self, body: dict[str, Any], sink: TokenSink | None) -> Reply:
+        """Ask; again without a parameter that the model says it does not take."""
+        listened = sink is not None and sink.listened
+        if listened and self.can.stream_usage:
+            body = {**body, "stream_options": {"include_usage": True}}
+        while True:
+            fit = self._refused.without(body)
+            try:
+                if sink is not None and listened:
+                    return await self._streamed(fit, sink)
+                return read_completion(await self._wire.ask(fit), self.can, self.name)
+            except HTTPStatusError as error:
+                if not self._refused.learn(error, fit):
+                    raise
 
     async def _streamed(self, body: dict[str, Any], sink: TokenSink) -> Reply:
-        if self.can.stream_usage:
-            body["stream_options"] = {"include_usage": True}
         draft = PartialCompletion(self.can, self.name)
         splitter = ThoughtSplitter()
         chunks = 0
@@ -83,7 +98,7 @@ class Endpoint(Backend):
                 body["response_format"] = {"type": "json_object"}
             if self.can.structured != "json_schema" or self.can.schema_in_prompt:
                 messages = with_schema_in_prompt(messages, request.schema)
-        body["messages"] = [dict(message) for message in messages]
+        body["messages"] = [with_state(message, self.can.echo) for message in messages]
         body |= self._options(request)
         if request.tools:
             body["tools"] = [{"type": "function", "function": dict(tool)} for tool in request.tools]

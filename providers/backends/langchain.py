@@ -18,6 +18,7 @@ from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
 from .usages import OPENAI_NAMES, read_cost, read_usage
+from .wire_names import WireNames, schema_name
 
 
 def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
@@ -81,15 +82,14 @@ def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return OpenAI's `response_format` for a JSON schema."""
     return {
         "type": "json_schema",
-        "json_schema": {"name": str(schema.get("title", "Answer"))[:60], "schema": dict(schema)},
+        "json_schema": {"name": schema_name(schema), "schema": dict(schema)},
     }
 
 
 def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[Message, ...]:
     """Return the messages with the schema spelled out, for servers that cannot enforce it."""
-    order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n" + json.dumps(
-        schema
-    )
+    order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n"
+    order += json.dumps(schema, ensure_ascii=False)
     return with_order(messages, order)
 
 
@@ -111,6 +111,8 @@ class ChatModel(Backend):
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
+        names = WireNames.of(request)
+        request = names.request(request)
         chat, messages = self._chat, request.messages
         limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
         arguments: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
@@ -134,7 +136,7 @@ class ChatModel(Backend):
             raise
         except Exception as error:
             raise self._explain(error) from None
-        return _reply(message, self.name, time.perf_counter() - started)
+        return names.reply(_reply(message, self.name, time.perf_counter() - started))
 
     def _explain(self, error: Exception) -> ModelError:
         held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from ...state.money import rounded
 from ..model import Usage
 
 OPENAI_NAMES = {"prompt_tokens", "completion_tokens", "total_tokens"}
@@ -65,7 +67,7 @@ def read_cost(raw: Mapping[str, Any]) -> float | None:
     if cost is not None and raw.get("is_byok"):
         details = raw.get("cost_details")
         upstream = _money(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
-        return None if upstream is None else cost + upstream
+        return None if upstream is None else rounded(Decimal(str(cost)) + Decimal(str(upstream)))
     return cost
 
 

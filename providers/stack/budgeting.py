@@ -41,7 +41,7 @@ class BudgetLayer(Layer):
             outcome.sent = False
             raise
         finally:
-            spent = self._cost(outcome, bound)
+            spent = self._cost(outcome)
             for ledger in held:
                 ledger.settle(bound, spent)
 
@@ -79,8 +79,8 @@ class BudgetLayer(Layer):
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, outcome: AttemptOutcome, bound: Cost) -> Cost:
-        """Return what the call cost; where the server does not say, what was reserved for it.
+    def _cost(self, outcome: AttemptOutcome) -> Cost:
+        """Return what the call cost; where the server does not say, what that is estimated to be.
 
         One that was cancelled while its answer was being kept is paid for; one that was cancelled in
         line was never made.
@@ -88,11 +88,12 @@ class BudgetLayer(Layer):
         reply = outcome.reply
         if reply is None:
             return Cost(calls=int(outcome.sent))
-        usage = reply.usage
-        if usage.input is None or usage.output is None:
-            tokens = bound.input_tokens, bound.output_tokens
-        else:
-            tokens = usage.input, usage.output
-        if reply.cost_usd is None:
-            return Cost(1, *tokens, bound.known_usd, unknown=1)
-        return Cost(1, *tokens, reply.cost_usd)
+        return Cost(
+            1,
+            reply.usage.input or 0,
+            reply.usage.output or 0,
+            reply.cost_usd or 0.0,
+            int(reply.cost_usd is None),
+            reply.estimated_tokens,
+            reply.estimated_usd,
+        )

@@ -15,6 +15,7 @@ from ...state.errors import ModelError
 from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
 from ...state.json_text import json_text
+from ...state.money import dollars, picos
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
@@ -43,7 +44,8 @@ class ReplayLayer(Layer):
         if session is None:
             return await self.inner.complete(request, context)
         key = context.call_key(session, self._identity, request)
-        call = await session.journal.find_answer(key) or await session.journal.claim_answer(key, context.path)
+        call = await session.journal.find_answer(key)
+        call = call or await session.journal.claim_answer(key, context.path, context.run.written_by)
         if call is None:
             prompt = partial(_prompt, request, context)
             await session.journal.check_unanswered(key, context.path, context.step, prompt)
@@ -81,7 +83,7 @@ class JournalLayer(Layer):
             raise
         finally:
             under_way.reset(token)
-        outcome.reply = reply
+        outcome.reply = reply = _estimated(reply, context.reserved)
         first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
         await session.journal.commit_call(
@@ -99,9 +101,24 @@ class JournalLayer(Layer):
                 cost_parts=json_text(reply.cost_parts) if reply.cost_parts else None,
                 price_source=reply.price_source,
                 price_date=reply.price_date,
+                estimated_tokens=reply.estimated_tokens or None,
+                estimated_picos=picos(reply.estimated_usd) or None,
             )
         )
         return replace(reply, call_id=call.id)
+
+
+def _estimated(reply: Reply, reserved: str | None) -> Reply:
+    """Return the reply with what its budgets are charged where nobody counted: what they set aside for it."""
+    known = reply.usage.input, reply.usage.output
+    if reserved is None or (None not in known and reply.cost_usd is not None):
+        return reply
+    bound = json.loads(reserved)
+    return replace(
+        reply,
+        estimated_tokens=max(0, bound["tokens"] - sum(n or 0 for n in known)) if None in known else 0,
+        estimated_usd=bound["usd"] if reply.cost_usd is None else 0.0,
+    )
 
 
 def reply_of(call: Call) -> Reply:
@@ -118,10 +135,13 @@ def reply_of(call: Call) -> Reply:
             call.cache_write_tokens,
         ),
         reasoning=call.reasoning,
+        state=json.loads(call.reply_state or "{}"),
         finish_reason=call.finish_reason,
         cost_usd=call.cost_usd,
         price_source=call.price_source,
         price_date=call.price_date,
+        estimated_tokens=call.estimated_tokens or 0,
+        estimated_usd=dollars(call.estimated_picos or 0),
         latency_s=call.latency_s,
         source=call.source,
         call_id=call.id,
@@ -130,14 +150,22 @@ def reply_of(call: Call) -> Reply:
 
 def answer_columns(reply: Reply) -> dict[str, Any]:
     """Return what a reply says, as the journal keeps it."""
-    tool_calls = [asdict(tool_call) for tool_call in reply.tool_calls]
+    tool_calls = [_shown(tool_call) for tool_call in reply.tool_calls]
     return {
         "model_answered": reply.model,
         "answer": reply.text,
         "tool_calls": json_text(tool_calls) if tool_calls else None,
         "reasoning": reply.reasoning,
+        "reply_state": json_text(reply.state) if reply.state else None,
         "finish_reason": reply.finish_reason,
     }
+
+
+def _shown(tool_call: ToolCall) -> dict[str, Any]:
+    values = asdict(tool_call)
+    if not tool_call.extra:
+        del values["extra"]
+    return values
 
 
 def _prompt(request: Request, context: CallContext) -> str:

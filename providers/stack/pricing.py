@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from ...state.money import rounded
 from ..model import CallContext, Layer, Model, Reply, Request, Usage
 from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
 from ..provider_table import provider_named
@@ -82,10 +83,10 @@ class HourlyTariff:
     def cost(self, reply: Reply, seconds: float) -> Charge | None:
         if self._price.concurrency is not None:
             seconds = reply.latency_s / self._price.concurrency
-        return Charge(self._price.cost(seconds), FROM_SETTINGS, self._date)
+        return Charge(rounded(self._price.cost(seconds)), FROM_SETTINGS, self._date)
 
     def most(self, prompt: int, answer: int) -> float | None:
-        return self._price.cost(self._timeout_s / (self._price.concurrency or 1))
+        return rounded(self._price.cost(self._timeout_s / (self._price.concurrency or 1)), up=True)
 
 
 class PriceListTariff:
@@ -121,9 +122,9 @@ class PriceListTariff:
                 price = model.calc_price(_counts(usage), provider, genai_request_timestamp=now)
             except (LookupError, ValueError):
                 continue
-            parts = {"input": float(price.input_price), "output": float(price.output_price)}
+            parts = {"input": rounded(price.input_price), "output": rounded(price.output_price)}
             since = _since(model, price, now)
-            return Charge(float(price.total_price), f"{FROM_LIST} {version}", since, parts)
+            return Charge(rounded(price.total_price), f"{FROM_LIST} {version}", since, parts)
         return None
 
 
@@ -218,7 +219,8 @@ class PricingLayer(Layer):
             finally:
                 seconds = self._meter.leave() - began
         if reply.cost_usd is not None:
-            return replace(reply, price_source=reply.price_source or FROM_PROVIDER)
+            cost_usd = rounded(reply.cost_usd)
+            return replace(reply, cost_usd=cost_usd, price_source=reply.price_source or FROM_PROVIDER)
         if self._tariff is None:
             return reply
         if isinstance(self._tariff, PriceListTariff) and not price_list.cache_info().currsize:

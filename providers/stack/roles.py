@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
 
 from ...state.errors import DefinitionError, UnboundRole
+from ...state.run_context import RunContext
+from ...state.session.session import Session
 from ..backends.backend import Backend, PlainBackend
 from ..backends.langchain import ChatModel
 from ..model import Model
@@ -33,25 +38,39 @@ from ..settings import (
 from .stack import Member, ModelStack, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
+NOWHERE = RunContext.of(None)
+_TABLE = {"provider", "model", "base_url", "models"}  # what makes a table of settings of a dict
 GIVEN = ModelSettings(model="", provider="given")
 
 ModelLike = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
 Bindable = ModelLike | ChainSettings | Sequence[ModelLike]
 
 
-@dataclass(frozen=True, eq=False)
+RoleModels = Bindable | Mapping[str, Bindable]
+"""What `models=` takes: a model for every role, or a dict of roles."""
+
+MARK = "STEPGRAPH_USING"  # in the environment while a block is open, for processes that begin inside it
+
+
+class UsingElsewhereWarning(UserWarning):
+    """The settings' model answers, although a `using` block is open that is not around the call."""
+
+
+@dataclass(eq=False)
 class _Block:
     """A `using` block: what it binds, with all that the blocks around it bind."""
 
     models: Mapping[str, ModelStack]
     outer: _Block | None
+    alone: bool  # nothing from outside of the blocks counts, but the settings
+    closed: bool = False
 
 
-_NO_OVERRIDES: Mapping[str, ModelStack] = MappingProxyType({})
 _current: ContextVar[_Block | None] = ContextVar("stepgraph_models")
 _current.set(None)  # contexts that come from here know that no block is open; those of plain threads do not
 _open: list[_Block] = []
 _lock = threading.Lock()
+_of_sessions: WeakKeyDictionary[Session, Mapping[str, ModelStack]] = WeakKeyDictionary()
 
 
 def _block_here() -> _Block | None:
@@ -61,9 +80,13 @@ def _block_here() -> _Block | None:
     is open, if there is but one.
     """
     try:
-        return _current.get()
+        block = _current.get()
     except LookupError:
         pass
+    else:
+        while block is not None and block.closed:
+            block = block.outer
+        return block
     with _lock:
         around = {block.outer for block in _open}
         innermost = [block for block in _open if block not in around]
@@ -72,14 +95,15 @@ def _block_here() -> _Block | None:
             "This thread was started without its caller's context, and several using(…) blocks are open, so "
             "nobody knows which one binds its models. Hand the context over: "
             "pool.submit(contextvars.copy_context().run, app.invoke, state); or open using(…) in the thread; "
-            "using() without models stands for the settings."
+            "using() without models stands for the settings. Models for all threads are bound at the start: "
+            "Session(models=…) or compile(models=…)."
         )
     return innermost[0] if innermost else None
 
 
 @contextmanager
 def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]:
-    """Bind model roles for the calls made inside the `with` block, over settings and environment.
+    """Bind model roles for the calls made inside the `with` block, over all else that binds them.
 
     A positional model answers for every role that is not named. A binding is a spec such as
     "local" or "openai:gpt-5-mini", a table of settings, a LangChain chat model, a `Model`, or a list of
@@ -87,8 +111,9 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     Without any model, the block stands for settings and environment alone.
 
     It holds for all code that runs in its context: tasks, `asyncio.to_thread`, nodes. A thread that was
-    started without a context, as by ThreadPoolExecutor, works in the one block that is open; it raises
-    UnboundRole while several are, such as in other threads: there, open the block in the thread itself.
+    started without a context, as by ThreadPoolExecutor, works in the one block that is open; while several
+    are, it raises UnboundRole, or takes what session and graph bind. What is to answer for a whole program
+    is bound there: `Session(models=…)`, `compile(models=…)`.
 
         with using("local", large=["openai:gpt-5-mini", "local"]):
             app.invoke(Post("tea"))
@@ -97,17 +122,47 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
     if every is not None:
         bound[EVERY_ROLE] = as_model(every, "using(…)")
     outer = _current.get(None)
-    seen = {} if outer is None or EVERY_ROLE in bound or not bound else outer.models
-    block = _Block({**seen, **bound}, outer)
+    alone = not bound or (outer is not None and outer.alone)
+    block = _Block(layered({} if outer is None or not bound else outer.models, bound), outer, alone)
     token = _current.set(block)
     with _lock:
         _open.append(block)
+        os.environ[MARK] = "1"
     try:
         yield
     finally:
         with _lock:
             _open.remove(block)
-        _current.reset(token)
+            if not _open:
+                os.environ.pop(MARK, None)
+        try:
+            _current.reset(token)
+        except ValueError:  # a generator that another context closes
+            block.closed = True
+
+
+def layered(outer: Mapping[str, ModelStack], inner: Mapping[str, ModelStack]) -> Mapping[str, ModelStack]:
+    """Return what two layers bind together: the inner one counts, for every role if it binds every role."""
+    return inner if EVERY_ROLE in inner else {**outer, **inner}
+
+
+def bound_models(models: RoleModels, where: str) -> Mapping[str, ModelStack]:
+    """Return the models behind roles that `models=` stands for; a dict is one of roles, unless it is a table
+    of settings. Raises SettingsError or DefinitionError that names `where`.
+    """
+    if not isinstance(models, Mapping) or _TABLE & models.keys():
+        return {EVERY_ROLE: as_model(models, where)}
+    return {name.lower(): as_model(model, f"{where}, role {name!r}") for name, model in models.items()}
+
+
+def _bound_outside(run: RunContext) -> Mapping[str, ModelStack]:
+    """Return what a run's graphs and its session bind."""
+    session = run.session
+    if session is None or session.models is None:
+        return run.models
+    if session not in _of_sessions:
+        _of_sessions[session] = bound_models(session.models, "Session(models=…)")
+    return layered(_of_sessions[session], run.models)
 
 
 def as_model(model: Bindable, where: str) -> ModelStack:
@@ -155,11 +210,21 @@ def _member(model: ModelLike, where: str) -> Member:
     )
 
 
-def find_model(role: str | None) -> ModelStack:
-    """Return the model bound to a role. Raises UnboundRole, which says how to bind it."""
+def find_model(role: str | None, run: RunContext = NOWHERE) -> ModelStack:
+    """Return the model bound to a role. Raises UnboundRole, which says how to bind it.
+
+    The block around the call counts first, then the run's graphs and session, environment, settings file.
+    """
     wanted = (role or DEFAULT_ROLE).lower()
-    block = _block_here()
-    overrides = _NO_OVERRIDES if block is None else block.models
+    overrides = _bound_outside(run)
+    try:
+        block = _block_here()
+    except UnboundRole:
+        if wanted not in overrides and EVERY_ROLE not in overrides:
+            raise
+        block = None
+    if block is not None:
+        overrides = block.models if block.alone else layered(overrides, block.models)
     if wanted in overrides or EVERY_ROLE in overrides:
         return overrides.get(wanted) or overrides[EVERY_ROLE]
     settings = binding_of(wanted)
@@ -167,6 +232,7 @@ def find_model(role: str | None) -> ModelStack:
         return overrides[DEFAULT_ROLE]
     settings = settings or binding_of(DEFAULT_ROLE)
     if settings is not None:
+        _tell_of_others(wanted, block)
         return from_settings(settings)
     known = sorted({*overrides, *bound_roles()})
     bound = f" Bound roles: {', '.join(known)}." if known else ""
@@ -174,12 +240,34 @@ def find_model(role: str | None) -> ModelStack:
     raise UnboundRole(
         f"No model is bound to the role {wanted!r}.{bound} Bind it in {FILE_NAME} ([models] {wanted} = "
         f'"local"), in the environment ({variable}=openai:gpt-5-mini), or in Python '
-        f"(using({wanted}=\"local\")). 'local' is the model on this machine."
+        f"(using({wanted}=\"local\"), Session(models=…), compile(models=…)). 'local' is the model on this "
+        "machine."
     )
 
 
-async def find_model_async(role: str | None) -> ModelStack:
+def _tell_of_others(role: str, block: _Block | None) -> None:
+    """Say so where the settings answer, and a block that is not around the call may be meant to."""
+    if block is not None:
+        return
+    if _open:
+        warnings.warn(
+            f"The settings' model answers for the role {role!r}: a using(…) block is open, but not around "
+            "this call. If it is meant for this call too, hand its context over, or bind the models where "
+            "the program starts: Session(models=…) or compile(models=…).",
+            UsingElsewhereWarning,
+            stacklevel=4,
+        )
+    elif MARK in os.environ and multiprocessing.parent_process() is not None:
+        raise UnboundRole(
+            f"The role {role!r} would be answered by the settings' model, but a using(…) block was open in "
+            "the process that started this one, and models do not travel between processes. Open using(…) in "
+            "this process; using() without models stands for the settings. Or bind the models where it "
+            "starts: Session(models=…) or compile(models=…)."
+        )
+
+
+async def find_model_async(role: str | None, run: RunContext = NOWHERE) -> ModelStack:
     """Like `find_model`, without reading files in the event loop."""
     if is_loaded():
-        return find_model(role)
-    return await asyncio.to_thread(find_model, role)
+        return find_model(role, run)
+    return await asyncio.to_thread(find_model, role, run)

@@ -8,7 +8,6 @@ schedules the commit, the others of that pass join it.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,11 @@ from ..cost import Cost
 from ..errors import PromptChanged
 from ..statuses import RunStatus
 from .earlier import EarlierLife
-from .records import CALL_NAMES, Call, CallKey, ThreadStatement, insert
+from .lost import LostTail, Unclaimed, WrittenBy
+from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
+from .sums import cost_columns, cost_in
 from .tables import running_time
 
 BESIDE_S = 0.1
@@ -199,63 +200,53 @@ class Journal(Store):
 
     # Runs
 
-    def start_run(self, thread_id: str, fingerprint: str | None = None, budget: str | None = None) -> None:
-        """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
-        now = time.time()
-        sql = (
-            "INSERT INTO runs (thread_id, fingerprint, budget, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET status = 'running', "
-            "error = NULL, updated_at = ?, fingerprint = coalesce(excluded.fingerprint, runs.fingerprint), "
-            "budget = coalesce(excluded.budget, runs.budget)"
-        )
-        self.add_later(ThreadStatement((sql, (thread_id, fingerprint, budget, now, now, now)), thread_id))
+    def queue_run(self, thread_id: str, description: Description) -> None:
+        """Record a thread that is still to begin, so that another process can run it.
 
-    def describe_run(self, thread_id: str, graph: str, models: dict[str, str], data: Any) -> None:
-        """Record what is needed to resume the thread in another process."""
+        One that is on record already stays as it is until its run begins.
+        """
         now = time.time()
-        values = (thread_id, graph, json.dumps(models), json.dumps(data, default=str), now, now)
+        values = (thread_id, *description.columns(), now, now)
         sql = (
             "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
-            "graph = excluded.graph, models = excluded.models, input = excluded.input"
+            "VALUES (?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT (thread_id) DO NOTHING"
         )
         self.write([(sql, values)])
+
+    def start_run(
+        self,
+        thread_id: str,
+        fingerprint: str | None = None,
+        budget: str | None = None,
+        description: Description | None = None,
+    ) -> None:
+        """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
+        now = time.time()
+        described = (None, None, None) if description is None else description.columns()
+        kept = ("fingerprint", "budget", "graph", "models", "input")
+        sql = (
+            f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "status = 'running', error = NULL, updated_at = excluded.updated_at, "
+            f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
+        )
+        values = (thread_id, fingerprint, budget, *described, now, now)
+        self.add_later(ThreadStatement((sql, values), thread_id))
 
     def budget_of(self, thread_id: str) -> str | None:
         rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
         return rows[0]["budget"] if rows else None
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what a thread's paid calls cost.
+        """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
 
         With a task, only the calls below that node execution count.
         """
         (row,) = self.query(
-            "SELECT count(*) AS calls, coalesce(sum(input_tokens), 0) AS input_tokens, "
-            "coalesce(sum(output_tokens), 0) AS output_tokens, "
-            "coalesce(round(sum(cost_usd), 12), 0.0) AS known_usd, "
-            "coalesce(sum(status <> 'failed' AND cost_usd IS NULL), 0) AS unknown "
-            f"FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
+            f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
             (thread_id, task, task, task, task),
         )
-        return Cost(**row)
-
-    def charged(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what budgets are charged: `spent`, and what was reserved where the server said nothing.
-
-        It says the same after a resume as the budget of the run that made the calls.
-        """
-        (row,) = self.query(
-            "SELECT coalesce(sum(CASE WHEN input_tokens IS NULL OR output_tokens IS NULL THEN "
-            "coalesce(json_extract(reserved, '$.tokens'), 0) - coalesce(input_tokens, 0) "
-            "- coalesce(output_tokens, 0) ELSE 0 END), 0) AS input_tokens, "
-            "coalesce(round(sum(CASE WHEN cost_usd IS NULL THEN json_extract(reserved, '$.usd') "
-            "END), 12), 0.0) "
-            "AS known_usd FROM calls "
-            f"WHERE thread_id = ? AND source = 'model' AND status <> 'failed' AND {_BELOW}",
-            (thread_id, task, task, task, task),
-        )
-        return self.spent(thread_id, task) + Cost(**row)
+        return cost_in(row)
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""
@@ -271,24 +262,30 @@ class Journal(Store):
         going_on: bool,
         restart: bool = False,
         allow_changed: bool = False,
+        may_have_lost: bool = False,
     ) -> None:
         """Record that the graph was called.
 
         It stays within the same trace without new input (`going_on`), and with the input of a trace that
         has not ended, unless that is to `restart`. Going on, its calls are compared with the earlier ones,
-        unless those may be `allow_changed`.
+        unless those may be `allow_changed`. Its checkpoints `may_have_lost` what ran last, where somebody
+        else keeps them.
         """
-        sql = "SELECT trace FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
+        sql = (
+            "SELECT trace, min(started_at) AS began FROM invocations WHERE thread_id = ? GROUP BY trace "
+            "ORDER BY trace DESC LIMIT 1"
+        )
         last = next(iter(self.query(sql, (thread_id,))), None)
         begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
         self._earlier.pop(thread_id, None)
         if (going_on or begun is not None) and not allow_changed:
             self._earlier[thread_id] = EarlierLife(now, begun)
-        if begun is None:
-            self._unclaimed.pop(thread_id, None)
-        else:
+        self._unclaimed.pop(thread_id, None)
+        if begun is not None:
             self._unclaimed[thread_id] = Unclaimed(begun, now)
+        elif going_on and may_have_lost and last is not None:
+            self._unclaimed[thread_id] = LostTail(last["began"], now)
         trace = 0 if last is None else last["trace"] + (0 if going_on or begun is not None else 1)
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
         names, marks = ", ".join(row), ", ".join("?" * len(row))
@@ -305,11 +302,11 @@ class Journal(Store):
         rows = self.query(sql, (thread_id, input_digest))
         return float(rows[0]["started_at"]) if rows else None
 
-    async def claim_answer(self, key: CallKey, path: str) -> Call | None:
+    async def claim_answer(self, key: CallKey, path: str, written_by: WrittenBy) -> Call | None:
         """Return an answer that an earlier try at the same input paid for, and make it this call's own.
 
-        The checkpoints of that try are lost, or it began anew: so its tasks have other ids, but the nodes
-        ask the same in the same places and the same order. Each answer is claimed once.
+        The checkpoints of that try are lost, or the last of them, or it began anew: so its tasks have other
+        ids, but the nodes ask the same in the same places and the same order. Each answer is claimed once.
         """
         left = self._unclaimed.get(key.thread_id)
         if left is None:
@@ -320,13 +317,19 @@ class Journal(Store):
         )
         values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
         found = await aretrying(lambda: self._calls(where, values), self.path)
-        call = next((call for call in found if call.id not in left.claimed), None)
+        call = await left.find(key.task, found, written_by)
         if call is None:
             return None
         left.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
         await self.awrite([(sql, (key.task, key.occurrence, call.id))])
         return await self.find_answer(key)
+
+    def enter(self, thread_id: str, task: str) -> None:
+        """Take note that a node of a run begins."""
+        lost = self._unclaimed.get(thread_id)
+        if lost is not None:
+            lost.enter(task)
 
     def end_run(
         self,
@@ -356,15 +359,6 @@ class Journal(Store):
 
 def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
-
-
-@dataclass(slots=True)
-class Unclaimed:
-    """The answers of earlier tries at an input, by when they were asked for; and which are in use again."""
-
-    since: float
-    before: float
-    claimed: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import StoreError
+from ..money import PICOS
 from .records import FORMER_SOURCES
 from .tables import TABLES, VERSION
 
@@ -21,7 +22,7 @@ _VALUES = (
     *(("calls", "source", was, now) for was, now in FORMER_SOURCES.items()),
     ("effects", "status", "begun", "started"),
 )
-_INDEXES = ("visits_thread", "hits_thread")
+_INDEXES = ("visits_thread", "hits_thread", "calls_sums")  # the last one covers other columns today
 _VIEWS = ("steps", "costs_by_step", "run_costs", "budgets")
 
 
@@ -38,6 +39,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         if _version(connection, path) < VERSION:  # else another process was faster
             _rename(connection)
             _add_columns(connection)
+            _add_amounts(connection)
             for view in _VIEWS:
                 connection.execute(f"DROP VIEW IF EXISTS {view}")
             for statement in _statements(TABLES):
@@ -84,6 +86,31 @@ def _add_columns(connection: sqlite3.Connection) -> None:
                 limits = f"{' NOT NULL' * required}{f' DEFAULT {default}' if default else ''}"
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{limits}")
     today.close()
+
+
+def _add_amounts(connection: sqlite3.Connection) -> None:
+    """Give each call its cost as an exact amount, and what budgets were charged where nobody counted.
+
+    Format 5 charged that too, and kept it as what was reserved for the call.
+    """
+    if not _columns(connection, "calls"):
+        return
+    cost = f"CAST(round(cost_usd * {PICOS}.0) AS INTEGER)"
+    connection.execute(
+        f"UPDATE calls SET cost_picos = {cost}, cost_usd = {cost} / {PICOS}.0 "
+        "WHERE cost_usd IS NOT NULL AND cost_picos IS NULL"
+    )
+    reserved = "json_extract(reserved, '$.{}')"
+    tokens = f"{reserved.format('tokens')} - coalesce(input_tokens, 0) - coalesce(output_tokens, 0)"
+    counted = "input_tokens IS NOT NULL AND output_tokens IS NOT NULL"
+    usd = f"CAST(round({reserved.format('usd')} * {PICOS}.0) AS INTEGER)"
+    connection.execute(
+        f"UPDATE calls SET "
+        f"estimated_tokens = CASE WHEN NOT ({counted}) THEN nullif(max(0, {tokens}), 0) END, "
+        f"estimated_picos = CASE WHEN cost_usd IS NULL THEN nullif({usd}, 0) END "
+        f"WHERE source = 'model' AND status <> 'failed' AND json_valid(reserved) "
+        f"AND (NOT ({counted}) OR cost_usd IS NULL)"
+    )
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
+from ..money import picos
 from ..statuses import CallSource, CallStatus, DecisionKind, NodeStatus
 
 
@@ -42,6 +44,7 @@ class Call:
     answer: str | None = None
     tool_calls: str | None = None
     reasoning: str | None = None
+    reply_state: str | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -59,6 +62,8 @@ class Call:
     origin: str | None = None
     reason: str | None = None
     replays: int = 0
+    estimated_tokens: int | None = None
+    estimated_picos: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,19 @@ class Decision:
     decided: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What another process needs to go on with a thread: its graph's name, its models, its input as data."""
+
+    graph: str
+    models: Mapping[str, str]
+    data: Any
+
+    def columns(self) -> tuple[str, str, str]:
+        """Return what the table `runs` keeps of it."""
+        return self.graph, json.dumps(dict(self.models)), json.dumps(self.data, default=str)
+
+
 Record = Call | NodeRun | Decision
 Statement = tuple[str, Sequence[Any]]
 
@@ -118,15 +136,15 @@ class ThreadStatement(tuple[str, Sequence[Any]]):
         return self
 
 
-def _insert(table: str, record_type: type[Any], verb: str = "INSERT") -> str:
-    names = [field.name for field in fields(record_type)]
+def _insert(table: str, record_type: type[Any], verb: str = "INSERT", *more: str) -> str:
+    names = [*(field.name for field in fields(record_type)), *more]
     marks = ", ".join("?" * len(names))
     return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({marks})"
 
 
 _INSERT: dict[type[Any], str] = {
     # A second answer to the same call can only come from two runs of one thread; the first one stays.
-    Call: _insert("calls", Call, "INSERT OR IGNORE"),
+    Call: _insert("calls", Call, "INSERT OR IGNORE", "cost_picos"),
     NodeRun: _insert("node_runs", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
     Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
@@ -149,9 +167,13 @@ def call_of(row: Mapping[str, Any]) -> Call:
 def insert(record: Record) -> Statement:
     """Return the statement that adds a record."""
     cls = type(record)
-    statement = _INSERT[cls], [getattr(record, name) for name in _FIELD_NAMES[cls]]
-    # An answer that is paid for is kept, whoever runs the thread by now.
-    return statement if cls is Call else ThreadStatement(statement, record.thread_id)
+    values = [getattr(record, name) for name in _FIELD_NAMES[cls]]
+    if isinstance(record, Call):
+        usd = record.cost_usd
+        values.append(None if usd is None else bindable(picos(usd)))
+        # An answer that is paid for is kept, whoever runs the thread by now.
+        return _INSERT[cls], values
+    return ThreadStatement((_INSERT[cls], values), record.thread_id)
 
 
 MAX_INTEGER = 2**63 - 1

@@ -69,6 +69,7 @@ class Reopened(Forked):
         self._closed = True
         if self._connection is not None and not self._unfit:
             self._connection.close()
+            self._connection = None
 
 
 def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:

@@ -1,12 +1,16 @@
 """The tables in which a run's record can be queried, beside LangGraph's own checkpoint tables.
 
-Times are Unix seconds, durations are seconds, money is US dollars; a NULL cost is an *unknown* cost.
-A sum with an unknown cost in it is NULL too; `known_cost_usd` sums the others: it cost at least that.
+Times are Unix seconds, durations are seconds. Money is US dollars, or trillionths of them (`…_picos`), whose
+sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in it is NULL too;
+`known_cost_usd` sums the others: it cost at least that. Where a server did not count a call's tokens,
+`estimated_…` is what its budget was charged beyond what is known: the most that the call can have cost.
 `task` is LangGraph's checkpoint namespace of one node execution and survives a resume;
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-VERSION = 5
+from .sums import USD, unknown
+
+VERSION = 6
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -33,6 +37,13 @@ def running_time(where: str = "", *, thread: str = "") -> str:
     )
     GROUP BY thread_id"""
 
+
+_COSTS = f"""CASE WHEN sum({unknown("c.")}) > 0 THEN NULL
+            ELSE coalesce(sum(c.cost_picos), 0) {USD} END AS cost_usd,
+       coalesce(sum(c.cost_picos), 0) {USD} AS known_cost_usd,
+       coalesce(sum({unknown("c.")}), 0) AS unknown_costs,
+       coalesce(sum(c.estimated_tokens), 0) AS estimated_tokens,
+       coalesce(sum(c.estimated_picos), 0) {USD} AS estimated_usd"""
 
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS runs (
@@ -72,13 +83,17 @@ CREATE TABLE IF NOT EXISTS calls (
     answer         TEXT,
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
+    reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
     cached_tokens  INTEGER,
     reasoning_tokens INTEGER,
     cache_write_tokens INTEGER,
-    cost_usd       REAL,
+    cost_usd       REAL,              -- the same as a number, for queries
+    cost_picos     INTEGER,           -- trillionths of a dollar; what is summed
+    estimated_tokens INTEGER,         -- NULL where the server counted all
+    estimated_picos INTEGER,          -- NULL where the cost is known, or no budget in dollars was charged
     price_source   TEXT,              -- provider (it sent the cost), settings, or a list and its version
     price_date     TEXT,              -- since when that price holds, where the source says it
     cost_parts     TEXT,              -- JSON: the cost by kind of token, where it is known
@@ -93,7 +108,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS calls_answered
     ON calls (thread_id, task, request_hash, occurrence) WHERE status = 'answered';
 CREATE INDEX IF NOT EXISTS calls_thread ON calls (thread_id, started_at);
 CREATE INDEX IF NOT EXISTS calls_sums
-    ON calls (thread_id, status, source, cost_usd, input_tokens, output_tokens, replays, latency_s);
+    ON calls (thread_id, status, source, cost_picos, input_tokens, output_tokens, estimated_tokens,
+              estimated_picos, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE TABLE IF NOT EXISTS node_runs (
     id          INTEGER PRIMARY KEY,
@@ -202,27 +218,26 @@ CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ende
 SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
        coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
        coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
-       CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.cost_usd, 0) END AS cost_usd,
-       coalesce(c.cost_usd, 0) AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
+       CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.picos, 0) {USD} END AS cost_usd,
+       coalesce(c.picos, 0) {USD} AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
+       coalesce(c.estimated_tokens, 0) AS estimated_tokens,
+       coalesce(c.estimated_picos, 0) {USD} AS estimated_usd,
        n.ended_at - n.started_at AS seconds, n.output, n.error, n.started_at, n.task
 FROM node_runs n
 LEFT JOIN decisions d ON d.thread_id = n.thread_id AND d.task = n.task
 LEFT JOIN (
     SELECT thread_id, task, count(*) AS calls, sum(status = 'failed') AS failed,
            sum(source <> 'model') AS shared, sum(input_tokens) AS input_tokens,
-           sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd,
-           sum(status <> 'failed' AND cost_usd IS NULL) AS unknown_costs
+           sum(output_tokens) AS output_tokens, sum(cost_picos) AS picos,
+           sum({unknown()}) AS unknown_costs, sum(estimated_tokens) AS estimated_tokens,
+           sum(estimated_picos) AS estimated_picos
     FROM calls GROUP BY thread_id, task
 ) c ON c.thread_id = n.thread_id AND c.task = n.task
 WHERE n.id IN (SELECT max(id) FROM node_runs GROUP BY thread_id, task);
 CREATE VIEW IF NOT EXISTS costs_by_step AS  -- a row for each step of each graph and model
 SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls, sum(c.status = 'failed') AS failed,
        sum(c.source <> 'model') AS shared, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens,
-       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
-            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
-       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
-       sum(c.status <> 'failed' AND c.cost_usd IS NULL) AS unknown_costs,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},
        avg(CASE WHEN c.source = 'model' AND c.status <> 'failed' THEN c.latency_s END) AS mean_latency_s
 FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
 GROUP BY r.graph, c.step, c.model_asked;
@@ -230,24 +245,24 @@ CREATE VIEW IF NOT EXISTS run_costs AS  -- a row for each thread
 SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
        coalesce(sum(c.status = 'failed'), 0) AS failed, coalesce(sum(c.source <> 'model'), 0) AS shared,
        coalesce(sum(c.replays), 0) AS replays, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens,
-       CASE WHEN sum(c.status <> 'failed' AND c.cost_usd IS NULL) > 0 THEN NULL
-            ELSE coalesce(sum(c.cost_usd), 0) END AS cost_usd,
-       coalesce(sum(c.cost_usd), 0) AS known_cost_usd,
-       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown_costs,
+       coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},
        r.updated_at - r.started_at AS seconds, r.started_at
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 GROUP BY r.thread_id;
 CREATE VIEW IF NOT EXISTS budgets AS  -- a row for each limit of each thread
 WITH paid AS (
-    SELECT thread_id, count(*) AS calls, sum(cost_usd) AS usd,
-           sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens
+    SELECT thread_id, count(*) AS calls,
+           sum(coalesce(cost_picos, 0) + coalesce(estimated_picos, 0)) {USD} AS usd,
+           sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(estimated_tokens, 0))
+               AS tokens
     FROM calls WHERE source = 'model' GROUP BY thread_id
 ), ran AS ({running_time()})
-SELECT thread_id, status, resource, allowed, spent, allowed - spent AS remaining FROM (
+SELECT thread_id, status, resource, allowed, spent,
+       CASE resource WHEN 'usd' THEN round(allowed - spent, 12) ELSE allowed - spent END AS remaining
+FROM (
     SELECT r.thread_id, r.status, b.key AS resource, b.value AS allowed,
            CASE b.key WHEN 'calls' THEN coalesce(p.calls, 0) WHEN 'tokens' THEN coalesce(p.tokens, 0)
-                      WHEN 'usd' THEN coalesce(p.usd, 0)  -- the known costs
+                      WHEN 'usd' THEN coalesce(p.usd, 0)  -- what is known and what is estimated
                       WHEN 'seconds' THEN coalesce(n.seconds, 0) END AS spent
     FROM runs r JOIN json_each(r.budget) b
     LEFT JOIN paid p ON p.thread_id = r.thread_id LEFT JOIN ran n ON n.thread_id = r.thread_id

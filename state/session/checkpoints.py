@@ -113,6 +113,7 @@ class SqliteCheckpointer(UpkeepSaver):
         self, path: str | Path, *, store: Store | None = None, serde: SerializerProtocol | None = None
     ) -> None:
         self.path = Path(path)
+        self.session: object = None  # the one whose checkpointer it is
         self.refused: dict[
             str, NotSerializable
         ] = {}  # by field: what a node wrote, until a checkpoint tells it

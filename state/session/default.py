@@ -106,8 +106,12 @@ class DefaultSessions:
     def find(self, saver: Any) -> Session | None:
         """Return the session that goes with a run whose checkpoints a saver keeps, None where there is none.
 
-        It is opened when it is first asked for, and closed with the process, or with its InMemorySaver.
+        A session's own checkpointer brings its session. Another is opened when it is first asked for, and
+        closed with the process, or with its InMemorySaver.
         """
+        own: Session | None = getattr(saver, "session", None)
+        if own is not None:
+            return own
         file = default_file()
         if file is not None:
             held = self._by_file.get(str(file))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -16,16 +16,23 @@ from langgraph._internal._constants import (
     CONFIG_KEY_TASK_ID,
 )
 from langgraph._internal._runnable import RunnableCallable
+from langgraph._internal._typing import MISSING
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 from langgraph.pregel._loop import PregelLoop
+from langgraph.pregel._messages import _with_message_ids as with_message_ids
+from langgraph.pregel._read import PregelNode
 from langgraph.pregel._task_status import read_task_statuses
+from langgraph.pregel._write import ChannelWrite
 from langgraph.types import _interrupt_id as interrupt_id
+
+from ..names import LEDGERS_KEY
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
     "CONFIG_KEY_CHECKPOINT_MAP",
     "CONFIG_KEY_DURABILITY",
     "CONFIG_KEY_RUNTIME",
+    "MISSING",
     "DeltaSnapshot",
     "attempt_of",
     "execution_of",
@@ -34,6 +41,8 @@ __all__ = [
     "is_nested",
     "node_of",
     "read_task_statuses",
+    "through",
+    "with_message_ids",
 ]
 
 
@@ -69,6 +78,20 @@ def is_nested(configurable: Mapping[str, Any]) -> bool:
     return CONFIG_KEY_TASK_ID in configurable
 
 
+def through(
+    node: PregelNode, change: Callable[[Any, Sequence[tuple[str, Any]]], Sequence[tuple[str, Any]]]
+) -> PregelNode:
+    """Return a node whose state updates go through `change`, which gets what it returned and its writes."""
+    updating: Any
+    updating, *others = node.writers
+    entry, *rest = updating.writes
+
+    def changed(value: Any) -> Sequence[tuple[str, Any]]:
+        return change(value, entry.mapper(value) or ())
+
+    return node.copy({"writers": [ChannelWrite((entry._replace(mapper=changed), *rest)), *others]})
+
+
 class _NothingToWrite:
     """The writing of the checkpoint of a graph that keeps none."""
 
@@ -79,5 +102,17 @@ class _NothingToWrite:
         return iter(())
 
 
+def _ending(tick: Callable[[PregelLoop], bool]) -> Callable[[PregelLoop], bool]:
+    def until_the_end(loop: PregelLoop) -> bool:
+        goes_on = tick(loop)
+        if loop.status == "out_of_steps" and not loop.tasks and LEDGERS_KEY in loop.config["configurable"]:
+            loop.status = "done"
+        return goes_on
+
+    return until_the_end
+
+
+# A graph that has nothing left to do has ended, also where its budget of supersteps has: LangGraph raises.
+setattr(PregelLoop, "tick", _ending(PregelLoop.tick))  # noqa: B010
 # With durability "sync", LangGraph waits for it in a subgraph with checkpointer=False too, where it never is.
 setattr(PregelLoop, "_put_checkpoint_fut", _NothingToWrite())  # noqa: B010

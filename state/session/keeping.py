@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -19,6 +19,9 @@ from .default import (
     warn_not_kept,
 )
 from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
+
+if TYPE_CHECKING:
+    from .session import Session
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -57,6 +60,12 @@ def kept(graph: Graph, config: RunnableConfig) -> RunnableConfig:
 
 def _default_budget() -> Any:
     return session_table().budget
+
+
+def session_of(graph: Graph, config: RunnableConfig) -> Session | None:
+    """Return the session that has a thread on record, if there is any."""
+    given: Session | None = (config.get("configurable") or {}).get(SESSION_KEY)
+    return given or default_sessions.find(saver_of(graph, config))
 
 
 def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:

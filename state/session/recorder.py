@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 from uuid import UUID
 
@@ -15,25 +18,41 @@ from langgraph.types import Command
 
 from .. import sigterm
 from ..budget import Budget, Ledger
-from ..errors import ClaimLost, ThreadBusy
+from ..errors import ClaimLost, StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
-from ..journal.records import NodeRun
-from ..json_text import as_json, json_text, state_json
+from ..journal.records import Description, NodeRun
+from ..json_text import as_json, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
 from ..serde import allow
 from ..statuses import NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
+from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
+LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
 
 
-class Recorder(BaseCallbackHandler):
-    """A LangChain callback handler that writes node runs and the run's status."""
+class _AlreadyRaised(logging.Filter):
+    """Leaves out what LangChain logs of errors by which the recorder stops a run: the run raises them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exception()
+        if not isinstance(error, StepgraphError) or error.__traceback__ is None:
+            return True
+        raised_in = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+        return not any(code in raised_in for code in _CALLBACKS)
+
+
+logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
+
+
+class RunObserver(BaseCallbackHandler):
+    """A LangChain callback handler that hears of a graph and its nodes, and stops them by raising."""
 
     run_inline = True
     raise_error = True
@@ -44,6 +63,10 @@ class Recorder(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
+
+class Recorder(RunObserver):
+    """Writes node runs and the run's status."""
+
     def __init__(
         self,
         journal: Journal,
@@ -53,6 +76,7 @@ class Recorder(BaseCallbackHandler):
         allow_changed_graph: bool = False,
         ledger: Ledger | None = None,
         new_budget: Budget | None = None,
+        description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
         can_wait: bool = True,
@@ -63,6 +87,7 @@ class Recorder(BaseCallbackHandler):
         self._allow_changed_graph = allow_changed_graph
         self._ledger = ledger
         self._new_budget = new_budget
+        self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
@@ -87,6 +112,7 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
             self._claims.check(self._thread)
+            self._journal.enter(self._thread, metadata["langgraph_checkpoint_ns"])
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
             if parent_run_id in self._cut:
@@ -144,10 +170,10 @@ class Recorder(BaseCallbackHandler):
             self._root = run_id
         self._ended = "done"
         if self._ledger is not None:
-            self._ledger.begin(self._journal.charged(self._thread), self._journal.ran_s(self._thread))
+            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget)
+        self._journal.start_run(self._thread, fingerprint, budget, self._description)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
@@ -197,13 +223,14 @@ class Recorder(BaseCallbackHandler):
                 "input": None if inputs is None else self._masked(answers),
                 "input_digest": None if going_on else digest_of(self._thread, inputs),
                 "user": metadata.get("user_id"),
-                "tags": json_text([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
-                "metadata": json_text({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
+                "tags": self._masked([tag for tag in tags if not tag.startswith(("graph:", "seq:"))]),
+                "metadata": self._masked({n: v for n, v in metadata.items() if n not in OWN_METADATA}),
                 **self._labels,
             },
             going_on=going_on,
             restart=self._restart,
             allow_changed=self._allow_changed_graph,
+            may_have_lost=not self._can_wait,
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
@@ -237,7 +264,7 @@ class Recorder(BaseCallbackHandler):
                 node=metadata["langgraph_node"],
                 superstep=metadata["langgraph_step"],
                 status=status,
-                output=None if output is None else self._masked(output),
+                output=None if output is None else self._masked(shown_output(output)),
                 error=error and self._journal.mask.text(error),
                 started_at=started,
                 ended_at=time.time(),
@@ -248,6 +275,9 @@ class Recorder(BaseCallbackHandler):
 
     def _masked(self, value: Any) -> str:
         return self._journal.mask.json(as_json(value))
+
+
+_CALLBACKS = [method.__code__ for method in (Recorder.on_chain_start, Recorder.on_chain_end)]
 
 
 def _in_event_loop() -> bool:

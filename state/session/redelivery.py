@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
 from ..json_text import json_text
-from ..names import RESTART_KEY, SESSION_KEY
+from ..names import CHECKED_KEY, RESTART_KEY, SESSION_KEY
 from .internals import CONFIG_KEY_CHECKPOINTER
 
 
@@ -47,7 +47,7 @@ def _begun(input: Any, config: RunnableConfig) -> tuple[float | None, RunnableCo
     values = config.get("configurable", {})
     session = values.get(SESSION_KEY)
     place: RunnableConfig = {"configurable": {"thread_id": values.get("thread_id"), "checkpoint_ns": ""}}
-    new = input is not None and not isinstance(input, Command)
+    new = input is not None and not isinstance(input, Command) and CHECKED_KEY not in values
     if session is None or not new or values.get(RESTART_KEY) or values.get("checkpoint_id"):
         return None, place
     thread = str(values["thread_id"])

@@ -20,7 +20,7 @@ from ..errors import InputError, StoreError
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
-from ..journal.records import bindable
+from ..journal.records import Description, bindable
 from ..journal.sqlite import unhindered
 from ..masking import Masker
 from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
@@ -62,7 +62,8 @@ class Session:
 
     The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
     that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
-    elsewhere. Raises StoreError if the file cannot be used.
+    elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
+    one for every role, of what `using` takes. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -74,6 +75,7 @@ class Session:
         *,
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
+        models: Any = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
@@ -82,6 +84,7 @@ class Session:
             )
         self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
+        self.models = models
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(Path(path))
@@ -91,6 +94,7 @@ class Session:
         except BaseException:
             self.journal.close()
             raise
+        self.checkpointer.session = self
         if tracing is not None:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
@@ -104,8 +108,10 @@ class Session:
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
         allow_changed_graph: bool = False,
         restart: bool = False,
+        description: Description | None = None,
         user: str | None = None,
         tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         **configurable: Any,
     ) -> RunnableConfig:
@@ -119,26 +125,23 @@ class Session:
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
         `graph`. A thread that has not ended goes on when it is given the input that it began with, as by a
-        queue that delivers a job again; `restart` begins anew, and pays anew. `user` and `tags` go into the
-        trace. `checkpointer` keeps the checkpoints in the session's place. Further keywords go into
-        `configurable`.
+        queue that delivers a job again; `restart` begins anew, and pays anew. `user`, `tags` and `metadata`
+        go on record, and into the trace. `checkpointer` keeps the checkpoints in the session's place.
+        `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
+        into `configurable`.
         """
         unhindered(working_folders_file)  # a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-        new_budget = budget
-        if budget is None and thread_id is not None:
-            budget = self.budget_of(thread)
-        ledger = (
-            None if budget is None else Ledger(budget, self.journal.charged(thread), ran_s=self.ran_s(thread))
-        )
+        ledger = self.ledger(thread, budget, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
             self.claims,
             thread,
-            allow_changed_graph=allow_changed_graph,
+            labels=self.labels,
             ledger=ledger,
-            new_budget=new_budget,
-            labels=self._labels(),
+            new_budget=budget,
+            description=description,
+            allow_changed_graph=allow_changed_graph,
             restart=restart,
             can_wait=checkpointer is None,
         )
@@ -159,8 +162,10 @@ class Session:
         }
         if labels := list(tags):
             config["tags"] = labels
+        if metadata:
+            config["metadata"] = dict(metadata)
         if user is not None:
-            config["metadata"] = {"user_id": user}
+            config.setdefault("metadata", {})["user_id"] = user
             config["configurable"]["user"] = user
         if graph is not None:
             config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)
@@ -200,7 +205,17 @@ class Session:
         )
         return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
-    def _labels(self) -> Mapping[str, str]:
+    def ledger(self, thread_id: str, budget: Budget | None = None, *, is_new: bool = False) -> Ledger | None:
+        """Return what counts a thread's spending against a budget, or else against the one it has already."""
+        if budget is None and not is_new:
+            budget = self.budget_of(thread_id)
+        if budget is None:
+            return None
+        return Ledger(budget, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What its tracing puts on record with each invocation."""
         return {} if self._tracer is None else self._tracer.labels
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from stepgraph import Session
+
 from .conftest import Command
 
 CHAT = """
@@ -84,3 +86,18 @@ def test_a_graph_that_holds_no_conversation_is_not_run_twice_on_a_thread(command
     assert done.code == 2
     assert "exists already" in done.err
     assert memo.calls == 1
+
+
+@pytest.mark.parametrize("words", [["--thread", "c", "-i", "text=Me"], ["--thread", "c", "-i", "text=Again"]])
+def test_a_refused_run_leaves_what_the_thread_is_resumed_by(
+    command: Command, chat: Any, words: list[str]
+) -> None:
+    chat.will("Hello.")
+    assert command("run", "chat.py:graph", "--thread", "c", "-i", "text=Me").code == 0
+    with Session("stepgraph.sqlite") as session:
+        before = session.journal.query("SELECT * FROM runs")
+        session.claims.acquire("c")
+        refused = command("run", "chat.py:graph", *words, "--model", "writer=vllm:other")
+        assert "is being run by" in refused.out
+        assert session.journal.query("SELECT * FROM runs") == before
+    assert chat.calls == 1

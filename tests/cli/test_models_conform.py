@@ -11,7 +11,8 @@ from keyring.backend import KeyringBackend
 from stepgraph.providers.keys import SERVICE
 from stepgraph.providers.testing.checks import CHECKS
 
-from ..imitators import KEY, MODEL, DeepSeek, OpenRouter
+from ..imitator import KEY, MODEL
+from ..imitators import DeepSeek, OpenRouter
 from ..servers import HTML, Answer, ChatServer
 from .conftest import Command
 

@@ -16,6 +16,7 @@ from stepgraph import (
     ScriptedModel,
     Session,
     Workflow,
+    attempt,
     chain,
     ensemble,
     fan_out,
@@ -97,6 +98,8 @@ COSTS: dict[str, tuple[Workflow[Post], float, float]] = {
     "ensemble": (ensemble([write, chain(plan, write)], field="draft", score=len), 3, 3),
     "guard": (guard(chain(plan, write), check, bool, otherwise=write), 3, 4),
     "fan_out": (fan_out(split, chain(plan, write), into="posts", max_items=10), 0, 20),
+    "attempt": (attempt(chain(plan, write), otherwise=loop), 2, 8),
+    "attempt with an update": (attempt(chain(plan, write), otherwise={}), 0, 2),
     "within": (within(loop, Budget(calls=4)), 2, 6),
     "nested": (chain(section({"a": loop, "b": route(classify, {"howto": plan, "opinion": note})})), 3, 8),
 }

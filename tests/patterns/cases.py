@@ -18,6 +18,7 @@ from stepgraph import (
     ToolCall,
     Workflow,
     agent,
+    attempt,
     cascade,
     chain,
     ensemble,
@@ -129,6 +130,10 @@ def wait(task: Task) -> dict[str, str]:
     return {"note": interrupt(f"Go on with {task.draft}?")}
 
 
+def give_up(task: Task) -> dict[str, str]:
+    raise LookupError("nothing to go by")
+
+
 def good(score: int) -> bool:
     return score >= 5
 
@@ -206,6 +211,8 @@ CASES: dict[str, Case] = {
     "verify": Case(lambda part: verify(part, examine, agrees=good, tries=1), own=2, runs=2, kept=2),
     "cascade": Case(lambda part: cascade(jot, part, check=grade, accept=good), own=2),
     "review": Case(lambda part: chain(part, look, publish), own=1, asks=1),
+    "attempt": Case(lambda part: attempt(part, otherwise=jot), own=0, absorbs=True),
+    "attempt that failed": Case(lambda part: attempt(give_up, otherwise=part, on=LookupError), own=0),
     "within": Case(lambda part: within(part, Budget(calls=100)), own=0),
 }
 

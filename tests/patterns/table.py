@@ -20,6 +20,7 @@ PROPERTIES: dict[str, Callable[..., Any]] = {
 }
 PAGES = {
     "gate with repair": "gate",
+    "attempt that failed": "attempt",
     "fan_out": "fan-out",
     "map_reduce": "map-reduce",
     "cascade": "model-routing",

@@ -115,7 +115,8 @@ def test_stream(name: str, runs: Session, model: Model) -> None:
                 asked += chunk.get("__interrupt__", ())
             last = chunk if mode == "values" else {}
         given = answers({each.id: each for each in asked}.values()) if asked else None
-    assert any(node.partition("_")[0] in ("write", "one", "plain", "repair") for node in nodes), nodes
+    places = ("write", "one", "plain", "repair", "otherwise")
+    assert any(node.partition("_")[0] in places for node in nodes), nodes
     check(case, last, model)
 
 

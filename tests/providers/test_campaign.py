@@ -65,7 +65,6 @@ FAULTS: dict[str, tuple[Fault, type[ModelError]]] = {
 STREAM_FAULTS: dict[str, tuple[str, bool, type[ModelError]]] = {
     "cut": (HELLO, True, ModelUnreachable),
     "ends early": (HELLO, False, MalformedResponse),
-    "out of order": (HELLO + END + WORLD, False, MalformedResponse),
     "half a chunk": (HELLO + 'data: {"choices": [{"del\n\n', False, MalformedResponse),
     "an error in mid-stream": (HELLO + 'data: {"error": {"message": "gone"}}\n\n', False, ModelUnavailable),
     "no choices at all": ("data: [DONE]\n\n", False, MalformedResponse),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -104,6 +105,16 @@ def test_a_locked_keyring_holds_nothing_for_us() -> None:
         keyring.set_keyring(before)
 
 
+@pytest.mark.parametrize("key", [KEY, None])
+def test_without_the_package_there_is_no_key_and_none_can_be_kept(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    assert stored_key("SOME_KEY") is None
+    with pytest.raises(SettingsError, match=r'pip install "stepgraph\[keyring\]"'):
+        store_key("SOME_KEY", key)
+
+
 def test_a_key_in_the_settings_file_works_with_a_warning(tmp_path: Path, server: ChatServer) -> None:
     path = tmp_path / "stepgraph.toml"
     path.write_text(f'[models.default]\nmodel = "m"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n')
@@ -176,3 +187,22 @@ async def test_a_key_reaches_no_log_error_journal_or_repr(
     for text in told:
         assert KEY not in str(text)
     file_bindings.cache_clear()
+
+
+@pytest.mark.parametrize("written", ["sk-1234567\n", " sk-1234567\r\n", "\ufeffsk-1234567", "sk-1234567"])
+def test_blanks_around_a_key_are_no_part_of_it(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", written)
+    assert find_key("SOME_KEY", "m") == "sk-1234567"
+
+
+@pytest.mark.parametrize("written", ["“sk-1234567”", "sk-123\n4567", "sk 1234567", "sk-1234567é", "sk-\x00"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "\x00" not in written:
+        monkeypatch.setenv("SOME_KEY", written)
+    else:
+        monkeypatch.setattr("stepgraph.providers.keys.stored_key", lambda name: written)
+    with pytest.raises(SettingsError, match=r"SOME_KEY is malformed.*U\+") as caught:
+        find_key("SOME_KEY", "m")
+    assert "567" not in str(caught.value)

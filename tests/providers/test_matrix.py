@@ -33,7 +33,8 @@ from stepgraph.state.errors import (
     ModelUnavailable,
 )
 
-from ..imitators import IMITATORS, KEY, MODEL, WINDOW, Imitator
+from ..imitator import KEY, MODEL, WINDOW, Imitator
+from ..imitators import IMITATORS
 
 DOC = Path(__file__).parents[2] / "docs" / "providers.md"
 SITE = CallContext("matrix")

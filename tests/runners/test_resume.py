@@ -13,13 +13,14 @@ from stepgraph import Ask, ScriptedModel, Session, chain, section, step, using
 from stepgraph.runners.run import aread_values, aresume, resume, run
 from stepgraph.state.budget import Budget, Ledger
 from stepgraph.state.errors import InputError
+from stepgraph.state.journal.records import Description
 
 
 @dataclass
 class Memo:
     topic: str = ""
     draft: str = ""
-    approval: str = ""
+    approval: str | None = ""
     second: str = ""
 
 
@@ -40,7 +41,7 @@ reviewed = chain(write, approve).compile()
 
 
 def test_a_thread_without_a_checkpoint_begins_with_the_input_on_its_record(session: Session) -> None:
-    session.journal.describe_run("t", "memo.py:graph", {}, {"topic": "tea"})
+    session.journal.queue_run("t", Description("memo.py:graph", {}, {"topic": "tea"}))
     with ScriptedModel({"write": ["a draft"]}) as model, using(model):
         result = resume(reviewed, session, "t")
     assert (result.status, result.values["topic"], result.values["draft"]) == (
@@ -51,7 +52,7 @@ def test_a_thread_without_a_checkpoint_begins_with_the_input_on_its_record(sessi
 
 
 def test_the_state_given_goes_before_the_input_on_record(session: Session) -> None:
-    session.journal.describe_run("t", "memo.py:graph", {}, {"topic": "tea"})
+    session.journal.queue_run("t", Description("memo.py:graph", {}, {"topic": "tea"}))
     with ScriptedModel({"write": ["a draft"]}) as model, using(model):
         assert resume(reviewed, session, "t", state=Memo("milk")).values["topic"] == "milk"
 

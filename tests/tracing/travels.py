@@ -13,7 +13,7 @@ from langgraph.types import Send, interrupt
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, refine, step, using
-from stepgraph.graphs.engine.workflow import checked
+from stepgraph.graphs.engine.functions import checked
 from stepgraph.providers.prices import Price
 
 PRICE = Price(input=1_000_000, output=1_000_000)  # a dollar a token
@@ -80,7 +80,7 @@ def graph() -> Any:
     polish = refine(write, judge, until=lambda mark: mark.score > 3, rounds=3)
     builder.add_node("polish", polish.compile())
     for node in (tagged, titled, approve):
-        builder.add_node(node.__name__, checked(node, Post))
+        builder.add_node(node.__name__, checked(node, Post, node.__name__))
     builder.add_edge(START, "polish")
     builder.add_conditional_edges("polish", branches, ["tagged"])
     builder.add_edge("tagged", "titled")

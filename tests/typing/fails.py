@@ -12,16 +12,24 @@ from stepgraph import (
     Ask,
     Choice,
     PlanRules,
+    Session,
+    arun,
+    astream_run,
+    attempt,
     cascade,
     chain,
+    end,
     gate,
     nearest,
     orchestrate,
     refine,
+    resume,
     review,
     route,
     rule,
+    run,
     step,
+    stream_run,
     verify,
 )
 
@@ -205,6 +213,18 @@ verify(write, judge, agrees=lambda grade: grade.scor > 3)  # expect-error
 verify(write, judge_elsewhere, agrees=lambda text: text == "good")  # expect-error
 verify(write, judge, agrees=lambda grade: grade.score > 3, otherwise=elsewhere)  # expect-error
 
+# Ends: no text
+end(3)  # expect-error
+
+# Attempts: no other way out, one over another state, one that is no part, no errors, an unknown option
+attempt(write)  # expect-error
+attempt(write, otherwise=elsewhere)  # expect-error
+attempt(write, otherwise=node_elsewhere)  # expect-error
+attempt(write, otherwise="sorry")  # expect-error
+attempt(write, otherwise=judge, on=int)  # expect-error
+attempt(write, otherwise=judge, on="ModelError")  # expect-error
+refine(write, judge, until=lambda grade: grade.score > 3, rounds=2, failed="skip")  # expect-error
+
 # No part at all
 chain("write")  # expect-error
 step("draft", model=3)  # expect-error
@@ -233,3 +253,27 @@ class NoFace:
     misspelt = stepgraph.evals.run_suit  # expect-error
     unknown = stepgraph.chian  # expect-error
     script = stepgraph.testing.ScriptedModel(1)  # expect-error
+
+
+def run_wrongly(session: Session) -> None:
+    app = chain(write).compile()
+    run(app, 5, session)  # expect-error
+    run(app, "tea", session)  # expect-error
+    run(app, Other("x"), session)  # expect-error
+    run(app, [Post("x")], session)  # expect-error
+    run(app, Post("x"), session, user=5)  # expect-error
+    run(app, Post("x"), session, tgas=["a"])  # expect-error
+    print(run(app, Post("x"), session).value.darft)  # expect-error
+    print(resume(app, session, "t").value.darft)  # expect-error
+    other: Other = run(app, Post("x"), session).value  # expect-error
+    stream_run(app, 5, session)  # expect-error
+    print(other)
+
+
+async def run_wrongly_async(session: Session) -> None:
+    app = chain(write).compile()
+    await arun(app, 5, session)  # expect-error
+    print((await arun(app, None, session)).value.darft)  # expect-error
+    astream_run(app, Other("x"), session)  # expect-error
+    async for part in astream_run(app, Post("x"), session, stream_mode="words"):  # expect-error
+        print(part)

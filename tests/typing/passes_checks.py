@@ -11,9 +11,12 @@ from stepgraph import (
     Step,
     Verdict,
     Workflow,
+    attempt,
     cascade,
     chain,
+    end,
     gate,
+    guard,
     refine,
     review,
     route,
@@ -21,6 +24,7 @@ from stepgraph import (
     step,
     verify,
 )
+from stepgraph.errors import InvalidAnswer, ModelError
 from stepgraph.nodes.gates import Gate
 from stepgraph.nodes.reviews import Review
 
@@ -110,6 +114,27 @@ assert_type(cascade(chain(write), park, check=judge, accept=lambda grade: grade.
 checked = verify(write, judge, agrees=lambda grade: grade.score > 3 or grade.fix, tries=1, otherwise=look)
 assert_type(checked, Workflow[Post])
 assert_type(verify(chain(write), judge, agrees=lambda grade: grade.score > 3), Workflow[Post])
+
+# Ends
+
+assert_type(chain(write, gate(judge, lambda grade: grade.score > 3, otherwise=end())), Workflow[Post])
+assert_type(
+    gate(problem, lambda found: not found, otherwise=chain(park, end("parked")), name="x"), Workflow[Post]
+)
+assert_type(route(complexity, {"low": write, "high": end(lambda post: post.topic)}), Workflow[Post])
+assert_type(route(complexity, {"low": end(), "high": write}, fallback=end()), Workflow[Post])
+assert_type(attempt(write, otherwise=end()), Workflow[Post])
+assert_type(guard(write, judge, lambda grade: grade.score > 3, otherwise=end("no")), Workflow[Post])
+
+# Attempts
+
+assert_type(attempt(write, otherwise=judge), Workflow[Post])
+assert_type(attempt(chain(write), otherwise=park, on=InvalidAnswer, reason="why"), Workflow[Post])
+assert_type(attempt(park, otherwise={"why": "?"}, on=(ModelError, OSError), timeout_s=5), Workflow[Post])
+assert_type(attempt(look, otherwise=attempt(write, otherwise=chain(judge))), Workflow[Post])
+assert_type(
+    refine(write, judge, until=lambda grade: grade.score > 3, rounds=2, failed="fail"), Workflow[Post]
+)
 
 
 async def asks(post: Post) -> None:

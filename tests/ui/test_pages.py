@@ -10,7 +10,10 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, step, using
 from stepgraph.graphs.patterns.chain import chain
+from stepgraph.providers.model import CallContext, Reply, Request
+from stepgraph.providers.prices import Price
 from stepgraph.tracing.export.scores import score
+from stepgraph.tracing.record.text import money
 from stepgraph.ui.pages import file_name
 from stepgraph.ui.records import Reader
 
@@ -39,6 +42,33 @@ def test_the_list_shows_runs_with_their_costs(served: Served, server: ChatServer
     assert "$0.000600" in page
     assert "cost unknown" in page
     assert "2 runs" in page
+
+
+def test_a_cost_that_is_estimated_is_said_to_be(served: Served) -> None:
+    @step("outline")
+    def ask(post: Post) -> Ask[str]:
+        return Ask(post.topic)
+
+    class Silent:
+        name, price = "silent", Price(input=3, output=15)
+
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            return Reply("said", "silent")
+
+    with using(Silent()):
+        chain(ask).compile().invoke(Post(), served.session.config("one", budget=Budget(usd=1)))
+    spent = served.session.spent("one")
+    told = f"cost unknown, estimated at most {money(spent.estimated_usd)}"
+    assert spent.estimated_usd > 0
+    assert told in served.get("/").text
+    page = served.get("/run", thread="one").text
+    assert told in page
+    assert "Spent holds an estimate" in page
+    assert f"${spent.estimated_usd}" in page
+    (node,) = Reader(served.session).run("one").steps
+    page = served.get("/step", thread="one", span=node.span.id).text
+    assert told in page
+    assert f"unknown, estimated {spent.estimated_tokens} more at most" in page
 
 
 def test_it_is_searched_filtered_and_paged(served: Served) -> None:

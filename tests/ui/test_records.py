@@ -50,6 +50,6 @@ def test_what_an_unknown_cost_leaves_is_unknown(session: Session) -> None:
     model = ScriptedModel(["an answer"])
     with using(model):
         chain(ask).compile().invoke(Post(), session.config("one", budget=Budget(usd=1)))
-    session.journal.write([("UPDATE calls SET cost_usd = NULL", ())])
+    session.journal.write([("UPDATE calls SET cost_usd = NULL, cost_picos = NULL", ())])
     (limit,) = Reader(session).run("one").limits
     assert limit.left is None

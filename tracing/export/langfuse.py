@@ -171,7 +171,9 @@ def _level(span: Span) -> tuple[str, str | None]:
     if _is_counted(span):
         return "DEFAULT", COUNTED
     if span.cost_usd is None:
-        return "WARNING", "its cost is not known: no price is set for the model"
+        counted = span.row["input_tokens"] is not None and span.row["output_tokens"] is not None
+        why = "no price is set for the model" if counted else "the server did not count the tokens"
+        return "WARNING", f"its cost is not known: {why}"
     prompt = params_of(span.row).get("prompt") or {}
     if prompt.get("fallback"):
         return "WARNING", f"the prompt {prompt['name']!r} is the fallback in the code: {prompt['fallback']}"

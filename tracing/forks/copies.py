@@ -94,7 +94,8 @@ def _ran_beside(call: Row, asked: Row) -> bool:
 
 
 def _copied(call: Row, new: str) -> Row:
-    nothing = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    nothing: Row = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    nothing |= {"cost_picos": 0, "estimated_tokens": None, "estimated_picos": None}
     spent = {**nothing, "cost_usd": 0.0, "latency_s": 0.0, "replays": 0}
     return {
         **call,
@@ -126,6 +127,6 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
             "model_answered": stand.model,
             "messages": stand.messages or first["messages"],
             "answer": stand.answer,
-            **dict.fromkeys(("tool_calls", "reasoning", "finish_reason", "problem")),
+            **dict.fromkeys(("tool_calls", "reasoning", "reply_state", "finish_reason", "problem")),
         },
     )

@@ -79,6 +79,8 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "rejected": row["status"] == "rejected" or None,
             "cost_usd": span.cost_usd,
             "cost_known": span.cost_usd is not None or span.status == "failed",
+            "estimated_tokens": span.cost.estimated_tokens or None,
+            "estimated_usd": span.cost.estimated_usd or None,
         }
         prompt = params_of(row).get("prompt") or {}
         facts |= {f"prompt.{name}": value for name, value in prompt.items()}

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ...state.journal.sums import cost_columns, cost_in
+from ...state.money import rounded
 from .assembly import SpanBuilder
 from .lineage import levels
 from .reads import read_rows
@@ -94,14 +96,16 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
 
 def _spent(query: Query, span: Span) -> Row:
     """Return what of its budget a thread had spent when an invocation ended, and what was left."""
-    (spent,) = query(
-        "SELECT count(*) AS calls, coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) "
-        "AS tokens, coalesce(sum(cost_usd), 0.0) AS usd FROM calls "
-        "WHERE thread_id = ? AND source = 'model' AND started_at <= ?",
+    (row,) = query(
+        f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND started_at <= ?",
         (span.trace.thread_id, span.ended_at),
     )
+    cost = cost_in(row)
+    spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd}
     limits = json.loads(span.row["budget"])
     left = {name: limits[name] - spent[name] for name in spent if name in limits}
+    if "usd" in left:
+        left["usd"] = rounded(left["usd"])
     return {"budget_spent": json.dumps(spent), "budget_left": json.dumps(left)}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ...state.cost import NOTHING, Cost
 from ...state.errors import StoreError
 from ...state.journal.journal import Journal
+from ...state.journal.sums import cost_columns, cost_in
 from ...state.session.session import Session
-from .spans import Query, Row
+from .spans import Query, Row, cost_of_call
 from .threads import choose_threads
 
 Table = Literal["runs", "invocations", "node_runs", "calls", "decisions", "effects", "replays", "scores"]
@@ -42,12 +44,7 @@ def read_calls(journal: Journal, thread_id: str) -> list[Row]:
 
 def cost_of_calls(calls: Iterable[Row]) -> Cost:
     """Return what calls cost together."""
-    total = NOTHING
-    for call in calls:
-        usd = call["cost_usd"]
-        unknown = int(usd is None and call["status"] != "failed")
-        total += Cost(1, call["input_tokens"] or 0, call["output_tokens"] or 0, usd or 0.0, unknown)
-    return total
+    return sum(map(cost_of_call, calls), NOTHING)
 
 
 def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
@@ -115,16 +112,13 @@ def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | No
         "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
         "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
         ") SELECT chain.step, chain.role,"
-        "  coalesce(sum(paid.input_tokens), 0) AS input, coalesce(sum(paid.output_tokens), 0) AS output,"
-        "  coalesce(sum(paid.cost_usd), 0.0) AS usd,"
-        "  CASE WHEN max(paid.id IS NOT NULL)"
-        "    THEN coalesce(sum(paid.status <> 'failed' AND paid.cost_usd IS NULL), 0) ELSE 1 END AS unknown "
+        f"  {cost_columns('paid.')}, max(paid.id IS NOT NULL) AS found "
         "FROM chain LEFT JOIN calls paid ON paid.id = chain.at AND paid.source = 'model' "
         "GROUP BY chain.id",
         (thread_id,),
     )
     return [
-        (row["step"], row["role"], Cost(1, row["input"], row["output"], row["usd"], row["unknown"]))
+        (row["step"], row["role"], replace(cost_in(row), calls=1) if row["found"] else Cost(1, unknown=1))
         for row in rows
     ]
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ...state.cost import Cost
+from ...state.money import rounded
 from ...state.names import PRIVATE
 from ...state.session.session import Session
 from .attributes import changed_fields, cut_text
@@ -188,13 +189,15 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
     allowed = json.loads(session.journal.budget_of(thread_id) or "{}")
     if not allowed:
         return
-    cost = session.journal.charged(thread_id)
+    cost = session.journal.spent(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
-    spent = {"calls": cost.calls, "tokens": cost.tokens, "usd": cost.known_usd, "seconds": seconds}
+    spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd, "seconds": seconds}
     for resource, limit in allowed.items():
         if resource in spent and isinstance(limit, (int, float)):
             left = None if resource == "usd" and cost.unknown else limit - spent[resource]
-            yield Limit(resource, limit, spent[resource], left)
+            yield Limit(
+                resource, limit, spent[resource], rounded(left) if resource == "usd" and left else left
+            )
 
 
 def _under_way(spans: Sequence[Span], now: float) -> Iterator[Span]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ...state.cost import NOTHING, Cost
+from ...state.money import dollars
 from ...state.statuses import CallSource, RunStatus
 from .lineage import levels
 
@@ -79,24 +80,28 @@ class Span:
     @property
     def cost_usd(self) -> float | None:
         """What the call cost here: nothing, if the answer was there already; None if nobody knows."""
-        if self.source != "model":
-            return 0.0
-        cost: float | None = self.row.get("cost_usd")
-        return cost or 0.0 if self.row.get("status") == "failed" else cost
+        return cost_of_call(self.row).usd if self.source == "model" else 0.0
 
     @property
     def cost(self) -> Cost:
         """The cost of a call here; nothing for a run or a node, whose calls are spans of their own."""
         if self.kind != "call":
             return NOTHING
-        own, usd = self.source == "model", self.cost_usd
-        return Cost(
-            calls=1,
-            input_tokens=self.row.get("input_tokens") or 0 if own else 0,
-            output_tokens=self.row.get("output_tokens") or 0 if own else 0,
-            known_usd=usd or 0.0,
-            unknown=int(usd is None),
-        )
+        return cost_of_call(self.row) if self.source == "model" else Cost(calls=1)
+
+
+def cost_of_call(row: Row) -> Cost:
+    """Return what one call cost, as its row says."""
+    usd = row.get("cost_usd")
+    return Cost(
+        calls=1,
+        input_tokens=row.get("input_tokens") or 0,
+        output_tokens=row.get("output_tokens") or 0,
+        known_usd=usd or 0.0,
+        unknown=int(usd is None and row.get("status") != "failed"),
+        estimated_tokens=row.get("estimated_tokens") or 0,
+        estimated_usd=dollars(row.get("estimated_picos") or 0),
+    )
 
 
 def trace_id(thread_id: str, created_at: float, number: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from ...state.cost import Cost
+from ...state.money import shown
 from .spans import SpanStatus
 
 SHORT = 300
@@ -55,17 +56,33 @@ def shorten(text: str, limit: int) -> str:
 
 
 def money(cost: float | Cost | None) -> str:
-    """Return US dollars; with calls of unknown cost among them, at least so many, never just that."""
-    usd, unknown = (cost.known_usd, cost.unknown) if isinstance(cost, Cost) else (cost, 0)
-    if usd is None or (unknown and not usd):
-        return "cost unknown"
-    shown = "$0" if usd == 0 else f"${usd:.6f}" if usd < 0.01 else f"${usd:.4f}"
-    return f">= {shown} ({unknown} of unknown cost)" if unknown else shown
+    """Return US dollars, with all their decimal places.
+
+    With calls of unknown cost among them they are at least so many, never just that; what budgets were
+    charged for those calls is said to be an estimate.
+    """
+    if not isinstance(cost, Cost):
+        return "cost unknown" if cost is None else _dollars(cost)
+    charged = f"estimated at most {_dollars(cost.estimated_usd)}" if cost.estimated_usd else ""
+    if not cost.unknown:
+        return _dollars(cost.known_usd)
+    if not cost.known_usd:
+        return f"cost unknown, {charged}" if charged else "cost unknown"
+    why = f"{cost.unknown} of unknown cost"
+    return (
+        f">= {_dollars(cost.known_usd)} ({why}, {charged})"
+        if charged
+        else f">= {_dollars(cost.known_usd)} ({why})"
+    )
+
+
+def _dollars(usd: float) -> str:
+    return "$0" if usd == 0 else f"${shown(usd, 6 if usd < 0.01 else 4)}"
 
 
 def cost_line(cost: Cost) -> str:
     """Return tokens and dollars."""
-    return f"{tokens(cost.input_tokens, cost.output_tokens)}, {money(cost)}"
+    return f"{tokens(cost.input_tokens, cost.output_tokens, cost.estimated_tokens)}, {money(cost)}"
 
 
 def cost_json(cost: Cost) -> dict[str, Any]:
@@ -77,14 +94,19 @@ def cost_json(cost: Cost) -> dict[str, Any]:
         "cost_usd": cost.usd,
         "known_cost_usd": cost.known_usd,
         "unknown_costs": cost.unknown,
+        **estimates_json(cost),
     }
 
 
-def tokens(given: int | None, answered: int | None) -> str:
-    """Return "in+out tokens"."""
-    if given is None and answered is None:
-        return "tokens unknown"
-    return f"{given or 0}+{answered or 0} tokens"
+def estimates_json(cost: Cost) -> dict[str, Any]:
+    """Return what budgets were charged where a server did not count."""
+    return {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
+
+
+def tokens(given: int | None, answered: int | None, estimated: int | None = None) -> str:
+    """Return "in+out tokens", and apart from them what is estimated because a server did not count."""
+    known = "tokens unknown" if given is None and answered is None else f"{given or 0}+{answered or 0} tokens"
+    return f"{known}, estimated {estimated} more at most" if estimated else known
 
 
 def duration(seconds: float) -> str:

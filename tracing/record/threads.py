@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...state.cost import Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...state.journal.sums import cost_columns, cost_in
 from ...state.journal.tables import running_time
 from ...state.statuses import RunStatus
 
@@ -20,10 +21,7 @@ SELECT r.thread_id, r.graph,
        coalesce(r.graph, (SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id
                           ORDER BY i.id DESC LIMIT 1)) AS name,
        r.models, r.status, r.error, r.started_at, r.updated_at, {_RAN} AS seconds,
-       count(c.thread_id) AS calls, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens,
-       coalesce(round(sum(c.cost_usd), 12), 0.0) AS known_usd,
-       coalesce(sum(c.status <> 'failed' AND c.cost_usd IS NULL), 0) AS unknown
+       {cost_columns("c.")}
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 """
 
@@ -59,7 +57,7 @@ class Thread:
 Order = Literal["latest", "costliest", "longest"]
 _ORDERS: dict[Order, str] = {
     "latest": "r.updated_at DESC",
-    "costliest": "(SELECT sum(cost_usd) FROM calls WHERE thread_id = r.thread_id) DESC",
+    "costliest": "(SELECT sum(cost_picos) FROM calls WHERE thread_id = r.thread_id) DESC",
     "longest": f"{_RAN} DESC, r.updated_at - r.started_at DESC",
 }
 
@@ -120,8 +118,8 @@ def _thread(row: dict[str, Any]) -> Thread:
     """Read a row; of the models only specs are taken, for the file may come from anywhere."""
     models = json.loads(row["models"] or "{}")
     specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
-    cost = Cost(*(row.pop(field.name) for field in fields(Cost)))
-    return Thread(**{**row, "models": specs, "cost": cost})
+    own = {field.name: row[field.name] for field in fields(Thread) if field.name in row}
+    return Thread(**{**own, "models": specs, "cost": cost_in(row)})
 
 
 def find_thread(journal: Journal, thread_id: str) -> Thread:

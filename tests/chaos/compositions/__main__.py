@@ -48,6 +48,8 @@ def _imports(pipe: Connection, folder: Path) -> None:
 
 def tried(seed: int, options: argparse.Namespace) -> tuple[int, list[Fault], Counter[str]]:
     """Return what went wrong with one seed, and what was counted."""
+    if options.keep:
+        Path(options.keep).mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"composition-{seed}-", dir=options.keep))
     trial = Trial(Folder(path, seed, rich=options.states == "all"), tuple(options.only or DISTURBANCES))
     try:

@@ -21,7 +21,8 @@ from langgraph.types import Command
 from stepgraph import Budget, RunResult, Session, aresume, arun, resume, run, using
 from stepgraph.errors import EffectUnknown, InputError, ThreadBusy
 from stepgraph.graphs.engine.race import Race
-from stepgraph.runners.run import RunStatus, aread_so_far
+from stepgraph.runners.result import RunStatus
+from stepgraph.runners.run import aread_so_far
 from stepgraph.state.journal import claims
 from stepgraph.state.session.pauses import budget_end
 from stepgraph.tracing import fork

@@ -264,3 +264,19 @@ def test_the_report_escapes_and_tells_all(session: Session) -> None:
     page = as_html(blame_sections(blamed(session, Suite("s", notes()), app, app, rude)))
     for told in ("confirmed by graft", "Nodes on healthy inputs", "Grafts", "the node alone"):
         assert told in page
+
+
+def test_going_on_from_both_sides_passes_over_the_branches_that_a_case_did_not_take(session: Session) -> None:
+    bad, good = {"answer": "Calm down, please."}, {"answer": "fine"}
+    cases = [
+        Case(f"n{n}", {"text": text}, Expected(output=output, has_output=True))
+        for n in range(16)
+        for text, output in [
+            (f"I love it, {n} times", good) if n % 4 == 0 else (f"I hate it, {n} times", bad)
+        ]
+    ]
+    app = graph.compile()
+    found = blamed(session, Suite("s", cases), app, app, rude)
+    assert (found.verdict, found.node) == ("blamed", "bad")
+    assert {graft.node: graft.cases for graft in found.grafts} == {"classify": 16, "good": 4, "bad": 12}
+    assert [graft.node for graft in found.grafts if graft.worse] == ["bad"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,16 @@ def test_nothing_else_in_the_file_changes(tmp_path: Path, end: str) -> None:
     assert file.read_bytes().count(b"\r\n") == (text.count("\n") if end == "\r\n" else 0)
 
 
-def test_json_lines_get_a_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_json_lines_get_a_line(tmp_path: Path, end: str, last: str) -> None:
     file = tmp_path / "notes.jsonl"
-    file.write_text('{"suite": "notes"}\n{"id": "one", "input": {"text": "a"}}')
+    before = '{"suite": "notes"}\n{"id": "one", "input": {"text": "a"}}'
+    file.write_bytes((before + last).replace("\n", end).encode())
     text, suite = append_case(file, CASE)
-    assert text.splitlines()[:2] == file.read_text().splitlines()
+    write_suite(file, text)
     assert [c.id for c in suite.cases] == ["one", "three"]
+    assert file.read_bytes().decode() == f"{before}\n{json.dumps(CASE)}\n".replace("\n", end)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,15 @@ def test_an_agreement_on_few_examples_is_not_enough() -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "is empty"), ("{}\n", "line 1: expected output and passed"), ("\n{x\n", "line 2: not JSON")],
+    [
+        ("", "is empty"),
+        ("{}\n", "line 1: expected output and passed"),
+        ('{"output": 1}\n', "line 1: expected output and passed"),
+        ('{"passed": true}\n', "line 1: expected output and passed"),
+        ('{"output": 1, "passed": 1}\n', "line 1: expected output and passed"),
+        ('{"output": 1, "passed": true}\n[]\n', "line 2: expected output and passed"),
+        ("\n{x\n", "line 2: not JSON"),
+    ],
 )
 def test_bad_labels_are_named(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "l.jsonl").write_text(text)

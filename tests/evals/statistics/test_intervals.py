@@ -68,6 +68,20 @@ def test_more_cases_see_smaller_effects() -> None:
     assert smallest_effect([1, 0]) is None
 
 
+@pytest.mark.parametrize(
+    ("differences", "effect"),
+    [
+        ([0] * 20, 0.1408),  # (t.975 + t.8 with 19 degrees) * sqrt(1/22) / sqrt(20)
+        ([0, 1, 0, -1] * 5, 0.4792),  # the spread of the sample is above that of ten in 20
+        ([0.5] * 20, 0.1684),  # no spread at all: 1 - 0.025 ** (1 / 20)
+        ([0.0, 0.5] * 2, 0.6006),
+        ([0.2, 0.1, 0.3], 0.3097),
+    ],
+)
+def test_the_smallest_effect_of_what_did_not_move(differences: list[float], effect: float) -> None:
+    assert smallest_effect(differences) == pytest.approx(effect, abs=1e-4)
+
+
 def test_a_bound_is_tested_on_one_side() -> None:
     assert below_p([0.0] * 8 + [1.0] * 12, 0.9) < 0.001
     assert below_p([0.0] * 2 + [1.0] * 18, 0.9) > 0.5

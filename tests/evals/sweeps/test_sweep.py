@@ -192,6 +192,8 @@ def test_what_no_step_asks_is_refused(session: Session) -> None:
         swept(session, axes=(Axis("small", ("big", "same")),), models=models(same=Stub("big", 1.0, 1.0)))
     with pytest.raises(InputError, match="has a model twice"):
         swept(session, axes=(Axis("small", ("big", "big")),))
+    with pytest.raises(InputError, match="The role 'small' is swept twice"):
+        swept(session, axes=(Axis("small", ("big", "mid")), Axis("small", ("mid", "big"))))
     with pytest.raises(InputError, match="no number of cases rules out any loss"):
         swept(session, margin=0.0)
     with pytest.raises(InputError, match="does not measure 'outputs'"):

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ class Parcel:
     to: str
     label: str = ""
     note: str = ""
-    stamp: str = ""
+    stamp: Any = ""
 
 
 @step("label")
@@ -204,3 +205,50 @@ async def test_a_node_that_ended_on_its_answer_goes_on(trouble: str, session: Se
     # The answer to a node that failed is on record; one that was stopped may be given again.
     again = answers if trouble == "stopped" else None
     assert (await aresume(graph, session, "t", answers=again)).values["stamp"] == "blue"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_state_no_longer_lists_what_was_answered_below(depth: int, session: Session) -> None:
+    troubled = True
+
+    def print_it(parcel: Parcel) -> dict[str, str]:
+        if troubled:
+            raise ConnectionError("the printer is off")
+        return {"note": f"printed: {parcel.note}"}
+
+    part: Any = chain(look, print_it)
+    for _ in range(depth):
+        part = chain(part)
+    graph = part.compile()
+    config = session.config("t")
+    with using(ScriptedModel(["dear Ada"])):
+        graph.invoke(Parcel("Ada"), config)
+        (question,) = graph.get_state(config).interrupts
+        with pytest.raises(ConnectionError):
+            graph.invoke(Command(resume={question.id: YES}), config)
+        state = graph.get_state(config)
+        assert (state.interrupts, [task.interrupts for task in state.tasks]) == ((), [()])
+        assert state.next
+        troubled = False
+        assert graph.invoke(None, config)["note"].startswith("printed")
+
+
+async def test_run_compares_an_input_with_its_thread_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, looked = GRAPHS["interrupt"], []
+    for owner, name in ((app, "aget_state"), (session.journal, "begun_at")):
+        method: Any = getattr(owner, name)
+        noted = partial(_noted, looked, name, method)
+        monkeypatch.setattr(owner, name, noted)
+    with using(ScriptedModel(lambda *_: "a label")):
+        await arun(app, Parcel("Ada"), session, "t")
+        assert looked.count("begun_at") == 2  # before the run, and when it has its claim
+        looked.clear()
+        await arun(app, Command(resume="red"), session, "t")
+    assert looked.count("aget_state") == 1
+
+
+def _noted(looked: list[str], name: str, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    looked.append(name)
+    return method(*args, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from stepgraph import Workflow, chain
-from stepgraph.state.errors import DefinitionError, InputError
+from stepgraph.state.errors import DefinitionError, InputError, StoreError
 
 
 @dataclass
@@ -118,3 +119,28 @@ def test_a_workflow_that_is_not_compiled_says_so(method: str) -> None:
     with pytest.raises(AttributeError, match=rf"'letters' is not compiled yet: .*'{method}'"):
         getattr(graph, method)
     assert not hasattr(graph, "invokes")
+
+
+@pytest.mark.parametrize(
+    ("errors", "raised"),
+    [
+        ([ValueError("a"), KeyError("b")], ExceptionGroup),
+        ([ValueError("a")], ExceptionGroup),
+        ([ValueError("a"), StoreError("the disk is full")], StoreError),
+        ([ExceptionGroup("inner", [InputError("x"), ValueError("a")])], InputError),
+    ],
+    ids=["errors of the code", "one error", "one of ours", "one of ours inside"],
+)
+@pytest.mark.parametrize("sync", [True, False])
+async def test_the_errors_of_a_task_group(
+    errors: list[Exception], raised: type[Exception], sync: bool
+) -> None:
+    async def node(post: Post) -> dict[str, str]:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+    app = chain(node).compile()
+    with pytest.raises(raised) as caught:
+        await asyncio.to_thread(app.invoke, Post()) if sync else await app.ainvoke(Post())
+    group = caught.value if raised is ExceptionGroup else caught.value.__cause__
+    assert isinstance(group, ExceptionGroup)
+    assert list(group.exceptions) == errors

@@ -1,27 +1,18 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-import stepgraph
 from stepgraph import (
     Ask,
     Budget,
     ScriptedModel,
     Session,
-    Workflow,
     agent,
     chain,
     refine,
@@ -37,70 +28,9 @@ from stepgraph.graphs.patterns.agent import NO_MORE_TOOLS
 from stepgraph.nodes.costs import least, most
 from stepgraph.providers.model import ToolCall
 from stepgraph.state.errors import DefinitionError, InvalidAnswer
-from stepgraph.tracing.forks.fork import fork
 
 from ...servers import Answer, ChatServer, Fault
-
-
-class Finding(BaseModel):
-    order: str
-    days: int
-
-
-@dataclass
-class Ticket:
-    body: str = "Where is A1?"
-    kind: str = ""
-    reply: str = ""
-    finding: Finding | None = None
-    days: int = 0
-
-
-@step("reply")
-def helper(ticket: Ticket) -> Ask[str]:
-    return Ask(ticket.body, system="Look things up.")
-
-
-@step("finding")
-def find(ticket: Ticket) -> Ask[Finding]:
-    return Ask(ticket.body)
-
-
-@step("days")
-def count(ticket: Ticket) -> Ask[int]:
-    return Ask(ticket.body)
-
-
-def lookup(order: str) -> str:
-    """Look up an order."""
-    return f"{order} arrives in 2 days"
-
-
-async def weather(city: str) -> str:
-    """Tell the weather."""
-    return f"rain in {city}"
-
-
-LOOKUP = ToolCall("lookup", {"order": "A1"})
-support = agent(helper, tools=[lookup, weather], turns=3)
-
-
-def ask(
-    graph: Workflow[Ticket], answers: Any, config: Any = None, given: Any = None
-) -> tuple[dict[str, Any], ScriptedModel]:
-    with ScriptedModel(answers) as model, using(model):
-        result: dict[str, Any] = graph.compile().invoke(given or Ticket(), config)
-    return result, model
-
-
-def decisions(session: Session, kind: str = "agent") -> list[str]:
-    rows = session.journal.query("SELECT choice FROM decisions WHERE kind = ? ORDER BY id", (kind,))
-    return [row["choice"] for row in rows]
-
-
-def told(model: ScriptedModel, call: int = -1) -> list[str]:
-    """Return the results that the model had read when it was asked."""
-    return [m["content"] for m in model.asks[call][1].messages if m["role"] == "tool"]
+from .desk import LOOKUP, Finding, Ticket, ask, count, decisions, find, helper, lookup, support, told
 
 
 def test_the_model_calls_tools_until_it_answers(session: Session) -> None:
@@ -288,81 +218,6 @@ def test_an_agent_that_cannot_work_is_refused(options: dict[str, Any], message: 
         agent(lookup, tools=[lookup])  # type: ignore[arg-type]
 
 
-# A person in the loop
-
-
-sent: list[str] = []
-
-
-def send_email(to: str, text: str) -> str:
-    """Send an e-mail."""
-    sent.append(f"{to}: {text}")
-    return "sent"
-
-
-mailer = agent(helper, tools=[lookup, send_email], approve=["send_email"], once=["send_email"])
-MAIL = ToolCall("send_email", {"to": "ada", "text": "2 days"})
-
-
-@pytest.mark.parametrize(
-    ("answer", "mails", "result"),
-    [
-        ("approve", ["ada: 2 days"], "sent"),
-        (
-            {"decision": "edit", "value": {"to": "ada", "text": "Two days."}},
-            ["ada: Two days."],
-            'A person changed the arguments to {"to":"ada","text":"Two days."}.\nsent',
-        ),
-        (
-            {"decision": "reject", "reason": "Too blunt."},
-            [],
-            "A person rejected this call: Too blunt. Do not make it again.",
-        ),
-    ],
-)
-def test_a_person_decides(session: Session, answer: Any, mails: list[str], result: str) -> None:
-    sent.clear()
-    app = mailer.compile()
-    with ScriptedModel([[LOOKUP, MAIL], "Done."]) as model, using(model):
-        first = run(app, Ticket(), session, "t")
-        (waiting,) = first.waiting
-        assert (waiting.value["review"], waiting.value["value"]) == ("send_email", MAIL.arguments)
-        assert set(waiting.value["schema"]["properties"]) == {"to", "text"} or waiting.value["schema"]
-        again = run(app, Command(resume={"decision": "edit", "value": {"to": 3}}), session, "t")
-        assert "problem" in again.waiting[0].value
-        done = run(app, Command(resume=answer), session, "t")
-    assert (done.status, sent, told(model)) == ("done", mails, ["A1 arrives in 2 days", result])
-    assert decisions(session, "tool").count("ran") == (1 if "rejected" in result else 2)
-
-
-def test_a_fork_does_not_send_again(session: Session) -> None:
-    sent.clear()
-    eager = agent(helper, tools=[send_email], once=["send_email"]).compile()
-    with ScriptedModel([MAIL, "Done.", MAIL, "Done again."]) as model, using(model):
-        run(eager, Ticket(), session, "t")
-        forked = fork(session, "t", at=0)
-        assert run(eager, None, session, forked).values["reply"] == "Done again."
-    assert sent == ["ada: 2 days"]
-
-
-def test_a_tool_may_ask_a_person_itself(session: Session) -> None:
-    def sure(what: str) -> str:
-        """Ask a person."""
-        return f"{what}: {interrupt(what)}"
-
-    async def certain(what: str) -> str:
-        """Ask a person."""
-        return f"{what}: {interrupt(what)}"
-
-    app = agent(helper, tools=[sure, certain, lookup]).compile()
-    calls = [ToolCall("sure", {"what": "a"}), ToolCall("certain", {"what": "b"}), LOOKUP]
-    with ScriptedModel([calls, "Done."]) as model, using(model):
-        waiting = run(app, Ticket(), session, "t").waiting
-        answers = {asked.id: f"yes, {asked.value}" for asked in waiting}
-        assert run(app, Command(resume=answers), session, "t").values["reply"] == "Done."
-    assert told(model) == ["a: yes, a", "b: yes, b", "A1 arrives in 2 days"]
-
-
 def test_a_workflow_may_be_a_tool(session: Session) -> None:
     @step("reply")
     def summarise(ticket: Ticket) -> Ask[str]:
@@ -438,105 +293,6 @@ def test_the_last_turn_over_the_wire_forbids_tools(server: ChatServer) -> None:
         assert agent(count, tools=[lookup], turns=1).compile().invoke(Ticket())["days"] == 2
     assert server.bodies[-1]["tool_choice"] == "none"
     assert server.bodies[-1]["response_format"]["type"] == "json_schema"
-
-
-# After a kill
-
-
-FLOW = """
-import os, sys, time
-from dataclasses import dataclass
-from stepgraph import Ask, Session, agent, chain, step, using
-
-
-@dataclass
-class Ticket:
-    reply: str = ""
-
-
-@step("reply")
-def helper(ticket: Ticket) -> Ask[str]:
-    return Ask("?")
-
-
-def note(what: str) -> str:
-    "Note."
-    with open("notes.txt", "a") as file:
-        file.write(what + "\\n")
-    return "noted " + what
-
-
-def send(to: str) -> str:
-    "Send."
-    return note(to)
-
-
-def wait() -> str:
-    "Wait."
-    with open("waiting", "w"):
-        pass
-    if not os.environ.get("RESUME"):
-        time.sleep(60)
-    return "waited"
-
-
-app = chain(agent(helper, tools=[note, send, wait], once=["send"])).compile()
-
-if __name__ == "__main__":
-    with Session("runs.sqlite") as session, using({"model": "m", "base_url": sys.argv[1]}):
-        given = None if os.environ.get("RESUME") else Ticket()
-        print(app.invoke(given, session.config("t"))["reply"])
-"""
-
-
-def test_a_kill_in_the_loop_repeats_no_call_and_no_finished_tool(tmp_path: Path, server: ChatServer) -> None:
-    (tmp_path / "flow.py").write_text(FLOW)
-    beside = (("note", '{"what": "a"}'), ("send", '{"to": "b"}'), ("wait", "{}"))
-    server.will(
-        Answer(None, tool_calls=(("note", '{"what": "first"}'),)), Answer(None, tool_calls=beside), "Done."
-    )
-    command = [sys.executable, "flow.py", server.url]
-    environment = {**os.environ, "PYTHONPATH": str(Path(stepgraph.__file__).parents[1])}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        until(lambda: (tmp_path / "waiting").exists() and len(lines(tmp_path)) == 3)
-        until(lambda: finished(tmp_path) >= 2)
-        process.send_signal(signal.SIGKILL)
-    assert server.calls == 2
-
-    environment["RESUME"] = "1"
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stdout == "Done.\n", done.stderr
-    assert server.calls == 3
-    assert sorted(lines(tmp_path)) == ["a", "b", "first"]
-    results = [m["content"] for m in server.bodies[-1]["messages"] if m["role"] == "tool"]
-    assert results == ["noted first", "noted a", "noted b", "waited"]
-
-
-def lines(folder: Path) -> list[str]:
-    notes = folder / "notes.txt"
-    return notes.read_text().splitlines() if notes.exists() else []
-
-
-def finished(folder: Path) -> int:
-    """Return how many of the tools that ran beside each other have their result in the checkpoints."""
-    import sqlite3
-
-    with sqlite3.connect(folder / "runs.sqlite", timeout=10) as connection:
-        sql = (
-            "SELECT count(DISTINCT task_id) FROM writes WHERE channel = 'stepgraph_messages' AND "
-            "checkpoint_id = (SELECT max(checkpoint_id) FROM writes WHERE channel = 'stepgraph_messages')"
-        )
-        return int(connection.execute(sql).fetchone()[0])
-
-
-def until(true: Any) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not happen within 30 s")
 
 
 @pytest.mark.local

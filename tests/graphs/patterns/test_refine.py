@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import operator
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -8,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, chain, refine, rule, step, using
-from stepgraph.state.errors import DefinitionError
+from stepgraph.state.errors import DefinitionError, ModelRefused
 
 
 class Grade(BaseModel):
@@ -167,3 +169,68 @@ def test_a_loop_that_cannot_work_is_refused() -> None:
         refine(write, judge, until=good, rounds=0)
     with pytest.raises(DefinitionError, match="3 is no step"):
         refine(write, 3, until=good, rounds=1)  # type: ignore[call-overload]
+
+
+def failing_round(part: str, number: int) -> Any:
+    """Answers by the step; the call of one part in one round fails."""
+    asked: Counter[str] = Counter()
+
+    def say(request: Any, context: Any) -> Any:
+        asked[context.step] += 1
+        if (context.step, asked[context.step]) == (part, number):
+            return ModelRefused("no more")
+        return f"draft {asked['write']}" if context.step == "write" else graded([0, 3, 1, 2][asked["judge"]])
+
+    return say
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("part", ["write", "judge"])
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_round_that_fails_keeps_the_best_so_far(
+    part: str, nested: bool, sync: bool, session: Session
+) -> None:
+    def note(post: Post) -> dict[str, Any]:
+        return {"log": ["begun"]}
+
+    produce: Any = chain(note, write) if nested else write
+    app = refine(produce, judge, until=good, rounds=5).compile()
+    with using(ScriptedModel(failing_round(part, 3))):
+        call = asyncio.to_thread(app.invoke, Post(), session.config("t")) if sync else None
+        result = await (call or app.ainvoke(Post(), session.config("t")))
+    assert (result["draft"], result["grade"]) == ("draft 1", Grade(score=3))
+    whole = 3 if part == "judge" else 2
+    assert result["log"] == (["begun"] * whole if nested else [])
+    last = session.journal.query("SELECT choice, reason FROM decisions ORDER BY id")[-1]
+    assert last["choice"] == "failed"
+    assert last["reason"] == f"kept round 1 of {whole}: ModelRefused: Step {part!r}: no more"
+
+
+@pytest.mark.parametrize(
+    ("part", "number", "failed"),
+    [("write", 1, "keep"), ("judge", 1, "keep"), ("write", 2, "fail"), ("judge", 2, "fail")],
+)
+def test_a_round_with_nothing_before_it_ends_the_run(
+    part: str, number: int, failed: Any, session: Session
+) -> None:
+    app = refine(write, judge, until=good, rounds=2, failed=failed).compile()
+    with using(ScriptedModel(failing_round(part, number))) as _, pytest.raises(ModelRefused):
+        app.invoke(Post(), session.config("t"))
+    with ScriptedModel([graded(5)] if part == "judge" else ["new", graded(5)]) as model, using(model):
+        assert app.invoke(None, session.config("t"))["grade"].score == 5
+
+
+def test_a_mistake_in_a_later_round_ends_the_run(session: Session) -> None:
+    def fix(post: Post) -> dict[str, Any]:
+        if post.grade is not None:
+            raise KeyError("code")
+        return {"draft": "once"}
+
+    app = refine(fix, judge, until=good, rounds=3).compile()
+    with pytest.raises(KeyError):
+        run(app, [graded(1)], session.config("t"))
+
+
+def test_an_unknown_way_to_take_a_failure_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="'keep' or 'fail'"):
+        refine(write, judge, until=good, rounds=2, failed="skip")  # type: ignore[arg-type]

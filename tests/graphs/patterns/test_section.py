@@ -161,15 +161,6 @@ def test_nested_branches_write_what_they_changed_once(session: Session) -> None:
     assert (result["seen"], result["total"]) == ({"old", "a", "b", "c", "d"}, 5)
 
 
-def test_a_reducer_that_hides_what_changed_is_named() -> None:
-    def shift(review: Review) -> dict[str, Any]:
-        return {"odd": ["x"]}
-
-    app = section({"one": chain(shift, shift)}).compile()
-    with pytest.raises(DefinitionError, match="'odd' in a way"):
-        app.invoke(Review(odd=["a"]))
-
-
 def test_patterns_are_branches(session: Session) -> None:
     @rule("legal")
     def ok(review: Review) -> str:

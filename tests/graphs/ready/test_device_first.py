@@ -11,7 +11,7 @@ import pytest
 from stepgraph import ScriptedModel, Session, run, using
 from stepgraph.graphs.ready.device_first.graph import Question, backed, graph, kind
 from stepgraph.nodes.costs import least, most
-from stepgraph.runners.run import RunResult
+from stepgraph.runners.result import RunResult
 from stepgraph.state.errors import AuthenticationFailed
 from stepgraph.state.schema import parse_input
 

@@ -12,7 +12,7 @@ from langgraph.types import Command
 from stepgraph import Budget, ScriptedModel, Session, ToolCall, run, using
 from stepgraph.graphs.ready.support_agent.graph import TURNS, Inquiry, find_order, graph
 from stepgraph.nodes.costs import least, most
-from stepgraph.runners.run import RunResult
+from stepgraph.runners.result import RunResult
 from stepgraph.state.errors import AuthenticationFailed, InputError
 from stepgraph.state.schema import parse_input
 

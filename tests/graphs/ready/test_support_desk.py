@@ -11,7 +11,7 @@ from langgraph.types import Command
 from stepgraph import Budget, ScriptedModel, Session, run, using
 from stepgraph.graphs.ready.support_desk.graph import Ticket, check, draft, graph, screen
 from stepgraph.nodes.costs import least, most
-from stepgraph.runners.run import RunResult
+from stepgraph.runners.result import RunResult
 from stepgraph.state.errors import AuthenticationFailed, InputError
 
 GOOD = (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_openai import ChatOpenAI
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from stepgraph.providers.backends import langchain_identity
 from stepgraph.providers.backends.langchain import ChatModel
@@ -86,6 +86,43 @@ def test_the_class_counts() -> None:
         pass
 
     assert identity_of(Own(model="m", api_key="k")) != identity_of(ChatOpenAI(model="m", api_key="k"))
+
+
+class Tuned(FakeListChatModel):
+    """A model with one setting of each kind."""
+
+    responses: list[str] = Field(default=["ok"])
+    top_k: int = 40
+    seed: int | None = None
+    stops: list[str] = Field(default_factory=list)
+    style: str = Field("plain", exclude=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"top_k": 40}, True),
+        ({"top_k": 41}, False),
+        ({"seed": None}, True),
+        ({"seed": 0}, False),
+        ({"stops": []}, True),
+        ({"stops": ["a"]}, False),
+        ({"style": "bold"}, True),
+    ],
+    ids=str,
+)
+def test_a_setting_counts_where_it_differs_from_its_default(settings: dict[str, Any], same: bool) -> None:
+    assert (identity_of(Tuned(**settings)) == identity_of(Tuned())) is same
+
+
+def test_a_default_that_comes_with_a_new_release_changes_no_identity() -> None:
+    class Later(Tuned):
+        temperature: float = 0.7
+        label: str | None = None
+
+    Later.__qualname__ = Tuned.__qualname__
+    assert identity_of(Later()) == identity_of(Tuned())
+    assert identity_of(Later(label="x")) != identity_of(Tuned())
 
 
 def test_an_identity_is_the_same_in_every_process() -> None:

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
-from stepgraph.providers.stack.fallbacks import trigger_of
+from stepgraph.providers.settings import Trigger
+from stepgraph.providers.stack.fallbacks import FallbackChain, trigger_of
 from stepgraph.providers.stack.roles import as_model, find_model
 from stepgraph.state.errors import (
     AuthenticationFailed,
@@ -70,6 +71,21 @@ def refused(message: str, kind: type[ModelError] = ModelRefused) -> ScriptedMode
 )
 def test_each_error_has_its_reason(kind: type[ModelError], trigger: str) -> None:
     assert trigger_of(kind("x")) == trigger
+
+
+@pytest.mark.parametrize(
+    ("on", "most"),
+    [
+        (["busy", "unreachable", "denied", "refused", "too_long", "garbled"], 1),
+        (["filtered"], 3),
+        (["busy", "invalid"], 3),
+        (["unsure"], 3),
+    ],
+)
+def test_more_than_one_answer_is_paid_for_only_where_an_answer_may_not_do(
+    on: list[Trigger], most: int
+) -> None:
+    assert FallbackChain([ScriptedModel(["ok"])] * 3, on).most_answers == most
 
 
 async def test_the_next_is_asked_and_the_record_says_why(session: Session) -> None:

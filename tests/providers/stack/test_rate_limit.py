@@ -15,17 +15,20 @@ HELLO = Request(({"role": "user", "content": "Hello"},))
 HERE = CallContext("step")
 
 
+TEN_EACH = Usage(10, 10)
+
+
 class Counting:
     name = "counting"
 
-    def __init__(self, tokens: int = 10, error: Exception | None = None) -> None:
-        self.tokens = tokens
+    def __init__(self, usage: Usage = TEN_EACH, error: Exception | None = None) -> None:
+        self.usage = usage
         self.error = error
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         if self.error is not None:
             raise self.error
-        return Reply("ok", self.name, Usage(self.tokens, self.tokens))
+        return Reply("ok", self.name, self.usage)
 
 
 class Clock:
@@ -142,6 +145,30 @@ async def test_tokens_are_counted_only_where_they_are_limited(
     layer = RateLimitLayer(Counting(), limiter, 30, None)
     await layer.complete(HELLO, HERE)
     assert reserved[0] > 30 if "tokens" in limits else reserved == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "spent"),
+    [
+        (Counting(Usage(10, 20)), 30),
+        (Counting(Usage(10, None)), None),
+        (Counting(Usage(None, 20)), None),
+        (Counting(Usage()), None),
+        (Counting(error=ModelUnavailable("down")), 0),
+    ],
+    ids=["known", "only input", "only output", "unknown", "failed"],
+)
+async def test_what_a_call_spent_takes_the_place_of_what_it_reserved(
+    model: Counting, spent: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[tuple[float, float]] = []
+    limiter = RateLimiter(tokens=60_000)
+    monkeypatch.setattr(limiter, "settle", lambda *amounts: settled.append(amounts))
+    await asyncio.gather(
+        RateLimitLayer(model, limiter, 30, None).complete(HELLO, HERE), return_exceptions=True
+    )
+    reserved, _ = settled[0]
+    assert settled == [(reserved, reserved if spent is None else spent)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -14,7 +14,8 @@ from stepgraph.providers.settings import ModelSettings
 from stepgraph.providers.testing.checks import CHECKS
 from stepgraph.providers.testing.conformance import ConformanceFinding, examine
 
-from ...imitators import IMITATORS, KEY, MODEL, VLLM, DeepSeek, Imitator, Ollama, OpenAI, OpenRouter, Together
+from ...imitator import KEY, MODEL, Imitator
+from ...imitators import IMITATORS, VLLM, DeepSeek, Ollama, OpenAI, OpenRouter, Together
 from ...servers import CUT, HTML, Answer, ChatServer, Fault
 
 LACKS = {

@@ -17,7 +17,8 @@ from stepgraph.state.errors import ModelError, ModelRefused, ModelUnavailable, S
 from stepgraph.state.masking import EVERYTHING
 from stepgraph.state.session.session import Session
 
-from ...imitators import IMITATORS, KEY, MODEL, DeepSeek, Imitator
+from ...imitator import KEY, MODEL, Imitator
+from ...imitators import IMITATORS, DeepSeek
 from ...servers import Answer, ChatServer, Fault
 
 SECRET = "sk-abcdefghijklmnop0123456789"

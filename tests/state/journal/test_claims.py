@@ -34,6 +34,17 @@ def ask(note: Note) -> Ask[str]:
 graph = chain(ask).compile()
 
 
+async def test_what_tells_that_an_owner_lives_is_for_its_user_alone(session: Session, tmp_path: Path) -> None:
+    modes = []
+
+    def look(note: Note) -> dict[str, str]:
+        modes.extend(file.stat().st_mode & 0o777 for file in tmp_path.glob("*.owner-*"))
+        return {}
+
+    await chain(look).compile().ainvoke(Note(), session.config("t"))
+    assert modes == [0o600]
+
+
 def claims(session: Session) -> int:
     return int(session.journal.query("SELECT count(*) AS n FROM claims")[0]["n"])
 

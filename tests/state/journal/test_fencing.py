@@ -12,17 +12,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, run, step, using
-from stepgraph.state.errors import ClaimLost, StoreError, ThreadBusy
+from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, run, step, using
+from stepgraph.state.errors import ClaimLost, GraphChanged, InputError, StepgraphError, StoreError, ThreadBusy
 from stepgraph.state.journal.owners import Owner
+from stepgraph.state.journal.records import Description
 
 STEPS = 12
 RUNNER = """
@@ -118,7 +122,7 @@ def take_over(path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["paid call", "node", "effect"])
 async def test_a_lost_claim_is_noticed_and_nothing_is_written(
-    session: Session, monkeypatch: pytest.MonkeyPatch, place: str
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     def lose(note: Note) -> dict[str, str]:
         take_over(session.path)
@@ -134,6 +138,27 @@ async def test_a_lost_claim_is_noticed_and_nothing_is_written(
     assert [row["node"] for row in kept] == ["ask"]
     assert session.journal.query("SELECT status, error FROM runs") == [{"status": "running", "error": None}]
     assert session.journal.query("SELECT owner FROM claims") == [{"owner": "them"}]
+    assert not caplog.records  # the run raises it; LangChain need not log it for each node
+
+
+class Loud(BaseCallbackHandler):
+    """A user's own handler, with an error of its own."""
+
+    def on_chain_start(self, *args: Any, **kwargs: Any) -> None:
+        raise InputError("a user's own")
+
+
+Loud.__name__ = "Recorder"
+
+
+def test_a_refused_run_is_raised_and_not_logged(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    with Session(session.path) as other:
+        other.claims.acquire("t")
+        with pytest.raises(ThreadBusy):
+            waiting.invoke(Note(), session.config("t"))
+    assert not caplog.records
+    waiting.invoke(Note(), {"callbacks": [Loud()], "configurable": {"thread_id": "u"}})
+    assert "a user's own" in caplog.text
 
 
 def test_a_renewal_that_finds_nothing_is_noticed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,23 +204,62 @@ async def test_a_thread_that_is_run_cannot_be_changed_from_outside(session: Sess
     assert app.get_state(config).values["more"] == "edited"
 
 
-async def test_a_refused_run_changes_nothing(session: Session) -> None:
-    began, go_on = asyncio.Event(), asyncio.Event()
+def everything(session: Session) -> dict[str, list[dict[str, Any]]]:
+    """Return the whole file, but for the claims."""
+    tables = session.journal.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'claims'")
+    return {row["name"]: session.journal.query(f"SELECT * FROM {row['name']}") for row in tables}
 
-    async def hold(note: Note) -> None:
-        began.set()
-        await go_on.wait()
 
-    app = chain(hold).compile()
-    running = asyncio.create_task(arun(app, Note(), session, "t", budget=Budget(calls=3)))
-    await began.wait()
-    before = session.journal.query("SELECT * FROM runs")
-    with pytest.raises(ThreadBusy):
-        await arun(app, None, session, "t", budget=Budget())
-    assert session.journal.query("SELECT * FROM runs") == before
-    go_on.set()
-    await running
+def waits(note: Note) -> dict[str, Any]:
+    return {"text": interrupt("what?")}
+
+
+waiting = chain(waits, name="waiting").compile()
+shorter = chain(waits, ask, name="waiting").compile()
+APPROVED = Command(resume="this")
+ENTRIES: dict[str, Callable[[Any, Session], Any]] = {
+    "run": lambda app, session: run(app, Note("x"), session, "t", budget=Budget()),
+    "the same input": lambda app, session: run(app, Note(), session, "t"),
+    "restart": lambda app, session: run(app, Note(), session, "t", restart=True, budget=Budget(calls=9)),
+    "arun": lambda app, session: asyncio.run(arun(app, None, session, "t", budget=Budget(calls=9))),
+    "resume": lambda app, session: resume(app, session, "t", answer="this", budget=Budget(calls=9)),
+    "described": lambda app, session: run(
+        app, Note("x"), session, "t", description=Description("other.py:graph", {"a": "b"}, {"text": "x"})
+    ),
+    "invoke": lambda app, session: app.invoke(Note("x"), session.config("t", budget=Budget(), graph=app)),
+    "an answer": lambda app, session: app.invoke(APPROVED, session.config("t", graph=app)),
+    "ainvoke": lambda app, session: asyncio.run(app.ainvoke(Note("x"), session.config("t", graph=app))),
+    "stream": lambda app, session: list(app.stream(Note("x"), session.config("t", graph=app))),
+    "astream": lambda app, session: asyncio.run(_streamed(app, session)),
+    "events": lambda app, session: asyncio.run(_events(app, session)),
+    "batch": lambda app, session: app.batch([Note("x")], session.config("t", graph=app)),
+}
+
+
+async def _streamed(app: Any, session: Session) -> None:
+    async for _ in app.astream(Note("x"), session.config("t", graph=app, user="ada", tags=["late"])):
+        pass
+
+
+async def _events(app: Any, session: Session) -> None:
+    async for _ in app.astream_events(Note("x"), session.config("t", graph=app), version="v2"):
+        pass
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("refusal", [ThreadBusy, GraphChanged])
+def test_a_refused_run_changes_nothing(session: Session, entry: str, refusal: type[StepgraphError]) -> None:
+    described = Description("flow.py:graph", {}, {"text": ""})
+    run(waiting, Note(), session, "t", budget=Budget(calls=3), description=described)
+    before = everything(session)
+    with Session(session.path) as other:
+        if refusal is ThreadBusy:
+            other.claims.acquire("t")
+        with pytest.raises(refusal):
+            ENTRIES[entry](waiting if refusal is ThreadBusy else shorter, session)
+        assert everything(session) == before
     assert session.budget_of("t") == Budget(calls=3)
+    assert resume(waiting, session, "t", answer="that").values["text"] == "that"
 
 
 @pytest.mark.parametrize("change", ["process", "machine"])

@@ -9,7 +9,7 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.state.errors import StoreError
-from stepgraph.state.journal.records import Call, CallKey, Decision
+from stepgraph.state.journal.records import Call, CallKey, Decision, Description
 
 CALL = Call(
     id="1",
@@ -108,8 +108,7 @@ async def test_listeners_hear_of_every_record_once_it_is_kept(session: Session) 
 
 def test_a_run_has_a_beginning_and_an_end(session: Session) -> None:
     journal = session.journal
-    journal.describe_run("t", "flow.py:app", {"default": "local"}, {"topic": "tea"})
-    journal.start_run("t")
+    journal.start_run("t", description=Description("flow.py:app", {"default": "local"}, {"topic": "tea"}))
     journal.end_run("t", "failed", "boom")
     (run,) = journal.query("SELECT graph, models, input, status, error FROM runs")
     assert run == {

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,6 +16,7 @@ import pytest
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.state.cost import Cost
 from stepgraph.state.errors import InputError, StoreError
 from stepgraph.state.journal.journal import Journal
 from stepgraph.state.journal.tables import TABLES, VERSION
@@ -133,6 +135,8 @@ def test_nothing_is_lost_and_nothing_else_changes(older: Path) -> None:
     for call in before["calls"]:
         source = call.get("source") or "model"
         call["source"] = SOURCES.get(source, source)
+        if call["cost_usd"] is not None:  # some were summed as floats: 9.799999999999998e-06
+            call["cost_usd"] = round(call["cost_usd"], 12)
     for effect in before.get("effects", ()):
         effect["status"] = STATUSES.get(effect["status"], effect["status"])
     for table, rows in after.items():
@@ -158,6 +162,29 @@ def test_the_file_is_then_like_a_new_one(older: Path, tmp_path: Path) -> None:
             version = database.execute("PRAGMA user_version").fetchone()
             shapes.append((names, columns, version))
     assert shapes[0] == shapes[1]
+
+
+def test_costs_add_up_exactly_in_every_older_file(older: Path) -> None:
+    with opened(older) as database:
+        costs = database.execute("SELECT cost_usd FROM calls WHERE cost_usd IS NOT NULL").fetchall()
+    wanted = sum((round(Decimal(str(cost)), 12) for (cost,) in costs), Decimal(0))
+    with Session(older) as session:
+        query = session.journal.query
+        (row,) = query("SELECT sum(cost_picos) AS picos, sum(cost_usd IS NULL) AS unknown FROM calls")
+        assert Decimal(row["picos"] or 0) / 10**12 == wanted
+        (nulls,) = query("SELECT count(*) AS n FROM calls WHERE cost_picos IS NULL")
+        assert nulls["n"] == row["unknown"]
+        threads = query("SELECT known_cost_usd AS usd FROM run_costs")
+        assert sum(Decimal(str(thread["usd"])) for thread in threads) == wanted
+
+
+def test_what_a_silent_server_was_charged_stays(tmp_path: Path) -> None:
+    """Format 5 kept it only as what was reserved for the call."""
+    with Session(made(next(path for path in OLDER if path.stem == "5-silent-server"), tmp_path)) as session:
+        spent = session.spent("silent")
+        assert spent == Cost(3, 6, 14, 0.0000196, 1, estimated_tokens=1107, estimated_usd=0.0011845)
+        assert spent.charged_usd == 0.0012041
+        assert session.spent("done").estimated_tokens == 0
 
 
 async def test_its_runs_are_read_resumed_and_added_up(older: Path) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from typing import Any, TypedDict
 
+import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
+from stepgraph.state.names import LEDGERS_KEY
 from stepgraph.state.session.internals import (
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINTER,
     execution_of,
     interrupt_id,
     read_task_statuses,
+    through,
+    with_message_ids,
 )
 
 
@@ -117,3 +124,31 @@ def test_a_node_finds_the_checkpoint_that_its_graph_is_at() -> None:
     assert kept is not None
     assert kept.checkpoint["id"] == places[namespace]
     assert [channel for _, channel, _ in kept.pending_writes or ()] == ["__interrupt__"]
+
+
+def test_what_a_node_writes_can_be_looked_at_and_changed() -> None:
+    app = graph_of(lambda state: {"text": "told", "unknown": 1})
+    seen: list[Any] = []
+
+    def change(returned: Any, writes: Any) -> Any:
+        seen.append((returned, list(writes)))
+        return [(name, f"{value}!") for name, value in writes]
+
+    changed = app.copy({"nodes": {**app.nodes, "node": through(app.nodes["node"], change)}})
+    assert changed.invoke({"text": "hi"}) == {"text": "told!"}
+    assert seen == [({"text": "told", "unknown": 1}, [("text", "told")])]
+    assert app.invoke({"text": "hi"}) == {"text": "told"}
+
+
+def test_messages_get_ids_whatever_form_they_have() -> None:
+    for given in ("hi", ("ai", "hi"), HumanMessage("hi"), [("ai", "hi"), HumanMessage("hi")]):
+        messages = with_message_ids(given)
+        assert all(message.id for message in (messages if isinstance(messages, list) else [messages]))
+
+
+@pytest.mark.parametrize("budget", [True, False])
+def test_a_last_superstep_within_a_budget_is_no_error(budget: bool) -> None:
+    ledgers = {"configurable": {LEDGERS_KEY: ()}} if budget else {}
+    config: Any = {"recursion_limit": 1, **ledgers}
+    with nullcontext() if budget else pytest.raises(GraphRecursionError):
+        assert graph_of(lambda state: {"text": "told"}).invoke({"text": "hi"}, config) == {"text": "told"}

@@ -12,6 +12,7 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import ScriptedModel, Session, chain, using
 from stepgraph.state.errors import InputError
+from stepgraph.state.journal.records import Description
 from stepgraph.tracing.forks.fork import find_call, fork
 from stepgraph.tracing.record.diff import diff
 from stepgraph.tracing.record.history import CheckpointView, read_history
@@ -197,7 +198,8 @@ def lengthen(post: Post) -> dict[str, list[str]]:
 
 def test_the_run_names_its_parent(session: Session) -> None:
     first_run(session)
-    session.journal.describe_run("t", "post.py:graph", {"writer": "local"}, {"topic": "tea"})
+    described = Description("post.py:graph", {"writer": "local"}, {"topic": "tea"})
+    session.journal.start_run("t", description=described)
     new = fork(session, "t", 1, models={"judge": "openai:m"}, new_thread="other")
     (run,) = rows_of(session, new)["runs"]
     point = read_history(session, "t")[2]

@@ -112,15 +112,34 @@ def test_a_chain_of_models_is_not_asked(session: Session, answers: list[str]) ->
         assert [each.asks for each in asked] == [[], []]
 
 
-def test_equal_questions_beside_it_keep_their_answers(session: Session) -> None:
+class InTurns:
+    """A model whose answers come in the order of their questions, after all that are asked at once."""
+
+    name = "scripted"
+
+    def __init__(self, answers: list[str]) -> None:
+        self._answers = model(answers)
+
+    async def complete(self, request: Any, context: Any) -> Any:
+        reply = await self._answers.complete(request, context)
+        await asyncio.sleep(0.01)
+        return reply
+
+
+@pytest.mark.parametrize("wrong", [["no", "none"], ["no", "no"]])
+@pytest.mark.parametrize("answered", [model, InTurns])
+def test_equal_questions_beside_it_keep_their_answers(
+    session: Session, wrong: list[str], answered: Any
+) -> None:
     graph = chain(side_by_side).compile()
-    first_life(session, graph, model(["no", "none", GOOD, json.dumps({"total": 2})]))
-    last = read_calls(session.journal, "t")[-1]["id"]
-    new = fork(session, "t", call=last, answer=GIVEN, graph=graph)
+    first_life(session, graph, answered([*wrong, GOOD, json.dumps({"total": 2})]))
+    *_, kept, chosen = read_calls(session.journal, "t")
+    new = fork(session, "t", call=chosen["id"], answer=GIVEN, graph=graph)
     asked = model([])
     with using(asked):
         totals = graph.invoke(None, session.config(new))["totals"]
-    assert (len(totals), totals.count(9), asked.asks) == (2, 1, [])
+    assert totals == [json.loads(kept["answer"])["total"], 9]
+    assert asked.asks == []
 
 
 def test_what_a_person_answers_in_a_conversation_is_no_correction(session: Session) -> None:

@@ -61,6 +61,7 @@ def test_branches_of_a_fan_out_are_paired_by_what_they_ask(session: Session) -> 
     assert difference.path == "tagged"
     assert (difference.a or {})["messages"] == (difference.b or {})["messages"] == tag["messages"]
     assert found.parting is None
+    assert not found.same
 
 
 def test_which_of_two_branches_began_first_is_no_difference(session: Session) -> None:
@@ -85,3 +86,4 @@ def test_only_the_interrupts_answer_differs(session: Session) -> None:
     app.invoke(Command(resume="no"), session.config(new))
     found = diff(session, "t", new)
     assert (found.calls, found.parting, found.state) == ([], None, {"approved": ("yes", "no")})
+    assert not found.same

@@ -1,0 +1,122 @@
+"""Tool calls that come in pieces, put together: by their ids and their numbers, whichever a server sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model import ToolCall
+
+_OWN = {"id", "index", "type", "function"}
+
+
+@dataclass
+class _Draft:
+    """One call so far; `extra` is what a provider wants back with it, such as a thought's signature."""
+
+    index: int | None
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments are whole, so that more of them would be another call's."""
+        try:
+            return isinstance(json.loads(self.arguments), dict)
+        except (ValueError, RecursionError):
+            return False
+
+
+class ToolCallDrafts:
+    """The calls of one message, in the order in which they began.
+
+    OpenAI numbers the calls and sends each id once. Others number all of them 0 or none at all, send an id
+    or a name with each piece, or a call at once without either.
+    """
+
+    def __init__(self) -> None:
+        self._drafts: list[_Draft] = []
+
+    def add(self, piece: Mapping[str, Any], place: int = 0) -> None:
+        """Add a piece of a call; `place` is where it stands among those that came with it."""
+        function = piece.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        number, name = piece.get("index"), str(function.get("name") or "")
+        index = number if isinstance(number, int) and not isinstance(number, bool) else None
+        own = str(piece.get("id") or "")
+        draft = self._find(index, own, name, place)
+        if draft is None:
+            draft = _Draft(index)
+            self._drafts.append(draft)
+        draft.id = draft.id or own
+        if name != draft.name:  # some send the whole name again with each piece
+            draft.name += name
+        arguments = function.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        draft.arguments += arguments or ""
+        for key, value in piece.items():
+            if key not in _OWN and value is not None:
+                draft.extra[key] = value
+
+    def _find(self, index: int | None, own: str, name: str, place: int) -> _Draft | None:
+        """Return the call that a piece belongs to, None where it begins one."""
+        if own:
+            known = next((draft for draft in self._drafts if draft.id == own), None)
+            if known is not None:
+                return known
+        if index is None:
+            draft = None if place else next(iter(self._drafts[-1:]), None)
+        else:
+            draft = next((draft for draft in reversed(self._drafts) if draft.index == index), None)
+        begins = draft is not None and bool(name) and (_differ(own, draft.id) or draft.is_whole)
+        return None if begins else draft
+
+    def calls(self, echo: Collection[str] = ()) -> tuple[ToolCall, ...]:
+        """Return the calls, by their numbers where they have some, with the fields that go back with them."""
+        drafts = sorted(self._drafts, key=lambda draft: draft.index or 0)  # stable
+        return tuple(_call(draft, number, echo) for number, draft in enumerate(drafts))
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
+
+
+def _call(draft: _Draft, number: int, echo: Collection[str]) -> ToolCall:
+    text = draft.arguments.strip()
+    arguments, problem = read_arguments(text)
+    extra = {name: value for name, value in draft.extra.items() if name in echo}
+    return ToolCall(draft.name, arguments, id=draft.id or f"call_{number}", problem=problem, extra=extra)
+
+
+def read_arguments(text: str) -> tuple[dict[str, Any], str | None]:
+    """Return the arguments of a call, and why they cannot be read if they cannot.
+
+    No arguments are spelled "", "null" or "{}"; some models put theirs between code fences, or quote the
+    object as a JSON string.
+    """
+    bare = _unfenced(text)
+    if bare in ("", "null", "None"):
+        return {}, None
+    try:
+        value = json.loads(bare)
+        if isinstance(value, str):
+            value = json.loads(value) if value.strip() else {}
+    except (ValueError, RecursionError) as error:
+        return {}, f"no valid JSON: {error}"
+    if not isinstance(value, dict):
+        return {}, f"expected a JSON object, got {type(value).__name__}"
+    return value, None
+
+
+def _unfenced(text: str) -> str:
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and len(text) > 6:
+        inside = text[3:-3]
+        first, newline, rest = inside.partition("\n")
+        return (rest if newline and not first.strip().startswith("{") else inside).strip()
+    return text

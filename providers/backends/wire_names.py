@@ -1,0 +1,66 @@
+"""Names of tools and schemas as endpoints take them: letters, digits, "_" and "-", at most 64.
+
+Tools of other makers are called "github.search" or "Lookup order", generic types "Choice[Kind]".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ..model import Message, Reply, Request
+
+MAX_NAME: Final = 64  # https://platform.openai.com/docs/api-reference/chat/create: tools, response_format
+_UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+def wire_name(name: str) -> str:
+    """Return the name, changed where no endpoint would take it; equal names stay equal, others differ."""
+    fit = _UNFIT.sub("_", name)
+    if fit == name and 0 < len(name) <= MAX_NAME:
+        return name
+    mark = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
+    return f"{fit.strip('_')[: MAX_NAME - 7]}_{mark}".lstrip("_")
+
+
+def schema_name(schema: Mapping[str, Any]) -> str:
+    """Return what a JSON schema is called on the wire: its title, made fit, because a model may read it."""
+    return _UNFIT.sub("_", str(schema.get("title", ""))).strip("_")[:MAX_NAME] or "Answer"
+
+
+@dataclass(frozen=True)
+class WireNames:
+    """The tools of one request under names that fit, there and back."""
+
+    own: Mapping[str, str]
+
+    @classmethod
+    def of(cls, request: Request) -> WireNames:
+        return cls({wire_name(str(tool["name"])): str(tool["name"]) for tool in request.tools})
+
+    def request(self, request: Request) -> Request:
+        """Return the request with the names that fit."""
+        if all(wire == own for wire, own in self.own.items()):
+            return request
+        tools = tuple({**tool, "name": wire_name(str(tool["name"]))} for tool in request.tools)
+        return replace(request, tools=tools, messages=tuple(map(_message, request.messages)))
+
+    def reply(self, reply: Reply) -> Reply:
+        """Return the reply with the tools' own names."""
+        calls = tuple(replace(call, name=self.own.get(call.name, call.name)) for call in reply.tool_calls)
+        return replace(reply, tool_calls=calls) if calls != reply.tool_calls else reply
+
+
+def _message(message: Message) -> Message:
+    calls: Iterable[Mapping[str, Any]] | None = message.get("tool_calls")
+    if not calls:
+        return message
+    return {**message, "tool_calls": [_call(call) for call in calls]}
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    return {**call, "function": {**function, "name": wire_name(str(function["name"]))}}
