@@ -86,7 +86,7 @@ def test_the_same_input_again_goes_on_unless_it_is_to_restart(
         ]
         FORMS[form](app, state(text=""), session, {})  # it had ended: the next turn
         assert len(model.asks) == 4 + restart
-        FORMS[form](app, state(text="another"), session, {})
+        FORMS[form](app, {"text": "another"}, session, {})
         assert len(model.asks) == 6 + restart
 
 
