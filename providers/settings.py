@@ -13,7 +13,12 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from ..state.errors import SettingsError, did_you_mean
-from ..state.settings_file import FILE_NAME as FILE_NAME, find_file as find_file, read_tables
+from ..state.settings_file import (
+    FILE_NAME as FILE_NAME,
+    find_file as find_file,
+    read_tables,
+    working_folders_file,
+)
 from .dials import Dials
 from .headers import check_headers
 from .keys import warn_of_plain_key
@@ -242,7 +247,7 @@ def read_file(path: Path) -> dict[str, Binding]:
 @cache
 def file_bindings() -> dict[str, Binding]:
     """Return what the settings file of the working folder binds. It is read once in a process."""
-    path = find_file(Path.cwd())
+    path = working_folders_file()
     return read_file(path) if path else {}
 
 

@@ -15,6 +15,8 @@ from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from . import sigterm
+
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -93,6 +95,7 @@ class _Background:
             tasks[0].add_done_callback(lambda _: ended.set())
 
         def wait(*, cancel: bool = False) -> R:
+            sigterm.begin(work)
             try:
                 if cancel:
                     loop.call_soon_threadsafe(lambda: tasks[0].cancel())
@@ -101,6 +104,8 @@ class _Background:
                 loop.call_soon_threadsafe(lambda: tasks[0].cancel())
                 ended.wait()  # the work puts down what it holds, so that it can be begun again at once
                 raise
+            finally:
+                sigterm.end(work)
             if tasks[0].cancelled():
                 raise CancelledError
             return tasks[0].result()

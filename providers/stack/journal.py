@@ -72,7 +72,7 @@ class JournalLayer(Layer):
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
-        await session.claims.acheck(context.thread_id)
+        await context.run.check_claim()
         started = time.time()
         call = call_record(self.name, request, context, started, self._dials)
         outcome = context.outcome or AttemptOutcome()
