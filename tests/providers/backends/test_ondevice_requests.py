@@ -1,4 +1,4 @@
-"""What the on-device model is asked: always with a system message, and with a length for all that may grow."""
+"""What the on-device model is asked: with a system message always, and a length for all that may grow."""
 
 from __future__ import annotations
 
