@@ -62,7 +62,7 @@ def to_mermaid(graph: Graph) -> str:
 
     LangChain's own `draw_mermaid` refuses a graph in which two nested graphs have the same name.
     """
-    lines = ["graph TD", *_mermaid_nodes(_tree(graph), "", "  ")]
+    lines = ["graph TD", *_mermaid_nodes(tree_of(graph), "", "  ")]
     for edge in graph.edges:
         label = _label(edge).replace('"', "'")
         arrow = "-.->" if edge.conditional else "-->"
@@ -94,7 +94,7 @@ def to_dot(graph: Graph) -> str:
         'node [shape=box, style="rounded,filled", fillcolor="#eef2ff", color="#6272a4", '
         'fontname="Helvetica", fontsize=12];',
         'edge [color="#555555", fontname="Helvetica", fontsize=10];',
-        *_clusters(_tree(graph), ""),
+        *_clusters(tree_of(graph), ""),
     ]
     for edge in graph.edges:
         style = ", style=dashed" if edge.conditional else ""
@@ -102,7 +102,7 @@ def to_dot(graph: Graph) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _tree(graph: Graph) -> dict[str, Any]:
+def tree_of(graph: Graph) -> dict[str, Any]:
     """Return the nodes' ids by name, nested as the graphs are."""
     tree: dict[str, Any] = {}
     for node in graph.nodes:

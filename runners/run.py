@@ -13,15 +13,16 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, StreamPart
 
 from ..graphs.engine.answering import acheck_answer, answered
+from ..graphs.engine.turns import adelivered
+from ..nodes.ends import ENDED
 from ..state.budget import Budget, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
-from ..state.session.redelivery import aundelivered
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..tracing.record.pending import unanswered
+from ..tracing.record.pending import is_due, unanswered
 from ..tracing.record.reads import read_answers, read_input
 from .partial import missing, reached
 from .result import BudgetEnd, RunResult, RunStatus
@@ -122,9 +123,10 @@ async def aresume(
     """Go on with a thread from its last checkpoint and return how it ended.
 
     A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
-    has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
-    `answers` to several by their ids. Raises InputError for an answer to nothing that waits, and for one
-    answer to several interrupts; the thread stays as it is then.
+    has ended, or waits and gets no answer, is only read, unless the time has come for which it waits.
+    `answer` goes to the one interrupt that waits, `answers` to several by their ids. Raises InputError for an
+    answer to nothing that waits, and for one answer to several interrupts, and AnswerTooLate after a
+    review's deadline; the thread stays as it is then.
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
@@ -141,12 +143,15 @@ async def aresume(
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
-    elif waiting := tuple(unanswered(session, thread_id, waiting)):  # else its node goes on with its answer
+    elif (
+        (waiting := tuple(unanswered(session, thread_id, waiting)))  # else its node goes on with its answer
+        and not any(is_due(item.value, session.now()) for item in waiting)
+    ):
         return await run.stopped("interrupted", snapshot, waiting)
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
-        return run.result("done", reached(graph, snapshot).values)
+        return await run.done(reached(graph, snapshot).values)
     else:
         state = None
     return await run.finish(state)
@@ -195,8 +200,8 @@ class _Run(Generic[OutputT]):
     async def input(self, given: Any) -> Any:
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
         check_input(self.graph.builder.input_schema, given)
-        await acheck_answer(self.graph, given, self.config, ours=True)
-        return await aundelivered(given, self.config)
+        given = await acheck_answer(self.graph, given, self.config, ours=True)
+        return await adelivered(self.graph, given, self.config)
 
     async def finish(self, given: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""
@@ -219,7 +224,14 @@ class _Run(Generic[OutputT]):
         if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
             self.session.journal.end_run(self.thread, "interrupted")
             return self.result("interrupted", output)
-        return self.result("done", output)
+        return await self.done(output)
+
+    async def done(self, values: dict[str, Any]) -> RunResult[OutputT]:
+        """Return the result of a run that has ended, and why it did so before its last part."""
+        early: str | None = None
+        if getattr(self.graph.builder, "ending", None):
+            early = (await self.graph.aget_state(for_reading(self.config))).values.get(ENDED)
+        return self.result("done", values, ended_early=early)
 
     async def out_of_supersteps(self) -> RunResult[OutputT] | None:
         """Return the result of a run whose supersteps ended; None if no budget has any."""

@@ -9,15 +9,21 @@ NodeStatus = Literal["done", "failed", "interrupted"]
 CallStatus = Literal["answered", "rejected", "failed"]
 CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
+RetrievalStatus = Literal["found", "failed"]
+RetrievalSource = Literal["retriever", "copied"]
+WaitKind = Literal["wait", "review"]
+WaitStatus = Literal["waiting", "over", "answered"]
 DecisionKind = Literal[
     "route",
     "attempt",
+    "end",
     "refine",
     "gate",
     "guard",
     "verify",
     "cascade",
     "review",
+    "wait",
     "vote",
     "ensemble",
     "section",

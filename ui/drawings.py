@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from ..graphs.layouts import Box, Edge, lay_out
 from ..state.cost import NOTHING, Cost
 from ..tracing.record.run import Run
 from ..tracing.record.spans import outer_task
 from ..tracing.record.text import duration, money, one_line
 from ..tracing.record.tree import SpanNode
-from .layouts import Box, Edge, lay_out
 
 START, END = "__start__", "__end__"
 MOST_NODES = 150

@@ -21,7 +21,10 @@ OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
 @dataclass
 class RunOutcome:
-    """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet."""
+    """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet.
+
+    `timed` says that it waits for times only, so that nobody is asked anything.
+    """
 
     thread: str
     status: OutcomeStatus
@@ -30,8 +33,10 @@ class RunOutcome:
     output: Any = None
     error: str | None = None
     reviews: int = 0
+    timed: bool = False
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
+    ended_early: str | None = None
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
@@ -41,6 +46,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "output": outcome.output,
         **({"unmerged": outcome.unmerged} if outcome.unmerged else {}),
+        **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
@@ -61,7 +67,9 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
             click.echo(f"    ({path}): {show_value(answer)}".replace("\n", "\n        "))
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
     click.secho(f"  {outcome.status}", fg=colour, nl=False)
-    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))
+    early = outcome.ended_early and f"ended early, {outcome.ended_early}"
+    why = outcome.error or early
+    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(why)}" if why else ""))
     click.echo()
 
 
@@ -92,6 +100,9 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
                     f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
                 )
             elif outcome.status != "done":
+                if outcome.timed:
+                    click.echo(f"Go on when it is time:     stepgraph resume --due{option}")
+                    break
                 rest = {"interrupted": " --answer …", "partial": " --budget …"}.get(outcome.status, "")
                 verb = "approve" if outcome.reviews else "resume"
                 rest = "" if outcome.reviews else rest

@@ -170,9 +170,11 @@ def _recording(
 
 
 def _begun(
-    channels: Mapping[str, Any], fields: frozenset[str], _: Any, writes: Iterable[Write]
+    channels: Mapping[str, Any], fields: frozenset[str], given: Any, writes: Iterable[Write]
 ) -> list[Write]:
     """Return what a nested graph begins with: its parent's values, as they are."""
+    if given is None:
+        return list(writes)  # LangGraph draws the graph, and wants to hash what is written
     begun = [
         (name, _replacing(channels[name], copy.copy(value), [value]) if name in fields else value)
         for name, value in writes

@@ -17,7 +17,14 @@ INNER = {
     "state": ({"journal"}, {"session"}, {"run_context"}),
     "tracing": ({"record"}, {"forks", "export"}),
     "providers": ({"backends"}, {"stack"}, {"testing"}),
-    "graphs": ({"engine"}, {"patterns", "cost_bound"}, {"ready"}, {"catalog"}),
+    "graphs": (
+        {"drawing", "layouts"},
+        {"picture"},
+        {"engine"},
+        {"patterns", "cost_bound"},
+        {"ready"},
+        {"catalog"},
+    ),
     "evals": ({"running"}, {"report"}, {"diagnosis", "sweeps", "langfuse"}, {"pytest_plugin"}),
 }
 

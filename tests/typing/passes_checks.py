@@ -14,7 +14,9 @@ from stepgraph import (
     attempt,
     cascade,
     chain,
+    end,
     gate,
+    guard,
     refine,
     review,
     route,
@@ -113,6 +115,17 @@ checked = verify(write, judge, agrees=lambda grade: grade.score > 3 or grade.fix
 assert_type(checked, Workflow[Post])
 assert_type(verify(chain(write), judge, agrees=lambda grade: grade.score > 3), Workflow[Post])
 
+# Ends
+
+assert_type(chain(write, gate(judge, lambda grade: grade.score > 3, otherwise=end())), Workflow[Post])
+assert_type(
+    gate(problem, lambda found: not found, otherwise=chain(park, end("parked")), name="x"), Workflow[Post]
+)
+assert_type(route(complexity, {"low": write, "high": end(lambda post: post.topic)}), Workflow[Post])
+assert_type(route(complexity, {"low": end(), "high": write}, fallback=end()), Workflow[Post])
+assert_type(attempt(write, otherwise=end()), Workflow[Post])
+assert_type(guard(write, judge, lambda grade: grade.score > 3, otherwise=end("no")), Workflow[Post])
+
 # Attempts
 
 assert_type(attempt(write, otherwise=judge), Workflow[Post])
@@ -129,5 +142,5 @@ async def asks(post: Post) -> None:
     assert_type(verdict, Verdict)
     assert_type(verdict.approved, bool)
     assert_type(await write.again(post, "too long"), str)
-    choice: Choice[Literal["approved", "rejected"]] = verdict
+    choice: Choice[Literal["approved", "rejected", "expired"]] = verdict
     print(choice)

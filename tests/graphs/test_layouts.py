@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 
 from hypothesis import given, settings, strategies as st
 
-from stepgraph.ui.layouts import Box, lay_out
+from stepgraph.graphs.layouts import Box, lay_out
 
 NAMES = "abcdefgh"
 

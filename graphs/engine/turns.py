@@ -1,0 +1,112 @@
+"""The next thing that is said on a thread: it keeps what the thread knows.
+
+LangGraph writes every field of a state that it is given, also those that nobody set: what a thread knows
+would be gone with the second input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import LastValue
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from pydantic import BaseModel
+
+from ...state.errors import InputError
+from ...state.names import RESTART_KEY
+from ...state.run_context import RunContext
+from ...state.schema import values_of
+from ...state.session.keeping import saver_of
+from ...state.session.redelivery import aundelivered, undelivered
+from .writes import reduced, same
+
+NOTHING: Final = object()
+
+
+def delivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
+    """Return what a run is given: None to go on, where its thread has the input already, else what is new.
+
+    Raises InputError where an input would reset what the thread knows.
+    """
+    given = undelivered(input, config)
+    saver = _asked(graph, given, config)
+    if saver is None:
+        return given
+    new = _new(graph, given, saver.get_tuple(_place(config)), config)
+    return given if new is given else undelivered(new, config)
+
+
+async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
+    """Like `delivered`, for checkpointers that are async."""
+    given = await aundelivered(input, config)
+    saver = _asked(graph, given, config)
+    if saver is None:
+        return given
+    new = _new(graph, given, await saver.aget_tuple(_place(config)), config)
+    return given if new is given else await aundelivered(new, config)
+
+
+def _asked(graph: Any, given: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """Return who knows what the thread knows, if the input is a whole state, and not to begin anew."""
+    whole = isinstance(given, BaseModel) or (dataclasses.is_dataclass(given) and not isinstance(given, type))
+    if not whole or config.get("configurable", {}).get(RESTART_KEY):
+        return None
+    return saver_of(graph, config)
+
+
+def _place(config: RunnableConfig) -> RunnableConfig:
+    values = config["configurable"]
+    names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+    return {"configurable": {"checkpoint_ns": "", **{n: values[n] for n in names if n in values}}}
+
+
+def _new(graph: Any, given: Any, found: CheckpointTuple | None, config: RunnableConfig) -> Any:
+    known: Mapping[str, Any] = {} if found is None else found.checkpoint["channel_values"]
+    known = {name: value for name, value in known.items() if name in values_of(given)}
+    if not known:
+        return given
+    if isinstance(given, BaseModel):
+        told = {name: value for name, value in values_of(given).items() if name in given.model_fields_set}
+    else:
+        told = {
+            f.name: getattr(given, f.name) for f in dataclasses.fields(given) if not _is_default(f, given)
+        }
+    if (
+        not told
+    ):  # nothing is new; but LangGraph takes an empty input for none, so fields are told what they are
+        return {name: v for name, v in known.items() if isinstance(graph.channels.get(name), LastValue)}
+    if isinstance(given, BaseModel):
+        return told
+    reset = [
+        field.name
+        for field in dataclasses.fields(given)
+        if field.name in known and _resets(graph, field, getattr(given, field.name), known[field.name])
+    ]
+    if not reset:
+        return given
+    raise InputError(
+        f"The thread {RunContext.of(config).thread_id!r} knows {', '.join(reset)} already, and a whole "
+        f"{type(given).__name__} would reset that to the default. Give only what is new, as a dict: "
+        f"{told!r:.300}. To reset a field, name it in the dict; to begin anew, restart=True."
+    )
+
+
+def _resets(graph: Any, field: dataclasses.Field[Any], value: Any, known: Any) -> bool:
+    """Tell whether a field that may not have been set would put its default in the place of what is known."""
+    if not same(value, _default(field)) or same(value, known):
+        return False
+    channel = graph.channels.get(field.name)
+    return isinstance(channel, LastValue) or not same(reduced(channel, known, value), known)
+
+
+def _is_default(field: dataclasses.Field[Any], given: Any) -> bool:
+    return same(getattr(given, field.name), _default(field))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default if field.default is not dataclasses.MISSING else NOTHING
