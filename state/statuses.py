@@ -16,6 +16,7 @@ WaitStatus = Literal["waiting", "over", "answered"]
 DecisionKind = Literal[
     "route",
     "attempt",
+    "end",
     "refine",
     "gate",
     "guard",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
     from .nodes.effects import effect as effect
+    from .nodes.ends import end as end
     from .nodes.neighbours import nearest as nearest
     from .nodes.passages import (
         Citation as Citation,
@@ -94,6 +95,7 @@ else:
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
+            ".nodes.ends": "end",
             ".nodes.neighbours": "nearest",
             ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
             ".nodes.retrieval": "retrieve",

@@ -133,21 +133,16 @@ class Session:
         into `configurable`.
         """
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-        new_budget = budget
-        if budget is None and thread_id is not None:
-            budget = self.budget_of(thread)
-        ledger = (
-            None if budget is None else Ledger(budget, self.journal.spent(thread), ran_s=self.ran_s(thread))
-        )
+        ledger = self.ledger(thread, budget, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
             self.claims,
             thread,
-            allow_changed_graph=allow_changed_graph,
+            labels=self.labels,
             ledger=ledger,
-            new_budget=new_budget,
+            new_budget=budget,
             description=description,
-            labels=self._labels(),
+            allow_changed_graph=allow_changed_graph,
             restart=restart,
             can_wait=checkpointer is None,
         )
@@ -211,7 +206,17 @@ class Session:
         )
         return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
-    def _labels(self) -> Mapping[str, str]:
+    def ledger(self, thread_id: str, budget: Budget | None = None, *, is_new: bool = False) -> Ledger | None:
+        """Return what counts a thread's spending against a budget, or else against the one it has already."""
+        if budget is None and not is_new:
+            budget = self.budget_of(thread_id)
+        if budget is None:
+            return None
+        return Ledger(budget, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What its tracing puts on record with each invocation."""
         return {} if self._tracer is None else self._tracer.labels
 
     def now(self) -> datetime:
