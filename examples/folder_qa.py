@@ -40,7 +40,7 @@ def words(text: str) -> set[str]:
 
 
 def find(query: str) -> list[tuple[Document, float]]:
-    """The paragraphs that share words with the query, the best first; a vector store's retriever fits, too."""
+    """The paragraphs that share words with the query, best first; a vector store's retriever fits, too."""
     found = []
     for file in sorted(FOLDER.glob("*.md")):
         title, *paragraphs = file.read_text(encoding="utf-8").split("\n\n")
