@@ -76,6 +76,11 @@ def say_so(question: Question) -> dict[str, str]:
     return {"answer": NOT_THERE}
 
 
+def says(answer: str, expected: str) -> bool:
+    """What the suite folder_qa.eval.yaml asks of an answer."""
+    return expected in answer
+
+
 answered = chain(reply, gate(grounded, repair=reply, otherwise=say_so))
 folder_qa = chain(search, route(anything, {"found": answered, "nothing": say_so}), name="folder_qa")
 

@@ -1,6 +1,6 @@
 """A conversation that collects what a booking needs, a person who approves the reply in time, and one e-mail.
 
-stepgraph run examples/intake.py:intake --thread ada -i '{"messages": [{"role": "user", "content": "…"}]}'
+stepgraph run examples/intake.py:intake --thread ada -i '{"messages": [{"type": "human", "content": "…"}]}'
 """
 
 import tempfile

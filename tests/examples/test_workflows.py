@@ -13,6 +13,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from stepgraph import ScriptedModel, Session, resume, run, using
+from stepgraph.evals import load_target, read_suite, run_suite, summarise
 from stepgraph.tracing.forks.fork import fork
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -96,3 +97,30 @@ def test_the_intake_asks_back_and_sends_once(example: ModuleType, decision: str,
             run(app, None, session, again)
             resume(app, session, again, answer="approve")
     assert ["to a@x.org: Hi!"] * (decision == "approve") == example.OUTBOX
+
+
+SUITES: dict[str, Any] = {
+    "folder_qa": lambda request, _: (
+        'They "take five working days" [1].'
+        if "refunds take" in str(request.messages)
+        else '"above 50 euros" [1].'
+    ),
+    "intake": lambda request, context: (
+        "Hi!"
+        if context.step == "write"
+        else {
+            "name": "Ada",
+            **({"email": "a@x.org", "day": "Friday"} if "Friday" in str(request.messages) else {}),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_its_suite_passes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    suite = read_suite(EXAMPLES / f"{name}.eval.yaml")
+    loaded = load_target(suite, None)
+    with Session(tmp_path / "runs.sqlite") as session, ScriptedModel(SUITES[name]) as model, using(model):
+        report = summarise(run_suite(suite, loaded.graph, session))
+    assert report.outcome == "passed", report
