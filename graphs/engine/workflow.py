@@ -154,7 +154,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         named = part if stands_for is None else stands_for
-        node = self._names.take(name or name_of(named), named, self.nodes, own=name is None)
+        own = name is None and getattr(named, "is_named", True)
+        node = self._names.take(name or name_of(named), named, self.nodes, own=own)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None:
