@@ -64,8 +64,8 @@ class Names:
         if own and name in self._own and not is_same(part, other):
             raise DefinitionError(
                 f"{self.graph}: two parts are named {name!r}, {_shown(other)} and {_shown(part)}. The "
-                "record, forks and drawings tell parts by their names: rename one of them, or give its pattern a "
-                "name, such as chain(…, name='…'), or for a graph of your own compile(name='…')."
+                "record, forks and drawings tell parts by their names: rename one of them, or give its "
+                "pattern a name, such as chain(…, name='…'), or for a graph of your own compile(name='…')."
             )
         node, number = name, 2
         while node in nodes:

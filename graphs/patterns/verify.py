@@ -10,13 +10,14 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, CheckResult, Opinion, check_of
+from ...nodes.checks import Check, CheckResult, Opinion
 from ...nodes.costs import Cost, asks_in, cost_of
 from ...nodes.gates import Gate
 from ...nodes.node import Decider
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError
-from ..engine.workflow import NodeLike, Workflow, name_of
+from ..engine.deciding import answer_of, before_of, check_by
+from ..engine.workflow import NodeLike, Pattern, Workflow, name_of
 from .chain import chain
 from .gate import gated
 
@@ -25,7 +26,7 @@ V = TypeVar("V")
 
 def verify(
     produce: NodeLike[StateT],
-    check: Decider[StateT, V],
+    check: Decider[StateT, V] | Pattern[StateT],
     *,
     agrees: Callable[[V], Opinion],
     tries: int = 0,
@@ -48,7 +49,7 @@ def verify(
     """
     if not isinstance(tries, int) or tries < 0:
         raise DefinitionError(f"verify(tries={tries!r}): expected a whole number, 0 or more.")
-    checking = check_of(check, agrees, "verify", "verify")
+    checking = check_by(check, agrees, "verify", "verify")
     makers, checkers = _steps_in(cost_of(produce)), _steps_in(checking.cost)
     if not checkers:
         raise DefinitionError(
@@ -57,9 +58,11 @@ def verify(
     _refuse_self(makers, checkers)
     second = _noting_self(checking, makers, checkers)
     gate: NodeLike[StateT] = Gate(second)
-    if tries or otherwise is not None:
+    if tries or otherwise is not None or before_of(second) is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
-    return chain(produce, gate, name=name or f"verify_{name_of(produce)}")
+    graph = chain(produce, gate, name=name or f"verify_{name_of(produce)}")
+    graph.writes = answer_of(produce)
+    return graph
 
 
 def _steps_in(cost: Cost) -> list[Step[Any, Any]]:
