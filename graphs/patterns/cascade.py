@@ -35,8 +35,15 @@ def cascade(
 @overload
 def cascade(
     *rungs: NodeLike[StateT],
-    check: Decider[StateT, W] | Pattern[StateT],
+    check: Decider[StateT, W],
     accept: Callable[[W], Opinion],
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def cascade(
+    *rungs: NodeLike[StateT],
+    check: Pattern[StateT],
+    accept: Callable[[Any], Opinion],
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def cascade(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -160,16 +160,49 @@ def _judged(graph: Workflow[Any], judge: Any) -> frozenset[str]:
     return frozenset((wrote if wrote is not None else {answer_of(judge) or ""}) & graph.plain_fields())
 
 
+@overload
 def refine(
     produce: NodeLike[StateT],
-    judge: Decider[StateT, V] | PlainFunction[StateT, V] | Pattern[StateT],
+    judge: PlainFunction[StateT, Coroutine[Any, Any, V]],
     *,
     until: Callable[[V], bool],
     rounds: int,
     score: Callable[[V], float] | None = None,
     failed: Literal["keep", "fail"] = "keep",
     name: str | None = None,
-) -> Workflow[StateT]:
+) -> Workflow[StateT]: ...
+@overload
+def refine(
+    produce: NodeLike[StateT],
+    judge: Decider[StateT, V] | PlainFunction[StateT, V],
+    *,
+    until: Callable[[V], bool],
+    rounds: int,
+    score: Callable[[V], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def refine(
+    produce: NodeLike[StateT],
+    judge: Pattern[StateT],
+    *,
+    until: Callable[[Any], bool],
+    rounds: int,
+    score: Callable[[Any], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def refine(
+    produce: NodeLike[Any],
+    judge: Any,
+    *,
+    until: Callable[[Any], bool],
+    rounds: int,
+    score: Callable[[Any], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[Any]:
     """Produce and judge until the judge's value satisfies `until`, at most `rounds` times.
 
     The judge is a step, a rule, a function of the state, or a pattern, by the field that it answers with;
@@ -192,7 +225,7 @@ def refine(
     caught = FAILURES if failed == "keep" else ()
     decider = reader_of(judge, "refine")
     state = state_of([produce, decider], "refine")
-    graph: Workflow[StateT] = Workflow(state, name or f"refine_{name_of(produce)}")
+    graph: Workflow[Any] = Workflow(state, name or f"refine_{name_of(produce)}")
     wrote = written_by(produce)
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
     before = before_of(decider)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args, get_origin, overload
 
@@ -96,6 +96,15 @@ def route(
 @overload
 def route(
     classifier: Decider[StateT, Choice[L]] | PlainFunction[StateT, Choice[L]],
+    branches: Mapping[L, NodeLike[StateT]],
+    *,
+    fallback: NodeLike[StateT] | None = None,
+    min_confidence: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: PlainFunction[StateT, Coroutine[Any, Any, L | None]],
     branches: Mapping[L, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,

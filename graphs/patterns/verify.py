@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
@@ -24,15 +24,35 @@ from .gate import gated
 V = TypeVar("V")
 
 
+@overload
 def verify(
     produce: NodeLike[StateT],
-    check: Decider[StateT, V] | Pattern[StateT],
+    check: Decider[StateT, V],
     *,
     agrees: Callable[[V], Opinion],
     tries: int = 0,
     otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
-) -> Workflow[StateT]:
+) -> Workflow[StateT]: ...
+@overload
+def verify(
+    produce: NodeLike[StateT],
+    check: Pattern[StateT],
+    *,
+    agrees: Callable[[Any], Opinion],
+    tries: int = 0,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def verify(
+    produce: NodeLike[Any],
+    check: Any,
+    *,
+    agrees: Callable[[Any], Opinion],
+    tries: int = 0,
+    otherwise: NodeLike[Any] | None = None,
+    name: str | None = None,
+) -> Workflow[Any]:
     """Produce an answer and let another model check it; `agrees` judges the checker's value.
 
     On disagreement the producer is asked again at most `tries` times, with its answer and the reason
@@ -57,7 +77,7 @@ def verify(
         )
     _refuse_self(makers, checkers)
     second = _noting_self(checking, makers, checkers)
-    gate: NodeLike[StateT] = Gate(second)
+    gate: NodeLike[Any] = Gate(second)
     if tries or otherwise is not None or before_of(second) is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
     graph = chain(produce, gate, name=name or f"verify_{name_of(produce)}")
