@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .budget import Ledger
-from .names import CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, MODELS_KEY, SESSION_KEY, path_of
-from .session.default import default_sessions, not_kept
+from .event_loops import in_thread
+from .names import BUDGET, CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, MODELS_KEY, SESSION_KEY, path_of
+from .session.attached import attached_runs
+from .session.default import default_sessions, not_kept, warn_not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
 if TYPE_CHECKING:
@@ -33,7 +37,10 @@ class RunContext:
         """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
         given: Session | None = self._values.get(SESSION_KEY)
         if given is None and self.task and self.thread_id:
-            return default_sessions.find(self.checkpointer)
+            found = default_sessions.find(self.checkpointer)
+            if found is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+                warn_not_kept(self.checkpointer)
+            return found
         return given
 
     def check_kept(self, promise: str) -> None:
@@ -66,7 +73,18 @@ class RunContext:
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
         """The budgets that a call here counts against, the outermost first."""
-        return tuple(self._values.get(LEDGERS_KEY, ()))
+        given: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
+        if given is None and SESSION_KEY not in self._values:
+            return self._attached_ledgers()
+        return tuple(given or ())
+
+    def _attached_ledgers(self) -> tuple[Ledger, ...]:
+        budget, session = self._values.get(BUDGET), self.session
+        if session is not None:
+            return attached_runs.ledgers(session, self.thread_id, budget)
+        if budget is not None:
+            self.check_kept("The thread has a budget")
+        return ()
 
     @property
     def has_checked_input(self) -> bool:
@@ -97,6 +115,17 @@ class RunContext:
     def attempt(self) -> int:
         """How often LangGraph's RetryPolicy has begun this node execution: 1 for the first time."""
         return attempt_of(self._values)
+
+    async def written_by(self, graph: str) -> set[str]:
+        """Return the ids of the tasks that wrote to the checkpoints of a graph of this thread."""
+        saver, place = self.checkpointer, checkpoint_at(self.thread_id, graph)
+        if not isinstance(saver, BaseCheckpointSaver):
+            return set()
+        if type(saver).alist in (BaseCheckpointSaver.alist, SqliteSaver.alist):  # which only raise
+            found = await in_thread(lambda: list(saver.list(place)))
+        else:
+            found = [kept async for kept in saver.alist(place)]
+        return {task for kept in found for task, *_ in kept.pending_writes or ()}
 
     def outer_checkpoint(self) -> RunnableConfig:
         """Return the place of the checkpoint from which the graph around this one runs."""

@@ -9,6 +9,10 @@ NodeStatus = Literal["done", "failed", "interrupted"]
 CallStatus = Literal["answered", "rejected", "failed"]
 CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
+RetrievalStatus = Literal["found", "failed"]
+RetrievalSource = Literal["retriever", "copied"]
+WaitKind = Literal["wait", "review"]
+WaitStatus = Literal["waiting", "over", "answered"]
 DecisionKind = Literal[
     "route",
     "attempt",
@@ -19,6 +23,7 @@ DecisionKind = Literal[
     "verify",
     "cascade",
     "review",
+    "wait",
     "vote",
     "ensemble",
     "section",

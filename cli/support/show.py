@@ -24,6 +24,7 @@ from ...tracing.record.text import (
     duration,
     money,
     one_line,
+    passages_line,
     show_value,
     tokens,
 )
@@ -118,7 +119,8 @@ def _outermost(root: SpanNode) -> Iterator[SpanNode]:
 
 def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     span = node.span
-    mark, name = ("→", span.model) if span.kind == "call" else (MARKS[span.status], span.name)
+    mark = "→" if span.kind in ("call", "retrieval") else MARKS[span.status]
+    name = span.model if span.kind == "call" else span.name
     cost = f"  {money(node.cost)}" if node.cost.calls else ""
     said = "".join(f"  {remark}" for remark in remarks)
     return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
@@ -177,6 +179,8 @@ def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = Fal
     for child in node.children:
         if child.span.kind == "call":
             yield from _call_lines(child.span, inner, limit, whole=whole)
+        elif child.span.kind == "retrieval":
+            yield from _retrieval_lines(child.span, inner, limit)
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
     if span.row.get("interrupts"):
@@ -202,6 +206,21 @@ def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = Fals
         yield from _labelled(one_line(str(message.get("role")), 12), message.get("content"), inner, limit)
     for label, name in (("thought", "reasoning"), ("answer", "answer"), ("problem", "problem")):
         yield from _labelled(label, row[name], inner, limit)
+
+
+def _retrieval_lines(span: Span, inner: str, limit: int | None) -> Iterator[str]:
+    row = span.row
+    told = f"failed after {duration(row['latency_s'])}"
+    if span.status != "failed":
+        told = f"{passages_line(row['kept'], row['left_out'])}, {duration(row['latency_s'])}"
+    again = f", replayed {row['replays']} x" if row["replays"] else ""
+    copied = ", copied" if row["source"] == "copied" else ""
+    yield f"{inner}search   {one_line(row['retriever'], 60)}, {told}{copied}{again}"
+    yield from _labelled("query", row["query"], inner, limit)
+    for number, passage in enumerate(json.loads(row["passages"] or "[]"), 1):
+        source = f"{passage['source']}: " if passage["source"] else ""
+        yield from _labelled(f"[{number}]", f"{source}{passage['text']}", inner, limit)
+    yield from _labelled("problem", row["problem"], inner, limit)
 
 
 def _labelled(label: str, value: Any, inner: str, limit: int | None) -> Iterator[str]:
@@ -230,5 +249,11 @@ def step_json(node: SpanNode) -> dict[str, Any]:
         "output": public(span.row.get("output")),
         "decision": span.decision,
         "calls": [child.span.row for child in node.children if child.span.kind == "call"],
+        "retrievals": [retrieval_json(c.span) for c in node.children if c.span.kind == "retrieval"],
         "steps": [step_json(child) for child in node.children if child.span.kind == "node"],
     }
+
+
+def retrieval_json(span: Span) -> dict[str, Any]:
+    """Return a retrieval for programs, with its passages as what they are."""
+    return {**span.row, "passages": json.loads(span.row["passages"] or "[]")}

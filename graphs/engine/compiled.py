@@ -55,8 +55,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = delivered(self, input, config)
+        to_do = delivered(self, check_answer(self, input, config), config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -64,8 +63,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
         await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await adelivered(self, input, config)
+        to_do = await adelivered(self, await acheck_answer(self, input, config), config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:

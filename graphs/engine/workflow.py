@@ -17,6 +17,7 @@ from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
+from ...nodes.waits import Wait
 from ...providers.stack.roles import RoleModels, bound_models
 from ...state.errors import DefinitionError
 from ...state.names import GRAPH_KEY
@@ -147,6 +148,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place; or the
         part is the pattern's own node and `stands_for` a part that has its name from the user.
         """
+        if isinstance(part, Wait):
+            part.deadline.check_state(self.state)
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]

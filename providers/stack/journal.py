@@ -44,7 +44,8 @@ class ReplayLayer(Layer):
         if session is None:
             return await self.inner.complete(request, context)
         key = context.call_key(session, self._identity, request)
-        call = await session.journal.find_answer(key) or await session.journal.claim_answer(key, context.path)
+        call = await session.journal.find_answer(key)
+        call = call or await session.journal.claim_answer(key, context.path, context.run.written_by)
         if call is None:
             prompt = partial(_prompt, request, context)
             await session.journal.check_unanswered(key, context.path, context.step, prompt)

@@ -20,6 +20,7 @@ from ..cost import Cost
 from ..errors import PromptChanged
 from ..statuses import RunStatus
 from .earlier import EarlierLife
+from .lost import LostTail, Unclaimed, WrittenBy
 from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
 from .sqlite import aretrying
 from .store import Store
@@ -261,24 +262,30 @@ class Journal(Store):
         going_on: bool,
         restart: bool = False,
         allow_changed: bool = False,
+        may_have_lost: bool = False,
     ) -> None:
         """Record that the graph was called.
 
         It stays within the same trace without new input (`going_on`), and with the input of a trace that
         has not ended, unless that is to `restart`. Going on, its calls are compared with the earlier ones,
-        unless those may be `allow_changed`.
+        unless those may be `allow_changed`. Its checkpoints `may_have_lost` what ran last, where somebody
+        else keeps them.
         """
-        sql = "SELECT trace FROM invocations WHERE thread_id = ? ORDER BY id DESC LIMIT 1"
+        sql = (
+            "SELECT trace, min(started_at) AS began FROM invocations WHERE thread_id = ? GROUP BY trace "
+            "ORDER BY trace DESC LIMIT 1"
+        )
         last = next(iter(self.query(sql, (thread_id,))), None)
         begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
         self._earlier.pop(thread_id, None)
         if (going_on or begun is not None) and not allow_changed:
             self._earlier[thread_id] = EarlierLife(now, begun)
-        if begun is None:
-            self._unclaimed.pop(thread_id, None)
-        else:
+        self._unclaimed.pop(thread_id, None)
+        if begun is not None:
             self._unclaimed[thread_id] = Unclaimed(begun, now)
+        elif going_on and may_have_lost and last is not None:
+            self._unclaimed[thread_id] = LostTail(last["began"], now)
         trace = 0 if last is None else last["trace"] + (0 if going_on or begun is not None else 1)
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
         names, marks = ", ".join(row), ", ".join("?" * len(row))
@@ -295,11 +302,11 @@ class Journal(Store):
         rows = self.query(sql, (thread_id, input_digest))
         return float(rows[0]["started_at"]) if rows else None
 
-    async def claim_answer(self, key: CallKey, path: str) -> Call | None:
+    async def claim_answer(self, key: CallKey, path: str, written_by: WrittenBy) -> Call | None:
         """Return an answer that an earlier try at the same input paid for, and make it this call's own.
 
-        The checkpoints of that try are lost, or it began anew: so its tasks have other ids, but the nodes
-        ask the same in the same places and the same order. Each answer is claimed once.
+        The checkpoints of that try are lost, or the last of them, or it began anew: so its tasks have other
+        ids, but the nodes ask the same in the same places and the same order. Each answer is claimed once.
         """
         left = self._unclaimed.get(key.thread_id)
         if left is None:
@@ -310,13 +317,19 @@ class Journal(Store):
         )
         values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
         found = await aretrying(lambda: self._calls(where, values), self.path)
-        call = next((call for call in found if call.id not in left.claimed), None)
+        call = await left.find(key.task, found, written_by)
         if call is None:
             return None
         left.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
         await self.awrite([(sql, (key.task, key.occurrence, call.id))])
         return await self.find_answer(key)
+
+    def enter(self, thread_id: str, task: str) -> None:
+        """Take note that a node of a run begins."""
+        lost = self._unclaimed.get(thread_id)
+        if lost is not None:
+            lost.enter(task)
 
     def end_run(
         self,
@@ -346,15 +359,6 @@ class Journal(Store):
 
 def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
-
-
-@dataclass(slots=True)
-class Unclaimed:
-    """The answers of earlier tries at an input, by when they were asked for; and which are in use again."""
-
-    since: float
-    before: float
-    claimed: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

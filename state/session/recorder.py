@@ -50,8 +50,8 @@ class _AlreadyRaised(logging.Filter):
 logging.getLogger(LANGCHAINS_LOGGER).addFilter(_AlreadyRaised())
 
 
-class Recorder(BaseCallbackHandler):
-    """A LangChain callback handler that writes node runs and the run's status."""
+class RunObserver(BaseCallbackHandler):
+    """A LangChain callback handler that hears of a graph and its nodes, and stops them by raising."""
 
     run_inline = True
     raise_error = True
@@ -61,6 +61,10 @@ class Recorder(BaseCallbackHandler):
     ignore_agent = True
     ignore_retry = True
     ignore_custom_event = True
+
+
+class Recorder(RunObserver):
+    """Writes node runs and the run's status."""
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         if metadata and tags and any(tag.startswith("graph:step:") for tag in tags):
             self._claims.check(self._thread)
+            self._journal.enter(self._thread, metadata["langgraph_checkpoint_ns"])
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
             if is_state_type(type(inputs)):  # of a hand-written graph, which declares nothing
@@ -207,6 +212,7 @@ class Recorder(BaseCallbackHandler):
             going_on=going_on,
             restart=self._restart,
             allow_changed=self._allow_changed_graph,
+            may_have_lost=not self._can_wait,
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:

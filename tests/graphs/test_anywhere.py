@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.runnables import RunnableConfig
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, effect, run, step, using, within
-from stepgraph.errors import InputError, SettingsError, UnboundRole
-from stepgraph.state.session.default import NotKeptWarning, default_sessions, file_of
+from stepgraph.errors import InputError, SettingsError, ThreadBusy, UnboundRole
+from stepgraph.state.session.default import NotKeptWarning, SessionTable, _warned, default_sessions, file_of
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 done: list[str] = []
@@ -133,23 +136,126 @@ async def test_what_cannot_hold_is_refused_before_anything_is_paid(tmp_path: Pat
     assert not done
 
 
-async def test_a_hand_written_graph_finds_the_session_at_its_steps(
+def by_hand(saver: Any) -> Any:
+    """Return a graph that LangGraph compiles: a step, a model of its own, a pattern, an effect."""
+
+    def own_model(tea: Tea) -> None:
+        FakeListChatModel(responses=["milk"]).invoke("Milk or sugar?")
+
+    graph: Any = StateGraph(Tea)
+    graph.add_node("kind", kind)
+    graph.add_node("own", own_model)
+    graph.add_node("inner", chain(chain(note)).compile())
+    graph.add_node("breaks", breaks)
+    graph.add_node("pour", pour)
+    for one, other in pairwise([START, "kind", "own", "inner", "breaks", "pour", END]):
+        graph.add_edge(one, other)
+    return graph.compile(checkpointer=saver)
+
+
+PATHS = {"kind", "own", "inner", "inner/chain_note", "inner/chain_note/note", "breaks", "pour"}
+
+
+async def invoke(app: Any, given: Any, config: Any, how: str) -> Any:
+    if how == "sync":
+        return await asyncio.to_thread(app.invoke, given, config)
+    if how == "stream":
+        return [part async for part in app.astream(given, config, stream_mode="values")][-1]
+    return await app.ainvoke(given, config)
+
+
+@pytest.mark.parametrize(
+    ("saver_name", "how"),
+    [("memory", "async"), ("memory", "sync"), ("sqlite", "async"), ("sqlite", "stream")],
+)
+async def test_a_hand_written_graph_is_recorded_claimed_and_budgeted(
+    saver_name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    global broken
+    monkeypatch.setenv("STEPGRAPH_DB", str(tmp_path / "runs.sqlite"))
+    async with savers(saver_name, tmp_path) as saver:
+        app = by_hand(saver)
+        with using(model := tea_model()), Session(tmp_path / "runs.sqlite") as session:
+            broken = True
+            with pytest.raises(RuntimeError, match="broken"):
+                await invoke(app, Tea(), CONFIG, how)
+            assert session.journal.query("SELECT status FROM runs") == [{"status": "failed"}]
+            broken = False
+            assert (await invoke(app, None, CONFIG, how))["note"] == "green"
+            assert (len(model.asks), done, session.spent("t").calls) == (2, ["pour:one pot"], 3)
+            rows = session.journal.query("SELECT path, status FROM node_runs WHERE thread_id = 't'")
+            assert {row["path"] for row in rows} == PATHS
+            assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]
+            assert not session.journal.query("SELECT 1 FROM claims")
+
+            session.claims.acquire("t")
+            with pytest.raises(ThreadBusy):
+                await invoke(app, Tea("other"), CONFIG, how)
+            assert len(model.asks) == 2
+            session.claims.release("t")
+
+            limited: Any = {"configurable": {"thread_id": "u", "stepgraph_budget": {"calls": 1}}}
+            assert "__interrupt__" in await app.ainvoke(Tea(), limited)
+            assert len(model.asks) == 3
+            assert session.journal.query("SELECT status FROM runs WHERE thread_id = 'u'") == [
+                {"status": "partial"}
+            ]
+            assert "__interrupt__" in await app.ainvoke(None, {"configurable": {"thread_id": "u"}})
+            assert len(model.asks) == 3  # the thread has that budget, whoever goes on with it
+            more: Any = {"configurable": {"thread_id": "u", "stepgraph_budget": {"calls": 9}}}
+            assert (await app.ainvoke(None, more))["note"] == "green"
+
+
+async def test_a_hand_written_graph_has_the_budget_of_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPGRAPH_DB", str(tmp_path / "runs.sqlite"))
-    graph = StateGraph(Tea)
-    graph.add_node("ask", asks_and_waits)
-    graph.add_node("pour", pour)
-    graph.add_edge(START, "ask")
-    graph.add_edge("ask", "pour")
-    graph.add_edge("pour", END)
-    app = graph.compile(checkpointer=InMemorySaver())
+    app = by_hand(InMemorySaver())
+    for budget, told in ((Budget(calls=1), None), (Budget(supersteps=2), "recursion_limit")):
+        table = SessionTable(budget=budget)
+        monkeypatch.setattr("stepgraph.state.session.attached.session_table", lambda table=table: table)
+        thread: RunnableConfig = {"configurable": {"thread_id": f"{budget}"}}
+        with using(model := tea_model()):
+            if told is None:
+                assert "__interrupt__" in await app.ainvoke(Tea(), thread)
+            else:
+                with pytest.raises(InputError, match=told):
+                    await app.ainvoke(Tea(), thread)
+        assert len(model.asks) == (budget.calls or 0)
+
+
+async def test_a_hand_written_graph_without_a_setting(tmp_path: Path) -> None:
+    limited: Any = {"configurable": {"thread_id": "t", "stepgraph_budget": {"calls": 1}}}
     with using(model := tea_model()):
-        await app.ainvoke(Tea(), CONFIG)
-        await app.ainvoke(Command(resume="yes"), CONFIG)
+        assert "__interrupt__" in await by_hand(InMemorySaver()).ainvoke(Tea(), limited)
     assert len(model.asks) == 1
+    async with savers("sqlite", tmp_path) as saver:
+        graph: Any = StateGraph(Tea)
+        graph.add_node("kind", kind)
+        graph.add_edge(START, "kind")
+        app = graph.compile(checkpointer=saver)
+        with using(model := tea_model()):
+            _warned.clear()
+            with pytest.warns(NotKeptWarning, match="AsyncSqliteSaver keeps"):
+                await app.ainvoke(Tea(), CONFIG)
+            await app.ainvoke(Tea(), CONFIG)  # told once: a second warning would be an error here
+            with pytest.raises(InputError, match="budget, which needs a session"):
+                await app.ainvoke(Tea(), limited)
+            assert len(model.asks) == 2
+
+
+async def test_a_graph_of_ours_and_what_is_no_thread_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPGRAPH_DB", str(tmp_path / "runs.sqlite"))
+    app = chain(kind, note).compile()
+    with using(tea_model()), Session(tmp_path / "other.sqlite") as session:
+        await app.ainvoke(Tea(), session.config("t"))
+        await by_hand(None).ainvoke(Tea(), {})
+        await RunnableLambda(lambda given: given).ainvoke(1, CONFIG)
+        assert len(session.journal.query("SELECT 1 FROM node_runs")) == 2
     with Session(tmp_path / "runs.sqlite") as session:
-        assert session.spent("t").calls == 1
+        assert not session.journal.query("SELECT 1 FROM runs")
 
 
 def test_urls_of_files_and_of_nothing_yet() -> None:

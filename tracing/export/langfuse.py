@@ -62,6 +62,12 @@ def langfuse_attributes(span: Span) -> Attributes:
     }
     if span.kind == "call":
         found |= _generation(span)
+    elif span.kind == "retrieval":
+        found |= {
+            f"{_OBSERVATION}type": "retriever",
+            f"{_OBSERVATION}input": span.row["query"],
+            f"{_OBSERVATION}output": span.row["passages"],
+        }
     else:
         decided = _TYPES.get(span.decision["kind"]) if span.decision else None
         found |= {

@@ -266,7 +266,7 @@ from stepgraph.state.errors import StoreError
 
 @dataclass
 class Batch:
-    texts: list[str] = field(default_factory=list)
+    texts: list[int] = field(default_factory=list)
     one: str = ""
     number: int = 0
 
