@@ -164,11 +164,12 @@ def ensemble(
         raise DefinitionError("ensemble() takes a list of candidates: ensemble([one, two], score=rate).")
     if [score, pick, merge].count(None) != 2:
         raise DefinitionError(
-            "ensemble() takes one of score=… (the best by a number), pick=… (the one that a part names) and "
+            "ensemble() takes either score=… (the best by a number), pick=… (the one that a part names) or "
             "merge=… (make one of all)."
         )
     if score is None and into is None:
-        raise DefinitionError("ensemble(merge=…) and (pick=…) need into=…, the list field that they read.")
+        option = "merge" if pick is None else "pick"
+        raise DefinitionError(f"ensemble({option}=…) needs into=…, the list field that `{option}` reads.")
     picker = None if pick is None else reader_of(pick, "ensemble")
     parts = [*candidates, *(part for part in (picker, merge) if part is not None)]
     state = state_of(parts, "ensemble")
