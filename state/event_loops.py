@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextvars
 import functools
+import inspect
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
@@ -175,6 +176,14 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+async def outcome_of(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Return what a function of the user's gives, be it async, or plain code, which runs in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    value = await in_thread(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
 
 
 def aside(function: Callable[[], R]) -> R:

@@ -287,6 +287,7 @@ def agent(
     run = graph.add_part(box, reads=ToolInput)
     once_asked = copy.copy(step)
     once_asked.tries = 1
+    graph.writes = step.writes
     graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
 
     def then(state: AgentState) -> Any:
