@@ -149,6 +149,7 @@ class ChatModel(Backend):
         if request.max_tokens is not None:
             arguments = {name: value for name, value in arguments.items() if name not in _LIMITS}
         arguments = arguments | {name: value for name, value in limits.items() if value is not None}
+        arguments |= request.dials or {}
         asked: Runnable[Any, AIMessage] = chat
         if request.tools:
             functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]

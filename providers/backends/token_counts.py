@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -96,11 +97,14 @@ def _parted(message: Message) -> tuple[list[str], int]:
 class ServerTokenizer:
     """Asks a server of one's own; one that cannot tell is not asked again."""
 
-    def __init__(self, kind: str, address: str, key: str | None) -> None:
-        root = address.rstrip("/").removesuffix("/v1")
+    def __init__(
+        self, kind: str, address: str, key: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        parts = urlsplit(address)
+        root = parts._replace(path=parts.path.rstrip("/").removesuffix("/v1")).geturl()
         self._kind = kind
-        self._template = ChatClient(address, key, url=f"{root}/apply-template")
-        self._tokenize = ChatClient(address, key, url=f"{root}/tokenize")
+        self._template = ChatClient(root, key, headers, path="/apply-template")
+        self._tokenize = ChatClient(root, key, headers, path="/tokenize")
         self._works = True
 
     async def count(self, body: Mapping[str, Any]) -> int | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,9 +22,11 @@ from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import Description, bindable
+from ..journal.sqlite import unhindered
 from ..masking import Masker
 from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
+from ..settings_file import working_folders_file
 from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
@@ -61,7 +64,8 @@ class Session:
     The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
     that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
     elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
-    one for every role, of what `using` takes. Raises StoreError if the file cannot be used.
+    one for every role, of what `using` takes. `clock` tells waits and deadlines what time it is, in tests: a
+    function that returns a datetime with its zone. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -74,6 +78,7 @@ class Session:
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
         models: Any = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
@@ -83,6 +88,7 @@ class Session:
         self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
         self.models = models
+        self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(Path(path))
@@ -128,6 +134,7 @@ class Session:
         `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
         into `configurable`.
         """
+        unhindered(working_folders_file)  # a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         ledger = self.ledger(thread, budget, is_new=thread_id is None)
         recorder = Recorder(
@@ -214,6 +221,17 @@ class Session:
     def labels(self) -> Mapping[str, str]:
         """What its tracing puts on record with each invocation."""
         return {} if self._tracer is None else self._tracer.labels
+
+    def now(self) -> datetime:
+        """Return what time it is, with its zone: by the session's clock, if it has one of its own."""
+        if self._clock is None:
+            return datetime.now(UTC)
+        now = self._clock()
+        if now.utcoffset() is None:
+            raise InputError(
+                "Session(clock=…) returned a time without a zone. Return one with it: datetime.now(UTC)."
+            )
+        return now
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""

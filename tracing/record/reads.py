@@ -8,27 +8,41 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ...state.cost import NOTHING, Cost
+from ...state.errors import StoreError
 from ...state.journal.journal import Journal
 from ...state.journal.sums import cost_columns, cost_in
 from ...state.session.session import Session
 from .spans import Query, Row, cost_of_call
 from .threads import choose_threads
 
-Table = Literal["runs", "invocations", "node_runs", "calls", "decisions", "effects", "replays", "scores"]
+Table = Literal[
+    "runs",
+    "invocations",
+    "node_runs",
+    "calls",
+    "retrievals",
+    "decisions",
+    "waits",
+    "effects",
+    "replays",
+    "scores",
+]
 
 _ORDERS: dict[Table, str] = {
     "runs": "started_at",
     "invocations": "id",
     "node_runs": "id",
     "calls": "started_at, rowid",
+    "retrievals": "started_at, rowid",
     "decisions": "decided_at, id",
+    "waits": "started_at, task, name",
     "effects": "started_at",
     "replays": "id",
     "scores": "scored_at",
 }
 # Columns that hold JSON are exported as what they say.
 _JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
-_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts"}
+_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts", "passages"}
 
 
 def read_rows(query: Query, table: Table, thread_id: str) -> list[Row]:
@@ -54,7 +68,10 @@ def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
 def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
     """Return the input that a thread was begun with on the command line; {} where there is none."""
     rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
-    given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
+    try:
+        given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
+    except ValueError as error:
+        raise StoreError(f"The input of the thread {thread_id!r} on record is damaged: {error}.") from None
     return given
 
 

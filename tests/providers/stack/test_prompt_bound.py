@@ -18,7 +18,7 @@ from stepgraph.providers.backends.langchain import with_schema_in_prompt
 from stepgraph.providers.model import Request
 from stepgraph.providers.stack.file_tokens import UNKNOWN, document_tokens
 from stepgraph.providers.stack.image_tokens import LARGEST, SMALLEST, image_tokens, size_of
-from stepgraph.providers.stack.prompt_bound import bound_of
+from stepgraph.providers.stack.prompt_bound import ORDER_BYTES, bound_of
 from stepgraph.providers.stack.tool_emulation import emulated
 
 W, H = 1024, 700
@@ -225,3 +225,45 @@ def test_emulated_tools_are_part_of_the_bound(text: str, count: int) -> None:
     request = emulated(Request(({"role": "user", "content": text},), tools=(tool,) * count))
     sent = sum(len(message["content"].encode("utf-8", "replace")) for message in request.messages)
     assert bound_of(request) >= sent + len(json.dumps(request.schema or ""))
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "tokens"),
+    [
+        (png(1, 1), "", 2_880),
+        (png(1024, 768), "", 64 * 49),
+        (png(1025, 769), "", 65 * 50),  # squares that are only begun count
+        (png(1024, 768), "gpt-5", 85 + 4 * 170),
+        (png(4096, 4096), "", 16_384),
+        (b"", "", 16_384),
+        (png(1, 1), "gpt-4o-mini-2024-07-18", 2_833 + 5_667),
+        (b"", "openai/gpt-4o-mini", 2_833 + 8 * 5_667),
+    ],
+)
+def test_the_figures_of_an_image(data: bytes, model: str, tokens: int) -> None:
+    assert image_tokens(data, model) == tokens
+
+
+def sized(content: Any, **more: Any) -> int:
+    return bound_of(Request(({"role": "user", "content": content},), **more))
+
+
+@pytest.mark.parametrize("kind", ["audio", "input_audio"])
+def test_a_sound_counts_its_seconds_and_its_bytes_do_not(kind: str) -> None:
+    empty = sized([])
+    for seconds in (1, 60):
+        data = base64.b64encode(b"\1" * 750 * seconds).decode()
+        assert sized([{"type": kind, kind: {"data": data, "format": "mp3"}}]) == empty + 50 * (seconds + 1)
+    unread = {"type": kind, kind: {"url": "https://example.org/a.mp3"}}
+    assert sized([unread]) > empty + len(str(unread)) - 10
+
+
+def test_all_that_is_sent_counts() -> None:
+    plain = sized("word")
+    assert sized("word" * 2) == plain + 4
+    assert sized("wörd") == plain + 1
+    assert sized("word", schema={"a": "bcd"}) == plain + len('{"a": "bcd"}') + ORDER_BYTES
+    two = bound_of(Request(({"role": "user", "content": "word"},) * 2))
+    assert two == plain + len('{"role": "user", "content": "word"}, ') + 16
+    address = {"type": "image_url", "image_url": {"url": "https://example.org/" + "a" * 99}}
+    assert sized([address]) == sized([]) + 16_384
