@@ -54,6 +54,7 @@ class Check(AnswerNode[StateT, CheckResult], Generic[StateT]):
     writes: str | None = None
     cost: Cost = FREE
     kind: DecisionKind = "gate"
+    function: Any = None  # what the user gave
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> CheckResult:
         return await self.judge(state, config)
@@ -80,7 +81,7 @@ def check_of(
             )
         refuse_async(check, where)
         name = getattr(check, "__name__", where)
-        return Check(name, _plain(check), state=signature_types(check)[0], kind=kind)
+        return Check(name, _plain(check), state=signature_types(check)[0], kind=kind, function=check)
     if not isinstance(check, Decider):
         raise DefinitionError(f"{where}(check, passes) needs a step or a rule as its check.")
     refuse_async(passes, where)
@@ -91,6 +92,7 @@ def check_of(
         writes=check.writes,
         cost=cost_of(check),
         kind=kind,
+        function=check,
     )
 
 

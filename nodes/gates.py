@@ -25,6 +25,7 @@ class Gate(Node[StateT], Generic[StateT]):
         self.state = check.state
         self.writes = check.writes
         self.cost = check.cost
+        self.function = check.function
         self._check = check
         self._after = after
 

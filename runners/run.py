@@ -14,6 +14,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 
 from ..graphs.engine.answering import acheck_answer, answered
 from ..graphs.engine.turns import adelivered
+from ..nodes.ends import ENDED
 from ..state.budget import Budget, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
@@ -146,7 +147,7 @@ async def aresume(
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
         session.journal.end_run(thread_id, "done")
-        return run.result("done", reached(graph, snapshot).values)
+        return await run.done(reached(graph, snapshot).values)
     else:
         state = None
     return await run.finish(state)
@@ -219,7 +220,14 @@ class _Run(Generic[OutputT]):
         if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
             self.session.journal.end_run(self.thread, "interrupted")
             return self.result("interrupted", output)
-        return self.result("done", output)
+        return await self.done(output)
+
+    async def done(self, values: dict[str, Any]) -> RunResult[OutputT]:
+        """Return the result of a run that has ended, and why it did so before its last part."""
+        early: str | None = None
+        if getattr(self.graph.builder, "ending", None):
+            early = (await self.graph.aget_state(for_reading(self.config))).values.get(ENDED)
+        return self.result("done", values, ended_early=early)
 
     async def out_of_supersteps(self) -> RunResult[OutputT] | None:
         """Return the result of a run whose supersteps ended; None if no budget has any."""

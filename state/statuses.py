@@ -12,6 +12,7 @@ EffectStatus = Literal["started", "done"]
 DecisionKind = Literal[
     "route",
     "attempt",
+    "end",
     "refine",
     "gate",
     "guard",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
     from .nodes.effects import effect as effect
+    from .nodes.ends import end as end
     from .nodes.neighbours import nearest as nearest
     from .nodes.reviews import Verdict as Verdict
     from .nodes.rules import rule as rule
@@ -84,6 +85,7 @@ else:
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
+            ".nodes.ends": "end",
             ".nodes.neighbours": "nearest",
             ".nodes.reviews": "Verdict",
             ".nodes.rules": "rule",

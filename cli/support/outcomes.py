@@ -32,6 +32,7 @@ class RunOutcome:
     reviews: int = 0
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
+    ended_early: str | None = None
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "output": outcome.output,
         **({"unmerged": outcome.unmerged} if outcome.unmerged else {}),
+        **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
@@ -61,7 +63,9 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
             click.echo(f"    ({path}): {show_value(answer)}".replace("\n", "\n        "))
     colour = {"done": "green", "interrupted": "yellow", "partial": "yellow"}.get(outcome.status, "red")
     click.secho(f"  {outcome.status}", fg=colour, nl=False)
-    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(outcome.error)}" if outcome.error else ""))
+    early = outcome.ended_early and f"ended early, {outcome.ended_early}"
+    why = outcome.error or early
+    click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(why)}" if why else ""))
     click.echo()
 
 

@@ -28,7 +28,8 @@ from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
 from ...state.session.pauses import paused
-from .workflow import Workflow, as_runnable, is_sync_only, name_of, unbounded
+from .compiled import is_sync_only, unbounded
+from .workflow import Workflow, as_runnable, name_of
 from .writes import Nested, collected, spread
 
 FATAL = (
@@ -58,14 +59,16 @@ def branch(
     *,
     draw: int | None = None,
     alone: bool = False,
+    ends: bool = False,
 ) -> Any:
     """Return a part as a node under a pattern's control: it writes what it changed and nothing else.
 
     `control` gets the state, the config and the branch, which gives the part's update when it is awaited.
     It may set a time limit, cancel the branch, or put another update in its place. Branches with
-    different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it.
+    different `draw` numbers never share a model's answer. `alone` says that nothing runs beside it,
+    `ends` that the end of the run in the part is the end of the run.
     """
-    compiled = _graph_of(part)
+    compiled = _graph_of(part, ends=ends)
     nested = None if compiled is None else Nested(compiled, graph.schemas[graph.state])
     inner: Any = None if nested is None else nested.graph
     node = as_runnable(part, graph) if inner is None else inner
@@ -126,9 +129,9 @@ async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any
         raise BranchTimeout(f"{what} took longer than {seconds:g} s, so it was stopped.") from None
 
 
-def _graph_of(part: Any) -> CompiledStateGraph[Any, Any, Any, Any] | None:
+def _graph_of(part: Any, *, ends: bool) -> CompiledStateGraph[Any, Any, Any, Any] | None:
     if isinstance(part, Workflow):
-        return part.compile()
+        return part.compile_inside() if ends else part.compile()
     return part if isinstance(part, CompiledStateGraph) else None
 
 

@@ -21,7 +21,7 @@ from ...state.event_loops import in_thread
 from ...state.run_context import RunContext
 from ...state.schema import values_of
 from .branches import Branch
-from .workflow import is_sync_only
+from .compiled import is_sync_only
 
 RACE = "stepgraph_race"
 MAX_RACES = 10_000

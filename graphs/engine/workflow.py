@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.channels import LastValue
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -19,14 +15,15 @@ from langgraph.typing import StateT
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
+from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
-from ...providers.stack.roles import RoleModels, bound_models, layered
+from ...providers.stack.roles import RoleModels, bound_models
 from ...state.errors import DefinitionError
-from ...state.event_loops import run_sync
 from ...state.names import GRAPH_KEY
-from ...state.run_context import RunContext, with_models
+from ...state.run_context import with_models
 from ...state.schema import (
     StateType,
+    extended,
     signature_types,
     values_of,
 )
@@ -34,105 +31,16 @@ from ...state.serde import allow
 from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
-from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...state.state_checks import check_alias, check_constructor, check_kept
 from ...tracing.export.live import Tracing
-from ..picture import to_svg
-from .answering import acheck_answer, check_answer, standing
+from .compiled import CompiledWorkflow
 from .functions import checked
-from .turns import adelivered, delivered
+from .naming import caller_place, free_name
 from .writes import Nested, collected, spread
 
-BRANCHES = 512
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
-SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
 
 default_sessions.tracing = Tracing
-
-
-class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
-    """What `Workflow.compile` returns: sync callers have branches run at once as async ones do.
-
-    LangGraph gives them a pool of few threads. `invoke` runs async underneath, unless the checkpointer
-    is sync only; `stream` has up to BRANCHES threads.
-    """
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        own = self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
-        if is_sync_only(RunContext.of(config).checkpointer or own):
-            return super().invoke(input, config, **kwargs)
-        return run_sync(self.ainvoke(input, unbounded(config), **kwargs))
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
-        if not is_root(config):
-            return super().stream(input, config, **kwargs)
-        return self._stream(input, config, kwargs)
-
-    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        config = self._bound(config)
-        if not is_root(config):
-            return super().astream(input, config, **kwargs)
-        return self._astream(input, config, kwargs)
-
-    def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
-        config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = delivered(self, input, config)
-        yield from super().stream(to_do, config, **durable(config, kwargs))
-
-    async def _astream(
-        self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        config = kept(self, config or {})
-        await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await adelivered(self, input, config)
-        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
-        """Return the config under which the models answer that this graph was compiled with."""
-        own = RunContext.of(self.config).models
-        if not own:
-            return config
-        around = RunContext.of(config if config is not None else var_child_runnable_config.get()).models
-        return with_models(config or {}, layered(around, own))
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Return what a notebook shows; LangGraph's own would send the graph to a service for a picture."""
-        return {"text/plain": repr(self), "image/svg+xml": to_svg(self.get_graph(xray=True))}
-
-    def __repr__(self) -> str:
-        return f"<compiled {self.builder!r}>"
-
-    def get_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        config = readable(self, config)
-        return standing(self, super().get_state(config, **kwargs), config)
-
-    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> Any:
-        config = readable(self, config)
-        return standing(self, await super().aget_state(config, **kwargs), config)
-
-    def update_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return super().update_state(readable(self, config), *args, **kwargs)
-
-    async def aupdate_state(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
-        return await super().aupdate_state(readable(self, config), *args, **kwargs)
-
-
-def is_sync_only(saver: Any) -> bool:
-    """Tell whether a checkpointer cannot be used async."""
-    return isinstance(saver, BaseCheckpointSaver) and type(saver).aget_tuple in SYNC_ONLY
-
-
-def unbounded(config: RunnableConfig | None) -> RunnableConfig | None:
-    """Return a config without the width of the thread pool, which async would take for a limit."""
-    if config is None or config.get("max_concurrency") != BRANCHES:
-        return config
-    return cast("RunnableConfig", {k: v for k, v in config.items() if k != "max_concurrency"})
 
 
 @dataclass(frozen=True)
@@ -160,9 +68,11 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.state: StateType = state
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
-        self._parts: dict[str, Any] = {}
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
+        self.place = caller_place()
+        self._parts: dict[str, tuple[Any, bool]] = {}
+        self.ending: set[str] = set()  # nodes that may end the run
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
         self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
         allow(state)
@@ -186,6 +96,17 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         graph.config = with_models(config, bound) if bound else config
         return graph
 
+    def compile_inside(self) -> CompiledStateGraph[StateT, None, StateT, StateT]:
+        """Compile for a graph around this one: the end of the run in here is one there, too."""
+        if not self.ending:
+            return self.compile()
+        whole = self.output_schema
+        self.output_schema = extended(self.state, ENDED, Ended)
+        try:
+            return self.compile()
+        finally:
+            self.output_schema = whole
+
     if not TYPE_CHECKING:  # a type checker knows already that a workflow has no such method
 
         def __getattr__(self, name: str) -> Any:
@@ -200,7 +121,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
 
     def outline(self) -> list[str]:
         """Return the names of the nodes, with those of the patterns among them in brackets."""
-        parts = {node: self._parts.get(node) for node in self.nodes}
+        parts = {node: self._parts[node][0] if node in self._parts else None for node in self.nodes}
         return [
             f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
             for node, part in parts.items()
@@ -219,42 +140,63 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         reads: type[Any] | None = None,
         writes: Iterable[str | None] | None = None,
         runs_as: Any = None,
+        stands_for: Any = None,
     ) -> str:
-        """Add a part as a node and return the node's name, which gets a number if it is in use.
+        """Add a part as a node and return the node's name: `name`, or the part's own.
 
         `writes` names the state's fields that the node can write; by default the part says so itself, and
         a plain function or compiled graph counts as one that can write any. Other patterns rely on it.
         `reads` is the schema of what the node gets, if that is not the state: the state with private
-        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place.
+        channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place; or the
+        part is the pattern's own node and `stands_for` a part that has its name from the user.
         """
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
-        node = self._unique(name or name_of(part))
-        self._parts[node] = part
+        named = part if stands_for is None else stands_for
+        taken = {**dict.fromkeys(self.nodes, (None, False)), **self._parts}
+        node = free_name(self.name, name or name_of(named), named, taken, own=name is None)
+        self._parts[node] = (named, name is None)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
-        if runs_as is None and isinstance(part, (Workflow, Pregel)):
-            self.inlined.add(node)
+        if runs_as is None:
+            self.ends_like(node, part)
+            if isinstance(part, (Workflow, Pregel)):
+                self.inlined.add(node)
         return node
 
-    def _unique(self, name: str) -> str:
-        if name not in self.nodes:
-            return name
-        number = 2
-        while f"{name}_{number}" in self.nodes:
-            number += 1
-        return f"{name}_{number}"
+    def ends_like(self, node: str, part: NodeLike[Any]) -> None:
+        """Note that a node may end the run if its part may."""
+        if may_end(part):
+            self.ending.add(node)
+            self._add_schema(extended(self.state, ENDED, Ended))
+
+    def connect(self, source: str, target: str) -> None:
+        """Add an edge to what runs behind a part, unless that ends the run."""
+        if source not in self.ending or target == END:
+            self.add_edge(source, target)
+            return
+
+        def way(state: EndState) -> str:
+            return "end" if has_ended(state) else "on"
+
+        self.add_conditional_edges(source, way, {"on": target, "end": END})
 
 
 NodeLike: TypeAlias = (
     Node[StateT]
     | Workflow[StateT]
     | CompiledStateGraph[Any, Any, Any, Any]
+    | End
     | Callable[Concatenate[StateT, ...], Any]
 )
 """What patterns are made of: steps and other nodes, patterns, compiled graphs, plain functions."""
+
+
+def may_end(part: Any) -> bool:
+    """Tell whether a part may end the run. What is compiled already ends alone."""
+    return isinstance(part, End) or (isinstance(part, Workflow) and bool(part.ending))
 
 
 def promises_of(part: Any) -> list[str]:
@@ -279,6 +221,8 @@ def written_by(part: Any) -> set[str] | None:
         return part.writes_all
     if isinstance(part, Effect):
         return None
+    if isinstance(part, End):
+        return set()
     if isinstance(part, Node):
         writes = getattr(part, "writes", None), getattr(part, "writes_also", None)
         return {field for field in writes if field}
@@ -337,7 +281,9 @@ def as_workflow(part: Any, where: str) -> Workflow[Any]:
 def as_runnable(part: Any, graph: Workflow[Any]) -> Any:
     """Return what LangGraph is given as the node."""
     if isinstance(part, Workflow):
-        return nested(part.compile(), graph)
+        return nested(part.compile_inside(), graph)
+    if isinstance(part, End):
+        return part.on(graph.state)
     if isinstance(part, Pregel):
         return nested(part, graph)
     if isinstance(part, Runnable):

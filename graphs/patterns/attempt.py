@@ -18,6 +18,7 @@ from ...state.schema import extended
 from ..engine.branches import branch
 from ..engine.options import check_field, check_timeout, check_values
 from ..engine.recovery import FAILURES, Recovering, failures_of, reason_of
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of, written_by
 
 CHANNEL = "stepgraph_failure"
@@ -88,16 +89,18 @@ def attempt(
     failed = _Failed(reason, update or {})
     done = {CHANNEL: "", **({} if reason is None else {reason: ""})}
     control = Recovering(f"Part {name_of(part)!r}", kinds, failed, done, timeout_s)
-    run = branch(part, graph, control, alone=True)
-    work = graph.add_part(part, reads=extended(state, CHANNEL, str), writes=written, runs_as=run)
+    run = branch(part, graph, control, alone=True, ends=True)
+    seen = extended(state, CHANNEL, str)
+    work = graph.add_part(part, reads=seen, writes=written, runs_as=run)
     graph.inlined.add(work)
+    graph.ends_like(work, part)
     graph.add_edge(START, work)
     if fallback is None:
         graph.add_edge(work, END)
         graph.cost = Times(cost_of(part), 0, 1)
         return graph
 
-    instead = graph.add_part(fallback, OTHERWISE)
+    instead = add_instead(graph, fallback, OTHERWISE, seen, lambda values: str(values[CHANNEL]))
 
     def way(state: AttemptState) -> str:
         return OTHERWISE if state["stepgraph_failure"] else DONE

@@ -94,7 +94,15 @@ def _tried(rung: Any, accept: Callable[[Any], Opinion]) -> Check[Any]:
         shown = json_text(value)[:MAX_SHOWN]
         return result_of(accept(value), f"{rung.name} answered {shown}.", value, rung.update(value))
 
-    return Check(rung.name, judge, state=rung.state, writes=rung.writes, cost=cost_of(rung), kind="cascade")
+    return Check(
+        rung.name,
+        judge,
+        state=rung.state,
+        writes=rung.writes,
+        cost=cost_of(rung),
+        kind="cascade",
+        function=rung,
+    )
 
 
 def _refuse_repetition(rungs: tuple[Any, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,7 @@ from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.options import check_counts
 from ..engine.reset import Reset
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
@@ -88,9 +89,11 @@ class _Repair(Node[Any]):
 
 
 @overload
-def gate(check: Decider[StateT, V], passes: Callable[[V], Opinion]) -> Gate[StateT]: ...
+def gate(
+    check: Decider[StateT, V], passes: Callable[[V], Opinion], *, name: str | None = None
+) -> Gate[StateT]: ...
 @overload
-def gate(check: Callable[[StateT], Opinion | None]) -> Gate[StateT]: ...
+def gate(check: Callable[[StateT], Opinion | None], *, name: str | None = None) -> Gate[StateT]: ...
 @overload
 def gate(
     check: Decider[StateT, V],
@@ -99,6 +102,7 @@ def gate(
     repair: NodeLike[StateT] | None = None,
     tries: int = TRIES,
     otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
 ) -> Workflow[StateT]: ...
 @overload
 def gate(
@@ -107,6 +111,7 @@ def gate(
     repair: NodeLike[StateT] | None = None,
     tries: int = TRIES,
     otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
 ) -> Workflow[StateT]: ...
 def gate(
     check: Any,
@@ -115,6 +120,7 @@ def gate(
     repair: NodeLike[Any] | None = None,
     tries: int = TRIES,
     otherwise: NodeLike[Any] | None = None,
+    name: str | None = None,
 ) -> Gate[Any] | Workflow[Any]:
     """Let the run pass if a check passes; else repair, go elsewhere, or stop.
 
@@ -124,8 +130,8 @@ def gate(
     With `repair`, what fails is repaired and checked again, at most `tries` times. A step is asked
     again: it sees its answer and the reason, as it does when an answer does not fit its type; so its
     prompt needs to know nothing of gates. Any other part runs as it is, and may read what the check
-    wrote. What still fails goes to `otherwise`; without one, GateFailed is raised with the step, the
-    reason and the intermediate state.
+    wrote. What still fails goes to `otherwise`, and the run goes on behind the gate (or ends, if that
+    is an `end`); without one, GateFailed is raised with the step, the reason and the intermediate state.
 
     Costs what the check costs, nothing if it is code; with `repair`, at most `tries` x (repair + check)
     more; with `otherwise`, at most what that part costs more.
@@ -134,8 +140,8 @@ def gate(
     """
     checking = check_of(check, passes, "gate")
     if repair is None and otherwise is None:
-        return Gate(checking)
-    return gated(checking, repair=repair, tries=tries, otherwise=otherwise)
+        return Gate(checking if name is None else replace(checking, name=name))
+    return gated(checking, repair=repair, tries=tries, otherwise=otherwise, name=name)
 
 
 def gated(
@@ -154,24 +160,26 @@ def gated(
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
     private = extended(state, CHANNEL, Repairs)
     deciding = _Decide(check, repair, tries, otherwise=otherwise is not None)
-    decide = graph.add_part(deciding, check.name, reads=private, writes=[check.writes])
+    decide = graph.add_part(deciding, reads=private, writes=[check.writes], stands_for=check)
 
     ways: dict[Hashable, str] = {PASSED: END}
     cost: list[Cost] = [check.cost]
     if repair is None:
         graph.add_edge(START, decide)
     else:
-        begin = graph.add_part(Reset(CHANNEL, Repairs()))
+        begin = graph.add_part(Reset(CHANNEL, Repairs()), "begin")
         graph.add_edge(START, begin)
         graph.add_edge(begin, decide)
         if isinstance(repair, Step):
-            ways[REPAIR] = graph.add_part(_Repair(repair), repair.name, reads=private, writes=[repair.writes])
+            ways[REPAIR] = graph.add_part(
+                _Repair(repair), reads=private, writes=[repair.writes], stands_for=repair
+            )
         else:
             ways[REPAIR] = graph.add_part(repair)
-        graph.add_edge(ways[REPAIR], decide)
+        graph.connect(ways[REPAIR], decide)
         cost.append(Times(All((cost_of(repair), check.cost)), 0, tries))
     if otherwise is not None:
-        ways[OTHERWISE] = graph.add_part(otherwise)
+        ways[OTHERWISE] = add_instead(graph, otherwise, None, private, lambda values: values[CHANNEL].reason)
         graph.add_edge(ways[OTHERWISE], END)
         cost.append(OneOf((All(), cost_of(otherwise))))
 

@@ -20,13 +20,14 @@ from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import Branch, branch
 from ..engine.race import RACE, Race, Start, forget_race, race_of
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 from ..engine.writes import spread
 
 V = TypeVar("V")
 
 RESULTS = "stepgraph_held"
-PASSED = "stepgraph_open"
+TRIPPED = "stepgraph_tripped"
 MAIN, GUARD = 0, 1
 
 
@@ -45,9 +46,9 @@ allow(GuardResult)
 
 
 class GuardState(TypedDict):
-    """What the edge behind both reads."""
+    """What the edge behind both reads: why the guard tripped, empty if it did not."""
 
-    stepgraph_open: bool
+    stepgraph_tripped: str
 
 
 @dataclass(eq=False)
@@ -95,7 +96,7 @@ class _Settle(Node[Any]):
         update, reason = _outcome(values_of(input).get(RESULTS) or ())
         if reason is not None and not self.otherwise:
             raise GuardTripped(f"Guard {self.guard!r} stopped {self.main!r}: {reason}", reason=reason)
-        return spread({**update, PASSED: reason is None})
+        return spread({**update, TRIPPED: reason or ""})
 
 
 def _outcome(results: Iterable[GuardResult]) -> tuple[Update, str | None]:
@@ -155,13 +156,14 @@ def guard(
     graph: Workflow[Any] = Workflow(state, name or f"guard_{name_of(main)}")
     seen = extended(state, RACE, str)
 
-    start = graph.add_part(Start())
-    work = graph.add_part(main, runs_as=branch(main, graph, _guarded), reads=seen)
-    beside = graph.add_part(_Watch(watch), watch.name, reads=seen, writes=[watch.writes])
+    start = graph.add_part(Start(), "start")
+    work = graph.add_part(main, runs_as=branch(main, graph, _guarded, ends=True), reads=seen)
+    beside = graph.add_part(_Watch(watch), reads=seen, writes=[watch.writes], stands_for=watch)
     settling = _Settle(watch.name, work, otherwise=otherwise is not None)
     settle = graph.add_part(settling, "settle", reads=extended(seen, RESULTS, GuardResults))
     graph.held.add(work)
     graph.inlined.add(work)
+    graph.ends_like(settle, main)
 
     def so_far(values: Mapping[str, Any]) -> SoFar:
         results = values.get(RESULTS) or ()
@@ -176,10 +178,11 @@ def guard(
     if otherwise is None:
         graph.add_edge(settle, END)
     else:
-        instead = graph.add_part(otherwise, "otherwise")
+        tripped = extended(state, TRIPPED, str)
+        instead = add_instead(graph, otherwise, "otherwise", tripped, lambda values: str(values[TRIPPED]))
 
         def way(state: GuardState) -> str:
-            return "passed" if state["stepgraph_open"] else "tripped"
+            return "tripped" if state["stepgraph_tripped"] else "passed"
 
         graph.add_conditional_edges(settle, way, {"passed": END, "tripped": instead})
         graph.add_edge(instead, END)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, Literal, TypedDict
+from typing import Any, Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from ...nodes.checks import Check, Opinion, check_of
 from ...nodes.costs import All, Cost, Times, cost_of
+from ...nodes.ends import EndState, has_ended
 from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.plans import is_known, problem_with, subject_of, without_overlaps
 from ...nodes.rules import decider_of
@@ -59,7 +60,7 @@ class Progress:
 allow(Progress)
 
 
-class OrchestrationState(TypedDict):
+class OrchestrationState(EndState):
     """What the edge behind the synthesis reads."""
 
     stepgraph_progress: Progress
@@ -253,7 +254,7 @@ def orchestrate(
 
     def add_plan(decider: Decider[Any, Any], check: Check[Any] | None, *, first: bool) -> str:
         node = _Plan(decider, worker_state, max_items, rules, check, brief, first=first)
-        return graph.add_part(node, decider.name, reads=seen, writes=[decider.writes])
+        return graph.add_part(node, reads=seen, writes=[decider.writes], stands_for=decider)
 
     begin = add_plan(plan, judge, first=True)
     node = worker_node(worker, worker_state, timeout_s, failed)
@@ -280,7 +281,8 @@ def orchestrate(
     again = add_plan(further, None, first=False)
 
     def is_over(state: OrchestrationState) -> str:
-        return "more" if state["stepgraph_progress"].number < rounds else "done"
+        going = state["stepgraph_progress"].number < rounds and not has_ended(state)
+        return "more" if going else "done"
 
     graph.add_conditional_edges(finish, is_over, {"more": again, "done": END})
     send_items(graph, again, work, END)

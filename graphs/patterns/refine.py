@@ -167,13 +167,16 @@ def refine(
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
     produced = frozenset(candidates - {decider.writes})
 
-    begin = graph.add_part(Reset(CHANNEL, Rounds()))
+    begin = graph.add_part(Reset(CHANNEL, Rounds()), "begin")
     seen = extended(state, CHANNEL, Rounds)
     control = Recovering(f"Producer {name_of(produce)!r}", caught, _failed)
-    draft = graph.add_part(produce, reads=seen, runs_as=branch(produce, graph, control, alone=True))
+    draft = graph.add_part(
+        produce, reads=seen, runs_as=branch(produce, graph, control, alone=True, ends=True)
+    )
     graph.inlined.add(draft)
+    graph.ends_like(draft, produce)
     judging = _Judge(decider, until, score, rounds, produced, caught)
-    verdict = graph.add_part(judging, decider.name, reads=seen, writes=[decider.writes])
+    verdict = graph.add_part(judging, reads=seen, writes=[decider.writes], stands_for=decider)
 
     def again(loop: LoopState) -> str:
         return "again" if loop["stepgraph_rounds"].going else "done"
@@ -188,7 +191,7 @@ def refine(
     graph.so_far = so_far
     graph.add_edge(START, begin)
     graph.add_edge(begin, draft)
-    graph.add_edge(draft, verdict)
+    graph.connect(draft, verdict)
     graph.add_conditional_edges(verdict, again, {"again": draft, "done": END})
     graph.cost = Times(costs_of([produce, decider]), 1, rounds)
     return graph

@@ -17,17 +17,21 @@ from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.reviews import Label, Review
 from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError, NoRoute, did_you_mean
+from ...state.schema import extended
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
 
 FALLBACK = "fallback"
+WHY = "stepgraph_why"
 
 
 class RouteState(TypedDict, total=False):
-    """The route's private channel: the name of the branch that was chosen."""
+    """The route's private channels: the name of the branch that was chosen, and why."""
 
     stepgraph_branch: str
+    stepgraph_why: str
 
 
 @dataclass(eq=False)
@@ -45,7 +49,11 @@ class _Classify(Node[Any]):
         branch, doubt = self._branch_for(choice)
         reason = f"{doubt} ({choice.reason})" if doubt and choice.reason else doubt or choice.reason
         record_decision(config, "route", branch, confidence=choice.confidence, reason=reason or None)
-        return {**self.classifier.update(value), "stepgraph_branch": branch}
+        return {
+            **self.classifier.update(value),
+            "stepgraph_branch": branch,
+            WHY: reason or f"{self.classifier.name}: {choice.label}",
+        }
 
     def _branch_for(self, choice: Choice[Any]) -> tuple[str, str]:
         """Return the branch's name and, for the fallback, why it was taken."""
@@ -132,11 +140,16 @@ def route(
     _check_labels(decider, branches, has_fallback=fallback is not None)
     graph: Workflow[Any] = Workflow(state, name or f"route_{decider.name}")
 
-    ends = {label: graph.add_part(part, _branch_name(label)) for label, part in branches.items()}
+    seen = extended(state, WHY, str)
+
+    def add_branch(part: Any, name: str) -> str:
+        return add_instead(graph, part, name, seen, lambda values: str(values[WHY]))
+
+    ends = {label: add_branch(part, _branch_name(label)) for label, part in branches.items()}
     targets: dict[Hashable, str] = {end: end for end in ends.values()}
     otherwise: str | None = None
     if fallback is not None:
-        otherwise = graph.add_part(fallback, FALLBACK)
+        otherwise = add_branch(fallback, FALLBACK)
         targets[otherwise] = otherwise
     classify = _Classify(decider, ends, min_confidence, otherwise)
     start = graph.add_part(classify, decider.name, writes=[decider.writes])

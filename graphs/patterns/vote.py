@@ -221,7 +221,7 @@ def vote(
         )
 
     seen = extended(state, RACE, str)
-    start = graph.add_part(Start())
+    start = graph.add_part(Start(), "start")
     voting = _Voting(field, total, needed, key, timeout_s)
     steps = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
     counting = _Count(

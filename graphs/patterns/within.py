@@ -45,9 +45,10 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
         own = limited(config)
         return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
-    graph: Workflow[StateT] = Workflow(workflow.state, f"within_{scope}")
-    node = graph.add_part(workflow, scope, runs_as=nested(workflow.compile(), graph, run, arun))
+    graph: Workflow[StateT] = Workflow(workflow.state, name or f"within_{scope}")
+    node = graph.add_part(workflow, scope, runs_as=nested(workflow.compile_inside(), graph, run, arun))
     graph.inlined.add(node)
+    graph.ends_like(node, workflow)
     graph.promises.append(promise)
     graph.cost = workflow.cost
     graph.add_edge(START, node)

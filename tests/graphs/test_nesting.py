@@ -108,8 +108,3 @@ def test_a_hand_written_graph_over_fewer_fields_is_a_part() -> None:
 
     result = chain(note, by_hand(Slice), note).compile().invoke(Post(draft="x", log=["start"]))
     assert result["log"] == ["start", "note x", "note x", "note x"]
-
-
-def test_parts_of_the_same_name_become_different_nodes() -> None:
-    app = chain(by_hand(), by_hand(), note).compile()
-    assert {"LangGraph", "LangGraph_2", "note"} <= set(app.get_graph().nodes)

@@ -18,6 +18,7 @@ from stepgraph import (
     attempt,
     cascade,
     chain,
+    end,
     gate,
     nearest,
     orchestrate,
@@ -211,6 +212,9 @@ cascade(write, write.on(3), accept=lambda text: text != "")  # expect-error
 verify(write, judge, agrees=lambda grade: grade.scor > 3)  # expect-error
 verify(write, judge_elsewhere, agrees=lambda text: text == "good")  # expect-error
 verify(write, judge, agrees=lambda grade: grade.score > 3, otherwise=elsewhere)  # expect-error
+
+# Ends: no text
+end(3)  # expect-error
 
 # Attempts: no other way out, one over another state, one that is no part, no errors, an unknown option
 attempt(write)  # expect-error

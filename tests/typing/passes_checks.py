@@ -14,7 +14,9 @@ from stepgraph import (
     attempt,
     cascade,
     chain,
+    end,
     gate,
+    guard,
     refine,
     review,
     route,
@@ -112,6 +114,17 @@ assert_type(cascade(chain(write), park, check=judge, accept=lambda grade: grade.
 checked = verify(write, judge, agrees=lambda grade: grade.score > 3 or grade.fix, tries=1, otherwise=look)
 assert_type(checked, Workflow[Post])
 assert_type(verify(chain(write), judge, agrees=lambda grade: grade.score > 3), Workflow[Post])
+
+# Ends
+
+assert_type(chain(write, gate(judge, lambda grade: grade.score > 3, otherwise=end())), Workflow[Post])
+assert_type(
+    gate(problem, lambda found: not found, otherwise=chain(park, end("parked")), name="x"), Workflow[Post]
+)
+assert_type(route(complexity, {"low": write, "high": end(lambda post: post.topic)}), Workflow[Post])
+assert_type(route(complexity, {"low": end(), "high": write}, fallback=end()), Workflow[Post])
+assert_type(attempt(write, otherwise=end()), Workflow[Post])
+assert_type(guard(write, judge, lambda grade: grade.score > 3, otherwise=end("no")), Workflow[Post])
 
 # Attempts
 
