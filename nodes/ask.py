@@ -24,7 +24,8 @@ class Ask(Generic[T]):
     `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
     the model's settings for this question. Equal questions that are under way at the same time in one
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
-    anew, as in a vote.
+    anew, as in a vote. A text that the token limit cut is taken, and marked on record; `whole=True` has it
+    asked for again, shorter.
     """
 
     prompt: str | Sequence[BaseMessage]
@@ -32,6 +33,7 @@ class Ask(Generic[T]):
     temperature: float | None = None
     max_tokens: int | None = None
     sample: int = 0
+    whole: bool = False
 
     @property
     def origin(self) -> Mapping[str, Any] | None:

@@ -7,12 +7,14 @@ from typing import Any, Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 from langgraph.typing import StateT
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from ..state.errors import InputError, Rejected
+from ..state.errors import AnswerTooLate, DeadlinePassed, InputError, Rejected
+from ..state.journal.waits import WaitRecord, end_wait
 from ..state.names import REVIEW
 from ..state.run_context import RunContext
 from ..state.schema import (
@@ -22,16 +24,19 @@ from ..state.schema import (
     values_of,
 )
 from .ask import Choice
+from .deadlines import Deadline, Until
 from .gates import shown_output
 from .node import AnswerNode, Update, record_decision
 
 DECISIONS = ("approve", "reject", "edit")
 
-Label = Literal["approved", "rejected"]
+Label = Literal["approved", "rejected", "expired"]
 
 
 class Verdict(Choice[Label]):
     """What a person decided: `label` is approved or rejected, `reason` tells who said what.
+
+    It is expired where nobody answered before the review's deadline.
 
     An edit approves the value that the person put in the field's place: `edited` is True then, and
     `value` is that one. `comment` is what the person wrote.
@@ -45,6 +50,10 @@ class Verdict(Choice[Label]):
     @property
     def approved(self) -> bool:
         return self.label == "approved"
+
+    @property
+    def expired(self) -> bool:
+        return self.label == "expired"
 
 
 class ReviewAnswer(BaseModel):
@@ -69,7 +78,14 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
     """
 
     def __init__(
-        self, function: Callable[[StateT], str], field: str, *, state: StateType, reason: str | None
+        self,
+        function: Callable[[StateT], str],
+        field: str,
+        *,
+        state: StateType,
+        reason: str | None,
+        until: Until | None = None,
+        default: Literal["approve", "reject"] | None = None,
     ) -> None:
         self.__doc__ = function.__doc__
         self.name = function.__name__
@@ -80,6 +96,21 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         self._function = function
         self._field = field
         self._schema = json_schema_of(state, field)
+        self._deadline = None if until is None else Deadline(until, f"The deadline of review {self.name!r}")
+        self._default = default
+        if self._deadline is not None:
+            self._deadline.check_state(state)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What its verdicts can say."""
+        can_expire = self._deadline is not None and self._default is None
+        return ("approved", "rejected", "expired") if can_expire else ("approved", "rejected")
+
+    @property
+    def promise(self) -> str | None:
+        """What a graph with this node promises, if it has a deadline."""
+        return None if self._deadline is None else f"The review {self.name!r} has a deadline"
 
     def question(self, state: StateT) -> dict[str, Any]:
         """Return what a person is asked about a state: JSON, as the interrupt holds it."""
@@ -104,12 +135,43 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 "session, app.invoke(state, session.config(thread_id)), or compile it with a checkpointer."
             )
         asked = {**self.question(state), "path": here.path}
-        answer = interrupt(asked)
+        wait, late = None, False
+        session = here.session
+        if self._deadline is not None:
+            if session is None:
+                here.check_kept(str(self.promise))
+                raise InputError(f"{self.promise}, which only a session can keep: session.config(thread_id).")
+            wait = await self._deadline.begin("review", self.name, state, config, session)
+            asked["due"] = wait.until.isoformat()
+            if wait.status == "over":
+                return self._unanswered(wait)
+            late = wait.status == "waiting" and session.now() >= wait.until
         while True:
             try:
-                return self.read(answer)
+                answer = interrupt(asked)
+            except GraphInterrupt:
+                if not late or wait is None or session is None:
+                    raise
+                await end_wait(session.journal, wait, "over", session.now())
+                return self._unanswered(wait)
+            try:
+                verdict = self.read(answer)
             except InvalidVerdict as problem:
-                answer = interrupt({**asked, "problem": str(problem)})
+                asked["problem"] = str(problem)
+                continue
+            if wait is not None and session is not None:
+                await end_wait(session.journal, wait, "over" if late else "answered", session.now())
+                if late:
+                    raise too_late(wait)
+            return verdict
+
+    def _unanswered(self, wait: WaitRecord) -> Verdict:
+        """Return the verdict where nobody gave one in time."""
+        reason = f"nobody answered until {wait.until.isoformat()}"
+        label: Label = "expired"
+        if self._default is not None:
+            label = "approved" if self._default == "approve" else "rejected"
+        return Verdict(label=label, comment=reason, reason=reason)
 
     def read(self, answer: Any) -> Verdict:
         """Return the verdict that an answer stands for. Raises InvalidVerdict, which says what is wrong."""
@@ -140,10 +202,21 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
 
     async def ainvoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         verdict = await self.answer(input, config)
-        record_decision(config, "review", _choice(verdict), reason=verdict.reason or None)
-        if verdict.approved or self.writes:
+        record_decision(config, "review", choice_of(verdict), reason=verdict.reason or None)
+        return self.settled(input, verdict)
+
+    def settled(self, state: StateT, verdict: Verdict) -> Update:
+        """Return what a verdict writes. Raises Rejected, or DeadlinePassed, where nobody takes it."""
+        if verdict.approved or (self.writes and not verdict.expired):
             return self.update(verdict)
-        output, shown = shown_output(values_of(input), self._field)
+        if verdict.expired:
+            raise DeadlinePassed(
+                f"Review {self.name!r}: {verdict.reason}. Say what happens then: review(…, otherwise=…), or "
+                'a route with a branch for "expired".',
+                review=self.name,
+                due=verdict.reason.rpartition(" ")[2],
+            )
+        output, shown = shown_output(values_of(state), self._field)
         who = f" by {verdict.by}" if verdict.by else ""
         raise Rejected(
             f"Review {self.name!r}: {self._field} was rejected{who} ({verdict.comment}). It was: {shown}",
@@ -154,8 +227,23 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         )
 
 
-def _choice(verdict: Verdict) -> str:
-    return "edited" if verdict.edited else "approved" if verdict.approved else "rejected"
+def choice_of(verdict: Verdict) -> str:
+    """Return what goes on record as the choice."""
+    return "edited" if verdict.edited else str(verdict.label)
+
+
+def too_late(wait: WaitRecord) -> AnswerTooLate:
+    """Return the error for an answer to a review whose deadline has passed."""
+    due = wait.until.isoformat()
+    goes = "goes on without it: stepgraph resume {thread}"
+    gone = "has gone on without it" if wait.status == "over" else goes.format(thread=wait.thread_id)
+    return AnswerTooLate(
+        f"The review {wait.name!r} could be answered until {due}, so this answer comes too late, and the "
+        f"thread {wait.thread_id!r} {gone}. To see where the answer would "
+        "have led, fork the thread from before the review.",
+        review=wait.name,
+        due=due,
+    )
 
 
 def _parsed(answer: Any) -> ReviewAnswer:

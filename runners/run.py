@@ -22,7 +22,7 @@ from ..state.run_context import RunContext, for_reading, with_checked_input, wit
 from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..tracing.record.pending import unanswered
+from ..tracing.record.pending import is_due, unanswered
 from ..tracing.record.reads import read_answers, read_input
 from .partial import missing, reached
 from .result import BudgetEnd, RunResult, RunStatus
@@ -123,9 +123,10 @@ async def aresume(
     """Go on with a thread from its last checkpoint and return how it ended.
 
     A thread that has no checkpoint yet begins with `state`, or else with the input on its record. One that
-    has ended, or waits and gets no answer, is only read. `answer` goes to the one interrupt that waits,
-    `answers` to several by their ids. Raises InputError for an answer to nothing that waits, and for one
-    answer to several interrupts; the thread stays as it is then.
+    has ended, or waits and gets no answer, is only read, unless the time has come for which it waits.
+    `answer` goes to the one interrupt that waits, `answers` to several by their ids. Raises InputError for an
+    answer to nothing that waits, and for one answer to several interrupts, and AnswerTooLate after a
+    review's deadline; the thread stays as it is then.
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
@@ -142,7 +143,10 @@ async def aresume(
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
             state = parse_input(graph.builder.input_schema, data)
-    elif waiting := tuple(unanswered(session, thread_id, waiting)):  # else its node goes on with its answer
+    elif (
+        (waiting := tuple(unanswered(session, thread_id, waiting)))  # else its node goes on with its answer
+        and not any(is_due(item.value, session.now()) for item in waiting)
+    ):
         return await run.stopped("interrupted", snapshot, waiting)
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
@@ -196,7 +200,7 @@ class _Run(Generic[OutputT]):
     async def input(self, given: Any) -> Any:
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
         check_input(self.graph.builder.input_schema, given)
-        await acheck_answer(self.graph, given, self.config, ours=True)
+        given = await acheck_answer(self.graph, given, self.config, ours=True)
         return await adelivered(self.graph, given, self.config)
 
     async def finish(self, given: Any) -> RunResult[OutputT]:

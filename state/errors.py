@@ -4,6 +4,7 @@
     ├── DefinitionError      a graph, step or pattern is put together wrongly
     │   └── NotSerializable      a checkpoint could not give back a value of the state as it is
     ├── InputError           a run's input does not fit the graph's state
+    │   └── AnswerTooLate        a review is answered whose deadline has passed
     ├── SettingsError        the settings file or a model spec cannot be used
     │   └── UnboundRole      a step's model role has no model
     ├── ModelError           a model did not answer
@@ -17,8 +18,10 @@
     │       ├── ContextTooLong       the request does not fit the model's context window
     │       └── ModelFiltered        a content filter, or the model itself, would not answer
     ├── InvalidAnswer        a model answered, never in the asked-for form
+    ├── RetrievalFailed      a retriever did not answer, or not with passages
     ├── GateFailed           a gate stopped a chain
     │   └── Rejected             a person rejected what they were asked to review
+    ├── DeadlinePassed       nobody answered a review in time, and it does not say what then
     ├── BudgetExceeded          a call would have gone beyond a budget
     ├── NoRoute              a route knows no branch for a decision and has no fallback
     ├── BranchTimeout        a branch of a section, vote or fan-out, or an attempt, took too long
@@ -91,6 +94,15 @@ class NotSerializable(DefinitionError):
 
 class InputError(StepgraphError):
     """A run's input does not fit the graph's state."""
+
+
+class AnswerTooLate(InputError):
+    """An answer to a review whose deadline has passed, so it is not taken; `review` and `due` say which."""
+
+    def __init__(self, message: str, *, review: str, due: str) -> None:
+        super().__init__(message)
+        self.review = review
+        self.due = due
 
 
 class SettingsError(StepgraphError):
@@ -179,6 +191,24 @@ class InvalidAnswer(StepgraphError):
         self.step = step
         self.answers = answers
         self.problems = problems
+
+
+class RetrievalFailed(StepgraphError):
+    """A retriever failed, took too long, or gave what are no passages; `step` asked it."""
+
+    def __init__(self, message: str, *, step: str, retriever: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.retriever = retriever
+
+
+class DeadlinePassed(StepgraphError):
+    """Nobody answered a review in time, and it does not say where the run goes then."""
+
+    def __init__(self, message: str, *, review: str, due: str) -> None:
+        super().__init__(message)
+        self.review = review
+        self.due = due
 
 
 class GateFailed(StepgraphError):

@@ -24,6 +24,7 @@ GRAPH_KEY = "__stepgraph_graph"  # a key of a config's `metadata`
 
 # What an interrupt's value says under `kind`
 REVIEW = "stepgraph_review"
+WAIT = "stepgraph_wait"
 BUDGET_ENDED = "stepgraph_budget_ended"
 
 # Channels that an agent and its tools share

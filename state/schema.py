@@ -70,11 +70,16 @@ def values_of(state: object) -> dict[str, Any]:
 
 def check_fields(state: StateType, names: Iterable[str], where: str) -> None:
     """Raise DefinitionError, with the nearest name, unless the state has all these fields."""
+    check_known(state, names, f"{where} writes")
+
+
+def check_known(state: StateType, names: Iterable[str], what: str) -> None:
+    """Like `check_fields`; `what` says who does what with the fields."""
     known = fields_of(state)
     for name in names:
         if name not in known:
             raise DefinitionError(
-                f"{where} writes {name!r}, which {state.__name__} does not have. " + did_you_mean(name, known)
+                f"{what} {name!r}, which {state.__name__} does not have. " + did_you_mean(name, known)
             )
 
 

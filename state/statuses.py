@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 RunStatus = Literal["queued", "running", "done", "partial", "failed", "interrupted"]
 NodeStatus = Literal["done", "failed", "interrupted"]
 CallStatus = Literal["answered", "rejected", "failed"]
 CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
+RetrievalStatus = Literal["found", "failed"]
+RetrievalSource = Literal["retriever", "copied"]
+WaitKind = Literal["wait", "review"]
+WaitStatus = Literal["waiting", "over", "answered"]
+CUT: Final = "length"  # the finish_reason of an answer that ends at the limit on its tokens
 DecisionKind = Literal[
     "route",
     "attempt",
@@ -19,6 +24,7 @@ DecisionKind = Literal[
     "verify",
     "cascade",
     "review",
+    "wait",
     "vote",
     "ensemble",
     "section",

@@ -34,10 +34,19 @@ if TYPE_CHECKING:
     from .nodes.effects import effect as effect
     from .nodes.ends import end as end
     from .nodes.neighbours import nearest as nearest
+    from .nodes.passages import (
+        Citation as Citation,
+        Passage as Passage,
+        check_citations as check_citations,
+        cited_passages as cited_passages,
+        render_passages as render_passages,
+    )
+    from .nodes.retrieval import retrieve as retrieve
     from .nodes.reviews import Verdict as Verdict
     from .nodes.rules import rule as rule
     from .nodes.splitting import split_text as split_text
     from .nodes.steps import Step as Step, step as step
+    from .nodes.waits import wait as wait
     from .providers.model import (
         CallContext as CallContext,
         Model as Model,
@@ -60,6 +69,7 @@ if TYPE_CHECKING:
     from .state.errors import StepgraphError as StepgraphError
     from .state.session.session import Session as Session
     from .tracing.export.live import Tracing as Tracing
+    from .tracing.record.pending import due as due
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -87,10 +97,13 @@ else:
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
             ".nodes.neighbours": "nearest",
+            ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
+            ".nodes.retrieval": "retrieve",
             ".nodes.reviews": "Verdict",
             ".nodes.rules": "rule",
             ".nodes.splitting": "split_text",
             ".nodes.steps": "Step step",
+            ".nodes.waits": "wait",
             ".providers.model": "CallContext Model Reply Request ToolCall",
             ".providers.stack.roles": "using",
             ".providers.testing.scripted": "ScriptedModel",
@@ -100,5 +113,6 @@ else:
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",
             ".tracing.export.live": "Tracing",
+            ".tracing.record.pending": "due",
         },
     )

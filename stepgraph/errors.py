@@ -11,12 +11,14 @@ from .state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .state.errors import (
+        AnswerTooLate as AnswerTooLate,
         AuthenticationFailed as AuthenticationFailed,
         BranchTimeout as BranchTimeout,
         BudgetExceeded as BudgetExceeded,
         CircuitOpen as CircuitOpen,
         ClaimLost as ClaimLost,
         ContextTooLong as ContextTooLong,
+        DeadlinePassed as DeadlinePassed,
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
         GateFailed as GateFailed,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         NotSerializable as NotSerializable,
         PromptChanged as PromptChanged,
         Rejected as Rejected,
+        RetrievalFailed as RetrievalFailed,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
         SettingsError as SettingsError,
@@ -48,10 +51,12 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen ClaimLost "
-            "ContextTooLong DefinitionError EffectUnknown GateFailed GraphChanged GuardTripped InputError "
-            "InvalidAnswer MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable PromptChanged Rejected "
-            "SandboxUnavailable ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
+            ".state.errors": "AnswerTooLate AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen "
+            "ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
+            "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
+            "MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
+            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
+            "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
+            "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .forks.fork import fork as fork
     from .record.diff import Difference as Difference, diff as diff
     from .record.history import CheckpointView as CheckpointView, read_history as read_history
-    from .record.pending import Waiting as Waiting, read_waiting as read_waiting
+    from .record.pending import Waiting as Waiting, due as due, read_waiting as read_waiting
     from .record.query import QueryResult as QueryResult, select as select
     from .record.reads import records as records
     from .record.run import Run as Run, read_run as read_run
@@ -36,7 +36,7 @@ else:
             ".forks.fork": "fork",
             ".record.diff": "Difference diff",
             ".record.history": "CheckpointView read_history",
-            ".record.pending": "Waiting read_waiting",
+            ".record.pending": "Waiting due read_waiting",
             ".record.query": "QueryResult select",
             ".record.reads": "records",
             ".record.run": "Run read_run",

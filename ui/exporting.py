@@ -34,7 +34,7 @@ def to_html(run: Run, mask: Masker) -> str:
         f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    views = [step_view(run, bar.span.id) for bar in run.by_id.values() if bar.span.kind != "call"]
+    views = [step_view(run, bar.span.id) for bar in run.by_id.values() if bar.span.place == bar.span.id]
     return rendered(
         "file.html",
         {

@@ -1,4 +1,4 @@
-"""One span, ready to be shown: state in and out, calls, decision, scores."""
+"""One span, ready to be shown: state in and out, calls, retrievals, decision, scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..state.names import PRIVATE
+from ..state.names import PRIVATE, WAIT
 from ..tracing.record.attributes import changed_fields, cut_text
 from ..tracing.record.run import OutputField, Run
 from ..tracing.record.spans import Row, Span
@@ -54,6 +54,19 @@ class CallView:
 
 
 @dataclass(frozen=True)
+class RetrievalView:
+    """One retrieval: what was asked, and the passages, each with its source."""
+
+    span: Span
+    query: Text
+    passages: Sequence[tuple[str, Text]]
+
+    @property
+    def row(self) -> Row:
+        return self.span.row
+
+
+@dataclass(frozen=True)
 class StepView:
     """All about one node execution, or one invocation."""
 
@@ -62,7 +75,9 @@ class StepView:
     fields: Sequence[Field]
     private: Sequence[Field]
     calls: Sequence[CallView]
+    retrievals: Sequence[RetrievalView]
     asked: Text | None
+    waits: bool
 
     @property
     def span(self) -> Span:
@@ -70,7 +85,7 @@ class StepView:
 
     @property
     def inner(self) -> list[SpanNode]:
-        return [bar for bar in self.bar.children if bar.span.kind != "call"]
+        return [bar for bar in self.bar.children if bar.span.place == bar.span.id]
 
     @property
     def scores(self) -> Sequence[Row]:
@@ -93,6 +108,9 @@ class StepView:
         for call in self.calls:
             yield from (message.text for message in call.messages)
             yield from filter(None, (call.answer, call.reasoning, call.tool_calls))
+        for retrieval in self.retrievals:
+            yield retrieval.query
+            yield from (text for _, text in retrieval.passages)
         if self.asked:
             yield self.asked
 
@@ -100,7 +118,7 @@ class StepView:
 def step_view(run: Run, span_id: str) -> StepView | None:
     """Return all about a span, None if the run has none with that id; a call stands in its node."""
     bar = run.by_id.get(span_id)
-    if bar is not None and bar.span.kind == "call":
+    if bar is not None and bar.span.place != bar.span.id:
         bar = run.by_id.get(bar.span.parent_id or "")
     if bar is None:
         return None
@@ -111,8 +129,18 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         fields=[item for item in fields if not item.name.startswith(PRIVATE)],
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
+        retrievals=[_retrieval(inner.span) for inner in bar.children if inner.span.kind == "retrieval"],
         asked=text_of("asked", read_json(asked)) if asked else None,
+        waits=asked is not None and f'"{WAIT}"' in asked,
     )
+
+
+def _retrieval(span: Span) -> RetrievalView:
+    passages = [
+        (passage["source"], Text(f"{span.id} passage {number}", passage["text"]))
+        for number, passage in enumerate(read_json(span.row["passages"]) or (), 1)
+    ]
+    return RetrievalView(span, Text(f"{span.id} query", span.row["query"]), passages)
 
 
 def _fields(span: Span) -> Iterator[Field]:

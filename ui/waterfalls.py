@@ -15,7 +15,17 @@ MANY = 150  # rows, from which on what lies deep is folded
 GROUP = 50  # rows in a group, where siblings are more than twice as many
 DEEPEST = 40
 BAD = ("failed", "unfinished")
-_SEARCHED = ("input", "output", "interrupts", "messages", "answer", "reasoning", "problem", "model_answered")
+_SEARCHED: tuple[str, ...] = (
+    "input",
+    "output",
+    "interrupts",
+    "messages",
+    "answer",
+    "reasoning",
+    "problem",
+    "model_answered",
+)
+_SEARCHED += ("query", "passages")
 
 
 @dataclass
@@ -86,7 +96,7 @@ def _is(bar: SpanNode, only: str) -> bool:
 def _searched(bar: SpanNode) -> str:
     """Return what is searched of a row: its names and texts, those of its calls for a node."""
     parts = [bar.span.path, bar.span.error or ""]
-    for span in (bar.span, *(inner.span for inner in bar.children if inner.span.kind == "call")):
+    for span in (bar.span, *(inner.span for inner in bar.children if inner.span.place != inner.span.id)):
         parts += [str(span.row.get(name) or "") for name in _SEARCHED]
     if bar.span.decision:
         parts += [str(bar.span.decision["choice"]), bar.span.decision["reason"] or ""]

@@ -45,6 +45,7 @@ def new(name: str) -> None:
 @click.command()
 @click.argument("threads", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Resume every thread that has not ended.")
+@click.option("--due", is_flag=True, help="Resume every thread whose wait or deadline is over.")
 @click.option("--graph", help="The graph to load, instead of the one on record.")
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
 @click.option("--force", is_flag=True, help="Go on although the graph's shape changed.")

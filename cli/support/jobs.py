@@ -19,6 +19,7 @@ from ...runners.result import RunResult
 from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.session.session import Session
+from ...tracing.record.pending import is_wait
 from ...tracing.record.text import one_line, plain
 from ..exit_codes import ExitCode, exit_code
 from .outcomes import RunOutcome, outcome_json, print_outcome, print_summary
@@ -114,6 +115,9 @@ def _ended(result: RunResult) -> RunOutcome:
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"
     elif result.status == "interrupted":
         asked = "; ".join(show_question(item.value) for item in result.waiting)
-        outcome.code, outcome.error = ExitCode.WAITING, f"waits for an answer to: {asked}"
+        timed = all(is_wait(item.value) for item in result.waiting)
+        what = "waits" if timed and result.waiting else "waits for an answer to"
+        outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {asked}"
         outcome.reviews = sum(is_review(item.value) for item in result.waiting)
+        outcome.timed = timed
     return outcome

@@ -21,7 +21,10 @@ OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
 @dataclass
 class RunOutcome:
-    """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet."""
+    """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet.
+
+    `timed` says that it waits for times only, so that nobody is asked anything.
+    """
 
     thread: str
     status: OutcomeStatus
@@ -30,6 +33,7 @@ class RunOutcome:
     output: Any = None
     error: str | None = None
     reviews: int = 0
+    timed: bool = False
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
     ended_early: str | None = None
@@ -96,6 +100,9 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
                     f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
                 )
             elif outcome.status != "done":
+                if outcome.timed:
+                    click.echo(f"Go on when it is time:     stepgraph resume --due{option}")
+                    break
                 rest = {"interrupted": " --answer …", "partial": " --budget …"}.get(outcome.status, "")
                 verb = "approve" if outcome.reviews else "resume"
                 rest = "" if outcome.reviews else rest

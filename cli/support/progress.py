@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 import click
 
-from ...state.journal.records import Call, Decision, NodeRun, Record
-from ...state.names import BUDGET_ENDED
+from ...state.journal.records import Call, Decision, NodeRun, Record, Retrieval
+from ...state.names import BUDGET_ENDED, WAIT
+from ...state.statuses import CUT
+from ...tracing.record.notes import CUT_NOTE
 from ...tracing.record.spans import cost_of_call
-from ...tracing.record.text import duration, money, one_line, sureness, tokens
+from ...tracing.record.text import duration, money, one_line, passages_line, sureness, tokens
 
 
 class Progress:
@@ -21,6 +23,7 @@ class Progress:
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._calls: dict[str, list[Call]] = defaultdict(list)
         self._decisions: dict[str, Decision] = {}
+        self._retrievals: dict[str, list[Retrieval]] = defaultdict(list)
         self._containers: set[str] = set()
 
     def __call__(self, record: Record) -> None:
@@ -38,6 +41,8 @@ class Progress:
                 self._say(record.thread_id, f"    {record.path}: {one_line(record.problem or '', 160)}")
         elif isinstance(record, Decision):
             self._decisions[record.task] = record
+        elif isinstance(record, Retrieval):
+            self._retrievals[record.task].append(record)
         elif record.task not in self._containers:
             self._say(record.thread_id, self._line(record))
 
@@ -52,13 +57,18 @@ class Progress:
                 used = tokens(call.input_tokens, call.output_tokens, call.estimated_tokens)
                 model = call.model_answered or call.model_asked
                 cost = money(cost_of_call(asdict(call)))
-                parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}")
+                cut = f", {CUT_NOTE}" if call.finish_reason == CUT else ""
+                parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}{cut}")
+        found = (item for item in self._retrievals.pop(node_run.task, ()) if item.status == "found")
+        parts += [passages_line(item.kept or 0, item.left_out) for item in found]
         if node_run.status == "failed":
             parts.append(f"FAILED: {one_line(node_run.error or '', 160)}")
         elif node_run.status == "interrupted":
             parts.append(
                 "not done: the budget ended"
                 if BUDGET_ENDED in (node_run.interrupts or "")
+                else "waits"
+                if WAIT in (node_run.interrupts or "")
                 else "waits for an answer"
             )
         took = duration(node_run.ended_at - node_run.started_at)

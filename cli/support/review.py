@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...graphs.engine.answering import check_in_time
 from ...state.errors import InputError
-from ...tracing.record.pending import Waiting, read_waiting
+from ...tracing.record.pending import Waiting, is_due, is_wait, read_waiting
 from ...tracing.record.text import clean, duration, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
@@ -39,7 +41,7 @@ class Edit:
 def show_pending(*, database: Path, as_json: bool) -> None:
     """Print what waits for an answer."""
     with open_session(database) as session:
-        found = read_waiting(session)
+        found, now = read_waiting(session), session.now()
     if as_json:
         for item in found:
             click.echo(json.dumps(_row(item), ensure_ascii=False))
@@ -49,22 +51,28 @@ def show_pending(*, database: Path, as_json: bool) -> None:
     several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
     option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
     for item in found:
-        _print(item, option, several=item.thread_id in several)
+        _print(item, option, now, several=item.thread_id in several)
 
 
 def _row(item: Waiting) -> dict[str, Any]:
-    asked = item.value if is_review(item.value) else {"value": plain(item.value)}
+    known = is_review(item.value) or is_wait(item.value)
+    asked = item.value if known else {"value": plain(item.value)}
     names = ("review", "question", "field", "value", "schema", "problem")
     told = {name: asked.get(name) for name in names}
-    return {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, **told}
+    due = None if item.due is None else item.due.timestamp()
+    place = {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, "due": due}
+    return {**place, "wait": asked.get("wait") if known else None, **told}
 
 
-def _print(item: Waiting, option: str, *, several: bool) -> None:
+def _print(item: Waiting, option: str, now: datetime, *, several: bool) -> None:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.since))
     age = duration(max(0.0, time.time() - item.since))
     click.secho(one_line(item.thread_id), bold=True, nl=False)
     click.echo(f"  {one_line(item.path)}  since {when} ({age})  {item.id[:SHORT_ID]}")
-    click.echo(f"    {show_question(item.value)}")
+    click.echo(f"    {show_question(item.value)}{'' if item.due is None else _left(item.due - now)}")
+    if is_due(item.value, now) or is_wait(item.value):
+        click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)}{option}")
+        return
     if not is_review(item.value):
         click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)} --answer …{option}")
         return
@@ -72,6 +80,11 @@ def _print(item: Waiting, option: str, *, several: bool) -> None:
     click.echo(f"    {clean(str(item.value.get('field')))}: {shown}")
     which = f" --review {item.id[:SHORT_ID]}" if several else ""
     click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
+
+
+def _left(left: timedelta) -> str:
+    seconds = left.total_seconds()
+    return f", in {duration(seconds)}" if seconds > 0 else f", {duration(-seconds)} ago"
 
 
 def answer_review(
@@ -92,7 +105,10 @@ def answer_review(
     """Answer a review, go on with its thread, and return the exit code."""
     with open_session(database) as session:
         found = find_thread(session.journal, thread)
-        item = _pick(read_waiting(session, found.thread_id), found, review)
+        waiting = read_waiting(session, found.thread_id)
+        if not any(is_review(item.value) for item in waiting):
+            check_in_time(session, found.thread_id)
+        item = _pick(waiting, found, review)
     answer: dict[str, Any] = {"decision": decision, "by": _user() if by is None else by}
     if reason:
         answer["reason"] = reason
@@ -142,6 +158,8 @@ def _pick(waiting: list[Waiting], found: Thread, name: str | None) -> Waiting:
 def _what_is_so(waiting: list[Waiting], found: Thread) -> str:
     """Return why no review waits on a thread, and what to do next."""
     thread = found.thread_id
+    if waiting and all(is_wait(item.value) for item in waiting):
+        return f". It waits for a time: stepgraph resume {thread}"
     if waiting:
         return f". It waits for an answer of another kind: stepgraph resume {thread} --answer …"
     if found.status == "done":

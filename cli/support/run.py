@@ -18,6 +18,7 @@ from ...state.journal.records import Description
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...tracing.export.live import Tracing
+from ...tracing.record.pending import due as read_due
 from ...tracing.record.prune import UNFINISHED
 from ...tracing.record.reads import read_input
 from ...tracing.record.text import one_line
@@ -116,6 +117,7 @@ def resume_threads(
     threads: Sequence[str],
     *,
     everything: bool = False,
+    due: bool = False,
     answer: str | None = None,
     answers: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -130,17 +132,22 @@ def resume_threads(
 
     `answer` goes to a single interrupt, as typed; `answers` are values by the interrupts' ids.
     """
-    if bool(threads) == everything:
-        raise InputError("Name the threads to resume, or give --all. `stepgraph threads` lists them.")
+    if [bool(threads), everything, due].count(True) != 1:
+        raise InputError(
+            "Name the threads to resume, or give --all or --due. `stepgraph threads` lists them."
+        )
     if not database.exists():
         raise InputError(f"There is no file {database}, so there is nothing to resume.")
     with Session(database, tracing=Tracing()) as session:
         if everything:
             rows = _unfinished(session)
+        elif due:
+            ids = dict.fromkeys(item.thread_id for item in read_due(session))
+            rows = [find_thread(session.journal, thread) for thread in ids]
         else:
             rows = [find_thread(session.journal, thread) for thread in threads]
         if not rows and not as_json:
-            click.echo("Every thread has ended.")
+            click.echo("Nothing is due." if due else "Every thread has ended.")
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
         options = _options(limits, cache_s, force=force)
@@ -150,7 +157,7 @@ def resume_threads(
                 found = _loaded(thread, graph, loaded)
                 check_roles(bound, found.graph)
             except (InputError, DefinitionError) as error:
-                if not everything:
+                if threads:
                     raise
                 work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=error))
                 continue

@@ -24,6 +24,7 @@ from ...tracing.record.text import (
     duration,
     money,
     one_line,
+    passages_line,
     show_value,
     tokens,
 )
@@ -33,6 +34,27 @@ from ...tracing.record.tree import SpanNode
 
 WIDTH = 32
 CUT, CUT_STEP = 160, 400
+SHORT = 20  # what is shorter may stand anywhere by chance
+
+
+class Told:
+    """What has been printed of problems: each is printed once, whoever repeats it."""
+
+    def __init__(self) -> None:
+        self._problems: list[str] = []
+
+    def once(self, text: Any) -> Any:
+        """Return a text with what was told already left out."""
+        if isinstance(text, str):
+            for problem in self._problems:
+                text = text.replace(problem, "(the problem above)")
+        return text
+
+    def add(self, problem: str | None) -> None:
+        for text in (problem or "", (problem or "").partition(": ")[2]):
+            if len(text) >= SHORT and text not in self._problems:
+                self._problems.append(text)
+        self._problems.sort(key=len, reverse=True)
 
 
 def open_session(database: Path) -> Session:
@@ -68,7 +90,8 @@ def show_run(
         click.echo("* The run waited for this step. --step NAME shows all about one.")
     else:
         _print(_tree_lines(run, given, None if full else CUT))
-    if run.thread.error:
+    shown = set() if waterfall else {node.span.error for node in run.steps}
+    if run.thread.error and run.thread.error not in shown:
         click.echo(f"error  {clean(run.thread.error)}")
     click.echo(f"total  {_totals(run)}")
 
@@ -118,7 +141,8 @@ def _outermost(root: SpanNode) -> Iterator[SpanNode]:
 
 def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     span = node.span
-    mark, name = ("→", span.model) if span.kind == "call" else (MARKS[span.status], span.name)
+    mark = "→" if span.kind in ("call", "retrieval") else MARKS[span.status]
+    name = span.model if span.kind == "call" else span.name
     cost = f"  {money(node.cost)}" if node.cost.calls else ""
     said = "".join(f"  {remark}" for remark in remarks)
     return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
@@ -138,6 +162,7 @@ def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
         yield f"graph  {clean(run.thread.graph)}"
     if given:
         yield f"input  {_cut(json.dumps(given, ensure_ascii=False), limit)}"
+    told = Told()
     several = sum(span.kind == "run" for span in run.spans) > 1
     for root in run.roots:
         for node in root.walk():
@@ -145,11 +170,11 @@ def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
             if span.kind == "node":
                 decided = iter([decision_note(span)] if span.decision else [])
                 yield f"{indent}{_row(node, decided)}"
-                yield from _details(node, f"{indent}    ", limit)
+                yield from _details(node, f"{indent}    ", limit, told)
             elif span.kind == "run" and several:
                 yield f"{indent}{_row(node, iter(()))}"
             elif span.parent_id == root.span.id:  # a call outside of any node
-                yield from _call_lines(span, indent, limit)
+                yield from _call_lines(span, indent, limit, told)
 
 
 def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
@@ -166,26 +191,33 @@ def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
         yield from _labelled(f"> {one_line(name, 40)} =", after[name], "  ", limit)
     if span.decision:
         yield f"  {decision_note(span)}"
-    yield from _details(node, "  ", limit, whole=True)
+    yield from _details(node, "  ", limit, Told(), whole=True)
 
 
-def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+def _details(
+    node: SpanNode, inner: str, limit: int | None, told: Told, *, whole: bool = False
+) -> Iterator[str]:
     """Yield what lies below a node's own line; `whole` prompts, without what the state says already."""
     span = node.span
     if span.decision and span.decision["reason"]:
         yield from _labelled("why", span.decision["reason"], inner, limit)
     for child in node.children:
         if child.span.kind == "call":
-            yield from _call_lines(child.span, inner, limit, whole=whole)
+            yield from _call_lines(child.span, inner, limit, told, whole=whole)
+        elif child.span.kind == "retrieval":
+            yield from _retrieval_lines(child.span, inner, limit)
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
     if span.row.get("interrupts"):
         yield from _labelled("asks", public(span.row["interrupts"]), inner, limit)
     if span.error:
-        yield from _labelled("error", span.error, inner, limit and CUT_STEP)
+        yield from _labelled("error", told.once(span.error), inner, limit and CUT_STEP)
+        told.add(span.error)
 
 
-def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+def _call_lines(
+    span: Span, inner: str, limit: int | None, told: Told, *, whole: bool = False
+) -> Iterator[str]:
     row = span.row
     role = f"{row['role']} = " if row["role"] else ""
     remarks = [*call_notes(span), *([f"replayed {row['replays']} x"] if row["replays"] else [])]
@@ -199,9 +231,26 @@ def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = Fals
     yield from _labelled("why", row["reason"], inner, limit)
     messages = json.loads(row["messages"])
     for message in messages if whole or limit is None else messages[-1:]:
-        yield from _labelled(one_line(str(message.get("role")), 12), message.get("content"), inner, limit)
+        content = told.once(message.get("content"))
+        yield from _labelled(one_line(str(message.get("role")), 12), content, inner, limit)
     for label, name in (("thought", "reasoning"), ("answer", "answer"), ("problem", "problem")):
-        yield from _labelled(label, row[name], inner, limit)
+        yield from _labelled(label, told.once(row[name]) if name == "problem" else row[name], inner, limit)
+    told.add(row["problem"])
+
+
+def _retrieval_lines(span: Span, inner: str, limit: int | None) -> Iterator[str]:
+    row = span.row
+    told = f"failed after {duration(row['latency_s'])}"
+    if span.status != "failed":
+        told = f"{passages_line(row['kept'], row['left_out'])}, {duration(row['latency_s'])}"
+    again = f", replayed {row['replays']} x" if row["replays"] else ""
+    copied = ", copied" if row["source"] == "copied" else ""
+    yield f"{inner}search   {one_line(row['retriever'], 60)}, {told}{copied}{again}"
+    yield from _labelled("query", row["query"], inner, limit)
+    for number, passage in enumerate(json.loads(row["passages"] or "[]"), 1):
+        source = f"{passage['source']}: " if passage["source"] else ""
+        yield from _labelled(f"[{number}]", f"{source}{passage['text']}", inner, limit)
+    yield from _labelled("problem", row["problem"], inner, limit)
 
 
 def _labelled(label: str, value: Any, inner: str, limit: int | None) -> Iterator[str]:
@@ -230,5 +279,11 @@ def step_json(node: SpanNode) -> dict[str, Any]:
         "output": public(span.row.get("output")),
         "decision": span.decision,
         "calls": [child.span.row for child in node.children if child.span.kind == "call"],
+        "retrievals": [retrieval_json(c.span) for c in node.children if c.span.kind == "retrieval"],
         "steps": [step_json(child) for child in node.children if child.span.kind == "node"],
     }
+
+
+def retrieval_json(span: Span) -> dict[str, Any]:
+    """Return a retrieval for programs, with its passages as what they are."""
+    return {**span.row, "passages": json.loads(span.row["passages"] or "[]")}

@@ -12,6 +12,7 @@ from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
 from ...state.errors import (
+    AnswerTooLate,
     BranchTimeout,
     BudgetExceeded,
     DefinitionError,
@@ -34,6 +35,7 @@ from .writes import Nested, collected, spread
 
 FATAL = (
     GraphBubbleUp,
+    AnswerTooLate,
     BudgetExceeded,
     DefinitionError,
     EffectUnknown,

@@ -1,4 +1,4 @@
-"""What a workflow compiles to: LangGraph's compiled graph, kept by a session wherever it is run."""
+"""A compiled workflow: a LangGraph graph whose runs are kept, and whose sync callers lose nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from langgraph.graph.state import CompiledStateGraph
 from ...providers.stack.roles import layered
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_models
+from ...state.session.default import default_sessions
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
+from ...tracing.export.live import Tracing
 from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
 from .turns import adelivered, delivered
 
 BRANCHES = 512
 SYNC_ONLY = (BaseCheckpointSaver.aget_tuple, SqliteSaver.aget_tuple)  # which only raise
+
+default_sessions.tracing = Tracing
 
 
 class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
@@ -51,8 +55,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
         config = kept(self, config)
-        check_answer(self, input, config)
-        to_do = delivered(self, input, config)
+        to_do = delivered(self, check_answer(self, input, config), config)
         yield from super().stream(to_do, config, **durable(config, kwargs))
 
     async def _astream(
@@ -60,8 +63,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> AsyncIterator[Any]:
         config = kept(self, config or {})
         await awaited(config)
-        await acheck_answer(self, input, config)
-        to_do = await adelivered(self, input, config)
+        to_do = await adelivered(self, await acheck_answer(self, input, config), config)
         stream: Any = super().astream(to_do, config, **durable(config, kwargs))
         async with aclosing(stream) as chunks:
             async for chunk in chunks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Container
 from types import CodeType
 from typing import Any, Final
 
@@ -46,26 +46,34 @@ def _root(part: Any) -> Any:
     return part if made_of is None else _root(made_of)
 
 
-def free_name(pattern: str, name: str, part: Any, taken: Mapping[str, tuple[Any, bool]], *, own: bool) -> str:
-    """Return the name of a new node. Raises DefinitionError where another part has that name.
+class Names:
+    """The nodes of a graph and the parts that have given them their names."""
 
-    `taken` has the parts by their nodes, and whether the name is the part's `own`, or one that its pattern
-    gives it. One part that stands at several places is no collision, and gets a number.
-    """
-    if name not in taken:
-        return name
-    other, others = taken[name]
-    if own and others and not is_same(part, other):
-        one, two = _shown(other), _shown(part)
-        raise DefinitionError(
-            f"{pattern}: two parts are named {name!r}, {one} and {two}. The record, forks and drawings tell "
-            "parts by their names: rename one of them, or give its pattern a name, such as "
-            "chain(…, name='…'), or for a graph of your own compile(name='…')."
-        )
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
+    def __init__(self, graph: str) -> None:
+        self.graph = graph
+        self.parts: dict[str, Any] = {}
+        self._own: set[str] = set()
+
+    def take(self, name: str, part: Any, nodes: Container[str], *, own: bool) -> str:
+        """Return the name of a new node. Raises DefinitionError where another part has that name.
+
+        `own` says that it is the part's own name, not one that the pattern gives it. A part that stands at
+        several places is no collision, and gets a number.
+        """
+        other = self.parts.get(name)
+        if own and name in self._own and not is_same(part, other):
+            raise DefinitionError(
+                f"{self.graph}: two parts are named {name!r}, {_shown(other)} and {_shown(part)}. The "
+                "record, forks and drawings tell parts by their names: rename one of them, or give its "
+                "pattern a name, such as chain(…, name='…'), or for a graph of your own compile(name='…')."
+            )
+        node, number = name, 2
+        while node in nodes:
+            node, number = f"{name}_{number}", number + 1
+        self.parts[node] = part
+        if own:
+            self._own.add(node)
+        return node
 
 
 def _shown(part: Any) -> str:

@@ -17,6 +17,7 @@ from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
 from ...nodes.ends import ENDED, End, Ended, EndState, has_ended
 from ...nodes.node import Node
+from ...nodes.waits import Wait
 from ...providers.stack.roles import RoleModels, bound_models
 from ...state.errors import DefinitionError
 from ...state.names import GRAPH_KEY
@@ -28,19 +29,15 @@ from ...state.schema import (
     values_of,
 )
 from ...state.serde import allow
-from ...state.session.default import default_sessions
 from ...state.session.fingerprint import GraphMark
 from ...state.session.internals import node_of
 from ...state.state_checks import check_alias, check_constructor, check_kept
-from ...tracing.export.live import Tracing
 from .compiled import CompiledWorkflow
 from .functions import checked
-from .naming import caller_place, free_name
+from .naming import Names, caller_place
 from .writes import Nested, collected, spread
 
 RUNS = ("invoke", "ainvoke", "stream", "astream", "get_state", "aget_state", "get_name")
-
-default_sessions.tracing = Tracing
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.promises: list[str] = []  # what holds only in a session, in words
         self.inlined: set[str] = set()  # nodes with a graph that works on this one's state
         self.place = caller_place()
-        self._parts: dict[str, tuple[Any, bool]] = {}
+        self._names = Names(name)
         self.ending: set[str] = set()  # nodes that may end the run
         self.held: set[str] = set()  # nodes of which nothing may be seen before the pattern lets it out
         self.so_far: Callable[[Mapping[str, Any]], SoFar] | None = None
@@ -121,7 +118,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
 
     def outline(self) -> list[str]:
         """Return the names of the nodes, with those of the patterns among them in brackets."""
-        parts = {node: self._parts[node][0] if node in self._parts else None for node in self.nodes}
+        parts = {node: self._names.parts.get(node) for node in self.nodes}
         return [
             f"{node}({', '.join(part.outline())})" if isinstance(part, Workflow) else node
             for node, part in parts.items()
@@ -150,14 +147,14 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         channels, or what a `Send` carries. `runs_as` is the runnable that runs in the part's place; or the
         part is the pattern's own node and `stands_for` a part that has its name from the user.
         """
+        if isinstance(part, Wait):
+            part.deadline.check_state(self.state)
         fields = written_by(part) if writes is None else {field for field in writes if field}
         known = fields is not None and self.writes_all is not None
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         named = part if stands_for is None else stands_for
-        taken = {**dict.fromkeys(self.nodes, (None, False)), **self._parts}
-        node = free_name(self.name, name or name_of(named), named, taken, own=name is None)
-        self._parts[node] = (named, name is None)
+        node = self._names.take(name or name_of(named), named, self.nodes, own=name is None)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None:

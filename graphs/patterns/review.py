@@ -3,19 +3,69 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, overload
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.channels import LastValue
-from langgraph.graph import StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.typing import StateT
 
-from ...nodes.reviews import Review
+from ...nodes.costs import All, OneOf, cost_of
+from ...nodes.deadlines import Until
+from ...nodes.node import Node, Update, record_decision
+from ...nodes.reviews import Review, choice_of
 from ...state.errors import DefinitionError
-from ...state.schema import accepts, caller_names, check_fields, fields_of, signature_types
+from ...state.schema import StateType, accepts, caller_names, check_fields, fields_of, signature_types
 from ...state.serde import allow
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+
+ANSWERED, OTHERWISE = "answered", "otherwise"
+Default = Literal["approve", "reject"]
 
 
-def review(field: str, *, reason: str | None = None) -> Callable[[Callable[[StateT], str]], Review[StateT]]:
+class ReviewState(TypedDict, total=False):
+    """The review's private channel: where the run goes on."""
+
+    stepgraph_review: str
+
+
+@dataclass(eq=False)
+class _Reviewed(Node[Any]):
+    """Waits for the verdict, and says whether nobody gave one in time."""
+
+    review: Review[Any]
+    otherwise: str
+
+    @property
+    def promise(self) -> str | None:
+        return self.review.promise
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        verdict = await self.review.answer(input, config)
+        to = f"; goes to {self.otherwise}" if verdict.expired else ""
+        record_decision(config, "review", choice_of(verdict), reason=f"{verdict.reason}{to}" or None)
+        if verdict.expired:
+            return {"stepgraph_review": OTHERWISE}
+        return {**self.review.settled(input, verdict), "stepgraph_review": ANSWERED}
+
+
+@overload
+def review(
+    field: str, *, reason: str | None = None, deadline: Until | None = None, otherwise: Default | None = None
+) -> Callable[[Callable[[StateT], str]], Review[StateT]]: ...
+@overload
+def review(
+    field: str, *, reason: str | None = None, deadline: Until, otherwise: NodeLike[StateT]
+) -> Callable[[Callable[[StateT], str]], Workflow[StateT]]: ...
+def review(
+    field: str,
+    *,
+    reason: str | None = None,
+    deadline: Until | None = None,
+    otherwise: Default | NodeLike[Any] | None = None,
+) -> Any:
     """Make a review of a function that turns the state into the question for a person.
 
     `field` is what the person judges. They approve it, reject it with a reason, or edit it: put another
@@ -32,35 +82,72 @@ def review(field: str, *, reason: str | None = None) -> Callable[[Callable[[Stat
         route(check, {"approved": send, "rejected": park})
         refine(write, check, until=lambda verdict: verdict.approved, rounds=3)
 
-    Costs no model call.
+    With a `deadline`, given as for `wait`, nobody is waited for beyond it. Then `otherwise` stands for the
+    answer: "approve" or "reject"; or it is the part to which the run goes, such as somebody else's review.
+    Without it, the verdict's label is "expired": a branch of a route; elsewhere it raises DeadlinePassed.
+    The run goes on when `stepgraph resume --due` or `resume` finds that the time has come. An answer after
+    the deadline is refused with AnswerTooLate.
 
-        @review("draft")
+    Costs no model call, and then what `otherwise` costs.
+
+        @review("draft", deadline=timedelta(days=2), otherwise="reject")
         def check(post: Post) -> str:
             return f"Publish this on {post.topic}?"
     """
     if callable(field):
         raise DefinitionError('review needs the field that is judged: @review("draft"), not @review.')
+    if otherwise is not None and deadline is None:
+        raise DefinitionError("review(otherwise=…) says what happens after a deadline: give deadline=… too.")
+    if isinstance(otherwise, str) and otherwise not in ("approve", "reject"):
+        raise DefinitionError(
+            f'review(otherwise={otherwise!r}): expected "approve", "reject", or the part that runs then.'
+        )
     namespace = caller_names()
 
-    def decorate(function: Callable[[StateT], str]) -> Review[StateT]:
+    def decorate(function: Callable[[StateT], str]) -> Review[StateT] | Workflow[StateT]:
         name = function.__name__
         if inspect.iscoroutinefunction(function):
             raise DefinitionError(f"Review {name!r} is async, but it only words the question.")
         state, _ = signature_types(function, namespace)
-        fields = [field] if reason is None else [field, reason]
-        check_fields(state, fields, f"Review {name!r}")
-        channels = StateGraph(state).schemas[state]
-        for each in fields:
-            if not isinstance(channels[each], LastValue):
-                raise DefinitionError(
-                    f"Review {name!r}: {state.__name__}.{each} has a reducer, so what a person puts there "
-                    "would be merged with what it holds. Use a plain field."
-                )
-        if reason is not None and not accepts(fields_of(state)[reason], str):
-            raise DefinitionError(
-                f"Review {name!r}: {state.__name__}.{reason} must be text to hold a reason."
-            )
+        _check_fields(name, state, field, reason)
         allow(state)
-        return Review(function, field, state=state, reason=reason)
+        default = otherwise if otherwise in ("approve", "reject") else None
+        made: Review[StateT] = Review(
+            function, field, state=state, reason=reason, until=deadline, default=default
+        )
+        if otherwise is None or default is not None:
+            return made
+        return _with_otherwise(made, otherwise)
 
     return decorate
+
+
+def _check_fields(name: str, state: StateType, field: str, reason: str | None) -> None:
+    fields = [field] if reason is None else [field, reason]
+    check_fields(state, fields, f"Review {name!r}")
+    channels = StateGraph(state).schemas[state]
+    for each in fields:
+        if not isinstance(channels[each], LastValue):
+            raise DefinitionError(
+                f"Review {name!r}: {state.__name__}.{each} has a reducer, so what a person puts there "
+                "would be merged with what it holds. Use a plain field."
+            )
+    if reason is not None and not accepts(fields_of(state)[reason], str):
+        raise DefinitionError(f"Review {name!r}: {state.__name__}.{reason} must be text to hold a reason.")
+
+
+def _with_otherwise(made: Review[Any], otherwise: Any) -> Workflow[Any]:
+    graph: Workflow[Any] = Workflow(state_of([made, otherwise], "review"), f"review_{made.name}")
+    asking = _Reviewed(made, name_of(otherwise))
+    start = graph.add_part(asking, made.name, writes=[made.writes, made.writes_also])
+    end = graph.add_part(otherwise)
+
+    def way(state: ReviewState) -> str:
+        return state["stepgraph_review"]
+
+    ways: dict[Hashable, str] = {ANSWERED: END, OTHERWISE: end}
+    graph.add_edge(START, start)
+    graph.add_conditional_edges(start, way, ways)
+    graph.add_edge(end, END)
+    graph.cost = OneOf((All(), cost_of(otherwise)))
+    return graph

@@ -1,4 +1,4 @@
-"""The rows of the journal: what is kept of a call, of a node run and of a decision."""
+"""The rows of the journal: what is kept of a call, a retrieval, a node run and a decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
 from ..money import picos
-from ..statuses import CallSource, CallStatus, DecisionKind, NodeStatus
+from ..statuses import (
+    CallSource,
+    CallStatus,
+    DecisionKind,
+    NodeStatus,
+    RetrievalSource,
+    RetrievalStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,29 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What a retriever was asked once, and what of its passages was kept; `passages` is JSON."""
+
+    id: str
+    thread_id: str
+    task: str
+    path: str
+    step: str
+    request_hash: str
+    status: RetrievalStatus
+    retriever: str
+    query: str
+    latency_s: float
+    started_at: float
+    passages: str | None = None
+    kept: int | None = None
+    found: int | None = None
+    left_out: str | None = None
+    problem: str | None = None
+    source: RetrievalSource = "retriever"
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """What another process needs to go on with a thread: its graph's name, its models, its input as data."""
 
@@ -115,7 +145,7 @@ class Description:
         return self.graph, json.dumps(dict(self.models)), json.dumps(self.data, default=str)
 
 
-Record = Call | NodeRun | Decision
+Record = Call | NodeRun | Decision | Retrieval
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -148,6 +178,7 @@ _INSERT: dict[type[Any], str] = {
     NodeRun: _insert("node_runs", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
     Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
+    Retrieval: _insert("retrievals", Retrieval, "INSERT OR IGNORE"),
 }
 CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}

@@ -83,6 +83,11 @@ class Store:
         self.add_later(insert(record))
         self._tell(record)
 
+    async def aadd(self, record: Record) -> None:
+        """Return once the record is committed."""
+        await self.awrite([insert(record)])
+        self._tell(record)
+
     def _tell(self, record: Record) -> None:
         for listener in self.listeners:
             listener(record)

@@ -214,6 +214,42 @@ CREATE TABLE IF NOT EXISTS effects (
     started_at  REAL NOT NULL,
     ended_at    REAL
 );
+CREATE TABLE IF NOT EXISTS retrievals (  -- what retrievers were asked, and the passages that they gave
+    id           TEXT PRIMARY KEY,
+    thread_id    TEXT NOT NULL,
+    task         TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    step         TEXT NOT NULL,
+    request_hash TEXT NOT NULL,       -- of the query, the retriever's name and the limits
+    status       TEXT NOT NULL,       -- found | failed
+    retriever    TEXT NOT NULL,
+    query        TEXT NOT NULL,
+    passages     TEXT,                -- JSON: those that were kept
+    kept         INTEGER,             -- how many these are
+    found        INTEGER,             -- how many there were, before the limits
+    left_out     TEXT,                -- why there are fewer now
+    problem      TEXT,                -- the error of one that failed
+    source       TEXT NOT NULL DEFAULT 'retriever',  -- or copied (by a fork), from `origin`
+    origin       TEXT,
+    latency_s    REAL NOT NULL,
+    replays      INTEGER NOT NULL DEFAULT 0,  -- how often a resume used it again
+    started_at   REAL NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS retrievals_found
+    ON retrievals (thread_id, task, step, request_hash) WHERE status = 'found';
+CREATE INDEX IF NOT EXISTS retrievals_thread ON retrievals (thread_id, started_at);
+CREATE TABLE IF NOT EXISTS waits (  -- node executions that wait for a time, or for an answer until then
+    thread_id   TEXT NOT NULL,
+    task        TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    kind        TEXT NOT NULL,        -- wait | review
+    due         REAL NOT NULL,        -- by the session's clock, as are the times below
+    status      TEXT NOT NULL,        -- waiting | over (its time has come) | answered
+    started_at  REAL NOT NULL,
+    ended_at    REAL,
+    PRIMARY KEY (thread_id, task, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waits_due ON waits (status, due);
 CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ended last
 SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
        coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -61,7 +62,8 @@ class Session:
     The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
     that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
     elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
-    one for every role, of what `using` takes. Raises StoreError if the file cannot be used.
+    one for every role, of what `using` takes. `clock` tells waits and deadlines what time it is, in tests: a
+    function that returns a datetime with its zone. Raises StoreError if the file cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -74,6 +76,7 @@ class Session:
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
         models: Any = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
@@ -83,6 +86,7 @@ class Session:
         self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
         self.models = models
+        self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(Path(path))
@@ -214,6 +218,17 @@ class Session:
     def labels(self) -> Mapping[str, str]:
         """What its tracing puts on record with each invocation."""
         return {} if self._tracer is None else self._tracer.labels
+
+    def now(self) -> datetime:
+        """Return what time it is, with its zone: by the session's clock, if it has one of its own."""
+        if self._clock is None:
+            return datetime.now(UTC)
+        now = self._clock()
+        if now.utcoffset() is None:
+            raise InputError(
+                "Session(clock=…) returned a time without a zone. Return one with it: datetime.now(UTC)."
+            )
+        return now
 
     def spent(self, thread_id: str, task: str | None = None) -> Cost:
         """Return what a thread's calls, or those below one node execution, have cost."""

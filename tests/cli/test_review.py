@@ -94,6 +94,8 @@ def test_pending_tells_what_is_asked_since_when_and_how_to_answer(
         "value": "Dear Ada.",
         "schema": {"type": "string"},
         "problem": None,
+        "due": None,
+        "wait": None,
     }
 
 

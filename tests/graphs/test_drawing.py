@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import pytest
 from stepgraph import (
     Ask,
     Budget,
+    Passage,
     Workflow,
     agent,
     attempt,
@@ -25,6 +27,7 @@ from stepgraph import (
     map_reduce,
     orchestrate,
     refine,
+    retrieve,
     review,
     route,
     rule,
@@ -32,6 +35,7 @@ from stepgraph import (
     step,
     verify,
     vote,
+    wait,
     within,
 )
 from stepgraph.cli.support.draw import render
@@ -55,6 +59,7 @@ class Post:
     ok: bool = False
     parts: list[Part] = field(default_factory=list)
     digest: Part | None = None
+    found: list[Passage] = field(default_factory=list)
 
 
 @step("kind")
@@ -109,12 +114,25 @@ def join(parts: list[Part]) -> Part:
     return Part("\n".join(part.note for part in parts))
 
 
+@retrieve("found", lambda query: [query])
+def search(post: Post) -> str:
+    return post.topic
+
+
+@review("draft", deadline=timedelta(days=2), otherwise=fetch)
+def in_time(post: Post) -> str:
+    return "Good?"
+
+
 polish = refine(write, judge, until=bool, rounds=3)
 PATTERNS: dict[str, Workflow[Post]] = {
     "chain": chain(fetch, write),
     "chain-with-gate": chain(write, gate(judge, bool), fetch),
     "gate-with-repair": chain(write, gate(judge, bool, repair=write, otherwise=look), fetch),
     "review": route(look, {"approved": fetch, "rejected": write}),
+    "review-with-deadline": chain(write, in_time),
+    "retrieve": chain(search, write),
+    "wait": chain(fetch, wait(until=timedelta(days=3)), write),
     "verify": verify(write, second, agrees=bool, tries=1, otherwise=look),
     "cascade": cascade(write, write.on("medium"), write.on("large"), accept=bool),
     "attempt": attempt(chain(write, gate(judge, bool)), otherwise=fetch, reason="topic"),

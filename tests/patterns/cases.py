@@ -6,6 +6,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +15,7 @@ from langgraph.types import interrupt
 from stepgraph import (
     Ask,
     Budget,
+    Passage,
     PlanRules,
     ToolCall,
     Workflow,
@@ -28,6 +30,7 @@ from stepgraph import (
     map_reduce,
     orchestrate,
     refine,
+    retrieve,
     review,
     route,
     rule,
@@ -35,6 +38,7 @@ from stepgraph import (
     step,
     verify,
     vote,
+    wait,
     within,
 )
 
@@ -49,6 +53,7 @@ class Task:
     note: str = ""
     log: Annotated[list[str], operator.add] = field(default_factory=list)
     parts: list[Task] = field(default_factory=list)
+    found: list[Passage] = field(default_factory=list)
     digest: Task | None = None
 
 
@@ -107,6 +112,11 @@ def look(task: Task) -> str:
     return f"Is this good? {task.draft}"
 
 
+@retrieve("found", lambda query: [f"On {query}."])
+def look_up(task: Task) -> str:
+    return task.text
+
+
 @rule("parts")
 def cut(task: Task) -> list[Task]:
     return [Task(f"{task.text} {where}") for where in ("north", "south")]
@@ -126,12 +136,17 @@ def note(task: Task) -> dict[str, list[str]]:
     return {"log": ["written"]}
 
 
-def wait(task: Task) -> dict[str, str]:
+def pause(task: Task) -> dict[str, str]:
     return {"note": interrupt(f"Go on with {task.draft}?")}
 
 
 def give_up(task: Task) -> dict[str, str]:
     raise LookupError("nothing to go by")
+
+
+def answer_to(asked: Any) -> str:
+    """Reviews are approved, waits go on at once, and plain questions get any word."""
+    return "now" if isinstance(asked, dict) and "wait" in asked else "approve"
 
 
 def good(score: int) -> bool:
@@ -213,6 +228,8 @@ CASES: dict[str, Case] = {
     "review": Case(lambda part: chain(part, look, publish), own=1, asks=1),
     "attempt": Case(lambda part: attempt(part, otherwise=jot), own=0, absorbs=True),
     "attempt that failed": Case(lambda part: attempt(give_up, otherwise=part, on=LookupError), own=0),
+    "wait": Case(lambda part: chain(part, wait(until=timedelta(days=1)), publish), own=1, asks=1),
+    "retrieve": Case(lambda part: chain(look_up, part), own=0),
     "within": Case(lambda part: within(part, Budget(calls=100)), own=0),
 }
 

@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from stepgraph import Session, chain, using
 
-from .cases import CASES, Task, note, write
+from .cases import CASES, Task, answer_to, note, write
 
 
 def threads() -> list[tuple[str, int]]:
@@ -32,7 +32,9 @@ async def live(session: Session, name: str, thread: str, *, on: bool) -> None:
     config = session.config(thread)
     result: dict[str, Any] = await app.ainvoke(None if on else Task(thread), config)
     while waiting := result.get("__interrupt__"):
-        result = await app.ainvoke(Command(resume={each.id: "approve" for each in waiting}), config)
+        result = await app.ainvoke(
+            Command(resume={each.id: answer_to(each.value) for each in waiting}), config
+        )
     print(json.dumps([thread, result["draft"], result["log"].count("written")]))
 
 

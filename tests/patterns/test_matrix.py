@@ -22,7 +22,7 @@ from stepgraph.providers.model import CallContext, Request
 from stepgraph.state.errors import ModelRefused
 
 from ..servers import Answer, ChatServer
-from .cases import CASES, Case, Script, Task, note, wait, write
+from .cases import CASES, Case, Script, Task, answer_to, note, pause, write
 from .living import label, threads
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +61,8 @@ def model() -> Iterator[Model]:
 
 
 def answers(interrupts: Any) -> Command[Any]:
-    """Answer whatever is asked: reviews are approved, and plain questions get the same word."""
-    return Command(resume={each.id: "approve" for each in interrupts})
+    """Answer whatever is asked."""
+    return Command(resume={each.id: answer_to(each.value) for each in interrupts})
 
 
 def to_the_end(app: Any, given: Any, config: Any) -> tuple[dict[str, Any], int]:
@@ -124,7 +124,7 @@ def test_stream(name: str, runs: Session, model: Model) -> None:
 def test_interrupt_inside(name: str, runs: Session, model: Model) -> None:
     """A part waits for an answer, each time that it runs; no call is made again for that."""
     case = CASES[name]
-    result, asked = to_the_end(case.build(chain(write, wait)).compile(), Task(), runs.config())
+    result, asked = to_the_end(case.build(chain(write, pause)).compile(), Task(), runs.config())
     check(case, result, model)
     assert asked == case.runs + case.asks
 

@@ -142,5 +142,5 @@ async def asks(post: Post) -> None:
     assert_type(verdict, Verdict)
     assert_type(verdict.approved, bool)
     assert_type(await write.again(post, "too long"), str)
-    choice: Choice[Literal["approved", "rejected"]] = verdict
+    choice: Choice[Literal["approved", "rejected", "expired"]] = verdict
     print(choice)

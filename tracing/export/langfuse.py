@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...state.session.foreign_calls import COUNTED
+from ...state.statuses import CUT
 from ..record.attributes import Attributes, own_facts, params_of
+from ..record.notes import CUT_NOTE
 from ..record.spans import Row, Span
 
 PATH = "/api/public/otel/v1/traces"
@@ -62,6 +64,12 @@ def langfuse_attributes(span: Span) -> Attributes:
     }
     if span.kind == "call":
         found |= _generation(span)
+    elif span.kind == "retrieval":
+        found |= {
+            f"{_OBSERVATION}type": "retriever",
+            f"{_OBSERVATION}input": span.row["query"],
+            f"{_OBSERVATION}output": span.row["passages"],
+        }
     else:
         decided = _TYPES.get(span.decision["kind"]) if span.decision else None
         found |= {
@@ -166,6 +174,8 @@ def _level(span: Span) -> tuple[str, str | None]:
         return "DEFAULT", None
     if span.row["problem"]:
         return "WARNING", span.row["problem"]
+    if span.row["finish_reason"] == CUT:
+        return "WARNING", CUT_NOTE
     if span.source != "model":
         return "DEFAULT", f"{span.source}: no model was asked, it cost nothing"
     if _is_counted(span):

@@ -74,6 +74,13 @@ def _records(session: Session, cut: Cut, old: str, new: str, tries: Sequence[Row
             if cut.fate(row["task"]) is Fate.KEPT:
                 del row["id"]  # the copy gets one of its own
                 yield insert_row(table, {**row, "thread_id": new})
+    for row in read_rows(session.journal.query, "waits", old):
+        if cut.fate(row["task"]) is Fate.KEPT:  # a copy of one that waits goes on waiting for the same time
+            yield insert_row("waits", {**row, "thread_id": new})
+    for row in read_rows(session.journal.query, "retrievals", old):
+        if cut.fate(row["task"]) is Fate.KEPT or (tries and _ran_before(row, tries[-1])):
+            copy = {"id": secrets.token_hex(8), "thread_id": new, "source": COPIED, "origin": row["id"]}
+            yield insert_row("retrievals", {**row, **copy, "replays": 0, "latency_s": 0.0})
     anew = {key_of(call) for call in tries}
     for call in read_calls(session.journal, old):
         if cut.fate(call["task"]) is Fate.KEPT or (
@@ -88,9 +95,12 @@ def _ran_beside(call: Row, asked: Row) -> bool:
     Such calls are kept: their prompts cannot depend on the answer that the fork changes, so that asking
     them again would only cost money.
     """
-    if call["task"] != asked["task"] or call["status"] != "answered":
-        return False
-    return bool(call["started_at"] < asked["started_at"] + asked["latency_s"])
+    return call["status"] == "answered" and _ran_before(call, asked)
+
+
+def _ran_before(row: Row, asked: Row) -> bool:
+    ended: float = asked["started_at"] + asked["latency_s"]
+    return bool(row["task"] == asked["task"] and row["started_at"] < ended)
 
 
 def _copied(call: Row, new: str) -> Row:

@@ -17,7 +17,7 @@ class SpanBuilder:
     """Puts the spans of one thread together, as its records come in.
 
     `add` returns the spans that are finished by what came in, `finish` those that nothing more will
-    come for. Calls are given as light rows: id, task, started_at, latency_s.
+    come for. Calls and retrievals are given as light rows: kind, id, task, started_at, latency_s.
 
     A node's row is written when the node ends, after the rows of its calls and of the nodes in it. So the
     id of an outer node that is still open must be known before its row is: it is made of the task, the
@@ -42,7 +42,7 @@ class SpanBuilder:
                 self._traces[row["trace"]] = _trace_of(self._run, row)
 
     def add(self, node_runs: Iterable[Row], calls: Iterable[Row], replays: Iterable[Row]) -> list[Span]:
-        for call in calls:
+        for call in calls:  # and retrievals
             self._waiting[call["task"]].append((call["started_at"], call))
         for replay in replays:
             self._waiting[replay["task"]].append((replay["replayed_at"], replay))
@@ -103,10 +103,10 @@ class SpanBuilder:
     def _call(self, row: Row, at: float, parent: Span) -> Span:
         replay = "call_id" in row
         # The word in the id of a replay stays "hit": with another one, older files would be sent twice.
-        kind = "hit" if replay else "call"
+        kind = "hit" if replay else row["kind"]
         return Span(
             trace=parent.trace,
-            kind="call",
+            kind="call" if replay else row["kind"],
             id=span_id(parent.trace, kind, row["id"]),
             parent_id=parent.id,
             name="",

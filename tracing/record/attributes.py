@@ -32,6 +32,8 @@ def genai_attributes(span: Span) -> Attributes:
     }
     if span.kind == "call":
         found |= _call(span)
+    elif span.kind == "retrieval":
+        found |= _retrieval(span)
     else:
         found |= {
             "openinference.span.kind": "CHAIN",
@@ -70,6 +72,11 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
         if span.decision:
             said = ("kind", "choice", "confidence", "reason")
             facts |= {f"decision.{name}": span.decision[name] for name in said}
+    elif span.kind == "retrieval":
+        facts |= {
+            name: row.get(name) for name in ("step", "retriever", "kept", "found", "left_out", "problem")
+        }
+        facts |= {"source": row["source"], "origin": row["origin"]}
     else:
         columns = ("step", "role", "attempt", "reason", "problem", "reserved", "price_source", "price_date")
         facts |= {
@@ -162,6 +169,33 @@ def _call(span: Span) -> dict[str, Any]:
             parts.append({"type": "tool_call", **{n: tool_call.get(n) for n in ("id", "name", "arguments")}})
         answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
         found["gen_ai.output.messages"] = json.dumps([answered], ensure_ascii=False)
+    return found
+
+
+def _retrieval(span: Span) -> dict[str, Any]:
+    row = span.row
+    found: dict[str, Any] = {
+        "openinference.span.kind": "RETRIEVER",
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": row["retriever"],
+        "gen_ai.retrieval.query.text": row["query"],
+        "input.value": row["query"],
+        "input.mime_type": "text/plain",
+        "output.value": row["passages"],
+        "output.mime_type": "application/json",
+    }
+    passages = json.loads(row["passages"] or "[]")
+    if passages:
+        told = [{name: passage[name] for name in ("id", "score")} for passage in passages]
+        found["gen_ai.retrieval.documents"] = json.dumps(told)
+    for number, passage in enumerate(passages):
+        document = f"retrieval.documents.{number}.document."
+        found |= {
+            f"{document}id": passage["id"],
+            f"{document}content": passage["text"],
+            f"{document}score": passage["score"],
+            f"{document}metadata": json.dumps(passage["metadata"], ensure_ascii=False),
+        }
     return found
 
 

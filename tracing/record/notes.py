@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from ...state.statuses import CUT
 from .attributes import changed_fields, public
+from .pending import due_of, is_wait
 from .run import Run
 from .spans import Span
-from .text import duration, one_line, show_value, sureness
+from .text import duration, one_line, passages_line, show_value, sureness
 
+CUT_NOTE = "cut at the token limit"
 _SOURCES = {
     "replayed": "replayed at no cost",
     "cache": "from the cache",
@@ -28,12 +31,20 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
         yield decision_note(span)
     if call is not None:
         yield from call_notes(call)
+    if span.kind == "retrieval" and span.status != "failed":
+        yield passages_line(span.row["kept"], span.row["left_out"])
     problem = span.error or (call.row.get("problem") if call is not None else None)
     if problem:
         yield one_line(problem, 120)
     if span.row.get("interrupts"):
         asked = json.loads(span.row["interrupts"])
-        yield "asks " + one_line(str(asked[0] if isinstance(asked, list) and asked else asked), 60)
+        first = asked[0] if isinstance(asked, list) and asked else asked
+        due = due_of(first)
+        until = f"until {due.astimezone():%Y-%m-%d %H:%M:%S %Z}" if due is not None else ""
+        if is_wait(first):
+            yield f"waits {until}"
+        else:
+            yield f"asks {one_line(str(first), 60)}{until and ', '}{until}"
     changed = changed_fields(span.row) if span.kind == "node" else None
     if changed and not span.decision:
         after = public(span.row["output"])
@@ -55,5 +66,7 @@ def call_notes(call: Span) -> Iterator[str]:
     """Yield where the answer came from, unless from the model, and which attempt it was."""
     if call.source != "model":
         yield _SOURCES.get(call.source, call.source)
+    if call.row["finish_reason"] == CUT:
+        yield CUT_NOTE
     if call.row["attempt"] > 1:
         yield f"attempt {call.row['attempt']}"

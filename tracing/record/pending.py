@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from langgraph.types import Interrupt
 
-from ...state.names import REVIEW, path_of
+from ...state.journal.waits import threads_due
+from ...state.names import REVIEW, WAIT, path_of
 from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
 from ...state.session.pauses import is_budget_end
@@ -40,6 +42,42 @@ class Waiting:
     def name(self) -> str:
         """The node that asks."""
         return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def due(self) -> datetime | None:
+        """When a wait ends, or by when a review must be answered; None for what waits as long as it takes."""
+        return due_of(self.value)
+
+
+def due(session: Session) -> list[Waiting]:
+    """Return what need not wait any more: its time has come, by the session's clock; the oldest first.
+
+    `resume(graph, session, item.thread_id)` goes on with its thread; `stepgraph resume --due` with all. What
+    runs just now is none.
+    """
+    now = session.now()
+    threads = threads_due(session.journal, now.timestamp())
+    idle = [thread for thread in threads if not session.claims.is_run(thread)]
+    found = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
+    return sorted(found, key=lambda item: (item.due or now, item.thread_id))
+
+
+def is_wait(asked: Any) -> bool:
+    """Tell whether an interrupt's value says that a time is waited for, not an answer."""
+    return isinstance(asked, Mapping) and asked.get("kind") == WAIT
+
+
+def due_of(asked: Any) -> datetime | None:
+    """Return the time that an interrupt's value names, None if it names none."""
+    if not isinstance(asked, Mapping) or asked.get("kind") not in (WAIT, REVIEW) or not asked.get("due"):
+        return None
+    return datetime.fromisoformat(asked["due"])
+
+
+def is_due(asked: Any, now: datetime) -> bool:
+    """Tell whether the time has come that an interrupt's value names."""
+    at = due_of(asked)
+    return at is not None and at <= now
 
 
 def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting]:

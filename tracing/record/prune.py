@@ -29,6 +29,8 @@ _RECORD = (
     "invocations",
     "replays",
     "coalesced_calls",
+    "retrievals",
+    "waits",
     "scores",
     "exports",
 )

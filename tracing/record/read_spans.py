@@ -13,6 +13,10 @@ from .lineage import levels
 from .reads import read_rows
 from .spans import REPLAYED, Query, Row, Span
 
+_CALLS = (
+    "SELECT rowid, '{kind}' AS kind, id, task, started_at, latency_s FROM {table} "
+    "WHERE thread_id = ? AND rowid > ?"
+)
 _LIST = "(SELECT value FROM json_each(?))"  # any number of values: SQLite takes few parameters
 
 
@@ -22,7 +26,7 @@ def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Spa
     With `alive`, what is still under way is left out, else it counts as unfinished.
     """
     spans = filled(assembled(query, thread_id, alive=alive), query)
-    order = {"run": 0, "node": 1, "call": 2}
+    order = {"run": 0, "node": 1, "call": 2, "retrieval": 2}
     return sorted(spans, key=lambda s: (s.started_at, order[s.kind], s.path.count("/")))
 
 
@@ -39,7 +43,7 @@ class SpanReader:
         self._query = query
         self._thread = thread_id
         self._assembler: SpanBuilder | None = None
-        self._node_run = self._call = self._replay = 0
+        self._node_run = self._call = self._retrieval = self._replay = 0
 
     def news(self, invocations: Sequence[Row] | None = None) -> list[Span]:
         """Return the spans that ended since the last time, without what `filled` reads."""
@@ -54,15 +58,14 @@ class SpanReader:
         node_runs = query(
             "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._node_run)
         )
-        calls = query(
-            "SELECT rowid, id, task, started_at, latency_s FROM calls WHERE thread_id = ? AND rowid > ?",
-            (thread, self._call),
-        )
+        calls = query(_CALLS.format(kind="call", table="calls"), (thread, self._call))
+        retrievals = query(_CALLS.format(kind="retrieval", table="retrievals"), (thread, self._retrieval))
         replays = query("SELECT * FROM replays WHERE thread_id = ? AND id > ?", (thread, self._replay))
         self._node_run = max([self._node_run, *(row["id"] for row in node_runs)])
         self._call = max([self._call, *(row["rowid"] for row in calls)])
+        self._retrieval = max([self._retrieval, *(row["rowid"] for row in retrievals)])
         self._replay = max([self._replay, *(row["id"] for row in replays)])
-        return self._assembler.add(node_runs, calls, replays)
+        return self._assembler.add(node_runs, [*calls, *retrievals], replays)
 
     def rest(self, *, alive: bool) -> list[Span]:
         """Return what nothing more will come for; see `SpanBuilder.finish`."""
@@ -77,6 +80,11 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
     calls = {
         row["id"]: row for row in query(f"SELECT * FROM calls WHERE id IN {_LIST}", (json.dumps(asked),))
     }
+    sought = [span.row["id"] for span in spans if span.kind == "retrieval"]
+    retrievals = {
+        row["id"]: row
+        for row in query(f"SELECT * FROM retrievals WHERE id IN {_LIST}", (json.dumps(sought),))
+    }
     tasks = json.dumps([span.task for span in nodes])
     decisions = query(f"SELECT * FROM decisions WHERE thread_id = ? AND task IN {_LIST}", (thread, tasks))
     decided = {row["task"]: row for row in decisions}
@@ -85,6 +93,9 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
         if span.kind == "call":
             if span.row["id"] in calls:
                 yield _filled_call(span, calls[span.row["id"]])
+        elif span.kind == "retrieval":
+            if span.row["id"] in retrievals:
+                yield _filled_retrieval(span, retrievals[span.row["id"]])
         elif span.kind == "node":
             kept = checkpoints.get(span.task)
             yield replace(span, decision=decided.get(span.task), checkpoint_id=kept)
@@ -120,6 +131,17 @@ def _filled_call(span: Span, row: Row) -> Span:
         error=row["problem"] if row["status"] == "failed" else None,
         row=row,
         source=REPLAYED if replayed else row["source"],
+    )
+
+
+def _filled_retrieval(span: Span, row: Row) -> Span:
+    failed = row["status"] == "failed"
+    return replace(
+        span,
+        name=row["retriever"],
+        status="failed" if failed else "done",
+        error=row["problem"] if failed else None,
+        row=row,
     )
 
 

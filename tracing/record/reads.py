@@ -14,21 +14,34 @@ from ...state.session.session import Session
 from .spans import Query, Row, cost_of_call
 from .threads import choose_threads
 
-Table = Literal["runs", "invocations", "node_runs", "calls", "decisions", "effects", "replays", "scores"]
+Table = Literal[
+    "runs",
+    "invocations",
+    "node_runs",
+    "calls",
+    "retrievals",
+    "decisions",
+    "waits",
+    "effects",
+    "replays",
+    "scores",
+]
 
 _ORDERS: dict[Table, str] = {
     "runs": "started_at",
     "invocations": "id",
     "node_runs": "id",
     "calls": "started_at, rowid",
+    "retrievals": "started_at, rowid",
     "decisions": "decided_at, id",
+    "waits": "started_at, task, name",
     "effects": "started_at",
     "replays": "id",
     "scores": "scored_at",
 }
 # Columns that hold JSON are exported as what they say.
 _JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
-_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts"}
+_JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts", "passages"}
 
 
 def read_rows(query: Query, table: Table, thread_id: str) -> list[Row]:

@@ -19,7 +19,7 @@ from .lineage import levels
 
 Row = dict[str, Any]
 Query = Callable[[str, Sequence[Any]], list[Row]]
-Kind = Literal["run", "node", "call"]
+Kind = Literal["run", "node", "call", "retrieval"]
 SpanStatus = RunStatus | Literal["unfinished"]
 SpanSource = CallSource | Literal["replayed"]
 
@@ -46,7 +46,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Span:
-    """One invocation of the graph, one node execution or one attempt at a model call.
+    """One invocation of the graph, one node execution, one attempt at a model call or one retrieval.
 
     `row` is the journal's record of it. `source` says where a call's answer came from. The status is
     "unfinished" where the process died in it. Times are Unix seconds.
@@ -67,6 +67,11 @@ class Span:
     decision: Row | None = None
     checkpoint_id: str | None = None
     source: SpanSource = "model"
+
+    @property
+    def place(self) -> str | None:
+        """The id of the node or run in which a reader finds it: its own, or that around a call."""
+        return self.parent_id if self.kind in ("call", "retrieval") else self.id
 
     @property
     def seconds(self) -> float:

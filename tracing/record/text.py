@@ -113,8 +113,17 @@ def duration(seconds: float) -> str:
     """Return a duration in the unit that fits."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    for limit, unit, size in ((100, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
 
 
 def sureness(confidence: float | None) -> str:
     return "" if confidence is None else f", {confidence:.2f} sure"
+
+
+def passages_line(kept: int, left_out: str | None) -> str:
+    """Return how many passages were found, and why others are left out."""
+    count = "1 passage" if kept == 1 else f"{kept} passages" if kept else "no passages"
+    return f"{count} (left out: {left_out})" if left_out else count

@@ -183,7 +183,7 @@ def test_agents_beside_each_other_keep_apart(session: Session) -> None:
 
 def test_a_second_run_on_the_thread_begins_anew(session: Session) -> None:
     ask(support, [LOOKUP, "In 2 days."], session.config("t"))
-    _, model = ask(support, ["Hello."], session.config("t"), Ticket("Hello"))
+    _, model = ask(support, ["Hello."], session.config("t"), {"body": "Hello"})
     assert [m["content"] for m in model.asks[0][1].messages] == ["Look things up.", "Hello"]
 
 
