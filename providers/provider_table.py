@@ -5,9 +5,11 @@ A new provider is one entry in PROVIDERS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -89,7 +91,8 @@ class Provider:
     """Everything that is known of one provider.
 
     `base_url` is empty for the model on this machine. `api_key_env` is the variable that holds the key, None
-    if there is none. `is_listed` says that genai-prices has its prices, `is_free` that it costs nothing.
+    if there is none; `address_env` is the one that its own tools read an address from. `is_listed` says that
+    genai-prices has its prices, `is_free` that it costs nothing.
     """
 
     name: str
@@ -98,6 +101,26 @@ class Provider:
     is_listed: bool = False
     is_free: bool = False
     capabilities: Capabilities = COMPATIBLE
+    address_env: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is: what the provider's own variable says, else what is known."""
+        named = os.environ.get(self.address_env or "", "").strip()
+        return _url(named, self.base_url) if named else self.base_url
+
+
+def _url(named: str, usual: str) -> str:
+    """Return an address with what is left out: Ollama's variable may hold a host, a port, or both."""
+    if "://" in named:
+        parts = urlsplit(named)
+    else:
+        parts = urlsplit(f"http://{named}" if not named.startswith(":") else f"http://localhost{named}")
+        if parts.port is None:
+            parts = parts._replace(netloc=f"{parts.netloc}:{urlsplit(usual).port}")
+    if parts.hostname == "0.0.0.0":  # noqa: S104 where a server listens is nowhere to go
+        parts = parts._replace(netloc=parts.netloc.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
+    return parts._replace(path=parts.path.rstrip("/") or urlsplit(usual).path).geturl()
 
 
 LOCAL = "local"
@@ -107,6 +130,7 @@ _PROVIDERS = (
         "openai",
         "https://api.openai.com/v1",
         api_key_env="OPENAI_API_KEY",
+        address_env="OPENAI_BASE_URL",
         is_listed=True,
         capabilities=Capabilities(
             reasoning=(),
@@ -199,6 +223,7 @@ _PROVIDERS = (
     Provider(
         "ollama",
         "http://localhost:11434/v1",
+        address_env="OLLAMA_HOST",
         capabilities=Capabilities(
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),

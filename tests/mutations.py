@@ -33,6 +33,7 @@ LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
+ORDERLESS = ("min", "max")
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
 
@@ -97,7 +98,8 @@ def faults_in(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
             yield node, str(value + 1)
             yield node, f"({value - 1})"
         case ast.Call(args=[first, second, *rest]) if ast.unparse(first) != ast.unparse(second):
-            if not any(isinstance(argument, ast.Starred) for argument in (first, second)):
+            starred = any(isinstance(argument, ast.Starred) for argument in (first, second))
+            if not starred and ast.unparse(node.func) not in ORDERLESS:
                 yield node, _changed(node, args=[second, first, *rest])
         case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
             if not isinstance(test, ast.Compare | ast.UnaryOp | ast.Constant):

@@ -39,6 +39,7 @@ def test_the_limit_itself_fits():
         ("a += b", ["pass"]),
         ("if a: b = c", ["(not (a))"]),
         ("f(*b, c)", ["pass"]),
+        ("a = max(b, c)", []),
         ("f(b, b)", ["pass"]),
         ('a = f"{b < c}"', []),
         ("def f(a: 'Literal[1]') -> g(1): '''Text.'''", []),

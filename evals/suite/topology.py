@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -185,8 +186,8 @@ def _one_way(path: Any) -> bool:
         returns = typing.get_type_hints(function).get("return")
     except (NameError, TypeError):
         return False
-    options = get_args(returns) if get_origin(returns) not in (None, Literal) else (returns,)
-    return bool(options) and all(
+    options = get_args(returns) if get_origin(returns) in (typing.Union, types.UnionType) else (returns,)
+    return all(
         option is str
         or option is bool
         or get_origin(option) is Literal

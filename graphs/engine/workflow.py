@@ -63,6 +63,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         super().__init__(state)
         self.name = name
         self.state: StateType = state
+        self.writes: str | None = None  # the field that holds its answer, where it has one
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
@@ -181,6 +182,9 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
 
         self.add_conditional_edges(source, way, {"on": target, "end": END})
 
+
+Pattern: TypeAlias = Workflow[StateT] | CompiledStateGraph[Any, Any, Any, Any]
+"""What runs as a graph of its own: patterns, and graphs that are compiled."""
 
 NodeLike: TypeAlias = (
     Node[StateT]

@@ -116,6 +116,7 @@ class ChatModel(Backend):
         chat, messages = self._chat, request.messages
         limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
         arguments: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+        arguments |= request.dials or {}
         asked: Runnable[Any, AIMessage] = chat
         if request.tools:
             functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]

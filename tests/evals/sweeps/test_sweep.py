@@ -145,7 +145,8 @@ def test_where_no_price_is_known_nothing_is_the_cheapest(session: Session) -> No
 
 
 def test_too_few_cases_are_undecided(session: Session) -> None:
-    found = swept(session, FEW, margin=0.05)
+    found = sweep(FEW, graph.compile(), session, AXES, models=models())
+    assert found.margin == 0.05
     assert found.cheapest is not None
     assert found.cheapest.verdict == "reference"
     assert "undecided" in {o.verdict for o in found.options}

@@ -75,3 +75,44 @@ def test_an_image_is_never_billed_more(width: int, height: int) -> None:
 def test_text_counts_its_bytes(text: str) -> None:
     least = len(text.encode("utf-8", "replace"))
     assert bound_of(Request(({"role": "user", "content": text},))) >= least
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "tokens"),
+    [
+        (png(1, 1), "", 2_880),
+        (png(1024, 768), "gpt-5", 64 * 49),
+        (png(1025, 769), "gpt-5", 65 * 50),  # squares that are only begun count
+        (png(4096, 4096), "", 16_384),
+        (b"", "", 16_384),
+        (png(1, 1), "gpt-4o-mini-2024-07-18", 2_833 + 8 * 5_667),
+        (b"", "openai/gpt-4o-mini", 2_833 + 8 * 5_667),
+    ],
+)
+def test_the_figures_of_an_image(data: bytes, model: str, tokens: int) -> None:
+    assert image_tokens(data, model) == tokens
+
+
+def sized(content: Any, **more: Any) -> int:
+    return bound_of(Request(({"role": "user", "content": content},), **more))
+
+
+@pytest.mark.parametrize("kind", ["audio", "input_audio"])
+def test_a_sound_counts_its_seconds_and_its_bytes_do_not(kind: str) -> None:
+    empty = sized([])
+    for seconds in (1, 60):
+        data = base64.b64encode(b"\1" * 750 * seconds).decode()
+        assert sized([{"type": kind, kind: {"data": data, "format": "mp3"}}]) == empty + 50 * (seconds + 1)
+    unread = {"type": kind, kind: {"url": "https://example.org/a.mp3"}}
+    assert sized([unread]) > empty + len(str(unread)) - 10
+
+
+def test_all_that_is_sent_counts() -> None:
+    plain = sized("word")
+    assert sized("word" * 2) == plain + 4
+    assert sized("wörd") == plain + 1
+    assert sized("word", schema={"a": "bcd"}) == plain + len('{"a": "bcd"}') - len("null")
+    two = bound_of(Request(({"role": "user", "content": "word"},) * 2))
+    assert two == plain + len('{"role": "user", "content": "word"}, ') + 16
+    address = {"type": "image_url", "image_url": {"url": "https://example.org/" + "a" * 99}}
+    assert sized([address]) == sized([]) + 16_384

@@ -176,9 +176,12 @@ def test_after_a_failure_it_is_tried_again(receiver: Receiver, monkeypatch: pyte
 
 
 def test_nobody_there(session: Session, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LANGFUSE_BASE_URL", unused_url().removesuffix("/v1"))
+    unreachable = unused_url()
+    monkeypatch.setenv("LANGFUSE_BASE_URL", unreachable.removesuffix("/v1"))
     with using(ScriptedModel(["kitchen"])):
         chain(classify).compile().invoke(Mail(), session.config("t"))
+    url = unreachable.removesuffix("/v1")
+    assert prompts._shelf(("pk-lf-test", "sk-lf-test", url))._down, "nobody waits for it again"
     push(session, [receiver.langfuse()])
     (call,) = [a for s in receiver.spans if "langfuse.observation.usage_details" in (a := attributes(s))]
     assert "langfuse.observation.prompt.version" not in call

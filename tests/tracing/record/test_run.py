@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from stepgraph import Ask, ScriptedModel, Session, StepgraphError, chain, refine, route, rule, step, using
 from stepgraph.state.errors import InputError
 from stepgraph.tracing.record.reads import cost_of_calls, read_calls
-from stepgraph.tracing.record.run import read_run
+from stepgraph.tracing.record.run import _under_way, read_run
+from stepgraph.tracing.record.spans import Span, Trace
 from stepgraph.tracing.record.threads import find_thread, list_threads
 
 
@@ -111,3 +112,21 @@ def test_an_unknown_thread_is_told_with_the_nearest(session: Session, tmp_path: 
     with pytest.raises(InputError, match="Did you mean 'letter-1'") as told:
         find_thread(session.journal, "leter-1")
     assert isinstance(told.value, StepgraphError)
+
+
+def test_what_is_not_finished_goes_on_only_in_the_last_invocation() -> None:
+    trace = Trace("trace", "t", 1, "app")
+    whole = Span(trace, "run", "1", None, "app", "", "", "interrupted", 0.0, 2.0, {})
+    node = Span(trace, "node", "n", "1", "draft", "draft", "draft:1", "unfinished", 1.0, 1.0, {})
+    spans = [
+        whole,
+        node,
+        replace(whole, id="2", status="unfinished", started_at=10.0, ended_at=10.0),
+        replace(node, started_at=10.0),
+        replace(node, started_at=12.0, status="done", ended_at=13.0),
+        replace(node, started_at=13.0),
+    ]
+    found = [(span.status, span.ended_at) for span in _under_way(spans, 20.0)]
+    running = ("running", 20.0)
+    assert found == [("interrupted", 2.0), ("unfinished", 1.0), running, running, ("done", 13.0), running]
+    assert list(_under_way([], 20.0)) == []

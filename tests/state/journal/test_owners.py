@@ -1,0 +1,120 @@
+"""Whether the owner of a claim may still live: by its lock, its process, its machine and its host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph.state.journal import owners
+from stepgraph.state.journal.owners import Owner, host_name, process_of, this_machine
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="the system tells no process's start"
+)
+COLUMNS = ("thread_id", "owner", "host", "pid", "expires_at", "machine", "process")
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    owner = Owner(tmp_path / "runs.sqlite")
+    yield owner
+    owner.close()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Owner]:
+    other = Owner(tmp_path / "runs.sqlite")
+    yield other
+    other.close()
+
+
+def claim(owner: Owner, **changes: Any) -> dict[str, Any]:
+    return {**dict(zip(COLUMNS, owner.row("t", owner.new_name(), 9.0), strict=True)), **changes}
+
+
+def test_a_claim_says_who_made_it(owner: Owner) -> None:
+    first, second = claim(owner), claim(owner)
+    assert first["owner"].endswith(".1")
+    assert second["owner"] == first["owner"][:-1] + "2"
+    told = {name: first[name] for name in COLUMNS if name != "owner"}
+    assert told == {
+        "thread_id": "t",
+        "host": host_name(),
+        "pid": os.getpid(),
+        "expires_at": 9.0,
+        "machine": this_machine(),
+        "process": process_of(),
+    }
+
+
+def test_the_lock_tells_whatever_else_the_claim_says(owner: Owner, other: Owner) -> None:
+    held = claim(owner)
+    dead = {"pid": 2**22 + 1, "process": "1 1"}
+    assert other.lives(held)
+    assert other.lives({**held, **dead})
+    assert other.lives({**held, "host": "container", **dead})
+    owner.close()
+    assert other.lives({**held, "owner": "no file.1"})  # its process is this one
+    sign = other._database.with_name(f"runs.sqlite.owner-{held['owner'].partition('.')[0]}")
+    sign.touch()
+    assert not other.lives(held)
+    assert not other.lives({**held, "host": "container"})
+    other.forget(held)
+    assert not sign.exists()
+    other.forget(held)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lives"),
+    [
+        ({}, True),
+        ({"process": "1 1"}, True),  # in another number space: it cannot be seen
+        ({"pid": 2**22 + 1}, False),
+        ({"host": "container"}, True),
+        ({"machine": "another boot"}, False),
+        ({"machine": "another boot", "host": "container"}, True),
+        ({"machine": None}, True),  # of an older format: any process of that number counts
+        ({"machine": None, "pid": 2**22 + 1}, False),
+        ({"machine": None, "pid": 2**70}, False),
+        ({"machine": None, "host": "container", "pid": 2**22 + 1}, True),
+    ],
+    ids=str,
+)
+def test_without_a_lock_the_process_tells(
+    owner: Owner, other: Owner, changes: dict[str, Any], lives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "fcntl", None)
+    assert other.lives(claim(owner, **changes)) is lives
+
+
+def test_a_process_of_the_same_number_that_began_later_is_another(
+    owner: Owner, other: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "fcntl", None)
+    space, _, start = str(process_of()).partition(" ")
+    assert not other.lives(claim(owner, process=f"{space} {int(start) + 1}"))
+
+
+def test_a_process_that_ended_has_no_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert process_of(process.pid) not in (None, process_of())
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process_of(process.pid) is None  # dead, and nobody has asked how it ended
+    assert process_of(process.pid) is None
+
+
+def test_an_owner_that_closed_begins_anew(owner: Owner, tmp_path: Path) -> None:
+    first = claim(owner)["owner"]
+    assert len(list(tmp_path.glob("*.owner-*"))) == 1
+    owner.close()
+    assert list(tmp_path.glob("*.owner-*")) == []
+    assert claim(owner)["owner"].partition(".")[0] != first.partition(".")[0]
+    owner.close(forked=True)
+    assert len(list(tmp_path.glob("*.owner-*"))) == 1  # that is its parent's
