@@ -15,7 +15,7 @@ from stepgraph.tracing.record.threads import Thread
 
 TRACE = Trace("trace", "t", 1, "app")
 NODE = Span(TRACE, "node", "n", "r", "draft", "draft", "draft:1", "done", 0.0, 1.0, {})
-CALL = replace(NODE, kind="call", id="c", row={"attempt": 1, "problem": None})
+CALL = replace(NODE, kind="call", id="c", row={"attempt": 1, "problem": None, "finish_reason": "stop"})
 
 
 def told(span: Span, call: Span | None = None, *others: Span, **scores: Any) -> list[str]:
@@ -63,7 +63,7 @@ def test_what_a_node_did(span: Span, expected: list[str]) -> None:
         (replace(CALL, source="replayed"), ["replayed at no cost"]),
         (replace(CALL, source="coalesced"), ["coalesced with an equal call"]),
         (replace(CALL, source="override"), ["override"]),
-        (replace(CALL, row={"attempt": 2, "problem": "no\nJSON"}), ["attempt 2", "no JSON"]),
+        (replace(CALL, row={**CALL.row, "attempt": 2, "problem": "no\nJSON"}), ["attempt 2", "no JSON"]),
     ],
 )
 def test_where_an_answer_came_from(call: Span, expected: list[str]) -> None:
