@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from ..providers.model import WrappedSchema
 from ..state.errors import DefinitionError
 from ..state.json_text import json_text
 from ..state.schema import remembered
+from ..state.statuses import CUT
+from .found_json import json_in
 
-_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
-MAX_PROBLEMS = 5
+MAX_LENGTH = 60  # of what is shown of a value that does not fit
 
 
 class ValidationFailed(ValueError):
@@ -39,33 +42,112 @@ class AnswerForm:
             return str(value)
         return json_text({"answer": value} if self.wrapped else value)
 
-    def parse(self, text: str, finish_reason: str | None = None) -> Any:
-        """Return the answer as its type. Raises ValidationFailed."""
+    def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> Any:
+        """Return the answer as its type. Raises ValidationFailed.
+
+        A text that was cut at its token limit is one, unless it must be `whole`.
+        """
+        cut = finish_reason == CUT
+        if not text.strip():
+            why = " Its tokens were used up before it began." if cut else ""
+            raise ValidationFailed(f"The answer was empty.{why}")
         if self.schema is None:
-            if not text.strip():
-                raise ValidationFailed("The answer was empty.")
+            if cut and whole:
+                raise ValidationFailed("The answer was cut off: answer shorter.")
             return text.strip()
-        fenced = _FENCE.match(text)
-        body = fenced.group(1) if fenced else text
+        values = list(self._values_in(text))
+        if not values:
+            raise ValidationFailed(self._told(text, cut=cut))
+        if any(value != values[0] for value in values):
+            raise ValidationFailed("The answer holds more than one JSON value: give one.")
+        return values[0]
+
+    def _values_in(self, text: str) -> Iterator[Any]:
+        for body in json_in(text):
+            try:
+                value = self.adapter.validate_json(body)
+            except ValidationError:
+                continue
+            yield value.answer if self.wrapped else value
+            if body is text:
+                return
+
+    def _told(self, text: str, *, cut: bool) -> str:
+        """Return all that is wrong with an answer, in the place where the most of it is JSON."""
+        told = [problem for body in json_in(text) if (problem := self._problems(body))]
+        if told:
+            return told[-1]
         try:
-            value = self.adapter.validate_json(body)
+            self.adapter.validate_json(text)
         except ValidationError as error:
-            raise ValidationFailed(_problems(error, text, finish_reason)) from None
-        return value.answer if self.wrapped else value
+            problem = error.errors(include_url=False, include_context=False)[0]["msg"]
+            how = " It was cut off: answer shorter." if cut else " Answer with the JSON alone."
+            return f"The answer is not valid JSON: {problem}.{how}"
+        raise AssertionError("a text that fits has no problems")
+
+    def _problems(self, body: str) -> str:
+        """Return what is wrong with a JSON value, nothing if it is none."""
+        try:
+            self.adapter.validate_json(body)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False)
+            if problems[0]["type"] == "json_invalid":
+                return ""
+            return _listed(problems, json.loads(body))
+        return ""
 
 
-def _problems(error: ValidationError, text: str, finish_reason: str | None) -> str:
-    if not text.strip():
-        return "The answer was empty."
-    problems = error.errors(include_url=False, include_context=False)
-    if problems[0]["type"] == "json_invalid":
-        cut = " It was cut off: answer shorter." if finish_reason == "length" else ""
-        return f"The answer is not valid JSON: {problems[0]['msg']}.{cut}"
-    lines = [
-        f"{'.'.join(map(str, item['loc'])) or 'answer'}: {item['msg']}, got {item['input']!r:.80}"
-        for item in problems[:MAX_PROBLEMS]
-    ]
-    return "; ".join(lines)
+def _listed(problems: Sequence[Any], value: Any) -> str:
+    """Return every problem with its path; the same one in many places is told once, with all of them."""
+    places: dict[tuple[str, str], list[list[int]]] = {}
+    for item in problems:
+        path, numbers = _path(item, value)
+        got = "" if item["type"] == "missing" else f", got {_brief(item['input'])}"
+        places.setdefault((path, f"{item['msg']}{got}"), []).append(numbers)
+    return "; ".join(f"{_numbered(path, numbers)}: {told}" for (path, told), numbers in places.items())
+
+
+def _path(problem: Any, value: Any) -> tuple[str, list[int]]:
+    """Return a problem's path, with "[#]" for places in lists, and these places.
+
+    pydantic's own has names of types in it, where a field takes one of several.
+    """
+    path, numbers = "", []
+    location = problem["loc"]
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        if isinstance(part, int) and isinstance(value, list) and part < len(value):
+            path, value = f"{path}[#]", value[part]
+            numbers.append(part)
+        elif isinstance(value, Mapping) and (part in value or (last and problem["type"] == "missing")):
+            path, value = f"{path}.{part}" if path else str(part), value.get(part)
+    return path or "answer", numbers
+
+
+def _numbered(path: str, places: Sequence[Sequence[int]]) -> str:
+    """Return a path with its places in lists: "lines[0, 2-4].text"."""
+    parts = path.split("[#]")
+    columns = [sorted(set(column)) for column in zip(*places, strict=True)]
+    if len(columns) > 1 and len(places) > 1:
+        whole = ("".join(f"{p}[{n}]" for p, n in zip(parts, numbers, strict=False)) for numbers in places)
+        return ", ".join(f"{text}{parts[-1]}" for text in whole)
+    told = [f"{part}[{_ranges(column)}]" for part, column in zip(parts, columns, strict=False)]
+    return "".join(told) + parts[-1]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
 
 
 @remembered
@@ -82,7 +164,7 @@ def form_of(answer: Any) -> AnswerForm:
         from pydantic import create_model
 
         model = create_model("Answer", answer=(answer, ...))
-        return AnswerForm(name, model.model_json_schema(), TypeAdapter(model), wrapped=True)
+        return AnswerForm(name, WrappedSchema(model.model_json_schema()), TypeAdapter(model), wrapped=True)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(
             f"Ask[{name}]: a model cannot answer with this type ({str(error).splitlines()[0]}). Use text, "

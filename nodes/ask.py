@@ -10,6 +10,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, Field
 from typing_extensions import TypeVar
 
+from ..providers.dials import read_dials
 from ..providers.model import Message
 from .openai_messages import to_openai
 
@@ -22,9 +23,11 @@ class Ask(Generic[T]):
     """A question to a model; the step's return annotation, `Ask[T]`, says what type answers it.
 
     `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
-    the model's settings for this question. Equal questions that are under way at the same time in one
+    the model's settings for this question, and so do `params`: reasoning_effort, seed, top_p, stop and others
+    of a model's settings, and `extra_body`. Equal questions that are under way at the same time in one
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
-    anew, as in a vote.
+    anew, as in a vote. A text that the token limit cut is taken, and marked on record; `whole=True` has it
+    asked for again, shorter.
     """
 
     prompt: str | Sequence[BaseMessage]
@@ -32,6 +35,12 @@ class Ask(Generic[T]):
     temperature: float | None = None
     max_tokens: int | None = None
     sample: int = 0
+    params: Mapping[str, Any] | None = None
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.params:
+            object.__setattr__(self, "params", read_dials(self.params, "Ask(params=…)"))
 
     @property
     def origin(self) -> Mapping[str, Any] | None:

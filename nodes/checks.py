@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from ..state.errors import DefinitionError
-from ..state.event_loops import in_thread
+from ..state.event_loops import outcome_of
 from ..state.json_text import json_text
 from ..state.schema import StateType, signature_types
 from ..state.statuses import DecisionKind
@@ -25,6 +25,9 @@ V = TypeVar("V")
 
 Opinion: TypeAlias = bool | str
 """What a judgement of a value says: True to pass, False or the reason (text) not to."""
+
+StateCheck: TypeAlias = Callable[[StateT], Opinion | Awaitable[Opinion | None] | None]
+"""A function of the state, plain or async, that says whether it passes; None passes, too."""
 
 PASSED, FAILED = "passed", "failed"
 
@@ -79,7 +82,6 @@ def check_of(
                 f"{where}(step) needs `passes`, which judges the step's value: "
                 f"{where}(judge, lambda grade: grade.ok)."
             )
-        refuse_async(check, where)
         name = getattr(check, "__name__", where)
         return Check(name, _plain(check), state=signature_types(check)[0], kind=kind, function=check)
     if not isinstance(check, Decider):
@@ -101,13 +103,14 @@ def refuse_async(function: Any, where: str) -> None:
     if inspect.iscoroutinefunction(function):
         name = getattr(function, "__name__", "")
         raise DefinitionError(
-            f"{where}: {name!r} is async; a check is plain code. Fetch in a node before it."
+            f"{where}: {name!r} is async; what judges a value is plain code. Make it the check itself, a "
+            "function of the state, or fetch in a node before it."
         )
 
 
 def _plain(check: Any) -> Any:
     async def judge(state: Any, _: RunnableConfig | None) -> CheckResult:
-        opinion: Opinion | None = await in_thread(check, state)
+        opinion: Opinion | None = await outcome_of(check, state)
         passed = opinion is None or opinion is True or opinion == ""
         reason = opinion if isinstance(opinion, str) else False
         return result_of(passed or reason, "the check failed.")

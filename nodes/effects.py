@@ -128,20 +128,25 @@ class Effect(Node[StateT], Generic[StateT]):
         await session.journal.until_free()
         key = self.key_of(input, config)
         async with _turn(session.journal, key):
-            record = await self._begin(session, key, here.thread_id, here.path)
+            record = await self._begin(session, key, here)
             if record is None:
                 return await self._happen(input, config, session, key)
             if record.status == "started":
                 raise unknown(record)
             return self._recorded(record, session)
 
-    async def _begin(self, session: Session, key: str, thread: str, path: str) -> EffectRecord | None:
+    async def _begin(self, session: Session, key: str, here: RunContext) -> EffectRecord | None:
         """Begin, or return the record that is in the way; waits for another thread that is at it."""
         left: EffectRecord | None = None
         while True:
-            await session.claims.acheck(thread)
-            record = await begin_effect(session.journal, key, thread, path, again=self.retry)
-            if record is None or record.status == "done" or record.error or record.thread_id == thread:
+            await here.check_claim()
+            record = await begin_effect(session.journal, key, here.thread_id, here.path, again=self.retry)
+            if (
+                record is None
+                or record.status == "done"
+                or record.error
+                or record.thread_id == here.thread_id
+            ):
                 return record
             if record == left:
                 return record

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ..state.errors import DefinitionError
-from ..state.event_loops import in_thread
+from ..state.event_loops import outcome_of, run_sync
 from ..state.fitting import fitted
 from ..state.schema import StateType, caller_names, signature_types
+from .decisions import is_decision
 from .node import AnswerNode, Decider, Update
 from .steps import check_writes
 
@@ -28,7 +29,7 @@ class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
     Made by `rule`, or from a plain function that a route or refine loop is given.
     """
 
-    function: Callable[[StateT], T]
+    function: Callable[[StateT], T | Awaitable[T]]
     writes: str | None
     state: StateType
     answer_type: Any
@@ -39,12 +40,13 @@ class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
 
     def __call__(self, state: StateT) -> T:
         """Return the value for a state: for tests."""
-        return self.function(state)
+        value = self.function(state)
+        return run_sync(_awaited(value)) if inspect.isawaitable(value) else value
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
-        """Return the value; computed in a thread, so that slow code holds nothing else up."""
-        value = await in_thread(self.function, state)
-        if self.writes is None and isinstance(value, dict):
+        """Return the value; plain code runs in a thread, so that slow code holds nothing else up."""
+        value: T = await outcome_of(self.function, state)
+        if self.writes is None and isinstance(value, dict) and not is_decision(value):
             raise DefinitionError(
                 f"{self.name} returned a dict, but it decides by its value and writes nothing. To keep a "
                 f'value in the state, make it a rule: @rule("field") over a function that returns the value.'
@@ -57,13 +59,26 @@ class Rule(AnswerNode[StateT, T], Generic[StateT, T]):
         return super().update(value)
 
     def invoke(self, input: StateT, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
-        return self.update(self.function(input))
+        return self.update(self(input))
 
 
-def rule(
-    writes: str,
-) -> Callable[[Callable[[StateT], T]], Rule[StateT, T]]:
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+class RuleMaker(Protocol):
+    """What `rule` returns: it makes a rule of a function, plain or async."""
+
+    @overload
+    def __call__(self, function: Callable[[StateT], Coroutine[Any, Any, T]], /) -> Rule[StateT, T]: ...
+    @overload
+    def __call__(self, function: Callable[[StateT], T], /) -> Rule[StateT, T]: ...
+
+
+def rule(writes: str) -> RuleMaker:
     """Make a rule of a function from state to a value; `writes` is the field that takes the value.
+
+    The function is plain code, or async where it waits for something.
 
     @rule("problems")
     def check(post: Post) -> list[str]:
@@ -73,9 +88,7 @@ def rule(
         raise DefinitionError('rule needs the field it writes: @rule("problems"), not @rule.')
     namespace = caller_names()
 
-    def decorate(function: Callable[[StateT], T]) -> Rule[StateT, T]:
-        if inspect.iscoroutinefunction(function):
-            raise DefinitionError(f"Rule {function.__name__!r} is async; a rule is plain code.")
+    def decorate(function: Any) -> Any:
         state, returns = signature_types(function, namespace)
         check_writes(function.__name__, state, writes, Any if returns is None else returns)
         return Rule(function, writes, state, returns)

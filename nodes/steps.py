@@ -6,15 +6,16 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, get_args, get_origin
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ..providers.model import CallContext, Message, Model, Reply, ReplyCheck, Request
+from ..providers.model import CallContext, Model, Reply, ReplyCheck, Request
 from ..providers.settings import DEFAULT_ROLE
 from ..providers.stack.roles import as_model, find_model_async
 from ..providers.stack.stack import ModelStack
@@ -34,6 +35,7 @@ from ..state.session.pauses import paused
 from ..state.state_checks import check_alias, check_kept
 from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
+from .asking_again import asked_again, correction
 from .node import AnswerNode
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         *,
         state: StateType,
         answer: Any,
-        model: str | Model | BaseChatModel | None,
+        model: str | Model | Runnable[Any, AIMessage] | None,
         tries: int,
         cache_s: float | None,
     ) -> None:
@@ -69,7 +71,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         self._form: AnswerForm = form_of(answer)
         self.role, self.own_model = _binding(model, self.name)
 
-    def on(self, model: str | Model | BaseChatModel) -> Step[StateT, T]:
+    def on(self, model: str | Model | Runnable[Any, AIMessage]) -> Step[StateT, T]:
         """Return this step on another model: `write.on("large")`."""
         other = copy.copy(self)
         other.role, other.own_model = _binding(model, self.name)
@@ -100,7 +102,9 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             temperature=question.temperature,
             max_tokens=question.max_tokens,
             sample=question.sample,
+            dials=question.params,
             prompt=question.origin,
+            whole=question.whole,
         )
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
@@ -115,7 +119,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         """Ask once more: the model sees the answer that the state holds, and why it will not do."""
         request = self.request(state)
         answer = self._form.text(values_of(state).get(self.writes))
-        messages = (*request.messages, *_correction(answer, reason))
+        messages = (*request.messages, *correction(answer, reason))
         return await self.answer_to(replace(request, messages=messages), config)
 
     async def complete(self, request: Request, config: RunnableConfig | None = None) -> Reply:
@@ -125,14 +129,15 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
-        context = self._site(config, self._verdict)
+        context = self._site(config, partial(self._verdict, request.whole))
         model = await self.bound_model(context.config)
         asked = request.messages
+        problems = ""
         replies: list[Reply] = []
         for _ in range(self.tries):
             reply = await self._reply(model, request, context)
             try:
-                value: T = self._form.parse(reply.text, reply.finish_reason)
+                value: T = self._form.parse(reply.text, reply.finish_reason, whole=request.whole)
             except ValidationFailed as failure:
                 problems = str(failure)
             else:
@@ -140,23 +145,26 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             replies.append(reply)
             if context.session is not None and reply.call_id and not reply.replayed:
                 context.session.journal.note_problem(reply.call_id, problems)
-            request = replace(request, messages=(*asked, *_correction(reply.text, problems)))
+            again = asked_again(asked, request, replies, problems, model)
+            if again is None:
+                break
+            request = again
         if context.session is not None:
             context.session.journal.reject([reply.call_id for reply in replies if reply.call_id])
         answers = tuple(reply.text for reply in replies)
         raise InvalidAnswer(
-            f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {self.tries} tries. "
-            f"Last problem: {problems} Last answer: {answers[-1][:300]!r}. Simplify the type, show an "
-            "example in the prompt, raise max_tokens, or use a stronger model.",
+            f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {_times(len(replies))}. "
+            f"Last problem: {problems.rstrip('.')}. Last answer: {answers[-1][:300]!r}. Simplify the type, "
+            "show an example in the prompt, raise max_tokens, or use a stronger model.",
             step=self.name,
             answers=answers,
             problems=problems,
         )
 
-    def _verdict(self, reply: Reply) -> ReplyCheck:
+    def _verdict(self, whole: bool, reply: Reply) -> ReplyCheck:
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
-            value: Any = self._form.parse(reply.text, reply.finish_reason)
+            value: Any = self._form.parse(reply.text, reply.finish_reason, whole=whole)
         except ValidationFailed as failure:
             return ReplyCheck(problem=str(failure))
         confidence = getattr(value, "confidence", None)
@@ -202,24 +210,23 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         return f"<step {self.name} -> {self.writes}>"
 
 
-def _binding(model: str | Model | BaseChatModel | None, step: str) -> tuple[str | None, ModelStack | None]:
+def _binding(
+    model: str | Model | Runnable[Any, AIMessage] | None, step: str
+) -> tuple[str | None, ModelStack | None]:
     """Return the role that a step asks, or else the model that its definition gives."""
     if model is None or isinstance(model, str):
         return model, None
     return None, as_model(model, step)
 
 
-def _correction(answer: str, problems: str) -> tuple[Message, ...]:
-    return (
-        {"role": "assistant", "content": answer or "(nothing)"},
-        {"role": "user", "content": f"That answer does not fit: {problems}\nAnswer again, correctly."},
-    )
+def _times(number: int) -> str:
+    return "1 try" if number == 1 else f"{number} tries"
 
 
 def step(
     writes: str,
     *,
-    model: str | Model | BaseChatModel | None = None,
+    model: str | Model | Runnable[Any, AIMessage] | None = None,
     tries: int = TRIES,
     cache_s: float | None = None,
 ) -> Callable[[Callable[[StateT], Ask[T]]], Step[StateT, T]]:

@@ -25,8 +25,9 @@ NOW = "now"
 class Wait(Node[StateT]):
     """One graph node that lets the run go on when a time has come. Made by `wait`."""
 
-    def __init__(self, until: Until, name: str) -> None:
+    def __init__(self, until: Until, name: str, *, is_named: bool) -> None:
         self.name = name
+        self.is_named = is_named  # by the user: others get a number where there are several
         self.deadline = Deadline(until, f"Wait {name!r}")
         self.state: Any = None  # that of the parts beside it
         if callable(until) and getattr(until, "__annotations__", None):
@@ -99,4 +100,4 @@ def wait(*, until: Until, name: str | None = None) -> Wait[Any]:
         raise DefinitionError("wait(name=''): expected a name.")
     own = until if isinstance(until, str) else getattr(until, "__name__", None)
     called = f"until_{own}" if own and own.isidentifier() else "wait"
-    return Wait(until, name or called)
+    return Wait(until, name or called, is_named=name is not None)

@@ -33,6 +33,10 @@ def with_order(messages: tuple[Message, ...], order: str) -> tuple[Message, ...]
     return ({"role": "system", "content": order}, *messages)
 
 
+class WrappedSchema(dict[str, Any]):
+    """A JSON schema of an object whose one field, `answer`, is what was asked for: an answer that is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a model is asked: messages in OpenAI's form, and how to answer.
@@ -41,7 +45,9 @@ class Request:
     answer, None leaves that to the model's settings. Requests that differ only in `sample` are
     different draws: they never share an answer. `tools` are OpenAI function schemas (name, description,
     parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
-    `prompt` says where a managed prompt comes from; it goes on record, and changes no answer.
+    `dials` are other parameters, see providers/dials.py. `prompt` says where a managed prompt comes from; it
+    goes on record, and changes no answer. An answer that the limit on its tokens cut is no answer if it must
+    be `whole`.
     """
 
     messages: tuple[Message, ...]
@@ -52,6 +58,8 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Literal["auto", "none"] = "auto"
     prompt: Mapping[str, Any] | None = None
+    dials: Mapping[str, Any] | None = None
+    whole: bool = False
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""
@@ -59,6 +67,7 @@ class Request:
             "schema": self.schema,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "dials": self.dials or None,
             "sample": self.sample or None,
             "tools": self.tools or None,
             "tool_choice": "none" if self.tools and self.tool_choice == "none" else None,

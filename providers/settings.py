@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from ..state.errors import SettingsError, did_you_mean
-from ..state.settings_file import FILE_NAME as FILE_NAME, find_file as find_file, read_tables
+from ..state.settings_file import (
+    FILE_NAME as FILE_NAME,
+    find_file as find_file,
+    read_tables,
+    working_folders_file,
+)
+from .dials import Dials
+from .headers import check_headers
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
 from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, provider_named
@@ -20,13 +28,14 @@ from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, pro
 DEFAULT_ROLE = "default"
 ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 
+_SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled"]
 Trigger = Failure | Literal["invalid", "unsure"]
 ALWAYS: tuple[Trigger, ...] = get_args(Failure)
 TRIGGERS: tuple[Trigger, ...] = (*ALWAYS, "invalid", "unsure")
 
 
-class ModelSettings(BaseModel, frozen=True, extra="forbid"):
+class ModelSettings(Dials, frozen=True, extra="forbid"):
     """One model at one endpoint, and how to use it; docs/models.md says what each setting means."""
 
     provider: str | None = None
@@ -34,6 +43,8 @@ class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     base_url: str | None = None
     api_key_env: str | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    organization: str | None = Field(default=None, min_length=1)
+    headers: Mapping[str, str] = Field(default_factory=dict)
     structured: Structured | None = None
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, gt=0)
@@ -50,6 +61,20 @@ class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     pause_s: float = Field(default=15, gt=0)
     price: AnyPrice | None = None
     capabilities: Overrides | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.provider, self.model, self.base_url, self.temperature, self.max_tokens))
+
+    @field_validator("headers")
+    @classmethod
+    def _fit_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_headers(value)
+        return value
+
+    @property
+    def address(self) -> str:
+        """Where the endpoint is: what the settings say, else the environment, else the provider's own."""
+        return self.base_url or provider_named(self.provider).address
 
     @property
     def overrides(self) -> Overrides | None:
@@ -160,14 +185,18 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
     if provider is None and settings.base_url is None:
         raise SettingsError(f"{where}: neither provider nor base_url is given. {SPEC_HELP}")
     address = urlsplit(settings.base_url or "")
-    if address.username or address.password or address.query:
+    if address.username or address.password or _secret_in(address.query):
         raise SettingsError(
-            f"{where}: base_url holds a user, a password or a query. Keys go into an environment variable, "
-            "named by api_key_env."
+            f"{where}: base_url holds a user, a password or a key. Keys go into an environment variable, "
+            "named by api_key_env, or into headers as $NAME."
         )
     if not settings.model and provider != LOCAL:
         raise SettingsError(f"{where}: no model is named. {SPEC_HELP}")
     return settings
+
+
+def _secret_in(query: str) -> bool:
+    return any(_SECRET.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
 def environment_variable(role: str) -> str:
@@ -218,7 +247,7 @@ def read_file(path: Path) -> dict[str, Binding]:
 @cache
 def file_bindings() -> dict[str, Binding]:
     """Return what the settings file of the working folder binds. It is read once in a process."""
-    path = find_file(Path.cwd())
+    path = working_folders_file()
     return read_file(path) if path else {}
 
 

@@ -50,6 +50,9 @@ def import_file(path: Path, *, again: bool = False) -> ModuleType:
     path = path.resolve() if not again else path.absolute()
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    if path.stem == "__main__":
+        package = path.parent.name
+        raise InputError(f"{path} is a part of a package. Name it as that: {package}.__main__:attr.")
     loaded = sys.modules.get(path.stem)
     same = loaded is not None and getattr(loaded, "__file__", None) == str(path)
     if loaded is not None and same and not again:
@@ -100,7 +103,7 @@ def explained(name: str) -> Iterator[None]:
         yield
     except (StepgraphError, ModuleNotFoundError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise DefinitionError(
             f"{name} raised {type(error).__name__} while it was loaded "

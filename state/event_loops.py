@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextvars
 import functools
+import inspect
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
@@ -14,6 +15,8 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
+
+from . import sigterm
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -93,6 +96,7 @@ class _Background:
             tasks[0].add_done_callback(lambda _: ended.set())
 
         def wait(*, cancel: bool = False) -> R:
+            sigterm.begin(work)
             try:
                 if cancel:
                     loop.call_soon_threadsafe(lambda: tasks[0].cancel())
@@ -101,6 +105,8 @@ class _Background:
                 loop.call_soon_threadsafe(lambda: tasks[0].cancel())
                 ended.wait()  # the work puts down what it holds, so that it can be begun again at once
                 raise
+            finally:
+                sigterm.end(work)
             if tasks[0].cancelled():
                 raise CancelledError
             return tasks[0].result()
@@ -170,6 +176,14 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+async def outcome_of(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Return what a function of the user's gives, be it async, or plain code, which runs in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    value = await in_thread(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
 
 
 def aside(function: Callable[[], R]) -> R:

@@ -12,12 +12,23 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .budget import Ledger
 from .event_loops import in_thread
-from .names import BUDGET, CACHE_KEY, CHECKED_KEY, DRAW_KEY, LEDGERS_KEY, MODELS_KEY, SESSION_KEY, path_of
+from .names import (
+    BUDGET,
+    CACHE_KEY,
+    CHECKED_KEY,
+    DRAW_KEY,
+    LEDGERS_KEY,
+    MODELS_KEY,
+    SESSION_KEY,
+    STARTER_KEY,
+    path_of,
+)
 from .session.attached import attached_runs
 from .session.default import default_sessions, not_kept, warn_not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
 
 if TYPE_CHECKING:
+    from .session.recorder import Recorder
     from .session.session import Session
 
 
@@ -47,6 +58,16 @@ class RunContext:
         """Raise InputError where a thread is kept without a session, so that a promise cannot hold."""
         if self.session is None and self.thread_id and self.checkpointer:
             raise not_kept(promise, self.checkpointer)
+
+    async def check_claim(self) -> None:
+        """Raise ClaimLost if this run has ended or was taken over; call it before you pay."""
+        session = self.session
+        if session is None:
+            return
+        recorder: Recorder | None = self._values.get(STARTER_KEY)
+        if recorder is not None and self.task:
+            recorder.check_under_way()
+        await session.claims.acheck(self.thread_id)
 
     @property
     def thread_id(self) -> str:

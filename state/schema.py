@@ -221,6 +221,8 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
         ) from None
     except PydanticUserError as error:
         raise DefinitionError(f"{state.__name__} cannot be read from plain data: {error.message}") from None
+    except TypeError as error:  # a type's own discriminator raises, such as that of LangChain's messages
+        raise InputError(f"The input does not fit {state.__name__}: {error}") from None
 
 
 def check_input(state: StateType, given: Any) -> None:

@@ -88,6 +88,8 @@ class AllowListSerializer(SerializerProtocol):
                 f"The checkpoint was written before {error.args[0]} was changed, and cannot fill it. Give a "
                 "new field a default, and keep the old name of what was renamed."
             ) from None
+        except ValueError as error:
+            raise StoreError(f"A checkpoint, or a value in it, is damaged: {error}.") from None
 
 
 def _loads_older(data: tuple[str, bytes]) -> Any:

@@ -24,7 +24,7 @@ def find_file(folder: Path) -> Path | None:
 def read_tables(path: Path) -> dict[str, Any]:
     """Return the tables of a settings file. Raises SettingsError that names the file."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     for name in data:

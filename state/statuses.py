@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 RunStatus = Literal["queued", "running", "done", "partial", "failed", "interrupted"]
 NodeStatus = Literal["done", "failed", "interrupted"]
@@ -13,6 +13,7 @@ RetrievalStatus = Literal["found", "failed"]
 RetrievalSource = Literal["retriever", "copied"]
 WaitKind = Literal["wait", "review"]
 WaitStatus = Literal["waiting", "over", "answered"]
+CUT: Final = "length"  # the finish_reason of an answer that ends at the limit on its tokens
 DecisionKind = Literal[
     "route",
     "attempt",

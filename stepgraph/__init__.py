@@ -12,6 +12,7 @@ from .state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .graphs.cost_bound import Estimate as Estimate, estimate as estimate
+    from .graphs.engine.deciding import answering as answering
     from .graphs.engine.workflow import Workflow as Workflow
     from .graphs.patterns.agent import agent as agent
     from .graphs.patterns.attempt import attempt as attempt
@@ -75,6 +76,7 @@ else:
         __name__,
         {
             ".graphs.cost_bound": "Estimate estimate",
+            ".graphs.engine.deciding": "answering",
             ".graphs.engine.workflow": "Workflow",
             ".graphs.patterns.agent": "agent",
             ".graphs.patterns.attempt": "attempt",

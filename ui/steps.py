@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..state.names import PRIVATE, WAIT
-from ..tracing.record.attributes import changed_fields, cut_text
+from ..tracing.record.attributes import changed_fields, cut_text, dials_of
 from ..tracing.record.run import OutputField, Run
 from ..tracing.record.spans import Row, Span
 from ..tracing.record.tree import SpanNode
@@ -170,7 +170,9 @@ def outcome(run: Run) -> list[tuple[OutputField, Text]]:
 def call_view(span: Span) -> CallView:
     """Return a call for a reader."""
     row = span.row
-    params = {n: v for n, v in (read_json(row["params"]) or {}).items() if n != "schema" and v is not None}
+    known = read_json(row["params"]) or {}
+    beside = ("schema", "dials", "settings")
+    params = {n: v for n, v in {**known, **dials_of(known)}.items() if n not in beside and v is not None}
     usage = ("input", "output", "cached", "cache_write", "reasoning")
     return CallView(
         span=span,

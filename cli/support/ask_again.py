@@ -36,6 +36,7 @@ async def ask_again(
     BudgetExceeded.
     """
     messages, params = tuple(json.loads(call["messages"])), json.loads(call["params"])
+    params.pop("settings", None)  # of the model that was asked; who is asked now has its own
     if prompt is not None:
         messages = _reworded(messages, prompt)
         params.pop("prompt", None)  # it is no longer what a managed prompt says

@@ -71,7 +71,7 @@ async def _settings(where: str, model: str | None, key_env: str | None, timeout_
         return await asyncio.to_thread(local_settings, model, timeout_s=timeout_s)
     if where in REMOTE:
         known = provider_named(where)
-        base_url, key_env = known.base_url, key_env or known.api_key_env
+        base_url, key_env = known.address, key_env or known.api_key_env
         provider: str | None = where
     elif where.startswith(("http://", "https://")):
         base_url, provider = where.rstrip("/"), None

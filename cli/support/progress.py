@@ -9,6 +9,8 @@ import click
 
 from ...state.journal.records import Call, Decision, NodeRun, Record, Retrieval
 from ...state.names import BUDGET_ENDED, WAIT
+from ...state.statuses import CUT
+from ...tracing.record.notes import CUT_NOTE
 from ...tracing.record.spans import cost_of_call
 from ...tracing.record.text import duration, money, one_line, passages_line, sureness, tokens
 
@@ -55,7 +57,8 @@ class Progress:
                 used = tokens(call.input_tokens, call.output_tokens, call.estimated_tokens)
                 model = call.model_answered or call.model_asked
                 cost = money(cost_of_call(asdict(call)))
-                parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}")
+                cut = f", {CUT_NOTE}" if call.finish_reason == CUT else ""
+                parts.append(f"{used}, {cost}, {duration(call.latency_s)}, {one_line(model)}{cut}")
         found = (item for item in self._retrievals.pop(node_run.task, ()) if item.status == "found")
         parts += [passages_line(item.kept or 0, item.left_out) for item in found]
         if node_run.status == "failed":

@@ -13,7 +13,7 @@ import click
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
-from ...state.errors import DefinitionError, InputError
+from ...state.errors import InputError, StepgraphError
 from ...state.journal.records import Description
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
@@ -156,7 +156,8 @@ def resume_threads(
             try:
                 found = _loaded(thread, graph, loaded)
                 check_roles(bound, found.graph)
-            except (InputError, DefinitionError) as error:
+                data = read_input(session.journal, thread.thread_id)
+            except StepgraphError as error:
                 if threads:
                     raise
                 work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=error))
@@ -167,7 +168,7 @@ def resume_threads(
                     found,
                     "resumed",
                     bound or thread.models,
-                    data=read_input(session.journal, thread.thread_id),
+                    data=data,
                     options=options,
                     answer=NO_ANSWER if answer is None else json_or_text(answer),
                     answers=answers,

@@ -34,6 +34,27 @@ from ...tracing.record.tree import SpanNode
 
 WIDTH = 32
 CUT, CUT_STEP = 160, 400
+SHORT = 20  # what is shorter may stand anywhere by chance
+
+
+class Told:
+    """What has been printed of problems: each is printed once, whoever repeats it."""
+
+    def __init__(self) -> None:
+        self._problems: list[str] = []
+
+    def once(self, text: Any) -> Any:
+        """Return a text with what was told already left out."""
+        if isinstance(text, str):
+            for problem in self._problems:
+                text = text.replace(problem, "(the problem above)")
+        return text
+
+    def add(self, problem: str | None) -> None:
+        for text in (problem or "", (problem or "").partition(": ")[2]):
+            if len(text) >= SHORT and text not in self._problems:
+                self._problems.append(text)
+        self._problems.sort(key=len, reverse=True)
 
 
 def open_session(database: Path) -> Session:
@@ -69,7 +90,8 @@ def show_run(
         click.echo("* The run waited for this step. --step NAME shows all about one.")
     else:
         _print(_tree_lines(run, given, None if full else CUT))
-    if run.thread.error:
+    shown = set() if waterfall else {node.span.error for node in run.steps}
+    if run.thread.error and run.thread.error not in shown:
         click.echo(f"error  {clean(run.thread.error)}")
     click.echo(f"total  {_totals(run)}")
 
@@ -140,6 +162,7 @@ def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
         yield f"graph  {clean(run.thread.graph)}"
     if given:
         yield f"input  {_cut(json.dumps(given, ensure_ascii=False), limit)}"
+    told = Told()
     several = sum(span.kind == "run" for span in run.spans) > 1
     for root in run.roots:
         for node in root.walk():
@@ -147,11 +170,11 @@ def _tree_lines(run: Run, given: Any, limit: int | None) -> Iterator[str]:
             if span.kind == "node":
                 decided = iter([decision_note(span)] if span.decision else [])
                 yield f"{indent}{_row(node, decided)}"
-                yield from _details(node, f"{indent}    ", limit)
+                yield from _details(node, f"{indent}    ", limit, told)
             elif span.kind == "run" and several:
                 yield f"{indent}{_row(node, iter(()))}"
             elif span.parent_id == root.span.id:  # a call outside of any node
-                yield from _call_lines(span, indent, limit)
+                yield from _call_lines(span, indent, limit, told)
 
 
 def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
@@ -168,17 +191,19 @@ def step_lines(node: SpanNode, *, full: bool) -> Iterator[str]:
         yield from _labelled(f"> {one_line(name, 40)} =", after[name], "  ", limit)
     if span.decision:
         yield f"  {decision_note(span)}"
-    yield from _details(node, "  ", limit, whole=True)
+    yield from _details(node, "  ", limit, Told(), whole=True)
 
 
-def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+def _details(
+    node: SpanNode, inner: str, limit: int | None, told: Told, *, whole: bool = False
+) -> Iterator[str]:
     """Yield what lies below a node's own line; `whole` prompts, without what the state says already."""
     span = node.span
     if span.decision and span.decision["reason"]:
         yield from _labelled("why", span.decision["reason"], inner, limit)
     for child in node.children:
         if child.span.kind == "call":
-            yield from _call_lines(child.span, inner, limit, whole=whole)
+            yield from _call_lines(child.span, inner, limit, told, whole=whole)
         elif child.span.kind == "retrieval":
             yield from _retrieval_lines(child.span, inner, limit)
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
@@ -186,10 +211,13 @@ def _details(node: SpanNode, inner: str, limit: int | None, *, whole: bool = Fal
     if span.row.get("interrupts"):
         yield from _labelled("asks", public(span.row["interrupts"]), inner, limit)
     if span.error:
-        yield from _labelled("error", span.error, inner, limit and CUT_STEP)
+        yield from _labelled("error", told.once(span.error), inner, limit and CUT_STEP)
+        told.add(span.error)
 
 
-def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = False) -> Iterator[str]:
+def _call_lines(
+    span: Span, inner: str, limit: int | None, told: Told, *, whole: bool = False
+) -> Iterator[str]:
     row = span.row
     role = f"{row['role']} = " if row["role"] else ""
     remarks = [*call_notes(span), *([f"replayed {row['replays']} x"] if row["replays"] else [])]
@@ -203,9 +231,11 @@ def _call_lines(span: Span, inner: str, limit: int | None, *, whole: bool = Fals
     yield from _labelled("why", row["reason"], inner, limit)
     messages = json.loads(row["messages"])
     for message in messages if whole or limit is None else messages[-1:]:
-        yield from _labelled(one_line(str(message.get("role")), 12), message.get("content"), inner, limit)
+        content = told.once(message.get("content"))
+        yield from _labelled(one_line(str(message.get("role")), 12), content, inner, limit)
     for label, name in (("thought", "reasoning"), ("answer", "answer"), ("problem", "problem")):
-        yield from _labelled(label, row[name], inner, limit)
+        yield from _labelled(label, told.once(row[name]) if name == "problem" else row[name], inner, limit)
+    told.add(row["problem"])
 
 
 def _retrieval_lines(span: Span, inner: str, limit: int | None) -> Iterator[str]:

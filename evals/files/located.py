@@ -37,14 +37,14 @@ class Located:
 
 def read_located(path: Path) -> Located:
     """Read a .yaml, .yml or .jsonl file. Raises InputError that names the line."""
-    text = read_text(path, "The suite").removeprefix("\ufeff")
+    text = read_text(path, "The suite")
     return from_jsonl(text, str(path)) if path.suffix == ".jsonl" else from_yaml(text, str(path))
 
 
 def read_text(path: Path, what: str) -> str:
-    """Return a file's text as it stands. Raises InputError that says what the file is."""
+    """Return a file's text, without a byte order mark. Raises InputError that says what the file is."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what} {str(path)!r} cannot be read: {error}.") from None
 

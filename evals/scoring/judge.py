@@ -169,7 +169,7 @@ class Agreement:
 
 def read_labels(path: Path) -> list[Label]:
     """Read what people said. Raises InputError that names the line."""
-    text = read_text(path, "The judge's labels").removeprefix("\ufeff")
+    text = read_text(path, "The judge's labels")
     labels = []
     for number, row in json_lines(text, str(path)):
         if not isinstance(row, dict) or "output" not in row or not isinstance(row.get("passed"), bool):

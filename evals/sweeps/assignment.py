@@ -68,12 +68,7 @@ def check_axes(axes: Sequence[Axis], graph: Compiled, models: Mapping[str, Binda
 
 def _identity(model: Bindable, where: str) -> str:
     """Return what tells a model's answers from another's: members, addresses and what changes answers."""
-    return repr(
-        [
-            (m.backend.name, m.backend.address, m.settings.temperature, m.settings.max_tokens)
-            for m in as_model(model, where).members
-        ]
-    )
+    return repr([member.identity for member in as_model(model, where).members])
 
 
 class _Stepwise(ModelStack):

@@ -74,11 +74,9 @@ def _new(graph: Any, given: Any, found: CheckpointTuple | None, config: Runnable
         told = {
             f.name: getattr(given, f.name) for f in dataclasses.fields(given) if not _is_default(f, given)
         }
-    if (
-        not told
-    ):  # nothing is new; but LangGraph takes an empty input for none, so fields are told what they are
+    if not told:  # LangGraph takes an empty input for none, so fields are told what they are
         return {name: v for name, v in known.items() if isinstance(graph.channels.get(name), LastValue)}
-    if isinstance(given, BaseModel):
+    if isinstance(given, BaseModel) or all(same(known.get(n, NOTHING), v) for n, v in told.items()):
         return told
     reset = [
         field.name

@@ -63,6 +63,7 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         super().__init__(state)
         self.name = name
         self.state: StateType = state
+        self.writes: str | None = None  # the field that holds its answer, where it has one
         self.writes_all: set[str] | None = set()
         self.cost: Cost = FREE
         self.promises: list[str] = []  # what holds only in a session, in words
@@ -154,7 +155,8 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
         self.writes_all = {*self.writes_all, *fields} if known else None  # type: ignore[misc]
         self.promises += promises_of(part)
         named = part if stands_for is None else stands_for
-        node = self._names.take(name or name_of(named), named, self.nodes, own=name is None)
+        own = name is None and getattr(named, "is_named", True)
+        node = self._names.take(name or name_of(named), named, self.nodes, own=own)
         adder: Any = self
         adder.add_node(node, as_runnable(part, self) if runs_as is None else runs_as, input_schema=reads)
         if runs_as is None:
@@ -180,6 +182,9 @@ class Workflow(StateGraph[StateT, None, StateT, StateT]):
 
         self.add_conditional_edges(source, way, {"on": target, "end": END})
 
+
+Pattern: TypeAlias = Workflow[StateT] | CompiledStateGraph[Any, Any, Any, Any]
+"""What runs as a graph of its own: patterns, and graphs that are compiled."""
 
 NodeLike: TypeAlias = (
     Node[StateT]

@@ -31,7 +31,7 @@ from ...nodes.openai_messages import state_of, to_openai
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
 from ...nodes.tools import MAX_REASON, Key, Tools
-from ...providers.model import Message, Reply, Request, ToolCall as ModelToolCall
+from ...providers.model import Message, Reply, Request, ToolCall as ModelToolCall, WrappedSchema
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text
@@ -100,6 +100,8 @@ class _Turn(Node[Any]):
         if self._form.schema is not None:
             final = dereference_refs(self._form.schema)
             final.pop("$defs", None)
+            if isinstance(self._form.schema, WrappedSchema):
+                final = WrappedSchema(final)
             description = "Give the final answer, once you know it."
             self._tools += ({"name": FINAL_ANSWER, "description": description, "parameters": final},)
 
@@ -117,7 +119,7 @@ class _Turn(Node[Any]):
         answers = [call for call in calls if call.name == FINAL_ANSWER]
         try:
             if answers or not calls:
-                value = self._read(reply, answers)
+                value = self._read(reply, answers, whole=request.whole)
                 record_decision(config, "agent", "answered", reason=f"turn {number}")
                 return self._end(value, number)
         except ValidationFailed as failure:
@@ -156,9 +158,9 @@ class _Turn(Node[Any]):
         turn = AIMessage(content=self._form.text(value), id=f"turn-{number}")
         return {**self._step.update(value), MESSAGES: [turn], TURNS: Turns(number, going=False)}
 
-    def _read(self, reply: Reply, answers: Sequence[ModelToolCall]) -> Any:
+    def _read(self, reply: Reply, answers: Sequence[ModelToolCall], *, whole: bool) -> Any:
         if not answers:
-            return self._form.parse(reply.text, reply.finish_reason)
+            return self._form.parse(reply.text, reply.finish_reason, whole=whole)
         if answers[0].problem:
             raise ValidationFailed(f"The answer cannot be read: {answers[0].problem}.")
         text = json_text(answers[0].arguments)
@@ -285,6 +287,7 @@ def agent(
     run = graph.add_part(box, reads=ToolInput)
     once_asked = copy.copy(step)
     once_asked.tries = 1
+    graph.writes = step.writes
     graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
 
     def then(state: AgentState) -> Any:

@@ -16,6 +16,7 @@ from ...nodes.node import Update, record_decision
 from ...state.errors import DefinitionError
 from ...state.schema import extended
 from ..engine.branches import branch
+from ..engine.deciding import common_answer
 from ..engine.options import check_field, check_timeout, check_values
 from ..engine.recovery import FAILURES, Recovering, failures_of, reason_of
 from ..engine.ways import add_instead
@@ -93,6 +94,7 @@ def attempt(
     seen = extended(state, CHANNEL, str)
     work = graph.add_part(part, reads=seen, writes=written, runs_as=run)
     graph.inlined.add(work)
+    graph.writes = common_answer([part, fallback])
     graph.ends_like(work, part)
     graph.add_edge(START, work)
     if fallback is None:

@@ -10,14 +10,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, CheckResult, Opinion, check_of, refuse_async, result_of
+from ...nodes.checks import Check, CheckResult, Opinion, refuse_async, result_of
 from ...nodes.costs import cost_of
 from ...nodes.node import Decider
 from ...nodes.rules import Rule
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InvalidAnswer
 from ...state.json_text import json_text
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.deciding import check_by, common_answer
+from ..engine.workflow import NodeLike, Pattern, Workflow, name_of, state_of
 from .chain import chain
 from .gate import gated
 
@@ -36,6 +37,13 @@ def cascade(
     *rungs: NodeLike[StateT],
     check: Decider[StateT, W],
     accept: Callable[[W], Opinion],
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def cascade(
+    *rungs: NodeLike[StateT],
+    check: Pattern[StateT],
+    accept: Callable[[Any], Opinion],
     name: str | None = None,
 ) -> Workflow[StateT]: ...
 def cascade(
@@ -70,10 +78,11 @@ def cascade(
         if check is None:
             rest = gated(_tried(rung, accept), otherwise=rest, name=title)
         else:
-            judge = check_of(check, accept, "cascade", "cascade")
+            judge = check_by(check, accept, "cascade", "cascade")
             rest = chain(rung, gated(judge, otherwise=rest, name="accept"), name=title)
     graph: Workflow[Any] = rest
     graph.name = name or graph.name
+    graph.writes = common_answer(rungs)
     return graph
 
 

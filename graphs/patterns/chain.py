@@ -9,6 +9,7 @@ from ...nodes.costs import All, Cost, OneOf, cost_of
 from ...nodes.ends import End
 from ...nodes.gates import Gate
 from ...state.errors import DefinitionError
+from ..engine.deciding import answer_of
 from ..engine.workflow import NodeLike, Workflow, may_end, name_of, state_of
 
 
@@ -40,4 +41,6 @@ def chain(*parts: NodeLike[StateT], name: str | None = None) -> Workflow[StateT]
     for part in reversed(parts):
         cost = All((cost_of(part), OneOf((All(), cost)) if may_end(part) else cost))
     graph.cost = cost
+    answers = (answer_of(part) for part in reversed(parts) if not isinstance(part, Gate))
+    graph.writes = next((field for field in answers if field), None)
     return graph

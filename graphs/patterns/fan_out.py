@@ -90,6 +90,7 @@ def fan_out(
         return SoFar({into: done} if done else {})
 
     graph.so_far = so_far
+    graph.writes = into
     graph.add_edge(START, begin)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)

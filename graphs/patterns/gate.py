@@ -11,17 +11,18 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, Opinion, check_of
+from ...nodes.checks import Check, Opinion, StateCheck
 from ...nodes.costs import All, Cost, OneOf, Times, cost_of
 from ...nodes.gates import Gate, gate_failed
 from ...nodes.node import Decider, Node, Update
 from ...nodes.steps import Step
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
+from ..engine.deciding import answer_of, ask_first, before_of, check_by
 from ..engine.options import check_counts
 from ..engine.reset import Reset
 from ..engine.ways import add_instead
-from ..engine.workflow import NodeLike, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Pattern, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
@@ -70,7 +71,7 @@ class _Decide(Node[Any]):
         else:
             self.check.record(config, "stopped", result)
             field = getattr(self.repair, "writes", None)
-            step = name_of(self.repair)
+            step = self.check.name if self.repair is None else name_of(self.repair)
             raise gate_failed(self.check.name, result, values, step=step, field=field, repairs=past.number)
         self.check.record(config, way, result)
         number = past.number + (way == REPAIR)
@@ -93,7 +94,17 @@ def gate(
     check: Decider[StateT, V], passes: Callable[[V], Opinion], *, name: str | None = None
 ) -> Gate[StateT]: ...
 @overload
-def gate(check: Callable[[StateT], Opinion | None], *, name: str | None = None) -> Gate[StateT]: ...
+def gate(check: StateCheck[StateT], *, name: str | None = None) -> Gate[StateT]: ...
+@overload
+def gate(
+    check: Pattern[StateT],
+    passes: Callable[[Any], Opinion],
+    *,
+    repair: NodeLike[StateT] | None = None,
+    tries: int = TRIES,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
 @overload
 def gate(
     check: Decider[StateT, V],
@@ -106,7 +117,7 @@ def gate(
 ) -> Workflow[StateT]: ...
 @overload
 def gate(
-    check: Callable[[StateT], Opinion | None],
+    check: StateCheck[StateT],
     *,
     repair: NodeLike[StateT] | None = None,
     tries: int = TRIES,
@@ -125,7 +136,8 @@ def gate(
     """Let the run pass if a check passes; else repair, go elsewhere, or stop.
 
     `check` is a function of the state that returns True or None to pass, False or the reason (text)
-    not to; or a step or rule, whose value `passes` judges: True to pass, False or the reason not to.
+    not to, plain or async; or a step, rule or pattern, whose value `passes` judges: True to pass, False or
+    the reason not to. A pattern's value is the field that it answers with, such as a vote's.
 
     With `repair`, what fails is repaired and checked again, at most `tries` times. A step is asked
     again: it sees its answer and the reason, as it does when an answer does not fit its type; so its
@@ -138,8 +150,8 @@ def gate(
 
         chain(plan, gate(has_five_points, repair=plan), write)
     """
-    checking = check_of(check, passes, "gate")
-    if repair is None and otherwise is None:
+    checking = check_by(check, passes, "gate")
+    if repair is None and otherwise is None and before_of(checking) is None:
         return Gate(checking if name is None else replace(checking, name=name))
     return gated(checking, repair=repair, tries=tries, otherwise=otherwise, name=name)
 
@@ -160,23 +172,28 @@ def gated(
     graph: Workflow[Any] = Workflow(state, name or f"gate_{check.name}")
     private = extended(state, CHANNEL, Repairs)
     deciding = _Decide(check, repair, tries, otherwise=otherwise is not None)
-    decide = graph.add_part(deciding, reads=private, writes=[check.writes], stands_for=check)
+    title = None if before_of(check) is None else "decide"
+    decide = graph.add_part(deciding, title, reads=private, writes=[check.writes], stands_for=check)
 
+    asked = ask_first(graph, check)
+    first = decide if asked is None else asked
+    if asked is not None:
+        graph.connect(asked, decide)
     ways: dict[Hashable, str] = {PASSED: END}
     cost: list[Cost] = [check.cost]
     if repair is None:
-        graph.add_edge(START, decide)
+        graph.add_edge(START, first)
     else:
         begin = graph.add_part(Reset(CHANNEL, Repairs()), "begin")
         graph.add_edge(START, begin)
-        graph.add_edge(begin, decide)
+        graph.add_edge(begin, first)
         if isinstance(repair, Step):
             ways[REPAIR] = graph.add_part(
                 _Repair(repair), reads=private, writes=[repair.writes], stands_for=repair
             )
         else:
             ways[REPAIR] = graph.add_part(repair)
-        graph.connect(ways[REPAIR], decide)
+        graph.connect(ways[REPAIR], first)
         cost.append(Times(All((cost_of(repair), check.cost)), 0, tries))
     if otherwise is not None:
         ways[OTHERWISE] = add_instead(graph, otherwise, None, private, lambda values: values[CHANNEL].reason)
@@ -188,4 +205,5 @@ def gated(
 
     graph.add_conditional_edges(decide, way, ways)
     graph.cost = All(tuple(cost))
+    graph.writes = answer_of(repair)
     return graph

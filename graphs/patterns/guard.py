@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict, overload
 
@@ -12,16 +12,18 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, Opinion, check_of
+from ...nodes.checks import Check, Opinion
 from ...nodes.costs import All, OneOf, cost_of
 from ...nodes.node import Decider, Node, Update
 from ...state.errors import GuardTripped
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import Branch, branch
+from ..engine.deciding import answer_of, before_of, check_by
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.ways import add_instead
-from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.workers import applied
+from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of
 from ..engine.writes import spread
 
 V = TypeVar("V")
@@ -58,11 +60,19 @@ class _Watch(Node[Any]):
     check: Check[Any]
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
-        config = config or {}
+        return await self.by(input, config or {}, None)
+
+    async def by(self, input: Any, config: RunnableConfig, work: Branch | None) -> Update:
+        """Check by what a pattern writes, which runs first."""
         race = await race_of(input, config, GUARD, RESULTS, _note)
-        checked = await self.check.answer(restored(input, self.check.state), config)
+        state, written = restored(input, self.check.state), {}
+        if work is not None:
+            written = await work()
+            state = applied(state, written)
+        checked = await self.check.answer(state, config)
         self.check.record(config, "passed" if checked.passed else "tripped", checked)
-        result = GuardResult(GUARD, self.check.update(checked), None if checked.passed else checked.reason)
+        update = {**written, **self.check.update(checked)}
+        result = GuardResult(GUARD, update, None if checked.passed else checked.reason)
         _note(race, result)
         return {RESULTS: result}
 
@@ -115,6 +125,15 @@ def _outcome(results: Iterable[GuardResult]) -> tuple[Update, str | None]:
 @overload
 def guard(
     main: NodeLike[StateT],
+    check: Pattern[StateT],
+    passes: Callable[[Any], Opinion],
+    *,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def guard(
+    main: NodeLike[StateT],
     check: Decider[StateT, V],
     passes: Callable[[V], Opinion],
     *,
@@ -124,7 +143,7 @@ def guard(
 @overload
 def guard(
     main: NodeLike[StateT],
-    check: Callable[[StateT], Opinion],
+    check: Callable[[StateT], Opinion | Awaitable[Opinion]],
     *,
     otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
@@ -140,7 +159,7 @@ def guard(
     """Run `main` and a safety check beside it; nothing that `main` wrote gets out unless the check passes.
 
     `check` and `passes` are those of a gate: a function of the state that returns True, or the reason
-    not to pass; or a step or rule whose value `passes` judges. The check sees the state as it was
+    not to pass; or a step, rule or pattern whose value `passes` judges. The check sees the state as it was
     before `main`. If it fails, `main` is cancelled at once, calls under way included, and what it wrote
     is dropped; `otherwise` runs, or GuardTripped is raised with the reason. A check that raises
     lets nothing out.
@@ -150,7 +169,7 @@ def guard(
 
         guard(answer, screen, lambda verdict: verdict.safe, otherwise=decline)
     """
-    watch = check_of(check, passes, "guard", "guard")
+    watch = check_by(check, passes, "guard", "guard")
     parts = [main, watch, *([otherwise] if otherwise is not None else [])]
     state = state_of(parts, "guard")
     graph: Workflow[Any] = Workflow(state, name or f"guard_{name_of(main)}")
@@ -158,7 +177,11 @@ def guard(
 
     start = graph.add_part(Start(), "start")
     work = graph.add_part(main, runs_as=branch(main, graph, _guarded, ends=True), reads=seen)
-    beside = graph.add_part(_Watch(watch), reads=seen, writes=[watch.writes], stands_for=watch)
+    before, watching = before_of(watch), _Watch(watch)
+    if before is None:
+        beside = graph.add_part(watching, reads=seen, writes=[watch.writes], stands_for=watch)
+    else:
+        beside = graph.add_part(before, reads=seen, runs_as=branch(before, graph, watching.by))
     settling = _Settle(watch.name, work, otherwise=otherwise is not None)
     settle = graph.add_part(settling, "settle", reads=extended(seen, RESULTS, GuardResults))
     graph.held.add(work)
@@ -171,6 +194,7 @@ def guard(
         return SoFar(_outcome(results)[0] if checked else {})
 
     graph.so_far = so_far
+    graph.writes = answer_of(main)
     graph.add_edge(START, start)
     for node in (work, beside):
         graph.add_edge(start, node)

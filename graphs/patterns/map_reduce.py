@@ -228,6 +228,7 @@ def map_reduce(
         return SoFar({parts: done} if done and not level.number else {}, frozenset(hidden))
 
     graph.so_far = so_far
+    graph.writes = into
     graph.add_edge(START, begin)
     send_items(graph, begin, work)
     graph.add_edge(work, gather)

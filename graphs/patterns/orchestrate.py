@@ -23,6 +23,7 @@ from ...state.errors import DefinitionError, InputError, InvalidAnswer
 from ...state.json_text import json_text
 from ...state.schema import StateType, extended, restored, values_of
 from ...state.serde import allow
+from ..engine.deciding import answer_of
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
@@ -269,6 +270,7 @@ def orchestrate(
         return SoFar({into: [*([] if values[CHANNEL].number == 1 else values[into]), *done]})
 
     graph.so_far = so_far
+    graph.writes = answer_of(synthesise)
     graph.add_edge(START, begin)
     send_items(graph, begin, work)
     graph.add_edge(work, collect)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
@@ -16,16 +16,16 @@ from typing_extensions import TypeVar
 
 from ...nodes.costs import Times, costs_of
 from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
-from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError
 from ...state.json_text import json_text
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
 from ..engine.branches import FATAL, branch
+from ..engine.deciding import answer_of, before_of, reader_of
 from ..engine.options import check_counts
 from ..engine.recovery import FAILURES, Kinds, Recovering, reason_of
 from ..engine.reset import Reset
-from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
+from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of, written_by
 from ..engine.writes import same
 
 V = TypeVar("V")
@@ -46,6 +46,7 @@ class Rounds:
     best_score: float | None = None
     best: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
+    unjudged: bool = False
 
 
 allow(Rounds)
@@ -66,6 +67,7 @@ class _Judge(Node[Any]):
     score: Callable[[Any], float] | None
     limit: int
     produced: frozenset[str]
+    judged: frozenset[str]
     caught: Kinds
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
@@ -82,14 +84,15 @@ class _Judge(Node[Any]):
         except FATAL:
             raise
         except self.caught as error:
-            failed = _failed(input, error, config)[CHANNEL]
-            return self._stop(config, replace(failed, number=past.number + 1), FAILED, failed.failure)
+            failed = _judge_failed(input, error, config)[CHANNEL]
+            return self._stop(config, failed, FAILED, failed.failure)
         update = self.judge.update(value)
         number = past.number + 1
         now = replace(past, number=number, produced=produced)
         score = self._score_of(value)
         if past.best_score is None or (score is not None and score >= past.best_score):
-            best = {**produced, **{name: _copy(kept) for name, kept in update.items()}}
+            judged = {name: _copy(values[name]) for name in self.judged if name in values}
+            best = {**produced, **judged, **{name: _copy(kept) for name, kept in update.items()}}
             now = replace(now, best=best, best_round=number, best_score=score)
 
         shown = json_text(value)[:MAX_REASON]
@@ -114,6 +117,25 @@ class _Judge(Node[Any]):
         return float(number) if isinstance(number, (int, float)) and not math.isnan(number) else None
 
 
+@dataclass(eq=False)
+class _Compare(Node[Any]):
+    """Notes whether a pattern that judges is to run: not on what failed, or equals the draft before it."""
+
+    produced: frozenset[str]
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
+        values = values_of(input)
+        past: Rounds = values.get(CHANNEL) or Rounds()
+        produced = {name: values[name] for name in self.produced if name in values}
+        equal = past.number > 0 and bool(produced) and same(produced, past.produced)
+        return {CHANNEL: replace(past, unjudged=equal or bool(past.failure))}
+
+
+def _judge_failed(state: Any, error: Exception, config: RunnableConfig | None) -> Update:
+    failed: Rounds = _failed(state, error, config)[CHANNEL]
+    return {CHANNEL: replace(failed, number=failed.number + 1)}
+
+
 def _failed(state: Any, error: Exception, config: RunnableConfig | None) -> Update:
     """Note why a round failed, or raise the error if there is no earlier round to keep."""
     past: Rounds = values_of(state).get(CHANNEL) or Rounds()
@@ -130,6 +152,26 @@ def _copy(value: Any) -> Any:
         return value
 
 
+def _judged(graph: Workflow[Any], judge: Any) -> frozenset[str]:
+    """Return the plain fields that a pattern which judges can write."""
+    if judge is None:
+        return frozenset()
+    wrote = written_by(judge)
+    return frozenset((wrote if wrote is not None else {answer_of(judge) or ""}) & graph.plain_fields())
+
+
+@overload
+def refine(
+    produce: NodeLike[StateT],
+    judge: PlainFunction[StateT, Coroutine[Any, Any, V]],
+    *,
+    until: Callable[[V], bool],
+    rounds: int,
+    score: Callable[[V], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
 def refine(
     produce: NodeLike[StateT],
     judge: Decider[StateT, V] | PlainFunction[StateT, V],
@@ -139,14 +181,35 @@ def refine(
     score: Callable[[V], float] | None = None,
     failed: Literal["keep", "fail"] = "keep",
     name: str | None = None,
-) -> Workflow[StateT]:
+) -> Workflow[StateT]: ...
+@overload
+def refine(
+    produce: NodeLike[StateT],
+    judge: Pattern[StateT],
+    *,
+    until: Callable[[Any], bool],
+    rounds: int,
+    score: Callable[[Any], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def refine(
+    produce: NodeLike[Any],
+    judge: Any,
+    *,
+    until: Callable[[Any], bool],
+    rounds: int,
+    score: Callable[[Any], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[Any]:
     """Produce and judge until the judge's value satisfies `until`, at most `rounds` times.
 
-    The judge is a step, a rule, or a function of the state; what it writes is there for the next
-    round to read. Without approval the best round's fields are put back, as `score` ranks them (by
-    default the judge's value if it is a number, or its `score`; else the last round counts as best).
-    A draft equal to the one before ends the loop unjudged. Fields with a reducer keep every
-    round's entries.
+    The judge is a step, a rule, a function of the state, or a pattern, by the field that it answers with;
+    what it writes is there for the next round to read. Without approval the best round's fields are put
+    back, as `score` ranks them (by default the judge's value if it is a number, or its `score`; else the last
+    round counts as best). A draft equal to the one before ends the loop unjudged. Fields with a reducer keep
+    every round's entries.
 
     A round that fails after an earlier one, for a reason that `attempt` catches, ends the loop with the best
     so far; with `failed="fail"` it ends the run, which a resume tries again.
@@ -160,12 +223,14 @@ def refine(
     if failed not in ("keep", "fail"):
         raise DefinitionError(f"refine(failed={failed!r}): expected 'keep' or 'fail'.")
     caught = FAILURES if failed == "keep" else ()
-    decider = decider_of(judge, "refine")
+    decider = reader_of(judge, "refine")
     state = state_of([produce, decider], "refine")
-    graph: Workflow[StateT] = Workflow(state, name or f"refine_{name_of(produce)}")
+    graph: Workflow[Any] = Workflow(state, name or f"refine_{name_of(produce)}")
     wrote = written_by(produce)
     candidates = graph.plain_fields() if wrote is None else wrote & graph.plain_fields()
-    produced = frozenset(candidates - {decider.writes})
+    before = before_of(decider)
+    judged = _judged(graph, before)
+    produced = frozenset(candidates - {decider.writes} - judged)
 
     begin = graph.add_part(Reset(CHANNEL, Rounds()), "begin")
     seen = extended(state, CHANNEL, Rounds)
@@ -175,8 +240,12 @@ def refine(
     )
     graph.inlined.add(draft)
     graph.ends_like(draft, produce)
-    judging = _Judge(decider, until, score, rounds, produced, caught)
-    verdict = graph.add_part(judging, reads=seen, writes=[decider.writes], stands_for=decider)
+    judging = _Judge(decider, until, score, rounds, produced, judged, caught)
+    title = None if before is None else "decide"
+    verdict = graph.add_part(judging, title, reads=seen, writes=[decider.writes], stands_for=decider)
+
+    def is_unjudged(loop: LoopState) -> bool:
+        return loop["stepgraph_rounds"].unjudged
 
     def again(loop: LoopState) -> str:
         return "again" if loop["stepgraph_rounds"].going else "done"
@@ -189,9 +258,21 @@ def refine(
         return SoFar(past.best, frozenset({draft} if unjudged else ()))
 
     graph.so_far = so_far
+    graph.writes = answer_of(produce)
     graph.add_edge(START, begin)
     graph.add_edge(begin, draft)
-    graph.connect(draft, verdict)
+    if before is None:
+        graph.connect(draft, verdict)
+    else:
+        compare = graph.add_part(_Compare(produced), "compare", reads=seen, writes=())
+        control = Recovering(f"Judge {decider.name!r}", caught, _judge_failed)
+        asking = branch(before, graph, control, alone=True, ends=True)
+        asked = graph.add_part(before, reads=seen, runs_as=asking)
+        graph.inlined.add(asked)
+        graph.ends_like(asked, before)
+        graph.connect(draft, compare)
+        graph.add_conditional_edges(compare, is_unjudged, {False: asked, True: verdict})
+        graph.connect(asked, verdict)
     graph.add_conditional_edges(verdict, again, {"again": draft, "done": END})
     graph.cost = Times(costs_of([produce, decider]), 1, rounds)
     return graph

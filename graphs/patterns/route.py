@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args, get_origin, overload
 
@@ -13,13 +13,14 @@ from typing_extensions import TypeVar
 
 from ...nodes.ask import Choice
 from ...nodes.costs import All, OneOf, cost_of, costs_of
+from ...nodes.decisions import choice_of
 from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.reviews import Label, Review
-from ...nodes.rules import decider_of
 from ...state.errors import DefinitionError, NoRoute, did_you_mean
 from ...state.schema import extended
+from ..engine.deciding import ask_first, common_answer, reader_of
 from ..engine.ways import add_instead
-from ..engine.workflow import NodeLike, Workflow, state_of
+from ..engine.workflow import NodeLike, Pattern, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
 
@@ -45,7 +46,7 @@ class _Classify(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         value = await self.classifier.answer(input, config)
-        choice = value if isinstance(value, Choice) else Choice(label=value)
+        choice = choice_of(value)
         branch, doubt = self._branch_for(choice)
         reason = f"{doubt} ({choice.reason})" if doubt and choice.reason else doubt or choice.reason
         record_decision(config, "route", branch, confidence=choice.confidence, reason=reason or None)
@@ -103,6 +104,24 @@ def route(
 ) -> Workflow[StateT]: ...
 @overload
 def route(
+    classifier: PlainFunction[StateT, Coroutine[Any, Any, L | None]],
+    branches: Mapping[L, NodeLike[StateT]],
+    *,
+    fallback: NodeLike[StateT] | None = None,
+    min_confidence: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Pattern[StateT],
+    branches: Mapping[Any, NodeLike[StateT]],
+    *,
+    fallback: NodeLike[StateT] | None = None,
+    min_confidence: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
     classifier: Review[StateT],
     branches: Mapping[Label, NodeLike[StateT]],
     *,
@@ -120,8 +139,9 @@ def route(
 ) -> Workflow[Any]:
     """Run the branch that the classifier names.
 
-    The classifier is a step (a model decides), a `nearest` (embeddings decide) or a function or rule
-    (code decides). It gives a label, a `Choice` with confidence and reason, or None for "I don't
+    The classifier is a step (a model decides), a `nearest` (embeddings decide), a function or rule
+    (code decides), or a pattern such as a vote, by the field that it answers with. It gives a label, a
+    `Choice` with confidence and reason, a decision of LangChain's with probabilities, or None for "I don't
     know". What it does not know, a label without a branch, and a confidence below `min_confidence` (0 to 1)
     go to `fallback`; without one they raise NoRoute. The decision, its confidence and its reason are
     on the record.
@@ -134,7 +154,7 @@ def route(
         raise DefinitionError(f"route(min_confidence={min_confidence}): a confidence lies between 0 and 1.")
     if not branches:
         raise DefinitionError("route() needs at least one branch: route(classify, {label: part}).")
-    decider = decider_of(classifier, "route")
+    decider = reader_of(classifier, "route")
     parts = [*branches.values(), *([fallback] if fallback is not None else [])]
     state = state_of([decider, *parts], "route")
     _check_labels(decider, branches, has_fallback=fallback is not None)
@@ -152,15 +172,21 @@ def route(
         otherwise = add_branch(fallback, FALLBACK)
         targets[otherwise] = otherwise
     classify = _Classify(decider, ends, min_confidence, otherwise)
-    start = graph.add_part(classify, decider.name, writes=[decider.writes])
+    asked = ask_first(graph, decider)
+    start = graph.add_part(classify, "decide" if asked else decider.name, writes=[decider.writes])
 
     def branch(state: RouteState) -> str:
         return state["stepgraph_branch"]
 
-    graph.add_edge(START, start)
+    if asked is None:
+        graph.add_edge(START, start)
+    else:
+        graph.add_edge(START, asked)
+        graph.connect(asked, start)
     graph.add_conditional_edges(start, branch, {**targets})
     for target in targets.values():
         graph.add_edge(target, END)
+    graph.writes = common_answer(parts)
     graph.cost = All((cost_of(decider), OneOf(costs_of(parts).parts)))
     return graph
 

@@ -16,6 +16,7 @@ from ...nodes.node import Node, Update, record_decision
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.schema import check_fields, extended, values_of
 from ..engine.branches import FATAL, Branch, branch, timed
+from ..engine.deciding import answer_of
 from ..engine.options import check_failed, check_field, check_timeout
 from ..engine.workflow import NodeLike, Workflow, state_of, written_by
 
@@ -86,6 +87,7 @@ def section(
     for node in [last] if isinstance(last, str) else last:
         graph.add_edge(node, END)
     graph.cost = costs_of(parts)
+    graph.writes = answer_of(merge)
     return graph
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.checks import Check, CheckResult, Opinion, check_of
+from ...nodes.checks import Check, CheckResult, Opinion
 from ...nodes.costs import Cost, asks_in, cost_of
 from ...nodes.gates import Gate
 from ...nodes.node import Decider
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError
-from ..engine.workflow import NodeLike, Workflow, name_of
+from ..engine.deciding import answer_of, before_of, check_by
+from ..engine.workflow import NodeLike, Pattern, Workflow, name_of
 from .chain import chain
 from .gate import gated
 
 V = TypeVar("V")
 
 
+@overload
 def verify(
     produce: NodeLike[StateT],
     check: Decider[StateT, V],
@@ -31,7 +33,26 @@ def verify(
     tries: int = 0,
     otherwise: NodeLike[StateT] | None = None,
     name: str | None = None,
-) -> Workflow[StateT]:
+) -> Workflow[StateT]: ...
+@overload
+def verify(
+    produce: NodeLike[StateT],
+    check: Pattern[StateT],
+    *,
+    agrees: Callable[[Any], Opinion],
+    tries: int = 0,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def verify(
+    produce: NodeLike[Any],
+    check: Any,
+    *,
+    agrees: Callable[[Any], Opinion],
+    tries: int = 0,
+    otherwise: NodeLike[Any] | None = None,
+    name: str | None = None,
+) -> Workflow[Any]:
     """Produce an answer and let another model check it; `agrees` judges the checker's value.
 
     On disagreement the producer is asked again at most `tries` times, with its answer and the reason
@@ -48,7 +69,7 @@ def verify(
     """
     if not isinstance(tries, int) or tries < 0:
         raise DefinitionError(f"verify(tries={tries!r}): expected a whole number, 0 or more.")
-    checking = check_of(check, agrees, "verify", "verify")
+    checking = check_by(check, agrees, "verify", "verify")
     makers, checkers = _steps_in(cost_of(produce)), _steps_in(checking.cost)
     if not checkers:
         raise DefinitionError(
@@ -56,10 +77,12 @@ def verify(
         )
     _refuse_self(makers, checkers)
     second = _noting_self(checking, makers, checkers)
-    gate: NodeLike[StateT] = Gate(second)
-    if tries or otherwise is not None:
+    gate: NodeLike[Any] = Gate(second)
+    if tries or otherwise is not None or before_of(second) is not None:
         gate = gated(second, repair=produce if tries else None, tries=tries or 1, otherwise=otherwise)
-    return chain(produce, gate, name=name or f"verify_{name_of(produce)}")
+    graph = chain(produce, gate, name=name or f"verify_{name_of(produce)}")
+    graph.writes = answer_of(produce)
+    return graph
 
 
 def _steps_in(cost: Cost) -> list[Step[Any, Any]]:

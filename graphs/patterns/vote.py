@@ -244,6 +244,7 @@ def vote(
         return SoFar(hidden=frozenset(drawn if values.get(BALLOTS) else ()))
 
     graph.so_far = so_far
+    graph.writes = field
     graph.add_edge(count, END)
     alone = len(kinds) == 1
     graph.cost = All(tuple(Times(cost_of(part), needed if alone else 0, n) for part in kinds))

@@ -12,6 +12,7 @@ from ...state.budget import Budget, Ledger
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_ledgers
 from ..engine.branches import counted, invoke_for_sync
+from ..engine.deciding import answer_of
 from ..engine.workflow import NodeLike, Workflow, as_workflow, name_of, nested
 
 
@@ -51,6 +52,7 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
     graph.ends_like(node, workflow)
     graph.promises.append(promise)
     graph.cost = workflow.cost
+    graph.writes = answer_of(part)
     graph.add_edge(START, node)
     graph.add_edge(node, END)
     return graph

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from ...state.errors import ModelError
+from ..dials import on_the_wire
+from ..headers import sent_headers
 from ..keys import find_key
 from ..model import CallContext, Reply, Request, TokenSink
-from ..provider_table import Capabilities, capabilities_of, provider_named
+from ..provider_table import Capabilities, capabilities_of
 from ..settings import ModelSettings, key_variable
 from .backend import Backend
 from .completion import PartialCompletion, ThoughtSplitter, read_completion
@@ -20,6 +22,7 @@ from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
 from .message_state import with_state
 from .refused_params import RefusedParams
+from .token_counts import ServerTokenizer, openai_tokens
 from .wire_names import WireNames
 
 
@@ -35,13 +38,19 @@ class Endpoint(Backend):
         self, settings: ModelSettings, *, api_key: str | None = None, can: Capabilities | None = None
     ) -> None:
         self.name = settings.model
-        self.address = settings.base_url or provider_named(settings.provider).base_url
+        self.address = settings.address
         self.can = can or capabilities_of(settings.provider, settings.overrides)
         self.tools = self.can.tools
         self._settings = settings
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
-        self._wire = ChatClient(self.address, self._key)
+        headers, self._secrets = sent_headers(settings.headers, settings.model)
+        if settings.organization:
+            headers = {"OpenAI-Organization": settings.organization, **headers}
+        self._wire = ChatClient(self.address, self._key, headers)
+        serves = self.can.tokenizer in ("vllm", "llama.cpp")
+        tokenizer = ServerTokenizer(self.can.tokenizer, self.address, self._key, headers)
+        self._tokenizer = tokenizer if serves else None
         self._refused = RefusedParams.of(self.name, self.address)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
@@ -69,6 +78,13 @@ class Endpoint(Backend):
             except HTTPStatusError as error:
                 if not self._refused.learn(error, fit):
                     raise
+
+    async def count_tokens(self, request: Request) -> int | None:
+        if self.can.tokenizer == "openai":
+            return await openai_tokens(request, self.name)
+        if self._tokenizer is None:
+            return None
+        return await self._tokenizer.count(self._body(WireNames.of(request).request(request)))
 
     async def _streamed(self, body: dict[str, Any], sink: TokenSink) -> Reply:
         draft = PartialCompletion(self.can, self.name)
@@ -109,7 +125,7 @@ class Endpoint(Backend):
     def _options(self, request: Request) -> dict[str, Any]:
         temperature = request.temperature if request.temperature is not None else self._settings.temperature
         limit = request.max_tokens or self._settings.max_tokens
-        options: dict[str, Any] = {}
+        options = on_the_wire(self._settings.dials(), request.dials or {})
         if temperature is not None:
             options["temperature"] = temperature
         if limit is not None:
@@ -123,6 +139,6 @@ class Endpoint(Backend):
             error,
             self.name,
             address=self.address,
-            secrets=[self._key] if self._key else [],
+            secrets=[*self._secrets, *([self._key] if self._key else [])],
             key_env=self._key_env,
         )

@@ -45,13 +45,20 @@ class ChatClient:
     Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
     """
 
-    def __init__(self, address: str, key: str | None) -> None:
-        self.url = f"{address.rstrip('/')}/chat/completions"
-        self._headers = {
-            "Authorization": f"Bearer {key or 'none'}",
-            "Content-Type": "application/json",
-            "User-Agent": "stepgraph",
-        }
+    def __init__(
+        self,
+        address: str,
+        key: str | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        path: str = "/chat/completions",
+    ) -> None:
+        parts = urlsplit(address)
+        self.url = parts._replace(path=f"{parts.path.rstrip('/')}{path}").geturl()
+        usual = {"Authorization": f"Bearer {key or 'none'}", "User-Agent": "stepgraph"}
+        own = {name.lower() for name in headers or ()}
+        self._headers = {name: value for name, value in usual.items() if name.lower() not in own}
+        self._headers |= {"Content-Type": "application/json", **(headers or {})}
         self._proxy = _proxy_for(address)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,4 +220,5 @@ def _proxy_for(address: str) -> str | None:
     parts = urlsplit(address)
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
-    return getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"

@@ -8,6 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -205,6 +206,10 @@ def _by_status(
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the server asks to wait: in seconds or as an HTTP date."""
+    precise = headers.get("retry-after-ms")  # OpenAI and Azure
+    if precise is not None:
+        with suppress(ValueError):
+            return max(0.0, float(precise) / 1000)
     value = headers.get("retry-after")
     if value is None:
         return None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -59,15 +59,22 @@ class ReplayLayer(Layer):
 
 
 class JournalLayer(Layer):
-    """Commits each attempt, answered or failed, before anyone sees its outcome."""
+    """Commits each attempt, answered or failed, before anyone sees its outcome.
+
+    `dials` are those of the model's settings; they go on record with the question's own.
+    """
+
+    def __init__(self, inner: Model, dials: Mapping[str, Any] | None = None) -> None:
+        super().__init__(inner)
+        self._dials = dials or {}
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
-        await session.claims.acheck(context.thread_id)
+        await context.run.check_claim()
         started = time.time()
-        call = call_record(self.name, request, context, started)
+        call = call_record(self.name, request, context, started, self._dials)
         outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
         token = under_way.set(seen := Seen())
@@ -172,16 +179,18 @@ def _prompt(request: Request, context: CallContext) -> str:
     return prompt_of(_masked(context, json_text(request.messages)), _params(request))
 
 
-def _params(request: Request) -> str:
-    prompt = {"prompt": request.prompt} if request.prompt else {}
-    return json.dumps({**request.params(), **prompt}, default=repr)
+def _params(request: Request, dials: Mapping[str, Any] | None = None) -> str:
+    beside = {"prompt": request.prompt, "settings": dials}
+    return json.dumps({**request.params(), **{n: v for n, v in beside.items() if v}}, default=repr)
 
 
 def _masked(context: CallContext, text: str) -> str:
     return text if context.session is None else context.session.journal.mask.json(text)
 
 
-def call_record(model: str, request: Request, context: CallContext, started: float) -> Call:
+def call_record(
+    model: str, request: Request, context: CallContext, started: float, dials: Mapping[str, Any] | None = None
+) -> Call:
     """Return the journal's row for an attempt, without what only an answer tells."""
     key = context.key
     return Call(
@@ -198,7 +207,7 @@ def call_record(model: str, request: Request, context: CallContext, started: flo
         model_asked=model,
         messages=_masked(context, json_text(request.messages)),
         reserved=context.reserved,
-        params=_params(request),
+        params=_params(request, dials),
         latency_s=0.0,
         started_at=started,
         reason=_reason(context),

@@ -63,8 +63,10 @@ class Member:
     @property
     def identity(self) -> str:
         """What makes two models give different answers to one request; never a key."""
-        set_here = {"structured", "temperature", "max_tokens", "capabilities"}
-        own = self.settings.model_dump(include=set_here, exclude_none=True)
+        set_here = {"structured", "temperature", "max_tokens", "capabilities", "organization"}
+        own = self.settings.model_dump(include=set_here, exclude_none=True) | self.settings.dials()
+        if self.settings.headers:
+            own["headers"] = dict(self.settings.headers)  # as they are written: no value of the environment
         parts = (self.backend.name, self.backend.address, str(own or ""))
         return " ".join(parts if not self.backend.variant else (*parts, self.backend.variant)).rstrip()
 
@@ -106,10 +108,10 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     model: Model = ToolEmulationLayer(backend) if backend.tools == "emulated" else backend
     if not backend.emits_tokens:
         model = StreamingLayer(model)
-    model = JournalLayer(PricingLayer(model, tariff, machine=backend.address))
+    model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
     model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
     model = ConcurrencyLayer(model, settings.max_concurrency, settings.queue_s)
-    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens))
+    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:

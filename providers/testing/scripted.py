@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from ...state.errors import ScriptError
 from ..backends.backend import Backend
-from ..model import CallContext, Reply, Request, ToolCall, Usage
+from ..model import CallContext, Reply, Request, ToolCall, Usage, WrappedSchema
 from ..prices import FREE, Price
 from ..stack.tool_emulation import FINAL_ANSWER
 
@@ -140,7 +140,8 @@ def _text(answer: Any, request: Request) -> str:
         return answer.model_dump_json()
     final = (tool["parameters"] for tool in request.tools if tool["name"] == FINAL_ANSWER)
     schema = request.schema or next(final, None)
-    wrapped = schema is not None and schema.get("title") == "Answer"
-    if wrapped and not (isinstance(answer, str) and answer.lstrip().startswith("{")):
+    if isinstance(schema, WrappedSchema) and not (
+        isinstance(answer, str) and answer.lstrip().startswith("{")
+    ):
         return json.dumps({"answer": answer})
     return answer if isinstance(answer, str) else to_json(answer).decode()

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from ...state.errors import ScriptError, SettingsError
 from ...state.masking import NO_KEYS, Masker
 from ..backends.http_errors import without_secrets
-from ..provider_table import LOCAL, provider_named
+from ..provider_table import LOCAL
 from ..settings import ModelSettings, parse_spec
 
 KEPT_HEADERS = ("content-type", "retry-after", "location")
@@ -75,8 +75,7 @@ class Tape:
         self._settings = model if isinstance(model, ModelSettings) else parse_spec(model, "Tape")
         if self._settings.provider == LOCAL:
             raise SettingsError("Tape: the model on this machine has no provider whose traffic to record.")
-        base_url = self._settings.base_url or provider_named(self._settings.provider).base_url
-        self._upstream = base_url.rstrip("/")
+        self._upstream = self._settings.address.rstrip("/")
         self._mask = mask
         self._recorded: list[Exchange] = []
         self._left: dict[str, deque[Exchange]] = defaultdict(deque)
@@ -213,7 +212,7 @@ def _events(text: str) -> list[str]:
 
 def _read(path: Path) -> list[Exchange]:
     exchanges = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         try:
             row = json.loads(line)
             exchanges.append(Exchange(**{**row, "body": tuple(row["body"])}))

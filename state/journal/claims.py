@@ -85,6 +85,8 @@ class Claims(Forked):
                 raise _busy(row)
             connection.execute("DELETE FROM claims WHERE thread_id = ?", (thread_id,))
             self._owner.forget(row)
+        if name.endswith(".1"):  # the first one of this session
+            self._owner.sweep(row[0] for row in connection.execute("SELECT owner FROM claims"))
         names = "thread_id, owner, host, pid, expires_at, machine, process"
         mine = self._owner.row(thread_id, name, claim.on_clock + LIFETIME_S)
         connection.execute(f"INSERT INTO claims ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", mine)

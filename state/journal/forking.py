@@ -32,6 +32,10 @@ def track(member: Forked) -> None:
     _tracked.add(member)
 
 
+def tracked() -> list[Forked]:
+    return list(_tracked)
+
+
 def _before() -> None:
     for member in list(_tracked):
         member.before_fork()

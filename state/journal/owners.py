@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Owner:
         """Return a name for one claim; from now on others can see that its owner lives."""
         if not self._claims and fcntl is not None:
             with suppress(OSError):  # a file system without locks
-                self._lock = _locked(self._sign(self._token), create=True)
+                self._lock = _made(self._sign(self._token))
         self._claims += 1
         return f"{self._token}.{self._claims}"
 
@@ -63,6 +64,16 @@ class Owner:
         """Delete what a dead owner left beside the database."""
         with suppress(OSError):
             self._sign(claim["owner"].partition(".")[0]).unlink(missing_ok=True)
+
+    def sweep(self, owners: Iterable[str]) -> None:
+        """Delete the signs of the dead but for those of `owners`, whose claims still say that they lived."""
+        kept = {self._sign(name.partition(".")[0]) for name in owners}
+        for sign in self._database.parent.glob(f"{escape(self._database.name)}.owner-*"):
+            if sign not in kept and fcntl is not None:
+                with suppress(OSError):
+                    handle = _locked(sign)
+                    sign.unlink(missing_ok=True)  # while it is locked, so that nobody begins to live by it
+                    os.close(handle)
 
     def close(self, *, forked: bool = False) -> None:
         """Give up the sign of life; a forked child only lets go of its copy, and is an owner of its own."""
@@ -99,6 +110,18 @@ def _locked(path: Path, *, create: bool = False) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def _made(path: Path) -> int:
+    """Make a file and lock it. Others may look at it, or take it for a dead one's, before it is locked."""
+    while True:
+        try:
+            handle = _locked(path, create=True)
+        except BlockingIOError:
+            continue
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)
 
 
 @cache

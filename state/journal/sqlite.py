@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..errors import StoreError
 from ..event_loops import aside
-from .forking import WAIT_S, Forked
+from .forking import WAIT_S, Forked, tracked
 
 R = TypeVar("R")
 
@@ -32,7 +32,7 @@ class Reopened(Forked):
     """
 
     def __init__(self, path: Path, lock: Callable[[], Any], begin: Callable[[], None]) -> None:
-        self._path = path
+        self.path = path
         self._lock = lock
         self._begin = begin
         self._connection: sqlite3.Connection | None = connect(path)
@@ -42,12 +42,12 @@ class Reopened(Forked):
     def connection(self) -> sqlite3.Connection:
         if self._unfit:
             raise StoreError(
-                f"This process was forked while {self._path} was being written. Open a new Session in it."
+                f"This process was forked while {self.path} was being written. Open a new Session in it."
             )
         if self._connection is None:
             if self._closed:
-                raise StoreError(f"The session of {self._path} is closed. Open a new one.")
-            self._connection = connect(self._path, create=False)
+                raise StoreError(f"The session of {self.path} is closed. Open a new one.")
+            self._connection = connect(self.path, create=False)
         return self._connection
 
     def before_fork(self) -> None:
@@ -70,6 +70,15 @@ class Reopened(Forked):
         if self._connection is not None and not self._unfit:
             self._connection.close()
             self._connection = None
+
+
+def put_down(path: Path) -> None:
+    """Close this process's connections to a file, for a moment: each is opened again when it is used."""
+    ours = [member for member in tracked() if isinstance(member, Reopened) and member.path == path]
+    for member in ours:
+        member.before_fork()
+    for member in ours:
+        member.after_fork_in_parent()
 
 
 def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:

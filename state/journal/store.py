@@ -14,6 +14,7 @@ from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from .forking import track
 from .migration import migrate
+from .own_locks import OwnLocks
 from .records import (
     CALL_NAMES,
     CALL_REQUIRED,
@@ -64,6 +65,7 @@ class Store:
             self._opened.close()
             raise
         track(self._opened)
+        self._own_locks = OwnLocks(self.file, lambda: self._connection)
         self._first_call = self._next_call()
         self._take_in()
 
@@ -248,6 +250,7 @@ class Store:
 
     def _check_writable(self) -> None:
         self._check_place()
+        self._own_locks.check()
         if self._trouble is not None:
             self._take_in()
         if self._trouble is not None:

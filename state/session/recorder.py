@@ -16,8 +16,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
+from .. import sigterm
 from ..budget import Budget, Ledger
-from ..errors import StepgraphError, ThreadBusy
+from ..errors import ClaimLost, StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
 from ..journal.records import Description, NodeRun
@@ -95,6 +96,8 @@ class Recorder(RunObserver):
         self._starting = False
         self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
         self._ended: RunStatus = "done"
+        self._is_over = False
+        self._cut: frozenset[UUID] = frozenset()
 
     def on_chain_start(
         self,
@@ -112,6 +115,8 @@ class Recorder(RunObserver):
             self._journal.enter(self._thread, metadata["langgraph_checkpoint_ns"])
             self._open[run_id] = (metadata, time.time(), self._journal.mask.json(state_json(inputs)))
         elif parent_run_id is None or self._root is None:
+            if parent_run_id in self._cut:
+                self._refuse()
             if is_state_type(type(inputs)):  # of a hand-written graph, which declares nothing
                 allow(type(inputs))
             if self._late is not None or self._starting:
@@ -126,6 +131,17 @@ class Recorder(RunObserver):
     def waits(self) -> bool:
         """Whether the run could not begin at once, and `start_late` is to be called."""
         return self._late is not None
+
+    def check_under_way(self) -> None:
+        """Raise ClaimLost for a node that goes on in a thread after its run was stopped."""
+        if self._is_over:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise ClaimLost(
+            f"The run of the thread {self._thread!r} has ended, while one of its nodes went on in a thread: "
+            "nothing more is paid for or begun here. What was paid for is on record."
+        )
 
     def start_late(self) -> None:
         """Begin the run, waiting for the file's lock; the checkpointer calls it before any node runs."""
@@ -147,6 +163,8 @@ class Recorder(RunObserver):
         self, run_id: UUID, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None
     ) -> None:
         self._claims.acquire(self._thread)
+        sigterm.begin(self)
+        self._is_over = False
         fingerprint = self._fingerprint(metadata.get(GRAPH_KEY))
         if not self._starting:
             self._root = run_id
@@ -190,7 +208,7 @@ class Recorder(RunObserver):
             try:
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
-                self._claims.release(self._thread)
+                self._let_go()
                 raise
         return mark.fingerprint
 
@@ -216,12 +234,16 @@ class Recorder(RunObserver):
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
-        self._root = None
+        self._root, self._is_over, self._cut = None, True, frozenset(self._open)
         self._open.clear()
         error = error and self._journal.mask.text(error)
         shown = None if output is None else self._masked(output)
         self._journal.end_run(self._thread, status, error, output=shown, of_run=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._claims.release(self._thread)
+        sigterm.end(self)
 
     def _leave(
         self,

@@ -22,9 +22,11 @@ from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import Description, bindable
+from ..journal.sqlite import unhindered
 from ..masking import Masker
 from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
 from ..serde import allow as declare
+from ..settings_file import working_folders_file
 from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
@@ -132,6 +134,7 @@ class Session:
         `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
         into `configurable`.
         """
+        unhindered(working_folders_file)  # a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         ledger = self.ledger(thread, budget, is_new=thread_id is None)
         recorder = Recorder(

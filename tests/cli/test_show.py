@@ -184,3 +184,22 @@ def test_texts() -> None:
     ]
     assert tokens(None, None) == "tokens unknown"
     assert [duration(0.0123), duration(12.34), duration(180)] == ["12 ms", "12.3 s", "3.0 min"]
+
+
+def test_a_problem_is_printed_once(command: Command, memo: Any) -> None:
+    memo.will("", "", "")
+    command("run", "memo.py:graph", "--thread", "p", "-i", "text=x")
+    for full in ([], ["--full"]):
+        out = command("show", "p", *full).out
+        assert out.count("The answer was empty") == 1
+        assert out.count("InvalidAnswer") == 1
+
+
+def test_a_text_that_was_cut_is_marked(command: Command, memo: Any) -> None:
+    memo.will(Answer("Short", finish_reason="length"))
+    ran = command("run", "memo.py:graph", "--thread", "p", "-i", "text=x").out
+    shown = [
+        command("show", "p", *more).out for more in ([], ["--full"], ["--waterfall"], ["--step", "shorten"])
+    ]
+    for out in (ran, *shown):
+        assert "cut at the token limit" in out

@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_each_example_is_covered() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing", "folder_qa", "intake"}
 
 
 def test_at_least_17_of_the_20_tickets_are_routed_right(

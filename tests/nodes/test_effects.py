@@ -49,10 +49,10 @@ async def test_an_effect_with_a_key_happens_once_in_all_threads(
 def test_without_a_key_it_is_the_thread_the_place_and_what_it_reads(session: Session, shop: Shop) -> None:
     app = chain(charging(shop, reads=("id",))).compile()
     app.invoke(Order("1", note="x"), session.config("a"))
-    app.invoke(Order("1", note="y"), session.config("a"))  # the note is not read
+    app.invoke({"id": "1", "note": "y"}, session.config("a"))  # the note is not read
     assert len(shop.charged) == 1
     app.invoke(Order("1"), session.config("b"))
-    app.invoke(Order("2"), session.config("a"))
+    app.invoke({"id": "2"}, session.config("a"))
     assert len(shop.charged) == len(set(shop.charged)) == 3
 
 

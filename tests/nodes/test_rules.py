@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -57,11 +58,17 @@ def test_a_rule_that_cannot_work_is_refused() -> None:
         def misfit(post: Post) -> int:
             return 1
 
-    with pytest.raises(DefinitionError, match="a rule is plain code"):
-
-        @rule("draft")
-        async def slow(post: Post) -> str:
-            return ""
-
     with pytest.raises(DefinitionError, match=r"not @rule\."):
         rule(lambda post: [])  # type: ignore[arg-type]
+
+
+def test_an_async_rule_serves_both_kinds_of_callers() -> None:
+    @rule("draft")
+    async def fetch(post: Post) -> str:
+        await asyncio.sleep(0)
+        return f"{post.draft}!"
+
+    assert fetch(Post("a")) == "a!"
+    assert fetch.invoke(Post("a")) == {"draft": "a!"}
+    assert asyncio.run(fetch.ainvoke(Post("a"))) == {"draft": "a!"}
+    assert asyncio.run(fetch.answer(Post("a"))) == "a!"

@@ -245,6 +245,13 @@ def test_in_a_loop_each_round_waits_anew(session: Session, clock: Clock) -> None
     assert app.invoke(None, session.config("t"))["log"] == ["ada"] * 3
 
 
+def test_several_in_one_graph_are_told_apart() -> None:
+    graph = chain(wait(until=DAY), note, wait(until=DAY * 2), send)
+    assert [name for name in graph.nodes if name.startswith("wait")] == ["wait", "wait_2"]
+    with pytest.raises(DefinitionError, match="two parts are named 'pause'"):
+        chain(wait(until=DAY, name="pause"), note, wait(until=DAY * 2, name="pause"))
+
+
 def test_a_fork_keeps_the_time_or_counts_anew(session: Session, clock: Clock) -> None:
     app = chain(note, wait(until=DAY), send).compile()
     app.invoke(Mail(), session.config("t"))

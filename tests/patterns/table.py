@@ -15,6 +15,7 @@ PROPERTIES: dict[str, Callable[..., Any]] = {
     "resume after `kill -9`": matrix.test_resume_after_kill,
     "interrupt inside": matrix.test_interrupt_inside,
     "nested in every pattern": matrix.test_nested,
+    "as a decider": matrix.test_as_a_decider,
     "budget end inside": matrix.test_budget_end_inside,
     "failing model call inside": matrix.test_a_failing_model_call_inside,
 }

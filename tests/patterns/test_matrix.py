@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from langgraph.types import Command
 
-from stepgraph import Budget, ScriptedModel, Session, ToolCall, chain, run, using
+from stepgraph import Budget, ScriptedModel, Session, ToolCall, answering, chain, gate, run, using
 from stepgraph.nodes.costs import cost_of, least, most
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.state.errors import ModelRefused
@@ -146,6 +146,22 @@ def test_nested(outer: str, inner: str, runs: Session, model: Model) -> None:
     assert asked == around.asks + around.runs * within_it.asks
     assert result["log"].count("written") == around.kept * within_it.kept
     assert least(cost_of(graph)) <= calls <= most(cost_of(graph))
+
+
+@each
+def test_as_a_decider(name: str, runs: Session, model: Model) -> None:
+    """What it answers with decides in a gate, as it would in a route, a guard or a loop."""
+    case = CASES[name]
+    pattern = answering(case.build(write), "draft")
+    app = chain(gate(pattern, lambda draft: draft.startswith("draft ")), note).compile()
+    result, asked = to_the_end(app, Task(), runs.config(f"deciding-{name}"))
+    check(case, result, model)
+    assert asked == case.asks
+    assert result["log"][-1] == "written"
+    rows = runs.journal.query(
+        "SELECT choice FROM decisions WHERE thread_id = ? AND path LIKE '%/decide'", [f"deciding-{name}"]
+    )
+    assert [row["choice"] for row in rows] == ["passed"]
 
 
 @each

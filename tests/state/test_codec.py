@@ -5,9 +5,14 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import enum
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -193,6 +198,23 @@ def test_a_later_life_sees_what_the_first_saw(
             app.invoke(sent, session.config("t"))
     assert same(seen[0], written)
     assert same(seen[1], written)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_another_process_sees_what_a_killed_one_saw(tmp_path: Path) -> None:
+    """Many values of generated types at once, in a dataclass, a TypedDict and a model."""
+
+    def life(which: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.state.living_types", str(tmp_path / "runs.sqlite"), which]
+        root = Path(__file__).parents[2]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+
+    first = life("first")
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    second = life("second")
+    seen = json.loads(second.stdout or "{}")
+    assert seen.pop("values", 0) > 30, second.stderr
+    assert seen == {"AsDataclass": [], "AsModel": [], "AsTypedDict": []}
 
 
 def _circle() -> list[Any]:

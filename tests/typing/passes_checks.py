@@ -1,6 +1,6 @@
 """What decides whether work is good enough: gates that repair, reviews, cascades, verifications."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, assert_type
 
 from pydantic import BaseModel
@@ -11,10 +11,12 @@ from stepgraph import (
     Step,
     Verdict,
     Workflow,
+    answering,
     attempt,
     cascade,
     chain,
     end,
+    ensemble,
     gate,
     guard,
     refine,
@@ -23,10 +25,12 @@ from stepgraph import (
     rule,
     step,
     verify,
+    vote,
 )
 from stepgraph.errors import InvalidAnswer, ModelError
 from stepgraph.nodes.gates import Gate
 from stepgraph.nodes.reviews import Review
+from stepgraph.nodes.rules import Rule
 
 Level = Literal["low", "high"]
 
@@ -43,6 +47,7 @@ class Post:
     draft: str = ""
     why: str = ""
     grade: Grade | None = None
+    tries: list[str] = field(default_factory=list)
 
 
 @step("draft")
@@ -114,6 +119,37 @@ assert_type(cascade(chain(write), park, check=judge, accept=lambda grade: grade.
 checked = verify(write, judge, agrees=lambda grade: grade.score > 3 or grade.fix, tries=1, otherwise=look)
 assert_type(checked, Workflow[Post])
 assert_type(verify(chain(write), judge, agrees=lambda grade: grade.score > 3), Workflow[Post])
+
+# Patterns and async functions that decide
+
+
+async def kept(post: Post) -> bool | str:
+    return post.draft != ""
+
+
+@rule("why")
+async def fetched(post: Post) -> str:
+    return post.topic
+
+
+async def level_later(post: Post) -> Level:
+    return "low"
+
+
+assert_type(fetched, Rule[Post, str])
+assert_type(gate(kept), Gate[Post])
+assert_type(gate(kept, repair=write), Workflow[Post])
+assert_type(guard(write, kept), Workflow[Post])
+assert_type(route(level_later, {"low": write, "high": park}), Workflow[Post])
+assert_type(route(vote(complexity, 3, uncertain="low"), {"low": write, "high": park}), Workflow[Post])
+assert_type(gate(chain(judge), lambda grade: grade.score > 3), Workflow[Post])
+assert_type(guard(write, chain(judge), lambda grade: grade.score > 3, otherwise=park), Workflow[Post])
+assert_type(refine(write, chain(judge), until=lambda grade: grade.score > 3, rounds=2), Workflow[Post])
+assert_type(verify(write, chain(judge), agrees=lambda grade: grade.score > 3), Workflow[Post])
+assert_type(cascade(write, park, check=chain(judge), accept=lambda grade: grade.score > 3), Workflow[Post])
+assert_type(answering(chain(write, judge), "grade"), Workflow[Post])
+assert_type(ensemble([write, write.on("large")], into="tries", pick=chain(judge)), Workflow[Post])
+assert_type(ensemble([write, write.on("large")], into="tries", pick=judge), Workflow[Post])
 
 # Ends
 

@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...state.session.foreign_calls import COUNTED
-from ..record.attributes import Attributes, own_facts, params_of
+from ...state.statuses import CUT
+from ..record.attributes import Attributes, dials_of, own_facts, params_of
+from ..record.notes import CUT_NOTE
 from ..record.spans import Row, Span
 
 PATH = "/api/public/otel/v1/traces"
@@ -88,6 +90,8 @@ def _generation(span: Span) -> dict[str, Any]:
     row = span.row
     params = params_of(row)
     shown = {n: params[n] for n in _PLAIN_PARAMETERS if n in params}
+    dials = dials_of(params).items()
+    shown |= {n: v if isinstance(v, (int, float, str)) else json.dumps(v) for n, v in dials}
     shown |= {n: json.dumps(params[n]) for n in ("schema", "tools") if n in params}
     usage, cost = usage_details(span), cost_details(span)
     prompt = params.get("prompt") or {}
@@ -172,6 +176,8 @@ def _level(span: Span) -> tuple[str, str | None]:
         return "DEFAULT", None
     if span.row["problem"]:
         return "WARNING", span.row["problem"]
+    if span.row["finish_reason"] == CUT:
+        return "WARNING", CUT_NOTE
     if span.source != "model":
         return "DEFAULT", f"{span.source}: no model was asked, it cost nothing"
     if _is_counted(span):

@@ -99,7 +99,7 @@ def _table(folder: Path) -> TracingTable:
     if path is None:
         return TracingTable()
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("tracing", {})
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("tracing", {})
         return TracingTable.model_validate(data)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None

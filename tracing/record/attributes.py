@@ -100,6 +100,11 @@ def params_of(row: Row) -> Row:
     return params
 
 
+def dials_of(params: Row) -> Row:
+    """Return the parameters that the model got beside those of the question: its settings' and its own."""
+    return {**(params.get("settings") or {}), **(params.get("dials") or {})}
+
+
 def public(text: str | None) -> Any:
     """Return what a JSON text says, without the patterns' own bookkeeping."""
     value = json.loads(text) if text else None
@@ -137,6 +142,7 @@ def _same(before: Any, after: Any) -> bool:
 def _call(span: Span) -> dict[str, Any]:
     row = span.row
     params = params_of(row)
+    dials = dials_of(params)
     messages = json.loads(row["messages"])
     system = [m for m in messages if m.get("role") in ("system", "developer")]
     rest = [m for m in messages if m.get("role") not in ("system", "developer")]
@@ -148,6 +154,12 @@ def _call(span: Span) -> dict[str, Any]:
         "gen_ai.response.model": row["model_answered"],
         "gen_ai.request.temperature": params.get("temperature"),
         "gen_ai.request.max_tokens": params.get("max_tokens"),
+        "gen_ai.request.top_p": dials.get("top_p"),
+        "gen_ai.request.seed": dials.get("seed"),
+        "gen_ai.request.stop_sequences": dials.get("stop"),
+        "gen_ai.request.frequency_penalty": dials.get("frequency_penalty"),
+        "gen_ai.request.presence_penalty": dials.get("presence_penalty"),
+        "gen_ai.request.reasoning.level": dials.get("reasoning_effort"),
         "gen_ai.output.type": "json" if params.get("schema") else "text",
         "gen_ai.response.finish_reasons": [row["finish_reason"]] if row["finish_reason"] else None,
         "gen_ai.response.time_to_first_chunk": row["first_token_s"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from ...state.statuses import CUT
 from .attributes import changed_fields, public
 from .pending import due_of, is_wait
 from .run import Run
 from .spans import Span
 from .text import duration, one_line, passages_line, show_value, sureness
 
+CUT_NOTE = "cut at the token limit"
 _SOURCES = {
     "replayed": "replayed at no cost",
     "cache": "from the cache",
@@ -64,5 +66,7 @@ def call_notes(call: Span) -> Iterator[str]:
     """Yield where the answer came from, unless from the model, and which attempt it was."""
     if call.source != "model":
         yield _SOURCES.get(call.source, call.source)
+    if call.row["finish_reason"] == CUT:
+        yield CUT_NOTE
     if call.row["attempt"] > 1:
         yield f"attempt {call.row['attempt']}"

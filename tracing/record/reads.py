@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ...state.cost import NOTHING, Cost
+from ...state.errors import StoreError
 from ...state.journal.journal import Journal
 from ...state.journal.sums import cost_columns, cost_in
 from ...state.session.session import Session
@@ -67,7 +68,10 @@ def read_node_runs(journal: Journal, thread_id: str) -> list[Row]:
 def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
     """Return the input that a thread was begun with on the command line; {} where there is none."""
     rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
-    given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
+    try:
+        given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
+    except ValueError as error:
+        raise StoreError(f"The input of the thread {thread_id!r} on record is damaged: {error}.") from None
     return given
 
 

@@ -179,10 +179,10 @@ def test_the_cost_in_calls() -> None:
 
 
 def test_a_gate_that_cannot_work_is_refused() -> None:
-    async def later(post: Post) -> bool:
+    async def later(text: str) -> bool:
         return True
 
     with pytest.raises(DefinitionError, match=r"tries=0\): expected a whole number, at least 1"):
         gate(short, repair=write, tries=0)
     with pytest.raises(DefinitionError, match="'later' is async"):
-        gate(later)  # type: ignore[arg-type]
+        gate(write, later)  # type: ignore[call-overload]

@@ -161,6 +161,21 @@ def test_a_refused_run_is_raised_and_not_logged(session: Session, caplog: pytest
     assert "a user's own" in caplog.text
 
 
+async def test_a_claim_that_is_lost_between_two_calls_of_one_node_is_noticed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asks_twice(note: Note) -> dict[str, str]:
+        first = await ask.answer(note)
+        take_over(session.path)
+        monkeypatch.setattr("stepgraph.state.journal.claims.LIFETIME_S", 0.0)
+        return {"text": first + await ask.answer(note)}
+
+    model = ScriptedModel(lambda *_: "paid")
+    with using(model), pytest.raises(ClaimLost, match="no longer run by this process"):
+        await chain(asks_twice).compile().ainvoke(Note(), session.config("t"))
+    assert len(model.asks) == 1
+
+
 def test_a_renewal_that_finds_nothing_is_noticed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 0.02)
     session.claims.acquire("t")

@@ -1,0 +1,61 @@
+"""Notices that this process lost SQLite's lock on a database that it has open, and takes it again.
+
+On POSIX systems a process loses all its locks on a file when it closes any handle of that file: reading its
+own database with open() is enough, or copying it. Then another process that closes the database takes itself
+for the last one, and deletes the log. Linux tells which locks a process holds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import StoreError
+from .sqlite import put_down
+
+LOOK_S = 1.0  # looking costs as much as a few reads of a row
+_SHARED = "1073741826"  # where SQLite's shared lock begins, in every database
+_healing = threading.Lock()
+
+
+class OwnLocks:
+    """The lock of this process on one database file; `use` opens the connection, where it is not open."""
+
+    def __init__(self, path: Path, use: Callable[[], object]) -> None:
+        self._path = path
+        self._use = use
+        self._is_told = self._is_held()  # else the system, or the file's, does not tell
+        self._looked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Take the lock again if it was lost. Raises StoreError where another connection is in the way."""
+        if not self._is_told or time.monotonic() < self._looked_at + LOOK_S:
+            return
+        with _healing:
+            if not self._is_surely_held():
+                put_down(self._path)
+                if not self._is_surely_held():
+                    raise StoreError(
+                        f"This process opened and closed {self._path} by itself, as open() or a copy of it "
+                        "does, and so dropped SQLite's lock: others may delete the log of the database now. "
+                        "Close every other connection of this process to it, and begin a new session. Copy a "
+                        "database with sqlite3's backup()."
+                    )
+        self._looked_at = time.monotonic()
+
+    def _is_surely_held(self) -> bool:
+        """Look more than once: what changes while it is read may hide another line."""
+        return any(self._is_held() for _ in range(3))
+
+    def _is_held(self) -> bool:
+        self._use()
+        try:
+            locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace")
+            inode = self._path.stat().st_ino
+        except OSError:
+            return False
+        mine = f" {os.getpid()} ", f":{inode} {_SHARED} "
+        return any(all(part in line for part in mine) for line in locks.splitlines())

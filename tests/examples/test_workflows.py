@@ -1,0 +1,126 @@
+"""The workflows in examples/, on scripted models: what they do with good answers, bad ones and none."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from stepgraph import ScriptedModel, Session, resume, run, using
+from stepgraph.evals import load_target, read_suite, run_suite, summarise
+from stepgraph.tracing.forks.fork import fork
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TWO_SCREENS = 100  # lines
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(request.param, EXAMPLES / f"{request.param}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, request.param, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["folder_qa", "intake"])
+def test_it_is_a_screen_or_two(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= TWO_SCREENS
+
+
+@pytest.mark.parametrize("example", ["folder_qa"], indirect=True)
+@pytest.mark.parametrize(
+    ("question", "answers", "said"),
+    [
+        ("How long do refunds take?", ['They "take five working days" [1].'], 0),
+        ("How long do refunds take?", ["Five days.", 'They "take five working days" [1].'], 1),
+        (
+            "How long do refunds take?",
+            ['"Ten days" [1].', 'They "take five working days" [9].', "So [8]."],
+            None,
+        ),
+        ("Who rules Spain?", [], None),
+    ],
+)
+def test_an_answer_cites_what_stands_there_or_is_not_given(
+    example: ModuleType, question: str, answers: list[str], said: int | None
+) -> None:
+    app = example.folder_qa.compile()
+    with ScriptedModel(answers) as model, using(model):
+        result = app.invoke(example.Question(question))
+    assert result["answer"] == (example.NOT_THERE if said is None else answers[said])
+    assert [passage.source for passage in result["passages"][:1]] == ["refunds.md"] * bool(answers)
+
+
+TURNS = {
+    "understand": [{"name": "Ada"}, {"name": "Ada", "email": "a@x.org", "day": "Friday"}],
+    "write": ["Hi!"],
+}
+
+
+@pytest.mark.parametrize("example", ["intake"], indirect=True)
+@pytest.mark.parametrize("decision", ["approve", "reject", "nobody"])
+def test_the_intake_asks_back_and_sends_once(example: ModuleType, decision: str, tmp_path: Path) -> None:
+    app = example.intake.compile()
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    with (
+        Session(tmp_path / "runs.sqlite", clock=lambda: now) as session,
+        ScriptedModel(TURNS) as model,
+        using(model),
+    ):
+        first = run(app, {"messages": [HumanMessage("I am Ada.")]}, session, "t")
+        assert first.values["messages"][-1].content == "Please tell me your email and your day."
+        second = run(app, {"messages": [HumanMessage("Friday, a@x.org")]}, session, "t")
+        assert second.waiting[0].value["due"] == (now + timedelta(hours=4)).isoformat()
+        if decision == "nobody":
+            now += timedelta(hours=4)
+            result = resume(app, session, "t")
+        else:
+            answer: Any = {"decision": decision, "reason": "full"}
+            result = resume(app, session, "t", answer=answer)
+        statuses = {
+            "approve": "sent",
+            "reject": "declined",
+            "nobody": "nobody answered in time: call the guest",
+        }
+        assert result.values["status"] == statuses[decision]
+        again = fork(session, "t", call="write", answer="Hello again!")
+        if decision == "approve":
+            run(app, None, session, again)
+            resume(app, session, again, answer="approve")
+    assert ["to a@x.org: Hi!"] * (decision == "approve") == example.OUTBOX
+
+
+SUITES: dict[str, Any] = {
+    "folder_qa": lambda request, _: (
+        'They "take five working days" [1].'
+        if "refunds take" in str(request.messages)
+        else '"above 50 euros" [1].'
+    ),
+    "intake": lambda request, context: (
+        "Hi!"
+        if context.step == "write"
+        else {
+            "name": "Ada",
+            **({"email": "a@x.org", "day": "Friday"} if "Friday" in str(request.messages) else {}),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_its_suite_passes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    suite = read_suite(EXAMPLES / f"{name}.eval.yaml")
+    loaded = load_target(suite, None)
+    with Session(tmp_path / "runs.sqlite") as session, ScriptedModel(SUITES[name]) as model, using(model):
+        report = summarise(run_suite(suite, loaded.graph, session))
+    assert report.outcome == "passed", report

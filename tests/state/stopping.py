@@ -1,0 +1,162 @@
+"""Runs graphs of one process, each stopped by a signal and then resumed, and prints what it saw as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepgraph import Ask, ScriptedModel, Session, arun, chain, fan_out, run, step, using
+from stepgraph.errors import ClaimLost
+
+ITEMS, ANSWERED = 8, 5
+FORMS: dict[str, Callable[[Any, Any, Session], Any]] = {
+    "run": lambda app, state, session: run(app, state, session, "t"),
+    "arun": lambda app, state, session: asyncio.run(arun(app, state, session, "t")),
+    "invoke": lambda app, state, session: app.invoke(state, session.config("t")),
+    "ainvoke": lambda app, state, session: asyncio.run(app.ainvoke(state, session.config("t"))),
+    "stream": lambda app, state, session: list(app.stream(state, session.config("t"))),
+}
+
+
+@dataclass
+class Item:
+    number: int
+    text: str = ""
+
+
+@dataclass
+class Note:
+    text: str = ""
+    late: str = ""
+    items: list[Item] = field(default_factory=list)
+
+
+def split(note: Note) -> list[Item]:
+    return [Item(number) for number in range(ITEMS)]
+
+
+@step("text")
+def each(item: Item) -> Ask[str]:
+    return Ask(f"item {item.number}")
+
+
+def asking(number: int) -> Any:
+    def ask(note: Note) -> Ask[str]:
+        return Ask(f"question {number}")
+
+    ask.__name__ = f"ask{number}"
+    return step("text")(ask)
+
+
+@step("late")
+def ask_late(note: Note) -> Ask[str]:
+    return Ask("asked by a node that goes on")
+
+
+def send(number: int) -> None:
+    """Send a signal as from outside: the system then gives it to the main thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+class StopsAt:
+    """Answers some questions; once they are on record, sends the signal, and answers the rest later."""
+
+    name = "stops"
+
+    def __init__(self, session: Session, number: int, answers: int, rest_s: float) -> None:
+        self._session, self._number, self._left, self._rest_s = session, number, answers, rest_s
+        self._script = ScriptedModel(lambda *_: "paid")
+        self._answers, self._sent = answers, False
+
+    async def complete(self, request: Any, context: Any) -> Any:
+        if self._left:
+            self._left -= 1
+            return await self._script.complete(request, context)
+        if not self._sent:
+            self._sent = True
+            while len(answered(self._session)) < self._answers:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            send(self._number)
+        await asyncio.sleep(self._rest_s)
+        return await self._script.complete(request, context)
+
+
+def answered(session: Session) -> list[str]:
+    rows = session.journal.query("SELECT messages FROM calls WHERE status = 'answered'")
+    return sorted(json.loads(row["messages"])[-1]["content"] for row in rows)
+
+
+class Lingers:
+    """A plain node that is stopped in a thread, and there goes on to ask."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._runs = number, 0
+        self.go_on, self.is_over = threading.Event(), threading.Event()
+        self.told = "nothing"
+
+    def work(self, note: Note) -> dict[str, str]:
+        self._runs += 1
+        try:
+            if self._runs == 1:
+                send(self._number)
+                self.go_on.wait(30)
+            return ask_late.invoke(note)
+        except ClaimLost:
+            self.told = "ClaimLost"
+            raise
+        finally:
+            self.is_over.set()
+
+
+def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
+    """Stop one run, and go on with it."""
+    lingers = Lingers(number)
+    graphs = {
+        "chain": lambda: chain(*map(asking, range(4))),
+        "fan": lambda: fan_out(split, each, into="items"),
+        "thread": lambda: chain(asking(0), lingers.work, asking(1)),
+    }
+    app = graphs[shape]().compile()
+    seen: dict[str, Any] = {"code": 0}
+    with Session(f"{folder}/{shape}-{form}-{number}.sqlite") as session:
+        answers = {"chain": 2, "fan": ANSWERED, "thread": 1}[shape]
+        try:
+            # LangGraph's own sync stream waits for what is under way; all else is called off.
+            with using(StopsAt(session, number, answers, 0.2 if form == "stream" else 60)):
+                FORMS[form](app, Note(), session)
+        except KeyboardInterrupt:
+            seen["code"] = 130
+        except SystemExit as stop:
+            seen["code"] = stop.code
+        seen["claims"] = session.journal.query("SELECT count(*) AS n FROM claims")[0]["n"]
+        seen["status"] = session.journal.query("SELECT status FROM runs")[0]["status"]
+        paid = answered(session)
+        lingers.go_on.set()
+        if shape == "thread":
+            lingers.is_over.wait(30)
+            seen["late"] = "not asked" if answered(session) == paid else lingers.told
+        model = ScriptedModel(lambda *_: "paid")
+        with using(model):
+            FORMS[form](app, None, session)
+        asked = [request.messages[-1]["content"] for _, request in model.asks]
+        seen |= {"paid": len(paid), "twice": sorted({*paid} & {*asked}), "asked": len(asked)}
+        seen["whole"] = len(answered(session))
+        seen["restored"] = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    return seen
+
+
+if __name__ == "__main__":
+    signals = [getattr(signal, name) for name in sys.argv[2].split(",")]
+    for number in signals:
+        for form in FORMS:
+            for shape in ("chain", "fan", "thread"):
+                seen = stopped(shape, form, number, sys.argv[1])
+                print(json.dumps([f"{number.name} {form} {shape}", seen]), flush=True)
+    os._exit(0)  # whatever a stopped node still does is not waited for
