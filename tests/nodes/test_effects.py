@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 from pydantic import BaseModel
@@ -132,6 +133,24 @@ async def test_two_sessions_on_one_file_wait_for_each_other(
         go_on.set()
         assert (await first)["receipt"] == (await second)["receipt"] == "r1"
     assert shop.charged == ["charge:1"]
+
+
+class Foreign(InMemorySaver):
+    """A saver that brings no session."""
+
+
+@pytest.mark.filterwarnings("ignore::stepgraph.state.session.default.NotKeptWarning")
+async def test_a_thread_that_another_saver_keeps_has_no_guard_so_nothing_happens(shop: Shop) -> None:
+    builder = StateGraph(Order)
+    builder.add_node("charge", charging(shop))
+    builder.add_edge(START, "charge")
+    builder.add_edge("charge", END)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(InputError, match=r"'charge' happens once, which needs a session.*Foreign keeps it\."):
+        await builder.compile(checkpointer=Foreign()).ainvoke(Order(), thread)
+    assert shop.charged == []
+    await builder.compile().ainvoke(Order(), thread)
+    assert len(shop.charged) == 1
 
 
 def test_without_a_session_nothing_is_guarded(shop: Shop) -> None:

@@ -130,3 +130,12 @@ async def test_supersteps_of_the_thread_count_below_a_shared_budget_without_any(
 
 def _shared(**limits: int) -> Ledger:
     return Ledger(Budget(**limits), scope="all of it")
+
+
+def test_a_thread_whose_process_died_after_its_last_step_is_put_on_record_as_done(session: Session) -> None:
+    with ScriptedModel({"write": ["a draft"]}) as model, using(model):
+        run(chain(write).compile(), Memo("tea"), session, "t")
+        session.journal.write([("UPDATE runs SET status = 'running' WHERE thread_id = 't'", ())])
+        again = resume(chain(write).compile(), session, "t")
+    assert (again.status, again.values["draft"], len(model.asks)) == ("done", "a draft", 1)
+    assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from stepgraph.tracing.export.otlp import MOST_BYTES, MOST_SPANS, _portions
-from stepgraph.tracing.export.outbox import ExportBatch, grouped
+from stepgraph.tracing.export.outbox import ExportBatch, chosen, grouped, in_sample
 from stepgraph.tracing.record.spans import Span, Trace
 
 TRACE = Trace("trace", "t", 1, "app")
@@ -47,3 +49,32 @@ def test_small_threads_share_a_request(sizes: Sequence[int], groups: Sequence[in
     found = list(grouped(batches))
     assert [len(group) for group in found] == list(groups)
     assert [batch for group in found for batch in group] == batches
+
+
+@pytest.mark.parametrize(
+    ("trace", "sample", "kept"),
+    [
+        ("00000000ff", 0.0, False),
+        ("00000000ff", 1e-9, True),
+        ("7fffffffff", 0.5, True),
+        ("8000000000", 0.5, False),
+        ("0fffffff00", 1 / 16, True),
+        ("1000000000", 1 / 16, False),
+        ("ffffffffff", 1.0, True),
+    ],
+)
+def test_a_trace_is_in_the_sample_by_its_id(trace: str, sample: float, kept: bool) -> None:
+    assert in_sample(trace, sample) is kept
+    spans = [replace(span(), trace=replace(TRACE, id=trace)), span()]
+    assert (spans[0] in chosen(spans[:1], sample)) is kept
+
+
+@pytest.mark.parametrize("status", ["failed", "unfinished", "partial"])
+def test_a_trace_with_an_error_is_in_every_sample(status: Any) -> None:
+    trace = replace(TRACE, id="f" * 32)
+    fine, bad = replace(span(), trace=trace), replace(span(), trace=trace, status=status)
+    call = replace(fine, kind="call", row={"problem": "no JSON"})
+    assert chosen([fine], 0.0) == []
+    assert chosen([fine, bad], 0.0) == [fine, bad]
+    assert chosen([fine, call], 0.0) == [fine, call]
+    assert chosen([replace(call, row={"problem": None})], 0.0) == []
