@@ -12,14 +12,17 @@ from stepgraph import (
     Ask,
     Workflow,
     agent,
+    attempt,
     cascade,
     chain,
+    end,
     ensemble,
     fan_out,
     gate,
     guard,
     map_reduce,
     orchestrate,
+    route,
     section,
     step,
     vote,
@@ -154,6 +157,10 @@ def mend() -> Workflow[Job]:
     return gate(is_mended, repair=chain(rewrite, count, name="mend"), tries=3)
 
 
+def give_up(job: Job) -> dict[str, str]:
+    raise KeyError(job.text)
+
+
 def is_long(job: Job) -> str | bool:
     return len(job.text) > 99 or f"{job.text} is short"
 
@@ -195,6 +202,15 @@ GRAPHS: dict[str, Any] = {
     ),
     "gate with repair": lambda: chain(begin, mend(), again(), close),
     "cascade": lambda: chain(begin, cascade(rewrite, rewrite.on("large"), accept=lambda text: False), close),
+    "attempt": lambda: chain(
+        begin, attempt(chain(rewrite, give_up), otherwise=chain(rewrite, grade), on=KeyError), close
+    ),
+    "early end": lambda: chain(
+        begin, chain(rewrite, gate(is_long, otherwise=end()), close, name="inner"), close
+    ),
+    "vote that decides": lambda: chain(
+        begin, route(vote(mood, 3, needed=3, uncertain=""), {"": begin}, fallback=rewrite), close
+    ),
     "agent": lambda: chain(begin, agent(look_up, tools=[find]), close),
     "fallback": lambda: chain(begin, grade, fan_out(split, appraise, into="pieces"), grade, close),
 }
