@@ -23,7 +23,7 @@ CACHE = HERE.parents[1] / ".mypy_cache" / "typing"
 MARK = "# expect-error"
 
 PASSING = sorted(HERE.glob("passes_*.py"))
-CASES = [*PASSING, HERE / "fails.py"]
+CASES = [*PASSING, *sorted(HERE.glob("fails*.py"))]
 
 Errors = dict[str, dict[int, list[str]]]
 
