@@ -6,7 +6,7 @@ from decimal import Decimal
 from math import inf
 from pathlib import Path
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from stepgraph import Session
 from stepgraph.state.cost import NOTHING, Cost
@@ -15,6 +15,7 @@ from stepgraph.tracing.record.threads import list_threads
 picos = st.integers(0, 10**13)  # up to ten dollars, in trillionths
 
 
+@settings(deadline=None)
 @given(st.lists(picos, max_size=30))
 def test_costs_add_up_exactly(parts: list[int]) -> None:
     total = NOTHING

@@ -39,7 +39,7 @@ class Note:
 
 @step("person")
 def read(note: Note) -> Ask[Person]:
-    return Ask(f"Who is it, and in what mood? {note.text}", max_tokens=60)
+    return Ask(f"Who is it, and in what mood? {note.text}", max_tokens=60, temperature=0)
 
 
 @step("reply")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from langchain_openai import ChatOpenAI
 
 from stepgraph import Ask, Budget, Session, chain, step, using
@@ -167,6 +167,7 @@ class Words:
         return range(len(text.split()))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab ü你", max_size=80), min_size=1, max_size=6))
 async def test_openais_count_is_never_less_than_its_rule_and_at_most_twice(texts: list[str]) -> None:
     messages = tuple({"role": "user", "content": text} for text in texts)

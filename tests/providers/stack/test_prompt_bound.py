@@ -12,7 +12,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from stepgraph.providers.backends.langchain import with_schema_in_prompt
 from stepgraph.providers.model import Request
@@ -45,6 +45,7 @@ def test_sizes_are_read_from_headers(kind: str) -> None:
     assert size_of(FILES[kind]) == (W, H)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from(list(FILES)), st.integers(0, 60))
 def test_a_broken_header_is_no_error(noise: bytes, kind: str, cut: int) -> None:
     size_of(FILES[kind][:cut] + noise)
@@ -69,6 +70,7 @@ def test_an_image_counts_its_pixels_in_every_form(form: int) -> None:
     assert W * H / 256 <= bound < W * H / 256 + 300
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20_000), st.integers(1, 20_000))
 def test_an_image_is_never_billed_more(width: int, height: int) -> None:
     scale = min(1, 1568 / max(width, height))
@@ -80,6 +82,7 @@ def test_an_image_is_never_billed_more(width: int, height: int) -> None:
     assert bound <= LARGEST
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_text_counts_its_bytes(text: str) -> None:
     least = len(text.encode("utf-8", "replace"))
@@ -128,6 +131,7 @@ def test_a_pdf_counts_its_pages_and_its_text_in_every_form(form: int, packed: bo
     assert 3 * image + text <= found <= 3 * (image + text) + 600
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.text("ab (]", max_size=60))
 def test_a_pdf_is_never_less_than_its_text_and_its_pages(pages: int, text: str) -> None:
     shown = "".join(f"\\{letter}" if letter in "()" else letter for letter in text)
@@ -196,6 +200,7 @@ def test_plain_text_in_a_document_counts_its_bytes() -> None:
     assert 1_000 <= bound(part) < 1_200
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12_000), st.integers(1, 12_000))
 def test_a_known_models_image_is_billed_by_its_rule(width: int, height: int) -> None:
     shrink = min(1, 2048 / max(width, height))
@@ -219,6 +224,7 @@ def test_a_schema_counts_as_it_stands_in_a_prompt() -> None:
     assert bound_of(request) >= len(message["content"].encode())
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.integers(0, 3))
 def test_emulated_tools_are_part_of_the_bound(text: str, count: int) -> None:
     tool = {"name": "look", "description": text, "parameters": {"type": "object", "properties": {}}}
