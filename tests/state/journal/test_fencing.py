@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, effect, resume, run, step, using
+from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, run, step, using
 from stepgraph.state.errors import ClaimLost, GraphChanged, InputError, StepgraphError, StoreError, ThreadBusy
 from stepgraph.state.journal.owners import Owner
 from stepgraph.state.journal.records import Description
@@ -175,50 +174,6 @@ async def test_a_claim_that_is_lost_between_two_calls_of_one_node_is_noticed(
     with using(model), pytest.raises(ClaimLost, match="no longer run by this process"):
         await chain(asks_twice).compile().ainvoke(Note(), session.config("t"))
     assert len(model.asks) == 1
-
-
-@pytest.mark.parametrize("what", ["step", "graph", "stream", "effect"])
-async def test_a_node_that_goes_on_after_its_run_was_stopped_begins_nothing(
-    session: Session, what: str
-) -> None:
-    began, go_on, is_over = threading.Event(), threading.Event(), threading.Event()
-    happened: list[str] = []
-    told: list[BaseException] = []
-
-    @effect
-    def happen(note: Note) -> None:
-        happened.append("happened")
-
-    inner = chain(ask).compile()
-    doing = {
-        "step": lambda note: ask.invoke(note),
-        "graph": lambda note: inner.invoke(note),
-        "stream": lambda note: list(inner.stream(note)),
-        "effect": lambda note: happen.invoke(note),
-    }[what]
-
-    def goes_on(note: Note) -> None:
-        began.set()
-        go_on.wait(60)
-        try:
-            doing(note)
-        except BaseException as error:
-            told.append(error)
-        is_over.set()
-
-    model = ScriptedModel(lambda *_: "paid")
-    with using(model):
-        running = asyncio.create_task(chain(goes_on).compile().ainvoke(Note(), session.config("t")))
-        await asyncio.to_thread(began.wait, 60)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        go_on.set()
-        await asyncio.to_thread(is_over.wait, 60)
-    assert [type(error) for error in told] == [ClaimLost]
-    assert (len(model.asks), happened) == (0, [])
-    assert session.journal.query("SELECT status FROM runs") == [{"status": "failed"}]
-    assert session.journal.query("SELECT * FROM claims") == []
 
 
 def test_a_renewal_that_finds_nothing_is_noticed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
