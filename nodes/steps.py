@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, get_args, get_origin
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
@@ -56,7 +56,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         *,
         state: StateType,
         answer: Any,
-        model: str | Model | BaseChatModel | None,
+        model: str | Model | Runnable[Any, AIMessage] | None,
         tries: int,
         cache_s: float | None,
     ) -> None:
@@ -71,7 +71,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         self._form: AnswerForm = form_of(answer)
         self.role, self.own_model = _binding(model, self.name)
 
-    def on(self, model: str | Model | BaseChatModel) -> Step[StateT, T]:
+    def on(self, model: str | Model | Runnable[Any, AIMessage]) -> Step[StateT, T]:
         """Return this step on another model: `write.on("large")`."""
         other = copy.copy(self)
         other.role, other.own_model = _binding(model, self.name)
@@ -210,7 +210,9 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         return f"<step {self.name} -> {self.writes}>"
 
 
-def _binding(model: str | Model | BaseChatModel | None, step: str) -> tuple[str | None, ModelStack | None]:
+def _binding(
+    model: str | Model | Runnable[Any, AIMessage] | None, step: str
+) -> tuple[str | None, ModelStack | None]:
     """Return the role that a step asks, or else the model that its definition gives."""
     if model is None or isinstance(model, str):
         return model, None
@@ -224,7 +226,7 @@ def _times(number: int) -> str:
 def step(
     writes: str,
     *,
-    model: str | Model | BaseChatModel | None = None,
+    model: str | Model | Runnable[Any, AIMessage] | None = None,
     tries: int = TRIES,
     cache_s: float | None = None,
 ) -> Callable[[Callable[[StateT], Ask[T]]], Step[StateT, T]]:

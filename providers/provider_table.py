@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
+Tokenizer = Literal["unknown", "openai", "vllm", "llama.cpp"]
 Spelling = Literal["max_tokens", "max_completion_tokens", "both"]
 
 
@@ -27,10 +28,11 @@ class Capabilities:
     as well. `tools` is "emulated" where the server takes no tools. `reasoning` names the fields of a
     message that may hold the reasoning text, in the order in which they are looked at; text between
     <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
-    paths within `usage`. `echo` names the fields of a message that are sent back as they came. `finish` are
-    finish reasons of the endpoint's own; with `always_finishes` an answer without one was cut. `sources` says
-    for each field where it is documented; a field without one is what an endpoint compatible with OpenAI's is
-    taken to do.
+    paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
+    the model's name, or the server; without one, a budget takes them by their bytes. `echo` names the fields
+    of a message that are sent back as they came. `finish` are finish reasons of the endpoint's own; with
+    `always_finishes` an answer without one was cut. `sources` says for each field where it is documented; a
+    field without one is what an endpoint compatible with OpenAI's is taken to do.
     """
 
     structured: Structured = "json_schema"
@@ -42,6 +44,7 @@ class Capabilities:
     max_tokens: Spelling = "both"
     cached: tuple[str, ...] = ("prompt_tokens_details.cached_tokens",)
     cost: str | None = None
+    tokenizer: Tokenizer = "unknown"
     echo: tuple[str, ...] = ("reasoning_details", "extra_content")
     finish: tuple[str, ...] = ()
     always_finishes: bool = False
@@ -71,6 +74,7 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     max_tokens: Spelling | None = None
     cached: tuple[str, ...] | None = None
     cost: str | None = None
+    tokenizer: Tokenizer | None = None
     echo: tuple[str, ...] | None = None
     finish: tuple[str, ...] | None = None
     always_finishes: bool | None = None
@@ -135,9 +139,11 @@ _PROVIDERS = (
         capabilities=Capabilities(
             reasoning=(),
             max_tokens="max_completion_tokens",
+            tokenizer="openai",
             echo=(),
             always_finishes=True,
             sources={
+                "tokenizer": "https://pypi.org/project/bpe-openai/",
                 "structured": "https://github.com/arena-ai/structured-logprobs",
                 "logprobs": "https://github.com/arena-ai/structured-logprobs",
                 "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
@@ -155,6 +161,7 @@ _PROVIDERS = (
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
+            tokenizer="openai",  # of those of its models that are OpenAI's, openai/…
             echo=("reasoning_details",),
             always_finishes=True,
             sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
@@ -209,9 +216,11 @@ _PROVIDERS = (
         "http://localhost:8000/v1",
         capabilities=Capabilities(
             reasoning=("reasoning", "reasoning_content"),
+            tokenizer="vllm",
             echo=("reasoning", "reasoning_content"),
             always_finishes=True,
             sources={
+                "tokenizer": "https://docs.vllm.ai/en/v0.15.0/api/vllm/entrypoints/serve/tokenize/protocol/",
                 "structured": _VLLM,
                 "tools": _VLLM,
                 "reasoning": _VLLM,
@@ -243,9 +252,11 @@ _PROVIDERS = (
         capabilities=Capabilities(
             tools="emulated",
             max_tokens="max_tokens",
+            tokenizer="llama.cpp",
             echo=(),
             always_finishes=True,
             sources={
+                "tokenizer": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
                 "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
                 "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
                 "reasoning": "https://pypi.org/project/langchain-llama-cpp/",

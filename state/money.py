@@ -12,6 +12,12 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 PLACES = 12
 PICOS = 1_000_000_000_000
 Dollars = float | Decimal
+MOST_USD = 1_000_000
+
+
+def is_believable(usd: Dollars) -> bool:
+    """Tell whether a call can cost so much: what a server says beyond that is an error of its own."""
+    return 0 <= usd <= MOST_USD
 
 
 def picos(usd: Dollars, *, up: bool = False) -> int:

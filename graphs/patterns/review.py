@@ -17,16 +17,26 @@ from ...nodes.deadlines import Until
 from ...nodes.node import Node, Update, record_decision
 from ...nodes.reviews import Review, choice_of
 from ...state.errors import DefinitionError
-from ...state.schema import StateType, accepts, caller_names, check_fields, fields_of, signature_types
+from ...state.schema import (
+    StateType,
+    accepts,
+    caller_names,
+    check_fields,
+    extended,
+    fields_of,
+    signature_types,
+)
 from ...state.serde import allow
+from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
+CHANNEL = "stepgraph_review"
 ANSWERED, OTHERWISE = "answered", "otherwise"
 Default = Literal["approve", "reject"]
 
 
 class ReviewState(TypedDict, total=False):
-    """The review's private channel: where the run goes on."""
+    """The review's private channel: that nobody answered in time, in words; empty where somebody did."""
 
     stepgraph_review: str
 
@@ -47,8 +57,8 @@ class _Reviewed(Node[Any]):
         to = f"; goes to {self.otherwise}" if verdict.expired else ""
         record_decision(config, "review", choice_of(verdict), reason=f"{verdict.reason}{to}" or None)
         if verdict.expired:
-            return {"stepgraph_review": OTHERWISE}
-        return {**self.review.settled(input, verdict), "stepgraph_review": ANSWERED}
+            return {CHANNEL: verdict.reason}
+        return {**self.review.settled(input, verdict), CHANNEL: ""}
 
 
 @overload
@@ -83,7 +93,8 @@ def review(
         refine(write, check, until=lambda verdict: verdict.approved, rounds=3)
 
     With a `deadline`, given as for `wait`, nobody is waited for beyond it. Then `otherwise` stands for the
-    answer: "approve" or "reject"; or it is the part to which the run goes, such as somebody else's review.
+    answer: "approve" or "reject"; or it is the part to which the run goes, such as somebody else's review,
+    before it goes on behind this one, unless that part is an `end`.
     Without it, the verdict's label is "expired": a branch of a route; elsewhere it raises DeadlinePassed.
     The run goes on when `stepgraph resume --due` or `resume` finds that the time has come. An answer after
     the deadline is refused with AnswerTooLate.
@@ -140,14 +151,15 @@ def _with_otherwise(made: Review[Any], otherwise: Any) -> Workflow[Any]:
     graph: Workflow[Any] = Workflow(state_of([made, otherwise], "review"), f"review_{made.name}")
     asking = _Reviewed(made, name_of(otherwise))
     start = graph.add_part(asking, made.name, writes=[made.writes, made.writes_also])
-    end = graph.add_part(otherwise)
+    private = extended(graph.state, CHANNEL, str)
+    instead = add_instead(graph, otherwise, None, private, lambda values: str(values[CHANNEL]))
 
     def way(state: ReviewState) -> str:
-        return state["stepgraph_review"]
+        return OTHERWISE if state["stepgraph_review"] else ANSWERED
 
-    ways: dict[Hashable, str] = {ANSWERED: END, OTHERWISE: end}
+    ways: dict[Hashable, str] = {ANSWERED: END, OTHERWISE: instead}
     graph.add_edge(START, start)
     graph.add_conditional_edges(start, way, ways)
-    graph.add_edge(end, END)
+    graph.add_edge(instead, END)
     graph.cost = OneOf((All(), cost_of(otherwise)))
     return graph

@@ -13,7 +13,8 @@ class Backend:
     `address` is the endpoint's: its circuit breaker, its rate limits and the clock of its machine go by it.
     `variant` tells models of one name and address apart whose settings make them answer differently.
     `tools` is "emulated" for a model that takes no tools. With `emits_tokens` the model passes its tokens to
-    LangChain's callbacks itself. `max_tokens` bounds an answer that neither request nor settings bound.
+    LangChain's callbacks itself. `count_tokens` asks the model's own tokenizer. `max_tokens` bounds an answer
+    that neither request nor settings bound.
     """
 
     name: str
@@ -26,6 +27,10 @@ class Backend:
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         raise NotImplementedError
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """Return the most tokens that the model makes of a request without media; None if nobody can tell."""
+        return None
 
 
 class PlainBackend(Backend):
@@ -40,3 +45,8 @@ class PlainBackend(Backend):
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         return await self._model.complete(request, context)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        count = getattr(self._model, "count_tokens", None)
+        tokens: int | None = None if count is None else await count(request)
+        return tokens

@@ -22,6 +22,7 @@ from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
 from .message_state import with_state
 from .refused_params import RefusedParams
+from .token_counts import ServerTokenizer, openai_tokens
 from .wire_names import WireNames
 
 
@@ -47,6 +48,9 @@ class Endpoint(Backend):
         if settings.organization:
             headers = {"OpenAI-Organization": settings.organization, **headers}
         self._wire = ChatClient(self.address, self._key, headers)
+        serves = self.can.tokenizer in ("vllm", "llama.cpp")
+        tokenizer = ServerTokenizer(self.can.tokenizer, self.address, self._key, headers)
+        self._tokenizer = tokenizer if serves else None
         self._refused = RefusedParams.of(self.name, self.address)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
@@ -74,6 +78,13 @@ class Endpoint(Backend):
             except HTTPStatusError as error:
                 if not self._refused.learn(error, fit):
                     raise
+
+    async def count_tokens(self, request: Request) -> int | None:
+        if self.can.tokenizer == "openai":
+            return await openai_tokens(request, self.name)
+        if self._tokenizer is None:
+            return None
+        return await self._tokenizer.count(self._body(WireNames.of(request).request(request)))
 
     async def _streamed(self, body: dict[str, Any], sink: TokenSink) -> Reply:
         draft = PartialCompletion(self.can, self.name)

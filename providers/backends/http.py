@@ -45,9 +45,16 @@ class ChatClient:
     Proxies come from the environment, certificates from the system (SSL_CERT_FILE names others).
     """
 
-    def __init__(self, address: str, key: str | None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        key: str | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        path: str = "/chat/completions",
+    ) -> None:
         parts = urlsplit(address)
-        self.url = parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions").geturl()
+        self.url = parts._replace(path=f"{parts.path.rstrip('/')}{path}").geturl()
         usual = {"Authorization": f"Bearer {key or 'none'}", "User-Agent": "stepgraph"}
         own = {name.lower() for name in headers or ()}
         self._headers = {name: value for name, value in usual.items() if name.lower() not in own}

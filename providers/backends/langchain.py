@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
@@ -17,6 +19,7 @@ from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
+from .token_counts import openai_tokens
 from .usages import OPENAI_NAMES, read_cost, read_usage
 from .wire_names import WireNames, schema_name
 
@@ -93,8 +96,26 @@ def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, An
     return with_order(messages, order)
 
 
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def _is_at_openai(chat: BaseChatModel) -> bool:
+    address = getattr(chat, "openai_api_base", None) or getattr(chat, "azure_endpoint", None)
+    host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
+    return host == "api.openai.com" or host.endswith(".openai.azure.com")
+
+
+def _limit_of(chat: BaseChatModel, arguments: Mapping[str, Any]) -> int | None:
+    """Return the most tokens of an answer that the model itself, or what is bound to it, allows."""
+    bound = [arguments[name] for name in _LIMITS if name in arguments]
+    limits = bound or [getattr(chat, name, None) for name in _LIMITS]
+    return next((limit for limit in limits if type(limit) is int and limit > 0), None)
+
+
 class ChatModel(Backend):
     """Any LangChain chat model as a `Model`. The caller's object is used as it is.
+
+    `arguments` and `config` are what its wrappers add to each call, see langchain_wrappers.py.
 
     OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
     validated all the same.
@@ -102,12 +123,21 @@ class ChatModel(Backend):
 
     emits_tokens = True
 
-    def __init__(self, chat: BaseChatModel) -> None:
+    def __init__(
+        self,
+        chat: BaseChatModel,
+        arguments: Mapping[str, Any] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> None:
         self._chat = chat
-        self.variant = identity_of(chat)
+        self._arguments = dict(arguments or {})
+        self._config = config
+        self.variant = identity_of(chat, self._arguments)
+        self.max_tokens = _limit_of(chat, self._arguments)
         self._is_openai = any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
-        known = (getattr(chat, field, None) for field in ("model_name", "model"))
+        names = ("model_name", "model")
+        known = (*map(self._arguments.get, names), *(getattr(chat, field, None) for field in names))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
@@ -115,7 +145,10 @@ class ChatModel(Backend):
         request = names.request(request)
         chat, messages = self._chat, request.messages
         limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
-        arguments: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+        arguments = self._arguments
+        if request.max_tokens is not None:
+            arguments = {name: value for name, value in arguments.items() if name not in _LIMITS}
+        arguments = arguments | {name: value for name, value in limits.items() if value is not None}
         arguments |= request.dials or {}
         asked: Runnable[Any, AIMessage] = chat
         if request.tools:
@@ -132,12 +165,19 @@ class ChatModel(Backend):
                 messages = with_schema_in_prompt(messages, request.schema)
         started = time.perf_counter()
         try:
-            message = await asked.ainvoke([dict(m) for m in messages], context.config, **arguments)
+            config = merge_configs(self._config, context.config) if self._config else context.config
+            message = await asked.ainvoke([dict(m) for m in messages], config, **arguments)
         except ModelError:
             raise
         except Exception as error:
             raise self._explain(error) from None
         return names.reply(_reply(message, self.name, time.perf_counter() - started))
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """Ask OpenAI's tokenizer for a model that is there; LangChain's own counts are no bounds."""
+        if not self._is_openai or not _is_at_openai(self._chat):
+            return None
+        return await openai_tokens(request, self.name)
 
     def _explain(self, error: Exception) -> ModelError:
         held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)

@@ -37,9 +37,14 @@ _told: set[str] = set()
 _log = logging.getLogger("stepgraph")
 
 
-def identity_of(chat: BaseChatModel) -> str:
-    """Return a digest of all that can change the model's answers; the same in every process."""
-    content = json.dumps(_plain(chat, type(chat).__name__), sort_keys=True)
+def identity_of(chat: BaseChatModel, arguments: Mapping[str, Any] | None = None) -> str:
+    """Return a digest of all that can change the model's answers; the same in every process.
+
+    `arguments` are bound to each of its calls.
+    """
+    plain = _plain(chat, type(chat).__name__)
+    bound = {name: value for name, value in (arguments or {}).items() if name not in _INFRASTRUCTURE}
+    content = json.dumps([plain, _plain(bound, "bind")] if bound else plain, sort_keys=True)
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:32]
 
 

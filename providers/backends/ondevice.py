@@ -63,10 +63,15 @@ class OnDevice(Backend):
         self.name = (path or Path(WEIGHTS_FILE)).stem
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        endpoint = self._endpoint
-        if endpoint is None:
-            endpoint = self._endpoint = await asyncio.to_thread(self._connect)
-        return await endpoint.complete(_suited(request), context)
+        return await (await self._connected()).complete(_suited(request), context)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        return await (await self._connected()).count_tokens(_suited(request))
+
+    async def _connected(self) -> Endpoint:
+        if self._endpoint is None:
+            self._endpoint = await asyncio.to_thread(self._connect)
+        return self._endpoint
 
     def _connect(self) -> Endpoint:
         running = start_server(self._path or shipped_weights())

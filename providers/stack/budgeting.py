@@ -10,16 +10,19 @@ from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
+from ..backends.backend import Backend
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request
 from .pricing import Tariff
-from .prompt_bound import bound_of
+from .prompt_bound import split_media, text_bound
+from .tool_emulation import emulated
 
 
 class BudgetLayer(Layer):
     """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
 
-    def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None) -> None:
+    def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None, backend: Backend) -> None:
         super().__init__(inner)
+        self._backend = backend
         self._tariff = tariff
         self._max_tokens = max_tokens
 
@@ -27,7 +30,7 @@ class BudgetLayer(Layer):
         ledgers = context.run.ledgers
         if not ledgers:
             return await self.inner.complete(request, context)
-        request, bound = self._bounded(request, ledgers)
+        request, bound = await self._bounded(request, ledgers)
         outcome = AttemptOutcome()
         reserved = json_text({"tokens": bound.tokens, "usd": bound.known_usd})
         context = replace(context, reserved=reserved, outcome=outcome)
@@ -45,13 +48,13 @@ class BudgetLayer(Layer):
             for ledger in held:
                 ledger.settle(bound, spent)
 
-    def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Cost]:
+    async def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Cost]:
         """Return the request with a limit on its answer, and the most that it can cost."""
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        prompt = bound_of(request, self.name)
-        answer = request.max_tokens or self._max_tokens
+        prompt = await self._prompt(request)
+        answer = request.max_tokens or self._max_tokens or self._backend.max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
             request = replace(request, max_tokens=answer)
@@ -65,6 +68,13 @@ class BudgetLayer(Layer):
                 )
             usd = most
         return request, Cost(calls=1, input_tokens=prompt, output_tokens=answer, known_usd=usd)
+
+    async def _prompt(self, request: Request) -> int:
+        """Return the most tokens that the prompt can have: as its tokenizer says, else by its bytes."""
+        sent = emulated(request) if self._backend.tools == "emulated" else request
+        text, media = split_media(sent, self.name)
+        counted = await self._backend.count_tokens(text)
+        return (text_bound(text) if counted is None else counted) + media
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, context: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]

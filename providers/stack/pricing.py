@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ...state.money import rounded
+from ...state.money import is_believable, rounded
 from ..model import CallContext, Layer, Model, Reply, Request, Usage
 from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
 from ..provider_table import provider_named
@@ -218,6 +218,8 @@ class PricingLayer(Layer):
                 reply = await self.inner.complete(request, context)
             finally:
                 seconds = self._meter.leave() - began
+        if reply.cost_usd is not None and not is_believable(reply.cost_usd):
+            reply = replace(reply, cost_usd=None)
         if reply.cost_usd is not None:
             cost_usd = rounded(reply.cost_usd)
             return replace(reply, cost_usd=cost_usd, price_source=reply.price_source or FROM_PROVIDER)
@@ -226,7 +228,7 @@ class PricingLayer(Layer):
         if isinstance(self._tariff, PriceListTariff) and not price_list.cache_info().currsize:
             await asyncio.to_thread(price_list)
         cost = self._tariff.cost(reply, seconds)
-        if cost is None:
+        if cost is None or not is_believable(cost.usd):
             return reply
         return replace(
             reply,

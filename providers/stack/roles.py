@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
 
 from ...state.errors import DefinitionError, UnboundRole
 from ...state.run_context import RunContext
 from ...state.session.session import Session
 from ..backends.backend import Backend, PlainBackend
 from ..backends.langchain import ChatModel
+from ..backends.langchain_wrappers import plain_chats
 from ..model import Model
 from ..provider_table import LOCAL
 from ..settings import (
@@ -42,7 +44,7 @@ NOWHERE = RunContext.of(None)
 _TABLE = {"provider", "model", "base_url", "models"}  # what makes a table of settings of a dict
 GIVEN = ModelSettings(model="", provider="given")
 
-ModelLike = str | Mapping[str, Any] | ModelSettings | BaseChatModel | Model
+ModelLike = str | Mapping[str, Any] | ModelSettings | Runnable[Any, AIMessage] | Model
 Bindable = ModelLike | ChainSettings | Sequence[ModelLike]
 
 
@@ -173,15 +175,15 @@ def as_model(model: Bindable, where: str) -> ModelStack:
         return from_settings(model)
     if isinstance(model, Mapping) and not all(isinstance(one, (str, Mapping)) for one in _models_in(model)):
         policy = cast("ChainSettings", parse_binding({**model, "models": [LOCAL]}, where))
-        members = [_member(one, where) for one in _models_in(model)]
+        members = [member for one in _models_in(model) for member in _members(one, where)]
         return stacked(*members, on=policy.on, min_confidence=policy.min_confidence)
     if isinstance(model, (str, Mapping)):
         return from_settings(parse_binding(model, where))
-    if isinstance(model, (BaseChatModel, Model)) or not isinstance(model, (list, tuple)):
-        return stacked(_member(cast("ModelLike", model), where))
+    if isinstance(model, (Runnable, Model)) or not isinstance(model, (list, tuple)):
+        return stacked(*_members(cast("ModelLike", model), where))
     if not model:
         raise DefinitionError(f"{where}: an empty list names no model.")
-    return stacked(*(_member(one, where) for one in model))
+    return stacked(*(member for one in model for member in _members(one, where)))
 
 
 def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
@@ -189,20 +191,22 @@ def _models_in(table: Mapping[str, Any]) -> Sequence[Any]:
     return models if isinstance(models, (list, tuple)) else ()
 
 
-def _member(model: ModelLike, where: str) -> Member:
+def _members(model: ModelLike, where: str) -> tuple[Member, ...]:
+    """Return the member that a model stands for; the models of a LangChain model with fallbacks."""
     if isinstance(model, ModelStack) and len(model.members) == 1:
-        return model.members[0]
+        return model.members
     if isinstance(model, type):
         raise DefinitionError(f"{where}: {model.__name__} is a class. Make an instance: {model.__name__}(…).")
     if isinstance(model, ModelSettings):
-        return member_of(model)
+        return (member_of(model),)
     if isinstance(model, (str, Mapping)):
-        return member_of(parse_spec(model, where))
-    if isinstance(model, BaseChatModel):
-        return Member(ChatModel(model), GIVEN)
+        return (member_of(parse_spec(model, where)),)
     if isinstance(model, Model):
         backend = model if isinstance(model, Backend) else PlainBackend(model)
-        return Member(backend, GIVEN.model_copy(update={"price": backend.price}))
+        return (Member(backend, GIVEN.model_copy(update={"price": backend.price})),)
+    if isinstance(model, Runnable):
+        plain = plain_chats(model, where)
+        return tuple(Member(ChatModel(one.chat, one.arguments, one.config), GIVEN) for one in plain)
     raise DefinitionError(
         f"{where}: {type(model).__name__} is no model. Expected a role, a spec such as 'local', "
         "a LangChain chat model, an object with `name` and `async complete(request, context)`, or a list of "

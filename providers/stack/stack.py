@@ -111,7 +111,7 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
     model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
     model = ConcurrencyLayer(model, settings.max_concurrency, settings.queue_s)
-    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens))
+    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:

@@ -33,15 +33,20 @@ class ToolEmulationLayer(Layer):
     """
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        plain = replace(request, tools=(), tool_choice="auto")
+        reply = await self.inner.complete(emulated(request), context)
         if not request.tools or request.tool_choice == "none":
-            return await self.inner.complete(replace(plain, messages=as_facts(request.messages)), context)
-        plain = replace(plain, messages=plain_messages(request.messages))
-        options = options_of(request.tools)
-        asked = replace(
-            plain, messages=with_options(plain.messages, options), schema=schema_of_options(options)
-        )
-        return read_call(await self.inner.complete(asked, context), options)
+            return reply
+        return read_call(reply, options_of(request.tools))
+
+
+def emulated(request: Request) -> Request:
+    """Return the request as a model without tools gets it."""
+    plain = replace(request, tools=(), tool_choice="auto")
+    if not request.tools or request.tool_choice == "none":
+        return replace(plain, messages=as_facts(request.messages))
+    options = options_of(request.tools)
+    messages = with_options(plain_messages(request.messages), options)
+    return replace(plain, messages=messages, schema=schema_of_options(options))
 
 
 def options_of(tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

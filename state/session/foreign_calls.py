@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from ..journal.journal import Journal
 from ..journal.records import Call, bindable
 from ..json_text import json_text
-from ..money import rounded
+from ..money import is_believable, rounded
 from ..names import path_of
 
 OWN_TYPE = "stepgraph"  # what calls through the seam say of themselves in their parameters
@@ -182,5 +181,5 @@ def _answer(response: LLMResult) -> dict[str, Any]:
         "output_tokens": usage.get("output_tokens"),
         "cached_tokens": (usage.get("input_token_details") or {}).get("cache_read"),
         "reasoning_tokens": (usage.get("output_token_details") or {}).get("reasoning"),
-        "cost_usd": rounded(cost) if isinstance(cost, (int, float)) and isfinite(cost) else None,
+        "cost_usd": rounded(cost) if isinstance(cost, (int, float)) and is_believable(cost) else None,
     }

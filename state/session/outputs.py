@@ -12,9 +12,8 @@ from ..names import WRITTEN
 
 def shown_output(output: Any) -> Any:
     """Return a node's output with one value for each field, however it wrote that."""
-    parts = (
-        output if isinstance(output, list) and any(isinstance(each, Command) for each in output) else [output]
-    )
+    several = isinstance(output, list) and any(isinstance(each, Command) for each in output)
+    parts: list[Any] = output if several else [output]
     updates = [part.update if _only_updates(part) else part for part in parts]
     if not all(isinstance(update, Mapping) for update in updates):
         return output

@@ -12,8 +12,9 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from stepgraph.cli.support.starter import start
 from stepgraph.graphs.catalog import READY
 from stepgraph.state.session.session import Session
 
-from ..servers import ChatServer
+from ..servers import Answer, ChatServer
 
 ROOT = Path(__file__).parents[2]
 BODY = "I cancelled SG-1046 and want my money back. When do I get the refund of my payment?"
@@ -35,18 +36,31 @@ BODY = "I cancelled SG-1046 and want my money back. When do I get the refund of 
 def dev_server(tmp_path: Path, server: ChatServer) -> Iterator[str]:
     shutil.copy(ROOT / "langgraph.json", tmp_path)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
-    with serving(tmp_path, server) as url:
-        yield url
+    with serving(tmp_path, server) as dev:
+        yield dev.url
+
+
+@dataclass(frozen=True)
+class DevServer:
+    """LangGraph's dev server, in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
 
 
 @contextmanager
-def serving(folder: Path, server: ChatServer) -> Iterator[str]:
+def serving(folder: Path, server: ChatServer) -> Iterator[DevServer]:
     """Start the dev server in a folder, with all models bound to the stub."""
     program = shutil.which("langgraph", path=Path(sys.executable).parent)
     assert program, "the extra 'studio' is not installed"
     (folder / "stepgraph.toml").write_text(
         '[session]\nurl = "runs.sqlite"\n'
-        f'[models]\ndefault = {{ base_url = "{server.url}", model = "served" }}\n'
+        f'[models]\ndefault = {{ base_url = "{server.url}", model = "served", '
+        "price = { input = 1, output = 2 } }\n"
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -57,7 +71,7 @@ def serving(folder: Path, server: ChatServer) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{url}/ok", process, folder / "server.log")
-        yield url
+        yield DevServer(url, process)
     finally:
         process.terminate()
         process.wait(20)
@@ -95,9 +109,9 @@ def test_the_dev_server_runs_the_support_desk(dev_server: str, server: ChatServe
 def test_the_dev_server_runs_a_new_project(tmp_path: Path, server: ChatServer) -> None:
     start("my-flow")
     server.will("With vinegar.")
-    with serving(tmp_path / "my-flow", server) as url:
+    with serving(tmp_path / "my-flow", server) as dev:
         body = {"assistant_id": "my-flow", "input": {"text": "How do I descale a kettle?"}}
-        assert _post(f"{url}/runs/wait", body)["reply"] == "With vinegar."
+        assert _post(f"{dev.url}/runs/wait", body)["reply"] == "With vinegar."
 
 
 FLOW = """
@@ -160,13 +174,13 @@ def test_a_killed_dev_server_pays_for_nothing_twice(tmp_path: Path, server: Chat
     order = {"text": "order 7"}
     thread = str(uuid.uuid4())
     server.will("a kind", "a reply", "a title", "a kind", "never asked")
-    with serving(tmp_path, server) as url, get_sync_client(url=url) as client:
+    with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
         client.threads.create(thread_id=thread, if_exists="do_nothing")
         with pytest.raises((OSError, http.client.HTTPException)):
-            _post(f"{url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
+            _post(f"{dev.url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
     assert not (tmp_path / "crash").exists()
     assert server.calls == 2
-    with serving(tmp_path, server) as url, get_sync_client(url=url) as client:
+    with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
         client.threads.create(thread_id=thread, if_exists="do_nothing")
         _settle(client, thread)
         waiting: Any = client.runs.wait(thread, "order", input=order)
@@ -185,6 +199,57 @@ def test_a_killed_dev_server_pays_for_nothing_twice(tmp_path: Path, server: Chat
         assert run["status"] == "done"
         nodes = session.journal.query("SELECT path FROM node_runs WHERE thread_id = ?", (thread,))
         assert {"ask_kind", "charge", "release"} <= {row["path"] for row in nodes}
+
+
+TWICE = "My card was charged twice for SG-1050, please pay one charge back."
+BAD = ("Too short.", "Still no.", "Never.")  # so that the reply is held
+
+
+@pytest.mark.slow
+def test_a_support_desk_whose_dev_server_is_killed(tmp_path: Path, server: ChatServer) -> None:
+    shutil.copy(ROOT / "langgraph.json", tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
+    thread, ticket = str(uuid.uuid4()), {"body": TWICE}
+    server.will(*BAD[:2], Answer(BAD[2], delay_s=600))
+    with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
+        client.threads.create(thread_id=thread)
+        client.runs.create(thread, "support-desk", input=ticket)
+        _wait_until(lambda: server.calls == 3, tmp_path / "server.log")
+        dev.kill()
+    server.will(BAD[2], *BAD)
+    with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
+        client.threads.create(thread_id=thread, if_exists="do_nothing")
+        _settle(client, thread)
+        waiting: Any = client.runs.wait(thread, "support-desk", input=ticket)
+        assert "Pay $129.00 back" in repr(waiting["__interrupt__"])
+        assert server.calls == 4  # only the call that was under way is made again
+        command: Any = {"resume": "approve"}
+        ended: Any = client.runs.wait(thread, "support-desk", command=command)
+        assert (ended["status"], ended["refunded"], server.calls) == ("held", 129.0, 4)
+
+        limited = str(client.threads.create()["thread_id"])
+        budget: Any = {"configurable": {"stepgraph_budget": {"calls": 2}}}
+        stopped: Any = client.runs.wait(limited, "support-desk", input={"body": BODY}, config=budget)
+        assert "calls = 2" in repr(stopped["__interrupt__"])
+        assert server.calls == 6
+    (receipt,) = (tmp_path / "outbox").iterdir()
+    assert "Refund $129.00" in receipt.read_text()
+    with Session(tmp_path / "runs.sqlite") as session:
+        spent = session.spent(thread)
+        assert (spent.calls, spent.known_usd) == (3, pytest.approx(3 * 0.00014))
+        assert session.spent(limited).calls == 2
+        runs = session.journal.query("SELECT thread_id, status FROM runs")
+        assert {row["thread_id"]: row["status"] for row in runs} == {thread: "done", limited: "partial"}
+        nodes = session.journal.query("SELECT path FROM node_runs WHERE thread_id = ?", (thread,))
+        paths = {row["path"].rpartition("/")[2] for row in nodes}
+        assert {"triage", "draft", "check", "approve_refund", "approved", "release"} <= paths
+
+
+def _wait_until(holds: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.02)
 
 
 def _settle(client: SyncLangGraphClient, thread: str) -> None:

@@ -18,6 +18,7 @@ from stepgraph import (
     chain,
     check_citations,
     due,
+    end,
     gate,
     refine,
     render_passages,
@@ -103,6 +104,16 @@ def escalate(qa: QA) -> str:
     return qa.answer
 
 
+@review("answer", deadline=at, otherwise=end("nobody answered"))
+def ending(qa: QA) -> str:
+    return qa.answer
+
+
+@review("answer", deadline=at, otherwise=chain(reply, end()))
+def reply_and_end(qa: QA) -> str:
+    return qa.answer
+
+
 @review("answer", deadline="at")
 def expire(qa: QA) -> str:
     return qa.answer
@@ -115,6 +126,8 @@ def is_good(verdict: Verdict) -> bool:
 assert_type(check, Review[QA])
 assert_type(escalate, Workflow[QA])
 assert_type(chain(check, escalate, reply), Workflow[QA])
+assert_type(reply_and_end, Workflow[QA])
+chain(ending, reply)
 route(expire, {"approved": reply, "rejected": reply, "expired": reply})
 refine(reply, check, until=is_good, rounds=2)
 

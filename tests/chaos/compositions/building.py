@@ -199,11 +199,13 @@ class Composition(Leaves):
     def vote_on_text(self, place: Place) -> Any:
         """Return a vote whose draws mostly write the same: it gives up all but the first winner's."""
         draws = self.luck.randint(2, 3)
-        inner = place.inside(times=place.times * draws, alone=False, hidden=True)
+        name = self._name("vote")
+        half = "" if place.hidden else name
+        inner = place.inside(times=place.times * draws, alone=False, hidden=True, vote=half)
         into = f"text{place.lanes[0]}"
         voter = chain(self.part(inner), self.text(inner, into=into), name=self._name("voter"))
         needed = draws if self.luck.random() < 0.5 else None
-        return vote(voter, draws, field=into, needed=needed, uncertain="", name=self._name("vote"))
+        return vote(voter, draws, field=into, needed=needed, uncertain="", name=name)
 
     def ensemble(self, place: Place) -> Any:
         into = f"text{place.lanes[0]}"
@@ -267,7 +269,7 @@ class Composition(Leaves):
     def agent(self, place: Place) -> Any:
         tools = self.luck.randint(1, 3)
         question = self.text(place, tools=tools)
-        helper = self.text(replace(place, hidden=True, times=place.times * tools))
+        helper = self.text(replace(place, hidden=True, vote="", times=place.times * tools))
         level = self.levels[place.level]
 
         async def find(query: str, config: RunnableConfig) -> str:

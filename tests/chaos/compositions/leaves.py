@@ -22,8 +22,8 @@ from .states import Level, Mood, Side, Spot, get
 class Place:
     """Where a part stands: its state's level, the lanes that it may write, how deep it is.
 
-    `times` is how often it runs; `hidden` is a question's. Effects and persons are kept out where parts are
-    called off (`alone` False).
+    `times` is how often it runs; `hidden` and `vote` are a question's. Effects and persons are kept out where
+    parts are called off (`alone` False).
     """
 
     level: int = 0
@@ -31,9 +31,12 @@ class Place:
     depth: int = 0
     times: int = 1
     hidden: bool = False
+    vote: str = ""
     alone: bool = True
 
     def inside(self, **changes: Any) -> Place:
+        if changes.get("hidden"):
+            changes.setdefault("vote", "")
         return replace(self, **{"depth": self.depth + 1, **changes})
 
 
@@ -77,6 +80,7 @@ class Leaves:
         written = into or self._field(place, kind)
         model = options.pop("model", None)
         options.setdefault("hidden", place.hidden)
+        options.setdefault("vote", place.vote)
         self._calls -= place.times
         self.questions[name] = Question(name, kind, place.level, written, **options)
 
@@ -134,7 +138,7 @@ class Leaves:
         name = self._name("several")
         drafts = self._field(place, "drafts")
         width = self.luck.randint(2, 4)
-        inner = replace(place, times=place.times * width, hidden=True)
+        inner = replace(place, times=place.times * width, hidden=True, vote="")
         asked = self.text(inner, into=f"text{drafts[-1]}")
         at_once = self.luck.random() < 0.5
         level = self.levels[place.level]
@@ -180,7 +184,7 @@ class Leaves:
     def interrupt(self, place: Place) -> Any:
         name = self._name("interrupt")
         drafts = self._field(place, "drafts")
-        asked = self.text(replace(place, hidden=True), into=f"text{drafts[-1]}")
+        asked = self.text(replace(place, hidden=True, vote=""), into=f"text{drafts[-1]}")
 
         async def wait(state: Any) -> Any:
             before = await asked.answer(state)

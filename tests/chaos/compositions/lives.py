@@ -29,7 +29,7 @@ from stepgraph.tracing import fork
 
 from ..living import forked
 from .building import Composition
-from .model import CountingModel, Moment, token, watch_commits
+from .model import CountingModel, Moment, token, watch_claims, watch_commits
 from .states import shown
 
 MODES = ("arun", "arun", "run", "ainvoke", "invoke", "astream", "stream")
@@ -259,6 +259,7 @@ def _live(pipe: Connection, folder: Folder, order: Order) -> None:
         Race.call_off = lambda self: None  # type: ignore[method-assign]
     if order.short_claims:
         claims.LIFETIME_S, claims.RENEW_S = CLAIM_S, CLAIM_S / 3
+    watch_claims(folder.asked, order.life)
     watch_commits(folder.asked, order.moment)
     pipe.send(Life(folder, order)(pipe))
 
@@ -324,7 +325,7 @@ def taken_over(folder: Folder, first: Order, second: Order, wakes_after_s: float
                 os.kill(process.pid, signal.SIGCONT)
                 return TakeOver(_heard(process, pipe, deadline), said)
             while not other_pipe.poll(0.01) and not any(
-                line.get("life") == second.life for line in folder.lines()
+                "call" in line and line["life"] == second.life for line in folder.lines()
             ):
                 if time.monotonic() > deadline:
                     return Ending("failed", problem=f"The second life did not end within {SILENT_S} s.")

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Any
 
 from stepgraph import Reply, Request, ScriptedModel, ToolCall
 from stepgraph.providers.model import CallContext
+from stepgraph.state.journal.claims import Claims
 from stepgraph.state.journal.journal import Journal
-from stepgraph.state.journal.records import Call
+from stepgraph.state.journal.records import Call, CallKey
 
 ARRIVALS = ("burst", "spread", "volley")
 BEAT_S = 0.015
@@ -31,7 +33,8 @@ class Question:
     """One step of a composition: what it asks for, and where the answer goes.
 
     `hidden` says that its answer need not be in a partial result: it is held back, or one of several of which
-    the pattern keeps the best. `misfit` answers what does not fit first. `tools` is how many tools it calls.
+    the pattern keeps the best; `vote` names the vote that gives it up, until which it has to be there.
+    `misfit` answers what does not fit first. `tools` is how many tools it calls.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Question:
     level: int
     field: str
     hidden: bool = False
+    vote: str = ""
     misfit: bool = False
     yes: bool = False
     tools: int = 0
@@ -86,6 +90,34 @@ class Moment:
             os.kill(os.getpid(), self.signal)
 
 
+looked_at: ContextVar[float] = ContextVar("looked_at")  # when the journal was asked for the answer
+checked_at: ContextVar[float] = ContextVar("checked_at")  # when the claim was last found to be held
+
+
+def watch_claims(file: Path, life: int) -> None:
+    """Note when a claim is taken, held against the clock, and when the journal is asked for an answer."""
+    acquire, check, find = Claims.acquire, Claims.acheck, Journal.find_answer
+    notes = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def acquired(self: Claims, thread_id: str) -> None:
+        acquire(self, thread_id)
+        line = {"claimed": thread_id, "life": life, "at": time.time()}
+        os.write(notes, json.dumps(line).encode() + b"\n")
+
+    async def checked(self: Claims, thread_id: str) -> None:
+        began = time.time()
+        await check(self, thread_id)
+        checked_at.set(began)
+
+    async def found(self: Journal, key: CallKey) -> Call | None:
+        looked_at.set(time.time())
+        return await find(self, key)
+
+    Claims.acquire = acquired  # type: ignore[method-assign]
+    Claims.acheck = checked  # type: ignore[method-assign]
+    Journal.find_answer = found  # type: ignore[method-assign]
+
+
 def watch_commits(file: Path, moment: Moment | None) -> None:
     """Note each commit of an answer in the file, too, before anybody sees the answer."""
     commit, numbers = Journal.commit_call, count(1)
@@ -95,7 +127,7 @@ def watch_commits(file: Path, moment: Moment | None) -> None:
         await commit(self, call)
         if call.status == "answered":
             key = [call.thread_id, call.task, call.request_hash, call.occurrence]
-            os.write(notes, json.dumps({"committed": key}).encode() + b"\n")
+            os.write(notes, json.dumps({"committed": key, "at": time.time()}).encode() + b"\n")
         if moment is not None and moment.committed and next(numbers) == moment.number:
             moment.come()
 
@@ -122,6 +154,8 @@ class CountingModel(ScriptedModel):
         line = {
             "life": self.life,
             "at": time.time(),
+            "looked": looked_at.get(),
+            "checked": checked_at.get(),
             "thread": context.key.thread_id,
             "call": [context.key.task, context.key.request_hash, context.key.occurrence],
             "step": context.step,

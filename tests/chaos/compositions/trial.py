@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import shutil
 import signal
@@ -74,7 +76,7 @@ class Trial:
         self._life = 0
         self._lines = 0
         self._known: dict[Key, Committed] = {}
-        self._answered: set[tuple[str, ...]] = set()
+        self._answered: dict[tuple[str, ...], float] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._forks = 0
 
@@ -205,30 +207,32 @@ class Trial:
         for key, answer in self._known.items():
             if key not in now:
                 self._fault("lost", f"{answer.step} {key}: it was committed, and is gone")
-        taken = min((line["at"] for line in fresh if line.get("life") == max(orders)), default=None)
-        flying: set[tuple[str, ...]] = set()  # under way in a stopped process: another may ask them once more
+        # A stopped process may have a call under way that another one, which takes its thread over, asks
+        # again: nobody can know of it. But whoever looks after an answer was committed finds it, and whoever
+        # has lost its claim finds that out before it asks.
         for line in fresh:
-            if met is not None and line.get("life") == min(orders):
-                flying.add((line["thread"], *line["call"]))
             if "committed" in line:
-                self._answered.add(tuple(line["committed"]))
-                if not any(each.get("life") == max(orders) for each in fresh[: fresh.index(line)]):
-                    flying.discard(tuple(line["committed"]))
+                self._answered.setdefault(tuple(line["committed"]), line["at"])
+        first, last = min(orders), max(orders)
+        taken = min(
+            (line["at"] for line in fresh if "claimed" in line and line["life"] == last and met is not None),
+            default=math.inf,
+        )
+        seen: set[Key] = set()
+        for line in fresh:
+            if "call" not in line:
                 continue
             thread, step, life = line["thread"], line["step"], line["life"]
             key: Key = (thread, *line["call"])
             ledger = self._ledgers[thread]
-            late = met is not None and life == min(orders) and taken is not None and line["at"] > taken
-            if late:
-                self._fault("fence", f"life {life} asked {step} after life {max(orders)} had taken over")
-            elif met is not None and life == max(orders) and key in flying and key not in self._known:
-                flying.discard(key)
-            elif key in self._answered or key in self._known:
+            if life == first and line["checked"] > taken:
+                self._fault("fence", f"life {life} asked {step} after life {last} had taken over")
+            if key in self._known or self._answered.get(key, math.inf) < line["looked"]:
                 self._fault("repaid", f"life {life} asked {step} {key}, which was committed")
-            if not late:
-                ledger.asked[key[2]] += 1
-            if key not in now or met is not None:
+            ledger.asked[key[2]] += 1
+            if key not in now or key in seen:
                 ledger.in_flight[key[2]] += 1
+            seen.add(key)
             if key[2] not in self._reference.logical:
                 self._fault("different", f"life {life} asked {step} what the reference never asked")
             self.counts["calls"] += 1
@@ -269,6 +273,7 @@ class Trial:
         Each question shows the whole state, so what a later answer took the place of is in its question.
         """
         rows = [row for key, row in self._known.items() if key[0] == thread]
+        counted = votes_counted(self.folder.database)
         there = {found for text in values.values() for found in TOKEN.findall(text)}
         while True:
             used = {
@@ -282,7 +287,9 @@ class Trial:
             there |= used
         for row in rows:
             question = self._reference.questions[row.step]
-            if question.kind in ("text", "plan") and not question.hidden and not row.answer <= there:
+            hidden = question.hidden and not (question.vote and vote_of(row, question.vote) not in counted)
+            kept = hidden or row.answer <= there or was_replaced(self.folder.database, thread, row.answer)
+            if question.kind in ("text", "plan") and not kept:
                 yield f"the answer of {row.step} at {row.key[1]!r} is missing"
         for name, text in values.items():
             for row in rows:
@@ -311,19 +318,11 @@ def committed(file: Path) -> dict[Key, Committed]:
 
     Raises sqlite3.DatabaseError where it is damaged.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        for suffix in ("", "-wal"):
-            source = file.with_name(file.name + suffix)
-            if source.exists():
-                shutil.copy(source, folder)
-        with closing(sqlite3.connect(Path(folder, file.name))) as connection:
-            try:
-                rows = connection.execute(
-                    "SELECT thread_id, task, request_hash, occurrence, step, source, messages, answer "
-                    "FROM calls WHERE status IN ('answered', 'rejected')"
-                ).fetchall()
-            except sqlite3.OperationalError:  # killed before it had made the tables
-                return {}
+    rows = _read(
+        file,
+        "SELECT thread_id, task, request_hash, occurrence, step, source, messages, answer "
+        "FROM calls WHERE status IN ('answered', 'rejected')",
+    )
     return {
         tuple(key): Committed(
             tuple(key),
@@ -334,6 +333,48 @@ def committed(file: Path) -> dict[Key, Committed]:
         )
         for *key, step, source, messages, answer in rows
     }
+
+
+def votes_counted(file: Path) -> set[str]:
+    """Return the tasks of the votes that have given up what the losers wrote."""
+    rows = _read(file, "SELECT task FROM node_runs WHERE node = 'count' AND status = 'done'")
+    return {task.rpartition("|")[0] for (task,) in rows}
+
+
+def was_replaced(file: Path, thread: str, answer: frozenset[str]) -> bool:
+    """Tell whether a node wrote an answer to a field that another one, which asked nothing, wrote again."""
+    rows = _read(
+        file,
+        f"SELECT output FROM node_runs WHERE thread_id = '{thread}' AND status = 'done' ORDER BY ended_at",
+    )
+    had: dict[str, bool] = {}
+    for (output,) in rows:
+        written = json.loads(output or "null")
+        for name, value in written.items() if isinstance(written, dict) else ():
+            has = answer <= set(TOKEN.findall(json.dumps(value)))
+            if has or name in had:
+                had[name] = has
+    return bool(had) and not any(had.values())
+
+
+def vote_of(row: Committed, vote: str) -> str:
+    """Return the task of the vote that an answer belongs to; empty if it is the whole graph."""
+    parts = row.key[1].split("|")
+    inside = [number for number, part in enumerate(parts) if part.partition(":")[0] == vote]
+    return "|".join(parts[: inside[-1] + 1]) if inside else ""
+
+
+def _read(file: Path, sql: str) -> list[tuple[Any, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("", "-wal"):
+            source = file.with_name(file.name + suffix)
+            if source.exists():
+                shutil.copy(source, folder)
+        with closing(sqlite3.connect(Path(folder, file.name))) as connection:
+            try:
+                return connection.execute(sql).fetchall()
+            except sqlite3.OperationalError:  # killed before it had made the tables
+                return []
 
 
 def replays(file: Path) -> int:

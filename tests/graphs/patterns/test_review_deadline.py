@@ -19,6 +19,7 @@ from stepgraph import (
     Session,
     chain,
     due,
+    end,
     refine,
     resume,
     review,
@@ -115,6 +116,16 @@ def escalating(mail: Mail) -> str:
     return question(mail)
 
 
+@review("text", deadline=DAY, otherwise=end())
+def ending(mail: Mail) -> str:
+    return question(mail)
+
+
+@review("text", deadline=DAY, otherwise=chain(park, end("parked")))
+def park_and_end(mail: Mail) -> str:
+    return question(mail)
+
+
 routed = route(expiring, {"approved": send, "rejected": park, "expired": park})
 
 ALL = {
@@ -122,6 +133,8 @@ ALL = {
     "reject": (chain(rejecting, send), "sent", "rejected"),
     "part": (chain(parking, send), "parked sent", "expired"),
     "route": (routed, "parked", "expired"),
+    "end": (chain(chain(ending), send), "", "expired"),
+    "part and end": (chain(park_and_end, send), "parked", "expired"),
     "nested": (chain(chain(chain(parking)), send), "parked sent", "expired"),
 }
 STOP = {"error": (chain(expiring, send), DeadlinePassed), "rejected": (chain(stopping, send), Rejected)}
@@ -149,7 +162,12 @@ async def test_without_one_the_run_goes_on_elsewhere(name: str, session: Session
         run(app, Mail(), session, thread)
     clock.now += DAY
     assert [item.thread_id for item in due(session)] == ["one", "three", "two"]
-    assert resume(app, session, "one").values["status"] == status
+    result = resume(app, session, "one")
+    assert result.values["status"] == status
+    if name == "end":
+        assert result.ended_early == {"status": f"nobody answered until {DUE}"} or DUE in str(
+            result.ended_early
+        )
     assert (await app.ainvoke(None, session.config("two")))["status"] == status
     list(app.stream(None, session.config("three")))
     assert due(session) == []

@@ -226,3 +226,27 @@ def test_only_a_public_address_may_be_on_the_price_list(address: str, is_listed:
     if address:
         bound = ModelSettings(model="claude-sonnet-4-5", base_url=address)
         assert (tariff_for(bound, "claude-sonnet-4-5") is not None) is is_listed
+
+
+@pytest.mark.parametrize("cost", [1e30, float("inf"), float("nan"), -1.0, 1_000_001.0])
+async def test_a_cost_that_cannot_be_is_unknown(session: Session, cost: float) -> None:
+    """It must fail neither the run nor the sums of the file."""
+    from dataclasses import dataclass
+
+    from stepgraph import Ask, chain, step, using
+
+    @dataclass
+    class One:
+        a: str = ""
+
+    @step("a")
+    def ask(one: One) -> Ask[str]:
+        return Ask("x")
+
+    app = chain(ask).compile()
+    with using(Says(Reply("said", "m", Usage(1, 1), cost_usd=cost))):
+        for thread in ("a", "b"):
+            await app.ainvoke(One(), session.config(thread))
+    assert session.spent("a").usd is None
+    rows = session.journal.query("SELECT cost_usd, known_cost_usd FROM run_costs")
+    assert [tuple(row.values()) for row in rows] == [(None, 0.0)] * 2
