@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import StoreError
+from .forking import WAIT_S
 from .sqlite import put_down
 
 LOOK_S = 1.0  # looking costs as much as a few reads of a row
+TRIES = 5  # for it may be opened once more in between
 _SHARED = "1073741826"  # where SQLite's shared lock begins, in every database
 _healing = threading.Lock()
 
@@ -34,16 +36,22 @@ class OwnLocks:
         """Take the lock again if it was lost. Raises StoreError where another connection is in the way."""
         if not self._is_told or time.monotonic() < self._looked_at + LOOK_S:
             return
-        with _healing:
-            if not self._is_surely_held():
-                put_down(self._path)
-                if not self._is_surely_held():
+        if not _healing.acquire(timeout=WAIT_S):
+            return  # another thread is at it
+        try:
+            tries = 0
+            while not self._is_surely_held():
+                if tries == TRIES:
                     raise StoreError(
                         f"This process opened and closed {self._path} by itself, as open() or a copy of it "
                         "does, and so dropped SQLite's lock: others may delete the log of the database now. "
-                        "Close every other connection of this process to it, and begin a new session. Copy a "
-                        "database with sqlite3's backup()."
+                        "Do that no more, close every other connection of this process to it, and begin a "
+                        "new session. Copy a database with sqlite3's backup()."
                     )
+                put_down(self._path)
+                tries += 1
+        finally:
+            _healing.release()
         self._looked_at = time.monotonic()
 
     def _is_surely_held(self) -> bool:

@@ -97,7 +97,7 @@ class Recorder(RunObserver):
         self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
         self._ended: RunStatus = "done"
         self._is_over = False
-        self._cut: frozenset[UUID] = frozenset()
+        self._cut: set[UUID] = set()  # nodes that were stopped, and may go on in a thread
 
     def on_chain_start(
         self,
@@ -198,6 +198,8 @@ class Recorder(RunObserver):
         elif isinstance(error, GraphBubbleUp):
             self._leave(run_id, "done")
         else:
+            if cancelled:
+                self._cut.add(run_id)
             self._leave(run_id, "failed", error=message)
 
     def _fingerprint(self, mark: Any) -> str | None:
@@ -234,7 +236,8 @@ class Recorder(RunObserver):
         )
 
     def _end(self, status: RunStatus, error: str | None = None, output: Any = None) -> None:
-        self._root, self._is_over, self._cut = None, True, frozenset(self._open)
+        self._root, self._is_over = None, True
+        self._cut.update(self._open)
         self._open.clear()
         error = error and self._journal.mask.text(error)
         shown = None if output is None else self._masked(output)

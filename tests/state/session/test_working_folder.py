@@ -84,8 +84,11 @@ def test_the_default_sessions_file_is_where_it_was_named(here: Path, monkeypatch
 @pytest.mark.parametrize("first", [[], [ask]], ids=["nothing asked before", "asked before"])
 @pytest.mark.parametrize("other", ["no settings there", "other settings there"])
 def test_a_node_that_changes_the_folder_changes_no_settings(
-    here: Path, server: ChatServer, first: list[Any], other: str
+    here: Path, server: ChatServer, first: list[Any], other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # With a file named here, the run itself has no other reason to look into the settings.
+    monkeypatch.setenv("STEPGRAPH_DB", str(here / "default.sqlite"))
+
     def table(url: str) -> str:
         return f'[models]\nwriter = {{ base_url = "{url}", model = "m", retries = 0 }}\n'
 
