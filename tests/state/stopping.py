@@ -96,8 +96,8 @@ def answered(session: Session) -> list[str]:
 class Lingers:
     """A plain node that is stopped in a thread, and there goes on to ask."""
 
-    def __init__(self, number: int) -> None:
-        self._number, self._runs = number, 0
+    def __init__(self, number: int, rest_s: float) -> None:
+        self._number, self._runs, self._rest_s = number, 0, rest_s
         self.go_on, self.is_over = threading.Event(), threading.Event()
         self.told = "nothing"
 
@@ -106,7 +106,7 @@ class Lingers:
         try:
             if self._runs == 1:
                 send(self._number)
-                self.go_on.wait(30)
+                self.go_on.wait(self._rest_s)
             return ask_late.invoke(note)
         except ClaimLost:
             self.told = "ClaimLost"
@@ -117,7 +117,8 @@ class Lingers:
 
 def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     """Stop one run, and go on with it."""
-    lingers = Lingers(number)
+    rest_s = 0.2 if form == "stream" else 60  # LangGraph's own sync stream waits; all else is called off
+    lingers = Lingers(number, rest_s)
     graphs = {
         "chain": lambda: chain(*map(asking, range(4))),
         "fan": lambda: fan_out(split, each, into="items"),
@@ -128,8 +129,7 @@ def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     with Session(f"{folder}/{shape}-{form}-{number}.sqlite") as session:
         answers = {"chain": 2, "fan": ANSWERED, "thread": 1}[shape]
         try:
-            # LangGraph's own sync stream waits for what is under way; all else is called off.
-            with using(StopsAt(session, number, answers, 0.2 if form == "stream" else 60)):
+            with using(StopsAt(session, number, answers, rest_s)):
                 FORMS[form](app, Note(), session)
         except KeyboardInterrupt:
             seen["code"] = 130
