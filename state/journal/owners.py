@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -32,14 +33,16 @@ class Owner:
         self._lock: int | None = None
         self._claims = 0
         self._process: str | None = None
+        self._making = threading.Lock()
 
     def new_name(self) -> str:
         """Return a name for one claim; from now on others can see that its owner lives."""
-        if not self._claims and fcntl is not None:
-            with suppress(OSError):  # a file system without locks
-                self._lock = _made(self._sign(self._token))
-        self._claims += 1
-        return f"{self._token}.{self._claims}"
+        with self._making:  # two threads that make one file would wait for each other's lock on it
+            if not self._claims and fcntl is not None:
+                with suppress(OSError):  # a file system without locks
+                    self._lock = _made(self._sign(self._token))
+            self._claims += 1
+            return f"{self._token}.{self._claims}"
 
     def row(self, thread_id: str, name: str, expires_at: float) -> tuple[object, ...]:
         """Return a claim of this owner: the columns of the table, in their order."""
@@ -83,6 +86,7 @@ class Owner:
                     self._sign(self._token).unlink(missing_ok=True)
             os.close(self._lock)
         self._lock, self._claims, self._token, self._process = None, 0, secrets.token_hex(6), None
+        self._making = threading.Lock()  # a fork may have come while the parent held it
 
     def _sign(self, token: str) -> Path:
         return self._database.with_name(f"{self._database.name}.owner-{token}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,17 @@ def test_an_owner_that_closed_begins_anew(owner: Owner, tmp_path: Path) -> None:
     assert claim(owner)["owner"].partition(".")[0] != first.partition(".")[0]
     owner.close(forked=True)
     assert len(list(tmp_path.glob("*.owner-*"))) == 1  # that is its parent's
+
+
+def test_threads_that_begin_at_once_are_one_owner(tmp_path: Path) -> None:
+    for number in range(30):
+        owner, begun = Owner(tmp_path / f"runs-{number}.sqlite"), threading.Barrier(6)
+
+        def name(owner: Owner = owner, begun: threading.Barrier = begun) -> str:
+            begun.wait(30)
+            return owner.new_name()
+
+        with ThreadPoolExecutor(6) as pool:
+            names = [running.result(30) for running in [pool.submit(name) for _ in range(6)]]
+        assert len(set(names)) == 6
+        owner.close()
