@@ -18,7 +18,7 @@ from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.money import rounded
 from ..state.names import SESSION_KEY
-from ..state.run_context import RunContext
+from ..state.run_context import RunContext, fields_in
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
 from ..tracing.record.reads import finished_runs, longest_prompt
@@ -101,7 +101,7 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    bound = (compiled.config or {}).get("configurable") or {}
+    bound = fields_in(compiled.config or {})
     run = RunContext({**bound, SESSION_KEY: session})
     steps = {asks: _step(asks, cost, given, journal, run) for asks in dict.fromkeys(asks_in(cost))}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}

@@ -19,6 +19,7 @@ from .names import (
     DRAW_KEY,
     LEDGERS_KEY,
     MODELS_KEY,
+    RESTART_KEY,
     SESSION_KEY,
     STARTER_KEY,
     path_of,
@@ -86,6 +87,11 @@ class RunContext:
     @property
     def checkpoint_id(self) -> str:
         return str(self._values.get("checkpoint_id", ""))
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the run is to begin anew on a thread that has not ended."""
+        return bool(self._values.get(RESTART_KEY))
 
     @property
     def checkpointer(self) -> Any:
@@ -178,6 +184,16 @@ def with_draw(config: RunnableConfig, number: int) -> RunnableConfig:
 def _with(config: RunnableConfig, values: Mapping[str, Any]) -> RunnableConfig:
     changed = {**config, "configurable": {**config.get("configurable", {}), **values}}
     return cast("RunnableConfig", changed)
+
+
+def fields_in(config: RunnableConfig) -> Mapping[str, Any]:
+    """Return what a config says of LangChain's configurable fields."""
+    return config.get("configurable") or {}
+
+
+def without_fields(config: RunnableConfig) -> RunnableConfig:
+    """Return a config without what it says of configurable fields, or of a run."""
+    return cast("RunnableConfig", {name: value for name, value in config.items() if name != "configurable"})
 
 
 def for_reading(config: RunnableConfig) -> RunnableConfig:

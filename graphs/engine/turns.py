@@ -16,8 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from pydantic import BaseModel
 
 from ...state.errors import InputError
-from ...state.names import RESTART_KEY
-from ...state.run_context import RunContext
+from ...state.run_context import RunContext, checkpoint_at
 from ...state.schema import values_of
 from ...state.session.keeping import saver_of
 from ...state.session.redelivery import aundelivered, undelivered
@@ -52,15 +51,14 @@ async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
 def _asked(graph: Any, given: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
     """Return who knows what the thread knows, if the input is a whole state, and not to begin anew."""
     whole = isinstance(given, BaseModel) or (dataclasses.is_dataclass(given) and not isinstance(given, type))
-    if not whole or config.get("configurable", {}).get(RESTART_KEY):
+    if not whole or RunContext.of(config).restarts:
         return None
     return saver_of(graph, config)
 
 
 def _place(config: RunnableConfig) -> RunnableConfig:
-    values = config["configurable"]
-    names = ("thread_id", "checkpoint_ns", "checkpoint_id")
-    return {"configurable": {"checkpoint_ns": "", **{n: values[n] for n in names if n in values}}}
+    context = RunContext.of(config)
+    return checkpoint_at(context.thread_id, context.task, context.checkpoint_id or None)
 
 
 def _new(graph: Any, given: Any, found: CheckpointTuple | None, config: RunnableConfig) -> Any:

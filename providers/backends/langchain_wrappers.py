@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
@@ -19,6 +19,7 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.retry import RunnableRetry
 
 from ...state.errors import DefinitionError
+from ...state.run_context import fields_in, without_fields
 
 _OF_STEPS = {
     "tools": "agent(…, tools=[…])",
@@ -49,7 +50,7 @@ def _unwrapped(
     if isinstance(model, BaseChatModel):
         for name in _OF_STEPS.keys() & arguments.keys():
             _refuse(where, f"{name!r} is bound to {type(model).__name__}", f"use {_OF_STEPS[name]}")
-        yield PlainChat(model, arguments, _without_fields(config))
+        yield PlainChat(model, arguments, without_fields(config) or None)
     elif isinstance(model, RunnableBinding):
         if model.config_factories:
             _refuse(where, "listeners are bound to the model", "give the session, or the call, callbacks")
@@ -57,7 +58,7 @@ def _unwrapped(
         yield from _unwrapped(model.bound, {**model.kwargs, **arguments}, merged, where)
     elif isinstance(model, DynamicRunnable):
         merged = merge_configs(model.config, config)
-        given = merged.get("configurable", {})
+        given = fields_in(merged)
         missing = [spec.id for spec in model.config_specs if spec.id not in given]
         if missing:
             fields = ", ".join(f"{name!r}: …" for name in missing)
@@ -87,11 +88,6 @@ def _unwrapped(
             f"{type(model).__name__} is a LangChain runnable, but no chat model",
             "give the chat model; the prompt is what a step asks, the answer's schema is its type",
         )
-
-
-def _without_fields(config: RunnableConfig) -> RunnableConfig | None:
-    kept = {name: value for name, value in config.items() if name != "configurable"}
-    return cast("RunnableConfig", kept) if kept else None
 
 
 def _refuse(where: str, what: str, instead: str) -> NoReturn:

@@ -54,8 +54,10 @@ def test_a_recorded_graph_file_lies_in_this_folder_or_is_named(
     assert "lies outside this folder" in command("resume", "t").err
     (tmp_path / "off.toml").rename(tmp_path / "stepgraph.toml")
     from stepgraph.providers.settings import file_bindings
+    from stepgraph.state.settings_file import working_folders_file
 
     file_bindings.cache_clear()
+    working_folders_file.cache_clear()
     assert command("resume", "t", "--graph", f"{elsewhere}:graph").code == 0
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,14 @@ def test_a_node_that_goes_on_in_a_thread_asks_nobody_any_more(stopped: dict[str,
 @dataclass
 class Note:
     text: str = ""
+
+
+@pytest.fixture(autouse=True)
+def no_handler() -> Iterator[None]:
+    """As in a program of its own: a command that ran in this process has left its handler."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def handler_in_a_run(session: Session) -> Any:

@@ -23,11 +23,16 @@ YES: dict[str, Any] = {"correct": True, "why": ""}
 
 
 def ask(
-    session: Session, question: Question, device: list[Any], cloud: list[Any], judge: list[Any]
+    session: Session,
+    question: Question,
+    device: list[Any],
+    cloud: list[Any],
+    judge: list[Any],
+    thread: str = "t",
 ) -> RunResult:
     models = ScriptedModel(device), ScriptedModel(cloud), ScriptedModel(judge)
     with models[0], models[1], models[2], using(device=models[0], cloud=models[1], judge=models[2]):
-        return run(graph.compile(), question, session, "t")
+        return run(graph.compile(), question, session, thread)
 
 
 def test_a_plain_question_stays_on_the_device(session: Session) -> None:
@@ -72,7 +77,8 @@ def test_a_disputed_answer_is_held_with_the_reason(session: Session) -> None:
 
 def test_a_private_question_never_leaves_the_device(session: Session) -> None:
     for question in (ROOM, THINK):
-        values = ask(session, Question(TEXT, question, private=True), ["In room 13."], [], []).values
+        asked = Question(TEXT, question, private=True)
+        values = ask(session, asked, ["In room 13."], [], [], question).values
         assert (values["answered_by"], values["status"]) == ("device", "held")
 
 

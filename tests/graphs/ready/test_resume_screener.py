@@ -75,7 +75,7 @@ def test_what_is_only_wanted_does_not_decide() -> None:
 
 
 def test_a_requirement_that_the_model_cannot_answer_is_told_and_holds() -> None:
-    result, _ = run(["python", "transport"], [JOB], "?", "?", "?")
+    result, _ = run(["python", "transport"], [JOB], "?", "??", "???")
     assert result["decision"] == "hold"
     assert result["explanation"][1].startswith("transport: no answer. InvalidAnswer")
 
@@ -87,7 +87,11 @@ def test_orders_in_a_resume_change_nothing() -> None:
 
 
 def test_an_extraction_that_is_no_json_fails_the_run() -> None:
-    with ScriptedModel(["no"] * 3) as model, using(model), pytest.raises(InvalidAnswer, match="extract"):
+    with (
+        ScriptedModel(["no", "never", "no way"]) as model,
+        using(model),
+        pytest.raises(InvalidAnswer, match="extract"),
+    ):
         graph.compile().invoke(Application(RESUME, ["Python"]))
 
 
