@@ -117,7 +117,7 @@ class Lingers:
 
 def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     """Stop one run, and go on with it."""
-    rest_s = 0.2 if form == "stream" else 60  # LangGraph's own sync stream waits; all else is called off
+    rest_s = 0.2 if form == "stream" else 10  # LangGraph's own sync stream waits; all else is called off
     lingers = Lingers(number, rest_s)
     graphs = {
         "chain": lambda: chain(*map(asking, range(4))),
