@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
@@ -84,9 +85,15 @@ def cost_parts(usage: Usage, price: Price) -> dict[str, float]:
     return {kind: rounded(_exactly(count, each)) for kind, (count, each) in counted if count}
 
 
+@lru_cache(maxsize=1024)
+def _as_written(price: float) -> Decimal:
+    """Return a price per token of one per million, as the decimal that it is written as."""
+    return Decimal(str(price)) / 1_000_000
+
+
 def _exactly(count: int, each: float) -> Decimal:
-    """Return what so many tokens cost at a price per million, as the decimal that it is written as."""
-    return count * Decimal(str(each)) / 1_000_000
+    """Return what so many tokens cost at a price per million."""
+    return count * _as_written(each)
 
 
 def _counted(usage: Usage, price: Price) -> dict[str, tuple[int, float]]:

@@ -22,6 +22,8 @@ def is_believable(usd: Dollars) -> bool:
 
 def picos(usd: Dollars, *, up: bool = False) -> int:
     """Return dollars, as the decimal that they are written as, in trillionths; `up` for a bound."""
+    if not usd:
+        return 0
     rounding = ROUND_CEILING if up else ROUND_HALF_EVEN
     return int(Decimal(str(usd)).scaleb(PLACES).to_integral_value(rounding))
 

@@ -42,6 +42,7 @@ class Endpoint(Backend):
         self.can = can or capabilities_of(settings.provider, settings.overrides)
         self.tools = self.can.tools
         self._settings = settings
+        self._dials = settings.dials()
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
         headers, self._secrets = sent_headers(settings.headers, settings.model)
@@ -125,7 +126,7 @@ class Endpoint(Backend):
     def _options(self, request: Request) -> dict[str, Any]:
         temperature = request.temperature if request.temperature is not None else self._settings.temperature
         limit = request.max_tokens or self._settings.max_tokens
-        options = on_the_wire(self._settings.dials(), request.dials or {})
+        options = on_the_wire(self._dials, request.dials or {})
         if temperature is not None:
             options["temperature"] = temperature
         if limit is not None:

@@ -12,6 +12,8 @@ from ..names import WRITTEN
 
 def shown_output(output: Any) -> Any:
     """Return a node's output with one value for each field, however it wrote that."""
+    if isinstance(output, dict) and not any(isinstance(value, Overwrite) for value in output.values()):
+        return {name: value for name, value in output.items() if name != WRITTEN}
     several = isinstance(output, list) and any(isinstance(each, Command) for each in output)
     parts: list[Any] = output if several else [output]
     updates = [part.update if _only_updates(part) else part for part in parts]
