@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model import ToolCall
+from .http import MalformedBody
 
+MAX_CALLS = 1000
+MAX_LOOKED_INTO = 8192  # characters
 _OWN = {"id", "index", "type", "function"}
 
 
@@ -19,14 +22,20 @@ class _Draft:
     index: int | None
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the arguments are whole, so that more of them would be another call's."""
+        """Whether the arguments are whole, so that more of them would be another call's.
+
+        Long ones are not looked into: a stream of many pieces would be read from its beginning at each.
+        """
+        if not self.pieces or not self.pieces[-1].endswith("}") or self.length > MAX_LOOKED_INTO:
+            return False
         try:
-            return isinstance(json.loads(self.arguments), dict)
+            return isinstance(json.loads("".join(self.pieces)), dict)
         except (ValueError, RecursionError):
             return False
 
@@ -50,6 +59,8 @@ class ToolCallDrafts:
         own = str(piece.get("id") or "")
         draft = self._find(index, own, name, place)
         if draft is None:
+            if len(self._drafts) == MAX_CALLS:
+                raise MalformedBody(f"more than {MAX_CALLS} tool calls in one answer")
             draft = _Draft(index)
             self._drafts.append(draft)
         draft.id = draft.id or own
@@ -58,7 +69,9 @@ class ToolCallDrafts:
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        draft.arguments += arguments or ""
+        if arguments:
+            draft.pieces.append(arguments)
+            draft.length += len(arguments)
         for key, value in piece.items():
             if key not in _OWN and value is not None:
                 draft.extra[key] = value
@@ -87,8 +100,7 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _call(draft: _Draft, number: int, echo: Collection[str]) -> ToolCall:
-    text = draft.arguments.strip()
-    arguments, problem = read_arguments(text)
+    arguments, problem = read_arguments("".join(draft.pieces))
     extra = {name: value for name, value in draft.extra.items() if name in echo}
     return ToolCall(draft.name, arguments, id=draft.id or f"call_{number}", problem=problem, extra=extra)
 

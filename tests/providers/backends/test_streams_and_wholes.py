@@ -176,3 +176,27 @@ def test_no_arguments_are_spelled_in_many_ways(given: Any) -> None:
 def test_arguments_are_read_as_they_are_meant(given: Any) -> None:
     call = {"id": "c", "function": {"name": "find", "arguments": given}}
     assert whole({"content": None, "tool_calls": [call]}).tool_calls[0].arguments == {"q": "tea"}
+
+
+def test_a_flood_of_tool_calls_is_no_answer() -> None:
+    draft = PartialCompletion(CAN, "m")
+    flood = [{"id": f"c{n}", "function": {"name": "find", "arguments": "{}"}} for n in range(1001)]
+    with pytest.raises(MalformedBody, match="1000 tool calls"):
+        draft.chunk({"choices": [{"index": 0, "delta": {"tool_calls": flood}}]})
+
+
+def test_what_looks_whole_on_the_way_is_read_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    loads = json.loads
+    monkeypatch.setattr(
+        "stepgraph.providers.backends.tool_calls.json.loads",
+        lambda text: (read.append(len(text)), loads(text))[1],
+    )
+    draft = PartialCompletion(CAN, "m")
+    for piece in ['{"q": "', *["{}"] * 20_000, '"}']:
+        call = {"function": {"name": "find", "arguments": piece}}
+        draft.chunk({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+    draft.chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    (made,) = draft.reply().tool_calls
+    assert made.arguments == {"q": "{}" * 20_000}
+    assert sum(read) < 20_000_000  # at each piece it would be 400 million
