@@ -188,10 +188,12 @@ def test_a_flood_of_tool_calls_is_no_answer() -> None:
 def test_what_looks_whole_on_the_way_is_read_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     loads = json.loads
-    monkeypatch.setattr(
-        "stepgraph.providers.backends.tool_calls.json.loads",
-        lambda text: (read.append(len(text)), loads(text))[1],
-    )
+
+    def noted(text: str) -> Any:
+        read.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr("stepgraph.providers.backends.tool_calls.json.loads", noted)
     draft = PartialCompletion(CAN, "m")
     for piece in ['{"q": "', *["{}"] * 20_000, '"}']:
         call = {"function": {"name": "find", "arguments": piece}}
