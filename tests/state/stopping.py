@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,7 +118,7 @@ class Lingers:
 
 def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     """Stop one run, and go on with it."""
-    rest_s = 0.2 if form == "stream" else 10  # LangGraph's own sync stream waits; all else is called off
+    rest_s = 0.2 if form == "stream" else 30  # LangGraph's own sync stream waits; all else is called off
     lingers = Lingers(number, rest_s)
     graphs = {
         "chain": lambda: chain(*map(asking, range(4))),
@@ -152,7 +153,24 @@ def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     return seen
 
 
+def wake_the_main_thread() -> None:
+    """Interrupt what the main thread waits in, again and again.
+
+    A signal that comes right before a wait begins does not end it: Python hears of it when it wakes.
+    """
+    signal.signal(signal.SIGWINCH, lambda *_: None)
+
+    def wake() -> None:
+        while True:
+            time.sleep(0.1)
+            send(signal.SIGWINCH)
+
+    threading.Thread(target=wake, daemon=True).start()
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+    wake_the_main_thread()
     signals = [getattr(signal, name) for name in sys.argv[2].split(",")]
     for number in signals:
         for form in FORMS:
