@@ -10,7 +10,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 
 from .sums import USD, unknown
 
-VERSION = 6
+VERSION = 7
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -84,6 +84,7 @@ CREATE TABLE IF NOT EXISTS calls (
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
     reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
+    media          TEXT,              -- JSON: images, sounds and files of the answer, as LangChain's content blocks
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
@@ -111,6 +112,12 @@ CREATE INDEX IF NOT EXISTS calls_sums
     ON calls (thread_id, status, source, cost_picos, input_tokens, output_tokens, estimated_tokens,
               estimated_picos, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
+CREATE TABLE IF NOT EXISTS blobs (    -- images, sounds, documents: each once, for all threads
+    sha256     TEXT PRIMARY KEY,      -- "blob:sha256:…" stands for its base64 in other columns
+    media_type TEXT NOT NULL,         -- by its first bytes, else as it was called
+    size       INTEGER NOT NULL,      -- in bytes
+    data       BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS node_runs (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
