@@ -52,6 +52,7 @@ class Call:
     tool_calls: str | None = None
     reasoning: str | None = None
     reply_state: str | None = None
+    media: str | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
