@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS calls (
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
     reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
-    media          TEXT,              -- JSON: images, sounds and files of the answer, as LangChain's content blocks
+    media          TEXT,              -- JSON: images, sounds and files of the answer, as content blocks
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
