@@ -41,8 +41,7 @@ _MEANINGS: Final = {
 }
 _GIVEN_UP: Final = {
     "abort", "aborted", "cancelled", "canceled", "error", "timeout", "time_limit", "overloaded",
-    "insufficient_system_resource", "network_error", "malformed_function_call", "unexpected_tool_call",
-    "too_many_tool_calls",
+    "insufficient_system_resource", "network_error",
 }  # fmt: skip
 
 

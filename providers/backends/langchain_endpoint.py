@@ -128,7 +128,7 @@ class LangChainEndpoint(Backend):
         message: Any = generation.message
         told = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
         metadata = {name: value for part in told for name, value in part.items() if value is not None}
-        return read_message(message, metadata, self.name, always=self.can.always_finishes)
+        return read_message(message, metadata, self.name, self.can)
 
     async def _streamed(
         self, chat: BaseChatModel, messages: list[BaseMessage], stop: Any, fit: Any, sink: TokenSink
@@ -146,7 +146,7 @@ class LangChainEndpoint(Backend):
         said, meant = splitter.rest()
         if said or meant:
             await sink.emit(said, reasoning=meant)
-        return draft.reply(self.name, always=self.can.always_finishes)
+        return draft.reply(self.name, self.can)
 
     def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         """Return the messages, and the arguments of the call."""

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
 from ..model import Reply, ToolCall, Usage
+from ..provider_table import Capabilities
 from .completion import split_thought
 from .finish import checked_finish
 from .http import HTTPStatusError, MalformedBody
@@ -27,12 +28,9 @@ _FINISH: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 _KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call_thought_signatures__")
 
 
-def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, *, always: bool) -> Reply:
-    """Return the reply that a message holds. `always` says that the provider tells why an answer ends.
-
-    Raises MalformedBody or HTTPStatusError if it is not whole.
-    """
-    finish = _finish(metadata, always=always)
+def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
+    """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole."""
+    finish = _finish(metadata, can)
     text, thought = split_thought(str(message.text))
     refusal = _refusal(message)
     usage = believable(usage_of(message, metadata), answered=bool(text))
@@ -71,13 +69,13 @@ class ChunkedMessage:
         self._chunks.append(message)
         return str(message.text), reasoning_in(message)
 
-    def reply(self, asked: str, *, always: bool) -> Reply:
+    def reply(self, asked: str, can: Capabilities) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
         if not self._chunks:
             raise MalformedBody("the stream has no chunks")
         first, *rest = self._chunks
         message = add_ai_message_chunks(first, *rest) if rest else first
-        reply = read_message(message, self.metadata, asked, always=always)
+        reply = read_message(message, self.metadata, asked, can)
         calls = self._calls.calls()
         return Reply(**{**_fields(reply), "tool_calls": calls})
 
@@ -151,16 +149,16 @@ def _detail(details: Mapping[str, Any], name: str, lasting: str | None = None) -
     return sum(counts) if counts else None
 
 
-def _finish(metadata: Mapping[str, Any], *, always: bool) -> str | None:
+def _finish(metadata: Mapping[str, Any], can: Capabilities) -> str | None:
     reason = next((metadata[n] for n in _FINISH if isinstance(metadata.get(n), str) and metadata[n]), None)
     if reason is not None and reason != "FINISH_REASON_UNSPECIFIED":
-        return checked_finish(reason, always=always)
+        return checked_finish(reason, always=can.always_finishes, known=can.finish)
     blocked = metadata.get("prompt_feedback")
     if isinstance(blocked, Mapping) and blocked.get(
         "block_reason"
     ):  # Gemini reads the prompt, and stops there
         return "content_filter"
-    return checked_finish(_status(metadata), always=always)
+    return checked_finish(_status(metadata), always=can.always_finishes, known=can.finish)
 
 
 def _status(metadata: Mapping[str, Any]) -> str | None:
