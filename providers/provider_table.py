@@ -275,7 +275,6 @@ _PROVIDERS = (
 # What LangChain's classes make of their providers' answers is alike for all of them.
 _BY_LANGCHAIN = Capabilities(
     reasoning=(),
-    max_tokens="max_tokens",
     logprobs=False,
     echo=(),
     sources={
@@ -296,7 +295,11 @@ _OF_LANGCHAIN = tuple(
         known.address,
         api_key_env=known.api_key_env,
         prices=known.prices,
-        capabilities=replace(_BY_LANGCHAIN, always_finishes=name in _ANSWERS_WITH_AN_END),
+        capabilities=replace(
+            _BY_LANGCHAIN,
+            max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
+            always_finishes=name in _ANSWERS_WITH_AN_END,
+        ),
         address_env=known.address_env,
         client="langchain",
     )

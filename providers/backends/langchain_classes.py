@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr, ValidationError
 
 from ...state.errors import SettingsError, did_you_mean
+from ...state.event_loops import PerLoop
 from ..chat_classes import ChatClass, chat_class
 from ..headers import sent_headers
 from ..keys import find_key
@@ -223,33 +224,46 @@ def _names(kind: Any) -> set[str]:
     return {name for name, _ in fields} | {known.alias for _, known in fields if known.alias}
 
 
-async def in_this_loop(maker: ChatMaker) -> tuple[BaseChatModel, Callable[[], Awaitable[None]]]:
-    """Return an instance whose HTTP client belongs to the running event loop, and what closes it.
+async def in_this_loop(maker: ChatMaker) -> BaseChatModel:
+    """Return an instance whose HTTP client belongs to the running event loop, and is closed with it.
 
     The packages of OpenAI and Anthropic share one client among all loops of a process, whose connections
     fail in every loop but the first.
     """
     package = maker.known.package
     if package == "langchain_openai":
-        client = _http_client("openai")
-        return maker.make(http_async_client=client), client.aclose
+        return maker.make(http_async_client=await _clients["openai"].get())
     chat = maker.make()
     if package == "langchain_anthropic":
-        client = _http_client("anthropic")
         made: Any = chat
-        sdk = importlib.import_module("anthropic").AsyncAnthropic(**made._client_params, http_client=client)  # noqa: SLF001
-        made.__dict__["_async_client"] = sdk  # which is where its cached property looks first
-        return chat, client.aclose
-    return chat, getattr(chat, "aclose", _nothing)
+        client = await _clients["anthropic"].get()
+        kind = importlib.import_module("anthropic").AsyncAnthropic
+        # which is where its cached property looks first
+        made.__dict__["_async_client"] = kind(**made._client_params, http_client=client)  # noqa: SLF001
+    return chat
 
 
-async def _nothing() -> None:
-    pass
+async def close(chat: Any) -> None:
+    """Close what an instance opened by itself."""
+    if hasattr(chat, "aclose"):
+        await chat.aclose()
 
 
-def _http_client(package: str) -> Any:
-    sdk = importlib.import_module(package)
-    limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
-        max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S
-    )
-    return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+def _opened(package: str) -> Callable[[], Awaitable[Any]]:
+    async def open_client() -> Any:
+        sdk = importlib.import_module(package)
+        limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S
+        )
+        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+
+    return open_client
+
+
+async def _closed(client: Any) -> None:
+    await client.aclose()
+
+
+_clients: dict[str, PerLoop[Any]] = {
+    package: PerLoop(_opened(package), _closed) for package in ("openai", "anthropic")
+}

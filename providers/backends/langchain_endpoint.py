@@ -29,7 +29,7 @@ from .completion import ThoughtSplitter
 from .http import MalformedBody
 from .http_errors import explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
-from .langchain_classes import ChatMaker, in_this_loop
+from .langchain_classes import ChatMaker, close, in_this_loop
 from .langchain_replies import ChunkedMessage, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
@@ -52,7 +52,7 @@ class LangChainEndpoint(Backend):
         self._dials = settings.dials()
         self._maker = ChatMaker(settings)
         self._is_openais = self._maker.known.package == "langchain_openai"
-        self._loops = PerLoop(self._open, self._close)
+        self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
         self._refused = RefusedParams.of(self.name, self.address)
         if settings.params or settings.provider != "openai":
             self.tools = self.can.tools if self._takes_tools else "emulated"
@@ -80,17 +80,14 @@ class LangChainEndpoint(Backend):
         limit = getattr(self._sample, self._maker.known.limit, None)
         return limit if type(limit) is int and limit > 0 else None
 
-    async def _open(self) -> Any:
+    async def _open(self) -> BaseChatModel:
         if self._maker.known.module not in sys.modules:
             await asyncio.to_thread(self._maker.load)
         return await in_this_loop(self._maker)
 
-    async def _close(self, held: Any) -> None:
-        await held[1]()
-
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
-        chat, _ = await self._loops.get()
+        chat = await self._chats.get()
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
@@ -195,7 +192,7 @@ class LangChainEndpoint(Backend):
         limit = request.max_tokens or settings.max_tokens
         options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
         if limit is not None:
-            options[known.limit] = limit
+            options |= self._limited(limit)
         fields = type(chat).model_fields
         taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
         for name, value in {**self._dials, **(request.dials or {})}.items():
@@ -207,10 +204,21 @@ class LangChainEndpoint(Backend):
                     stacklevel=2,
                 )
             elif name == "extra_body":
-                options[name] = {**(self._dials.get(name) or {}), **value}
+                _merge(options, {name: {**(self._dials.get(name) or {}), **value}})
             else:
                 options[name] = list(value) if name == "stop" else value
         return options
+
+    def _limited(self, tokens: int) -> dict[str, Any]:
+        """Return the limit on an answer as the class takes it, and as the endpoint behind it does.
+
+        OpenAI's class sends `max_completion_tokens` whatever it is given.
+        """
+        spelling = self.can.max_tokens
+        if not self._is_openais or spelling == "max_completion_tokens":
+            return {self._maker.known.limit: tokens}
+        own = {self._maker.known.limit: tokens} if spelling == "both" else {}
+        return {**own, "extra_body": {"max_tokens": tokens}}
 
     async def count_tokens(self, request: Request) -> int | None:
         return await openai_tokens(request, self.name) if self.can.tokenizer == "openai" else None
