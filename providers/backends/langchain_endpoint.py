@@ -29,7 +29,7 @@ from .completion import ThoughtSplitter
 from .http import MalformedBody
 from .http_errors import explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
-from .langchain_classes import ChatMaker, close, in_this_loop
+from .langchain_classes import NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
 from .langchain_replies import ChunkedMessage, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
@@ -53,6 +53,7 @@ class LangChainEndpoint(Backend):
         self._maker = ChatMaker(settings)
         self._is_openais = self._maker.known.package == "langchain_openai"
         self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
+        self._completions: PerLoop[BaseChatModel] = PerLoop(self._open_completions, close)
         self._refused = RefusedParams.of(self.name, self.address)
         if settings.params or settings.provider != "openai":
             self.tools = self.can.tools if self._takes_tools else "emulated"
@@ -85,9 +86,19 @@ class LangChainEndpoint(Backend):
             await asyncio.to_thread(self._maker.load)
         return await in_this_loop(self._maker)
 
+    async def _open_completions(self) -> BaseChatModel:
+        return await in_this_loop(self._maker, completions=True)
+
+    async def _chat_for(self, request: Request) -> BaseChatModel:
+        """Return the instance of this event loop: one for chat completions, for dials that only they have."""
+        chat = await self._chats.get()
+        if self._is_openais and NOT_OF_RESPONSES & (request.dials or {}).keys() and _uses_responses(chat):
+            return await self._completions.get()
+        return chat
+
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
-        chat = await self._chats.get()
+        chat = await self._chat_for(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
@@ -174,7 +185,7 @@ class LangChainEndpoint(Backend):
             form = schema_format(schema)
             if self.can.structured == "json_object":
                 form = {"type": "json_object"}
-            if getattr(chat, "use_responses_api", False):
+            if _uses_responses(chat):
                 return {"text": {"format": {"type": form["type"], **form.get("json_schema", {})}}}
             return {"extra_body": {"response_format": form}}
         told = self._settings.overrides
@@ -195,6 +206,7 @@ class LangChainEndpoint(Backend):
             options |= self._limited(limit)
         fields = type(chat).model_fields
         taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
+        taken -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
         for name, value in {**self._dials, **(request.dials or {})}.items():
             if name not in taken:
                 warnings.warn(
@@ -227,7 +239,8 @@ class LangChainEndpoint(Backend):
         unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
         if isinstance(error, unreadable) and status_of(error) is None:
             told = str(error)
-            page = "<html" in told.lower() or "<!doctype" in told.lower()
+            # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
+            page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
             error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
         return explained(
             error,
@@ -236,6 +249,10 @@ class LangChainEndpoint(Backend):
             secrets=self._maker.secrets,
             key_env=self._maker.key_env,
         )
+
+
+def _uses_responses(chat: BaseChatModel) -> bool:
+    return bool(getattr(chat, "use_responses_api", False))
 
 
 def _streams(chat: BaseChatModel) -> bool:
