@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS calls (
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
     reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
-    media          TEXT,              -- JSON: images, sounds and files of the answer, as LangChain's content blocks
+    media          TEXT,              -- JSON: images, sounds, files of the answer: content blocks
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
@@ -113,7 +113,7 @@ CREATE INDEX IF NOT EXISTS calls_sums
               estimated_picos, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE TABLE IF NOT EXISTS blobs (    -- images, sounds, documents: each once, for all threads
-    sha256     TEXT PRIMARY KEY,      -- "blob:sha256:…" stands for its base64 in other columns
+    sha256     TEXT PRIMARY KEY,      -- "blob:image/png;size=…;sha256=…" stands for it in other columns
     media_type TEXT NOT NULL,         -- by its first bytes, else as it was called
     size       INTEGER NOT NULL,      -- in bytes
     data       BLOB NOT NULL
