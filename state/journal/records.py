@@ -73,6 +73,7 @@ class Call:
     replays: int = 0
     estimated_tokens: int | None = None
     estimated_picos: int | None = None
+    batch_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
