@@ -1,6 +1,6 @@
 """Images, sounds and documents of a record, sent to the browser so that nothing in them can run.
 
-What they are is told by their bytes, not by the record: a page that calls itself an image stays a file to save.
+What they are is told by their bytes, not by the record: a page that calls itself an image is only saved.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def way_to_show(media_type: str) -> str:
 
 
 def sent_as(data: bytes) -> tuple[str, str]:
-    """Return the type under which bytes are sent, and the ending of a file to save, if they are to be saved."""
+    """Return the type under which bytes are sent, and, of those that are only saved, how their file ends."""
     kind = sniffed(data)
     if kind in SHOWN:
         return kind, ""
