@@ -209,8 +209,8 @@ def _least(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
         return _least(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
     if "enum" in schema or "const" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
-    if "anyOf" in schema:
-        return _least(schema["anyOf"][0], root)
+    if "anyOf" in schema or "oneOf" in schema:
+        return _least(schema.get("anyOf", schema.get("oneOf"))[0], root)
     if schema.get("type") == "object":
         return {name: _least(part, root) for name, part in schema.get("properties", {}).items()}
     return {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "array": []}.get(schema["type"])

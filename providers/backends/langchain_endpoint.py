@@ -34,6 +34,7 @@ from .langchain_replies import ChunkedMessage, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
 from .refused_params import ParameterLeftOut, RefusedParams
+from .strict_schema import StrictForms, strict_schema
 from .token_counts import openai_tokens
 from .wire_names import WireNames
 
@@ -55,6 +56,7 @@ class LangChainEndpoint(Backend):
         self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
         self._completions: PerLoop[BaseChatModel] = PerLoop(self._open_completions, close)
         self._refused = RefusedParams.of(self.name, self.address)
+        self._strict = StrictForms(self.can.strict)
         if settings.params or settings.provider != "openai":
             self.tools = self.can.tools if self._takes_tools else "emulated"
             self.max_tokens = self._limit
@@ -112,7 +114,16 @@ class LangChainEndpoint(Backend):
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
 
     async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
-        """Ask; again without a parameter that the model says it does not take."""
+        """Ask; again without the strict form, or a parameter, that the model says it does not take."""
+        try:
+            return await self._asked_so(chat, request, sink)
+        except Exception as error:
+            refusal = status_of(error)
+            if refusal is None or not self._strict.learn(refusal, request):
+                raise
+        return await self._asked_so(chat, request, sink)
+
+    async def _asked_so(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         messages, arguments = self._call(chat, request)
         listened = sink is not None and sink.listened and _streams(chat)
         while True:
@@ -161,28 +172,30 @@ class LangChainEndpoint(Backend):
         arguments = self._options(chat, request)
         messages = request.messages
         if request.tools:
-            functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            functions = self._strict.functions(request)
             if self._is_openais:
-                arguments["tools"] = functions
+                arguments["tools"] = (
+                    functions if not _uses_responses(chat) else list(map(_explicit, functions))
+                )
                 arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
             else:
                 silent = self._maker.known.no_call if request.tool_choice == "none" else None
                 arguments |= tool_arguments(chat, functions, silent)
         if request.schema is not None:
-            native = self._native(chat, request.schema, bool(request.tools))
+            native = self._native(chat, request.schema, request)
             _merge(arguments, native or {})
             if native is None or self.can.schema_in_prompt or self.can.structured == "json_object":
                 messages = with_schema_in_prompt(messages, request.schema)
         return to_langchain(messages, self._maker.known.package), arguments
 
     def _native(
-        self, chat: BaseChatModel, schema: Mapping[str, Any], has_tools: bool
+        self, chat: BaseChatModel, schema: Mapping[str, Any], request: Request
     ) -> dict[str, Any] | None:
         """Return what asks for a schema natively, None where it must go into the prompt."""
         if self.can.structured == "prompt":
             return None
         if self._is_openais:
-            form = schema_format(schema)
+            form = schema_format(schema, strict=self._strict.may_be(request))
             if self.can.structured == "json_object":
                 form = {"type": "json_object"}
             if _uses_responses(chat):
@@ -193,8 +206,11 @@ class LangChainEndpoint(Backend):
         wanted = told is not None and told.structured == "json_schema"
         if not wanted and not known.get("structured_output"):
             return None
-        if has_tools and self._maker.known.package == "langchain_google_genai" and "gemini-2" in self.name:
+        package = self._maker.known.package
+        if request.tools and package == "langchain_google_genai" and "gemini-2" in self.name:
             return None  # before Gemini 3, tools and a schema exclude each other
+        if package == "langchain_anthropic" and strict_schema(schema, recursive=False) is None:
+            return None  # what it cannot decode by, its class would make another schema of
         return structured_arguments(chat, schema)
 
     def _options(self, chat: BaseChatModel, request: Request) -> dict[str, Any]:
@@ -249,6 +265,11 @@ class LangChainEndpoint(Backend):
             secrets=self._maker.secrets,
             key_env=self._maker.key_env,
         )
+
+
+def _explicit(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a function for the Responses API, which makes schemas strict by itself unless told not to."""
+    return {**function, "function": {"strict": False, **function["function"]}}
 
 
 def _uses_responses(chat: BaseChatModel) -> bool:
