@@ -89,11 +89,16 @@ def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the messages with the schema spelled out, for servers that cannot enforce it."""
+def with_schema_in_prompt(
+    messages: tuple[Message, ...], schema: Mapping[str, Any], *, behind: bool = False
+) -> tuple[Message, ...]:
+    """Return the messages with the schema spelled out, for servers that cannot enforce it.
+
+    See `with_order` for `behind`.
+    """
     order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n"
     order += json.dumps(schema, ensure_ascii=False)
-    return with_order(messages, order)
+    return with_order(messages, order, behind=behind)
 
 
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")

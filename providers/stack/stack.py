@@ -9,6 +9,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     CoalescingLayer       needs `key`; around the whole chain, so that one outcome serves all equal calls
     FallbackChain         needs `key` to find the answers that were rejected before a crash
     RetryLayer            sets `attempt`; each attempt passes all that is inside anew
+    PrefixLayer           sets `sink`; inside the retries: who fails leads no more; its waiting is no hedge's
     HedgingLayer          outside budget and journal, because both of its calls are paid for and on record
     CircuitBreakerLayer   before a budget reserves; outside the refusals, because a model that refuses works
     RefusalLayer          outside the journal, because a refused answer is paid for before it is rejected
@@ -17,7 +18,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     RateLimitLayer        the last wait: what is inside is the time of the call alone
     JournalLayer          needs `key`, `attempt`, `reason`, `reserved`, `outcome`: they go on record
     PricingLayer          inside the journal, which commits the cost together with the answer
-    StreamingLayer        sets `sink`; inside the attempts, because each one is a run of its own for tracers
+    StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
     ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
     Backend               needs `sink`, to stream into
 """
@@ -43,6 +44,7 @@ from .concurrency import ConcurrencyLayer
 from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
+from .prefix import Prefixes, PrefixLayer
 from .pricing import PricingLayer, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
 from .retry import RetryLayer
@@ -116,6 +118,7 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:
         model = HedgingLayer(model, settings.hedge_after_s)
+    model = PrefixLayer(model, _prefixes(member), backend)
     return RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
 
 
@@ -137,10 +140,11 @@ def member_of(settings: ModelSettings) -> Member:
     return Member(Endpoint(settings), settings)
 
 
-# Circuit breakers and rate limits belong to an endpoint, not to one of the roles that are bound to it.
+# Circuit breakers, rate limits and caches belong to an endpoint, not to one of the roles bound to it.
 _shared = threading.Lock()
 _circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
 _rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
+_caches: dict[EndpointKey, Prefixes] = {}
 
 
 def _circuit_breaker(endpoint: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
@@ -158,9 +162,17 @@ def _rate_limiter(member: Member) -> RateLimiter:
         return _rate_limiters.setdefault((member.endpoint, *limits), RateLimiter(*limits))
 
 
+def _prefixes(member: Member) -> Prefixes:
+    if member.endpoint is None:
+        return Prefixes()
+    with _shared:
+        return _caches.setdefault(member.endpoint, Prefixes())
+
+
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: circuit breakers, rate limits, clients."""
+    """Forget all that is known of endpoints: circuit breakers, rate limits, caches, clients."""
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
+        _caches.clear()
     from_settings.cache_clear()
