@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage
 
 from stepgraph import Ask, Budget, Session, chain, fan_out, run, section, step, using, vote
 from stepgraph.providers.backends.backend import PlainBackend
@@ -136,7 +135,7 @@ def layer(model: Any, prefixes: Prefixes | None = None) -> PrefixLayer:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 nobody tells
             await asyncio.sleep(0)
 
 
