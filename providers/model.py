@@ -145,10 +145,14 @@ class Reply:
 
 @dataclass(slots=True)
 class AttemptOutcome:
-    """What is known of an attempt under way: whether it was sent, and the reply, committed or not."""
+    """What is known of an attempt under way: whether it was sent, and the reply, committed or not.
+
+    `batch_request` is the request of a batch that ended with a result for it, of whatever kind.
+    """
 
     sent: bool = False
     reply: Reply | None = None
+    batch_request: str | None = None
 
 
 class TokenSink(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ from ..state.settings_file import (
     read_tables,
     working_folders_file,
 )
+from .batch_terms import BATCH_TERMS, BatchApiName, BatchTerms
 from .dials import Dials
 from .headers import check_headers
 from .keys import warn_of_plain_key
@@ -33,6 +35,17 @@ Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_l
 Trigger = Failure | Literal["invalid", "unsure"]
 ALWAYS: tuple[Trigger, ...] = get_args(Failure)
 TRIGGERS: tuple[Trigger, ...] = (*ALWAYS, "invalid", "unsure")
+
+
+class BatchSettings(BaseModel, frozen=True, extra="forbid"):
+    """How a model's calls are made in the batch lane; docs/budgets.md says what each setting means."""
+
+    api: BatchApiName | None = None
+    price: float | None = Field(default=None, ge=0, le=1)
+    quiet_s: float = Field(default=1.0, ge=0, le=60)
+    poll_s: float = Field(default=30.0, gt=0, le=3600)
+    settle_s: float = Field(default=30.0, ge=0, le=600)
+    fallback: Literal["live", "error"] = "live"
 
 
 class ModelSettings(Dials, frozen=True, extra="forbid"):
@@ -61,9 +74,15 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     pause_s: float = Field(default=15, gt=0)
     price: AnyPrice | None = None
     capabilities: Overrides | None = None
+    batch: BatchSettings = BatchSettings()
 
     def __hash__(self) -> int:
         return hash((self.provider, self.model, self.base_url, self.temperature, self.max_tokens))
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _only_a_price(cls, value: Any) -> Any:
+        return {"price": value} if isinstance(value, (int, float)) else value
 
     @field_validator("headers")
     @classmethod
@@ -75,6 +94,14 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     def address(self) -> str:
         """Where the endpoint is: what the settings say, else the environment, else the provider's own."""
         return self.base_url or provider_named(self.provider).address
+
+    @property
+    def batch_terms(self) -> BatchTerms | None:
+        """What is known of its batch API, with what the settings say otherwise; None where it has none."""
+        terms = BATCH_TERMS.get(self.batch.api or self.provider or "")
+        if terms is None or self.batch.price is None:
+            return terms
+        return replace(terms, price=self.batch.price, source="the settings")
 
     @property
     def overrides(self) -> Overrides | None:
@@ -121,6 +148,8 @@ def parse_spec(spec: str | Mapping[str, Any], where: str) -> ModelSettings:
     _check_known(values, ModelSettings.model_fields, where, "setting")
     if isinstance(values.get("capabilities"), Mapping):
         _check_known(values["capabilities"], Overrides.model_fields, where, "capability")
+    if isinstance(values.get("batch"), Mapping):
+        _check_known(values["batch"], BatchSettings.model_fields, where, "setting", " of batch")
     try:
         settings = ModelSettings.model_validate(values)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """A chat endpoint on loopback that caches prompts as the providers do, and counts what it read anew.
 
-What a request has in common with an earlier one is read from the cache, in blocks: 1,024 tokens, then 128 more
-each. Nobody sees a prompt before the first token of its answer. With `marks`, only what a part with
+What a request has in common with an earlier one is read from the cache, in blocks: 1,024 tokens, then 128
+more each. Nobody sees a prompt before the first token of its answer. With `marks`, only what a part with
 `cache_control` ends is kept, as Anthropic does. A token is four characters.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import threading
 import time
@@ -116,7 +115,7 @@ class CachingServer:
         return streamed
 
     def _cached(self, text: str, ends: list[int]) -> int:
-        most = max((len(os.path.commonprefix([kept, text])) for kept in self._kept), default=0)
+        most = max((_in_common(kept, text) for kept in self._kept), default=0)
         if self.marks:
             return max((end for end in ends if end <= most), default=0) // CHARS
         tokens = most // CHARS
@@ -132,6 +131,15 @@ class CachingServer:
             "total_tokens": tokens + len(WORDS),
             "prompt_tokens_details": {"cached_tokens": cached},
         }
+
+
+def _in_common(one: str, other: str) -> int:
+    """Return how many characters are equal at the front."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if one.startswith(other[:middle]) else (least, middle - 1)
+    return least
 
 
 def rendered(body: Mapping[str, Any]) -> tuple[str, list[int]]:

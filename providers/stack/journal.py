@@ -77,12 +77,21 @@ class JournalLayer(Layer):
         call = call_record(self.name, request, context, started, self._dials)
         outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
+        context = replace(context, outcome=outcome)
         token = under_way.set(seen := Seen())
         try:
             reply = await self.inner.complete(request, context)
         except (ModelError, asyncio.CancelledError) as error:
+            if not outcome.sent:
+                raise  # it waits in a batch, and can still be collected
             message = session.journal.mask.text(f"{type(error).__name__}: {error}")
-            failed = replace(call, status="failed", latency_s=time.time() - started, problem=message)
+            failed = replace(
+                call,
+                status="failed",
+                latency_s=time.time() - started,
+                problem=message,
+                batch_request=outcome.batch_request,
+            )
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:
@@ -110,6 +119,7 @@ class JournalLayer(Layer):
                 price_date=reply.price_date,
                 estimated_tokens=reply.estimated_tokens or None,
                 estimated_picos=picos(reply.estimated_usd) or None,
+                batch_request=outcome.batch_request,
             )
         )
         return replace(reply, call_id=call.id)

@@ -8,6 +8,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     ReplayLayer           before anything that waits or costs; sets `key`, by which the others find the call
     CoalescingLayer       needs `key`; around the whole chain, so that one outcome serves all equal calls
     FallbackChain         needs `key` to find the answers that were rejected before a crash
+    LaneLayer             sends the calls of a run in the batch lane another way: without queues and retries
     RetryLayer            sets `attempt`; each attempt passes all that is inside anew
     PrefixLayer           sets `sink`; inside the retries: who fails leads no more; its waiting is no hedge's
     HedgingLayer          outside budget and journal, because both of its calls are paid for and on record
@@ -44,8 +45,9 @@ from .concurrency import ConcurrencyLayer
 from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
+from .lane import BatchModel, CollectedLayer, LaneLayer
 from .prefix import Prefixes, PrefixLayer
-from .pricing import PricingLayer, tariff_for
+from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
@@ -119,7 +121,20 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     if settings.hedge_after_s is not None:
         model = HedgingLayer(model, settings.hedge_after_s)
     model = PrefixLayer(model, _prefixes(member), backend)
-    return RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
+    model = RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
+    return LaneLayer(model, _in_batches(member), settings)
+
+
+def _in_batches(member: Member) -> Model | None:
+    """Wrap a model's batch API in what happens around a call in a batch; None if it has none."""
+    backend, settings = member.backend, member.settings
+    terms = settings.batch_terms
+    if terms is None:
+        return None
+    tariff = batch_tariff_for(settings, backend.name, backend.address)
+    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model = JournalLayer(PricingLayer(model, tariff), settings.dials())
+    return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..errors import PromptChanged
-from ..statuses import RunStatus
+from ..statuses import Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
 from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
@@ -219,18 +219,19 @@ class Journal(Store):
         fingerprint: str | None = None,
         budget: str | None = None,
         description: Description | None = None,
+        lane: Lane | None = None,
     ) -> None:
         """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
         now = time.time()
         described = (None, None, None) if description is None else description.columns()
-        kept = ("fingerprint", "budget", "graph", "models", "input")
+        kept = ("fingerprint", "budget", "graph", "models", "input", "lane")
         sql = (
             f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
             "status = 'running', error = NULL, updated_at = excluded.updated_at, "
             f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
         )
-        values = (thread_id, fingerprint, budget, *described, now, now)
+        values = (thread_id, fingerprint, budget, *described, lane, now, now)
         self.add_later(ThreadStatement((sql, values), thread_id))
 
     def budget_of(self, thread_id: str) -> str | None:
@@ -324,6 +325,10 @@ class Journal(Store):
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
         await self.awrite([(sql, (key.task, key.occurrence, call.id))])
         return await self.find_answer(key)
+
+    def earlier_try(self, thread_id: str) -> Unclaimed | None:
+        """Return what is known of an earlier try of a thread whose tasks had other ids, if there was one."""
+        return self._unclaimed.get(thread_id)
 
     def enter(self, thread_id: str, task: str) -> None:
         """Take note that a node of a run begins."""

@@ -52,6 +52,7 @@ class Call:
     tool_calls: str | None = None
     reasoning: str | None = None
     reply_state: str | None = None
+    media: str | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -71,6 +72,7 @@ class Call:
     replays: int = 0
     estimated_tokens: int | None = None
     estimated_picos: int | None = None
+    batch_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

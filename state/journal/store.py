@@ -200,24 +200,26 @@ class Store:
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return the rows of a SELECT as dictionaries, what waits included."""
         self.flush()
+        return retrying(lambda: self._read(sql, values), self.path)
 
-        def read() -> list[dict[str, Any]]:
-            with self._lock:
-                self._connection.execute("PRAGMA query_only = ON")
-                try:
-                    cursor = self._connection.execute(sql, values)
-                    names = [column[0] for column in cursor.description or ()]
-                    return [dict(zip(names, row, strict=True)) for row in cursor]
-                except sqlite3.OperationalError as error:
-                    if "readonly" in str(error):
-                        raise StoreError(
-                            "Journal.query only reads; the record of a run is not edited."
-                        ) from None
-                    raise
-                finally:
-                    self._connection.execute("PRAGMA query_only = OFF")
+    async def aquery(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Like `query`, from an event loop."""
+        await self.aflush()
+        return await aretrying(lambda: self._read(sql, values), self.path)
 
-        return retrying(read, self.path)
+    def _read(self, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        with self._lock:
+            self._connection.execute("PRAGMA query_only = ON")
+            try:
+                cursor = self._connection.execute(sql, values)
+                names = [column[0] for column in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in cursor]
+            except sqlite3.OperationalError as error:
+                if "readonly" in str(error):
+                    raise StoreError("Journal.query only reads; the record of a run is not edited.") from None
+                raise
+            finally:
+                self._connection.execute("PRAGMA query_only = OFF")
 
     # When it cannot be written
 

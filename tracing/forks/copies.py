@@ -137,6 +137,6 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
             "model_answered": stand.model,
             "messages": stand.messages or first["messages"],
             "answer": stand.answer,
-            **dict.fromkeys(("tool_calls", "reasoning", "reply_state", "finish_reason", "problem")),
+            **dict.fromkeys(("tool_calls", "reasoning", "reply_state", "media", "finish_reason", "problem")),
         },
     )

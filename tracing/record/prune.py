@@ -31,6 +31,7 @@ _RECORD = (
     "coalesced_calls",
     "retrievals",
     "waits",
+    "batch_requests",
     "scores",
     "exports",
 )
@@ -134,7 +135,8 @@ def delete_thread(thread_id: str) -> list[Statement]:
         "WHERE runs.parent_thread = gone.thread_id AND gone.parent_thread IS NOT NULL"
     )
     deleted = [(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,)) for table in _TABLES]
-    return [(adopt, (thread_id,)), *deleted]
+    empty = "DELETE FROM batches WHERE NOT EXISTS (SELECT 1 FROM batch_requests r WHERE r.batch = batches.id)"
+    return [(adopt, (thread_id,)), *deleted, (empty, ())]
 
 
 def _relative(session: Session, thread_id: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Calls with a shared prefix: one goes ahead until its answer begins, and the others read it from the cache."""
+"""Calls with a shared prefix: one goes ahead until its answer begins; the others read it from the cache."""
 
 from __future__ import annotations
 
