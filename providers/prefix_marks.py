@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from .model import Message, Request
 
@@ -25,6 +27,16 @@ Mark = Literal["cache_control", "cache_point"]
 MOST_MARKS: Final = 4  # Anthropic refuses a fifth
 _CACHE_CONTROL: Final = {"cache_control": {"type": "ephemeral"}}
 _CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
+
+
+def mark_for(classes: Collection[str], model: str, address: str = "") -> Mark | None:
+    """Return the mark that a LangChain class sends on, None where its provider wants none."""
+    if "ChatBedrockConverse" in classes:
+        return "cache_point" if re.search("anthropic|nova", model) else None
+    if "ChatBedrock" in classes:
+        return "cache_control" if "anthropic" in model else None
+    routed = "ChatOpenRouter" in classes or (urlsplit(address).hostname or "").endswith("openrouter.ai")
+    return "cache_control" if routed or any("Anthropic" in name for name in classes) else None
 
 
 def front_of(request: Request, *, with_schema: bool = False) -> str:
@@ -55,8 +67,8 @@ def marked(request: Request, mark: Mark | None) -> tuple[Message, ...]:
     first, rest = _split(content, amount)
     if mark == "cache_point":
         first.append(_CACHE_POINT)
-    else:
-        first[-1] = {**_CACHE_CONTROL, **first[-1]}
+    elif "cache_control" not in first[-1]:  # else it is the user's own
+        first[-1] = {**first[-1], **_CACHE_CONTROL}
     return (*messages[:index], {**messages[index], "content": [*first, *rest]}, *messages[index + 1 :])
 
 
@@ -64,8 +76,9 @@ def _front(request: Request) -> list[Any]:
     if request.prefix is None:
         return []
     index, amount = request.prefix
-    last: Mapping[str, Any] = request.messages[index]
-    return [*request.messages[:index], {**last, "content": (last.get("content") or "")[:amount]}]
+    last = request.messages[index]
+    first, _ = _split(last.get("content") or "", amount)
+    return [*request.messages[:index], {**last, "content": first}]
 
 
 def _split(content: Any, amount: int) -> tuple[list[Any], list[Any]]:

@@ -316,6 +316,7 @@ _OF_LANGCHAIN = tuple(
             _BY_LANGCHAIN,
             max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
             always_finishes=name in _ANSWERS_WITH_AN_END,
+            schema_first="anthropic" in name,
         ),
         address_env=known.address_env,
         client="langchain",

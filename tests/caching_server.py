@@ -159,7 +159,8 @@ def _parts(content: Any) -> Iterator[tuple[str, bool]]:
         yield content, False
         return
     for part in content or ():
-        yield part.get("text", json.dumps(part)), "cache_control" in part
+        other = {name: value for name, value in part.items() if name != "cache_control"}
+        yield part.get("text", json.dumps(other)), "cache_control" in part
 
 
 async def _send(response: web.StreamResponse, delta: Mapping[str, Any], **more: Any) -> None:
