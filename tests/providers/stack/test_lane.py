@@ -55,7 +55,8 @@ async def test_a_run_in_the_batch_lane(server: BatchServer, session: Session, ap
         result = await arun(app, Word("tea"), session, "t", lane="batch")
     assert result.values["example"] == "re: Use tea: re: What is tea?"
     assert [len(batch.requests) for batch in server.batches] == [1, 1]
-    assert not server.live and not doubled(server.ran)
+    assert not server.live
+    assert not doubled(server.ran)
     rows = session.journal.query("SELECT * FROM calls ORDER BY started_at")
     assert all(row["batch_request"] for row in rows)
     usd = (100 * 2 + 20 * 8) / 1e6 / 2
