@@ -76,7 +76,9 @@ class BatchServer:
         self.cut_files = 0  # so many downloads break off
         self.page = 100
         self.unlisted: set[str] = set()
-        self.slow_s = 0.0  # the most that a request and its answer are on their way, each
+        self.slow_s = (
+            0.0  # the most that a request and its answer are on their way, each; longer for a submit
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -119,12 +121,14 @@ class BatchServer:
     async def _slowly(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        await asyncio.sleep(random.uniform(0, self.slow_s))
+        submits = request.method == "POST" and request.path.endswith("/batches")
+        slow_s = self.slow_s * 6 if submits else self.slow_s
+        await asyncio.sleep(random.uniform(0, slow_s))
         try:
             response = await handler(request)
         except ConnectionResetError:  # the client was killed before it had sent all
             return web.Response()
-        await asyncio.sleep(random.uniform(0, self.slow_s))
+        await asyncio.sleep(random.uniform(0, slow_s))
         return response
 
     def spec(self, api: str = "openai", **settings: Any) -> dict[str, Any]:
@@ -156,6 +160,9 @@ class BatchServer:
     def _new(self, prefix: str, requests: dict[str, dict[str, Any]]) -> ServedBatch:
         batch = ServedBatch(f"{prefix}_{len(self.batches)}", requests, time.time())
         self.batches.append(batch)
+        for body in requests.values() if self.invalid is None else ():
+            if self.fate(body) in ("ok", "missing"):
+                self.ran[said(body)] += 1  # it will be paid for, whether anybody asks for it or not
         return batch
 
     def _begun(self, request: web.Request, row: Mapping[str, Any]) -> web.Response:
@@ -170,9 +177,6 @@ class BatchServer:
         batch.polls += 1
         if not self.hold and not batch.ended and batch.polls > self.polls:
             batch.ended = True
-            for body in batch.requests.values():
-                if self.fate(body) in ("ok", "missing"):
-                    self.ran[said(body)] += 1
         return batch.ended
 
     def _find(self, request: web.Request) -> ServedBatch | None:
