@@ -180,11 +180,11 @@ def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
     if fault:
-        raise HTTPStatusError(_status_in(fault), {"error": fault}, response.headers)
+        raise HTTPStatusError(status_in(fault), {"error": fault}, response.headers)
     return answer
 
 
-def _status_in(fault: Any) -> int:
+def status_in(fault: Any) -> int:
     """Return the HTTP status that an error body names, 502 where it names none."""
     code = fault.get("code", fault.get("status")) if isinstance(fault, dict) else None
     try:

@@ -193,8 +193,8 @@ def tariff_for(settings: ModelSettings, name: str, address: str = "") -> Tariff 
     provider = provider_named(settings.provider)
     if provider.is_free:
         return TokenTariff(Price(input=0, output=0), ON_DEVICE)
-    if provider.is_listed:
-        return PriceListTariff(name, provider=provider.name)
+    if provider.prices is not None:
+        return PriceListTariff(name, provider=provider.prices)
     address = settings.base_url or address
     if address and _is_public(address):
         return PriceListTariff(name, address=address)

@@ -33,6 +33,7 @@ from pathlib import Path
 
 from ..backends.backend import Backend
 from ..backends.endpoint import Endpoint
+from ..backends.langchain_endpoint import LangChainEndpoint
 from ..backends.ondevice import OnDevice
 from ..model import Layer, Model
 from ..provider_table import LOCAL
@@ -67,6 +68,8 @@ class Member:
         """What makes two models give different answers to one request; never a key."""
         set_here = {"structured", "temperature", "max_tokens", "capabilities", "organization"}
         own = self.settings.model_dump(include=set_here, exclude_none=True) | self.settings.dials()
+        if self.settings.params:
+            own["params"] = dict(self.settings.params)
         if self.settings.headers:
             own["headers"] = dict(self.settings.headers)  # as they are written: no value of the environment
         parts = (self.backend.name, self.backend.address, str(own or ""))
@@ -149,7 +152,7 @@ def member_of(settings: ModelSettings) -> Member:
         path = Path(settings.model) if settings.model else None
         local = settings.model_copy(update={"max_concurrency": 1})
         return Member(OnDevice(path, local), local)
-    return Member(Endpoint(settings), settings)
+    return Member(LangChainEndpoint(settings) if settings.by_langchain else Endpoint(settings), settings)
 
 
 # Circuit breakers and rate limits belong to an endpoint, not to one of the roles that are bound to it.
