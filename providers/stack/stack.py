@@ -135,7 +135,8 @@ def _in_batches(member: Member) -> Model | None:
     if terms is None:
         return None
     tariff = batch_tariff_for(settings, backend.name, backend.address)
-    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model: Model = BatchModel(backend.name, settings, terms)
+    model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
