@@ -62,9 +62,9 @@ class OwnLocks:
     def _is_held(self) -> bool:
         self._use()
         try:
-            identity = _identity(os.stat(self._path))
+            identity = _identity(self._path.stat())
             if not _is_of(self._handle, identity):
-                handles = (int(name) for name in os.listdir("/proc/self/fd"))
+                handles = (int(each.name) for each in Path("/proc/self/fd").iterdir())
                 self._handle = next(each for each in handles if _is_of(each, identity))
             # Not /proc/locks, for which the kernel may take 10 ms after a pause.
             told = Path(f"/proc/self/fdinfo/{self._handle}").read_text(encoding="ascii", errors="replace")
