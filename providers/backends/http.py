@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from ...state.event_loops import PerLoop
+from ...state.json_text import MAX_NESTING, is_too_deep
 
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
@@ -177,6 +178,8 @@ def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]
         if data.lstrip()[:1] == b"<" or response.content_type == "text/html":
             raise MalformedBody(HTML_HELP, lasting=True) from None
         raise MalformedBody(f"{response.content_type}, not valid JSON: {error}") from None
+    if data.count(b"[") + data.count(b"{") > MAX_NESTING and is_too_deep(answer):
+        raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
     if not isinstance(answer, dict):
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
