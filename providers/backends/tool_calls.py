@@ -55,6 +55,9 @@ class ToolCallDrafts:
         self._by_id: dict[str, _Draft] = {}
         self._by_number: dict[int, _Draft] = {}  # the last of each
 
+    def __bool__(self) -> bool:
+        return bool(self._drafts)
+
     def add(self, piece: Mapping[str, Any], place: int = 0) -> None:
         """Add a piece of a call; `place` is where it stands among those that came with it."""
         function = piece.get("function")
