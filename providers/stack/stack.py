@@ -19,6 +19,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     PricingLayer          inside the journal, which commits the cost together with the answer
     StreamingLayer        sets `sink`; inside the attempts, because each one is a run of its own for tracers
     ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
+    RedactionLayer        right around the backend: nobody inside the process hears a key that a server echoes
     Backend               needs `sink`, to stream into
 """
 
@@ -45,6 +46,7 @@ from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
 from .pricing import PricingLayer, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
+from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
 from .streaming import ReplayStreamingLayer, StreamingLayer
@@ -105,7 +107,9 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     """Wrap a backend in what happens around each attempt, and around all attempts at it."""
     backend, settings = member.backend, member.settings
     tariff = tariff_for(settings, backend.name, backend.address)
-    model: Model = ToolEmulationLayer(backend) if backend.tools == "emulated" else backend
+    model: Model = RedactionLayer(backend)
+    if backend.tools == "emulated":
+        model = ToolEmulationLayer(model)
     if not backend.emits_tokens:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
