@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from ..providers.model import WrappedSchema
+from ..providers.model import Reply, Request, WrappedSchema
 from ..state.errors import DefinitionError
 from ..state.json_text import json_text
 from ..state.schema import remembered
@@ -41,6 +41,17 @@ class AnswerForm:
         if self.schema is None:
             return str(value)
         return json_text({"answer": value} if self.wrapped else value)
+
+    def read(self, reply: Reply, request: Request, text: str | None = None) -> Any:
+        """Return a reply's answer, or that in `text`, if it will do. Raises ValidationFailed."""
+        if text is None:
+            value = self.parse(reply.text, reply.finish_reason, whole=request.whole)
+        else:
+            value = self.parse(text)
+        opinion = None if request.check is None else request.check(value)
+        if opinion is not None and opinion is not True:
+            raise ValidationFailed(opinion or "It does not pass a check.")
+        return value
 
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> Any:
         """Return the answer as its type. Raises ValidationFailed.

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from .chat_classes import CHAT_CLASSES
+
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
 Tokenizer = Literal["unknown", "openai", "vllm", "llama.cpp"]
 Spelling = Literal["max_tokens", "max_completion_tokens", "both"]
+Client = Literal["http", "langchain"]
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,19 @@ class Provider:
     """Everything that is known of one provider.
 
     `base_url` is empty for the model on this machine. `api_key_env` is the variable that holds the key, None
-    if there is none; `address_env` is the one that its own tools read an address from. `is_listed` says that
-    genai-prices has its prices, `is_free` that it costs nothing.
+    if there is none; `address_env` is the one that its own tools read an address from. `prices` is its name
+    in genai-prices, where that has its prices; `is_free` says that it costs nothing. `client` is what asks
+    it unless the settings say otherwise: our own HTTP client, or the class in providers/chat_classes.py.
     """
 
     name: str
     base_url: str = ""
     api_key_env: str | None = None
-    is_listed: bool = False
+    prices: str | None = None
     is_free: bool = False
     capabilities: Capabilities = COMPATIBLE
     address_env: str | None = None
+    client: Client = "http"
 
     @property
     def address(self) -> str:
@@ -135,7 +140,8 @@ _PROVIDERS = (
         "https://api.openai.com/v1",
         api_key_env="OPENAI_API_KEY",
         address_env="OPENAI_BASE_URL",
-        is_listed=True,
+        client="langchain",
+        prices="openai",
         capabilities=Capabilities(
             reasoning=(),
             max_tokens="max_completion_tokens",
@@ -156,7 +162,7 @@ _PROVIDERS = (
         "openrouter",
         "https://openrouter.ai/api/v1",
         api_key_env="OPENROUTER_API_KEY",
-        is_listed=True,
+        prices="openrouter",
         capabilities=Capabilities(
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
@@ -171,7 +177,7 @@ _PROVIDERS = (
         "together",
         "https://api.together.xyz/v1",
         api_key_env="TOGETHER_API_KEY",
-        is_listed=True,
+        prices="together",
         capabilities=Capabilities(
             schema_in_prompt=True,
             max_tokens="max_tokens",
@@ -192,7 +198,7 @@ _PROVIDERS = (
         "deepseek",
         "https://api.deepseek.com/v1",
         api_key_env="DEEPSEEK_API_KEY",
-        is_listed=True,
+        prices="deepseek",
         capabilities=Capabilities(
             structured="json_object",
             max_tokens="max_tokens",
@@ -265,8 +271,43 @@ _PROVIDERS = (
         ),
     ),
 )
-PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _PROVIDERS}
-REMOTE = tuple(name for name, provider in PROVIDERS.items() if provider.base_url)
+
+# What LangChain's classes make of their providers' answers is alike for all of them.
+_BY_LANGCHAIN = Capabilities(
+    reasoning=(),
+    logprobs=False,
+    echo=(),
+    sources={
+        **dict.fromkeys(
+            ("structured", "tools"),
+            "https://docs.langchain.com/oss/python/langchain/models#model-profiles",
+        ),
+        **dict.fromkeys(
+            ("stream_usage", "cached"), "https://docs.langchain.com/oss/python/langchain/models#token-usage"
+        ),
+        "reasoning": "https://docs.langchain.com/oss/python/langchain/models#reasoning",
+    },
+)
+_ANSWERS_WITH_AN_END = {"azure_openai", "anthropic", "google_genai"}
+_OF_LANGCHAIN = tuple(
+    Provider(
+        name,
+        known.address,
+        api_key_env=known.api_key_env,
+        prices=known.prices,
+        capabilities=replace(
+            _BY_LANGCHAIN,
+            max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
+            always_finishes=name in _ANSWERS_WITH_AN_END,
+        ),
+        address_env=known.address_env,
+        client="langchain",
+    )
+    for name, known in CHAT_CLASSES.items()
+    if name not in {provider.name for provider in _PROVIDERS}
+)
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (*_PROVIDERS, *_OF_LANGCHAIN)}
+REMOTE = tuple(provider.name for provider in _PROVIDERS if provider.base_url)
 _COMPATIBLE = Provider("")
 
 

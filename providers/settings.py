@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,15 +20,33 @@ from ..state.settings_file import (
     read_tables,
     working_folders_file,
 )
+from .batch_terms import BATCH_TERMS, BatchApiName, BatchTerms
+from .chat_classes import CHAT_CLASSES
 from .dials import Dials
 from .headers import check_headers
 from .keys import warn_of_plain_key
 from .prices import PRICE_KINDS, AnyPrice
-from .provider_table import LOCAL, PROVIDERS, REMOTE, Overrides, Structured, provider_named
+from .provider_table import LOCAL, PROVIDERS, REMOTE, Client, Overrides, Structured, provider_named
 
 DEFAULT_ROLE = "default"
 ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 
+# What a constructor of LangChain's calls things that have settings of their own.
+OWN_PARAMS = {
+    **dict.fromkeys(("model", "model_name", "model_id"), "the setting model"),
+    **dict.fromkeys(("temperature",), "temperature"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_tokens"),
+    **dict.fromkeys(("timeout", "request_timeout", "default_request_timeout"), "timeout_s"),
+    **dict.fromkeys(("max_retries", "retries"), "retries"),
+    **dict.fromkeys(("base_url", "azure_endpoint"), "base_url"),
+    **dict.fromkeys(("default_headers", "additional_headers"), "headers"),
+    **dict.fromkeys(("streaming", "disable_streaming"), "stream_mode of the run"),
+    **dict.fromkeys(("n", "candidate_count"), "vote(…), which draws and pays for each answer by itself"),
+    **dict.fromkeys(("callbacks", "cache", "rate_limiter"), "the session's and the model's settings"),
+    **dict.fromkeys(Dials.model_fields, "a setting of that name"),
+    "api_key": "api_key_env",
+    "organization": "organization",
+}
 _SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled"]
 Trigger = Failure | Literal["invalid", "unsure"]
@@ -35,11 +54,24 @@ ALWAYS: tuple[Trigger, ...] = get_args(Failure)
 TRIGGERS: tuple[Trigger, ...] = (*ALWAYS, "invalid", "unsure")
 
 
+class BatchSettings(BaseModel, frozen=True, extra="forbid"):
+    """How a model's calls are made in the batch lane; docs/budgets.md says what each setting means."""
+
+    api: BatchApiName | None = None
+    price: float | None = Field(default=None, ge=0, le=1)
+    quiet_s: float = Field(default=1.0, ge=0, le=60)
+    poll_s: float = Field(default=30.0, gt=0, le=3600)
+    settle_s: float = Field(default=30.0, ge=0, le=600)
+    fallback: Literal["live", "error"] = "live"
+
+
 class ModelSettings(Dials, frozen=True, extra="forbid"):
     """One model at one endpoint, and how to use it; docs/models.md says what each setting means."""
 
     provider: str | None = None
     model: str = ""
+    client: Client | None = None
+    params: Mapping[str, Any] = Field(default_factory=dict)
     base_url: str | None = None
     api_key_env: str | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -61,9 +93,15 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     pause_s: float = Field(default=15, gt=0)
     price: AnyPrice | None = None
     capabilities: Overrides | None = None
+    batch: BatchSettings = BatchSettings()
 
     def __hash__(self) -> int:
         return hash((self.provider, self.model, self.base_url, self.temperature, self.max_tokens))
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _only_a_price(cls, value: Any) -> Any:
+        return {"price": value} if isinstance(value, (int, float)) else value
 
     @field_validator("headers")
     @classmethod
@@ -75,6 +113,19 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     def address(self) -> str:
         """Where the endpoint is: what the settings say, else the environment, else the provider's own."""
         return self.base_url or provider_named(self.provider).address
+
+    @property
+    def batch_terms(self) -> BatchTerms | None:
+        """What is known of its batch API, with what the settings say otherwise; None where it has none."""
+        terms = BATCH_TERMS.get(self.batch.api or self.provider or "")
+        if terms is None or self.batch.price is None:
+            return terms
+        return replace(terms, price=self.batch.price, source="the settings")
+
+    @property
+    def by_langchain(self) -> bool:
+        """Whether LangChain's class for the provider asks the model, not our own HTTP client."""
+        return (self.client or provider_named(self.provider).client) == "langchain"
 
     @property
     def overrides(self) -> Overrides | None:
@@ -105,7 +156,9 @@ def key_variable(settings: ModelSettings) -> str | None:
 
 SPEC_HELP = (
     "Write 'local' (the on-device model), 'local:/path/to/model.gguf', or 'provider:model' with one of "
-    f"{', '.join(REMOTE)}; for another endpoint, a table with base_url and model in {FILE_NAME}."
+    f"{', '.join(REMOTE)}, or one that a LangChain package knows, such as anthropic, google_genai, "
+    "azure_openai, bedrock, mistralai or groq; for another endpoint, a table with base_url and model in "
+    f"{FILE_NAME}."
 )
 
 
@@ -118,9 +171,14 @@ def parse_spec(spec: str | Mapping[str, Any], where: str) -> ModelSettings:
         values: dict[str, Any] = {"provider": provider, "model": model}
     else:
         values = dict(spec)
+    named = values.get("provider")
+    if isinstance(named, str) and named.replace("-", "_") in PROVIDERS:
+        values["provider"] = named.replace("-", "_")
     _check_known(values, ModelSettings.model_fields, where, "setting")
     if isinstance(values.get("capabilities"), Mapping):
         _check_known(values["capabilities"], Overrides.model_fields, where, "capability")
+    if isinstance(values.get("batch"), Mapping):
+        _check_known(values["batch"], BatchSettings.model_fields, where, "setting", " of batch")
     try:
         settings = ModelSettings.model_validate(values)
     except ValidationError as error:
@@ -192,7 +250,42 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
         )
     if not settings.model and provider != LOCAL:
         raise SettingsError(f"{where}: no model is named. {SPEC_HELP}")
+    _check_client(settings, where)
     return settings
+
+
+def _check_client(settings: ModelSettings, where: str) -> None:
+    """Raise SettingsError for a client that the provider does not have."""
+    provider, asks = settings.provider, settings.client
+    if provider == LOCAL and asks == "langchain":
+        raise SettingsError(
+            f"{where}: the model on this machine has no class of LangChain's. Leave client out."
+        )
+    if asks == "http" and provider in CHAT_CLASSES and provider not in REMOTE:
+        raise SettingsError(
+            f"{where}: {provider} is asked by LangChain's class only. Leave client out; if it has an address "
+            "that is compatible with OpenAI's, write that as base_url, and no provider."
+        )
+    if settings.params and not settings.by_langchain:
+        raise SettingsError(
+            f"{where}: params go to the constructor of LangChain's class, and our own client asks this "
+            'model. Write client = "langchain", or put what the endpoint takes into extra_body.'
+        )
+    for name, value in settings.params.items():
+        if name in OWN_PARAMS:
+            raise SettingsError(f"{where}: {name!r} is no param: it is set elsewhere, {OWN_PARAMS[name]}.")
+        _check_no_key(name, value, where)
+
+
+def _check_no_key(name: str, value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for inner, part in value.items():
+            _check_no_key(f"{name}.{inner}", part, where)
+    elif isinstance(value, str) and _SECRET.search(name.rpartition(".")[2]) and not value.startswith("$"):
+        raise SettingsError(
+            f"{where}: params.{name} looks like a key. Keys go into the environment: name the variable by "
+            f'api_key_env, or write params.{name} = "$NAME".'
+        )
 
 
 def _secret_in(query: str) -> bool:

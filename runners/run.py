@@ -22,8 +22,10 @@ from ..state.run_context import RunContext, for_reading, with_checked_input, wit
 from ..state.schema import check_input, parse_input
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
+from ..state.statuses import Lane
 from ..tracing.record.pending import is_due, unanswered
 from ..tracing.record.reads import read_answers, read_input
+from .lanes import check_lane
 from .partial import missing, reached
 from .result import BudgetEnd, RunResult, RunStatus
 
@@ -42,6 +44,7 @@ class RunOptions(TypedDict, total=False):
 
     budget: Budget | None
     cache_s: float | None
+    lane: Lane | None
     user: str | None
     tags: Sequence[str]
     metadata: Mapping[str, Any]
@@ -185,6 +188,7 @@ class _Run(Generic[OutputT]):
             thread,
             budget=options.get("budget"),
             cache_s=options.get("cache_s"),
+            lane=options.get("lane"),
             user=options.get("user"),
             tags=options.get("tags", ()),
             metadata=options.get("metadata"),
@@ -194,6 +198,7 @@ class _Run(Generic[OutputT]):
             description=options.get("description"),
             **options.get("extra", {}),
         )
+        check_lane(graph, RunContext.of(config))
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 

@@ -12,7 +12,8 @@
     │   ├── AuthenticationFailed          the key is wrong or missing, or may not do this
     │   ├── ModelNotFound         the server does not have that model
     │   ├── ModelUnavailable      rate limit or server error, still there after the retries
-    │   │   └── CircuitOpen          not asked: it failed too often just now, or too many wait for it
+    │   │   ├── CircuitOpen          not asked: it failed too often just now, or too many wait for it
+    │   │   └── BatchFailed          a batch ended without an answer: expired, canceled, lost
     │   ├── MalformedResponse         it answered, in a form that cannot be read
     │   └── ModelRefused         the server rejected the request itself
     │       ├── ContextTooLong       the request does not fit the model's context window
@@ -162,6 +163,10 @@ class CircuitOpen(ModelUnavailable):
     """The model was not asked: it failed too often just now, or too many calls wait for it already."""
 
     attempts = 0
+
+
+class BatchFailed(ModelUnavailable):
+    """The batch of a call ended without an answer to it: it expired, was canceled, or lost it."""
 
 
 class MalformedResponse(ModelError):

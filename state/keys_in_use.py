@@ -22,7 +22,9 @@ _BLANKS = re.compile(_BLANK)
 _ESCAPE = re.compile(
     r"%(?:25){0,3}([0-9a-f]{2})|\\{1,8}u00([0-9a-f]{2})|&#0{0,4}(\d{2,3});|&#x0{0,4}([0-9a-f]{2});", re.I
 )
-_OPEN_ESCAPE = re.compile(r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,3})?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I)
+_OPEN_ESCAPE = re.compile(
+    r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,3})?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I
+)
 _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 _SHORT_ESCAPE = re.compile(r"\\+([\"'/\\])")
 

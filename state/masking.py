@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from .blobs import carried
 from .errors import SettingsError
 from .keys_in_use import without_keys
 
@@ -96,7 +97,9 @@ _MORE_PREFIXES = (
     "whsec_", "pplx-", "nvapi-", "csk-", "tvly-", "jina_", "lin_api_", "figd_", "glsa_", "sntrys_", "shpat_",
     "dckr_pat_", "rpa_", "fw_", "xapp-", "ATATT", "ya29.", "SG.", "hvs.", "AGE-SECRET-KEY-",
 )  # fmt: skip
-_NAMED = r"(?:api|access|account|secret|private|auth)[-_ ]?(?:key|token)|aws[-_]secret|client[-_]secret|password"
+_NAMED = (
+    r"(?:api|access|account|secret|private|auth)[-_ ]?(?:key|token)|aws[-_]secret|client[-_]secret|password"
+)
 
 
 def _has_digit(text: str) -> bool:
@@ -151,23 +154,27 @@ PERSONAL: tuple[Rule, ...] = (
     ),
     Rule(
         "card",
-        rf"(?<![\w.-])(?:\d{{13,19}}|\d{{4}}(?:{_GAP_OR_DOT}\d{{4}}){{3}}(?:{_GAP_OR_DOT}\d{{1,3}})?"
+        rf"(?=\d)(?<![\w.-])(?:\d{{13,19}}|\d{{4}}(?:{_GAP_OR_DOT}\d{{4}}){{3}}(?:{_GAP_OR_DOT}\d{{1,3}})?"
         rf"|\d{{4}}{_GAP_OR_DOT}\d{{6}}{_GAP_OR_DOT}\d{{4,5}})(?![\w-])",
         check=_luhn,
         numeric=True,
     ),
     Rule(
         "card",
-        rf"(?<![\w.-])(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,}}+(?![\w-])",
+        rf"(?=\d)(?<![\w.-])(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,}}+(?![\w-])",
         check=lambda text: len(text) < 40 and 12 < sum(map(str.isdigit, text)) < 20 and _luhn(text),
         numeric=True,
     ),
-    Rule("ssn", rf"(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
+    Rule("ssn", rf"(?=\d)(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
     Rule(
         "phone",
-        rf"(?<![\w.+])(?<!\d[ -])(?:\+|00)\d[\d()./{_GAPS}]{{6,16}}\d(?!\w)"
-        rf"|(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)"
-        rf"|(?<![\w.-])\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
+        rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)\d[\d()./{_GAPS}]{{6,16}}\d(?!\w)",
+        numeric=True,
+    ),
+    Rule("phone", rf"(?=\()(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)", numeric=True),
+    Rule(
+        "phone",
+        rf"(?=\d)(?<![\w.-])\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
         numeric=True,
     ),
 )
@@ -213,8 +220,8 @@ class Masker:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return self.text(text)
-        return json.dumps(self.value(value), ensure_ascii=False)
+            return carried(text, self.text(text))
+        return carried(text, json.dumps(self.value(value), ensure_ascii=False))
 
     def value(self, value: Any) -> Any:
         """Mask plain data: lists, dictionaries with their keys, texts and numbers."""

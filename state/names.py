@@ -16,6 +16,7 @@ DRAW_KEY = "__stepgraph_draw"
 MODELS_KEY = "__stepgraph_models"
 STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
+LANE_KEY = "__stepgraph_lane"
 CHECKED_KEY = "__stepgraph_checked"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names

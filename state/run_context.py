@@ -17,6 +17,7 @@ from .names import (
     CACHE_KEY,
     CHECKED_KEY,
     DRAW_KEY,
+    LANE_KEY,
     LEDGERS_KEY,
     MODELS_KEY,
     RESTART_KEY,
@@ -27,6 +28,7 @@ from .names import (
 from .session.attached import attached_runs
 from .session.default import default_sessions, not_kept, warn_not_kept
 from .session.internals import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_CHECKPOINTER, attempt_of, execution_of
+from .statuses import Lane
 
 if TYPE_CHECKING:
     from .session.recorder import Recorder
@@ -122,6 +124,11 @@ class RunContext:
     def cache_s(self) -> float | None:
         """How old a cached answer may be, in seconds; None where the cache is off."""
         return self._values.get(CACHE_KEY)
+
+    @property
+    def lane(self) -> Lane:
+        """How the calls of the run are made: live, or through the providers' batch APIs."""
+        return cast("Lane", self._values.get(LANE_KEY) or "live")
 
     @property
     def models(self) -> Mapping[str, Any]:

@@ -13,6 +13,10 @@ RetrievalStatus = Literal["found", "failed"]
 RetrievalSource = Literal["retriever", "copied"]
 WaitKind = Literal["wait", "review"]
 WaitStatus = Literal["waiting", "over", "answered"]
+Lane = Literal["live", "batch"]
+# gathered: nothing is sent yet; submitting: the provider may have it; waiting: it has it; ended: the results
+# are on record; void: it was never begun, so its calls are asked anew.
+BatchStatus = Literal["gathered", "submitting", "waiting", "ended", "void"]
 CUT: Final = "length"  # the finish_reason of an answer that ends at the limit on its tokens
 DecisionKind = Literal[
     "route",

@@ -35,7 +35,7 @@ async def ask_again(
     first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
     BudgetExceeded.
     """
-    messages, params = tuple(json.loads(call["messages"])), json.loads(call["params"])
+    messages, params = tuple(json.loads(session.journal.whole(call["messages"]))), json.loads(call["params"])
     params.pop("settings", None)  # of the model that was asked; who is asked now has its own
     if prompt is not None:
         messages = _reworded(messages, prompt)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...providers.provider_table import LOCAL, capabilities_of
+from ...providers.provider_table import LOCAL, REMOTE, capabilities_of
 from ...providers.settings import (
     ChainSettings,
     ModelSettings,
@@ -52,6 +52,7 @@ def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bo
     can = capabilities_of(settings.provider, settings.overrides)
     findings: dict[str, ConformanceFinding] = {}
     found: dict[str, Any] = {}
+    offline = offline or (settings.by_langchain and settings.provider not in REMOTE)
     if not offline:
         seen, found = asyncio.run(examine(_reachable(settings)))
         findings = {CHECKED.get(finding.check, finding.check): finding for finding in seen}
@@ -72,6 +73,8 @@ def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bo
         click.echo(f"  {name:17} {value:30} ", nl=False)
         click.secho(f"{seen_as:12} ", fg="yellow" if name in found else None, nl=False)
         click.echo(source or "as OpenAI's")
+    if settings.by_langchain and settings.provider not in REMOTE:
+        click.echo("  LangChain's class asks it; only endpoints compatible with OpenAI's are examined.")
     first = next(iter(findings.values()), None)
     if first is not None and first.outcome == "fail":
         click.secho(clean(f"  It does not answer: {first.why}"), fg="red")

@@ -47,7 +47,8 @@ def within(part: NodeLike[StateT], budget: Budget, *, name: str | None = None) -
         return run_sync(counted(invoke_for_sync(inner, state, own), own))
 
     graph: Workflow[StateT] = Workflow(workflow.state, name or f"within_{scope}")
-    node = graph.add_part(workflow, scope, runs_as=nested(workflow.compile_inside(), graph, run, arun))
+    inner = nested(workflow.compile_inside(), graph, run, arun)
+    node = graph.add_part(workflow, name_of(part), runs_as=inner)
     graph.inlined.add(node)
     graph.ends_like(node, workflow)
     graph.promises.append(promise)

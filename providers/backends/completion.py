@@ -12,7 +12,7 @@ from .finish import checked_finish
 from .http import MalformedBody, choices_in
 from .message_state import joined
 from .tool_calls import ToolCallDrafts
-from .usages import count_in, read_cost, read_usage, value_at
+from .usages import believable, count_in, read_cost, read_usage, value_at
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -167,11 +167,9 @@ class ThoughtSplitter:
 
 def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:
     """Return the token counts; a count that cannot be is unknown, like one that is missing."""
-    usage = read_usage(raw)
-    prompt = usage.input or None
-    output = None if not usage.output and (answered or prompt is None) else usage.output
+    usage = believable(read_usage(raw), answered=answered)
     cached = count_in(raw, *can.cached) if usage.cached is None else usage.cached
-    return replace(usage, input=prompt, output=output, cached=_part(cached, prompt))
+    return replace(usage, cached=_part(cached, usage.input))
 
 
 def _part(part: int | None, whole: int | None) -> int | None:

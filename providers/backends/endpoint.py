@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -50,6 +51,7 @@ class Endpoint(Backend):
         headers, self._secrets = sent_headers(settings.headers, settings.model)
         if settings.organization:
             headers = {"OpenAI-Organization": settings.organization, **headers}
+        self.headers = {"Authorization": f"Bearer {self._key or 'none'}", **headers}
         self._wire = ChatClient(self.address, self._key, headers)
         serves = self.can.tokenizer in ("vllm", "llama.cpp")
         tokenizer = ServerTokenizer(self.can.tokenizer, self.address, self._key, headers)
@@ -64,8 +66,20 @@ class Endpoint(Backend):
             async with asyncio.timeout(self._settings.timeout_s):
                 reply = await self._asked(body, context.sink)
         except Exception as error:
-            raise self._explain(error) from None
+            raise self.explain(error) from None
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request, without what the model is known to refuse."""
+        return self._refused.without(self._body(WireNames.of(request).request(request)))
+
+    def reply(self, request: Request, answer: Mapping[str, Any]) -> Reply:
+        """Return the reply that a whole completion holds. Raises MalformedBody or HTTPStatusError."""
+        return WireNames.of(request).reply(read_completion(answer, self.can, self.name))
+
+    def learn(self, error: HTTPStatusError, request: Request) -> bool:
+        """Note a parameter that the model refuses; tell whether to ask again without it."""
+        return self._refused.learn(error, self.body(request))
 
     async def _asked(self, body: dict[str, Any], sink: TokenSink | None) -> Reply:
         """Ask; again without a parameter that the model says it does not take."""
@@ -137,7 +151,7 @@ class Endpoint(Backend):
             options |= dict.fromkeys(both if spelling == "both" else (spelling,), limit)
         return options
 
-    def _explain(self, error: Exception) -> ModelError:
+    def explain(self, error: Exception) -> ModelError:
         return explained(
             error,
             self.name,

@@ -17,10 +17,24 @@ _MEANINGS: Final = {
     **dict.fromkeys(
         ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"
     ),
-    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
+    **dict.fromkeys(
+        ("length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"),
+        "length",
+    ),
     **dict.fromkeys(("tool_calls", "function_call", "tool_use", "tool_call"), "tool_calls"),
     **dict.fromkeys(
-        ("content_filter", "safety", "blocklist", "prohibited_content", "recitation", "spii", "guardrail"),
+        (
+            "content_filter",
+            "content_filtered",
+            "safety",
+            "image_safety",
+            "blocklist",
+            "prohibited_content",
+            "recitation",
+            "spii",
+            "guardrail",
+            "guardrail_intervened",
+        ),
         "content_filter",
     ),
     "refusal": "refusal",

@@ -59,12 +59,12 @@ class ChatClient:
         own = {name.lower() for name in headers or ()}
         self._headers = {name: value for name, value in usual.items() if name.lower() not in own}
         self._headers |= {"Content-Type": "application/json", **(headers or {})}
-        self._proxy = _proxy_for(address)
+        self._proxy = proxy_for(address)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the whole answer. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
         async with self._post(body) as response:
-            return _json_object(await _read(response, MAX_ANSWER_BYTES), response)
+            return json_object(await _read(response, MAX_ANSWER_BYTES), response)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of a streamed answer; a server that does not stream yields one whole answer.
@@ -73,13 +73,13 @@ class ChatClient:
         """
         async with self._post({**body, "stream": True}) as response:
             if response.content_type != "text/event-stream":
-                yield _json_object(await _read(response, MAX_ANSWER_BYTES), response)
+                yield json_object(await _read(response, MAX_ANSWER_BYTES), response)
                 return
             finished = False
             async for data in _events(response):
                 if data == b"[DONE]":
                     return
-                chunk = _json_object(data, response)
+                chunk = json_object(data, response)
                 finished = finished or any(c.get("finish_reason") for c in choices_in(chunk))
                 yield chunk
             if not finished:
@@ -87,11 +87,11 @@ class ChatClient:
 
     @asynccontextmanager
     async def _post(self, request: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await _clients.get()
+        client = await clients.get()
         data = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
         async with await self._sent(client, data) as response:
             if response.status >= 300:
-                raise HTTPStatusError(response.status, await _error_body(response), response.headers)
+                raise HTTPStatusError(response.status, await error_body(response), response.headers)
             yield response
 
     async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
@@ -132,7 +132,7 @@ async def _open() -> aiohttp.ClientSession:
     )
 
 
-_clients: PerLoop[aiohttp.ClientSession] = PerLoop(_open, aiohttp.ClientSession.close)
+clients: PerLoop[aiohttp.ClientSession] = PerLoop(_open, aiohttp.ClientSession.close)
 
 
 def choices_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -155,7 +155,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _error_body(response: aiohttp.ClientResponse) -> Any:
+async def error_body(response: aiohttp.ClientResponse) -> Any:
     """Return what the server says about its error: JSON, or else the beginning of the text."""
     try:
         data = await response.content.read(MAX_ERROR_BYTES)
@@ -167,7 +167,7 @@ async def _error_body(response: aiohttp.ClientResponse) -> Any:
         return data.decode("utf-8", "replace").strip()
 
 
-def _json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]:
+def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]:
     try:
         answer = json.loads(data)
     except UnicodeDecodeError:
@@ -180,11 +180,11 @@ def _json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
     if fault:
-        raise HTTPStatusError(_status_in(fault), {"error": fault}, response.headers)
+        raise HTTPStatusError(status_in(fault), {"error": fault}, response.headers)
     return answer
 
 
-def _status_in(fault: Any) -> int:
+def status_in(fault: Any) -> int:
     """Return the HTTP status that an error body names, 502 where it names none."""
     code = fault.get("code", fault.get("status")) if isinstance(fault, dict) else None
     try:
@@ -215,7 +215,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         yield b"\n".join(data)
 
 
-def _proxy_for(address: str) -> str | None:
+def proxy_for(address: str) -> str | None:
     """Return the proxy that the environment names for an address."""
     parts = urlsplit(address)
     if not parts.hostname or proxy_bypass(parts.hostname):

@@ -26,7 +26,7 @@ from ...state.errors import (
     ModelUnavailable,
     ModelUnreachable,
 )
-from .http import HTTPStatusError, MalformedBody
+from .http import HTTPStatusError, MalformedBody, status_in
 
 E = TypeVar("E", bound=ModelError)
 
@@ -34,11 +34,16 @@ _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}
 _MAX_DETAIL = 300
 # What the servers say: OpenAI, vLLM, llama.cpp (https://github.com/ggml-org/llama.cpp/pull/15780), others.
 _TOO_LONG = re.compile(
-    r"context[_ ](?:length|size|window)|maximum context|context too long|prompt is too long|too many tokens",
+    r"context[_ ](?:length|size|window)|maximum context|context too long|prompt is too long|too many tokens|"
+    r"maximum number of tokens allowed|request_too_large|ContextOverflow",
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content[_ ]?(?:filter|policy|management)|moderation", re.IGNORECASE)
-_NO_MONEY = re.compile(r"insufficient[_ ](?:quota|balance|credits|funds)|exceeded your current quota", re.I)
+_NO_MONEY = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits|funds)|exceeded your current quota|credit balance is too low",
+    re.IGNORECASE,
+)
+_BAD_KEY = re.compile(r"API_KEY_INVALID|API key not valid", re.IGNORECASE)  # Gemini: 400
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
@@ -88,9 +93,9 @@ def explained(
             "is the address right?",
             model=model,
         )
-    answer = _status_answer(error)
+    answer = status_of(error)
     if answer is not None:
-        return _by_status(*answer, model, at, secrets, key_env)
+        return _by_status(answer.status, answer.body, answer.headers, model, at, secrets, key_env)
     detail = scrubbed(str(error.__cause__ or error), secrets)
     if isinstance(error, MalformedBody):
         garbled = MalformedResponse(
@@ -112,12 +117,15 @@ def _lasting(error: ModelError) -> ModelError:
 
 
 TIMEOUT = TimeoutError()
+# OpenAI's and Anthropic's clients, httpx, LangChain
+_TIMEOUTS = {"APITimeoutError", "TimeoutException", "ModelTimeoutError"}
+_CONNECTIONS = {"APIConnectionError", "TransportError", "ModelConnectionError", *_TIMEOUTS}
 
 
 def _broken_connection(error: Exception) -> BaseException | None:
     """Return what broke the connection, TIMEOUT if nothing came in time, None if it did not break."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    if not isinstance(error, (OSError, aiohttp.ClientError)) and "APIConnectionError" not in names:
+    if not isinstance(error, (OSError, aiohttp.ClientError)) and not names & _CONNECTIONS:
         return None
     inner: BaseException | None = error
     while inner is not None:
@@ -126,18 +134,86 @@ def _broken_connection(error: Exception) -> BaseException | None:
         if isinstance(inner, (OSError, aiohttp.ClientError)):
             return inner
         inner = inner.__cause__ or inner.__context__
-    return TIMEOUT if "APITimeoutError" in names else error
+    return TIMEOUT if names & _TIMEOUTS else error
 
 
-def _status_answer(error: Exception) -> tuple[int, Any, Mapping[str, str]] | None:
-    """Return status, body and headers of an answer that says no; OpenAI's own client has its own class."""
-    if isinstance(error, HTTPStatusError):
-        return error.status, error.body, error.headers
+def status_of(error: BaseException | None) -> HTTPStatusError | None:
+    """Return the answer that says no behind an error: each provider's client has its own classes for it."""
+    while error is not None:
+        if isinstance(error, HTTPStatusError):
+            return error
+        found = _of_openai(error) or _of_google(error) or _of_langchain(error)
+        if found is not None:
+            return found
+        error = error.__cause__
+    return None
+
+
+def _of_openai(error: BaseException) -> HTTPStatusError | None:
+    """Read the errors of OpenAI's and Anthropic's clients, and what LangChain makes of an error in a body."""
     status, response = getattr(error, "status_code", None), getattr(error, "response", None)
     if isinstance(status, int) and response is not None:
         body = getattr(error, "body", None) or getattr(error, "message", "")
-        return status, body, response.headers
+        if status < 300:  # it came with a stream that had begun
+            status = _status_named(body)
+        return HTTPStatusError(status, body, response.headers)
+    body = getattr(error, "body", None)
+    if "APIError" in {cls.__name__ for cls in type(error).__mro__} and isinstance(body, Mapping):
+        return HTTPStatusError(_status_named(body), {"error": body}, {})
+    if isinstance(error, ValueError) and error.args and isinstance(error.args[0], Mapping):
+        return HTTPStatusError(_status_named(error.args[0]), {"error": error.args[0]}, {})
     return None
+
+
+def _of_google(error: BaseException) -> HTTPStatusError | None:
+    status, details = getattr(error, "code", None), getattr(error, "details", None)
+    if type(status) is not int or not 300 <= status < 600 or not hasattr(error, "details"):
+        return None
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    return HTTPStatusError(status, details, headers if isinstance(headers, Mapping) else {})
+
+
+def _of_langchain(error: BaseException) -> HTTPStatusError | None:
+    """Read LangChain's own classes, for packages whose clients have errors that are not known here."""
+    if error.__cause__ is not None:  # the client's own error says more
+        return None
+    kinds = {cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "langchain_core.exceptions"}
+    status = next((status for kind, status in _LANGCHAINS.items() if kind in kinds), None)
+    return None if status is None else HTTPStatusError(status, str(error), {})
+
+
+# langchain_core.exceptions: https://reference.langchain.com/python/langchain-core/exceptions
+_LANGCHAINS = {
+    "ModelAuthenticationError": 401,
+    "ModelPermissionDeniedError": 403,
+    "ModelNotFoundError": 404,
+    "ModelRateLimitError": 429,
+    "ModelAPIError": 502,
+    "ContextOverflowError": 413,
+    "ModelInvalidRequestError": 400,
+}
+# Anthropic's words for its statuses: https://platform.claude.com/docs/en/api/errors
+_NAMED = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def _status_named(body: Any) -> int:
+    """Return the status that an error in an answer that had begun stands for; 502 where it names none."""
+    fault = body.get("error", body) if isinstance(body, Mapping) else {}
+    if not isinstance(fault, Mapping):
+        return 502
+    named = (_NAMED.get(str(fault.get(name))) for name in ("type", "code"))
+    return next((status for status in named if status), None) or status_in(fault)
 
 
 def _by_status(
@@ -155,7 +231,7 @@ def _by_status(
     def error(kind: type[E], problem: str, **fields: Any) -> E:
         return kind(f"{model}{at}{problem}", model=model, status=status, **fields)
 
-    if status in (401, 403) and not _FILTERED.search(whole):
+    if (status in (401, 403) and not _FILTERED.search(whole)) or (status == 400 and _BAD_KEY.search(whole)):
         where = f"the variable {key_env}" if key_env else "the key"
         return error(AuthenticationFailed, f" rejects the key (HTTP {answer}). Check {where}.")
     if status == 404:
@@ -170,7 +246,7 @@ def _by_status(
             f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
             "context.",
         )
-    if status == 402 or (status == 429 and _NO_MONEY.search(whole)):
+    if status == 402 or (status in (400, 429) and _NO_MONEY.search(whole)):
         return _lasting(
             error(
                 ModelUnavailable,
@@ -183,7 +259,7 @@ def _by_status(
             ModelUnavailable,
             f" could not serve the call (HTTP {answer}). Try again later, or bind another model after this "
             "one.",
-            retry_after=_retry_after(headers),
+            retry_after=_retry_after(headers, whole),
         )
     if _FILTERED.search(whole):
         return error(
@@ -204,15 +280,16 @@ def _by_status(
     )
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the server asks to wait: in seconds or as an HTTP date."""
+def _retry_after(headers: Mapping[str, str], body: str = "") -> float | None:
+    """Return the seconds that the server asks to wait: in seconds, as an HTTP date, or in Gemini's body."""
     precise = headers.get("retry-after-ms")  # OpenAI and Azure
     if precise is not None:
         with suppress(ValueError):
             return max(0.0, float(precise) / 1000)
     value = headers.get("retry-after")
     if value is None:
-        return None
+        delay = _DELAY.search(body)
+        return None if delay is None else float(delay[1])
     try:
         seconds = float(value)
     except ValueError:
@@ -221,6 +298,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+_DELAY = re.compile(r'"retryDelay": "(\d+(?:\.\d+)?)s"')  # google.rpc.RetryInfo
 
 
 def _detail(body: Any) -> str:

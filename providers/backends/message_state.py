@@ -11,7 +11,10 @@ from typing import Any, Final
 from ..model import Message
 from ..provider_table import PROVIDERS
 
-STATE_FIELDS: Final = frozenset(name for known in PROVIDERS.values() for name in known.capabilities.echo)
+LANGCHAIN: Final = "langchain"
+"""The field of a message that holds what LangChain's class for its provider wants back."""
+_ECHOED = {name for known in PROVIDERS.values() for name in known.capabilities.echo}
+STATE_FIELDS: Final = frozenset({*_ECHOED, LANGCHAIN})
 _CALL_FIELDS: Final = {"id", "type", "function"}
 
 

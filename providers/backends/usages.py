@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +56,13 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
         reasoning=_part(reasoning, answered),
         cache_write=_part(written, None if prompt is None else prompt - (cached or 0)),
     )
+
+
+def believable(usage: Usage, *, answered: bool) -> Usage:
+    """Return the counts without those that cannot be: a count of none for what is there is unknown."""
+    prompt = usage.input or None
+    output = None if not usage.output and (answered or prompt is None) else usage.output
+    return replace(usage, input=prompt, output=output)
 
 
 def read_cost(raw: Mapping[str, Any]) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from ...state.blobs import referring
 from ...state.errors import ModelError
 from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
@@ -77,12 +78,21 @@ class JournalLayer(Layer):
         call = call_record(self.name, request, context, started, self._dials)
         outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
+        context = replace(context, outcome=outcome)
         token = under_way.set(seen := Seen())
         try:
             reply = await self.inner.complete(request, context)
         except (ModelError, asyncio.CancelledError) as error:
+            if not outcome.sent:
+                raise  # it waits in a batch, and can still be collected
             message = session.journal.mask.text(f"{type(error).__name__}: {error}")
-            failed = replace(call, status="failed", latency_s=time.time() - started, problem=message)
+            failed = replace(
+                call,
+                status="failed",
+                latency_s=time.time() - started,
+                problem=message,
+                batch_request=outcome.batch_request,
+            )
             if isinstance(error, ModelError):
                 await session.journal.commit_call(failed)
             else:
@@ -110,6 +120,7 @@ class JournalLayer(Layer):
                 price_date=reply.price_date,
                 estimated_tokens=reply.estimated_tokens or None,
                 estimated_picos=picos(reply.estimated_usd) or None,
+                batch_request=outcome.batch_request,
             )
         )
         return replace(reply, call_id=call.id)
@@ -160,10 +171,10 @@ def answer_columns(reply: Reply) -> dict[str, Any]:
     tool_calls = [_shown(tool_call) for tool_call in reply.tool_calls]
     return {
         "model_answered": reply.model,
-        "answer": reply.text,
-        "tool_calls": json_text(tool_calls) if tool_calls else None,
-        "reasoning": reply.reasoning,
-        "reply_state": json_text(reply.state) if reply.state else None,
+        "answer": referring(reply.text),
+        "tool_calls": referring(json_text(tool_calls)) if tool_calls else None,
+        "reasoning": reply.reasoning and referring(reply.reasoning),
+        "reply_state": referring(json_text(reply.state)) if reply.state else None,
         "finish_reason": reply.finish_reason,
     }
 
@@ -185,6 +196,7 @@ def _params(request: Request, dials: Mapping[str, Any] | None = None) -> str:
 
 
 def _masked(context: CallContext, text: str) -> str:
+    text = referring(text)
     return text if context.session is None else context.session.journal.mask.json(text)
 
 

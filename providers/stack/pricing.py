@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from ipaddress import ip_address
 from typing import Any, Protocol
@@ -87,6 +88,28 @@ class HourlyTariff:
 
     def most(self, prompt: int, answer: int) -> float | None:
         return rounded(self._price.cost(self._timeout_s / (self._price.concurrency or 1)), up=True)
+
+
+class BatchTariff:
+    """A share of another price: what a batch costs."""
+
+    def __init__(self, live: Tariff, share: float) -> None:
+        self._live = live
+        self._share = Decimal(str(share))
+
+    def cost(self, reply: Reply, seconds: float) -> Charge | None:
+        charge = self._live.cost(reply, seconds)
+        if charge is None:
+            return None
+        parts = charge.parts and {kind: self._part(usd) for kind, usd in charge.parts.items()}
+        return Charge(self._part(charge.usd), f"{charge.source}, batch x {self._share}", charge.date, parts)
+
+    def most(self, prompt: int, answer: int) -> float | None:
+        most = self._live.most(prompt, answer)
+        return None if most is None else self._part(most, up=True)
+
+    def _part(self, usd: float, *, up: bool = False) -> float:
+        return rounded(Decimal(str(usd)) * self._share, up=up)
 
 
 class PriceListTariff:
@@ -170,12 +193,18 @@ def tariff_for(settings: ModelSettings, name: str, address: str = "") -> Tariff 
     provider = provider_named(settings.provider)
     if provider.is_free:
         return TokenTariff(Price(input=0, output=0), ON_DEVICE)
-    if provider.is_listed:
-        return PriceListTariff(name, provider=provider.name)
+    if provider.prices is not None:
+        return PriceListTariff(name, provider=provider.prices)
     address = settings.base_url or address
     if address and _is_public(address):
         return PriceListTariff(name, address=address)
     return None
+
+
+def batch_tariff_for(settings: ModelSettings, name: str, address: str = "") -> Tariff | None:
+    """Return what prices the calls of a model in the batch lane, or None if nobody knows."""
+    live, terms = tariff_for(settings, name, address), settings.batch_terms
+    return live if live is None or terms is None else BatchTariff(live, terms.price)
 
 
 def _is_public(address: str) -> bool:

@@ -29,24 +29,24 @@ class RedactionLayer(Layer):
 
 def _without_keys(reply: Reply) -> Reply:
     cleaned = replace(
-            reply,
-            text=without_keys(reply.text),
-            reasoning=reply.reasoning and without_keys(reply.reasoning),
-            model=without_keys(reply.model),
-            finish_reason=reply.finish_reason and without_keys(reply.finish_reason),
-            state=_cleaned(reply.state),
-            tool_calls=tuple(
-                replace(
-                    call,
-                    name=without_keys(call.name),
-                    arguments=_cleaned(call.arguments),
-                    id=without_keys(call.id),
-                    extra=_cleaned(call.extra),
-                    problem=call.problem and without_keys(call.problem),
-                )
-                for call in reply.tool_calls
-            ),
-        )
+        reply,
+        text=without_keys(reply.text),
+        reasoning=reply.reasoning and without_keys(reply.reasoning),
+        model=without_keys(reply.model),
+        finish_reason=reply.finish_reason and without_keys(reply.finish_reason),
+        state=_cleaned(reply.state),
+        tool_calls=tuple(
+            replace(
+                call,
+                name=without_keys(call.name),
+                arguments=_cleaned(call.arguments),
+                id=without_keys(call.id),
+                extra=_cleaned(call.extra),
+                problem=call.problem and without_keys(call.problem),
+            )
+            for call in reply.tool_calls
+        ),
+    )
     return reply if cleaned == reply else cleaned
 
 

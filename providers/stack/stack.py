@@ -8,6 +8,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     ReplayLayer           before anything that waits or costs; sets `key`, by which the others find the call
     CoalescingLayer       needs `key`; around the whole chain, so that one outcome serves all equal calls
     FallbackChain         needs `key` to find the answers that were rejected before a crash
+    LaneLayer             sends the calls of a run in the batch lane another way: without queues and retries
     RetryLayer            sets `attempt`; each attempt passes all that is inside anew
     HedgingLayer          outside budget and journal, because both of its calls are paid for and on record
     CircuitBreakerLayer   before a budget reserves; outside the refusals, because a model that refuses works
@@ -33,6 +34,7 @@ from pathlib import Path
 
 from ..backends.backend import Backend
 from ..backends.endpoint import Endpoint
+from ..backends.langchain_endpoint import LangChainEndpoint
 from ..backends.ondevice import OnDevice
 from ..model import Layer, Model
 from ..provider_table import LOCAL
@@ -44,7 +46,8 @@ from .concurrency import ConcurrencyLayer
 from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
-from .pricing import PricingLayer, tariff_for
+from .lane import BatchModel, CollectedLayer, LaneLayer
+from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
 from .redaction import RedactionLayer
 from .retry import RetryLayer
@@ -67,6 +70,8 @@ class Member:
         """What makes two models give different answers to one request; never a key."""
         set_here = {"structured", "temperature", "max_tokens", "capabilities", "organization"}
         own = self.settings.model_dump(include=set_here, exclude_none=True) | self.settings.dials()
+        if self.settings.params:
+            own["params"] = dict(self.settings.params)
         if self.settings.headers:
             own["headers"] = dict(self.settings.headers)  # as they are written: no value of the environment
         parts = (self.backend.name, self.backend.address, str(own or ""))
@@ -120,7 +125,20 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:
         model = HedgingLayer(model, settings.hedge_after_s)
-    return RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
+    model = RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
+    return LaneLayer(model, _in_batches(member), settings)
+
+
+def _in_batches(member: Member) -> Model | None:
+    """Wrap a model's batch API in what happens around a call in a batch; None if it has none."""
+    backend, settings = member.backend, member.settings
+    terms = settings.batch_terms
+    if terms is None:
+        return None
+    tariff = batch_tariff_for(settings, backend.name, backend.address)
+    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model = JournalLayer(PricingLayer(model, tariff), settings.dials())
+    return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
 
 @lru_cache(maxsize=256)
@@ -138,7 +156,7 @@ def member_of(settings: ModelSettings) -> Member:
         path = Path(settings.model) if settings.model else None
         local = settings.model_copy(update={"max_concurrency": 1})
         return Member(OnDevice(path, local), local)
-    return Member(Endpoint(settings), settings)
+    return Member(LangChainEndpoint(settings) if settings.by_langchain else Endpoint(settings), settings)
 
 
 # Circuit breakers and rate limits belong to an endpoint, not to one of the roles that are bound to it.

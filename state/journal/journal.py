@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..errors import PromptChanged
-from ..statuses import RunStatus
+from ..statuses import Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
-from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
+from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
 from .sqlite import aretrying
 from .store import Store
 from .sums import cost_columns, cost_in
@@ -185,8 +185,9 @@ class Journal(Store):
 
     def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
         with self._lock:
-            rows = self._connection.execute(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
-            return [Call(*row) for row in rows]
+            sql = f"SELECT {CALL_NAMES} FROM calls WHERE {where}"
+            rows = self._connection.execute(sql, values).fetchall()
+            return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
     def note_problem(self, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""
@@ -219,18 +220,19 @@ class Journal(Store):
         fingerprint: str | None = None,
         budget: str | None = None,
         description: Description | None = None,
+        lane: Lane | None = None,
     ) -> None:
         """Record that a run of the thread starts or goes on, its graph's shape, and its limits, as JSON."""
         now = time.time()
         described = (None, None, None) if description is None else description.columns()
-        kept = ("fingerprint", "budget", "graph", "models", "input")
+        kept = ("fingerprint", "budget", "graph", "models", "input", "lane")
         sql = (
             f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
             "status = 'running', error = NULL, updated_at = excluded.updated_at, "
             f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
         )
-        values = (thread_id, fingerprint, budget, *described, now, now)
+        values = (thread_id, fingerprint, budget, *described, lane, now, now)
         self.add_later(ThreadStatement((sql, values), thread_id))
 
     def budget_of(self, thread_id: str) -> str | None:
@@ -324,6 +326,10 @@ class Journal(Store):
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
         await self.awrite([(sql, (key.task, key.occurrence, call.id))])
         return await self.find_answer(key)
+
+    def earlier_try(self, thread_id: str) -> Unclaimed | None:
+        """Return what is known of an earlier try of a thread whose tasks had other ids, if there was one."""
+        return self._unclaimed.get(thread_id)
 
     def enter(self, thread_id: str, task: str) -> None:
         """Take note that a node of a run begins."""

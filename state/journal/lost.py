@@ -9,11 +9,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-
-from .records import Call
+from typing import Protocol, TypeVar
 
 # Returns the ids of the tasks that wrote to the checkpoints of a graph, by its namespace.
 WrittenBy = Callable[[str], Awaitable[Collection[str]]]
+
+
+class Placed(Protocol):
+    """An answer, or what will be one, at the task that asked for it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def task(self) -> str: ...
+
+
+P = TypeVar("P", bound=Placed)
 
 
 @dataclass(slots=True)
@@ -27,7 +39,7 @@ class Unclaimed:
     def enter(self, task: str) -> None:
         """Take note that a task begins."""
 
-    async def find(self, task: str, calls: Sequence[Call], written_by: WrittenBy) -> Call | None:
+    async def find(self, task: str, calls: Sequence[P], written_by: WrittenBy) -> P | None:
         """Return the first of the calls that no task uses."""
         for call in calls:
             if call.id not in self.claimed and await self._is_free(task, call.task, written_by):

@@ -2,7 +2,7 @@
 
 On POSIX systems a process loses all its locks on a file when it closes any handle of that file: reading its
 own database with open() is enough, or copying it. Then another process that closes the database takes itself
-for the last one, and deletes the log. Linux tells which locks a process holds.
+for the last one, and deletes the log. Linux tells which locks a process holds on the file of an open handle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import StoreError
 from .forking import WAIT_S
 from .sqlite import put_down
 
-LOOK_S = 1.0  # looking costs 15 µs, but after a pause the kernel may take 10 ms for it (measured)
+LOOK_S = 1.0
 TRIES = 5  # for it may be opened once more in between
 _SHARED = "1073741826"  # where SQLite's shared lock begins, in every database
 _healing = threading.Lock()
@@ -29,6 +29,7 @@ class OwnLocks:
     def __init__(self, path: Path, use: Callable[[], object]) -> None:
         self._path = path
         self._use = use
+        self._handle = -1  # one of SQLite's: to open and close another would itself drop the lock
         self._is_told = self._is_held()  # else the system, or the file's, does not tell
         self._looked_at = time.monotonic()
 
@@ -61,9 +62,23 @@ class OwnLocks:
     def _is_held(self) -> bool:
         self._use()
         try:
-            locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace")
-            inode = self._path.stat().st_ino
-        except OSError:
+            identity = _identity(self._path.stat())
+            if not _is_of(self._handle, identity):
+                handles = (int(each.name) for each in Path("/proc/self/fd").iterdir())
+                self._handle = next(each for each in handles if _is_of(each, identity))
+            # Not /proc/locks, for which the kernel may take 10 ms after a pause.
+            told = Path(f"/proc/self/fdinfo/{self._handle}").read_text(encoding="ascii", errors="replace")
+        except (OSError, StopIteration):
             return False
-        mine = f" {os.getpid()} ", f":{inode} {_SHARED} "
-        return any(all(part in line for part in mine) for line in locks.splitlines())
+        return any(line.startswith("lock:") and _SHARED in line.split() for line in told.splitlines())
+
+
+def _is_of(handle: int, identity: tuple[int, int]) -> bool:
+    try:
+        return _identity(os.fstat(handle)) == identity
+    except OSError:  # closed
+        return False
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino

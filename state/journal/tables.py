@@ -10,7 +10,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 
 from .sums import USD, unknown
 
-VERSION = 6
+VERSION = 7
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS runs (
     input       TEXT,              -- JSON
     status      TEXT NOT NULL,     -- queued | running | done | partial | failed | interrupted
     budget      TEXT,              -- JSON: the limits of the run, see state/budget.py
+    lane        TEXT,              -- how its calls are made: live (also where it is NULL) or batch
     fingerprint TEXT,              -- JSON: the graph's shape and state type when it first ran
     parent_thread     TEXT,        -- where the thread was forked from
     parent_checkpoint TEXT,
@@ -84,6 +85,7 @@ CREATE TABLE IF NOT EXISTS calls (
     tool_calls     TEXT,              -- JSON: the tools that the model wants run, with their arguments
     reasoning      TEXT,
     reply_state    TEXT,              -- JSON: what the provider wants back with the message, as it sent it
+    media          TEXT,              -- JSON: images, sounds and files of the answer, as content blocks
     finish_reason  TEXT,
     input_tokens   INTEGER,
     output_tokens  INTEGER,
@@ -100,6 +102,7 @@ CREATE TABLE IF NOT EXISTS calls (
     reserved       TEXT,              -- JSON: what its budgets set aside for it
     latency_s      REAL NOT NULL,
     first_token_s  REAL,              -- where the answer was streamed
+    batch_request  TEXT,              -- which request of a batch brought it; NULL for a live call
     problem        TEXT,              -- why the answer did not fit, or the error of a failed call
     replays        INTEGER NOT NULL DEFAULT 0,  -- how often a resume used it again, at no cost
     started_at     REAL NOT NULL
@@ -111,6 +114,13 @@ CREATE INDEX IF NOT EXISTS calls_sums
     ON calls (thread_id, status, source, cost_picos, input_tokens, output_tokens, estimated_tokens,
               estimated_picos, replays, latency_s);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
+CREATE INDEX IF NOT EXISTS calls_batch ON calls (batch_request) WHERE batch_request IS NOT NULL;
+CREATE TABLE IF NOT EXISTS blobs (    -- images, sounds, documents: each once, for all threads
+    sha256     TEXT PRIMARY KEY,      -- "blob:image/png;size=…;sha256=…" stands for it in other columns
+    media_type TEXT NOT NULL,         -- by its first bytes, else as it was called
+    size       INTEGER NOT NULL,      -- in bytes
+    data       BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS node_runs (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
@@ -176,6 +186,34 @@ CREATE TABLE IF NOT EXISTS coalesced_calls (  -- calls that wait for the answer 
     leader       TEXT NOT NULL,       -- the task whose call it is
     PRIMARY KEY (thread_id, task, request_hash, occurrence)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (  -- calls that were handed to a provider's batch API together
+    id          TEXT PRIMARY KEY,     -- ours, also in the provider's copy of the batch
+    api         TEXT NOT NULL,        -- openai | anthropic
+    address     TEXT NOT NULL,
+    model       TEXT NOT NULL,
+    requests    INTEGER NOT NULL,
+    status      TEXT NOT NULL,        -- see state/statuses.py
+    provider_id TEXT,                 -- the provider's id, once it is known
+    file_id     TEXT,                 -- the uploaded file with its requests, where the API wants one
+    problem     TEXT,                 -- why it brought nothing
+    started_at  REAL NOT NULL,
+    submitted_at REAL,                -- when the submit was about to be sent
+    ended_at    REAL
+);
+CREATE INDEX IF NOT EXISTS batches_status ON batches (status);
+CREATE TABLE IF NOT EXISTS batch_requests (
+    id           TEXT PRIMARY KEY,    -- its custom_id in the batch
+    batch        TEXT NOT NULL,
+    thread_id    TEXT NOT NULL,
+    task         TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    step         TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    occurrence   INTEGER NOT NULL,
+    result       TEXT                 -- JSON: what the provider sent, until a call has it
+);
+CREATE INDEX IF NOT EXISTS batch_requests_batch ON batch_requests (batch);
+CREATE INDEX IF NOT EXISTS batch_requests_call ON batch_requests (thread_id, request_hash);
 CREATE TABLE IF NOT EXISTS scores (
     id          TEXT PRIMARY KEY,
     thread_id   TEXT NOT NULL,

@@ -26,7 +26,7 @@ from ..json_text import as_json, state_json
 from ..names import GRAPH_KEY, path_of
 from ..schema import is_state_type
 from ..serde import allow
-from ..statuses import NodeStatus, RunStatus
+from ..statuses import Lane, NodeStatus, RunStatus
 from .fingerprint import GraphMark, check_unchanged
 from .outputs import shown_output
 from .pauses import budget_end
@@ -79,6 +79,7 @@ class Recorder(RunObserver):
         description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
+        lane: Lane | None = None,
         can_wait: bool = True,
     ) -> None:
         self._journal = journal
@@ -90,6 +91,7 @@ class Recorder(RunObserver):
         self._description = description
         self._labels = labels or {}
         self._restart = restart
+        self._lane = lane
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
@@ -173,7 +175,7 @@ class Recorder(RunObserver):
             self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
         budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget, self._description)
+        self._journal.start_run(self._thread, fingerprint, budget, self._description, lane=self._lane)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:

@@ -18,15 +18,27 @@ from langgraph.graph.state import CompiledStateGraph
 from ..budget import Budget, Ledger
 from ..cost import Cost
 from ..errors import InputError, StoreError
+from ..journal.batches import lane_of
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import Description, bindable
 from ..journal.sqlite import unhindered
 from ..masking import Masker
-from ..names import BUDGET, CACHE_KEY, GRAPH_KEY, LEDGERS_KEY, RESTART, RESTART_KEY, SESSION_KEY, STARTER_KEY
+from ..names import (
+    BUDGET,
+    CACHE_KEY,
+    GRAPH_KEY,
+    LANE_KEY,
+    LEDGERS_KEY,
+    RESTART,
+    RESTART_KEY,
+    SESSION_KEY,
+    STARTER_KEY,
+)
 from ..serde import allow as declare
 from ..settings_file import working_folders_file
+from ..statuses import Lane
 from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
@@ -109,6 +121,7 @@ class Session:
         *,
         budget: Budget | None = None,
         cache_s: float | None = None,
+        lane: Lane | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
         allow_changed_graph: bool = False,
         restart: bool = False,
@@ -124,7 +137,9 @@ class Session:
         Without a `thread_id` a new thread begins; an id that is a number, a UUID or the like counts as its
         text. `budget` limits the thread as a whole, what it spent
         before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
-        `cache_s` lets answers of other runs serve that are at most so many seconds old.
+        `cache_s` lets answers of other runs serve that are at most so many seconds old. `lane` "batch" makes
+        the calls through the providers' batch APIs, at half the price, within a day; the thread stays in its
+        lane until it is given another one.
 
         A thread goes on only with a graph of the same shape: else it raises GraphChanged, unless
         `allow_changed_graph`. Patterns tell their shape themselves; for a hand-written graph, pass it as
@@ -137,6 +152,8 @@ class Session:
         unhindered(working_folders_file)  # a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         ledger = self.ledger(thread, budget, is_new=thread_id is None)
+        if lane is None and thread_id is not None:
+            lane = lane_of(self.journal, thread)
         recorder = Recorder(
             self.journal,
             self.claims,
@@ -147,6 +164,7 @@ class Session:
             description=description,
             allow_changed_graph=allow_changed_graph,
             restart=restart,
+            lane=lane,
             can_wait=checkpointer is None,
         )
         config: RunnableConfig = {
@@ -159,6 +177,7 @@ class Session:
                 SESSION_KEY: self,
                 CACHE_KEY: cache_s,
                 RESTART_KEY: restart,
+                LANE_KEY: lane,
                 STARTER_KEY: recorder,
                 **configurable,
             },

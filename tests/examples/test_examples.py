@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from .test_workflows import WORKFLOWS
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATTERNS = sorted((EXAMPLES / "patterns").glob("*.py"))
 SCREEN = 60  # lines
@@ -26,7 +28,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_each_example_is_covered() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing", "folder_qa", "intake"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"support_routing", *WORKFLOWS}
 
 
 def test_at_least_17_of_the_20_tickets_are_routed_right(

@@ -16,7 +16,7 @@ INNER = {
     "cli": ({"exit_codes", "options"}, {"support"}, {"commands"}, {"app"}),
     "state": ({"journal"}, {"session"}, {"run_context"}),
     "tracing": ({"record"}, {"forks", "export"}),
-    "providers": ({"backends"}, {"stack"}, {"testing"}),
+    "providers": ({"backends"}, {"batches"}, {"stack"}, {"testing"}),
     "graphs": (
         {"drawing", "layouts"},
         {"picture"},

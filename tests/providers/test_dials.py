@@ -12,7 +12,7 @@ import pytest
 from stepgraph import Ask, Session, chain, run, step, using
 from stepgraph.errors import InputError, SettingsError
 from stepgraph.providers.backends.endpoint import Endpoint
-from stepgraph.providers.backends.http import ChatClient, _proxy_for
+from stepgraph.providers.backends.http import ChatClient, proxy_for
 from stepgraph.providers.backends.http_errors import _retry_after
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.provider_table import provider_named
@@ -197,4 +197,4 @@ def test_milliseconds_to_wait_and_a_proxy_without_a_scheme(monkeypatch: pytest.M
     assert _retry_after({"retry-after-ms": "soon", "retry-after": "9"}) == 9
     monkeypatch.setenv("http_proxy", "proxy.corp:3128")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert _proxy_for("http://api.example.com/v1") == "http://proxy.corp:3128"
+    assert proxy_for("http://api.example.com/v1") == "http://proxy.corp:3128"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepgraph.providers.backends.endpoint import Endpoint
+from stepgraph.providers.chat_classes import CHAT_CLASSES
 from stepgraph.providers.provider_table import (
     LOCAL,
     PROVIDERS,
@@ -22,7 +23,7 @@ def test_a_new_provider_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         "acme",
         "https://acme.example/v1",
         api_key_env="ACME_KEY",
-        is_listed=True,
+        prices="openai",
         capabilities=Capabilities(structured="json_object"),
     )
     monkeypatch.setitem(PROVIDERS, "acme", acme)  # type: ignore[arg-type]
@@ -36,7 +37,7 @@ def test_a_new_provider_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_entries_go_by_their_names() -> None:
     assert all(provider.name == name for name, provider in PROVIDERS.items())
-    assert set(REMOTE) == PROVIDERS.keys() - {LOCAL}
+    assert set(REMOTE) | {LOCAL} | set(CHAT_CLASSES) == set(PROVIDERS)
 
 
 def test_a_provider_without_a_name_is_only_known_to_be_compatible() -> None:
@@ -46,7 +47,8 @@ def test_a_provider_without_a_name_is_only_known_to_be_compatible() -> None:
 def test_only_the_model_on_this_machine_is_free_without_a_price() -> None:
     tariffs = {name: tariff_for(parse_spec(f"{name}:m", "here"), "m") for name in PROVIDERS}
     kinds = {name: type(tariff) for name, tariff in tariffs.items() if tariff is not None}
-    listed = dict.fromkeys(("openai", "openrouter", "together", "deepseek"), PriceListTariff)
+    listed = dict.fromkeys((name for name, known in PROVIDERS.items() if known.prices), PriceListTariff)
+    assert {"openai", "openrouter", "together", "deepseek", "anthropic", "azure_openai"} < listed.keys()
     assert kinds == {**listed, "local": TokenTariff}
     assert tariffs["local"] is not None
     assert tariffs["local"].most(1, 1) == 0

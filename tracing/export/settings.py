@@ -20,7 +20,6 @@ from .langfuse_client import LangfuseClient
 from .otlp import Destination
 
 
-
 class OtlpSettings(BaseModel):
     """One OTLP endpoint. `headers_env` names variables that hold values of headers, such as keys."""
 

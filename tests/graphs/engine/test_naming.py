@@ -176,3 +176,9 @@ def test_every_pattern_takes_a_name(pattern: str) -> None:
         other_place = chain(look, name="first")
         with pytest.raises(DefinitionError, match="two parts are named 'first'"):
             chain(look, NAMED[pattern]("first"), other_place)
+
+
+def test_a_bounded_part_keeps_its_own_name() -> None:
+    inner = chain(look, write, name="inner")
+    assert within(inner, Budget(calls=1), name="bounded").outline() == ["inner(look, write)"]
+    assert list(within(write, Budget(calls=1), name="bounded").nodes) == ["write"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
-from stepgraph.providers.backends.http import _clients
+from stepgraph.providers.backends.http import clients
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import ModelSettings, parse_spec
@@ -136,13 +136,13 @@ def test_a_client_is_closed_with_its_loop(server: ChatServer) -> None:
 
     async def use() -> Any:
         await asyncio.gather(*(endpoint.complete(HELLO, CallContext("s")) for _ in range(3)))
-        return await _clients.get()
+        return await clients.get()
 
     first, second = asyncio.run(use()), asyncio.run(use())
     assert first is not second
     assert first.closed
     assert second.closed
-    assert {first, second}.isdisjoint(client.result() for client in _clients._held.values())
+    assert {first, second}.isdisjoint(client.result() for client in clients._held.values())
 
 
 async def test_calls_of_many_loops_do_not_meet(server: ChatServer) -> None:

@@ -1,0 +1,269 @@
+"""A LangChain chat model made from settings: what its constructor takes is known before anything is paid."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr, ValidationError
+
+from ...state.errors import SettingsError, did_you_mean
+from ...state.event_loops import PerLoop
+from ..chat_classes import ChatClass, chat_class
+from ..headers import sent_headers
+from ..keys import find_key
+from ..settings import ModelSettings, key_variable
+from .http import KEEP_ALIVE_S
+
+# With one of these, another credential than the key opens the door.
+_CREDENTIALS: Final = re.compile(r"credential|token|project|vertexai|profile_name|aws_", re.IGNORECASE)
+_HEADERS: Final = ("default_headers", "additional_headers")
+_TIMEOUTS: Final = ("timeout", "request_timeout", "default_request_timeout")
+_KEYS: Final = ("api_key", "apikey")
+
+
+@dataclass
+class ChatMaker:
+    """Makes instances of the class that the settings name: one for each event loop, for HTTP clients that
+    belong to one. Raises SettingsError for what the class does not take, before it is asked anything.
+    """
+
+    settings: ModelSettings
+    known: ChatClass = field(init=False)
+    secrets: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.known = chat_class(self.settings.provider)
+        if not self.known.is_installed:
+            raise SettingsError(
+                f"{self.settings.model}: the provider {self.settings.provider!r} needs the package "
+                f"{self.known.package.replace('_', '-')}, which is not installed. Install it with: "
+                f"{self.known.install}"
+            )
+        self._key_env = key_variable(self.settings)
+        self._key = self._find_key()
+
+    @property
+    def key_env(self) -> str | None:
+        return self._key_env
+
+    def _find_key(self) -> str | None:
+        settings = self.settings
+        if any(_CREDENTIALS.search(name) for name in settings.params) and settings.api_key is None:
+            return os.environ.get(self._key_env or "") or None
+        if settings.provider == "google_genai" and settings.api_key_env is None:
+            self._key_env = next(
+                (n for n in (self._key_env, "GEMINI_API_KEY") if n in os.environ), self._key_env
+            )
+        key = find_key(self._key_env, settings.model, settings.api_key)
+        if key:
+            self.secrets.append(key)
+        return key
+
+    def load(self) -> Any:
+        """Import the class."""
+        try:
+            return getattr(importlib.import_module(self.known.module), self.known.name)
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(
+                f"{self.settings.model}: {self.known.name} of the package "
+                f"{self.known.package.replace('_', '-')} cannot be imported ({error}). Install it anew with: "
+                f"{self.known.install} --upgrade"
+            ) from None
+
+    def make(self, **more: Any) -> BaseChatModel:
+        """Return an instance. Raises SettingsError."""
+        kind = self.load()
+        settings, known = self.settings, self.known
+        names = _names(kind)
+        arguments = self._arguments(names) | more
+        try:
+            make = getattr(kind, known.maker) if known.maker else kind
+            chat: BaseChatModel = make(**{known.model: settings.model}, **arguments)
+        except (ValidationError, ValueError, TypeError, ImportError) as error:
+            raise SettingsError(
+                f"{settings.model}: {known.name} does not take these settings: {self._problem(error)}"
+            ) from None
+        return chat
+
+    def _problem(self, error: Exception) -> str:
+        if isinstance(error, ValidationError):
+            told = "; ".join(
+                f"{'.'.join(map(str, item['loc']))}: {item['msg']}".removeprefix(": ")
+                for item in error.errors(include_url=False, include_input=False)
+            )
+        else:
+            told = str(error)
+        for secret in self.secrets:
+            told = told.replace(secret, "***")
+        return told
+
+    def _arguments(self, names: set[str]) -> dict[str, Any]:
+        settings, known = self.settings, self.known
+        params = self._params(names)
+        given: dict[str, Any] = {}
+        if self._key is not None:
+            name = next(
+                (n for n in (*_KEYS, *(n for n in names if n.endswith("_api_key"))) if n in names), None
+            )
+            given |= {} if name is None else {name: SecretStr(self._key)}
+        if "max_retries" in names:  # RetryLayer tries again, and every attempt is on record
+            given["max_retries"] = 0
+        timeout = next((name for name in _TIMEOUTS if name in names), None)
+        given |= {} if timeout is None else {timeout: settings.timeout_s}
+        if settings.headers:
+            given[self._named(names, _HEADERS, "headers")], secret = sent_headers(
+                settings.headers, settings.model
+            )
+            self.secrets.extend(secret)
+        if settings.organization:
+            given[self._named(names, ("organization",), "organization")] = settings.organization
+        if settings.address and (settings.base_url or known.endpoint):
+            given |= self._endpoint(names)
+        for name in settings.dials():
+            if name != "stop" and name not in names and name not in known.dials:
+                raise SettingsError(f"{settings.model}: {known.name} takes no {name}. Leave it out.")
+        if "temperature" in names:
+            given["temperature"] = None  # what the settings and the question say goes with each call
+        if "stream_usage" in names:
+            given["stream_usage"] = True
+        if known.package == "langchain_openai":
+            given |= self._openais(params)
+        return given | params
+
+    def _params(self, names: set[str]) -> dict[str, Any]:
+        for name in self.settings.params:
+            if name not in names and not self.known.maker:
+                raise SettingsError(
+                    f"{self.settings.model}: {self.known.name} has no parameter {name!r}. "
+                    f"{did_you_mean(name, sorted(names))}"
+                )
+        return {name: self._resolved(name, value) for name, value in self.settings.params.items()}
+
+    def _resolved(self, name: str, value: Any) -> Any:
+        """Return a param with the values of environment variables in the place of their names."""
+        if isinstance(value, Mapping):
+            return {key: self._resolved(f"{name}.{key}", part) for key, part in value.items()}
+        if not isinstance(value, str) or not re.fullmatch(r"\$[A-Za-z_]\w*", value):
+            return value
+        held = os.environ.get(value[1:])
+        if not held:
+            raise SettingsError(
+                f"{self.settings.model}: the environment variable {value[1:]} is not set; the setting "
+                f"params.{name} needs it."
+            )
+        self.secrets.append(held.strip())
+        return held.strip()
+
+    def _named(self, names: set[str], ways: Iterable[str], setting: str) -> str:
+        for way in ways:
+            if way in names:
+                return way
+        raise SettingsError(f"{self.settings.model}: {self.known.name} takes no {setting}. Leave it out.")
+
+    def _endpoint(self, names: set[str]) -> dict[str, Any]:
+        ways = (self.known.endpoint, "base_url", "endpoint_url", "endpoint", "url")
+        name = self._named(names, [way for way in ways if way], "base_url")
+        parts = urlsplit(self.settings.address)
+        query = dict(parse_qsl(parts.query))
+        address = parts._replace(query="").geturl()
+        if name == "azure_endpoint":
+            version = {"api_version": query.pop("api-version")} if "api-version" in query else {}
+            return {name: address, **version, **({"default_query": query} if query else {})}
+        return {name: address, **({"default_query": query} if query and "default_query" in names else {})}
+
+    def _openais(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what OpenAI's classes are given beside: no probing of sockets, no state kept at OpenAI."""
+        given: dict[str, Any] = {"http_socket_options": ()}
+        asked = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
+        if asked is None:
+            asked = self._fits_responses()
+        given["use_responses_api"] = asked
+        if asked:  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
+            given |= {"output_version": "responses/v1"}
+            if not params.get("use_previous_response_id"):
+                given |= {"store": False, "include": ["reasoning.encrypted_content"]}
+        if not self._key and not params:
+            given["api_key"] = SecretStr("none")
+        return given
+
+    def _fits_responses(self) -> bool:
+        """Tell whether the Responses API is the better one: OpenAI's own, for a model that reasons.
+
+        It does not know these dials, and other servers may not know it; Azure has it for some deployments,
+        so there it is asked for with params.
+        """
+        dials = self.settings.dials()
+        host = urlsplit(self.settings.address).hostname or ""
+        if self.known.name != "ChatOpenAI" or not f".{host}".endswith(".api.openai.com"):
+            return False
+        if dials.keys() & {"seed", "stop", "frequency_penalty", "presence_penalty", "extra_body"}:
+            return False
+        model: BaseChatModel = self.load()(model=self.settings.model, api_key=SecretStr("none"))
+        return bool((model.profile or {}).get("reasoning_output"))
+
+
+_OF_RESPONSES: Final = {
+    "reasoning",
+    "include",
+    "truncation",
+    "context_management",
+    "use_previous_response_id",
+}
+
+
+def _names(kind: Any) -> set[str]:
+    """Return the names that a class's constructor takes."""
+    fields = kind.model_fields.items()
+    return {name for name, _ in fields} | {known.alias for _, known in fields if known.alias}
+
+
+async def in_this_loop(maker: ChatMaker) -> BaseChatModel:
+    """Return an instance whose HTTP client belongs to the running event loop, and is closed with it.
+
+    The packages of OpenAI and Anthropic share one client among all loops of a process, whose connections
+    fail in every loop but the first.
+    """
+    package = maker.known.package
+    if package == "langchain_openai":
+        return maker.make(http_async_client=await _clients["openai"].get())
+    chat = maker.make()
+    if package == "langchain_anthropic":
+        made: Any = chat
+        client = await _clients["anthropic"].get()
+        kind = importlib.import_module("anthropic").AsyncAnthropic
+        # which is where its cached property looks first
+        made.__dict__["_async_client"] = kind(**made._client_params, http_client=client)  # noqa: SLF001
+    return chat
+
+
+async def close(chat: Any) -> None:
+    """Close what an instance opened by itself."""
+    if hasattr(chat, "aclose"):
+        await chat.aclose()
+
+
+def _opened(package: str) -> Callable[[], Awaitable[Any]]:
+    async def open_client() -> Any:
+        sdk = importlib.import_module(package)
+        limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S
+        )
+        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+
+    return open_client
+
+
+async def _closed(client: Any) -> None:
+    await client.aclose()
+
+
+_clients: dict[str, PerLoop[Any]] = {
+    package: PerLoop(_opened(package), _closed) for package in ("openai", "anthropic")
+}

@@ -1,0 +1,251 @@
+"""A model that its provider's LangChain class asks, from settings: streamed, priced and explained as our own.
+
+The class makes requests and reads answers. Everything around a call is ours: it retries nothing, calls no
+callbacks, and keeps nothing between calls but its connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+
+from ...state.errors import ModelError
+from ...state.event_loops import PerLoop
+from ..model import CallContext, Reply, Request, TokenSink
+from ..provider_table import Capabilities, capabilities_of
+from ..settings import ModelSettings
+from .backend import Backend
+from .completion import ThoughtSplitter
+from .http import MalformedBody
+from .http_errors import explained, status_of
+from .langchain import schema_format, with_schema_in_prompt
+from .langchain_classes import ChatMaker, close, in_this_loop
+from .langchain_replies import ChunkedMessage, read_message
+from .langchain_requests import structured_arguments, to_langchain, tool_arguments
+from .message_state import LANGCHAIN
+from .refused_params import ParameterLeftOut, RefusedParams
+from .token_counts import openai_tokens
+from .wire_names import WireNames
+
+
+class LangChainEndpoint(Backend):
+    """A model behind the LangChain class of its provider.
+
+    Raises SettingsError where the package is missing, no key is found, or the class does not take a setting.
+    """
+
+    def __init__(self, settings: ModelSettings, can: Capabilities | None = None) -> None:
+        self.name = settings.model
+        self.address = settings.address or f"{settings.provider}:"
+        self.can = can or capabilities_of(settings.provider, settings.overrides)
+        self._settings = settings
+        self._dials = settings.dials()
+        self._maker = ChatMaker(settings)
+        self._is_openais = self._maker.known.package == "langchain_openai"
+        self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
+        self._refused = RefusedParams.of(self.name, self.address)
+        if settings.params or settings.provider != "openai":
+            self.tools = self.can.tools if self._takes_tools else "emulated"
+            self.max_tokens = self._limit
+        else:  # nothing is left to go wrong, so the package is imported when it is needed: it takes a second
+            self.tools = self.can.tools
+
+    @cached_property
+    def _sample(self) -> BaseChatModel:
+        """An instance to look at."""
+        return self._maker.make()
+
+    @property
+    def _profile(self) -> Mapping[str, Any]:
+        return self._sample.profile or {}
+
+    @property
+    def _takes_tools(self) -> bool:
+        told = self._profile.get("tool_calling", True)
+        return bool(told) and type(self._sample).bind_tools is not BaseChatModel.bind_tools
+
+    @property
+    def _limit(self) -> int | None:
+        """The most tokens of an answer that the class asks for where nobody sets a limit."""
+        limit = getattr(self._sample, self._maker.known.limit, None)
+        return limit if type(limit) is int and limit > 0 else None
+
+    async def _open(self) -> BaseChatModel:
+        if self._maker.known.module not in sys.modules:
+            await asyncio.to_thread(self._maker.load)
+        return await in_this_loop(self._maker)
+
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        names = WireNames.of(request)
+        chat = await self._chats.get()
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                reply = await self._asked(chat, names.request(request), context.sink)
+        except Exception as error:
+            raise self._explain(error) from None
+        if LANGCHAIN in reply.state:
+            reply = replace(
+                reply, state={LANGCHAIN: {**reply.state[LANGCHAIN], "by": self._maker.known.package}}
+            )
+        return replace(names.reply(reply), latency_s=time.perf_counter() - started)
+
+    async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
+        """Ask; again without a parameter that the model says it does not take."""
+        messages, arguments = self._call(chat, request)
+        listened = sink is not None and sink.listened and _streams(chat)
+        while True:
+            fit = self._refused.without(arguments)
+            stop = fit.pop("stop", None)
+            try:
+                if sink is not None and listened:
+                    return await self._streamed(chat, messages, stop, fit, sink)
+                return await self._whole(chat, messages, stop, fit)
+            except Exception as error:
+                refusal = status_of(error)
+                if refusal is None or not self._refused.learn(refusal, fit):
+                    raise
+
+    async def _whole(self, chat: BaseChatModel, messages: list[BaseMessage], stop: Any, fit: Any) -> Reply:
+        result = await chat._agenerate(messages, stop, **fit)  # noqa: SLF001 what each class implements; the
+        # public methods would call the callbacks and tracers of the surrounding run a second time
+        if not result.generations:
+            raise MalformedBody("the answer has no choices")
+        generation = result.generations[0]
+        message: Any = generation.message
+        told = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
+        metadata = {name: value for part in told for name, value in part.items() if value is not None}
+        return read_message(message, metadata, self.name, self.can)
+
+    async def _streamed(
+        self, chat: BaseChatModel, messages: list[BaseMessage], stop: Any, fit: Any, sink: TokenSink
+    ) -> Reply:
+        draft, splitter = ChunkedMessage(), ThoughtSplitter()
+        stream: Any = chat._astream(messages, stop, **fit)  # noqa: SLF001 as above
+        async with aclosing(stream):
+            async for chunk in stream:
+                text, thought = draft.add(chunk)
+                if thought:
+                    await sink.emit(reasoning=thought)
+                for said, meant in splitter.feed(text) if text else ():
+                    if said or meant:
+                        await sink.emit(said, reasoning=meant)
+        said, meant = splitter.rest()
+        if said or meant:
+            await sink.emit(said, reasoning=meant)
+        return draft.reply(self.name, self.can)
+
+    def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
+        """Return the messages, and the arguments of the call."""
+        arguments = self._options(chat, request)
+        messages = request.messages
+        if request.tools:
+            functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            if self._is_openais:
+                arguments["tools"] = functions
+                arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
+            else:
+                silent = self._maker.known.no_call if request.tool_choice == "none" else None
+                arguments |= tool_arguments(chat, functions, silent)
+        if request.schema is not None:
+            native = self._native(chat, request.schema, bool(request.tools))
+            _merge(arguments, native or {})
+            if native is None or self.can.schema_in_prompt or self.can.structured == "json_object":
+                messages = with_schema_in_prompt(messages, request.schema)
+        return to_langchain(messages, self._maker.known.package), arguments
+
+    def _native(
+        self, chat: BaseChatModel, schema: Mapping[str, Any], has_tools: bool
+    ) -> dict[str, Any] | None:
+        """Return what asks for a schema natively, None where it must go into the prompt."""
+        if self.can.structured == "prompt":
+            return None
+        if self._is_openais:
+            form = schema_format(schema)
+            if self.can.structured == "json_object":
+                form = {"type": "json_object"}
+            if getattr(chat, "use_responses_api", False):
+                return {"text": {"format": {"type": form["type"], **form.get("json_schema", {})}}}
+            return {"extra_body": {"response_format": form}}
+        told = self._settings.overrides
+        known = chat.profile or {}
+        wanted = told is not None and told.structured == "json_schema"
+        if not wanted and not known.get("structured_output"):
+            return None
+        if has_tools and self._maker.known.package == "langchain_google_genai" and "gemini-2" in self.name:
+            return None  # before Gemini 3, tools and a schema exclude each other
+        return structured_arguments(chat, schema)
+
+    def _options(self, chat: BaseChatModel, request: Request) -> dict[str, Any]:
+        settings, known = self._settings, self._maker.known
+        temperature = request.temperature if request.temperature is not None else settings.temperature
+        limit = request.max_tokens or settings.max_tokens
+        options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+        if limit is not None:
+            options |= self._limited(limit)
+        fields = type(chat).model_fields
+        taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
+        for name, value in {**self._dials, **(request.dials or {})}.items():
+            if name not in taken:
+                warnings.warn(
+                    f"{known.name} takes no {name}: {self.name} is asked without. Leave it out of the "
+                    "question, or bind another model.",
+                    ParameterLeftOut,
+                    stacklevel=2,
+                )
+            elif name == "extra_body":
+                _merge(options, {name: {**(self._dials.get(name) or {}), **value}})
+            else:
+                options[name] = list(value) if name == "stop" else value
+        return options
+
+    def _limited(self, tokens: int) -> dict[str, Any]:
+        """Return the limit on an answer as the class takes it, and as the endpoint behind it does.
+
+        OpenAI's class sends `max_completion_tokens` whatever it is given.
+        """
+        spelling = self.can.max_tokens
+        if not self._is_openais or spelling == "max_completion_tokens":
+            return {self._maker.known.limit: tokens}
+        own = {self._maker.known.limit: tokens} if spelling == "both" else {}
+        return {**own, "extra_body": {"max_tokens": tokens}}
+
+    async def count_tokens(self, request: Request) -> int | None:
+        return await openai_tokens(request, self.name) if self.can.tokenizer == "openai" else None
+
+    def _explain(self, error: Exception) -> ModelError:
+        unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+        if isinstance(error, unreadable) and status_of(error) is None:
+            told = str(error)
+            page = "<html" in told.lower() or "<!doctype" in told.lower()
+            error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
+        return explained(
+            error,
+            self.name,
+            address=self.address if self._settings.address else None,
+            secrets=self._maker.secrets,
+            key_env=self._maker.key_env,
+        )
+
+
+def _streams(chat: BaseChatModel) -> bool:
+    kind = type(chat)
+    return kind._astream is not BaseChatModel._astream or kind._stream is not BaseChatModel._stream  # noqa: SLF001
+
+
+def _merge(arguments: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add arguments; what is a table in both becomes one."""
+    for name, value in more.items():
+        held = arguments.get(name)
+        both = isinstance(held, Mapping) and isinstance(value, Mapping)
+        arguments[name] = {**held, **value} if both and held is not None else value

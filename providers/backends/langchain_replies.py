@@ -1,0 +1,199 @@
+"""From LangChain's messages, whole or in chunks, to replies, whichever provider's class made them.
+
+LangChain has standard forms for text, tool calls, reasoning and counts. Why an answer ended has none: each
+provider's own word is in the message's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+
+from ..model import Reply, ToolCall, Usage
+from ..provider_table import Capabilities
+from .completion import split_thought
+from .finish import checked_finish
+from .http import HTTPStatusError, MalformedBody
+from .message_state import LANGCHAIN
+from .tool_calls import ToolCallDrafts, read_arguments
+from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
+
+# Where the classes keep why the answer ended: OpenAI, Google, Groq, Mistral; Anthropic; Bedrock; Ollama.
+_FINISH: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+# What the provider reads again: signatures of thoughts, encrypted reasoning.
+_KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call_thought_signatures__")
+
+
+def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
+    """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole."""
+    finish = _finish(metadata, can)
+    text, thought = split_thought(str(message.text))
+    refusal = _refusal(message)
+    usage = believable(usage_of(message, metadata), answered=bool(text))
+    raw = metadata.get("token_usage")
+    return Reply(
+        text=text or refusal,
+        tool_calls=tool_calls_of(message),
+        model=str(metadata.get("model_name") or metadata.get("model") or asked),
+        usage=usage,
+        reasoning=reasoning_in(message) or thought or None,
+        finish_reason="refusal" if refusal and not text else finish,
+        cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
+        state=_state(message),
+    )
+
+
+class ChunkedMessage:
+    """A message that is still coming in."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
+        self._chunks: list[AIMessageChunk] = []
+        self._calls = ToolCallDrafts()
+        self._refusal: list[str] = []
+
+    def add(self, chunk: Any) -> tuple[str, str]:
+        """Add a generation's chunk; return the text and the reasoning that are new in it."""
+        message = chunk.message
+        told = {**(chunk.generation_info or {}), **message.response_metadata}
+        self.metadata |= {name: value for name, value in told.items() if value}
+        if not isinstance(message, AIMessageChunk):
+            raise MalformedBody(f"a message of type {type(message).__name__}")
+        for place, call in enumerate(message.tool_call_chunks):
+            function = {"name": call["name"], "arguments": call["args"]}
+            self._calls.add({"index": call["index"], "id": call["id"], "function": function}, place)
+        self._chunks.append(message)
+        return str(message.text), reasoning_in(message)
+
+    def reply(self, asked: str, can: Capabilities) -> Reply:
+        """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
+        if not self._chunks:
+            raise MalformedBody("the stream has no chunks")
+        first, *rest = self._chunks
+        message = add_ai_message_chunks(first, *rest) if rest else first
+        reply = read_message(message, self.metadata, asked, can)
+        calls = self._calls.calls()
+        return Reply(**{**_fields(reply), "tool_calls": calls})
+
+
+def _fields(reply: Reply) -> dict[str, Any]:
+    return {name: getattr(reply, name) for name in Reply.__slots__}
+
+
+def tool_calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
+    """Return the calls of a message; what LangChain could not read is read as our own client does."""
+    good = [ToolCall(call["name"], call["args"], call["id"] or "") for call in message.tool_calls]
+    bad = []
+    for call in message.invalid_tool_calls:
+        arguments, problem = read_arguments(call["args"] or "")
+        bad.append(ToolCall(call["name"] or "", arguments, id=call["id"] or "", problem=problem))
+    calls = (*good, *bad)
+    return tuple(
+        ToolCall(call.name, call.arguments, id=call.id or f"call_{number}", problem=call.problem)
+        for number, call in enumerate(calls)
+    )
+
+
+def reasoning_in(message: AIMessage) -> str:
+    """Return the reasoning that a message or chunk shows."""
+    told = message.additional_kwargs.get("reasoning_content")
+    if isinstance(told, str) and told:
+        return told
+    if not isinstance(message.content, list) and "reasoning" not in message.additional_kwargs:
+        return ""
+    thoughts = (part.get("reasoning") for part in message.content_blocks if part["type"] == "reasoning")
+    return "\n\n".join(thought for thought in thoughts if isinstance(thought, str) and thought)
+
+
+def _refusal(message: AIMessage) -> str:
+    """Return what the model says instead of an answer, where the provider tells it apart."""
+    told = message.additional_kwargs.get("refusal")
+    parts = message.content if isinstance(message.content, list) else []
+    said = [p.get("refusal") for p in parts if isinstance(p, Mapping) and p.get("type") == "refusal"]
+    return told if isinstance(told, str) else "".join(part for part in said if isinstance(part, str))
+
+
+def usage_of(message: AIMessage, metadata: Mapping[str, Any]) -> Usage:
+    """Return the token counts; what the server does not say is unknown, never zero."""
+    raw = metadata.get("token_usage")
+    if isinstance(raw, Mapping) and raw.keys() & OPENAI_NAMES:
+        return read_usage(raw)
+    usage: Any = message.usage_metadata
+    if not usage:
+        return Usage()
+    prompt, answered = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
+    if not prompt and not answered:
+        prompt = answered = None
+    given, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+    cached, written = _detail(given, "cache_read"), _detail(given, "cache_creation", "input_tokens")
+    reasoning = _detail(said, "reasoning")
+    return Usage(
+        input=prompt,
+        output=answered,
+        cached=None if cached is None else min(cached, prompt or 0),
+        reasoning=None if reasoning is None else min(reasoning, answered or 0),
+        cache_write=written,
+    )
+
+
+def _detail(details: Mapping[str, Any], name: str, lasting: str | None = None) -> int | None:
+    """Return a count with those of its kinds: OpenAI's by tier of service, Anthropic's by lifetime."""
+    kinds = [
+        n for n in details if n == name or n.endswith(f"_{name}") or (lasting and n.endswith(f"_{lasting}"))
+    ]
+    counts = [count for kind in kinds if (count := count_in(details, kind)) is not None]
+    return sum(counts) if counts else None
+
+
+def _finish(metadata: Mapping[str, Any], can: Capabilities) -> str | None:
+    reason = next((metadata[n] for n in _FINISH if isinstance(metadata.get(n), str) and metadata[n]), None)
+    if reason is not None and reason != "FINISH_REASON_UNSPECIFIED":
+        return checked_finish(reason, always=can.always_finishes, known=can.finish)
+    blocked = metadata.get("prompt_feedback")
+    if isinstance(blocked, Mapping) and blocked.get(
+        "block_reason"
+    ):  # Gemini reads the prompt, and stops there
+        return "content_filter"
+    return checked_finish(_status(metadata), always=can.always_finishes, known=can.finish)
+
+
+def _status(metadata: Mapping[str, Any]) -> str | None:
+    """Return how an answer of OpenAI's Responses API ended. Raises HTTPStatusError if it failed."""
+    status = metadata.get("status")
+    if status == "incomplete":
+        details = metadata.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, Mapping) else None
+        return str(reason or "incomplete")
+    if status == "failed":
+        raise HTTPStatusError(502, {"error": metadata.get("error") or "the answer failed"}, {})
+    return status if isinstance(status, str) else None
+
+
+def _state(message: AIMessage) -> dict[str, Any]:
+    """Return what the provider wants back with the message, if it is more than text and tool calls."""
+    kept = {name: value for name, value in message.additional_kwargs.items() if name in _KEPT_KWARGS}
+    parts = message.content if isinstance(message.content, list) else []
+    telling = [p for p in parts if isinstance(p, Mapping) and (p.get("type") not in _PLAIN or _has_marks(p))]
+    if not telling and not kept:
+        return {}
+    held = {"content": message.content, "kwargs": kept, "metadata": _origin(message), "id": message.id}
+    try:
+        return {LANGCHAIN: json.loads(json.dumps(held))}
+    except (TypeError, ValueError):  # an object that no file can hold is no state that a resume could send
+        return {}
+
+
+_PLAIN: Final = {"text", "tool_use", "tool_call", "function_call", "input_json_delta"}
+
+
+def _has_marks(part: Mapping[str, Any]) -> bool:
+    return bool(part.get("extras") or part.get("signature") or part.get("id"))
+
+
+def _origin(message: AIMessage) -> dict[str, Any]:
+    told = message.response_metadata
+    return {name: told[name] for name in ("model_provider", "output_version", "id") if name in told}

@@ -1,0 +1,69 @@
+"""From a request to what LangChain's classes take: messages, and the arguments of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.runnables import RunnableBinding, RunnableSequence
+
+from ..model import Message
+from .message_state import LANGCHAIN, with_state
+from .tool_calls import read_arguments
+
+
+def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]:
+    """Return the messages in LangChain's form, with what the classes of this package want back."""
+    return [_converted(message, package) for message in messages]
+
+
+def _converted(message: Message, package: str) -> BaseMessage:
+    if message["role"] != "assistant":
+        return convert_to_messages([with_state(message, ())])[0]
+    good, bad = [], []
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        arguments, problem = read_arguments(function.get("arguments") or "")
+        if problem is None:
+            good.append(tool_call(name=function["name"], args=arguments, id=call.get("id")))
+        else:
+            args = function["arguments"]
+            bad.append(invalid_tool_call(name=function["name"], args=args, id=call.get("id"), error=problem))
+    held = message.get(LANGCHAIN)
+    if not isinstance(held, Mapping) or held.get("by") != package:
+        held = {}
+    return AIMessage(
+        held.get("content") or message.get("content") or "",
+        tool_calls=good,
+        invalid_tool_calls=bad,
+        additional_kwargs=held.get("kwargs") or {},
+        response_metadata=held.get("metadata") or {},
+        id=held.get("id"),
+    )
+
+
+def structured_arguments(chat: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what makes the class ask for a schema natively; None if it cannot."""
+    try:
+        asked: Any = chat.with_structured_output(dict(schema), method="json_schema")
+    except Exception:  # each class has its own words for a method or a schema that it does not take
+        return None
+    bound = asked.first if isinstance(asked, RunnableSequence) else asked
+    if not isinstance(bound, RunnableBinding) or "tools" in bound.kwargs:
+        return None
+    return {name: value for name, value in bound.kwargs.items() if name != "ls_structured_output_format"}
+
+
+def tool_arguments(
+    chat: BaseChatModel, functions: Sequence[dict[str, Any]], no_call: Any = None
+) -> dict[str, Any]:
+    """Return what makes the class offer tools; `no_call` is its word for that none may be called."""
+    if no_call is None:
+        bound: Any = chat.bind_tools(functions)
+    else:
+        choice: Any = dict(no_call) if isinstance(no_call, Mapping) else no_call
+        bound = chat.bind_tools(functions, tool_choice=choice)
+    return dict(bound.kwargs)
