@@ -20,7 +20,7 @@ from .keys_in_use import without_keys
 Check = Callable[[str], bool]
 
 _DIGITS = re.compile(r"\d(?:\D{0,3}\d){6}")
-MOST_CHECKS = 5000  # in one text
+MOST_CHECKS = 2000  # of a rule in one text
 SHORT = 100  # names and paths come again and again
 _ESCAPES = re.compile(r'\\["\\/bfnrt]')
 
@@ -61,22 +61,27 @@ class Rule:
             ) from None
 
     def mask(self, text: str) -> str:
-        """Mask what the rule finds. A text with too much to check loses all that has the form."""
-        found = f"[{self.name}]"
+        """Mask what the rule finds. In a text with too much to check, the rest of it is not checked."""
+        found, check = f"[{self.name}]", self.check
         pattern = _compiled(self.pattern)
-        check, checked = self.check, 0
         part = pattern.groupindex.get("secret", 0)
-        if check is None and not part:
-            return pattern.sub(found.replace("\\", r"\\"), text)
+        end = checked = 0
+
+        def masked(match: re.Match[str]) -> str:
+            return match[0].replace(match[part], found) if part else found
 
         def replaced(match: re.Match[str]) -> str:
-            nonlocal checked
-            checked += 1
-            if check is None or checked > MOST_CHECKS or check(match[part]):
-                return match[0].replace(match[part], found) if part else found
-            return match[0]
+            nonlocal end, checked
+            end, checked = match.end(), checked + 1
+            return masked(match) if check is None or check(match[part]) else match[0]
 
-        return pattern.sub(replaced, text)
+        plain = masked if part else found.replace("\\", r"\\")
+        if check is None:
+            return pattern.sub(plain, text)
+        done = pattern.sub(replaced, text, count=MOST_CHECKS)
+        if checked < MOST_CHECKS:
+            return done
+        return done[: len(done) - len(text) + end] + pattern.sub(plain, text[end:])
 
 
 @lru_cache(maxsize=256)

@@ -66,11 +66,8 @@ class _CleanSink:
 
     def __init__(self, sink: TokenSink) -> None:
         self._sink = sink
+        self.listened = sink.listened
         self._text, self._thought = StreamCleaner(), StreamCleaner()
-
-    @property
-    def listened(self) -> bool:
-        return self._sink.listened
 
     async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         text = self._text.feed(text) if text else ""
