@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from .blobs import carried
 from .errors import SettingsError
 
 Check = Callable[[str], bool]
@@ -138,8 +139,8 @@ class Masker:
         try:
             value = json.loads(text)
         except ValueError:
-            return self.text(text)
-        return json.dumps(self.value(value), ensure_ascii=False)
+            return carried(text, self.text(text))
+        return carried(text, json.dumps(self.value(value), ensure_ascii=False))
 
     def value(self, value: Any) -> Any:
         """Mask plain data: lists, dictionaries with their keys, texts and numbers."""

@@ -233,7 +233,12 @@ def _call_lines(
     for message in messages if whole or limit is None else messages[-1:]:
         content = told.once(message.get("content"))
         yield from _labelled(one_line(str(message.get("role")), 12), content, inner, limit)
-    for label, name in (("thought", "reasoning"), ("answer", "answer"), ("problem", "problem")):
+    for label, name in (
+        ("thought", "reasoning"),
+        ("answer", "answer"),
+        ("gave", "media"),
+        ("problem", "problem"),
+    ):
         yield from _labelled(label, told.once(row[name]) if name == "problem" else row[name], inner, limit)
     told.add(row["problem"])
 

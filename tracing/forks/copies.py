@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ...state.blobs import referring
 from ...state.journal.records import Statement
 from ...state.session.session import Session
 from ..record.copying import copy_rows, insert_row, pending_writes
@@ -135,8 +136,8 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
             "reason": f"set by the fork, instead of {asked['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
-            "messages": stand.messages or first["messages"],
-            "answer": stand.answer,
+            "messages": referring(stand.messages) if stand.messages else first["messages"],
+            "answer": referring(stand.answer),
             **dict.fromkeys(("tool_calls", "reasoning", "reply_state", "media", "finish_reason", "problem")),
         },
     )

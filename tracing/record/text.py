@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from ...state.blobs import described
 from ...state.cost import Cost
 from ...state.money import shown
 from .spans import SpanStatus
@@ -42,9 +43,10 @@ def plain(value: Any) -> Any:
 
 
 def show_value(value: Any, limit: int | None = SHORT) -> str:
-    """Return a state value for a reader: text as it is, anything else as JSON."""
+    """Return a state value for a reader: text as it is, anything else as JSON; of images, what they are."""
     text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
-    return clean(text) if limit is None else shorten(clean(text), limit)
+    text = clean(described(text))
+    return text if limit is None else shorten(text, limit)
 
 
 def shorten(text: str, limit: int) -> str:
