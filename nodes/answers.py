@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from ..providers.model import WrappedSchema
+from ..providers.model import Reply, Request, WrappedSchema
 from ..state.errors import DefinitionError
-from ..state.json_text import json_text
+from ..state.json_text import MAX_NESTING, is_too_deep, json_text
 from ..state.schema import remembered
 from ..state.statuses import CUT
 from .found_json import json_in
@@ -42,6 +42,17 @@ class AnswerForm:
             return str(value)
         return json_text({"answer": value} if self.wrapped else value)
 
+    def read(self, reply: Reply, request: Request, text: str | None = None) -> Any:
+        """Return a reply's answer, or that in `text`, if it will do. Raises ValidationFailed."""
+        if text is None:
+            value = self.parse(reply.text, reply.finish_reason, whole=request.whole)
+        else:
+            value = self.parse(text)
+        opinion = None if request.check is None else request.check(value)
+        if opinion is not None and opinion is not True:
+            raise ValidationFailed(opinion or "It does not pass a check.")
+        return value
+
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> Any:
         """Return the answer as its type. Raises ValidationFailed.
 
@@ -67,6 +78,8 @@ class AnswerForm:
             try:
                 value = self.adapter.validate_json(body)
             except ValidationError:
+                continue
+            if _is_too_deep(body):
                 continue
             yield value.answer if self.wrapped else value
             if body is text:
@@ -94,7 +107,12 @@ class AnswerForm:
             if problems[0]["type"] == "json_invalid":
                 return ""
             return _listed(problems, json.loads(body))
-        return ""
+        return f"answer: it is nested more than {MAX_NESTING} deep" if _is_too_deep(body) else ""
+
+
+def _is_too_deep(body: str) -> bool:
+    """Tell whether a checkpoint might not be able to keep an answer, however plain its parts are."""
+    return body.count("[") + body.count("{") > MAX_NESTING and is_too_deep(json.loads(body))
 
 
 def _listed(problems: Sequence[Any], value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -11,8 +12,10 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeVar
 
 from ..providers.dials import read_dials
-from ..providers.model import Message
+from ..providers.model import Message, PrefixEnd
+from ..state.errors import DefinitionError
 from .openai_messages import to_openai
+from .prefixes import with_prefix
 
 T = TypeVar("T", covariant=True, default=str)
 L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an Enum would lose its type
@@ -28,6 +31,14 @@ class Ask(Generic[T]):
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
     anew, as in a vote. A text that the token limit cut is taken, and marked on record; `whole=True` has it
     asked for again, shorter.
+
+    `check` is code that judges the answer once it fits its type, and knows what the step knows of the state.
+    It returns True or None to take it, False or the reason not to; the model is told, and asked again within
+    the step's `tries`.
+
+    `prefix` is what many questions share, text or messages: a document, say. It goes first, the same byte for
+    byte, so that the provider reads it once and has it in its cache for the others. Of those that are asked
+    at the same time, one goes ahead until its answer begins.
     """
 
     prompt: str | Sequence[BaseMessage]
@@ -37,26 +48,40 @@ class Ask(Generic[T]):
     sample: int = 0
     params: Mapping[str, Any] | None = None
     whole: bool = False
+    check: Callable[[T], bool | str | None] | None = None
+    prefix: str | Sequence[BaseMessage] | None = None
 
     def __post_init__(self) -> None:
+        if inspect.iscoroutinefunction(self.check):
+            raise DefinitionError(
+                "Ask(check=…): what judges an answer is plain code. Take an async function as the check of a "
+                "gate behind the step: chain(step, gate(check, repair=step))."
+            )
         if self.params:
             object.__setattr__(self, "params", read_dials(self.params, "Ask(params=…)"))
 
     @property
     def origin(self) -> Mapping[str, Any] | None:
         """Where a managed prompt comes from; see tracing/export/prompts.py."""
-        return getattr(self.prompt, "origin", None) or getattr(self.system, "origin", None)
+        named = (getattr(part, "origin", None) for part in (self.prompt, self.system, self.prefix))
+        return next(filter(None, named), None)
 
     def messages(self) -> tuple[Message, ...]:
         """Return the messages in OpenAI's form."""
-        messages: list[Any] = []
-        if self.system:
-            messages.append({"role": "system", "content": self.system})
+        return self.parts()[0]
+
+    def parts(self) -> tuple[tuple[Message, ...], PrefixEnd | None]:
+        """Return the messages, and where in them the prefix ends."""
+        prompt: tuple[Message, ...]
         if isinstance(self.prompt, str):
-            messages.append({"role": "user", "content": self.prompt})
+            prompt = ({"role": "user", "content": self.prompt},)
         else:
-            messages.extend(to_openai(self.prompt))
-        return tuple(messages)
+            prompt = to_openai(self.prompt)
+        if self.prefix:
+            return with_prefix(self.prefix, self.system, prompt)
+        if self.system:
+            prompt = ({"role": "system", "content": self.system}, *prompt)
+        return prompt, None
 
 
 class Choice(BaseModel, Generic[L]):

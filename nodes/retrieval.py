@@ -16,6 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.typing import StateT
 
+from ..state.blobs import referring
 from ..state.errors import DefinitionError, InputError, RetrievalFailed, StepgraphError
 from ..state.event_loops import in_thread
 from ..state.journal.records import Retrieval
@@ -110,7 +111,7 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
                 record,
                 status="found",
                 latency_s=time.perf_counter() - began,
-                passages=json_text(selection.passages),
+                passages=referring(json_text(selection.passages)),
                 kept=len(selection.passages),
                 found=selection.found,
                 left_out=selection.left_out,

@@ -89,6 +89,11 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
                 f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or LangChain "
                 "messages."
             )
+        if not isinstance(question.prefix, (str, list, tuple, type(None))):
+            raise DefinitionError(
+                f"Step {self.name!r} has the prefix {type(question.prefix).__name__}; expected text, or "
+                "LangChain messages."
+            )
         return question
 
     def request(self, state: StateT) -> Request:
@@ -96,8 +101,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         return self._request(self.ask(state))
 
     def _request(self, question: Ask[T]) -> Request:
+        messages, prefix = question.parts()
         return Request(
-            messages=question.messages(),
+            messages=messages,
+            prefix=prefix,
             schema=self._form.schema,
             temperature=question.temperature,
             max_tokens=question.max_tokens,
@@ -105,6 +112,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             dials=question.params,
             prompt=question.origin,
             whole=question.whole,
+            check=question.check,
         )
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
@@ -129,7 +137,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
-        context = self._site(config, partial(self._verdict, request.whole))
+        context = self._site(config, partial(self._verdict, request))
         model = await self.bound_model(context.config)
         asked = request.messages
         problems = ""
@@ -137,7 +145,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         for _ in range(self.tries):
             reply = await self._reply(model, request, context)
             try:
-                value: T = self._form.parse(reply.text, reply.finish_reason, whole=request.whole)
+                value: T = self._form.read(reply, request)
             except ValidationFailed as failure:
                 problems = str(failure)
             else:
@@ -161,10 +169,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             problems=problems,
         )
 
-    def _verdict(self, whole: bool, reply: Reply) -> ReplyCheck:
+    def _verdict(self, request: Request, reply: Reply) -> ReplyCheck:
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
-            value: Any = self._form.parse(reply.text, reply.finish_reason, whole=whole)
+            value: Any = self._form.read(reply, request)
         except ValidationFailed as failure:
             return ReplyCheck(problem=str(failure))
         confidence = getattr(value, "confidence", None)

@@ -16,9 +16,10 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from .blobs import ReadBlob, ReferringBytes, may_hold_blobs
 from .codec.classes import declare, declared
 from .codec.decode import Decoder, Unknown
-from .codec.encode import CannotKeep, Encoder, forget_writers
+from .codec.encode import CannotKeep, Encoder, ReferringEncoder, forget_writers
 from .codec.trouble import find_trouble
 from .errors import NotSerializable, StoreError
 from .schema import types_in
@@ -40,13 +41,21 @@ def allow(*annotations: Any) -> None:
     forget_writers()
 
 
-def serialized(value: Any) -> bytes:
-    """Return the value as bytes. Raises NotSerializable if it would not come back as it is."""
+def serialized(value: Any, *, refer: bool = False) -> bytes:
+    """Return the value as bytes. Raises NotSerializable if it would not come back as it is.
+
+    With `refer`, images and the like are left out, and come with it as `ReferringBytes`.
+    """
     try:
         try:
-            return _quick.pack(value)
+            packed = _quick.pack(value)
         except TypeError:  # half a surrogate pair, or nested too deep
-            return _careful.pack(value)
+            packed = _careful.pack(value)
+        if not refer or not may_hold_blobs(packed):
+            return packed
+        encoder = ReferringEncoder()
+        packed = encoder.pack(value)
+        return ReferringBytes.of(packed, encoder.blobs.values()) if encoder.blobs else packed
     except CannotKeep as problem:
         raise NotSerializable.of(*find_trouble(value, str(problem), _careful)) from None
     except (RecursionError, TypeError):
@@ -63,24 +72,32 @@ register_serde_event_listener(_note_blocked)
 
 
 class AllowListSerializer(SerializerProtocol):
-    """Keeps values as they are, of the declared types; it raises StoreError for others that a file holds."""
+    """Keeps values as they are, of the declared types; it raises StoreError for others that a file holds.
 
-    def __init__(self, extra: Iterable[Any] = ()) -> None:
+    With `refer`, images and the like are left out, for who writes what comes with `ReferringBytes`;
+    `read_blob` gives them back. See state/blobs.py.
+    """
+
+    def __init__(
+        self, extra: Iterable[Any] = (), *, read_blob: ReadBlob | None = None, refer: bool = False
+    ) -> None:
         allow(*extra)
+        self._read_blob = read_blob
+        self._refer = refer
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         if obj is None:
             return "null", b""
         if isinstance(obj, BaseException):  # how a task failed: LangGraph reads the text
             obj = repr(obj)
-        return KIND, serialized(obj)
+        return KIND, serialized(obj, refer=self._refer)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         kind, content = data
         if kind != KIND:
             return _loads_older(data)
         try:
-            return Decoder().value(content)
+            return Decoder(read_blob=self._read_blob).value(content)
         except Unknown as error:
             raise StoreError(_unknown(str(error))) from None
         except LookupError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import get_args
 
@@ -12,6 +13,7 @@ from ..state.masking import Masker
 from ..tracing.record.run import Run
 from ..tracing.record.text import clean
 from ..tracing.record.threads import Order, Search
+from .blobs import HEADERS, sent_as
 from .comparisons import compare
 from .drawings import draw
 from .exporting import to_html
@@ -44,10 +46,11 @@ OTHERS = 30
 class Page:
     """What is answered: a body with its type, and under which name to save it, if it is to be saved."""
 
-    body: str
+    body: str | bytes
     kind: str = HTML
     status: int = 200
     save_as: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Pages:
             "/run": self._run,
             "/step": self._step,
             "/text": self._text,
+            "/blob": self._blob,
             "/compare": self._compare,
             "/export": self._export,
             "/version": self._version,
@@ -160,6 +164,14 @@ class Pages:
         if found is None:
             raise InputError("The step has no such text.")
         return Page(clean(found.whole), PLAIN)
+
+    def _blob(self, query: Query) -> Page:
+        sha256 = query.one("sha256")
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise InputError("An image or a document is named by its sha256.")
+        data = self._reader.blob(sha256)
+        kind, ending = sent_as(data)
+        return Page(data, kind, save_as=f"{sha256[:12]}{ending}" if ending else None, headers=HEADERS)
 
     def _compare(self, query: Query) -> Page:
         threads = query.all("thread")

@@ -60,6 +60,10 @@ class Reader:
         """Return what changes whenever something is added to a run."""
         return run_version(self._session, thread_id)
 
+    def blob(self, sha256: str) -> bytes:
+        """Return an image or a document. Raises StoreError for one that the record does not hold."""
+        return self._session.journal.blob(sha256)
+
     def run(self, thread_id: str) -> Run:
         """Return a run as it is now. Raises InputError for an unknown one."""
         version = self.version(thread_id)

@@ -39,8 +39,8 @@ def application(session: Session, *, token: str, port: int, mask: Masker = EVERY
         query = Query(request.query_params.multi_items())
         made = await run_in_threadpool(pages.answer, request.url.path, query)
         headers = {"content-disposition": f'attachment; filename="{made.save_as}"'} if made.save_as else {}
-        body = made.body.encode("utf-8", "replace")
-        return Response(body, made.status, headers={**headers, "content-type": made.kind})
+        body = made.body.encode("utf-8", "replace") if isinstance(made.body, str) else made.body
+        return Response(body, made.status, headers={**made.headers, **headers, "content-type": made.kind})
 
     return AccessGuard(Starlette(routes=[Route("/{path:path}", page)]), token, port)
 

@@ -42,6 +42,7 @@ class CallView:
     messages: Sequence[Message]
     answer: Text | None
     reasoning: Text | None
+    media: Text | None
     tool_calls: Text | None
     usage: Sequence[tuple[str, int]]
     costs: Sequence[tuple[str, float]]
@@ -107,7 +108,7 @@ class StepView:
             yield from filter(None, (item.before, item.after))
         for call in self.calls:
             yield from (message.text for message in call.messages)
-            yield from filter(None, (call.answer, call.reasoning, call.tool_calls))
+            yield from filter(None, (call.answer, call.media, call.reasoning, call.tool_calls))
         for retrieval in self.retrievals:
             yield retrieval.query
             yield from (text for _, text in retrieval.passages)
@@ -178,6 +179,7 @@ def call_view(span: Span) -> CallView:
         span=span,
         messages=list(_messages(span)),
         answer=text_of(f"{span.id} answer", row["answer"]) if row["answer"] else None,
+        media=text_of(f"{span.id} media", read_json(row["media"])) if row.get("media") else None,
         reasoning=text_of(f"{span.id} reasoning", row["reasoning"]) if row["reasoning"] else None,
         tool_calls=text_of(f"{span.id} tools", read_json(row["tool_calls"])) if row["tool_calls"] else None,
         usage=[(n.replace("_", " "), row[f"{n}_tokens"]) for n in usage if row.get(f"{n}_tokens")],

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from ..state.blobs import Reference
 from ..state.errors import SettingsError
 from ..state.money import shown
 from ..tracing.record.text import MARKS, clean, duration, money, one_line, sureness, tokens
+from .blobs import way_to_show
 
 HERE = Path(__file__).parent
 INSTALL_HELP = "The page needs the extra: pip install 'stepgraph[ui]'."
@@ -38,6 +40,9 @@ class PageLinks:
     def export(self, thread: str) -> str:
         return self._to("/export", thread=thread)
 
+    def blob(self, found: Reference) -> str:
+        return self._to("/blob", sha256=found.sha256)
+
     def version(self, thread: str) -> str:
         return self._to("/version", thread=thread)
 
@@ -62,6 +67,10 @@ class FileLinks:
 
     def text(self, thread: str, span: str, name: str) -> str:
         return f"#s-{span}"
+
+    def blob(self, found: Reference) -> str:
+        """Return nothing: no image leaves this machine, since none can be masked."""
+        return ""
 
     def compare(self, *threads: str, **more: Any) -> str:
         return "#top"
@@ -103,6 +112,7 @@ def _environment() -> Any:
         "sureness": sureness,
         "when": when,
         "state": state,
+        "way_to_show": lambda found: way_to_show(found.media_type),
         "mark": lambda status: MARKS.get(status, "○"),
     }
     return environment

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..state.blobs import Reference, described, references_in
 from ..tracing.record.attributes import cut_text
 from ..tracing.record.text import clean
 
@@ -14,10 +16,18 @@ SHORT = 4000
 
 @dataclass(frozen=True)
 class Text:
-    """A text under a name that is unique on its page. `shown` is its beginning."""
+    """A text under a name that is unique on its page. `shown` is its beginning.
+
+    In the places of images and documents it says what they are; those that the record keeps are its `media`.
+    """
 
     name: str
     whole: str = field(repr=False)
+    media: Sequence[Reference] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "media", list(dict.fromkeys(references_in(self.whole))))
+        object.__setattr__(self, "whole", described(self.whole))
 
     @property
     def shown(self) -> str:

@@ -75,7 +75,7 @@ def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:
             f"The run {thread_id!r} is {status}, so there is no output to expect. Take one that ended, or "
             "write the case by hand."
         )
-    return {"input": rows[0]["input"], "output": rows[-1]["output"]}
+    return {name: journal.whole(row[name] or "") for name, row in (("input", rows[0]), ("output", rows[-1]))}
 
 
 def _visit(journal: Journal, thread_id: str, node: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from ...state.blobs import referring
 from ...state.errors import ModelError
 from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
@@ -170,10 +171,10 @@ def answer_columns(reply: Reply) -> dict[str, Any]:
     tool_calls = [_shown(tool_call) for tool_call in reply.tool_calls]
     return {
         "model_answered": reply.model,
-        "answer": reply.text,
-        "tool_calls": json_text(tool_calls) if tool_calls else None,
-        "reasoning": reply.reasoning,
-        "reply_state": json_text(reply.state) if reply.state else None,
+        "answer": referring(reply.text),
+        "tool_calls": referring(json_text(tool_calls)) if tool_calls else None,
+        "reasoning": reply.reasoning and referring(reply.reasoning),
+        "reply_state": referring(json_text(reply.state)) if reply.state else None,
         "finish_reason": reply.finish_reason,
     }
 
@@ -195,6 +196,7 @@ def _params(request: Request, dials: Mapping[str, Any] | None = None) -> str:
 
 
 def _masked(context: CallContext, text: str) -> str:
+    text = referring(text)
     return text if context.session is None else context.session.journal.mask.json(text)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...state.json_text import MAX_NESTING, is_too_deep
 from ..model import CallContext, Layer, Message, Reply, Request, ToolCall, with_order
 
 FINAL_ANSWER = "final_answer"
@@ -45,7 +46,8 @@ def emulated(request: Request) -> Request:
     if not request.tools or request.tool_choice == "none":
         return replace(plain, messages=as_facts(request.messages))
     options = options_of(request.tools)
-    messages = with_options(plain_messages(request.messages), options)
+    behind = request.prefix is not None
+    messages = with_options(plain_messages(request.messages), options, behind=behind)
     return replace(plain, messages=messages, schema=schema_of_options(options))
 
 
@@ -75,14 +77,16 @@ def schema_of_options(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def with_options(messages: tuple[Message, ...], options: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Return the messages with a system message that names the options."""
+def with_options(
+    messages: tuple[Message, ...], options: Iterable[Mapping[str, Any]], *, behind: bool = False
+) -> tuple[Message, ...]:
+    """Return the messages with a system message that names the options; see `with_order` for `behind`."""
     lines = [f"- {_signature(option)}: {option.get('description') or ''}".rstrip(": ") for option in options]
     order = (
         'Answer with one JSON object and nothing else: {"name": …, "arguments": {…}}. It calls one of these, '
         f"and you are told the result. When you know enough, call {FINAL_ANSWER}.\n" + "\n".join(lines)
     )
-    return with_order(messages, order)
+    return with_order(messages, order, behind=behind)
 
 
 def _signature(option: Mapping[str, Any]) -> str:
@@ -110,6 +114,9 @@ def read_call(reply: Reply, options: Sequence[Mapping[str, Any]]) -> Reply:
     except (ValueError, RecursionError) as error:
         reason = "it was cut off" if reply.finish_reason == "length" else str(error)
         return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {reason}"),))
+    if is_too_deep(row):
+        problem = f"nested more than {MAX_NESTING} deep"
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=problem),))
     name, arguments = row.get("name"), row.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
         problem = 'it is not of the form {"name": text, "arguments": object}'

@@ -51,3 +51,5 @@ class Code(IntEnum):
     MODEL = 38  # a pydantic model
     OBJECT = 39  # a dataclass, or an object of another class that is known by its attributes
     EXTENDED = 40  # an object of a subclass of str, int, list and the like
+    BLOB = 41  # the reference to bytes that are kept by themselves
+    REFERRING = 42  # text with references in the place of base64

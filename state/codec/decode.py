@@ -22,6 +22,7 @@ import ormsgpack
 import pydantic_core
 from pydantic import BaseModel
 
+from ..blobs import ReadBlob, references_in, whole
 from . import numpy_values
 from .attributes import set_attributes, set_model_state
 from .classes import find, is_langgraphs
@@ -38,11 +39,13 @@ class Unknown(Exception):
 class Decoder:
     """Turns the bytes of one value back into it.
 
-    `as_data` gives dictionaries and plain values in the place of objects of declared classes.
+    `as_data` gives dictionaries and plain values in the place of objects of declared classes. `read_blob`
+    gives the bytes that are kept by themselves.
     """
 
-    def __init__(self, *, as_data: bool = False) -> None:
+    def __init__(self, *, as_data: bool = False, read_blob: ReadBlob | None = None) -> None:
         self.as_data = as_data
+        self._read_blob = read_blob
         self.unknown: set[str] = set()
         self.problem: Exception | None = None
 
@@ -58,13 +61,19 @@ class Decoder:
             raise Unknown(", ".join(sorted(self.unknown)))
         return value
 
+    def blob(self, sha256: str) -> bytes:
+        """Return bytes that are kept by themselves."""
+        if self._read_blob is None:
+            raise ValueError(f"it refers to the blob {sha256}, which lies in the file that it was taken from")
+        return self._read_blob(sha256)
+
     def unpack(self, data: bytes) -> Any:
         return ormsgpack.unpackb(data, ext_hook=self._revived)
 
     def _revived(self, code: int, data: bytes) -> Any:
         try:
             raw = RAW.get(code)
-            return raw(data) if raw else READERS[code](self, self.unpack(data))
+            return raw(self, data) if raw else READERS[code](self, self.unpack(data))
         except Exception as error:  # which ormsgpack would swallow
             self.problem = self.problem or error
             raise
@@ -286,9 +295,16 @@ def _from(make: Callable[[Any], Any]) -> Callable[[Decoder, Any], Any]:
     return lambda _, value: make(value)
 
 
-RAW: dict[int, Callable[[bytes], Any]] = {
-    Code.BIG_INT: lambda data: int(data, 16),
-    Code.SURROGATES: lambda data: data.decode("utf-8", "surrogatepass"),
+def _blob(decoder: Decoder, data: bytes) -> bytes:
+    (reference,) = references_in(data.decode())
+    return decoder.blob(reference.sha256)
+
+
+RAW: dict[int, Callable[[Decoder, bytes], Any]] = {
+    Code.BIG_INT: lambda _, data: int(data, 16),
+    Code.SURROGATES: lambda _, data: data.decode("utf-8", "surrogatepass"),
+    Code.BLOB: _blob,
+    Code.REFERRING: lambda decoder, data: whole(data.decode("utf-8", "surrogatepass"), decoder.blob),
 }
 
 READERS: dict[int, Callable[[Decoder, Any], Any]] = {

@@ -23,6 +23,7 @@ import ormsgpack
 import pydantic_core
 from pydantic import BaseModel
 
+from ..blobs import MIN_BYTES, Blob, blobs_of, referring
 from . import numpy_values
 from .attributes import attributes_of, has_hidden_state, is_of_the_language, model_state
 from .classes import generic_parts, is_allowed, key_of
@@ -93,6 +94,27 @@ class Encoder:
         if writer is None:
             writer = _class_writers[cls] = _writer_for(cls)
         return writer(self, value)
+
+
+class ReferringEncoder(Encoder):
+    """Leaves out images, documents and other long bytes, for whoever keeps them once: see `blobs`."""
+
+    def __init__(self) -> None:
+        super().__init__(quick=False)
+        self.atoms = CONSTANT - {bytes}
+        self.blobs: dict[str, Blob] = {}
+
+    def plain(self, value: Any) -> Any:
+        if type(value) is bytes:
+            if len(value) < MIN_BYTES:
+                return value
+            blob = Blob.of(value)
+            self.blobs[blob.sha256] = blob
+            return ormsgpack.Ext(Code.BLOB, blob.reference.encode())
+        if type(value) is str and (blobs := blobs_of(text := referring(value))):
+            self.blobs |= {blob.sha256: blob for blob in blobs}
+            return ormsgpack.Ext(Code.REFERRING, text.encode("utf-8", "surrogatepass"))
+        return super().plain(value)
 
 
 _class_writers: dict[type[Any], Writer] = {}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..blobs import named
 from ..errors import PromptChanged
 from .records import Call
 
@@ -44,8 +45,11 @@ class EarlierLife:
 
 
 def prompt_of(messages: str, params: str) -> str:
-    """Return what two requests are compared by: all that goes to the model, as JSON."""
-    return f"{json.dumps(json.loads(messages), ensure_ascii=False)} {params}"
+    """Return what two requests are compared by: all that goes to the model, as JSON.
+
+    Images have their hashes in it, as on record; older files hold the images themselves.
+    """
+    return f"{json.dumps(json.loads(named(messages)), ensure_ascii=False)} {params}"
 
 
 def _words(prompt: str) -> list[str]:

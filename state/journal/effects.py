@@ -12,6 +12,7 @@ from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..blobs import Referring, blobs_of, referring
 from ..errors import EffectUnknown, InputError, did_you_mean
 from ..json_text import json_text
 from ..statuses import EffectStatus
@@ -143,8 +144,14 @@ def lineage_of(journal: Journal, thread_id: str) -> str:
 def packed(update: Any, serde: SerializerProtocol) -> str:
     """Return a state update as JSON: readable, and beside it exactly as it was."""
     kind, data = serde.dumps_typed(update)
-    shown = json.loads(json_text(update))
-    return json.dumps({"update": shown, "type": kind, "data": base64.b64encode(data).decode()})
+    shown = referring(json_text(update))
+    row = {
+        "update": json.loads(shown),
+        "type": kind,
+        "data": base64.b64encode(data).decode(),
+        "blobs": [blob.reference for blob in blobs_of(data)],
+    }
+    return Referring.of(json.dumps(row), {*blobs_of(shown), *blobs_of(data)})
 
 
 def unpacked(result: str | None, serde: SerializerProtocol) -> tuple[dict[str, Any], bool]:

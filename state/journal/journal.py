@@ -21,7 +21,7 @@ from ..errors import PromptChanged
 from ..statuses import Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
-from .records import CALL_NAMES, Call, CallKey, Description, ThreadStatement, insert
+from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
 from .sqlite import aretrying
 from .store import Store
 from .sums import cost_columns, cost_in
@@ -185,8 +185,9 @@ class Journal(Store):
 
     def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
         with self._lock:
-            rows = self._connection.execute(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
-            return [Call(*row) for row in rows]
+            sql = f"SELECT {CALL_NAMES} FROM calls WHERE {where}"
+            rows = self._connection.execute(sql, values).fetchall()
+            return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
     def note_problem(self, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Self
 
+from ..blobs import referring
 from ..money import picos
 from ..statuses import (
     CallSource,
@@ -144,7 +145,7 @@ class Description:
 
     def columns(self) -> tuple[str, str, str]:
         """Return what the table `runs` keeps of it."""
-        return self.graph, json.dumps(dict(self.models)), json.dumps(self.data, default=str)
+        return self.graph, json.dumps(dict(self.models)), referring(json.dumps(self.data, default=str))
 
 
 Record = Call | NodeRun | Decision | Retrieval
@@ -187,6 +188,7 @@ _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
 
 
 FORMER_SOURCES = {"joined": "coalesced", "given": "override"}
+ANSWER = ("answer", "tool_calls", "reasoning", "reply_state", "media")
 CALL_REQUIRED = frozenset(field.name for field in fields(Call) if field.default is MISSING)
 
 
@@ -195,6 +197,15 @@ def call_of(row: Mapping[str, Any]) -> Call:
     known = {name: row[name] for name in _FIELD_NAMES[Call] if name in row}
     source = known.get("source", "model")
     return Call(**{**known, "source": FORMER_SOURCES.get(source, source)})
+
+
+def changed(
+    call: Call, change: Callable[[str], str], *, only: Collection[str] = ("messages", *ANSWER)
+) -> Call:
+    """Return a call with its long texts changed: to those that are kept, or back to what they were."""
+    texts = {name: text for name in only if (text := getattr(call, name)) is not None}
+    new: dict[str, Any] = {name: now for name, text in texts.items() if (now := change(text)) is not text}
+    return replace(call, **new) if new else call
 
 
 def insert(record: Record) -> Statement:

@@ -19,5 +19,5 @@ async def find_retrieval(
     if not rows:
         return None
     journal.add_later((f"UPDATE retrievals SET replays = replays + 1 WHERE {where}", values))
-    passages: list[dict[str, Any]] = json.loads(rows[0]["passages"])
+    passages: list[dict[str, Any]] = json.loads(journal.whole(rows[0]["passages"]))
     return passages

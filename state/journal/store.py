@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..blobs import blobs_of, referring, whole
 from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
+from .blobs import BlobReader, write_blobs
 from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
@@ -24,6 +26,7 @@ from .records import (
     ThreadStatement,
     bindable,
     call_of,
+    changed,
     insert,
 )
 from .spill import Spill
@@ -49,6 +52,7 @@ class Store:
         self.guard: Guard = lambda *_: {}
         self._lock = threading.RLock()
         self._opened = Reopened(self.file, lambda: self._lock, self._begin)
+        self._read_blob = BlobReader(lambda: self._connection)
         self._inode = _inode(self.file)
         self._log = self.file.with_name(f"{self.file.name}-wal")
         self._log_seen: tuple[sqlite3.Connection | None, Any] = (None, None)
@@ -170,6 +174,8 @@ class Store:
                 if work is not None:
                     connection.execute("BEGIN IMMEDIATE")
                 for sql, values in batch:
+                    for value in values:
+                        write_blobs(connection, blobs_of(value))
                     connection.execute(sql, [bindable(value) for value in values])
                 if work is not None:
                     work(connection)
@@ -221,6 +227,15 @@ class Store:
             finally:
                 self._connection.execute("PRAGMA query_only = OFF")
 
+    def blob(self, sha256: str) -> bytes:
+        """Return the bytes of an image, a sound or a document. Raises StoreError if there are none."""
+        with self._lock:
+            return self._read_blob(sha256)
+
+    def whole(self, text: str) -> str:
+        """Return what a text on record was before images and the like were kept by themselves."""
+        return whole(text, self.blob)
+
     # When it cannot be written
 
     def is_locked(self) -> bool:
@@ -264,8 +279,11 @@ class Store:
 
     def spill(self, calls: Sequence[Call], error: BaseException) -> StoreError:
         """Save paid calls that cannot be committed beside the file; return the error that says where."""
-        self._trouble = self._spill.keep(calls, error)
+        self._trouble = self._keep(calls, error)
         return self._trouble
+
+    def _keep(self, calls: Sequence[Call], error: BaseException) -> StoreError:
+        return self._spill.keep([changed(call, self.whole) for call in calls], error)
 
     def _check_place(self) -> None:
         """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
@@ -327,8 +345,8 @@ class Store:
                 self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
             else:
                 sql = f"SELECT {CALL_NAMES} FROM calls WHERE rowid >= ?"
-                rows = [Call(*row) for row in self._connection.execute(sql, (self._first_call,))]
-                self._spill.keep(rows, StoreError("The log was replaced."))
+                rows = [Call(*row) for row in self._connection.execute(sql, (self._first_call,)).fetchall()]
+                self._keep(rows, StoreError("The log was replaced."))
         except sqlite3.Error:
             self._rescued = False
 
@@ -336,7 +354,9 @@ class Store:
         """Commit what could not be committed before; the rest goes on waiting."""
         try:
             self._check_place()
-            self._spill.take_in(lambda rows: self._write([insert(call_of(row)) for row in rows]))
+            self._spill.take_in(
+                lambda rows: self._write([insert(changed(call_of(row), referring)) for row in rows])
+            )
             self._write([])
         except StoreError as error:
             self._trouble = error

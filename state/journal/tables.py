@@ -116,7 +116,7 @@ CREATE INDEX IF NOT EXISTS calls_sums
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE INDEX IF NOT EXISTS calls_batch ON calls (batch_request) WHERE batch_request IS NOT NULL;
 CREATE TABLE IF NOT EXISTS blobs (    -- images, sounds, documents: each once, for all threads
-    sha256     TEXT PRIMARY KEY,      -- "blob:sha256:…" stands for its base64 in other columns
+    sha256     TEXT PRIMARY KEY,      -- "blob:image/png;size=…;sha256=…" stands for it in other columns
     media_type TEXT NOT NULL,         -- by its first bytes, else as it was called
     size       INTEGER NOT NULL,      -- in bytes
     data       BLOB NOT NULL

@@ -16,7 +16,9 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from ..blobs import ReadBlob
 from ..errors import NotSerializable
+from ..journal.blobs import BlobReader
 from ..journal.forking import track
 from ..journal.records import Statement, ThreadStatement
 from ..journal.sqlite import Reopened, aretrying, retrying
@@ -110,7 +112,11 @@ class SqliteCheckpointer(UpkeepSaver):
     """
 
     def __init__(
-        self, path: str | Path, *, store: Store | None = None, serde: SerializerProtocol | None = None
+        self,
+        path: str | Path,
+        *,
+        store: Store | None = None,
+        serde: Callable[[ReadBlob], SerializerProtocol] | None = None,
     ) -> None:
         self.path = Path(path)
         self.session: object = None  # the one whose checkpointer it is
@@ -122,7 +128,9 @@ class SqliteCheckpointer(UpkeepSaver):
         self._collecting = threading.local()
         self._opened = Reopened(self.path.absolute(), lambda: self.lock, self._begin)
         track(self._opened)
-        super().__init__(self._opened.connection, serde=serde or AllowListSerializer())
+        read_blob = BlobReader(lambda: self.conn)
+        own = AllowListSerializer(read_blob=read_blob, refer=store is not None)
+        super().__init__(self._opened.connection, serde=serde(read_blob) if serde else own)
         with self.lock:
             retrying(self.setup, self.path)
 

@@ -21,6 +21,7 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
+from ..blobs import referring
 from ..journal.journal import Journal
 from ..journal.records import Call, bindable
 from ..json_text import json_text
@@ -120,7 +121,7 @@ class CallObserver(BaseCallbackHandler):
             attempt=1,
             status="answered",
             model_asked=str(model),
-            messages=self._journal.mask.json(json_text(asked)),
+            messages=self._journal.mask.json(referring(json_text(asked))),
             params=json_text(options),
             latency_s=0.0,
             started_at=time.time(),
@@ -174,7 +175,7 @@ def _answer(response: LLMResult) -> dict[str, Any]:
     text = str(message.text) or (json.dumps({"tool_calls": calls}, default=repr) if calls else "")
     return {
         "model_answered": metadata.get("model_name") or metadata.get("model"),
-        "answer": bindable(text),
+        "answer": referring(bindable(text)),
         "reasoning": bindable(message.additional_kwargs.get("reasoning_content")),
         "finish_reason": metadata.get("finish_reason") or metadata.get("stop_reason"),
         "input_tokens": usage.get("input_tokens"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
@@ -203,3 +204,12 @@ def test_a_text_that_was_cut_is_marked(command: Command, memo: Any) -> None:
     ]
     for out in (ran, *shown):
         assert "cut at the token limit" in out
+
+
+def test_an_image_is_told_by_what_it_is(command: Command, memo: Any) -> None:
+    picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20).decode()
+    command("run", "memo.py:graph", "-i", f"text=Look: data:image/png;base64,{picture}", "--thread", "s")
+    for more in ((), ("--full",), ("--step", "shorten")):
+        out = command("show", "s", *more).out
+        assert "[image/png, 5 kB, sha256 " in out
+        assert picture[:100] not in out

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ...state.blobs import referring
 from ...state.journal.records import Statement
 from ...state.session.session import Session
 from ..record.copying import copy_rows, insert_row, pending_writes
 from ..record.reads import Table, read_calls, read_rows
 from ..record.spans import Row
+from ..record.threads import specs_in
 from .cuts import Cut, Fate
 from .tries import key_of
 
@@ -55,7 +57,7 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
     row = {
         **run,
         "thread_id": new,
-        "models": json.dumps({**json.loads(run["models"] or "{}"), **models}),
+        "models": json.dumps({**specs_in(run["models"]), **models}),
         "status": run["status"] if stands else "queued",
         "parent_thread": old,
         "parent_checkpoint": list(cut.edges.values())[-1].last.id,
@@ -135,8 +137,8 @@ def stand_in(tries: Sequence[Row], new: str, stand: ForkPoint) -> Statement:
             "reason": f"set by the fork, instead of {asked['id']}",
             "model_asked": stand.model,
             "model_answered": stand.model,
-            "messages": stand.messages or first["messages"],
-            "answer": stand.answer,
+            "messages": referring(stand.messages) if stand.messages else first["messages"],
+            "answer": referring(stand.answer),
             **dict.fromkeys(("tool_calls", "reasoning", "reply_state", "media", "finish_reason", "problem")),
         },
     )

@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde import jsonplus
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ...state.blobs import ReadBlob
 from ...state.codec.decode import Decoder
 from ...state.names import PRIVATE
 from ...state.run_context import checkpoint_at
@@ -29,7 +30,8 @@ jsonplus.logger.addFilter(lambda _: not getattr(_quiet, "on", False))
 class PlainSerializer(SerializerProtocol):
     """Reads any checkpoint; what it holds of unknown types becomes dictionaries and lists."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_blob: ReadBlob | None = None) -> None:
+        self._read_blob = read_blob
         self._inner = jsonplus.JsonPlusSerializer(allowed_msgpack_modules=None)
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
@@ -37,7 +39,7 @@ class PlainSerializer(SerializerProtocol):
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         if data[0] == KIND:
-            return Decoder(as_data=True).value(data[1])
+            return Decoder(as_data=True, read_blob=self._read_blob).value(data[1])
         _quiet.on = True
         try:
             return self._inner.loads_typed(data)
@@ -48,7 +50,7 @@ class PlainSerializer(SerializerProtocol):
 @contextmanager
 def plain_checkpoints(path: Path) -> Iterator[SqliteCheckpointer]:
     """Open the file's checkpoints for reading as plain data."""
-    checkpointer = SqliteCheckpointer(path, serde=PlainSerializer())
+    checkpointer = SqliteCheckpointer(path, serde=PlainSerializer)
     try:
         yield checkpointer
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import time
@@ -36,6 +37,7 @@ _RECORD = (
     "exports",
 )
 _TABLES = ("checkpoints", "writes", *_RECORD, "claims", "runs")
+_USED = re.compile(rb";sha256=([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,31 @@ def delete_threads(session: Session, threads: Sequence[str], *, effects: bool = 
         elif effects:
             deleted.append(("DELETE FROM effects WHERE thread_id = ?", (thread_id,)))
         session.journal.write(deleted)
+    drop_unused_blobs(session)
+
+
+def drop_unused_blobs(session: Session) -> None:
+    """Delete the images and documents that no row refers to any more."""
+
+    def drop(connection: sqlite3.Connection) -> None:
+        if connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None:
+            return
+        used: set[bytes] = set()
+        for table in (*_TABLES, "effects"):
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            for name in names:
+                column = f"CAST({name} AS BLOB)"
+                rows = connection.execute(
+                    f"SELECT {column} FROM {table} WHERE instr({column}, CAST(';sha256=' AS BLOB))"
+                )
+                for (value,) in rows:
+                    used.update(_USED.findall(value))
+        connection.execute("CREATE TEMP TABLE used (sha256 TEXT PRIMARY KEY)")
+        connection.executemany("INSERT INTO used VALUES (?)", [(each.decode(),) for each in used])
+        connection.execute("DELETE FROM blobs WHERE sha256 NOT IN (SELECT sha256 FROM used)")
+        connection.execute("DROP TABLE used")
+
+    session.journal.transact(drop)
 
 
 def delete_thread(thread_id: str) -> list[Statement]:
@@ -171,6 +198,7 @@ def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:
             for table in ("checkpoints", "writes")
         )
         gone += len(dropped)
+    drop_unused_blobs(session)
     return gone
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
+from ...state.blobs import Reference, references_in
 from ...state.cost import NOTHING, Cost
 from ...state.errors import StoreError
 from ...state.journal.journal import Journal
@@ -69,7 +71,7 @@ def read_input(journal: Journal, thread_id: str) -> dict[str, Any]:
     """Return the input that a thread was begun with on the command line; {} where there is none."""
     rows = journal.query("SELECT input FROM runs WHERE thread_id = ?", (thread_id,))
     try:
-        given: dict[str, Any] = json.loads((rows and rows[0]["input"]) or "{}")
+        given: dict[str, Any] = json.loads(journal.whole((rows and rows[0]["input"]) or "{}"))
     except ValueError as error:
         raise StoreError(f"The input of the thread {thread_id!r} on record is damaged: {error}.") from None
     return given
@@ -192,13 +194,20 @@ def changed_at(query: Query, thread_id: str) -> float | None:
 def records(session: Session, threads: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the records of the threads, or of all, thread by thread. Raises InputError for an unknown one.
 
-    Checkpoints are not among them: they are LangGraph's, and serve to resume.
+    Checkpoints are not among them: they are LangGraph's, and serve to resume. The images and documents that
+    the records refer to follow at the end, each once, in base64.
     """
+    referred: dict[str, Reference] = {}
     for thread in choose_threads(session.journal, threads):
         for table in _ORDERS:
             for row in read_rows(session.journal.query, table, thread):
+                texts = (value for value in row.values() if isinstance(value, str))
+                referred |= {found.sha256: found for text in texts for found in references_in(text)}
                 values = {name: _plain(name, value) for name, value in row.items()}
                 yield {"record": table.removesuffix("s"), **values}
+    for found in referred.values():
+        data = base64.b64encode(session.journal.blob(found.sha256)).decode()
+        yield {"record": "blob", **asdict(found), "data": data}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,0 +1,239 @@
+"""Images, sounds and documents in texts: each is kept once, and a reference stands in its place.
+
+A reference says what it stands for: `blob:image/png;size=300012;sha256=…`. It takes the place of base64, and
+gives back exactly that. What a text said before that looks like one gets a second colon, and loses it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+MIN_RUN: Final = 1024  # characters of base64 that stand alone; what is called base64 may be shorter
+MIN_CALLED: Final = 64
+MIN_BYTES: Final = 1024
+UNKNOWN_TYPE: Final = "application/octet-stream"
+
+_TYPE = r"[\w.+-]{1,60}/[\w.+-]{1,60}"
+_BEGIN = rf"blob(:+)({_TYPE});size=(\d+);sha256="
+_HASH = "[0-9a-f]{64}"
+_LIKE_ONE = re.compile(_BEGIN)
+_REFERENCE = re.compile(rf"{_BEGIN}({_HASH})")
+_KEPT = re.compile(rf"{_BEGIN}({_HASH})?")
+_BASE64 = "[A-Za-z0-9+/]"
+_CALLS = ('"data":"', '"data": "', '"base64":"', '"base64": "')
+_RUN = re.compile(
+    rf"(?:(?<=;base64,)|{'|'.join(f'(?<={call})' for call in _CALLS)}){_BASE64}{{{MIN_CALLED},}}={{0,2}}"
+    rf"|(?<!{_BASE64}){_BASE64}{{{MIN_RUN},}}={{0,2}}"
+)
+_CALLED = re.compile(rf"data:({_TYPE})(?:;[^;,\"\s]{{1,100}})*;base64,$")
+# Each run of MIN_RUN covers a window that begins at a multiple of _STRIDE: so long texts are looked at in
+# few places only.
+_STRIDE, _WINDOW = MIN_RUN // 2, re.compile(rf"{_BASE64}{{64}}")
+_WINDOW_IN_BYTES = re.compile(_WINDOW.pattern.encode())
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"\xff\xf3", "audio/mpeg"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (4, b"ftypM4A", "audio/mp4"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1a\x45\xdf\xa3", "video/webm"),
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"PK\x03\x04", "application/zip"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The bytes of one image, sound or document, or of another long value."""
+
+    sha256: str
+    media_type: str
+    size: int
+    data: bytes
+
+    @classmethod
+    def of(cls, data: bytes, called: str = "") -> Blob:
+        """Return the blob of some bytes; its type is what they are, else what they are `called`."""
+        return cls(hashlib.sha256(data).hexdigest(), sniffed(data) or called or UNKNOWN_TYPE, len(data), data)
+
+    @property
+    def reference(self) -> str:
+        return f"blob:{self.media_type};size={self.size};sha256={self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a reference says of its blob."""
+
+    sha256: str
+    media_type: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.media_type}, {sized(self.size)}, sha256 {self.sha256[:12]}…"
+
+
+class Referring(str):
+    """Text with references, and the blobs that they stand for: whoever keeps it, keeps them."""
+
+    blobs: tuple[Blob, ...]
+
+    @classmethod
+    def of(cls, text: str, blobs: Iterable[Blob]) -> Referring:
+        """Return the text with those of the blobs that it still refers to."""
+        self = cls(text)
+        self.blobs = tuple(blob for blob in blobs if blob.sha256 in text)
+        return self
+
+
+class ReferringBytes(bytes):
+    """Like `Referring`, for bytes."""
+
+    blobs: tuple[Blob, ...]
+
+    @classmethod
+    def of(cls, data: bytes, blobs: Iterable[Blob]) -> ReferringBytes:
+        self = cls(data)
+        self.blobs = tuple(blobs)
+        return self
+
+
+ReadBlob = Callable[[str], bytes]
+"""Returns the bytes of a hash. Raises StoreError if there are none."""
+
+
+def address_of(data: bytes, media_type: str = "") -> str:
+    """Return bytes as a data address."""
+    kind = media_type or sniffed(data) or UNKNOWN_TYPE
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def sniffed(data: bytes) -> str:
+    """Return the media type that the first bytes tell, nothing if they tell none."""
+    return next((kind for at, magic, kind in _MAGIC if data[at : at + len(magic)] == magic), "")
+
+
+def blobs_of(value: object) -> tuple[Blob, ...]:
+    """Return the blobs that come with a text or bytes."""
+    return value.blobs if isinstance(value, (Referring, ReferringBytes)) else ()
+
+
+def carried(old: str, new: str) -> str:
+    """Return what a text with references became, with the blobs that it still refers to."""
+    return Referring.of(new, old.blobs) if isinstance(old, Referring) and new is not old else new
+
+
+def named(text: str) -> str:
+    """Return the text with references in the place of base64; those that it has stay as they are."""
+    if not _may_hold(text):
+        return text
+    blobs: dict[str, Blob] = {}
+    named = _RUN.sub(lambda run: _taken(run, blobs), text)
+    return Referring.of(named, blobs.values()) if blobs else text
+
+
+def referring(text: str) -> str:
+    """Return the text as it is kept: `whole` gives back exactly what it was."""
+    if isinstance(text, Referring):
+        return text
+    if ";sha256=" in text:
+        text = _LIKE_ONE.sub(lambda found: found[0].replace("blob", "blob:", 1), text)
+    return named(text)
+
+
+def whole(text: str, read: ReadBlob) -> str:
+    """Return the text without references, as it was before it was kept."""
+    if ";sha256=" not in text:
+        return text
+    mine = {blob.sha256: blob.data for blob in blobs_of(text)}
+
+    def given_back(found: re.Match[str]) -> str:
+        if len(found[1]) > 1:
+            return found[0].replace("blob:", "blob", 1)
+        if found[4] is None:
+            return found[0]
+        data = mine[found[4]] if found[4] in mine else read(found[4])
+        return base64.b64encode(data).decode()
+
+    return _KEPT.sub(given_back, str(text))
+
+
+def references_in(text: str) -> list[Reference]:
+    """Return what a text refers to, in order."""
+    if ";sha256=" not in text:
+        return []
+    found = (match for match in _REFERENCE.finditer(text) if len(match[1]) == 1)
+    return [Reference(match[4], match[2], int(match[3])) for match in found]
+
+
+def described(text: str) -> str:
+    """Return a text for a reader: it says what images and documents there are in their places."""
+    text = named(text)
+    if ";sha256=" not in text:
+        return text
+    text = re.sub(rf"data:[^,\"\s]{{0,200}};base64,(?={_REFERENCE.pattern})", "", text)
+    return _REFERENCE.sub(
+        lambda found: f"[{Reference(found[4], found[2], int(found[3]))}]" if len(found[1]) == 1 else found[0],
+        text,
+    )
+
+
+def sized(size: int) -> str:
+    """Return a size for a reader."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _may_hold(text: str) -> bool:
+    if len(text) < MIN_CALLED:
+        return False
+    if ";base64," in text or '"data":' in text or '"base64":' in text:
+        return True
+    return any(_WINDOW.match(text, at) for at in range(0, len(text) - 63, _STRIDE))
+
+
+def may_hold_blobs(packed: bytes) -> bool:
+    """Tell whether msgpack may hold something that is kept by itself: long base64, or many bytes."""
+    if len(packed) < MIN_BYTES:
+        return False
+    if b"\xc5" in packed or b"\xc6" in packed:  # how msgpack begins bytes of more than a few
+        return True
+    return any(_WINDOW_IN_BYTES.match(packed, at) for at in range(0, len(packed) - 63, _STRIDE))
+
+
+def _taken(run: re.Match[str], blobs: dict[str, Blob]) -> str:
+    text = run[0]
+    try:
+        data = base64.b64decode(text)
+    except (binascii.Error, ValueError):
+        return text
+    start = run.start()
+    called = _CALLED.search(run.string, max(0, start - 300), start)
+    if called is None and not sniffed(data) and (len(text) < MIN_RUN or not _is_mixed(text)):
+        return text  # a long word
+    if base64.b64encode(data) != text.encode():
+        return text
+    blob = Blob.of(data, called[1] if called else "")
+    blobs[blob.sha256] = blob
+    return blob.reference
+
+
+def _is_mixed(text: str) -> bool:
+    begin = text[:256]
+    return begin != begin.lower() and begin != begin.upper() and any(c.isdigit() for c in begin)
