@@ -33,6 +33,7 @@ BUDGET_ENDED = "stepgraph_budget_ended"
 MESSAGES = "stepgraph_messages"
 CALL = "stepgraph_call"
 TOOLBOX = "stepgraph_toolbox"
+LEFT_OUT = "stepgraph_left_out"
 
 
 def without_private(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Required, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 from langchain_core.messages import (
     AIMessage,
@@ -26,6 +26,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.answers import ValidationFailed, form_of
+from ...nodes.contexts import READ, READ_SCHEMA, Context, LeftOut, read_again
 from ...nodes.costs import All, Asks, Times
 from ...nodes.mcp_servers import MCPServer
 from ...nodes.mcp_tools import ServerTool
@@ -34,11 +35,12 @@ from ...nodes.openai_messages import state_of, to_openai
 from ...nodes.steps import Step
 from ...nodes.toolkits import AnyTool
 from ...nodes.tools import MAX_REASON, Key, Tools
+from ...nodes.windows import Window
 from ...providers.model import Message, Reply, Request, ToolCall as ModelToolCall, WrappedSchema
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text
-from ...state.names import MESSAGES, TOOLBOX
+from ...state.names import LEFT_OUT, MESSAGES, TOOLBOX
 from ...state.run_context import RunContext
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
@@ -48,6 +50,7 @@ from ..engine.workflow import SoFar, Workflow
 T = TypeVar("T")
 
 TURNS = "stepgraph_turns"
+WHOLE = 10**9  # characters
 NO_MORE_TOOLS = "You can call no more tools. Give your final answer now, with what you know."
 
 
@@ -89,6 +92,7 @@ class _Question(Node[Any]):
 
     step: Step[Any, Any]
     tools: Tools
+    has_context: bool
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         messages = convert_to_messages([dict(m) for m in self.step.ask(input).messages()])
@@ -97,13 +101,17 @@ class _Question(Node[Any]):
         update = {MESSAGES: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages], TURNS: Turns()}
         if self.tools.servers:
             update[TOOLBOX] = await self.tools.listed(config)
+        if self.has_context:
+            update[LEFT_OUT] = LeftOut()
         return update
 
 
 class _Turn(Node[Any]):
     """Asks the model once: it wants tools run, or gives the answer."""
 
-    def __init__(self, step: Step[Any, Any], tools: Tools, *, turns: int, calls: int) -> None:
+    def __init__(
+        self, step: Step[Any, Any], tools: Tools, *, turns: int, calls: int, window: Window | None
+    ) -> None:
         self.name = step.name
         self.writes = step.writes
         self._step = step
@@ -111,7 +119,8 @@ class _Turn(Node[Any]):
         self._own = tools.by_name
         self._limit = turns
         self._calls = calls
-        self._tools = tools.schemas
+        self._window = window
+        self._tools = (*tools.schemas, *([READ_SCHEMA] if window else []))
         self._final: tuple[Mapping[str, Any], ...] = ()
         if self._form.schema is not None:
             final = dereference_refs(self._form.schema)
@@ -125,9 +134,22 @@ class _Turn(Node[Any]):
         values = values_of(input)
         number = values[TURNS].number + 1
         served: tuple[ServerTool, ...] = values.get(TOOLBOX, ())
-        request = self._request(restored(input, self._step.state), values[MESSAGES], served)
-        if number > self._limit:
-            value = await self._last_answer(request, config)
+        tools = (*self._tools, *(tool.schema for tool in served), *self._final)
+        asked = replace(self._step.request(restored(input, self._step.state)), tools=tools)
+        is_last = number > self._limit
+
+        def request_of(shown: Sequence[AnyMessage]) -> Request:
+            request = replace(asked, messages=to_openai(shown), schema=None)
+            return self._last(request) if is_last else request
+
+        out: Update = {}
+        if self._window is None:
+            request = request_of(values[MESSAGES])
+        else:
+            left_out = values.get(LEFT_OUT) or LeftOut()
+            out[LEFT_OUT], request = await self._window.fitted(request_of, values[MESSAGES], left_out, config)
+        if is_last:
+            value = await self._step.answer_to(request, config)  # a misfit is asked again, as any step's is
             record_decision(config, "agent", "turns used up", reason=f"{self._limit} turns")
             return self._end(value, number)
 
@@ -151,24 +173,20 @@ class _Turn(Node[Any]):
             additional_kwargs=state_of(reply, calls),
             id=f"turn-{number}",
         )
-        refusals = self._refusals(calls, problems, number, [*self._own, *(tool.name for tool in served)])
+        known = [*self._own, *(tool.name for tool in served)]
+        refusals = self._refusals(calls, problems, number, known, values[MESSAGES])
         names = [call["name"] for call in pending([turn, *refusals])]
         choice = ", ".join(names) or "again"
         shown = json_text([[call.name, call.arguments] for call in calls])
         reason = f"turn {number} of {self._limit}: {problems or shown}"
         record_decision(config, "agent", choice[:MAX_REASON], reason=reason[:MAX_REASON])
-        return {MESSAGES: [turn, *refusals], TURNS: Turns(number)}
+        return {MESSAGES: [turn, *refusals], TURNS: Turns(number), **out}
 
-    def _request(self, state: Any, messages: Sequence[AnyMessage], served: Sequence[ServerTool]) -> Request:
-        tools = (*self._tools, *(tool.schema for tool in served), *self._final)
-        return replace(self._step.request(state), messages=to_openai(messages), schema=None, tools=tools)
-
-    async def _last_answer(self, request: Request, config: RunnableConfig | None) -> Any:
-        """Ask for the answer without offering tools; a misfit is asked again as any step's answer is."""
+    def _last(self, request: Request) -> Request:
+        """Return the request for the answer, for which no more tools may be called."""
         last: Message = {"role": "user", "content": NO_MORE_TOOLS}
         messages = (*request.messages, last)
-        request = replace(request, messages=messages, schema=self._form.schema, tool_choice="none")
-        return await self._step.answer_to(request, config)
+        return replace(request, messages=messages, schema=self._form.schema, tool_choice="none")
 
     def _end(self, value: Any, number: int) -> dict[str, Any]:
         turn = AIMessage(content=self._form.text(value), id=f"turn-{number}")
@@ -185,9 +203,14 @@ class _Turn(Node[Any]):
         return self._form.read(reply, request, text)
 
     def _refusals(
-        self, calls: Sequence[ModelToolCall], problems: str, number: int, known: Sequence[str]
+        self,
+        calls: Sequence[ModelToolCall],
+        problems: str,
+        number: int,
+        known: Sequence[str],
+        messages: Sequence[AnyMessage],
     ) -> list[AnyMessage]:
-        """Return what the model reads at once: why calls are not made, or an answer is not taken."""
+        """Return what the model reads at once: what it reads again, and why calls are not made."""
         if not calls:
             how = f" Call {FINAL_ANSWER}, or a tool." if self._form.schema is not None else ""
             text = f"That answer does not fit: {problems}{how}\nAnswer again, correctly."
@@ -195,10 +218,13 @@ class _Turn(Node[Any]):
         refused: list[AnyMessage] = []
         accepted = 0
         for call in calls:
+            if call.name == READ and self._window and not call.problem:
+                refused.append(_result(call, read_again(messages, call.arguments), "success"))
+                continue
             problem = self._problem(call, problems, accepted, known)
             accepted += not problem
             if problem:
-                refused.append(_refusal(call, problem))
+                refused.append(_result(call, problem))
         return refused
 
     def _problem(self, call: ModelToolCall, problems: str, accepted: int, known: Sequence[str]) -> str | None:
@@ -251,13 +277,9 @@ def _langchain_call(call: ModelToolCall) -> ToolCall:
     return ToolCall(name=call.name, args=dict(call.arguments), id=call.id, type="tool_call")
 
 
-def _refusal(call: ModelToolCall, problem: str) -> ToolMessage:
+def _result(call: ModelToolCall, content: str, status: Literal["success", "error"] = "error") -> ToolMessage:
     return ToolMessage(
-        content=problem,
-        name=call.name,
-        tool_call_id=call.id,
-        status="error",
-        id=f"result-{call.id}",
+        content=content, name=call.name, tool_call_id=call.id, status=status, id=f"result-{call.id}"
     )
 
 
@@ -277,6 +299,7 @@ def agent(
     max_chars: int = 10_000,
     approve: Sequence[str] = (),
     once: Sequence[str] | Mapping[str, Key] = (),
+    context: Context | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]:
     """Let a step's model call tools until it has its answer, which is of the step's type as always.
@@ -292,6 +315,8 @@ def agent(
     resumed, replayed or forked; {"refund": lambda arguments: arguments["order"]} gives the key by which
     a call is the same in all threads. Both need a session, as does the end of a budget (`within`).
 
+    A `context` keeps a long conversation within so many tokens; what it leaves out, the model can read again.
+
     Costs at most `turns` + 1 model calls, and re-asks if the last answer does not fit its type.
 
         @step("reply", model="large")
@@ -306,21 +331,30 @@ def agent(
     if not timeout_s > 0:
         raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
     given = [tools] if isinstance(tools, MCPServer) else tools
-    box = Tools(given, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
+    window = None if context is None else Window(step, context, max_chars)
+    whole = max_chars if window is None else WHOLE  # what is not shown is read again
+    box = Tools(given, timeout_s=timeout_s, max_chars=whole, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
     if once:
         graph.promises.append(f"agent(once={sorted(once)!r}) runs each call of a tool once")
-    begin = graph.add_part(_Question(step, box), "begin")
+    begin = graph.add_part(_Question(step, box, window is not None), "begin")
     reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
     if box.servers:
         reads = extended(reads, TOOLBOX, tuple[ServerTool, ...])
-    turn = graph.add_part(_Turn(step, box, turns=turns, calls=calls), reads=reads)
+    if window is not None:
+        reads = extended(reads, LEFT_OUT, LeftOut)
+        if READ in box.by_name:
+            raise DefinitionError(f"agent(context=…) has a tool {READ!r} of its own. Rename yours.")
+    turn = graph.add_part(_Turn(step, box, turns=turns, calls=calls, window=window), reads=reads)
     run = graph.add_part(box, reads=ToolInput)
     once_asked = copy.copy(step)
     once_asked.tries = 1
     graph.writes = step.writes
-    graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
+    costs = [Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)]
+    if window is not None and window.summariser is not None:
+        costs.append(Times(Asks(window.summariser), 0, turns))
+    graph.cost = All(tuple(costs))
 
     def then(state: Any) -> Any:
         if not state["stepgraph_turns"].going:

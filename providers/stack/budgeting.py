@@ -53,7 +53,7 @@ class BudgetLayer(Layer):
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        prompt = await self._prompt(request)
+        prompt = await prompt_tokens(request, self._backend)
         answer = request.max_tokens or self._max_tokens or self._backend.max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
@@ -68,13 +68,6 @@ class BudgetLayer(Layer):
                 )
             usd = most
         return request, Cost(calls=1, input_tokens=prompt, output_tokens=answer, known_usd=usd)
-
-    async def _prompt(self, request: Request) -> int:
-        """Return the most tokens that the prompt can have: as its tokenizer says, else by its bytes."""
-        sent = emulated(request) if self._backend.tools == "emulated" else request
-        text, media = split_media(sent, self.name)
-        counted = await self._backend.count_tokens(text)
-        return (text_bound(text) if counted is None else counted) + media
 
     async def _within_time(self, ledgers: Sequence[Ledger], request: Request, context: CallContext) -> Reply:
         left = [s for ledger in ledgers if (s := ledger.seconds_left()) is not None]
@@ -107,3 +100,11 @@ class BudgetLayer(Layer):
             reply.estimated_tokens,
             reply.estimated_usd,
         )
+
+
+async def prompt_tokens(request: Request, backend: Backend) -> int:
+    """Return the most tokens that a prompt can have: as the model's tokenizer says, else by its bytes."""
+    sent = emulated(request) if backend.tools == "emulated" else request
+    text, media = split_media(sent, backend.name)
+    counted = await backend.count_tokens(text)
+    return (text_bound(text) if counted is None else counted) + media

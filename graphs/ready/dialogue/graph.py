@@ -24,6 +24,7 @@ from ....nodes.ask import Ask
 from ....nodes.neighbours import nearest
 from ....nodes.splitting import estimate_tokens
 from ....nodes.steps import step
+from ....nodes.summaries import transcript
 from ...engine.workflow import NodeLike
 from ...patterns.chain import chain
 from ...patterns.gate import gate
@@ -99,10 +100,7 @@ def older(messages: list[AnyMessage]) -> list[AnyMessage]:
 
 @step("summary", model="small")
 def summarise(dialogue: Dialogue) -> Ask[str]:
-    said = "\n".join(
-        f"{'User' if isinstance(message, HumanMessage) else 'Assistant'}: {message.content}"
-        for message in older(dialogue.messages)
-    )
+    said = transcript(older(dialogue.messages))
     before = f"Known so far: {dialogue.summary}\n" if dialogue.summary else ""
     return Ask(
         f"{before}{said}\n\nSum up in at most five sentences what is known about the user and what was "
