@@ -63,9 +63,9 @@ class PartialCompletion:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
             raise MalformedBody(f"a message of type {type(message).__name__}")
-        self.text.append(_text_in(message.get("content")))
-        self.refusal.append(_text_in(message.get("refusal")))
-        thought = (_text_in(message.get(name)) for name in self.can.reasoning)
+        self.text.append(text_in(message.get("content")))
+        self.refusal.append(text_in(message.get("refusal")))
+        thought = (text_in(message.get(name)) for name in self.can.reasoning)
         self.reasoning.append(next(filter(None, thought), ""))
         calls = message.get("tool_calls") or ()
         for place, call in enumerate(calls if isinstance(calls, list) else ()):
@@ -99,7 +99,7 @@ class PartialCompletion:
         )
 
 
-def _text_in(content: Any) -> str:
+def text_in(content: Any) -> str:
     """Return the text of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
         return content
