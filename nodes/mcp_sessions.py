@@ -227,7 +227,6 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
     """Open a session with a server. Raises MCPServerFailed, and SettingsError for what is missing."""
     try:
         import langchain_mcp_adapters.sessions as adapters
-
         import mcp as _  # noqa: F401
     except ImportError:
         raise SettingsError(

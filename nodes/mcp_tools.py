@@ -106,7 +106,6 @@ class Servers:
     def tool(self, tool: ServerTool, config: RunnableConfig | None) -> BaseTool:
         """Return a listed tool as a LangChain tool, which is called in the run's session."""
         from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
-
         from mcp.types import Tool
 
         link: Any = _Link(self, tool, config)
@@ -190,9 +189,8 @@ class _Link:
 
 def readable(result: CallToolResult) -> CallToolResult:
     """Return a result in a form that the adapter reads: it knows no sound, and no result without content."""
-    from pydantic import AnyUrl
-
     from mcp.types import AudioContent, BlobResourceContents, EmbeddedResource, TextContent
+    from pydantic import AnyUrl
 
     content: list[Any] = []
     for part in result.content:
