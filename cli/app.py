@@ -20,6 +20,7 @@ GROUPS = {
     "Look": ("look", ("threads", "show", "history", "diff", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
+    "Serve": ("serve", ("mcp",)),
     "Keep house": ("keep", ("sql", "export", "trace", "prune")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}

@@ -197,6 +197,14 @@ def json_schema_of(state: StateType, name: str) -> dict[str, Any]:
         ) from None
 
 
+def input_schema(state: StateType) -> dict[str, Any]:
+    """Return the JSON schema of a whole state. Raises DefinitionError if it has none."""
+    try:
+        return _adapter(state).json_schema()
+    except PydanticUserError as error:
+        raise DefinitionError(f"{state.__name__} cannot be read from JSON: {error.message}") from None
+
+
 def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
     """Return the state that a plain mapping describes.
 

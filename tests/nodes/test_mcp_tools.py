@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from stepgraph import (
     Session,
     ToolCall,
     agent,
+    arun,
     chain,
     mcp,
     run,
@@ -154,12 +157,19 @@ def check_the_calls(desk: Desk, calls: list[str]) -> None:
 
 
 def test_an_agent_calls_a_servers_tools_over_stdio(
-    desk: Desk, stdio: Callable[..., MCPServer], log: Path
+    desk: Desk, stdio: Callable[..., MCPServer], log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert desk(stdio(), CALLS).values["reply"] == "It is in Rome."
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    monkeypatch.setenv("THE_KEY", "swordfish")
+    server = stdio("banner", env={"SHOP_KEY": "$THE_KEY"})  # what comes before the protocol is passed over
+    script = [*CALLS[:-1], ToolCall("environment", {}), "It is in Rome."]
+    assert desk(server, script, turns=9).values["reply"] == "It is in Rome."
+    seen = desk.results().pop()
+    assert "SHOP_KEY" in seen
+    assert "OPENAI_API_KEY" not in seen
     first, *calls, last = lines(log)
     assert (first, last) == ("start", "end")  # one session
-    check_the_calls(desk, calls)
+    assert calls == ["find A", "refund A"]
 
 
 def test_an_agent_calls_a_servers_tools_over_http(desk: Desk, shop: Shop) -> None:
@@ -185,21 +195,18 @@ def test_one_session_serves_all_agents_of_a_run_and_no_local_tool_is_lost(
     assert lines(log) == ["start", "find A", "find B", "end"]
 
 
-def test_a_call_of_a_tool_that_may_change_something_happens_once_in_a_thread_and_its_forks(
-    desk: Desk, stdio: Callable[..., MCPServer], log: Path
-) -> None:
+def test_a_call_of_a_tool_that_may_change_something_happens_once(desk: Desk, shop: Shop) -> None:
     class Stop(Exception):
         pass
 
     refund = ToolCall("refund", {"order": "A"})
     with pytest.raises(Stop):
-        desk(stdio(), [refund, refund, Stop()])
+        desk(shop(), [refund, refund, Stop()])
     with Session(desk.folder / "runs.sqlite") as session:
         keys = session.journal.query("SELECT key, status FROM effects", ())
         assert [row["status"] for row in keys] == ["done", "done"]  # two calls of the model are two
-    desk(stdio(), ["done"])
-    assert lines(log).count("refund A") == 2
-    assert lines(log).count("start") == 1  # a resume that calls no tool needs no server
+    desk(mcp("http://127.0.0.1:9/mcp", name="shop"), ["done"])  # a resume that calls no tool needs no server
+    assert shop.calls == ["refund A", "refund A"]
 
 
 @pytest.mark.parametrize(
@@ -264,38 +271,34 @@ def test_questions_of_calls_at_the_same_time_go_to_their_own_calls(desk: Desk, s
     assert desk.results() == ["A: decline", "B: accept"]
 
 
+SILENT = "import time; print('Welcome!', flush=True); time.sleep(3600)"
+
+
 @pytest.mark.parametrize(
-    ("mode", "call", "told"),
+    ("command", "told"),
     [
-        ("plain", "die", "ended while die was called. Its last lines on stderr:\nout of stock, ***"),
-        ("no-start", "count", "the database is gone"),
-        (
-            "garbage",
-            "count",
-            "within 1 s. On stdout it wrote what is not the protocol: 'Welcome",
-        ),
+        ([str(SERVER), "LOG"], "ended while die was called. Its last lines on stderr:\nout of stock, ***"),
+        (["-c", "exit('the database is gone')"], "the database is gone"),
+        (["-c", SILENT], "within 0.7 s. On stdout it wrote what is not the protocol: 'Welcome!'"),
     ],
 )
 def test_a_server_that_fails_is_named_with_its_last_words(
-    mode: str,
-    call: str,
-    told: str,
-    desk: Desk,
-    stdio: Callable[..., MCPServer],
-    monkeypatch: pytest.MonkeyPatch,
+    command: list[str], told: str, desk: Desk, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THE_KEY", "swordfish")
-    server = stdio(mode, start_s=1 if mode == "garbage" else 30, env={"SHOP_KEY": "$THE_KEY"})
+    words = [sys.executable, *(str(log) if word == "LOG" else word for word in command)]
+    wait = 0.7 if SILENT in command else 60
+    server = mcp(words, name="shop", start_s=wait, env={"SHOP_KEY": "$THE_KEY"})
     with pytest.raises(MCPServerFailed) as failed:
-        desk(server, [ToolCall(call, {})])
+        desk(server, [ToolCall("die", {})])
     assert "MCP server 'shop'" in str(failed.value)
     assert told in str(failed.value)
     assert failed.value.server == "shop"
 
 
-def test_what_comes_before_the_protocol_is_passed_over(desk: Desk, stdio: Callable[..., MCPServer]) -> None:
-    desk(stdio("banner"), [ToolCall("count", {}), "seven"])
-    assert "7" in desk.results()[0]
+def test_a_variable_that_is_not_set_is_named(desk: Desk, stdio: Callable[..., MCPServer]) -> None:
+    with pytest.raises(SettingsError, match="MISSING_KEY is not set"):
+        desk(stdio(env={"X": "$MISSING_KEY"}), [])
 
 
 def test_a_call_that_hangs_is_left_and_its_server_told(desk: Desk, shop: Shop) -> None:
@@ -304,25 +307,13 @@ def test_a_call_that_hangs_is_left_and_its_server_told(desk: Desk, shop: Shop) -
     until(lambda: "hang was cancelled" in shop.calls)
 
 
-def test_a_server_sees_no_keys_but_those_that_are_named(
-    desk: Desk, stdio: Callable[..., MCPServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    monkeypatch.setenv("THE_KEY", "swordfish")
-    desk(stdio(env={"SHOP_KEY": "$THE_KEY"}), [ToolCall("environment", {}), "ok"])
-    assert "SHOP_KEY" in desk.results()[0]
-    assert "OPENAI_API_KEY" not in desk.results()[0]
-    with pytest.raises(SettingsError, match="MISSING_KEY is not set"):
-        desk(stdio(env={"X": "$MISSING_KEY"}), [], thread="other")
-
-
 @pytest.mark.parametrize("server", ["nonsense-command", "http://127.0.0.1:9/mcp"])
 def test_a_server_that_is_not_there_fails_before_any_call(server: str, desk: Desk) -> None:
     with pytest.raises(MCPServerFailed, match=r"command 'nonsense-command'|did not start"):
         desk(mcp(server, name="shop"), [])
 
 
-def test_a_run_that_is_stopped_closes_its_servers(tmp_path: Path, log: Path) -> None:
+def test_a_killed_run_leaves_no_server_behind(tmp_path: Path, log: Path) -> None:
     script = tmp_path / "stopped.py"
     script.write_text(
         "import sys\n"
@@ -337,13 +328,25 @@ def test_a_run_that_is_stopped_closes_its_servers(tmp_path: Path, log: Path) -> 
         f"with Session({str(tmp_path / 'runs.sqlite')!r}) as session, using(model):\n"
         "    run(graph, Ticket(), session, 't')\n"
     )
-    for stop in ("terminate", "kill"):
-        log.unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-        until(lambda: "hang" in lines(log))
-        getattr(process, stop)()
-        process.wait()
-        until(lambda: lines(log)[-1] == "end")
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    until(lambda: "hang" in lines(log))
+    process.kill()
+    process.wait()
+    until(lambda: lines(log)[-1] == "end")
+
+
+async def test_a_cancelled_run_closes_its_servers(
+    stdio: Callable[..., MCPServer], log: Path, tmp_path: Path
+) -> None:
+    graph = agent(assist, tools=stdio()).compile()
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([ToolCall("hang", {})])):
+        running = asyncio.create_task(arun(graph, Ticket(), session, "t"))
+        await asyncio.to_thread(until, lambda: "hang" in lines(log))
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.with_suffix(".pid").read_text()), 0)
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -1,0 +1,104 @@
+"""`stepgraph mcp`: a workflow as an MCP tool, over stdin and stdout or over HTTP to this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+
+import click
+
+from ...nodes.mcp_sessions import INSTALL_HELP
+from ...runners.bindings import check_roles, parse_models
+from ...runners.loading import load_graph
+from ...state.errors import InputError, SettingsError
+from ...state.session.session import Session
+from ...tracing.export.live import Tracing
+from .limits import parse_budget
+from .mcp_tool import WorkflowTool
+
+
+def serve_graph(
+    reference: str,
+    *,
+    http: bool,
+    port: int | None,
+    limits: Sequence[str],
+    models: Sequence[str],
+    database: Path,
+) -> None:
+    """Serve a graph until the client leaves, or until interrupted."""
+    if port is not None and not http:
+        raise InputError("--port goes with --http.")
+    try:
+        import mcp as _  # noqa: F401
+    except ImportError:
+        raise SettingsError(f"The packages of MCP are not installed. {INSTALL_HELP}") from None
+    reading, writing = (None, None) if http else _kept_for_the_protocol()
+    loaded = load_graph(reference)
+    bound = parse_models(models)
+    check_roles(bound, loaded.graph)
+    with Session(database, tracing=Tracing()) as session:
+        tool = WorkflowTool(loaded, session, bound, parse_budget(limits))
+        if reading is not None and writing is not None:
+            asyncio.run(_over_stdio(tool, reading, writing))
+        else:
+            with suppress(KeyboardInterrupt):
+                _over_http(tool, port or 0)
+
+
+def _kept_for_the_protocol() -> tuple[int, int]:
+    """Return stdin and stdout, which nobody else has from now on: what is printed goes to stderr."""
+    reading, writing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return reading, writing
+
+
+async def _over_stdio(tool: WorkflowTool, reading: int, writing: int) -> None:
+    import anyio
+    from mcp.server.stdio import stdio_server
+
+    with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb") as stdout:
+        source = anyio.wrap_file(TextIOWrapper(stdin, encoding="utf-8", errors="replace"))
+        target = anyio.wrap_file(TextIOWrapper(stdout, encoding="utf-8"))
+        async with stdio_server(source, target) as (incoming, outgoing):
+            server = tool.server()
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def _over_http(tool: WorkflowTool, port: int) -> None:
+    import uvicorn
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+    from mcp.server.transport_security import TransportSecuritySettings
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from ...ui.serving import LOOPBACK, listen
+
+    with listen(port) as listening:
+        own = listening.getsockname()[1]
+        hosts = [f"{LOOPBACK}:{own}", f"localhost:{own}"]
+        manager = StreamableHTTPSessionManager(
+            tool.server(),
+            security_settings=TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[]),
+        )
+
+        @asynccontextmanager
+        async def running(_: Starlette) -> AsyncIterator[None]:
+            async with manager.run():
+                yield
+
+        app = Starlette(routes=[Mount("/", app=manager.handle_request)], lifespan=running)
+        click.echo(f"http://{LOOPBACK}:{own}/mcp\nEverybody on this machine can call it. Ctrl-C ends it.")
+        settings = uvicorn.Config(
+            app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=2
+        )
+        uvicorn.Server(settings).run(sockets=[listening])
