@@ -29,6 +29,7 @@ from ...runners.bindings import parse_models
 from ...state.cost import NOTHING
 from ...state.errors import InputError, did_you_mean
 from ...state.money import shown
+from ...state.private_files import make_folder, open_private
 from ...state.session.session import Session
 from ...state.statuses import Lane
 from ...tracing.record.text import clean, one_line
@@ -215,8 +216,9 @@ def show_sections(
 
 def _save(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
+        make_folder(path.parent)
+        with open_private(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
     except OSError as error:
         raise InputError(f"The report {str(path)!r} cannot be written: {error}.") from None
 

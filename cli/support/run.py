@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ...runners.bindings import check_roles, parse_models
+from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.errors import InputError, StepgraphError
@@ -92,7 +92,7 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
     unended = known.graph == loaded.reference and known.status not in ("done", "queued")
     if unended and read_input(session.journal, thread) == job.data:
         # Delivered again: the thread goes on, unless it is to restart.
-        models = job.models or known.models
+        models = job.models or _recorded(known)
         return replace(job, models=models, state=job.state if job.options.get("restart") else None)
     if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
@@ -104,7 +104,7 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
             f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
-    models = job.models or known.models
+    models = job.models or _recorded(known)
     state = {name: value for name, value in values_of(job.state).items() if name in job.data}
     return replace(job, models=models, state=state)
 
@@ -160,6 +160,7 @@ def resume_threads(
             try:
                 found = _loaded(thread, graph, loaded)
                 check_roles(bound, found.graph)
+                asked = bound or _recorded(thread)
                 data = read_input(session.journal, thread.thread_id)
             except StepgraphError as error:
                 if threads:
@@ -171,7 +172,7 @@ def resume_threads(
                     thread.thread_id,
                     found,
                     "resumed",
-                    bound or thread.models,
+                    asked,
                     data=data,
                     options=options,
                     answer=NO_ANSWER if answer is None else json_or_text(answer),
@@ -202,6 +203,10 @@ def _loaded(thread: Thread, graph: str | None, known: dict[str, Loaded]) -> Load
     if reference not in known:
         known[reference] = (load_graph if graph else load_recorded)(reference)
     return known[reference]
+
+
+def _recorded(thread: Thread) -> dict[str, str]:
+    return known_models(thread.models, f"The record of the thread {thread.thread_id!r}")
 
 
 def _reference_of(thread: Thread) -> str:
