@@ -17,7 +17,7 @@ from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.money import rounded
-from ..state.names import SESSION_KEY
+from ..state.names import MODELS_KEY, SESSION_KEY
 from ..state.run_context import RunContext, fields_in
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
@@ -101,9 +101,8 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    bound = fields_in(compiled.config or {})
-    run = RunContext({**bound, SESSION_KEY: session})
-    steps = {asks: _step(asks, cost, given, journal, run) for asks in dict.fromkeys(asks_in(cost))}
+    fields = {**fields_in(compiled.config or {}), SESSION_KEY: session}
+    steps = {asks: _step(asks, cost, given, journal, fields) for asks in dict.fromkeys(asks_in(cost))}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}
     unknown = tuple(_unknown(steps))
     tokens = {asks: step.tokens_per_call for asks, step in steps.items()}
@@ -127,9 +126,11 @@ def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float
     return rounded(most(cost, lambda asks: times[asks] * per_call[asks]), up=True)
 
 
-def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext) -> StepEstimate:
+def _step(
+    asks: Asks, cost: Cost, given: Any, journal: Journal | None, fields: Mapping[str, Any]
+) -> StepEstimate:
     step = asks.step
-    model = _model(step, run)
+    model = _model(step, RunContext({**fields, MODELS_KEY: asks.models}))
     members = model.members if model else ()
     request = None
     if given is not None:
