@@ -310,6 +310,37 @@ def binding_of(role: str) -> Binding | None:
     return file_bindings().get(role)
 
 
+def named_binding(name: str) -> Binding | None:
+    """Return what a role's name stands for where a spec could stand: what the settings bind to the role."""
+    return None if ":" in name or name in PROVIDERS else binding_of(name.lower())
+
+
+def is_known(spec: str) -> bool:
+    """Tell whether a text names only roles and models of the user's own settings, or the on-device model.
+
+    A model is the same if it is asked at the same address with the same key.
+    """
+    if named_binding(spec) is not None:
+        return True
+    own = [
+        (model.provider, model.model, model.address, key_variable(model))
+        for role in bound_roles()
+        for model in models_of(binding_of(role))
+    ]
+    return all(
+        (model.provider == LOCAL and not model.model)
+        or (model.provider, model.model, model.address, key_variable(model)) in own
+        for model in models_of(parse_binding(spec, f"the model {spec!r}"))
+    )
+
+
+def models_of(binding: Binding | None) -> tuple[ModelSettings, ...]:
+    """Return the models that a binding names, in the order in which they are asked."""
+    if binding is None:
+        return ()
+    return binding.models if isinstance(binding, ChainSettings) else (binding,)
+
+
 def bound_roles() -> list[str]:
     """Return the roles that the environment or the settings file binds."""
     prefix = f"{ENVIRONMENT_PREFIX}_"

@@ -21,6 +21,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     PricingLayer          inside the journal, which commits the cost together with the answer
     StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
     ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
+    RedactionLayer        right around the backend: nobody inside the process hears a key that a server echoes
     Backend               needs `sink`, to stream into
 """
 
@@ -51,6 +52,7 @@ from .lane import BatchModel, CollectedLayer, LaneLayer
 from .prefix import Prefixes, PrefixLayer
 from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
+from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
 from .streaming import ReplayStreamingLayer, StreamingLayer
@@ -113,7 +115,9 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     """Wrap a backend in what happens around each attempt, and around all attempts at it."""
     backend, settings = member.backend, member.settings
     tariff = tariff_for(settings, backend.name, backend.address)
-    model: Model = ToolEmulationLayer(backend) if backend.tools == "emulated" else backend
+    model: Model = RedactionLayer(backend)
+    if backend.tools == "emulated":
+        model = ToolEmulationLayer(model)
     if not backend.emits_tokens:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
@@ -137,7 +141,8 @@ def _in_batches(member: Member) -> Model | None:
     if terms is None:
         return None
     tariff = batch_tariff_for(settings, backend.name, backend.address)
-    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model: Model = BatchModel(backend.name, settings, terms)
+    model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
