@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from ..providers.model import WrappedSchema
+from ..providers.model import Reply, WrappedSchema
 from ..state.errors import DefinitionError
 from ..state.json_text import json_text
 from ..state.schema import remembered
@@ -41,6 +42,13 @@ class AnswerForm:
         if self.schema is None:
             return str(value)
         return json_text({"answer": value} if self.wrapped else value)
+
+    def read(self, reply: Reply, *, whole: bool = False) -> Any:
+        """Return the answer in a reply as its type. Raises ValidationFailed."""
+        if not reply.text.strip() and reply.media and self.schema is None:
+            kinds = ", ".join(str(block["type"]) for block in reply.media)
+            raise ValidationFailed(f"The answer is no text, but: {kinds}. Ask[AIMessage] takes it.")
+        return self.parse(reply.text, reply.finish_reason, whole=whole)
 
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> Any:
         """Return the answer as its type. Raises ValidationFailed.
@@ -95,6 +103,22 @@ class AnswerForm:
                 return ""
             return _listed(problems, json.loads(body))
         return ""
+
+
+class MessageForm(AnswerForm):
+    """An answer as the whole message: its text, and the images, sounds and files that came with it."""
+
+    def text(self, value: Any) -> str:
+        return str(value.text) if isinstance(value, AIMessage) else str(value)
+
+    def read(self, reply: Reply, *, whole: bool = False) -> AIMessage:
+        if reply.media:
+            said: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
+            return AIMessage([*said, *map(dict, reply.media)])
+        return self.parse(reply.text, reply.finish_reason, whole=whole)
+
+    def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> AIMessage:
+        return AIMessage(super().parse(text, finish_reason, whole=whole))
 
 
 def _listed(problems: Sequence[Any], value: Any) -> str:
@@ -154,6 +178,8 @@ def _brief(value: Any) -> str:
 def form_of(answer: Any) -> AnswerForm:
     """Return the form of an answer type. Raises DefinitionError for a type without JSON schema."""
     name = getattr(answer, "__name__", None) or str(answer)
+    if answer is AIMessage:
+        return MessageForm("AIMessage", None, TypeAdapter(AIMessage), wrapped=False)
     if answer is str:
         return AnswerForm("text", None, TypeAdapter(str), wrapped=False)
     try:

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from ..providers.dials import read_dials
 from ..providers.model import Message
-from .openai_messages import to_openai
+from .openai_messages import prompt_messages
 
 T = TypeVar("T", covariant=True, default=str)
 L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an Enum would lose its type
@@ -22,7 +22,8 @@ L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an E
 class Ask(Generic[T]):
     """A question to a model; the step's return annotation, `Ask[T]`, says what type answers it.
 
-    `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
+    `prompt` is text, or a sequence of LangChain messages, texts and content blocks: images, sounds and
+    documents, see `attachment`. `temperature` and `max_tokens` override
     the model's settings for this question, and so do `params`: reasoning_effort, seed, top_p, stop and others
     of a model's settings, and `extra_body`. Equal questions that are under way at the same time in one
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
@@ -30,7 +31,7 @@ class Ask(Generic[T]):
     asked for again, shorter.
     """
 
-    prompt: str | Sequence[BaseMessage]
+    prompt: str | Sequence[BaseMessage | Mapping[str, Any] | str]
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -55,7 +56,7 @@ class Ask(Generic[T]):
         if isinstance(self.prompt, str):
             messages.append({"role": "user", "content": self.prompt})
         else:
-            messages.extend(to_openai(self.prompt))
+            messages.extend(prompt_messages(self.prompt))
         return tuple(messages)
 
 

@@ -86,8 +86,8 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             )
         if not isinstance(question.prompt, (str, list, tuple)):
             raise DefinitionError(
-                f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or LangChain "
-                "messages."
+                f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or a "
+                "list of texts, LangChain messages and content blocks."
             )
         return question
 
@@ -137,7 +137,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         for _ in range(self.tries):
             reply = await self._reply(model, request, context)
             try:
-                value: T = self._form.parse(reply.text, reply.finish_reason, whole=request.whole)
+                value: T = self._form.read(reply, whole=request.whole)
             except ValidationFailed as failure:
                 problems = str(failure)
             else:
@@ -164,7 +164,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
     def _verdict(self, whole: bool, reply: Reply) -> ReplyCheck:
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
-            value: Any = self._form.parse(reply.text, reply.finish_reason, whole=whole)
+            value: Any = self._form.read(reply, whole=whole)
         except ValidationFailed as failure:
             return ReplyCheck(problem=str(failure))
         confidence = getattr(value, "confidence", None)

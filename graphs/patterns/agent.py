@@ -160,7 +160,7 @@ class _Turn(Node[Any]):
 
     def _read(self, reply: Reply, answers: Sequence[ModelToolCall], *, whole: bool) -> Any:
         if not answers:
-            return self._form.parse(reply.text, reply.finish_reason, whole=whole)
+            return self._form.read(reply, whole=whole)
         if answers[0].problem:
             raise ValidationFailed(f"The answer cannot be read: {answers[0].problem}.")
         text = json_text(answers[0].arguments)

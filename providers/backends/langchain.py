@@ -19,6 +19,8 @@ from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
+from .langchain_replies import media_in
+from .standard_blocks import AudioDraft
 from .token_counts import openai_tokens
 from .usages import OPENAI_NAMES, read_cost, read_usage
 from .wire_names import WireNames, schema_name
@@ -27,7 +29,7 @@ from .wire_names import WireNames, schema_name
 def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
     metadata = message.response_metadata
     return Reply(
-        text=str(message.text),
+        text=str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio")),
         tool_calls=_tool_calls(message),
         model=metadata.get("model_name") or asked,
         usage=_usage(message),
@@ -35,6 +37,7 @@ def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
         finish_reason=metadata.get("finish_reason"),
         cost_usd=_cost(message),
         latency_s=latency_s,
+        media=media_in(message),
     )
 
 

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableBinding, RunnableSequence
 
 from ..model import Message
 from .message_state import LANGCHAIN, with_state
+from .standard_blocks import standard_block
 from .tool_calls import read_arguments
 
 
@@ -22,7 +23,7 @@ def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]
 
 def _converted(message: Message, package: str) -> BaseMessage:
     if message["role"] != "assistant":
-        return convert_to_messages([with_state(message, ())])[0]
+        return convert_to_messages([_with_blocks(with_state(message, ()), package)])[0]
     good, bad = [], []
     for call in message.get("tool_calls") or ():
         function = call["function"]
@@ -43,6 +44,14 @@ def _converted(message: Message, package: str) -> BaseMessage:
         response_metadata=held.get("metadata") or {},
         id=held.get("id"),
     )
+
+
+def _with_blocks(message: dict[str, Any], package: str) -> dict[str, Any]:
+    """Return the message with standard blocks for media; OpenAI's own class knows its parts."""
+    content = message.get("content")
+    if package == "langchain_openai" or not isinstance(content, list | tuple):
+        return message
+    return {**message, "content": [standard_block(part) for part in content]}
 
 
 def structured_arguments(chat: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any] | None:
