@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from ..providers.model import Reply, WrappedSchema
+from ..providers.model import Reply, Request, WrappedSchema
 from ..state.errors import DefinitionError
 from ..state.json_text import json_text
 from ..state.schema import remembered
@@ -43,8 +43,19 @@ class AnswerForm:
             return str(value)
         return json_text({"answer": value} if self.wrapped else value)
 
-    def read(self, reply: Reply, *, whole: bool = False) -> Any:
-        """Return the answer in a reply as its type. Raises ValidationFailed."""
+    def read(self, reply: Reply, request: Request, text: str | None = None) -> Any:
+        """Return a reply's answer, or that in `text`, if it will do. Raises ValidationFailed."""
+        if text is None:
+            value = self.taken(reply, whole=request.whole)
+        else:
+            value = self.parse(text)
+        opinion = None if request.check is None else request.check(value)
+        if opinion is not None and opinion is not True:
+            raise ValidationFailed(opinion or "It does not pass a check.")
+        return value
+
+    def taken(self, reply: Reply, *, whole: bool) -> Any:
+        """Return a reply's answer as its type. Raises ValidationFailed."""
         if not reply.text.strip() and reply.media and self.schema is None:
             kinds = ", ".join(str(block["type"]) for block in reply.media)
             raise ValidationFailed(f"The answer is no text, but: {kinds}. Ask[AIMessage] takes it.")
@@ -111,7 +122,7 @@ class MessageForm(AnswerForm):
     def text(self, value: Any) -> str:
         return str(value.text) if isinstance(value, AIMessage) else str(value)
 
-    def read(self, reply: Reply, *, whole: bool = False) -> AIMessage:
+    def taken(self, reply: Reply, *, whole: bool) -> AIMessage:
         if reply.media:
             said: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
             return AIMessage([*said, *map(dict, reply.media)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -12,6 +13,7 @@ from typing_extensions import TypeVar
 
 from ..providers.dials import read_dials
 from ..providers.model import Message
+from ..state.errors import DefinitionError
 from .openai_messages import prompt_messages
 
 T = TypeVar("T", covariant=True, default=str)
@@ -29,6 +31,10 @@ class Ask(Generic[T]):
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
     anew, as in a vote. A text that the token limit cut is taken, and marked on record; `whole=True` has it
     asked for again, shorter.
+
+    `check` is code that judges the answer once it fits its type, and knows what the step knows of the state.
+    It returns True or None to take it, False or the reason not to; the model is told, and asked again within
+    the step's `tries`.
     """
 
     prompt: str | Sequence[BaseMessage | Mapping[str, Any] | str]
@@ -38,8 +44,14 @@ class Ask(Generic[T]):
     sample: int = 0
     params: Mapping[str, Any] | None = None
     whole: bool = False
+    check: Callable[[T], bool | str | None] | None = None
 
     def __post_init__(self) -> None:
+        if inspect.iscoroutinefunction(self.check):
+            raise DefinitionError(
+                "Ask(check=…): what judges an answer is plain code. Take an async function as the check of a "
+                "gate behind the step: chain(step, gate(check, repair=step))."
+            )
         if self.params:
             object.__setattr__(self, "params", read_dials(self.params, "Ask(params=…)"))
 

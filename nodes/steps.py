@@ -105,6 +105,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             dials=question.params,
             prompt=question.origin,
             whole=question.whole,
+            check=question.check,
         )
 
     async def answer(self, state: StateT, config: RunnableConfig | None = None) -> T:
@@ -129,7 +130,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     async def answer_to(self, request: Request, config: RunnableConfig | None = None) -> T:
         """Like `answer`, for a request of the caller's making."""
-        context = self._site(config, partial(self._verdict, request.whole))
+        context = self._site(config, partial(self._verdict, request))
         model = await self.bound_model(context.config)
         asked = request.messages
         problems = ""
@@ -137,7 +138,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         for _ in range(self.tries):
             reply = await self._reply(model, request, context)
             try:
-                value: T = self._form.read(reply, whole=request.whole)
+                value: T = self._form.read(reply, request)
             except ValidationFailed as failure:
                 problems = str(failure)
             else:
@@ -161,10 +162,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             problems=problems,
         )
 
-    def _verdict(self, whole: bool, reply: Reply) -> ReplyCheck:
+    def _verdict(self, request: Request, reply: Reply) -> ReplyCheck:
         """Say whether a reply will do, and how sure it is, if its type has a field `confidence`."""
         try:
-            value: Any = self._form.read(reply, whole=whole)
+            value: Any = self._form.read(reply, request)
         except ValidationFailed as failure:
             return ReplyCheck(problem=str(failure))
         confidence = getattr(value, "confidence", None)

@@ -47,7 +47,7 @@ class Request:
     parameters) that the model may call; with `tool_choice` "none" it knows them but must answer.
     `dials` are other parameters, see providers/dials.py. `prompt` says where a managed prompt comes from; it
     goes on record, and changes no answer. An answer that the limit on its tokens cut is no answer if it must
-    be `whole`.
+    be `whole`, nor is one whose value `check` does not take: it returns True or None, or the reason not to.
     """
 
     messages: tuple[Message, ...]
@@ -60,6 +60,7 @@ class Request:
     prompt: Mapping[str, Any] | None = None
     dials: Mapping[str, Any] | None = None
     whole: bool = False
+    check: Callable[[Any], bool | str | None] | None = field(default=None, compare=False, repr=False)
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""

@@ -119,7 +119,7 @@ class _Turn(Node[Any]):
         answers = [call for call in calls if call.name == FINAL_ANSWER]
         try:
             if answers or not calls:
-                value = self._read(reply, answers, whole=request.whole)
+                value = self._read(reply, answers, request)
                 record_decision(config, "agent", "answered", reason=f"turn {number}")
                 return self._end(value, number)
         except ValidationFailed as failure:
@@ -158,15 +158,15 @@ class _Turn(Node[Any]):
         turn = AIMessage(content=self._form.text(value), id=f"turn-{number}")
         return {**self._step.update(value), MESSAGES: [turn], TURNS: Turns(number, going=False)}
 
-    def _read(self, reply: Reply, answers: Sequence[ModelToolCall], *, whole: bool) -> Any:
+    def _read(self, reply: Reply, answers: Sequence[ModelToolCall], request: Request) -> Any:
         if not answers:
-            return self._form.read(reply, whole=whole)
+            return self._form.read(reply, request)
         if answers[0].problem:
             raise ValidationFailed(f"The answer cannot be read: {answers[0].problem}.")
         text = json_text(answers[0].arguments)
         if self._form.schema is None:
             text = str(answers[0].arguments.get("answer", ""))
-        return self._form.parse(text)
+        return self._form.read(reply, request, text)
 
     def _refusals(self, calls: Sequence[ModelToolCall], problems: str, number: int) -> list[AnyMessage]:
         """Return what the model reads at once: why calls are not made, or an answer is not taken."""

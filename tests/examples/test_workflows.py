@@ -117,7 +117,7 @@ BILL = {"number": "R-7", "day": "2026-03-03", "currency": "EUR", "lines": LINES,
         ([{**BILL, "total": "12"}, BILL], "R-7", ""),
         ([{**BILL, "number": "X-1"}, BILL], "R-7", ""),
         ([{**BILL, "total": str(total)} for total in range(3)], None, "not to the total of 2"),
-        ([{**BILL, "number": f"X-{n}"} for n in range(3)], None, "'X-2' does not stand in the text"),
+        ([{**BILL, "number": f"X-{n}"} for n in range(3)], None, "'X-2' does not stand there"),
     ],
     ids=["right", "asked for the sum", "asked for the number", "never adds up", "never the number"],
 )

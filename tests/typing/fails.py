@@ -277,3 +277,17 @@ async def run_wrongly_async(session: Session) -> None:
     astream_run(app, Other("x"), session)  # expect-error
     async for part in astream_run(app, Post("x"), session, stream_mode="words"):  # expect-error
         print(part)
+
+
+@step("grade")
+def misspelt_check(post: Post) -> Ask[Grade]:
+    return Ask("…", check=lambda grade: grade.scor > 3)  # expect-error
+
+
+@step("draft")
+def check_of_another_type(post: Post) -> Ask[str]:
+    return Ask("…", check=is_good)  # expect-error
+
+
+def is_good(grade: Grade) -> bool | str:
+    return grade.score > 3 or grade.fix

@@ -1,4 +1,4 @@
-"""Managed prompts: text or messages, by the fallback."""
+"""Managed prompts: text or messages, by the fallback; and answers that code judges."""
 
 from dataclasses import dataclass
 from typing import assert_type
@@ -28,3 +28,17 @@ def classify(mail: Mail) -> Ask[str]:
 @step("team")
 def ask(mail: Mail) -> Ask[str]:
     return Ask(talk(body=mail.body))
+
+
+@step("team")
+def checked(mail: Mail) -> Ask[str]:
+    return Ask("…", check=lambda team: team in mail.body or f"{team!r} is not in the mail.")
+
+
+def is_known(team: str) -> bool | str | None:
+    return None if team == "shop" else "no such team."
+
+
+@step("team")
+def checked_by_name(mail: Mail) -> Ask[str]:
+    return Ask("…", check=is_known)
