@@ -45,10 +45,7 @@ class AnswerForm:
 
     def read(self, reply: Reply, request: Request, text: str | None = None) -> Any:
         """Return a reply's answer, or that in `text`, if it will do. Raises ValidationFailed."""
-        if text is None:
-            value = self.taken(reply, whole=request.whole)
-        else:
-            value = self.parse(text)
+        value = self.taken(reply, whole=request.whole) if text is None else self.parse(text)
         opinion = None if request.check is None else request.check(value)
         if opinion is not None and opinion is not True:
             raise ValidationFailed(opinion or "It does not pass a check.")

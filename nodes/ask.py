@@ -12,9 +12,10 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeVar
 
 from ..providers.dials import read_dials
-from ..providers.model import Message
+from ..providers.model import Message, PrefixEnd
 from ..state.errors import DefinitionError
 from .openai_messages import prompt_messages
+from .prefixes import with_prefix
 
 T = TypeVar("T", covariant=True, default=str)
 L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an Enum would lose its type
@@ -35,6 +36,10 @@ class Ask(Generic[T]):
     `check` is code that judges the answer once it fits its type, and knows what the step knows of the state.
     It returns True or None to take it, False or the reason not to; the model is told, and asked again within
     the step's `tries`.
+
+    `prefix` is what many questions share, text or messages: a document, say. It goes first, the same byte for
+    byte, so that the provider reads it once and has it in its cache for the others. Of those that are asked
+    at the same time, one goes ahead until its answer begins.
     """
 
     prompt: str | Sequence[BaseMessage | Mapping[str, Any] | str]
@@ -45,6 +50,7 @@ class Ask(Generic[T]):
     params: Mapping[str, Any] | None = None
     whole: bool = False
     check: Callable[[T], bool | str | None] | None = None
+    prefix: str | Sequence[BaseMessage | Mapping[str, Any] | str] | None = None
 
     def __post_init__(self) -> None:
         if inspect.iscoroutinefunction(self.check):
@@ -58,18 +64,25 @@ class Ask(Generic[T]):
     @property
     def origin(self) -> Mapping[str, Any] | None:
         """Where a managed prompt comes from; see tracing/export/prompts.py."""
-        return getattr(self.prompt, "origin", None) or getattr(self.system, "origin", None)
+        named = (getattr(part, "origin", None) for part in (self.prompt, self.system, self.prefix))
+        return next(filter(None, named), None)
 
     def messages(self) -> tuple[Message, ...]:
         """Return the messages in OpenAI's form."""
-        messages: list[Any] = []
-        if self.system:
-            messages.append({"role": "system", "content": self.system})
+        return self.parts()[0]
+
+    def parts(self) -> tuple[tuple[Message, ...], PrefixEnd | None]:
+        """Return the messages, and where in them the prefix ends."""
+        prompt: tuple[Message, ...]
         if isinstance(self.prompt, str):
-            messages.append({"role": "user", "content": self.prompt})
+            prompt = ({"role": "user", "content": self.prompt},)
         else:
-            messages.extend(prompt_messages(self.prompt))
-        return tuple(messages)
+            prompt = prompt_messages(self.prompt)
+        if self.prefix:
+            return with_prefix(self.prefix, self.system, prompt)
+        if self.system:
+            prompt = ({"role": "system", "content": self.system}, *prompt)
+        return prompt, None
 
 
 class Choice(BaseModel, Generic[L]):

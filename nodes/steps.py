@@ -89,6 +89,11 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
                 f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or a "
                 "list of texts, LangChain messages and content blocks."
             )
+        if not isinstance(question.prefix, (str, list, tuple, type(None))):
+            raise DefinitionError(
+                f"Step {self.name!r} has the prefix {type(question.prefix).__name__}; expected text, or "
+                "LangChain messages."
+            )
         return question
 
     def request(self, state: StateT) -> Request:
@@ -96,8 +101,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         return self._request(self.ask(state))
 
     def _request(self, question: Ask[T]) -> Request:
+        messages, prefix = question.parts()
         return Request(
-            messages=question.messages(),
+            messages=messages,
+            prefix=prefix,
             schema=self._form.schema,
             temperature=question.temperature,
             max_tokens=question.max_tokens,

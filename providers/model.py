@@ -20,17 +20,25 @@ from ..state.session.session import Session
 from ..state.statuses import CallSource
 
 Message = Mapping[str, Any]
+PrefixEnd = tuple[int, int]
+"""Where what requests share ends: in which message, and after how many characters (or parts) of it."""
 
 
-def with_order(messages: tuple[Message, ...], order: str) -> tuple[Message, ...]:
-    """Return the messages with an order at the end of the system message."""
-    if messages and messages[0]["role"] == "system":
-        said = messages[0]["content"]
-        if not isinstance(said, str):
-            content = [*said, {"type": "text", "text": order}]
-            return ({**messages[0], "content": content}, *messages[1:])
-        return ({"role": "system", "content": f"{messages[0]['content']}\n\n{order}"}, *messages[1:])
-    return ({"role": "system", "content": order}, *messages)
+def with_order(messages: tuple[Message, ...], order: str, *, behind: bool = False) -> tuple[Message, ...]:
+    """Return the messages with an order at the end of the system message.
+
+    Where there is none, it becomes one, at the front; with `behind`, which keeps the front as it is, it goes
+    to the end of the last message of the user.
+    """
+    place = 0 if messages and messages[0]["role"] == "system" else None
+    if place is None and behind:
+        users = [number for number, message in enumerate(messages) if message["role"] == "user"]
+        place = users[-1] if users else None
+    if place is None:
+        return ({"role": "system", "content": order}, *messages)
+    said = messages[place]["content"]
+    content = f"{said}\n\n{order}" if isinstance(said, str) else [*said, {"type": "text", "text": order}]
+    return (*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :])
 
 
 class WrappedSchema(dict[str, Any]):
@@ -48,6 +56,7 @@ class Request:
     `dials` are other parameters, see providers/dials.py. `prompt` says where a managed prompt comes from; it
     goes on record, and changes no answer. An answer that the limit on its tokens cut is no answer if it must
     be `whole`, nor is one whose value `check` does not take: it returns True or None, or the reason not to.
+    `prefix` says where what the request shares with others ends, see providers/prefix_marks.py.
     """
 
     messages: tuple[Message, ...]
@@ -61,6 +70,7 @@ class Request:
     dials: Mapping[str, Any] | None = None
     whole: bool = False
     check: Callable[[Any], bool | str | None] | None = field(default=None, compare=False, repr=False)
+    prefix: PrefixEnd | None = None
 
     def params(self) -> dict[str, Any]:
         """Return everything but the messages, without what is not set."""
@@ -72,6 +82,7 @@ class Request:
             "sample": self.sample or None,
             "tools": self.tools or None,
             "tool_choice": "none" if self.tools and self.tool_choice == "none" else None,
+            "prefix": self.prefix,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -154,7 +165,7 @@ class TokenSink(Protocol):
     listened: bool
 
     async def emit(self, text: str = "", *, reasoning: str = "") -> None:
-        """Pass on what is new in the answer."""
+        """Pass on what is new in the answer; nothing, where it is a tool call that begins."""
         ...
 
 

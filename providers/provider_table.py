@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from .chat_classes import CHAT_CLASSES
+from .prefix_marks import Mark
 
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
@@ -34,7 +35,9 @@ class Capabilities:
     paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
     the model's name, or the server; without one, a budget takes them by their bytes. `echo` names the fields
     of a message that are sent back as they came. `finish` are finish reasons of the endpoint's own; with
-    `always_finishes` an answer without one was cut. `sources` says for each field where it is documented; a
+    `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a prefix that requests
+    share, where nothing is cached without; `cache_key` names the prefix beside it; `schema_first` says that
+    the schema is read before the prefix. `sources` says for each field where it is documented; a
     field without one is what an endpoint compatible with OpenAI's is taken to do.
     """
 
@@ -51,6 +54,9 @@ class Capabilities:
     echo: tuple[str, ...] = ("reasoning_details", "extra_content")
     finish: tuple[str, ...] = ()
     always_finishes: bool = False
+    prefix_mark: Mark | None = None
+    cache_key: bool = False
+    schema_first: bool = False
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -81,8 +87,12 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     echo: tuple[str, ...] | None = None
     finish: tuple[str, ...] | None = None
     always_finishes: bool | None = None
+    prefix_mark: Mark | None = None
+    cache_key: bool | None = None
+    schema_first: bool | None = None
 
 
+_CACHING = "https://developers.openai.com/api/docs/guides/prompt-caching"
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
 _TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
 _DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
@@ -148,7 +158,10 @@ _PROVIDERS = (
             tokenizer="openai",
             echo=(),
             always_finishes=True,
+            cache_key=True,
+            schema_first=True,
             sources={
+                **dict.fromkeys(("cache_key", "schema_first"), _CACHING),
                 "tokenizer": "https://pypi.org/project/bpe-openai/",
                 "structured": "https://github.com/arena-ai/structured-logprobs",
                 "logprobs": "https://github.com/arena-ai/structured-logprobs",
@@ -170,7 +183,11 @@ _PROVIDERS = (
             tokenizer="openai",  # of those of its models that are OpenAI's, openai/…
             echo=("reasoning_details",),
             always_finishes=True,
-            sources=dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
+            prefix_mark="cache_control",
+            sources={
+                **dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
+                "prefix_mark": "https://openrouter.ai/docs/features/prompt-caching",
+            },
         ),
     ),
     Provider(
@@ -299,6 +316,7 @@ _OF_LANGCHAIN = tuple(
             _BY_LANGCHAIN,
             max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
             always_finishes=name in _ANSWERS_WITH_AN_END,
+            schema_first="anthropic" in name,
         ),
         address_env=known.address_env,
         client="langchain",

@@ -9,7 +9,8 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_json
 
-from ...providers.model import CallContext, Message, Request
+from ...nodes.prefixes import joined
+from ...providers.model import CallContext, Message, PrefixEnd, Request
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...state.budget import Budget, Ledger
 from ...state.errors import InputError
@@ -38,7 +39,7 @@ async def ask_again(
     messages, params = tuple(json.loads(session.journal.whole(call["messages"]))), json.loads(call["params"])
     params.pop("settings", None)  # of the model that was asked; who is asked now has its own
     if prompt is not None:
-        messages = _reworded(messages, prompt)
+        messages = _reworded(messages, prompt, params.get("prefix"))
         params.pop("prompt", None)  # it is no longer what a managed prompt says
     with using(**(models or {})):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
@@ -56,8 +57,12 @@ async def ask_again(
     )
 
 
-def _reworded(messages: tuple[Message, ...], prompt: str) -> tuple[Message, ...]:
+def _reworded(messages: tuple[Message, ...], prompt: str, prefix: PrefixEnd | None) -> tuple[Message, ...]:
     for number in range(len(messages) - 1, -1, -1):
-        if messages[number]["role"] == "user":
-            return (*messages[:number], {**messages[number], "content": prompt}, *messages[number + 1 :])
+        message = messages[number]
+        if message["role"] == "user":
+            content: Any = prompt
+            if prefix is not None and prefix[0] == number:  # what the question shares with others stays
+                content, _ = joined(message["content"][: prefix[1]], prompt)
+            return (*messages[:number], {**message, "content": content}, *messages[number + 1 :])
     raise InputError("The call has no message of the user that --prompt could replace.")

@@ -14,7 +14,8 @@ class Backend:
     `variant` tells models of one name and address apart whose settings make them answer differently.
     `tools` is "emulated" for a model that takes no tools. With `emits_tokens` the model passes its tokens to
     LangChain's callbacks itself. `count_tokens` asks the model's own tokenizer. `max_tokens` bounds an answer
-    that neither request nor settings bound.
+    that neither request nor settings bound. `streams` says that an answer is passed to the context's sink as
+    it comes, without losing its usage; `schema_first` that a request's schema is read before its messages.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Backend:
     tools: Tools = "native"
     emits_tokens: bool = False
     max_tokens: int | None = None
+    streams: bool = False
+    schema_first: bool = False
     price: AnyPrice | None = None
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
@@ -33,13 +36,18 @@ class Backend:
         return None
 
 
+_OWN = (
+    "address", "variant", "tools", "emits_tokens", "max_tokens", "streams", "schema_first", "price"
+)  # fmt: skip
+
+
 class PlainBackend(Backend):
     """A `Model` of the user's own, with a default for each attribute that it does not set."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self.name = model.name
-        for attribute in ("address", "variant", "tools", "emits_tokens", "max_tokens", "price"):
+        for attribute in _OWN:
             if hasattr(model, attribute):
                 setattr(self, attribute, getattr(model, attribute))
 

@@ -14,6 +14,7 @@ from ..dials import on_the_wire
 from ..headers import sent_headers
 from ..keys import find_key
 from ..model import CallContext, Reply, Request, TokenSink
+from ..prefix_marks import cache_key, marked
 from ..provider_table import Capabilities, capabilities_of
 from ..settings import ModelSettings, key_variable
 from .backend import Backend
@@ -42,6 +43,8 @@ class Endpoint(Backend):
         self.address = settings.address
         self.can = can or capabilities_of(settings.provider, settings.overrides)
         self.tools = self.can.tools
+        self.streams = self.can.stream_usage
+        self.schema_first = self.can.schema_first
         self._settings = settings
         self._dials = settings.dials()
         self._key_env = key_variable(settings)
@@ -109,7 +112,7 @@ class Endpoint(Backend):
             async for chunk in stream:
                 chunks += bool(chunk.get("choices"))
                 text, thought = draft.chunk(chunk)
-                if thought:
+                if thought or (draft.tool_calls and not text):
                     await sink.emit(reasoning=thought)
                 for said, meant in splitter.feed(text) if text else ():
                     if said or meant:
@@ -120,7 +123,7 @@ class Endpoint(Backend):
         return read_completion({}, self.can, self.name) if not chunks else draft.reply()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        messages = request.messages
+        messages = marked(request, self.can.prefix_mark)
         body: dict[str, Any] = {"model": self.name}
         if request.schema is not None:
             if self.can.structured == "json_schema":
@@ -128,8 +131,11 @@ class Endpoint(Backend):
             elif self.can.structured == "json_object":
                 body["response_format"] = {"type": "json_object"}
             if self.can.structured != "json_schema" or self.can.schema_in_prompt:
-                messages = with_schema_in_prompt(messages, request.schema)
+                shared = request.prefix is not None
+                messages = with_schema_in_prompt(messages, request.schema, behind=shared)
         body["messages"] = [with_state(message, self.can.echo) for message in messages]
+        if request.prefix is not None and self.can.cache_key:
+            body["prompt_cache_key"] = cache_key(request)
         body |= self._options(request)
         if request.tools:
             body["tools"] = [{"type": "function", "function": dict(tool)} for tool in request.tools]

@@ -15,14 +15,16 @@ from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
-from ..model import CallContext, Message, Reply, Request, ToolCall, Usage, with_order
+from ...state.session.internals import token_handler
+from ..model import CallContext, Message, Reply, Request, ToolCall, with_order
+from ..prefix_marks import cache_key, mark_for, marked
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
-from .langchain_replies import media_in
+from .langchain_replies import media_in, usage_of
 from .standard_blocks import AudioDraft
 from .token_counts import openai_tokens
-from .usages import OPENAI_NAMES, read_cost, read_usage
+from .usages import read_cost
 from .wire_names import WireNames, schema_name
 
 
@@ -32,7 +34,7 @@ def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
         text=str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio")),
         tool_calls=_tool_calls(message),
         model=metadata.get("model_name") or asked,
-        usage=_usage(message),
+        usage=usage_of(message, metadata),
         reasoning=message.additional_kwargs.get("reasoning_content"),
         finish_reason=metadata.get("finish_reason"),
         cost_usd=_cost(message),
@@ -52,36 +54,9 @@ def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
     return (*good, *bad)
 
 
-def _usage(message: AIMessage) -> Usage:
-    """Return the token counts; what the server does not say is unknown, never zero."""
-    raw = message.response_metadata.get("token_usage")
-    if isinstance(raw, Mapping) and raw.keys() & OPENAI_NAMES:
-        return read_usage(raw)
-    usage = message.usage_metadata
-    if not usage:
-        return Usage()
-    prompt: Any = usage["input_tokens"]
-    answered: Any = usage["output_tokens"]
-    if not prompt and not answered:
-        prompt = answered = None
-    known = _count(prompt)
-    cached = _count(usage.get("input_token_details", {}).get("cache_read"))
-    return Usage(
-        input=known,
-        output=_count(answered),
-        cached=None if cached is None else min(cached, known or 0),
-        reasoning=_count(usage.get("output_token_details", {}).get("reasoning")),
-        cache_write=_count(usage.get("input_token_details", {}).get("cache_creation")),
-    )
-
-
 def _cost(message: AIMessage) -> float | None:
     raw = message.response_metadata.get("token_usage")
     return read_cost(raw) if isinstance(raw, Mapping) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,20 +67,24 @@ def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_schema_in_prompt(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the messages with the schema spelled out, for servers that cannot enforce it."""
+def with_schema_in_prompt(
+    messages: tuple[Message, ...], schema: Mapping[str, Any], *, behind: bool = False
+) -> tuple[Message, ...]:
+    """Return the messages with the schema spelled out, for servers that cannot enforce it.
+
+    See `with_order` for `behind`.
+    """
     order = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n"
     order += json.dumps(schema, ensure_ascii=False)
-    return with_order(messages, order)
+    return with_order(messages, order, behind=behind)
 
 
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def _is_at_openai(chat: BaseChatModel) -> bool:
+def _host_of(chat: BaseChatModel) -> str:
     address = getattr(chat, "openai_api_base", None) or getattr(chat, "azure_endpoint", None)
-    host = urlsplit(str(address)).hostname or "" if address else "api.openai.com"
-    return host == "api.openai.com" or host.endswith(".openai.azure.com")
+    return urlsplit(str(address)).hostname or "" if address else "api.openai.com"
 
 
 def _limit_of(chat: BaseChatModel, arguments: Mapping[str, Any]) -> int | None:
@@ -137,21 +116,28 @@ class ChatModel(Backend):
         self._config = config
         self.variant = identity_of(chat, self._arguments)
         self.max_tokens = _limit_of(chat, self._arguments)
-        self._is_openai = any(cls.__name__ == "BaseChatOpenAI" for cls in type(chat).__mro__)
+        classes = {cls.__name__ for cls in type(chat).__mro__}
+        self._is_openai = "BaseChatOpenAI" in classes
+        self._host = _host_of(chat)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
         names = ("model_name", "model")
         known = (*map(self._arguments.get, names), *(getattr(chat, field, None) for field in names))
         self.name = next((str(n) for n in known if n), type(chat).__name__)
+        self._mark = mark_for(classes, self.name, f"//{self._host}" if self._is_openai else "")
+        self.streams = getattr(chat, "stream_usage", True) is not False and not chat.disable_streaming
+        self.schema_first = self._is_openai and self._host == "api.openai.com"
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
         request = names.request(request)
-        chat, messages = self._chat, request.messages
+        chat, messages = self._chat, marked(request, self._mark)
         limits = {"temperature": request.temperature, "max_tokens": request.max_tokens}
         arguments = self._arguments
         if request.max_tokens is not None:
             arguments = {name: value for name, value in arguments.items() if name not in _LIMITS}
         arguments = arguments | {name: value for name, value in limits.items() if value is not None}
+        if request.prefix is not None and self._is_openai and self._host == "api.openai.com":
+            arguments = {"prompt_cache_key": cache_key(request), **arguments}
         arguments |= request.dials or {}
         asked: Runnable[Any, AIMessage] = chat
         if request.tools:
@@ -165,10 +151,13 @@ class ChatModel(Backend):
             if self._is_openai:
                 arguments["response_format"] = schema_format(request.schema)
             else:
-                messages = with_schema_in_prompt(messages, request.schema)
+                shared = request.prefix is not None
+                messages = with_schema_in_prompt(messages, request.schema, behind=shared)
         started = time.perf_counter()
         try:
             config = merge_configs(self._config, context.config) if self._config else context.config
+            if context.sink is not None:
+                config = merge_configs(config, {"callbacks": [token_handler(context.sink.emit)]})
             message = await asked.ainvoke([dict(m) for m in messages], config, **arguments)
         except ModelError:
             raise
@@ -178,7 +167,8 @@ class ChatModel(Backend):
 
     async def count_tokens(self, request: Request) -> int | None:
         """Ask OpenAI's tokenizer for a model that is there; LangChain's own counts are no bounds."""
-        if not self._is_openai or not _is_at_openai(self._chat):
+        at_openai = self._host == "api.openai.com" or self._host.endswith(".openai.azure.com")
+        if not self._is_openai or not at_openai:
             return None
         return await openai_tokens(request, self.name)
 

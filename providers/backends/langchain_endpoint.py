@@ -22,6 +22,7 @@ from langchain_core.messages import BaseMessage
 from ...state.errors import ModelError
 from ...state.event_loops import PerLoop
 from ..model import CallContext, Reply, Request, TokenSink
+from ..prefix_marks import cache_key, mark_for, marked
 from ..provider_table import Capabilities, capabilities_of
 from ..settings import ModelSettings
 from .backend import Backend
@@ -54,6 +55,9 @@ class LangChainEndpoint(Backend):
         self._is_openais = self._maker.known.package == "langchain_openai"
         self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
         self._refused = RefusedParams.of(self.name, self.address)
+        self._mark = self.can.prefix_mark or mark_for({self._maker.known.name}, self.name, self.address)
+        self.streams = self.can.stream_usage
+        self.schema_first = self.can.schema_first
         if settings.params or settings.provider != "openai":
             self.tools = self.can.tools if self._takes_tools else "emulated"
             self.max_tokens = self._limit
@@ -137,6 +141,8 @@ class LangChainEndpoint(Backend):
                 text, thought = draft.add(chunk)
                 if thought:
                     await sink.emit(reasoning=thought)
+                elif draft.calls_tools and not text:
+                    await sink.emit()
                 for said, meant in splitter.feed(text) if text else ():
                     if said or meant:
                         await sink.emit(said, reasoning=meant)
@@ -148,7 +154,9 @@ class LangChainEndpoint(Backend):
     def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         """Return the messages, and the arguments of the call."""
         arguments = self._options(chat, request)
-        messages = request.messages
+        messages = marked(request, self._mark)
+        if request.prefix is not None and self.can.cache_key:
+            arguments.setdefault("prompt_cache_key", cache_key(request))
         if request.tools:
             functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
             if self._is_openais:
@@ -161,7 +169,8 @@ class LangChainEndpoint(Backend):
             native = self._native(chat, request.schema, bool(request.tools))
             _merge(arguments, native or {})
             if native is None or self.can.schema_in_prompt or self.can.structured == "json_object":
-                messages = with_schema_in_prompt(messages, request.schema)
+                shared = request.prefix is not None
+                messages = with_schema_in_prompt(messages, request.schema, behind=shared)
         return to_langchain(messages, self._maker.known.package), arguments
 
     def _native(

@@ -69,6 +69,10 @@ class ChunkedMessage:
         self._calls = ToolCallDrafts()
         self._refusal: list[str] = []
 
+    @property
+    def calls_tools(self) -> bool:
+        return bool(self._calls)
+
     def add(self, chunk: Any) -> tuple[str, str]:
         """Add a generation's chunk; return the text and the reasoning that are new in it."""
         message = chunk.message

@@ -16,7 +16,15 @@ from .http import HTTPStatusError
 
 LIMITS: Final = ("max_completion_tokens", "max_tokens")
 # Without these a model still answers the question that was asked.
-DISPENSABLE: Final = ("temperature", "top_p", "seed", "reasoning_effort", "stream_options", "service_tier")
+DISPENSABLE: Final = (
+    "temperature",
+    "top_p",
+    "seed",
+    "reasoning_effort",
+    "stream_options",
+    "service_tier",
+    "prompt_cache_key",
+)
 _REFUSING = re.compile(
     r"unsupported|not supported|does not support|unrecogni[sz]ed|unknown|extra inputs|not permitted|"
     r"not allowed|cannot be used|incompatible|unexpected|only the default",
@@ -56,7 +64,7 @@ class RefusedParams:
         name = _named(error.body, body)
         if name is None or name in self._refused:
             return False
-        if name not in LIMITS:
+        if name not in (*LIMITS, "prompt_cache_key"):  # which nobody set
             warnings.warn(
                 f"{self._where} does not take {name} = {body[name]!r}: it is asked without. Leave it out of "
                 "the settings and the question, or bind another model.",

@@ -50,6 +50,9 @@ class ToolCallDrafts:
     def __init__(self) -> None:
         self._drafts: list[_Draft] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._drafts)
+
     def add(self, piece: Mapping[str, Any], place: int = 0) -> None:
         """Add a piece of a call; `place` is where it stands among those that came with it."""
         function = piece.get("function")

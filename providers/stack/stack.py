@@ -10,6 +10,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     FallbackChain         needs `key` to find the answers that were rejected before a crash
     LaneLayer             sends the calls of a run in the batch lane another way: without queues and retries
     RetryLayer            sets `attempt`; each attempt passes all that is inside anew
+    PrefixLayer           sets `sink`; inside the retries: who fails leads no more; its waiting is no hedge's
     HedgingLayer          outside budget and journal, because both of its calls are paid for and on record
     CircuitBreakerLayer   before a budget reserves; outside the refusals, because a model that refuses works
     RefusalLayer          outside the journal, because a refused answer is paid for before it is rejected
@@ -18,7 +19,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     RateLimitLayer        the last wait: what is inside is the time of the call alone
     JournalLayer          needs `key`, `attempt`, `reason`, `reserved`, `outcome`: they go on record
     PricingLayer          inside the journal, which commits the cost together with the answer
-    StreamingLayer        sets `sink`; inside the attempts, because each one is a run of its own for tracers
+    StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
     ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
     Backend               needs `sink`, to stream into
 """
@@ -46,6 +47,7 @@ from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
 from .lane import BatchModel, CollectedLayer, LaneLayer
+from .prefix import Prefixes, PrefixLayer
 from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
 from .retry import RetryLayer
@@ -121,6 +123,7 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:
         model = HedgingLayer(model, settings.hedge_after_s)
+    model = PrefixLayer(model, _prefixes(member), backend)
     model = RetryLayer(model, settings.retries, for_s=settings.retry_for_s, patient=last)
     return LaneLayer(model, _in_batches(member), settings)
 
@@ -155,10 +158,11 @@ def member_of(settings: ModelSettings) -> Member:
     return Member(LangChainEndpoint(settings) if settings.by_langchain else Endpoint(settings), settings)
 
 
-# Circuit breakers and rate limits belong to an endpoint, not to one of the roles that are bound to it.
+# Circuit breakers, rate limits and caches belong to an endpoint, not to one of the roles bound to it.
 _shared = threading.Lock()
 _circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
 _rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
+_caches: dict[EndpointKey, Prefixes] = {}
 
 
 def _circuit_breaker(endpoint: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
@@ -176,9 +180,17 @@ def _rate_limiter(member: Member) -> RateLimiter:
         return _rate_limiters.setdefault((member.endpoint, *limits), RateLimiter(*limits))
 
 
+def _prefixes(member: Member) -> Prefixes:
+    if member.endpoint is None:
+        return Prefixes()
+    with _shared:
+        return _caches.setdefault(member.endpoint, Prefixes())
+
+
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: circuit breakers, rate limits, clients."""
+    """Forget all that is known of endpoints: circuit breakers, rate limits, caches, clients."""
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
+        _caches.clear()
     from_settings.cache_clear()

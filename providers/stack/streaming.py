@@ -23,7 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from ...state.session.internals import hears_tokens
-from ..model import CallContext, Layer, Reply, Request, Usage
+from ..model import CallContext, Layer, Reply, Request, TokenSink, Usage
 
 MARKS = "stepgraph"
 
@@ -37,12 +37,25 @@ class StreamingLayer(Layer):
         marks = {"attempt": context.attempt} if context.attempt > 1 else {}
         emitter = await TokenEmitter.begin(request, context, self.name, marks)
         try:
-            reply = await self.inner.complete(request, replace(context, sink=emitter))
+            sink = emitter if context.sink is None else _Both(emitter, context.sink)
+            reply = await self.inner.complete(request, replace(context, sink=sink))
         except BaseException as error:
             await emitter.fail(error)
             raise
         await emitter.end(reply)
         return reply
+
+
+class _Both:
+    """Two sinks for one answer."""
+
+    def __init__(self, *sinks: TokenSink) -> None:
+        self.listened = any(sink.listened for sink in sinks)
+        self._sinks = sinks
+
+    async def emit(self, text: str = "", *, reasoning: str = "") -> None:
+        for sink in self._sinks:
+            await sink.emit(text, reasoning=reasoning)
 
 
 class ReplayStreamingLayer(Layer):
@@ -100,7 +113,7 @@ class TokenEmitter:
         return cls(run, model, marks, listened=any(map(hears_tokens, manager.handlers)))
 
     async def emit(self, text: str = "", *, reasoning: str = "") -> None:
-        if not self.listened:
+        if not self.listened or not (text or reasoning):
             return
         extra = {"reasoning_content": reasoning} if reasoning else {}
         marks = {} if self._sent else self._marks

@@ -45,7 +45,8 @@ def emulated(request: Request) -> Request:
     if not request.tools or request.tool_choice == "none":
         return replace(plain, messages=as_facts(request.messages))
     options = options_of(request.tools)
-    messages = with_options(plain_messages(request.messages), options)
+    behind = request.prefix is not None
+    messages = with_options(plain_messages(request.messages), options, behind=behind)
     return replace(plain, messages=messages, schema=schema_of_options(options))
 
 
@@ -75,14 +76,16 @@ def schema_of_options(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def with_options(messages: tuple[Message, ...], options: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Return the messages with a system message that names the options."""
+def with_options(
+    messages: tuple[Message, ...], options: Iterable[Mapping[str, Any]], *, behind: bool = False
+) -> tuple[Message, ...]:
+    """Return the messages with a system message that names the options; see `with_order` for `behind`."""
     lines = [f"- {_signature(option)}: {option.get('description') or ''}".rstrip(": ") for option in options]
     order = (
         'Answer with one JSON object and nothing else: {"name": …, "arguments": {…}}. It calls one of these, '
         f"and you are told the result. When you know enough, call {FINAL_ANSWER}.\n" + "\n".join(lines)
     )
-    return with_order(messages, order)
+    return with_order(messages, order, behind=behind)
 
 
 def _signature(option: Mapping[str, Any]) -> str:

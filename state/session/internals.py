@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.runnables import Runnable
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph._internal._constants import (
@@ -42,6 +43,7 @@ __all__ = [
     "node_of",
     "read_task_statuses",
     "through",
+    "token_handler",
     "with_message_ids",
 ]
 
@@ -71,6 +73,31 @@ def node_of(
 def hears_tokens(handler: Any) -> bool:
     """Tell whether a callback handler wants an answer's words as they come, as LangGraph's streams do."""
     return isinstance(handler, _StreamingCallbackHandler)
+
+
+class _Tokens(AsyncCallbackHandler, _StreamingCallbackHandler[Any]):
+    """Makes LangChain stream an answer, and hands its words on."""
+
+    run_inline = True
+
+    def __init__(self, emit: Callable[[str], Awaitable[None]]) -> None:
+        self._emit = emit
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **told: Any) -> None:
+        message = getattr(chunk, "message", None)
+        if token or getattr(message, "content", None) or getattr(message, "tool_call_chunks", None):
+            await self._emit(token if isinstance(token, str) else "")
+
+    def tap_output_aiter(self, run_id: Any, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        return output
+
+    def tap_output_iter(self, run_id: Any, output: Iterator[Any]) -> Iterator[Any]:
+        return output
+
+
+def token_handler(emit: Callable[[str], Awaitable[None]]) -> BaseCallbackHandler:
+    """Return a callback handler under which LangChain streams an answer, and `emit` gets its words."""
+    return _Tokens(emit)
 
 
 def is_nested(configurable: Mapping[str, Any]) -> bool:

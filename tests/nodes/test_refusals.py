@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stepgraph import Session, chain, effect
-from stepgraph.nodes import sandboxes
+from stepgraph.nodes.sandboxes import run_python
 from stepgraph.state.errors import DefinitionError, InputError
 
 from .shop import Order
@@ -41,12 +41,16 @@ def test_an_effect_returns_an_update(session: Session, function: Callable[[Order
         app.invoke(Order(), session.config("t"))
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/etc/outside.txt", "a/../../outside.txt"])
-def test_files_stay_in_the_sandbox(tmp_path: Path, name: str) -> None:
-    folder = tmp_path / "inside"
-    folder.mkdir()
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/outside.txt", "a/../../outside", "", ".", "a\0"])
+def test_files_stay_in_the_sandbox(name: str) -> None:
     with pytest.raises(InputError, match="lies outside the sandbox's folder"):
-        sandboxes._write(folder, {"fine.txt": "1", name: "2"})
-    sandboxes._write(folder, {"deep/er/fine.txt": "é"})
-    assert (folder / "deep/er/fine.txt").read_text("utf-8") == "é"
-    assert not (tmp_path / "outside.txt").exists()
+        asyncio.run(run_python({"main.py": "print(1)", name: "2"}, "main.py"))
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_files_in_folders_and_texts_of_all_kinds(isolated: bool) -> None:
+    code = "print(ascii(open('deep/er/fine.txt', encoding='utf-8').read())); import half"
+    files = {"main.py": code, "deep/er/fine.txt": "é", "half.py": "\ud800"}
+    ran = asyncio.run(run_python(files, "main.py", isolated=isolated))
+    assert ran.output.startswith("'\\xe9'")
+    assert "SyntaxError" in ran.output

@@ -3,7 +3,8 @@
     stepgraph run code --input examples/functions.jsonl --model large=openai:gpt-5-mini
 
 The model sees the task, not the tests, and after a failed round its code and what failed. Without a model
-for the role `large`, the model for every role writes.
+for the role `large`, the model for every role writes. The tests run in the code's own process: "passed" tells
+right code from wrong code, not from code that sets out to cheat.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from ....state.serde import allow
 MAX_REPORT = 1500
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
-# Runs each test by itself. The mark keeps what the code prints apart from the verdict; code that sets
-# out to find the mark can: the tests judge code that may be wrong, not code that cheats.
+# Runs each test by itself. The mark keeps what the code prints apart from the verdict. Tests and code share
+# a process, so code that sets out to forge the verdict can: the tests judge code that may be wrong, not code
+# that cheats (docs/safety.md says how to judge that).
 RUNNER = """
 import contextlib, io, json, traceback
 mark, tests = json.load(open("tests.json"))
@@ -40,7 +41,10 @@ print(mark + json.dumps(results))
 
 @dataclass(frozen=True)
 class Report:
-    """How the tests went: how many passed, of how many, and what the others said."""
+    """How the tests went: how many passed, of how many, and what the others said.
+
+    They run in the code's own process: a pass tells right code from wrong code, not from code that cheats.
+    """
 
     passed: int
     total: int
