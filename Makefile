@@ -62,10 +62,12 @@ format: $(VENV)/.dev-installed
 	$(BIN)/ruff check --fix .
 
 # At least 200 kill -9 at random moments, four processes on one file for a minute, a lock held for 10 s; then
-# 300 random graphs of all patterns: kills, signals, budgets that end, threads taken over from a stopped process, forks.
+# 300 random graphs of all patterns: kills, signals, budgets that end, threads taken over from a stopped process, forks;
+# then 50 kills in the batch lane.
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
+	$(BIN)/python -m tests.chaos.batches --kills 50
 
 # A hundred small faults in core modules, one at a time: which ones do the tests notice? Runs the suite first.
 mutations: $(VENV)/.dev-installed

@@ -144,8 +144,11 @@ class ModelNotFound(ModelError):
 class ModelUnavailable(ModelError):
     """The endpoint reports a rate limit or an error of its own.
 
-    `retry_after` is the wait in seconds that the server asked for, if it did.
+    `retry_after` is the wait in seconds that the server asked for, if it did. It is `crowded` where too many
+    calls were under way at a time.
     """
+
+    crowded = False
 
     def __init__(
         self,

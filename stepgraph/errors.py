@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .state.errors import (
         AnswerTooLate as AnswerTooLate,
         AuthenticationFailed as AuthenticationFailed,
+        BatchFailed as BatchFailed,
         BranchTimeout as BranchTimeout,
         BudgetExceeded as BudgetExceeded,
         CircuitOpen as CircuitOpen,
@@ -51,8 +52,8 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AnswerTooLate AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen "
-            "ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
+            ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
+            "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
             "MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "

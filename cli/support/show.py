@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...tracing.record.run import Run, read_run
 from ...tracing.record.spans import Span
 from ...tracing.record.text import (
     MARKS,
+    batch_line,
     clean,
     cost_json,
     cost_line,
@@ -80,9 +82,14 @@ def show_run(
         return
     if as_json:
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
-        click.echo(json.dumps({**thread_json(run.thread), "steps": steps}, ensure_ascii=False))
+        waits = [{**asdict(item.batch), "calls": item.calls} for item in run.awaits]
+        told = {**thread_json(run.thread), "awaits": waits, "steps": steps}
+        click.echo(json.dumps(told, ensure_ascii=False))
         return
     click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
+    for item in run.awaits:
+        calls = f"{item.calls} of its calls" if item.calls > 1 else "a call"
+        click.echo(f"batch  {calls}: {one_line(batch_line(item.batch), 200)}")
     if waterfall:
         for root in run.roots:
             click.echo(f"trace  {root.span.trace.id}")

@@ -39,7 +39,7 @@ class PartialCompletion:
     finish_reason: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     tool_calls: ToolCallDrafts = field(default_factory=ToolCallDrafts)
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, list[Any]] = field(default_factory=dict)  # in pieces
     media: list[Block] = field(default_factory=list)
     audio: AudioDraft = field(default_factory=AudioDraft)
 
@@ -66,10 +66,10 @@ class PartialCompletion:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
             raise MalformedBody(f"a message of type {type(message).__name__}")
-        self.text.append(_text_in(message.get("content")) or self.audio.add(message.get("audio")))
+        self.text.append(text_in(message.get("content")) or self.audio.add(message.get("audio")))
         self.media += blocks_in(message.get("content")) + blocks_in(message.get("images"))
-        self.refusal.append(_text_in(message.get("refusal")))
-        thought = (_text_in(message.get(name)) for name in self.can.reasoning)
+        self.refusal.append(text_in(message.get("refusal")))
+        thought = (text_in(message.get(name)) for name in self.can.reasoning)
         self.reasoning.append(next(filter(None, thought), ""))
         calls = message.get("tool_calls") or ()
         for place, call in enumerate(calls if isinstance(calls, list) else ()):
@@ -84,7 +84,7 @@ class PartialCompletion:
     def _note_state(self, message: Mapping[str, Any]) -> None:
         for name in self.can.echo:
             if message.get(name):
-                self.state[name] = joined(self.state.get(name), message[name])
+                self.state.setdefault(name, []).append(message[name])
 
     def reply(self) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
@@ -99,12 +99,12 @@ class PartialCompletion:
             finish_reason="refusal" if refusal and not text else finish,
             cost_usd=_cost(self.usage, self.can),
             tool_calls=self.tool_calls.calls(self.can.echo),
-            state=self.state,
+            state={name: joined(pieces) for name, pieces in self.state.items()},
             media=kept_blocks([*self.media, *self.audio.blocks()]),
         )
 
 
-def _text_in(content: Any) -> str:
+def text_in(content: Any) -> str:
     """Return the text of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
         return content
@@ -133,6 +133,7 @@ class ThoughtSplitter:
     """Tells answer from thought in a stream whose text begins with a <think> tag."""
 
     def __init__(self) -> None:
+        self._blank: list[str] = []  # before anything else
         self._held = ""
         self._state = "start"
 
@@ -141,17 +142,21 @@ class ThoughtSplitter:
         if self._state == "answer":
             yield text, ""
             return
-        self._held += text
         if self._state == "start":
-            begun = self._held.lstrip()
-            if begun.startswith(OPEN):
-                self._state, self._held = "thought", begun.removeprefix(OPEN)
-            elif OPEN.startswith(begun):
+            if not self._held:
+                begun = text.lstrip()
+                self._blank.append(text[: len(text) - len(begun)])
+                text = begun
+            self._held += text
+            if self._held.startswith(OPEN):
+                self._state, text, self._held = "thought", self._held.removeprefix(OPEN), ""
+            elif OPEN.startswith(self._held):
                 return
             else:
                 self._state = "answer"
-                yield self._held, ""
+                yield "".join((*self._blank, self._held)), ""
                 return
+        self._held += text
         thought, closing, answer = self._held.partition(CLOSE)
         if closing:
             self._state = "answer"
@@ -167,7 +172,7 @@ class ThoughtSplitter:
         held, self._held = self._held, ""
         if self._state == "answer":
             return "", ""
-        return ("", held) if self._state == "thought" else (held, "")
+        return ("", held) if self._state == "thought" else ("".join((*self._blank, held)), "")
 
 
 def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:

@@ -15,6 +15,7 @@ from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
+from ...state.keys_in_use import remember
 from ...state.session.internals import token_handler
 from ..model import CallContext, Message, Reply, Request, ToolCall, with_order
 from ..prefix_marks import cache_key, mark_for, marked
@@ -23,6 +24,7 @@ from .http_errors import explained
 from .langchain_identity import identity_of
 from .langchain_replies import media_in, usage_of
 from .standard_blocks import AudioDraft
+from .strict_schema import strict_schema
 from .token_counts import openai_tokens
 from .usages import read_cost
 from .wire_names import WireNames, schema_name
@@ -59,12 +61,11 @@ def _cost(message: AIMessage) -> float | None:
     return read_cost(raw) if isinstance(raw, Mapping) else None
 
 
-def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return OpenAI's `response_format` for a JSON schema."""
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": schema_name(schema), "schema": dict(schema)},
-    }
+def schema_format(schema: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    """Return OpenAI's `response_format` for a JSON schema; in strict form if it is to be and can be."""
+    fit = strict_schema(schema) if strict else None
+    form: dict[str, Any] = {"name": schema_name(schema), "schema": dict(schema) if fit is None else fit}
+    return {"type": "json_schema", "json_schema": form if fit is None else {**form, "strict": True}}
 
 
 def with_schema_in_prompt(
@@ -112,6 +113,8 @@ class ChatModel(Backend):
         config: RunnableConfig | None = None,
     ) -> None:
         self._chat = chat
+        for key in _keys_of(chat):
+            remember(key)
         self._arguments = dict(arguments or {})
         self._config = config
         self.variant = identity_of(chat, self._arguments)
@@ -173,6 +176,10 @@ class ChatModel(Backend):
         return await openai_tokens(request, self.name)
 
     def _explain(self, error: Exception) -> ModelError:
-        held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)
-        keys = [value.get_secret_value() for value in held if isinstance(value, SecretStr)]
-        return explained(error, self.name, secrets=keys)
+        return explained(error, self.name, secrets=_keys_of(self._chat))
+
+
+def _keys_of(chat: BaseChatModel) -> list[str]:
+    """Return the secrets that a model's fields hold."""
+    held = (getattr(chat, name, None) for name in type(chat).model_fields)
+    return [str(value.get_secret_value()) for value in held if isinstance(value, SecretStr)]
