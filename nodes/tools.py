@@ -32,6 +32,7 @@ from ..state.journal.effects import find_effect
 from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES
 from ..state.run_context import RunContext
+from .content_blocks import is_medium
 from .effects import Effect
 from .node import Node, Update, record_decision
 from .reviews import Review, Verdict
@@ -246,11 +247,14 @@ def _failed_before(key: str, config: RunnableConfig) -> bool:
 
 
 def capped(content: Content, limit: int) -> Content:
-    """Return a result with at most `limit` characters, and a mark where it was cut."""
-    text = content if isinstance(content, str) else json_text(content)
+    """Return a result with at most `limit` characters, and a mark where it was cut; images stay whole."""
+    media = [] if isinstance(content, str) else [part for part in content if is_medium(part)]
+    rest = [part for part in content if part not in media] if media else content
+    text = rest if isinstance(rest, str) else json_text(rest)
     if len(text) <= limit:
         return content
-    return f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
+    cut = f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
+    return [{"type": "text", "text": cut}, *media] if media else cut
 
 
 def _shown(call: ToolCall) -> str:

@@ -15,11 +15,13 @@ from .completion import split_thought, text_in
 from .message_state import LANGCHAIN, with_state
 from .standard_blocks import standard_block
 from .tool_calls import read_arguments
+from .tool_media import with_media_beside
 
 
 def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]:
     """Return the messages in LangChain's form, with what the classes of this package want back."""
-    return [_converted(message, package) for message in messages]
+    given = with_media_beside(messages) if package == "langchain_openai" else messages
+    return [_converted(message, package) for message in given]
 
 
 def _converted(message: Message, package: str) -> BaseMessage:

@@ -14,7 +14,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
 
-from stepgraph import Ask, Budget, ScriptedModel, Session, attachment, chain, run, step, using
+from stepgraph import Ask, Budget, ScriptedModel, Session, agent, attachment, chain, run, step, using
 from stepgraph.nodes.content_blocks import wire_part
 from stepgraph.nodes.openai_messages import prompt_messages
 from stepgraph.providers.backends.langchain_requests import to_langchain
@@ -24,7 +24,7 @@ from stepgraph.providers.stack.prompt_bound import bound_of
 from stepgraph.state.errors import InputError, InvalidAnswer
 from stepgraph.tracing.record.reads import read_calls
 
-from ..servers import ChatServer, Fault
+from ..servers import Answer, ChatServer, Fault
 
 BYTES = {
     "image/png": b"\x89PNG\r\n\x1a\n" + random.Random(3).randbytes(900),
@@ -309,3 +309,24 @@ def test_a_run_with_an_image_fits_its_budget(server: ChatServer, tmp_path: Path)
             chain(look).compile(), Photo(block("image/png")), session, "t", budget=Budget(tokens=30_000)
         )
     assert result.status == "done"
+
+
+@pytest.mark.parametrize("client", ["http", "langchain"])
+def test_an_image_of_a_tool_reaches_the_model_whole(server: ChatServer, client: str) -> None:
+    def camera() -> list[dict[str, Any]]:
+        """Take a photo."""
+        return [{"type": "text", "text": "here " * 10_000}, block("image/png")]
+
+    @step("seen")
+    def ask(photo: Photo) -> Ask[str]:
+        return Ask("What do you see?")
+
+    server.will(Answer(tool_calls=(("camera", "{}"),)), "a cat")
+    with using(server.spec(client=client)):
+        result = agent(ask, tools=[camera]).compile().invoke(Photo({}))
+    assert result["seen"] == "a cat"
+    *_, told, shown = server.bodies[1]["messages"]
+    assert told["role"] == "tool"
+    assert len(json.dumps(told)) < 40_000
+    assert ENCODED["image/png"] not in json.dumps(told)
+    assert (shown["role"], shown["content"][-1]) == ("user", WIRE["image/png"])
