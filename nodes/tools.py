@@ -34,7 +34,7 @@ from ..state.names import CALL, MESSAGES
 from ..state.run_context import RunContext
 from .effects import Effect
 from .node import Node, Update, record_decision
-from .reviews import Review, Verdict
+from .reviews import Review, Verdict, choice_of
 from .toolkits import AnyTool, is_async, problem_with, tools_by_name
 
 Key: TypeAlias = Callable[[Mapping[str, Any]], object]
@@ -120,8 +120,9 @@ class Tools(Node[Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         call: ToolCall = input[CALL]
-        content, outcome = await self._run(call, config or {})
-        record_decision(config, "tool", outcome, reason=_shown(call)[:MAX_REASON])
+        decided: list[str] = []
+        content, outcome = await self._run(call, config or {}, decided)
+        record_decision(config, "tool", outcome, reason="; ".join([_shown(call)[:MAX_REASON], *decided]))
         message = ToolMessage(
             content=content,
             name=call["name"],
@@ -131,13 +132,16 @@ class Tools(Node[Any]):
         )
         return {MESSAGES: [message]}
 
-    async def _run(self, call: ToolCall, config: RunnableConfig) -> tuple[Content, Outcome]:
+    async def _run(
+        self, call: ToolCall, config: RunnableConfig, decided: list[str]
+    ) -> tuple[Content, Outcome]:
         tool = self.by_name[call["name"]]
         if problem := problem_with(tool, call["args"]):
             return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
         note = ""
         if tool.name in self._reviews:
             verdict = await self._reviews[tool.name].answer({"arguments": call["args"]}, config)
+            decided += [f"{choice_of(verdict)} {verdict.reason.removeprefix('edited ')}".strip()]
             if not verdict.approved:
                 return f"A person rejected this call: {verdict.comment} Do not make it again.", "rejected"
             if verdict.edited:
