@@ -29,20 +29,22 @@ class Capabilities:
 
     `structured` is the best way to ask for JSON; "prompt" means that the server enforces nothing, so the
     schema goes into the prompt and the answer is validated. With `schema_in_prompt` the schema goes there
-    as well. `tools` is "emulated" where the server takes no tools. `reasoning` names the fields of a
-    message that may hold the reasoning text, in the order in which they are looked at; text between
-    <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost` are
-    paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
-    the model's name, or the server; without one, a budget takes them by their bytes. `echo` names the fields
-    of a message that are sent back as they came. `finish` are finish reasons of the endpoint's own; with
-    `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a prefix that requests
-    share, where nothing is cached without; `cache_key` names the prefix beside it; `schema_first` says that
-    the schema is read before the prefix. `sources` says for each field where it is documented; a
-    field without one is what an endpoint compatible with OpenAI's is taken to do.
+    as well. With `strict` it decodes by schemas of answers and tools in strict form, and is given that form
+    wherever a schema can have it. `tools` is "emulated" where the server takes no tools. `reasoning` names
+    the fields of a message that may hold the reasoning text, in the order in which they are looked at; text
+    between <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and
+    `cost` are paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent:
+    OpenAI's own, by the model's name, or the server; without one, a budget takes them by their bytes.
+    `echo` names the fields of a message that are sent back as they came. `finish` are finish reasons of the
+    endpoint's own; with `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a
+    prefix that requests share, where nothing is cached without; `cache_key` names the prefix beside it;
+    `schema_first` says that the schema is read before the prefix. `sources` says for each field where it is
+    documented; a field without one is what an endpoint compatible with OpenAI's is taken to do.
     """
 
     structured: Structured = "json_schema"
     schema_in_prompt: bool = False
+    strict: bool = False
     tools: Tools = "native"
     logprobs: bool = True
     stream_usage: bool = True
@@ -76,6 +78,7 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
 
     structured: Structured | None = None
     schema_in_prompt: bool | None = None
+    strict: bool | None = None
     tools: Tools | None = None
     logprobs: bool | None = None
     stream_usage: bool | None = None
@@ -97,6 +100,7 @@ _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
 _TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
 _DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
 _VLLM = "https://docs.vllm.ai/en/stable/features/reasoning_outputs/"
+_STRICT = "https://platform.openai.com/docs/guides/structured-outputs#supported-schemas"
 _OLLAMA = "https://docs.ollama.com/api/openai-compatibility"
 
 # What can be assumed of an endpoint that only says it is compatible with OpenAI's.
@@ -153,6 +157,7 @@ _PROVIDERS = (
         client="langchain",
         prices="openai",
         capabilities=Capabilities(
+            strict=True,
             reasoning=(),
             max_tokens="max_completion_tokens",
             tokenizer="openai",
@@ -163,6 +168,12 @@ _PROVIDERS = (
             sources={
                 **dict.fromkeys(("cache_key", "schema_first"), _CACHING),
                 "tokenizer": "https://pypi.org/project/bpe-openai/",
+                "strict": _STRICT,
+                "echo": "https://platform.openai.com/docs/api-reference/chat/create",
+                **dict.fromkeys(
+                    ("finish", "always_finishes"),
+                    "https://platform.openai.com/docs/api-reference/chat/object",
+                ),
                 "structured": "https://github.com/arena-ai/structured-logprobs",
                 "logprobs": "https://github.com/arena-ai/structured-logprobs",
                 "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
@@ -177,6 +188,7 @@ _PROVIDERS = (
         api_key_env="OPENROUTER_API_KEY",
         prices="openrouter",
         capabilities=Capabilities(
+            strict=True,
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cost="cost",
@@ -187,6 +199,12 @@ _PROVIDERS = (
             sources={
                 **dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
                 "prefix_mark": "https://openrouter.ai/docs/features/prompt-caching",
+                "strict": "https://openrouter.ai/docs/features/structured-outputs",
+                "echo": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
+                **dict.fromkeys(
+                    ("finish", "always_finishes"),
+                    "https://openrouter.ai/announcements/standardized-finish-reasons",
+                ),
             },
         ),
     ),
@@ -208,6 +226,10 @@ _PROVIDERS = (
                 "max_tokens": _TOGETHER,
                 "tools": "https://docs.together.ai/docs/reasoning-overview",
                 "reasoning": "https://docs.together.ai/docs/inference/chat/reasoning",
+                **dict.fromkeys(
+                    ("echo", "finish", "always_finishes"),
+                    "https://docs.together.ai/reference/chat-completions-1",
+                ),
             },
         ),
     ),
@@ -228,6 +250,8 @@ _PROVIDERS = (
                 "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
                 "logprobs": _DEEPSEEK,
                 "stream_usage": _DEEPSEEK,
+                **dict.fromkeys(("finish", "always_finishes"), _DEEPSEEK),
+                "echo": "https://github.com/anomalyco/opencode/issues/24722",
                 "reasoning": "https://share.apidog.com/apidoc/docs-site/747793/reasoning-model-deepseek-reasoner-835841m0",
                 "max_tokens": _DEEPSEEK,
                 "cached": "https://platform.deepseek.com/api-docs/guides/kv_cache/",
@@ -244,6 +268,11 @@ _PROVIDERS = (
             always_finishes=True,
             sources={
                 "tokenizer": "https://docs.vllm.ai/en/v0.15.0/api/vllm/entrypoints/serve/tokenize/protocol/",
+                "echo": "https://docs.vllm.ai/en/v0.17.1/features/interleaved_thinking/",
+                **dict.fromkeys(
+                    ("finish", "always_finishes"),
+                    "https://docs.vllm.ai/en/stable/serving/openai_compatible_server/",
+                ),
                 "structured": _VLLM,
                 "tools": _VLLM,
                 "reasoning": _VLLM,
@@ -265,6 +294,7 @@ _PROVIDERS = (
             sources={
                 **dict.fromkeys(("structured", "tools", "logprobs", "stream_usage", "reasoning"), _OLLAMA),
                 "max_tokens": "https://github.com/ollama/ollama/issues/7125",
+                **dict.fromkeys(("echo", "finish", "always_finishes"), _OLLAMA),
             },
         ),
     ),
@@ -284,6 +314,10 @@ _PROVIDERS = (
                 "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
                 "reasoning": "https://pypi.org/project/langchain-llama-cpp/",
                 "max_tokens": "https://github.com/ggml-org/llama.cpp/issues/13700",
+                **dict.fromkeys(
+                    ("echo", "finish", "always_finishes"),
+                    "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+                ),
             },
         ),
     ),
@@ -306,6 +340,16 @@ _BY_LANGCHAIN = Capabilities(
     },
 )
 _ANSWERS_WITH_AN_END = {"azure_openai", "anthropic", "google_genai"}
+_ENDS = {
+    "azure_openai": {
+        "strict": "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/structured-outputs",
+        "always_finishes": "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference",
+    },
+    "anthropic": {
+        "always_finishes": "https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons",
+    },
+    "google_genai": {"always_finishes": "https://ai.google.dev/api/generate-content#FinishReason"},
+}
 _OF_LANGCHAIN = tuple(
     Provider(
         name,
@@ -316,6 +360,8 @@ _OF_LANGCHAIN = tuple(
             _BY_LANGCHAIN,
             max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
             always_finishes=name in _ANSWERS_WITH_AN_END,
+            strict=name == "azure_openai",
+            sources={**_BY_LANGCHAIN.sources, **_ENDS.get(name, {})},
             schema_first="anthropic" in name,
         ),
         address_env=known.address_env,

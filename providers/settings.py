@@ -84,7 +84,7 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     retries: int = Field(default=2, ge=0, le=20)
     retry_for_s: float = Field(default=300, ge=0)
     hedge_after_s: float | None = Field(default=None, gt=0)
-    max_concurrency: int = Field(default=32, gt=0)
+    max_concurrency: int | None = Field(default=None, gt=0)
     queue_s: float | None = Field(default=None, ge=0)
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

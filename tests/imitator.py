@@ -46,6 +46,7 @@ class Imitator(ChatServer):
     """What all of them have in common: OpenAI's chat completions, whole and streamed."""
 
     provider: ClassVar[str]
+    model: ClassVar[str] = MODEL
     deviations: ClassVar[tuple[Deviation, ...]] = ()
     takes_any_key: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
@@ -94,15 +95,23 @@ class Imitator(ChatServer):
         """Return a choice with what the provider adds to it."""
         return choice
 
+    def read(self, body: dict[str, Any], request: web.Request) -> dict[str, Any]:
+        """Return a request as OpenAI's chat completions have it."""
+        return body
+
+    def key_in(self, request: web.Request) -> str:
+        return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
     # What is common
 
     def spec(self, **settings: Any) -> dict[str, Any]:
-        return {"provider": self.provider, "model": MODEL, "base_url": self.url, **settings}
+        return {"provider": self.provider, "model": self.model, "base_url": self.url, **settings}
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        body = self.read(await request.json(), request)
         self.bodies.append(body)
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.asked.set()
+        key = self.key_in(request)
         self.keys.append(key)
         fault = self._next.popleft() if self._next else self._refusal(body, key)
         if isinstance(fault, Fault):
@@ -128,7 +137,7 @@ class Imitator(ChatServer):
     def _refusal(self, body: Mapping[str, Any], key: str) -> Fault | None:
         if key != KEY and not self.takes_any_key:
             return self.denied(key)
-        if body["model"] != MODEL:
+        if body["model"] != self.model:
             return self.missing(body["model"])
         if not isinstance(body.get("messages"), list) or not body["messages"]:
             return self.invalid("messages must be a list that is not empty")

@@ -25,6 +25,10 @@ class OpenAI(Imitator):
             "https://github.com/griptape-ai/ComfyUI-Griptape/issues/312",
         ),
         Deviation(
+            "a strict schema is refused unless it requires all fields, takes no others, and has no default",
+            "https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
+        ),
+        Deviation(
             "a context overflow is a 400 with the code context_length_exceeded",
             "https://github.com/crewAIInc/crewAI-examples/issues/121",
         ),
@@ -47,6 +51,12 @@ class OpenAI(Imitator):
     )
 
     def refuse(self, body: Mapping[str, Any]) -> Fault | None:
+        form = body.get("response_format", {}).get("json_schema", {})
+        for given in (form, *(tool["function"] for tool in body.get("tools") or ())):
+            schema = given.get("schema", given.get("parameters"))
+            if given.get("strict") and (problem := not_strict(schema)):
+                said = f"Invalid schema for response_format '{given['name']}': {problem}"
+                return _openai_error(400, said, "invalid_request_error", "response_format", None)
         if "max_tokens" in body:
             said = (
                 "Unsupported parameter: 'max_tokens' is not supported with this model. "
@@ -381,6 +391,23 @@ def _openai_error(
 ) -> Fault:
     body = {"message": message, "type": kind, "param": param, "code": code}
     return error(status, {"error": body}, **headers)
+
+
+def not_strict(schema: Any) -> str | None:
+    """Return why a schema is not one that strict decoding takes."""
+    if isinstance(schema, list):
+        return next(filter(None, map(not_strict, schema)), None)
+    if not isinstance(schema, Mapping):
+        return None
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return "'additionalProperties' is required to be supplied and to be false."
+    if schema.get("type") == "object" and set(schema["required"]) != set(schema["properties"]):
+        return "'required' is required to be supplied and to be an array including every key in properties."
+    if unknown := {"default", "minLength", "maxLength", "oneOf", "allOf"} & schema.keys():
+        return f"'{sorted(unknown)[0]}' is not permitted."
+    parts = [part for name, part in schema.items() if name not in ("properties", "$defs")]
+    named = [part for name in ("properties", "$defs") for part in schema.get(name, {}).values()]
+    return not_strict([*parts, *named])
 
 
 def _together_error(status: int, message: str, kind: str, code: str | None) -> Fault:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
@@ -55,6 +55,9 @@ CUT = Fault(body='{"id": "1", "choices": [', cut=True)
 class ChatServer:
     """Serves /v1/chat/completions from a thread of its own, and keeps what it was sent."""
 
+    paths: ClassVar[tuple[str, ...]] = ("/v1/chat/completions",)
+    root: ClassVar[str] = "/v1"
+
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -93,11 +96,12 @@ class ChatServer:
 
     async def _start(self) -> None:
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._serve)
+        for path in self.paths:
+            app.router.add_post(path, self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}{self.root}"
         await web.SockSite(self._runner, listener).start()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -205,8 +209,8 @@ def _least(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
         return _least(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
     if "enum" in schema or "const" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
-    if "anyOf" in schema:
-        return _least(schema["anyOf"][0], root)
+    if "anyOf" in schema or "oneOf" in schema:
+        return _least(schema.get("anyOf", schema.get("oneOf"))[0], root)
     if schema.get("type") == "object":
         return {name: _least(part, root) for name, part in schema.get("properties", {}).items()}
     return {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "array": []}.get(schema["type"])

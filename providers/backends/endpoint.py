@@ -25,6 +25,7 @@ from .http_errors import explained
 from .langchain import schema_format, with_schema_in_prompt
 from .message_state import with_state
 from .refused_params import RefusedParams
+from .strict_schema import StrictForms
 from .token_counts import ServerTokenizer, openai_tokens
 from .wire_names import WireNames
 
@@ -60,14 +61,20 @@ class Endpoint(Backend):
         tokenizer = ServerTokenizer(self.can.tokenizer, self.address, self._key, headers)
         self._tokenizer = tokenizer if serves else None
         self._refused = RefusedParams.of(self.name, self.address)
+        self._strict = StrictForms(self.can.strict)
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
-        body = self._body(names.request(request))
+        asked = names.request(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                reply = await self._asked(body, context.sink)
+                try:
+                    reply = await self._asked(self._body(asked), context.sink)
+                except HTTPStatusError as error:
+                    if not self._strict.learn(error, asked):
+                        raise
+                    reply = await self._asked(self._body(asked), context.sink)
         except Exception as error:
             raise self.explain(error) from None
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
@@ -82,7 +89,8 @@ class Endpoint(Backend):
 
     def learn(self, error: HTTPStatusError, request: Request) -> bool:
         """Note a parameter that the model refuses; tell whether to ask again without it."""
-        return self._refused.learn(error, self.body(request))
+        learnt = self._strict.learn(error, WireNames.of(request).request(request))
+        return learnt or self._refused.learn(error, self.body(request))
 
     async def _asked(self, body: dict[str, Any], sink: TokenSink | None) -> Reply:
         """Ask; again without a parameter that the model says it does not take."""
@@ -129,7 +137,8 @@ class Endpoint(Backend):
         body: dict[str, Any] = {"model": self.name}
         if request.schema is not None:
             if self.can.structured == "json_schema":
-                body["response_format"] = schema_format(request.schema)
+                strict = self._strict.may_be(request)
+                body["response_format"] = schema_format(request.schema, strict=strict)
             elif self.can.structured == "json_object":
                 body["response_format"] = {"type": "json_object"}
             if self.can.structured != "json_schema" or self.can.schema_in_prompt:
@@ -140,7 +149,7 @@ class Endpoint(Backend):
             body["prompt_cache_key"] = cache_key(request)
         body |= self._options(request)
         if request.tools:
-            body["tools"] = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            body["tools"] = self._strict.functions(request)
             if request.tool_choice != "auto":
                 body["tool_choice"] = request.tool_choice
         return body

@@ -23,6 +23,7 @@ from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
 from .langchain_replies import usage_of
+from .strict_schema import strict_schema
 from .token_counts import openai_tokens
 from .usages import read_cost
 from .wire_names import WireNames, schema_name
@@ -58,12 +59,11 @@ def _cost(message: AIMessage) -> float | None:
     return read_cost(raw) if isinstance(raw, Mapping) else None
 
 
-def schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return OpenAI's `response_format` for a JSON schema."""
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": schema_name(schema), "schema": dict(schema)},
-    }
+def schema_format(schema: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    """Return OpenAI's `response_format` for a JSON schema; in strict form if it is to be and can be."""
+    fit = strict_schema(schema) if strict else None
+    form: dict[str, Any] = {"name": schema_name(schema), "schema": dict(schema) if fit is None else fit}
+    return {"type": "json_schema", "json_schema": form if fit is None else {**form, "strict": True}}
 
 
 def with_schema_in_prompt(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -77,12 +79,15 @@ class ChatMaker:
                 f"{self.known.install} --upgrade"
             ) from None
 
-    def make(self, **more: Any) -> BaseChatModel:
-        """Return an instance. Raises SettingsError."""
+    def make(self, *, completions: bool = False, **more: Any) -> BaseChatModel:
+        """Return an instance; with `completions` one that keeps to OpenAI's chat completions.
+
+        Raises SettingsError.
+        """
         kind = self.load()
         settings, known = self.settings, self.known
         names = _names(kind)
-        arguments = self._arguments(names) | more
+        arguments = self._arguments(names, completions) | more
         try:
             make = getattr(kind, known.maker) if known.maker else kind
             chat: BaseChatModel = make(**{known.model: settings.model}, **arguments)
@@ -104,7 +109,7 @@ class ChatMaker:
             told = told.replace(secret, "***")
         return told
 
-    def _arguments(self, names: set[str]) -> dict[str, Any]:
+    def _arguments(self, names: set[str], completions: bool) -> dict[str, Any]:
         settings, known = self.settings, self.known
         params = self._params(names)
         given: dict[str, Any] = {}
@@ -134,7 +139,7 @@ class ChatMaker:
         if "stream_usage" in names:
             given["stream_usage"] = True
         if known.package == "langchain_openai":
-            given |= self._openais(params)
+            given |= self._openais(params, completions)
         return given | params
 
     def _params(self, names: set[str]) -> dict[str, Any]:
@@ -178,12 +183,12 @@ class ChatMaker:
             return {name: address, **version, **({"default_query": query} if query else {})}
         return {name: address, **({"default_query": query} if query and "default_query" in names else {})}
 
-    def _openais(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _openais(self, params: Mapping[str, Any], completions: bool) -> dict[str, Any]:
         """Return what OpenAI's classes are given beside: no probing of sockets, no state kept at OpenAI."""
         given: dict[str, Any] = {"http_socket_options": ()}
         asked = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
         if asked is None:
-            asked = self._fits_responses()
+            asked = not completions and self._fits_responses()
         given["use_responses_api"] = asked
         if asked:  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
             given |= {"output_version": "responses/v1"}
@@ -196,19 +201,18 @@ class ChatMaker:
     def _fits_responses(self) -> bool:
         """Tell whether the Responses API is the better one: OpenAI's own, for a model that reasons.
 
-        It does not know these dials, and other servers may not know it; Azure has it for some deployments,
-        so there it is asked for with params.
+        Other servers may not know it; Azure has it for some deployments, so there params ask for it.
         """
-        dials = self.settings.dials()
         host = urlsplit(self.settings.address).hostname or ""
         if self.known.name != "ChatOpenAI" or not f".{host}".endswith(".api.openai.com"):
             return False
-        if dials.keys() & {"seed", "stop", "frequency_penalty", "presence_penalty", "extra_body"}:
+        if self.settings.dials().keys() & NOT_OF_RESPONSES:
             return False
         model: BaseChatModel = self.load()(model=self.settings.model, api_key=SecretStr("none"))
         return bool((model.profile or {}).get("reasoning_output"))
 
 
+NOT_OF_RESPONSES: Final = {"seed", "stop", "frequency_penalty", "presence_penalty"}
 _OF_RESPONSES: Final = {
     "reasoning",
     "include",
@@ -224,7 +228,7 @@ def _names(kind: Any) -> set[str]:
     return {name for name, _ in fields} | {known.alias for _, known in fields if known.alias}
 
 
-async def in_this_loop(maker: ChatMaker) -> BaseChatModel:
+async def in_this_loop(maker: ChatMaker, *, completions: bool = False) -> BaseChatModel:
     """Return an instance whose HTTP client belongs to the running event loop, and is closed with it.
 
     The packages of OpenAI and Anthropic share one client among all loops of a process, whose connections
@@ -232,7 +236,7 @@ async def in_this_loop(maker: ChatMaker) -> BaseChatModel:
     """
     package = maker.known.package
     if package == "langchain_openai":
-        return maker.make(http_async_client=await _clients["openai"].get())
+        return maker.make(completions=completions, http_async_client=await _clients["openai"].get())
     chat = maker.make()
     if package == "langchain_anthropic":
         made: Any = chat
@@ -249,13 +253,19 @@ async def close(chat: Any) -> None:
         await chat.aclose()
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return what all clients trust: the system's certificates, or those that SSL_CERT_FILE names."""
+    return ssl.create_default_context()
+
+
 def _opened(package: str) -> Callable[[], Awaitable[Any]]:
     async def open_client() -> Any:
         sdk = importlib.import_module(package)
         limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S
         )
-        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False, verify=_tls())
 
     return open_client
 

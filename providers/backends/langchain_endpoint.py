@@ -30,11 +30,12 @@ from .completion import ThoughtSplitter
 from .http import MalformedBody
 from .http_errors import explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
-from .langchain_classes import ChatMaker, close, in_this_loop
+from .langchain_classes import NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
 from .langchain_replies import ChunkedMessage, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
 from .refused_params import ParameterLeftOut, RefusedParams
+from .strict_schema import StrictForms, strict_schema
 from .token_counts import openai_tokens
 from .wire_names import WireNames
 
@@ -54,7 +55,9 @@ class LangChainEndpoint(Backend):
         self._maker = ChatMaker(settings)
         self._is_openais = self._maker.known.package == "langchain_openai"
         self._chats: PerLoop[BaseChatModel] = PerLoop(self._open, close)
+        self._completions: PerLoop[BaseChatModel] = PerLoop(self._open_completions, close)
         self._refused = RefusedParams.of(self.name, self.address)
+        self._strict = StrictForms(self.can.strict)
         self._mark = self.can.prefix_mark or mark_for({self._maker.known.name}, self.name, self.address)
         self.streams = self.can.stream_usage
         self.schema_first = self.can.schema_first
@@ -89,9 +92,19 @@ class LangChainEndpoint(Backend):
             await asyncio.to_thread(self._maker.load)
         return await in_this_loop(self._maker)
 
+    async def _open_completions(self) -> BaseChatModel:
+        return await in_this_loop(self._maker, completions=True)
+
+    async def _chat_for(self, request: Request) -> BaseChatModel:
+        """Return the instance of this event loop: one for chat completions, for dials that only they have."""
+        chat = await self._chats.get()
+        if self._is_openais and NOT_OF_RESPONSES & (request.dials or {}).keys() and _uses_responses(chat):
+            return await self._completions.get()
+        return chat
+
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
-        chat = await self._chats.get()
+        chat = await self._chat_for(request)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
@@ -105,7 +118,16 @@ class LangChainEndpoint(Backend):
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
 
     async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
-        """Ask; again without a parameter that the model says it does not take."""
+        """Ask; again without the strict form, or a parameter, that the model says it does not take."""
+        try:
+            return await self._asked_so(chat, request, sink)
+        except Exception as error:
+            refusal = status_of(error)
+            if refusal is None or not self._strict.learn(refusal, request):
+                raise
+        return await self._asked_so(chat, request, sink)
+
+    async def _asked_so(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         messages, arguments = self._call(chat, request)
         listened = sink is not None and sink.listened and _streams(chat)
         while True:
@@ -158,15 +180,17 @@ class LangChainEndpoint(Backend):
         if request.prefix is not None and self.can.cache_key:
             arguments.setdefault("prompt_cache_key", cache_key(request))
         if request.tools:
-            functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
+            functions = self._strict.functions(request)
             if self._is_openais:
-                arguments["tools"] = functions
+                arguments["tools"] = (
+                    functions if not _uses_responses(chat) else list(map(_explicit, functions))
+                )
                 arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
             else:
                 silent = self._maker.known.no_call if request.tool_choice == "none" else None
                 arguments |= tool_arguments(chat, functions, silent)
         if request.schema is not None:
-            native = self._native(chat, request.schema, bool(request.tools))
+            native = self._native(chat, request.schema, request)
             _merge(arguments, native or {})
             if native is None or self.can.schema_in_prompt or self.can.structured == "json_object":
                 shared = request.prefix is not None
@@ -174,16 +198,16 @@ class LangChainEndpoint(Backend):
         return to_langchain(messages, self._maker.known.package), arguments
 
     def _native(
-        self, chat: BaseChatModel, schema: Mapping[str, Any], has_tools: bool
+        self, chat: BaseChatModel, schema: Mapping[str, Any], request: Request
     ) -> dict[str, Any] | None:
         """Return what asks for a schema natively, None where it must go into the prompt."""
         if self.can.structured == "prompt":
             return None
         if self._is_openais:
-            form = schema_format(schema)
+            form = schema_format(schema, strict=self._strict.may_be(request))
             if self.can.structured == "json_object":
                 form = {"type": "json_object"}
-            if getattr(chat, "use_responses_api", False):
+            if _uses_responses(chat):
                 return {"text": {"format": {"type": form["type"], **form.get("json_schema", {})}}}
             return {"extra_body": {"response_format": form}}
         told = self._settings.overrides
@@ -191,8 +215,11 @@ class LangChainEndpoint(Backend):
         wanted = told is not None and told.structured == "json_schema"
         if not wanted and not known.get("structured_output"):
             return None
-        if has_tools and self._maker.known.package == "langchain_google_genai" and "gemini-2" in self.name:
+        package = self._maker.known.package
+        if request.tools and package == "langchain_google_genai" and "gemini-2" in self.name:
             return None  # before Gemini 3, tools and a schema exclude each other
+        if package == "langchain_anthropic" and strict_schema(schema, recursive=False) is None:
+            return None  # what it cannot decode by, its class would make another schema of
         return structured_arguments(chat, schema)
 
     def _options(self, chat: BaseChatModel, request: Request) -> dict[str, Any]:
@@ -204,6 +231,7 @@ class LangChainEndpoint(Backend):
             options |= self._limited(limit)
         fields = type(chat).model_fields
         taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
+        taken -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
         for name, value in {**self._dials, **(request.dials or {})}.items():
             if name not in taken:
                 warnings.warn(
@@ -236,7 +264,8 @@ class LangChainEndpoint(Backend):
         unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
         if isinstance(error, unreadable) and status_of(error) is None:
             told = str(error)
-            page = "<html" in told.lower() or "<!doctype" in told.lower()
+            # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
+            page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
             error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
         return explained(
             error,
@@ -245,6 +274,15 @@ class LangChainEndpoint(Backend):
             secrets=self._maker.secrets,
             key_env=self._maker.key_env,
         )
+
+
+def _explicit(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a function for the Responses API, which makes schemas strict by itself unless told not to."""
+    return {**function, "function": {"strict": False, **function["function"]}}
+
+
+def _uses_responses(chat: BaseChatModel) -> bool:
+    return bool(getattr(chat, "use_responses_api", False))
 
 
 def _streams(chat: BaseChatModel) -> bool:

@@ -11,6 +11,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.runnables import RunnableBinding, RunnableSequence
 
 from ..model import Message
+from .completion import split_thought, text_in
 from .message_state import LANGCHAIN, with_state
 from .tool_calls import read_arguments
 
@@ -33,7 +34,7 @@ def _converted(message: Message, package: str) -> BaseMessage:
             args = function["arguments"]
             bad.append(invalid_tool_call(name=function["name"], args=args, id=call.get("id"), error=problem))
     held = message.get(LANGCHAIN)
-    if not isinstance(held, Mapping) or held.get("by") != package:
+    if not isinstance(held, Mapping) or held.get("by") != package or not _is_same(held, message):
         held = {}
     return AIMessage(
         held.get("content") or message.get("content") or "",
@@ -43,6 +44,12 @@ def _converted(message: Message, package: str) -> BaseMessage:
         response_metadata=held.get("metadata") or {},
         id=held.get("id"),
     )
+
+
+def _is_same(held: Mapping[str, Any], message: Message) -> bool:
+    """Tell whether the message still says what was said: one that was cut or written anew is another."""
+    said = split_thought(str(AIMessage(held.get("content") or "").text))[0]
+    return said.strip() == text_in(message.get("content")).strip()
 
 
 def structured_arguments(chat: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any] | None:

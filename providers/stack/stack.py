@@ -40,10 +40,11 @@ from ..backends.ondevice import OnDevice
 from ..model import Layer, Model
 from ..provider_table import LOCAL
 from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
+from .adaptive_limit import START, AdaptiveLimit
 from .budgeting import BudgetLayer
 from .circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from .coalescing import CoalescingLayer
-from .concurrency import ConcurrencyLayer
+from .concurrency import CEILING, Capacity, ConcurrencyLayer
 from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
@@ -121,7 +122,8 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
     model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
-    model = ConcurrencyLayer(model, settings.max_concurrency, settings.queue_s)
+    ceiling = settings.max_concurrency or CEILING
+    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member))
     model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
@@ -139,7 +141,8 @@ def _in_batches(member: Member) -> Model | None:
     if terms is None:
         return None
     tariff = batch_tariff_for(settings, backend.name, backend.address)
-    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model: Model = BatchModel(backend.name, settings, terms)
+    model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
@@ -162,11 +165,12 @@ def member_of(settings: ModelSettings) -> Member:
     return Member(LangChainEndpoint(settings) if settings.by_langchain else Endpoint(settings), settings)
 
 
-# Circuit breakers, rate limits and caches belong to an endpoint, not to one of the roles bound to it.
+# Circuit breakers, limits and caches belong to an endpoint, not to one of the roles bound to it.
 _shared = threading.Lock()
 _circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
 _rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
 _caches: dict[EndpointKey, Prefixes] = {}
+_capacities: dict[EndpointKey, Capacity] = {}
 
 
 def _circuit_breaker(endpoint: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
@@ -191,10 +195,22 @@ def _prefixes(member: Member) -> Prefixes:
         return _caches.setdefault(member.endpoint, Prefixes())
 
 
+def _capacity(member: Member) -> Capacity:
+    """Return what the endpoint takes; who sets how many calls it may be expects it to take so many."""
+    start = member.settings.max_concurrency or START
+    if member.endpoint is None:
+        return Capacity(AdaptiveLimit(start))
+    with _shared:
+        capacity = _capacities.setdefault(member.endpoint, Capacity(AdaptiveLimit(start)))
+    capacity.expect(start)
+    return capacity
+
+
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: circuit breakers, rate limits, caches, clients."""
+    """Forget all that is known of endpoints: circuit breakers, limits, caches, clients."""
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
         _caches.clear()
+        _capacities.clear()
     from_settings.cache_clear()
