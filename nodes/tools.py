@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import ToolCall, ToolMessage
@@ -31,7 +32,7 @@ from ..state.errors import (
     did_you_mean,
 )
 from ..state.event_loops import in_new_thread
-from ..state.journal.effects import find_effect
+from ..state.journal.effects import find_effect, is_of_an_earlier_input
 from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
@@ -254,6 +255,14 @@ class Tools(Node[Any]):
         once: dict[str, Any] = {"arguments": call["args"]}
         if by_call:
             once["call"] = f"{made.question} {call['id']}"
+            here, again = RunContext.of(config), count(2)
+            # Not every server of models tells calls apart: the thread's next input may have the same ids.
+            while here.session and (
+                earlier := find_effect(here.session.journal, effect.key_of(once, config))
+            ):
+                if not is_of_an_earlier_input(here.session.journal, earlier, here.thread_id):
+                    break
+                once["call"] = f"{made.question} {call['id']} {next(again)}"
         update = await effect.ainvoke(once, config)
         return cast("Content", update.get("result", "A person confirmed that this happened."))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.utils.json_schema import dereference_refs
@@ -152,7 +153,8 @@ class _Call:
         thread = None if own else arguments.pop(THREAD, None)
         thread = thread or new_thread_id(self._loaded.name)
         try:
-            with using(**self._models):
+            # An empty block would hide the models that the graph was compiled with.
+            with using(**self._models) if self._models else nullcontext():
                 if resumes:
                     result = await self._resumed(thread, arguments)
                 else:

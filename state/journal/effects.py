@@ -56,6 +56,17 @@ def find_effect(journal: Journal, key: str) -> EffectRecord | None:
     return EffectRecord(**rows[0]) if rows else None
 
 
+def is_of_an_earlier_input(journal: Journal, effect: EffectRecord, thread_id: str) -> bool:
+    """Tell whether an effect ended before its thread was given the input that it runs with now."""
+    if effect.thread_id != thread_id or effect.status != "done" or effect.ended_at is None:
+        return False
+    sql = "SELECT trace, min(started_at) AS began FROM invocations WHERE thread_id = ? GROUP BY trace"
+    began = max(
+        (row["began"] for row in journal.query(f"{sql} ORDER BY trace DESC LIMIT 1", (thread_id,))), default=0
+    )
+    return bool(effect.ended_at < began)
+
+
 def open_effects(journal: Journal) -> list[EffectRecord]:
     """Return the effects that started and did not end, the oldest first."""
     rows = journal.query("SELECT * FROM effects WHERE status = 'started' ORDER BY started_at")

@@ -34,6 +34,7 @@ from stepgraph import (
     using,
 )
 from stepgraph.errors import DefinitionError, MCPServerFailed, SettingsError
+from stepgraph.tracing import fork
 
 from ..mcp_server import served
 
@@ -206,6 +207,19 @@ def test_a_call_of_a_tool_that_may_change_something_happens_once(desk: Desk, sho
         keys = session.journal.query("SELECT key, status FROM effects", ())
         assert [row["status"] for row in keys] == ["done", "done"]  # two calls of the model are two
     desk(mcp("http://127.0.0.1:9/mcp", name="shop"), ["done"])  # a resume that calls no tool needs no server
+    assert shop.calls == ["refund A", "refund A"]
+
+
+def test_the_same_words_are_another_call_for_the_threads_next_input_but_not_in_a_fork(
+    desk: Desk, shop: Shop
+) -> None:
+    script = [ToolCall("refund", {"order": "A"}), "done"]
+    desk(shop(), script)
+    with Session(desk.folder / "runs.sqlite") as session, using(ScriptedModel(script)):
+        copy = fork(session, "t", at=0)
+        run(agent(assist, tools=shop()).compile(), None, session, copy)
+    assert shop.calls == ["refund A"]
+    desk(shop(), script)
     assert shop.calls == ["refund A", "refund A"]
 
 
