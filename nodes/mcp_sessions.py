@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -33,6 +33,7 @@ LINES: Final = 10  # of what a server wrote to stderr
 KEPT_BYTES: Final = 8_000
 LONGEST_S: Final = 86_400.0  # of a call, which has a time of its own
 ENOUGH_S: Final = 5.0  # for a call to end, once its question was called off
+PING_S: Final = 5.0
 PAGES: Final = 1_000  # of a list of tools
 CLOSED: Final = -32000  # what the protocol's client makes of a connection that ended
 
@@ -43,14 +44,17 @@ class MadeAgain(Exception):
     """A call was left, because nobody knows which one a question belongs to: make it again, alone."""
 
 
-class _NotTheProtocol(logging.Filter):
-    """Leaves out each line of stdout that is not the protocol: errors of the server quote the first."""
+class _ToldElsewhere(logging.Filter):
+    """Leaves out the stack traces of what MCPServerFailed tells in words."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Failed to parse JSONRPC message")
+        return not str(record.msg).startswith(
+            ("Failed to parse JSONRPC message", "Error in post_writer", "Session termination failed")
+        )
 
 
-logging.getLogger("mcp.client.stdio").addFilter(_NotTheProtocol())
+for logger in ("mcp.client.stdio", "mcp.client.streamable_http"):
+    logging.getLogger(logger).addFilter(_ToldElsewhere())
 
 
 @dataclass(eq=False)
@@ -76,7 +80,8 @@ class ServerSession:
         self._free = asyncio.Condition()
         self._readers = 0
         self._one_by_one = False
-        self._sending: set[asyncio.Task[None]] = set()
+        self.over = asyncio.Event()
+        self._sending: set[asyncio.Task[Any]] = set()
 
     async def tools(self) -> list[Tool]:
         """Return the server's tools."""
@@ -111,6 +116,7 @@ class ServerSession:
 
         Raises MCPServerFailed if the connection ends, and MadeAgain where it needs a turn of its own.
         """
+        from anyio import BrokenResourceError, ClosedResourceError
         from mcp.shared.exceptions import McpError
         from mcp.types import ElicitResult
 
@@ -118,14 +124,24 @@ class ServerSession:
         self._calls.append(call)
         made = asyncio.ensure_future(self._made(call, tool, arguments))
         asked = asyncio.ensure_future(call.questions.get())
+        over = asyncio.ensure_future(self.over.wait())
         try:
             while True:
-                await asyncio.wait({made, asked}, return_when=asyncio.FIRST_COMPLETED)
+                wait = PING_S if self.server.url else None
+                waiting = {made, asked, over}
+                done, _ = await asyncio.wait(waiting, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    self._send(
+                        self.client.send_ping()
+                    )  # over HTTP, only who sends learns that nobody is there
+                    continue
                 if made.done():
                     result = made.result()
                     if call.again:
                         raise MadeAgain
                     return result
+                if not asked.done():
+                    raise ClosedResourceError
                 question, answer = asked.result()
                 asked = asyncio.ensure_future(call.questions.get())
                 try:
@@ -135,15 +151,15 @@ class ServerSession:
                     answer.set_result(ElicitResult(action="cancel"))
                     await asyncio.wait({made}, timeout=ENOUGH_S)  # so that no question of it comes later
                     raise
-        except McpError as error:
-            if error.error.code == CLOSED:
+        except (McpError, ClosedResourceError, BrokenResourceError) as error:
+            if not isinstance(error, McpError) or error.error.code == CLOSED:
                 raise self.failed(f"the connection ended while {tool} was called") from None
             raise
         finally:
             self._calls.remove(call)
             if not made.done():
                 self._leave(call)
-            for task in (made, asked):
+            for task in (made, asked, over):
                 task.cancel()
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -158,11 +174,14 @@ class ServerSession:
         if call.id is None:
             return
         note = CancelledNotification(params=CancelledNotificationParams(requestId=call.id))
-        task = asyncio.ensure_future(self.client.send_notification(ClientNotification(note)))
+        self._send(self.client.send_notification(ClientNotification(note)))
+
+    def _send(self, message: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(message)
         self._sending.add(task)
         task.add_done_callback(self._sent)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _sent(self, task: asyncio.Task[Any]) -> None:
         self._sending.discard(task)
         if not task.cancelled():
             task.exception()  # a server that is gone need not be told
@@ -278,6 +297,7 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
             server, f"it {'broke down' if ready else 'did not start'} ({_reason(error)})"
         ) from None
     finally:
+        session.over.set()
         told.file.close()
 
 
