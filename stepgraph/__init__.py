@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .nodes.content_blocks import attachment as attachment
     from .nodes.effects import effect as effect
     from .nodes.ends import end as end
+    from .nodes.mcp_servers import MCPServer as MCPServer, mcp as mcp
     from .nodes.neighbours import nearest as nearest
     from .nodes.passages import (
         Citation as Citation,
@@ -100,6 +101,7 @@ else:
             ".nodes.content_blocks": "attachment",
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
+            ".nodes.mcp_servers": "MCPServer mcp",
             ".nodes.neighbours": "nearest",
             ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
             ".nodes.retrieval": "retrieve",
