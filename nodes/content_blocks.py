@@ -19,6 +19,7 @@ from ..state.errors import InputError
 _OURS: Final = {"type", "base64", "data", "url", "file_id", "id", "mime_type", "source_type"}
 _OURS_TOO: Final = {"filename", "detail", "extras", "metadata", "index", "annotations", "title", "context"}
 _FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac"}
+_PARTS: Final = {"image_url", "input_audio", "video_url", "audio_url", "media"}
 _EXAMPLES: Final = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
 _KINDS: Final = (*_EXAMPLES, "file")
 
@@ -63,6 +64,11 @@ def attachment(source: str | Path | bytes, *, mime_type: str = "", name: str = "
 def _kind_of(mime_type: str) -> str:
     kind = mime_type.partition("/")[0]
     return kind if kind in _KINDS else "file"
+
+
+def is_medium(block: Any) -> bool:
+    """Tell whether a part of a message is an image, a sound, a video or a document."""
+    return isinstance(block, Mapping) and block.get("type") in {*_KINDS, *_PARTS}
 
 
 def wire_part(block: Any) -> Any:
