@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
 
@@ -347,3 +348,18 @@ def test_what_a_model_gave_before_is_shown_to_it_as_the_users(server: ChatServer
     assert [part["type"] for part in last["content"]] == ["text", "image_url", "text"]
     assert last["content"][1] == WIRE["image/png"]
     assert ENCODED["audio/wav"] not in json.dumps(server.bodies)
+
+
+def test_the_image_of_a_chat_model_in_a_node_is_on_record(tmp_path: Path) -> None:
+    chat = GenericFakeChatModel(
+        messages=iter([AIMessage([{"type": "text", "text": "Here."}, block("image/png")])])
+    )
+
+    def draw(photo: Photo) -> dict[str, Any]:
+        return {"reply": chat.invoke("Draw a cat.")}
+
+    with Session(tmp_path / "runs.sqlite") as session:
+        chain(draw).compile().invoke(Photo({}), session.config("t"))
+        (call,) = read_calls(session.journal, "t")
+        assert json.loads(session.journal.whole(call["media"]))[0]["base64"] == ENCODED["image/png"]
+        assert len(call["media"]) < 400
