@@ -37,6 +37,11 @@ cache_option = click.option(
     metavar="AGE",
     help="Let answers of other runs serve that are at most so old: 12h, 7d.",
 )
+lane_option = click.option(
+    "--lane",
+    type=click.Choice(["live", "batch"]),
+    help="batch: by the providers' batch APIs, at half the price, within a day.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 
 

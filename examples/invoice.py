@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from stepgraph import Ask, Budget, ScriptedModel, Session, attempt, run, step, using
+from stepgraph import Ask, ScriptedModel, attempt, step, using
 
 
 class Line(BaseModel):
@@ -55,7 +55,6 @@ if __name__ == "__main__":
     lines = [{"what": "tea", "amount": "4.50"}, {"what": "cups", "amount": "8.00"}]
     right = {"number": "R-7", "day": "2026-03-03", "currency": "EUR", "lines": lines, "total": "12.50"}
     answers = [{**right, "total": "12"}, {**right, "number": "7-R"}, right]
-    with Session() as session, ScriptedModel(answers) as model, using(model):
-        result = run(invoice.compile(), Letter(text), session, budget=Budget(calls=3))
-    print(result.value.invoice)
+    with ScriptedModel(answers) as model, using(model):
+        print(invoice.compile().invoke(Letter(text))["invoice"])
     print(model.asks[-1][1].messages[-1]["content"])

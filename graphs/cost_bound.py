@@ -10,17 +10,18 @@ from langgraph.graph.state import CompiledStateGraph
 
 from ..nodes.costs import Asks, Cost, asks_in, cost_of, least, most
 from ..providers.settings import DEFAULT_ROLE
-from ..providers.stack.pricing import tariff_for
+from ..providers.stack.pricing import batch_tariff_for, tariff_for
 from ..providers.stack.prompt_bound import bound_of
 from ..providers.stack.roles import find_model
 from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.money import rounded
-from ..state.names import SESSION_KEY
+from ..state.names import MODELS_KEY, SESSION_KEY
 from ..state.run_context import RunContext, fields_in
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
+from ..state.statuses import Lane
 from ..tracing.record.reads import finished_runs, longest_prompt
 from .engine.workflow import Workflow
 
@@ -92,18 +93,20 @@ def estimate(
     given: Any = None,
     *,
     session: Session | None = None,
+    lane: Lane = "live",
 ) -> Estimate:
     """Say what a run of the graph can cost before it runs, and what such runs cost before.
 
     Prompts are as long as the longest that the session's file has seen of a step, or else as `given`,
-    the state that a run would begin with, makes them; prompts that grow during the run are longer.
+    the state that a run would begin with, makes them; prompts that grow during the run are longer. In the
+    `lane` "batch" each call costs what it does in a batch.
     """
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    bound = fields_in(compiled.config or {})
-    run = RunContext({**bound, SESSION_KEY: session})
-    steps = {asks: _step(asks, cost, given, journal, run) for asks in dict.fromkeys(asks_in(cost))}
+    fields = {**fields_in(compiled.config or {}), SESSION_KEY: session}
+    runs = {asks: RunContext({**fields, MODELS_KEY: asks.models}) for asks in asks_in(cost)}
+    steps = {asks: _step(asks, cost, given, journal, run, lane) for asks, run in runs.items()}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}
     unknown = tuple(_unknown(steps))
     tokens = {asks: step.tokens_per_call for asks, step in steps.items()}
@@ -127,7 +130,9 @@ def _sum(cost: Cost, times: dict[Asks, int], per_call: dict[Asks, Any]) -> float
     return rounded(most(cost, lambda asks: times[asks] * per_call[asks]), up=True)
 
 
-def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext) -> StepEstimate:
+def _step(
+    asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunContext, lane: Lane
+) -> StepEstimate:
     step = asks.step
     model = _model(step, run)
     members = model.members if model else ()
@@ -141,7 +146,7 @@ def _step(asks: Asks, cost: Cost, given: Any, journal: Journal | None, run: RunC
     asked = request.max_tokens if request else None
     answers = [asked or member.settings.max_tokens or member.backend.max_tokens for member in members]
     answer = None if not members or None in answers else max(n for n in answers if n is not None)
-    prices = [_price(member, prompt, answer) for member in members]
+    prices = [_price(member, prompt, answer, lane) for member in members]
     known = [price for price in prices if price is not None]
     usd = max(known) if known and len(known) == len(prices) else None
     one = lambda other: 1.0 if other == asks else 0.0  # noqa: E731
@@ -170,9 +175,10 @@ def _model(step: Any, run: RunContext) -> ModelStack | None:
         return None
 
 
-def _price(member: Member, prompt: int | None, answer: int | None) -> float | None:
+def _price(member: Member, prompt: int | None, answer: int | None, lane: Lane) -> float | None:
     """Return the most that a call can cost; what is free is free at any length."""
-    tariff = tariff_for(member.settings, member.backend.name, member.backend.address)
+    price_of = batch_tariff_for if lane == "batch" else tariff_for
+    tariff = price_of(member.settings, member.backend.name, member.backend.address)
     if tariff is None:
         return None
     if prompt is None or answer is None:

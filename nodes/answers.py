@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from ..providers.model import Reply, Request, WrappedSchema
 from ..state.errors import DefinitionError
-from ..state.json_text import json_text
+from ..state.json_text import MAX_NESTING, is_too_deep, json_text
 from ..state.schema import remembered
 from ..state.statuses import CUT
 from .found_json import json_in
@@ -79,6 +79,8 @@ class AnswerForm:
                 value = self.adapter.validate_json(body)
             except ValidationError:
                 continue
+            if _is_too_deep(body):
+                continue
             yield value.answer if self.wrapped else value
             if body is text:
                 return
@@ -105,7 +107,12 @@ class AnswerForm:
             if problems[0]["type"] == "json_invalid":
                 return ""
             return _listed(problems, json.loads(body))
-        return ""
+        return f"answer: it is nested more than {MAX_NESTING} deep" if _is_too_deep(body) else ""
+
+
+def _is_too_deep(body: str) -> bool:
+    """Tell whether a checkpoint might not be able to keep an answer, however plain its parts are."""
+    return body.count("[") + body.count("{") > MAX_NESTING and is_too_deep(json.loads(body))
 
 
 def _listed(problems: Sequence[Any], value: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCE, _LANGUAGE = "```", re.compile(r"\w*")
+_MAX_HEADER = 100  # characters after the backquotes
 _CLOSE = {"{": "}", "[": "]"}
 
 
@@ -15,10 +16,26 @@ def json_in(text: str) -> Iterator[str]:
     What lies inside of a value that does not end is none: it is a part of an answer that was cut.
     """
     yield text
-    fenced = [found.group(1).strip() for found in _FENCE.finditer(text)]
+    fenced = list(_fenced(text))
     yield from fenced
     if not fenced:
         yield from _values(text)
+
+
+def _fenced(text: str) -> Iterator[str]:
+    """Yield what stands between code fences, in a time that is linear in the text."""
+    start = text.find(_FENCE)
+    while start >= 0:
+        begin = start + len(_FENCE)
+        line = text.find("\n", begin, begin + _MAX_HEADER)
+        if line < 0 or not _LANGUAGE.fullmatch(text[begin:line].strip(" \t")):
+            start = text.find(_FENCE, start + 1)
+            continue
+        end = text.find(_FENCE, line + 1)
+        if end < 0:
+            return
+        yield text[line + 1 : end].strip()
+        start = text.find(_FENCE, end + len(_FENCE))
 
 
 def _values(text: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..state.errors import SettingsError
+from ..state.keys_in_use import remember
 from .keys import fit_key
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
@@ -41,5 +42,7 @@ def sent_headers(headers: Mapping[str, str], model: str) -> tuple[dict[str, str]
                 )
             value = held.strip() if _VALUE.fullmatch(held.strip()) else fit_key(held, f"{model}: {value[1:]}")
             secret.append(value)
+            remember(value)
+            remember(value.rpartition(" ")[2])  # without the scheme, as in "Bearer …"
         sent[name] = value
     return sent, secret

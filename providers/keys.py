@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from ..state.errors import SettingsError
+from ..state.keys_in_use import remember
 
 SERVICE = "stepgraph"
 INSTALL_HELP = 'Install it with: pip install "stepgraph[keyring]" (in a clone: ".[keyring]")'
@@ -48,6 +49,7 @@ def fit_key(key: str, where: str) -> str:
             f"{where} is malformed: a key has only visible ASCII characters, and this one has {found}. Copy "
             "it again, without quotes and on one line."
         )
+    remember(key)
     return key
 
 

@@ -84,7 +84,7 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     retries: int = Field(default=2, ge=0, le=20)
     retry_for_s: float = Field(default=300, ge=0)
     hedge_after_s: float | None = Field(default=None, gt=0)
-    max_concurrency: int = Field(default=32, gt=0)
+    max_concurrency: int | None = Field(default=None, gt=0)
     queue_s: float | None = Field(default=None, ge=0)
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
@@ -308,6 +308,37 @@ def binding_of(role: str) -> Binding | None:
     if spec:
         return parse_binding(spec, f"the variable {variable}")
     return file_bindings().get(role)
+
+
+def named_binding(name: str) -> Binding | None:
+    """Return what a role's name stands for where a spec could stand: what the settings bind to the role."""
+    return None if ":" in name or name in PROVIDERS else binding_of(name.lower())
+
+
+def is_known(spec: str) -> bool:
+    """Tell whether a text names only roles and models of the user's own settings, or the on-device model.
+
+    A model is the same if it is asked at the same address with the same key.
+    """
+    if named_binding(spec) is not None:
+        return True
+    own = [
+        (model.provider, model.model, model.address, key_variable(model))
+        for role in bound_roles()
+        for model in models_of(binding_of(role))
+    ]
+    return all(
+        (model.provider == LOCAL and not model.model)
+        or (model.provider, model.model, model.address, key_variable(model)) in own
+        for model in models_of(parse_binding(spec, f"the model {spec!r}"))
+    )
+
+
+def models_of(binding: Binding | None) -> tuple[ModelSettings, ...]:
+    """Return the models that a binding names, in the order in which they are asked."""
+    if binding is None:
+        return ()
+    return binding.models if isinstance(binding, ChainSettings) else (binding,)
 
 
 def bound_roles() -> list[str]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..nodes.costs import asks_in, cost_of
-from ..providers.settings import DEFAULT_ROLE, FILE_NAME, bound_roles, parse_binding
+from ..providers.settings import (
+    DEFAULT_ROLE,
+    FILE_NAME,
+    bound_roles,
+    is_known,
+    named_binding,
+    parse_binding,
+)
 from ..providers.stack.roles import EVERY_ROLE
-from ..state.errors import InputError, did_you_mean
+from ..state.errors import InputError, SettingsError, did_you_mean
 from .loading import Compiled
 
 
@@ -19,9 +27,30 @@ def parse_models(models: Sequence[str]) -> dict[str, str]:
         role, sign, spec = text.partition("=")
         if not sign:
             role, spec = EVERY_ROLE, text
-        parse_binding(spec, f"--model {text}")
+        if named_binding(spec) is None:
+            parse_binding(spec, f"--model {text}")
         bound[role] = spec
     return bound
+
+
+def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
+    """Return the models that a record names, if the user's own settings know them; else raise InputError.
+
+    A record may come from anywhere. It chooses neither who is asked nor where a key is sent.
+    """
+    for role, spec in models.items():
+        try:
+            known = is_known(spec)
+        except SettingsError:
+            known = False
+        if not known:
+            given = spec if role == EVERY_ROLE else f"{role}={spec}"
+            raise InputError(
+                f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
+                f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
+                "settings' own: --model default, or another role that is bound."
+            )
+    return dict(models)
 
 
 def check_roles(roles: Iterable[str], graph: Compiled) -> None:

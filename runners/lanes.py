@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..nodes.costs import asks_in, cost_of
-from ..providers.stack.lane import no_batches
-from ..providers.stack.roles import find_model
+from ..providers.stack.lane import batch_problem
+from ..providers.stack.roles import NOWHERE, find_model
 from ..providers.stack.stack import ModelStack
 from ..state.errors import UnboundRole
 from ..state.run_context import RunContext
@@ -18,12 +18,29 @@ def check_lane(graph: Compiled, run: RunContext) -> None:
     """
     if run.lane != "batch":
         return
-    for step in {asks.step for asks in asks_in(cost_of(graph))}:
+    for step in {id(asks.step): asks.step for asks in asks_in(cost_of(graph))}.values():
         model: ModelStack | None = getattr(step, "own_model", None)
-        try:
-            model = model or find_model(step.role, run)
-        except UnboundRole:
-            continue  # told by the step, which may not run
-        for member in model.members:
-            if member.settings.batch_terms is None:
-                raise no_batches(step.role, member.backend.name)
+        if model is None:
+            check_role_in_batches(step.role, run)
+        else:
+            check_in_batches(model, step.role)
+
+
+def check_role_in_batches(role: str | None, run: RunContext = NOWHERE) -> None:
+    """Raise SettingsError if a model that answers for a role has no batch API.
+
+    One that nothing binds is told of by its step, which may never be asked.
+    """
+    try:
+        model = find_model(role, run)
+    except UnboundRole:
+        return
+    check_in_batches(model, role)
+
+
+def check_in_batches(model: ModelStack, role: str | None) -> None:
+    """Raise SettingsError if one of a role's models has no batch API."""
+    for member in model.members:
+        problem = batch_problem(role, member.backend.name, member.settings)
+        if problem is not None:
+            raise problem

@@ -15,7 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ..graphs.catalog import READY, ready_graph
 from ..state.errors import InputError, did_you_mean
 from ..state.serde import allow
-from .user_code import explained, import_file, import_named
+from .user_code import check_inside, explained, import_file, import_named, is_inside
 
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -46,19 +46,17 @@ class Loaded:
         return getattr(self.graph.channels.get("messages"), "operator", None) is add_messages
 
 
-def load_recorded(reference: str) -> Loaded:
-    """Load the graph that a record names. A record is data: it may not name code from elsewhere."""
-    place = Path(reference.rpartition(":")[0] or reference)
-    if place.suffix == ".py" and not place.absolute().is_relative_to(Path.cwd()):
-        raise InputError(
-            f"The thread's graph {reference} lies outside this folder. If you trust it, name it: "
-            f"--graph {reference}"
-        )
-    return load_graph(reference, factories=False)
+def load_recorded(reference: str, named_by: str = "The thread's graph") -> Loaded:
+    """Load the graph that a record or a suite names. They are data, and may not name code from elsewhere."""
+    return _load(reference, named_by)
 
 
-def load_graph(reference: str, *, factories: bool = True) -> Loaded:
+def load_graph(reference: str) -> Loaded:
     """Load and compile a graph. Raises InputError or, for a broken one, DefinitionError."""
+    return _load(reference, None)
+
+
+def _load(reference: str, named_by: str | None) -> Loaded:
     if ":" not in reference and not reference.endswith(".py"):
         if reference not in READY:
             raise InputError(
@@ -67,12 +65,18 @@ def load_graph(reference: str, *, factories: bool = True) -> Loaded:
             )
         return Loaded(ready_graph(reference).compile(), reference)
     place, _, attribute = reference.rpartition(":") if ":" in reference else (reference, "", "")
+    if named_by is not None:
+        remedy = f"If you trust it, name it: --graph {reference}"
+        check_inside(place, f"{named_by} {reference}", remedy)
     if place.endswith(".py"):
         path = Path(place).absolute()
         name, value = _pick(import_file(path, again=True), attribute, place)
-        return Loaded(_compiled(value, reference, factories), f"{path}:{name}")
-    name, value = _pick(import_named(place), attribute, place)
-    return Loaded(_compiled(value, reference, factories), f"{place}:{name}")
+        place = str(path)
+    else:
+        name, value = _pick(import_named(place), attribute, place)
+    if named_by is not None and not _is_graph(value) and not _is_own_function(value):
+        raise InputError(f"{named_by} {reference} is no graph. If you trust it, name it: --graph.")
+    return Loaded(_compiled(value, reference), f"{place}:{name}")
 
 
 def _pick(module: ModuleType, attribute: str, place: str) -> tuple[str, Any]:
@@ -90,16 +94,14 @@ def _pick(module: ModuleType, attribute: str, place: str) -> tuple[str, Any]:
 def _is_own_function(value: object) -> bool:
     """Tell whether something is a function that is written in a file of this folder."""
     source = inspect.getsourcefile(value) if inspect.isfunction(value) else None
-    return source is not None and Path(source).absolute().is_relative_to(Path.cwd())
+    return source is not None and is_inside(Path(source))
 
 
 def _is_graph(value: object) -> bool:
     return isinstance(value, (StateGraph, CompiledStateGraph))
 
 
-def _compiled(value: Any, reference: str, factories: bool) -> Compiled:
-    if not factories and not _is_graph(value) and not _is_own_function(value):
-        raise InputError(f"The thread's graph {reference} is no graph. If you trust it, name it: --graph.")
+def _compiled(value: Any, reference: str) -> Compiled:
     if not _is_graph(value) and callable(value) and not isinstance(value, type):
         with explained(reference):
             value = value()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,22 +13,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import graphs
 from ..state.errors import DefinitionError, InputError, StepgraphError, did_you_mean
 
+SHIPPED = (Path(graphs.__file__).parent / "ready", Path(graphs.__file__).parents[1] / "evals" / "shipped")
+STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
+PACKAGES = ("site-packages", "dist-packages")
 
-def find_object(reference: str, folder: Path | None = None) -> Any:
+
+def find_object(reference: str, folder: Path | None = None, *, named_by: str | None = None) -> Any:
     """Return what module:attr or file.py:attr names; files are looked for in `folder` first.
 
-    Raises InputError, or DefinitionError for code that raises while it is imported.
+    What a file names (`named_by` says which) must lie below the working folder. Raises InputError, or
+    DefinitionError for code that raises while it is imported.
     """
     place, sign, attribute = reference.rpartition(":")
     if not sign or not place or not attribute:
         raise InputError(f"{reference!r} names no code. Expected module:attr or file.py:attr.")
     beside = None if folder is None else folder / (place if place.endswith(".py") else f"{place}.py")
-    if beside is not None and beside.is_file() and (place.endswith(".py") or not _is_installed(place)):
-        value: Any = import_file(beside)
-    else:
-        value = import_file(Path(place)) if place.endswith(".py") else import_named(place)
+    if beside is not None and _is_file(beside) and (place.endswith(".py") or not _is_installed(place)):
+        place = str(beside)
+    if named_by is not None:
+        check_inside(place, f"{named_by}: {reference}")
+    value: Any = import_file(Path(place)) if place.endswith(".py") else import_named(place)
     for name in attribute.split("."):
         if not hasattr(value, name):
             known = [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else []
@@ -42,13 +50,83 @@ def _is_installed(name: str) -> bool:
     return top in sys.modules or importlib.util.find_spec(top) is not None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def check_inside(place: str, told: str, remedy: str = "") -> None:
+    """Raise InputError unless the code that data names lies below the working folder, or ships with us.
+
+    Links count as what they lead to. Nothing is imported to find that out. `told` is what names it.
+    """
+    try:
+        inside = place.isprintable() and all(map(is_inside, _files_of(place)))
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a circle of links
+        inside = False
+    if not inside:
+        raise InputError(f"{told} lies outside this folder. {remedy}".rstrip())
+
+
+def is_inside(path: Path | None) -> bool:
+    """Tell whether a file lies below the working folder, links resolved; what is installed there does not."""
+    if path is None:
+        return False
+    path = path.resolve()
+    if any(path.is_relative_to(folder.resolve()) for folder in SHIPPED):
+        return True
+    here = Path.cwd().resolve()
+    installed = {*PACKAGES} & {*path.parts[len(here.parts) :]} or path.is_relative_to(STDLIB)
+    return path.is_relative_to(here) and not installed
+
+
+def _files_of(place: str) -> list[Path | None]:
+    """Return the files that importing a file or a module would run: the packages around it, then its own.
+
+    None stands for what has no file. Raises InputError for a module that nobody finds.
+    """
+    if place.endswith(".py"):
+        return [Path(place)]
+    _look_here_first()
+    names = place.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise _no_module(place, place)
+    paths: Any = None
+    files: list[Path | None] = []
+    for number in range(1, len(names) + 1):
+        name = ".".join(names[:number])
+        own: str | None
+        if number > 1 and paths is None:  # the one before is no package
+            raise _no_module(name, place)
+        loaded = sys.modules.get(name)
+        if loaded is not None:
+            own, paths = getattr(loaded, "__file__", None), getattr(loaded, "__path__", None)
+            if number < len(names):
+                continue  # it has been run
+        else:
+            found = (finder.find_spec(name, paths) for finder in sys.meta_path)
+            spec = next((spec for spec in found if spec is not None), None)
+            if spec is None:
+                raise _no_module(name, place)
+            own = spec.origin if spec.has_location else None
+            paths = spec.submodule_search_locations
+        if own is not None or paths is None:  # a folder without __init__.py runs nothing itself
+            files.append(None if own is None else Path(own))
+    return files
+
+
 def import_file(path: Path, *, again: bool = False) -> ModuleType:
     """Return the module of a file; one that is loaded already is taken as it is, or run `again`.
 
     A file that runs again must have its name to itself, for checkpoints name the types of a state by it.
     """
-    path = path.resolve() if not again else path.absolute()
-    if not path.is_file():
+    try:
+        path = path.resolve() if not again else path.absolute()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{str(path)!r} can be no file: {error}.") from None
+    if not _is_file(path):
         raise InputError(f"There is no file {path}.")
     if path.stem == "__main__":
         package = path.parent.name
@@ -84,16 +162,24 @@ def import_file(path: Path, *, again: bool = False) -> ModuleType:
 
 def import_named(name: str) -> ModuleType:
     """Return a module by its name, from the current folder too."""
-    if sys.path[0] != str(Path.cwd()):
-        sys.path.insert(0, str(Path.cwd()))
+    _look_here_first()
     try:
         with explained(name):
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"There is no module {error.name!r} to import for {name!r}. Run the command in the folder that "
-            "holds it, or install its package."
-        ) from None
+        raise _no_module(error.name, name) from None
+
+
+def _look_here_first() -> None:
+    if sys.path[0] != str(Path.cwd()):
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def _no_module(missing: str | None, name: str) -> InputError:
+    return InputError(
+        f"There is no module {missing!r} to import for {name!r}. Run the command in the folder that "
+        "holds it, or install its package."
+    )
 
 
 @contextmanager

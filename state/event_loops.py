@@ -13,13 +13,26 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from queue import SimpleQueue
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
 
 from . import sigterm
 
 R = TypeVar("R")
 P = ParamSpec("P")
+
+
+class ForgetfulResource(Protocol):
+    """What a forked child must not take over from its parent."""
+
+    def forget(self) -> None:
+        """Drop everything that belongs to threads and event loops of the parent."""
+        ...
+
+
+def forget_after_fork(resource: ForgetfulResource) -> None:
+    """Have a resource forget, in a forked child, what belongs to threads and event loops of the parent."""
+    _of_this_process.add(resource)
 
 
 class PerLoop(Generic[R]):
@@ -34,7 +47,7 @@ class PerLoop(Generic[R]):
         self._close = close
         self._held: dict[asyncio.AbstractEventLoop, asyncio.Future[R]] = {}
         self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
-        _per_loop.add(self)
+        forget_after_fork(self)
 
     def forget(self) -> None:
         """Drop everything, unclosed."""
@@ -154,7 +167,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _background = _Background()
-_per_loop: WeakSet[PerLoop[Any]] = WeakSet()
+_of_this_process: WeakSet[ForgetfulResource] = WeakSet()
 _threads = ThreadPoolExecutor(256, thread_name_prefix="stepgraph-code")
 
 
@@ -163,7 +176,7 @@ def _after_fork() -> None:
     global _background, _threads
     _background = _Background()
     _threads = ThreadPoolExecutor(256, thread_name_prefix="stepgraph-code")
-    for resource in _per_loop:
+    for resource in _of_this_process:
         resource.forget()
 
 

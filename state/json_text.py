@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any
@@ -19,6 +19,7 @@ from .schema import values_of
 MAX_OUTPUT = 20_000  # characters
 MAX_INPUT, MAX_FIELD = 4_000, 1_500
 MAX_DEPTH = 50
+MAX_NESTING = 100  # of what comes from outside: a checkpoint can keep it, however deep the graph is nested
 MAX_BITS = 10_000  # Python writes longer numbers as decimals only if told to
 
 
@@ -28,6 +29,22 @@ def json_text(value: Any, *, addresses: bool = False) -> str:
         return to_json(value, fallback=repr, inf_nan_mode="strings").decode()
     except Exception:  # bytes that are no text, keys that are none, circles, a serializer or repr that raises
         return json.dumps(_plain(value, frozenset(), addresses))
+
+
+def is_too_deep(value: Any) -> bool:
+    """Tell whether lists and objects lie in each other deeper than what comes from outside may."""
+    level = [value]
+    for _ in range(MAX_NESTING):
+        level = [part for outer in level for part in _parts(outer) if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return any(isinstance(part, (dict, list)) for part in level)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _plain(value: Any, above: frozenset[int], addresses: bool = False) -> Any:

@@ -15,22 +15,26 @@ from typing import Any
 
 from .blobs import carried
 from .errors import SettingsError
+from .keys_in_use import without_keys
 
 Check = Callable[[str], bool]
 
-_DIGITS = re.compile(r"\d[\d ()./-]{5,}\d")
+_DIGITS = re.compile(r"\d(?:\D{0,3}\d){6}")
+MOST_CHECKS = 2000  # of a rule in one text
 SHORT = 100  # names and paths come again and again
 _ESCAPES = re.compile(r'\\["\\/bfnrt]')
 
 
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
 def _luhn(text: str) -> bool:
     digits = [int(c) for c in text if c.isdigit()]
-    doubled = sum(sum(divmod(2 * d, 10)) for d in digits[-2::-2])
-    return (sum(digits[-1::-2]) + doubled) % 10 == 0
+    return (sum(digits[-1::-2]) + sum(map(_DOUBLED.__getitem__, digits[-2::-2]))) % 10 == 0
 
 
 def _mod97(text: str) -> bool:
-    compact = re.sub(r"[ -]", "", text).upper()
+    compact = "".join(filter(str.isalnum, text)).upper()
     return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
 
 
@@ -57,10 +61,27 @@ class Rule:
             ) from None
 
     def mask(self, text: str) -> str:
-        def replaced(match: re.Match[str]) -> str:
-            return f"[{self.name}]" if self.check is None or self.check(match[0]) else match[0]
+        """Mask what the rule finds. In a text with too much to check, the rest of it is not checked."""
+        found, check = f"[{self.name}]", self.check
+        pattern = _compiled(self.pattern)
+        part = pattern.groupindex.get("secret", 0)
+        end = checked = 0
 
-        return _compiled(self.pattern).sub(replaced, text)
+        def masked(match: re.Match[str]) -> str:
+            return match[0].replace(match[part], found) if part else found
+
+        def replaced(match: re.Match[str]) -> str:
+            nonlocal end, checked
+            end, checked = match.end(), checked + 1
+            return masked(match) if check is None or check(match[part]) else match[0]
+
+        plain = masked if part else found.replace("\\", r"\\")
+        if check is None:
+            return pattern.sub(plain, text)
+        done = pattern.sub(replaced, text, count=MOST_CHECKS)
+        if checked < MOST_CHECKS:
+            return done
+        return done[: len(done) - len(text) + end] + pattern.sub(plain, text[end:])
 
 
 @lru_cache(maxsize=256)
@@ -68,44 +89,108 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-_PREFIXES = ("sk-", "pk-lf-", "rk_", "sk_", "gsk_", "hf_", "xai-", "tgp_", "r8_", "dop_v1_")
+# Blanks, dots and dashes as people, pages and office programs write them between digits.
+_GAPS = r" \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\u2010-\u2015\u2212\ufeff-"
+_GAP = f"[{_GAPS}]"
+_GAP_OR_DOT = f"(?:{_GAP}{{1,2}}|[.·/])"
+
+# In two parts, which a long text is looked through for one after the other: many prefixes at once are slow.
+_PREFIXES = (
+    "sk-", "pk-lf-", "rk_", "sk_", "gsk_", "hf_", "xai-", "tgp_", "r8_", "dop_v1_", "glpat-", "npm_", "pypi-",
+)  # fmt: skip
+_MORE_PREFIXES = (
+    "whsec_", "pplx-", "nvapi-", "csk-", "tvly-", "jina_", "lin_api_", "figd_", "glsa_", "sntrys_", "shpat_",
+    "dckr_pat_", "rpa_", "fw_", "xapp-", "ATATT", "ya29.", "SG.", "hvs.", "AGE-SECRET-KEY-",
+)  # fmt: skip
+_NAMED = (
+    r"(?:api|access|account|secret|private|auth)[-_ ]?(?:key|token)|aws[-_]secret|client[-_]secret|password"
+)
+
+
+def _has_digit(text: str) -> bool:
+    return any(character.isdigit() for character in text)
+
 
 KEYS: tuple[Rule, ...] = (
-    Rule("key", r"(?<![\w-])(?:" + "|".join(_PREFIXES) + r")[\w-]{16,}", _PREFIXES),
+    *(
+        Rule("key", r"(?<![\w-])(?:" + "|".join(map(re.escape, prefixes)) + r")[\w.-]{15,}\w", prefixes)
+        for prefixes in (_PREFIXES, _MORE_PREFIXES)
+    ),
+    Rule("key", r"(?<![\w-])sk-ant-[\w-]{6,}", ("sk-ant-",)),
     Rule("key", r"\b(?:gh[pousr]|github_pat)_\w{20,}", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "b_pat_")),
     Rule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", ("AKIA", "ASIA")),
-    Rule("key", r"\bAIza[\w-]{35}", ("AIza",)),
+    Rule("key", r"\bAIza[\w-]{30,}", ("AIza",)),
     Rule("key", r"\bxox[abeprs]-[\w-]{10,}", ("xox",)),
-    Rule("key", r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+", ("eyJ",)),
-    Rule("key", r"(?<=Bearer )[\w.~+/-]{16,}=*", ("Bearer ",)),
-    Rule("key", r"(?<=://)[^\s/:@\"]+:[^\s/@\"]+(?=@)", ("://",)),
+    Rule("key", r"(?<=hooks\.slack\.com/)\w+/[\w/]{16,}", ("hooks.slack.com/",)),
+    Rule("key", r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+", ("eyJ",)),
+    Rule("key", r"(?<=earer )[\w.~+/-]{16,}=*|(?<=EARER )[\w.~+/-]{16,}=*", ("earer ", "EARER ")),
     Rule(
         "key",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+        r"(?<=asic )[\w+/-]{12,}={0,2}(?![\w+/-])",
+        ("Basic ", "basic "),
+        check=lambda text: text.endswith("=") or (_has_digit(text) and text.lower() != text),
+    ),
+    Rule(
+        "key",
+        rf"(?i)(?=[acps])(?<![a-z])(?:{_NAMED})[\"']?[=: ]{{1,3}}[\"']?(?P<secret>[\w+/.~-]{{16,}}={{0,2}})",
+        ("ey", "EY", "oken", "OKEN", "ecret", "ECRET", "assword", "ASSWORD"),
+        check=_has_digit,
+    ),
+    Rule("key", r"(?<=://)[^\s/?#\"<>\\]+(?=@)", ("://",)),
+    Rule(
+        "key",
+        r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|$)",
         ("-----B",),
     ),
 )
 """What looks like a secret: provider keys, tokens, passwords in addresses, private keys."""
 
 PERSONAL: tuple[Rule, ...] = (
-    Rule("email", r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", ("@",)),
+    Rule(
+        "email",
+        r"(?<![\w.+%-])[\w.+%-]+(?:@|\uff20|(?<=\w)%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
+        ("@", "\uff20", "%40"),
+    ),
     Rule(
         "iban",
-        r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b",
+        rf"\b[A-Za-z]{{2}}\d{{2}}(?:{_GAP}?[A-Za-z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Za-z0-9]{{1,3}})?\b",
         check=_mod97,
         numeric=True,
     ),
-    Rule("card", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])", check=_luhn, numeric=True),
-    Rule("ssn", r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])", numeric=True),
+    Rule(
+        "card",
+        rf"(?=\d)(?<![\w.-])(?:\d{{13,19}}|\d{{4}}(?:{_GAP_OR_DOT}\d{{4}}){{3}}(?:{_GAP_OR_DOT}\d{{1,3}})?"
+        rf"|\d{{4}}{_GAP_OR_DOT}\d{{6}}{_GAP_OR_DOT}\d{{4,5}})(?![\w-])",
+        check=_luhn,
+        numeric=True,
+    ),
+    Rule(
+        "card",
+        rf"(?=\d)(?<![\w.-])(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,}}+(?![\w-])",
+        check=lambda text: len(text) < 40 and 12 < sum(map(str.isdigit, text)) < 20 and _luhn(text),
+        numeric=True,
+    ),
+    Rule("ssn", rf"(?=\d)(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
     Rule(
         "phone",
-        r"(?<![\w.+])(?<!\d[ -])(?:\+|00)\d[\d ()./-]{6,16}\d(?!\w)"
-        r"|(?<!\w)\(\d{2,5}\) ?\d[\d -]{4,10}\d(?!\w)"
-        r"|(?<![\w.-])\d{3}[-. ]\d{3}[-. ]\d{4}(?![\w-])",
+        rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)\d[\d()./{_GAPS}]{{6,16}}\d(?!\w)",
+        numeric=True,
+    ),
+    Rule("phone", rf"(?=\()(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)", numeric=True),
+    Rule(
+        "phone",
+        rf"(?=\d)(?<![\w.-])\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
         numeric=True,
     ),
 )
 """Personal data with a form of its own: e-mail, IBAN, payment card, US social security number, phone."""
+
+_USERINFO = Rule("user", r"(?<=://)[^\s/?#\"<>\\]+(?=@)")
+
+
+def without_userinfo(text: str) -> str:
+    """Return the text without users and passwords in the addresses that it names."""
+    return _USERINFO.mask(text) if "://" in text and "@" in text else text
 
 
 class Masker:
@@ -119,7 +204,8 @@ class Masker:
         self._short = lru_cache(maxsize=4096)(self._masked)
 
     def text(self, text: str) -> str:
-        """Mask plain text."""
+        """Mask plain text; the keys that this process uses are masked by whatever rules."""
+        text = without_keys(text)
         return self._short(text) if len(text) <= SHORT else self._masked(text)
 
     def _masked(self, text: str) -> str:
@@ -138,7 +224,7 @@ class Masker:
             return text
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return carried(text, self.text(text))
         return carried(text, json.dumps(self.value(value), ensure_ascii=False))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .state.errors import (
         AnswerTooLate as AnswerTooLate,
         AuthenticationFailed as AuthenticationFailed,
+        BatchFailed as BatchFailed,
         BranchTimeout as BranchTimeout,
         BudgetExceeded as BudgetExceeded,
         CircuitOpen as CircuitOpen,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         InvalidAnswer as InvalidAnswer,
         MalformedResponse as MalformedResponse,
+        MCPServerFailed as MCPServerFailed,
         ModelError as ModelError,
         ModelFiltered as ModelFiltered,
         ModelNotFound as ModelNotFound,
@@ -51,10 +53,10 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AnswerTooLate AuthenticationFailed BranchTimeout BudgetExceeded CircuitOpen "
-            "ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
+            ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
+            "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
+            "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"

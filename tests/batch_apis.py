@@ -3,22 +3,24 @@
     https://platform.openai.com/docs/api-reference/batch
     https://platform.claude.com/docs/en/api/creating-message-batches
 
-Both check what they are sent as the providers say that they do, answer out of order, and keep count: `ran` says
-how often each prompt was paid for, in whatever batch or live call. As a program (`python -m tests.batch_apis`)
-it serves both, prints its port, and ends when its standard input does; `GET /ran` has the counts.
+Both check what they are sent as the providers say that they do, answer out of order, and keep count: `ran`
+says how often each prompt was paid for, in whatever batch or live call. As a program it serves both, lets
+requests and answers take their time, prints its port, and ends when its standard input does; `GET /ran` has
+the counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import socket
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -74,6 +76,9 @@ class BatchServer:
         self.cut_files = 0  # so many downloads break off
         self.page = 100
         self.unlisted: set[str] = set()
+        self.slow_s = (
+            0.0  # the most that a request and its answer are on their way, each; longer for a submit
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -91,7 +96,7 @@ class BatchServer:
         self._loop.close()
 
     async def start(self) -> int:
-        app = web.Application(client_max_size=2**29)
+        app = web.Application(client_max_size=2**29, middlewares=[self._slowly])
         app.router.add_post("/v1/files", self._upload)
         app.router.add_get("/v1/files/{id}/content", self._content)
         app.router.add_delete("/v1/files/{id}", self._delete)
@@ -112,17 +117,23 @@ class BatchServer:
         await web.SockSite(self._runner, listener).start()
         return port
 
+    @web.middleware
+    async def _slowly(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        submits = request.method == "POST" and request.path.endswith("/batches")
+        slow_s = self.slow_s * 6 if submits else self.slow_s
+        await asyncio.sleep(random.uniform(0, slow_s))
+        try:
+            response = await handler(request)
+        except ConnectionResetError:  # the client was killed before it had sent all
+            return web.Response()
+        await asyncio.sleep(random.uniform(0, slow_s))
+        return response
+
     def spec(self, api: str = "openai", **settings: Any) -> dict[str, Any]:
         """Return the model settings that lead here."""
-        batch = {"api": api, "quiet_s": 0.02, "poll_s": 0.01, "settle_s": 0.1, **settings.pop("batch", {})}
-        price = {"input": 2.0, "output": 8.0}
-        return {
-            "model": "served",
-            "base_url": f"{self.address}/v1",
-            "batch": batch,
-            "price": price,
-            **settings,
-        }
+        return spec(self.address, api, **settings)
 
     @property
     def live(self) -> int:
@@ -149,6 +160,9 @@ class BatchServer:
     def _new(self, prefix: str, requests: dict[str, dict[str, Any]]) -> ServedBatch:
         batch = ServedBatch(f"{prefix}_{len(self.batches)}", requests, time.time())
         self.batches.append(batch)
+        for body in requests.values() if self.invalid is None else ():
+            if self.fate(body) in ("ok", "missing"):
+                self.ran[said(body)] += 1  # it will be paid for, whether anybody asks for it or not
         return batch
 
     def _begun(self, request: web.Request, row: Mapping[str, Any]) -> web.Response:
@@ -163,9 +177,6 @@ class BatchServer:
         batch.polls += 1
         if not self.hold and not batch.ended and batch.polls > self.polls:
             batch.ended = True
-            for body in batch.requests.values():
-                if self.fate(body) in ("ok", "missing"):
-                    self.ran[said(body)] += 1
         return batch.ended
 
     def _find(self, request: web.Request) -> ServedBatch | None:
@@ -359,7 +370,8 @@ class BatchServer:
 
     async def _anthropic_results(self, request: web.Request) -> web.StreamResponse:
         batch = self._find(request)
-        assert batch is not None and batch.ended
+        assert batch is not None
+        assert batch.ended
         lines = [
             {"custom_id": name, "result": self._anthropic_result(body)}
             for name, body in reversed(batch.requests.items())
@@ -397,13 +409,14 @@ class BatchServer:
 
 def check_message(body: Mapping[str, Any]) -> None:
     """Raise AssertionError for what the Messages API would refuse."""
-    assert {"model", "max_tokens", "messages"} <= body.keys() and "stream" not in body
+    assert {"model", "max_tokens", "messages"} <= body.keys()
     known = {"model", "max_tokens", "messages", "system", "temperature", "top_p", "service_tier"}
     known |= {"stop_sequences", "tools", "tool_choice", "output_config", "thinking", "metadata", "top_k"}
     assert body.keys() <= known, body.keys() - known
     open_calls: set[str] = set()
     roles = [turn["role"] for turn in body["messages"]]
-    assert roles[0] == "user" and set(roles) <= {"user", "assistant"}
+    assert roles[0] == "user"
+    assert set(roles) <= {"user", "assistant"}
     for turn in body["messages"]:
         blocks = turn["content"]
         results = {b["tool_use_id"] for b in blocks if b["type"] == "tool_result"}
@@ -419,16 +432,29 @@ def error(
     return web.json_response(fault, status=status, headers=headers)
 
 
+def spec(address: str, api: str, **settings: Any) -> dict[str, Any]:
+    """Return the model settings that lead to an address, with times for tests."""
+    times = {"quiet_s": 0.02, "poll_s": 0.01, "settle_s": 0.1}
+    return {
+        "model": "served",
+        "base_url": f"{address}/v1",
+        "price": {"input": 2.0, "output": 8.0},
+        **settings,
+        "batch": {"api": api, **times, **settings.get("batch", {})},
+    }
+
+
 def doubled(prompts: Mapping[str, int]) -> dict[str, int]:
     """Return what was paid for more than once."""
     return {prompt: n for prompt, n in prompts.items() if n > 1}
 
 
-async def main(arguments: Iterable[str]) -> None:
-    server = BatchServer(polls=int(next(iter(arguments), "3")))
+async def main() -> None:
+    server = BatchServer(polls=4)
+    server.slow_s = 0.03
     print(await server.start(), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    asyncio.run(main())

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..exit_codes import help_text
-from ..options import budget_option, database_option, json_option, model_option
+from ..options import budget_option, database_option, json_option, lane_option, model_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,8 +55,9 @@ def evaluate() -> None:
 @no_baseline_option
 @click.option("--case", "only", multiple=True, metavar="ID", help="Only this case. Repeatable.")
 @click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time; in the batch lane, all are.")
 @budget_option
+@lane_option
 @model_option
 @database_option
 @click.option("--langfuse", is_flag=True, help="Send it to Langfuse, as an experiment on a dataset.")
@@ -207,8 +208,9 @@ def eval_blame(a: str, b: str | None, html: Path | None, markdown: Path | None, 
 @click.option("--run", "name", metavar="NAME", help="The sweep's name; an earlier one goes on.")
 @results_option("The folder for the results of each assignment.")
 @click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time; in the batch lane, all are.")
 @click.option("--budget", "limits", multiple=True, metavar="LIMIT=N", help="A limit for the whole sweep.")
+@lane_option
 @database_option
 @html_option
 @markdown_option

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from ..options import budget_option, cache_option, database_option, input_option, json_option, model_option
+from ..options import (
+    budget_option,
+    cache_option,
+    database_option,
+    input_option,
+    json_option,
+    lane_option,
+    model_option,
+)
 
 
 @click.command()
@@ -17,9 +25,12 @@ from ..options import budget_option, cache_option, database_option, input_option
 @click.option("--limit", type=click.IntRange(min=1), help="Run only the first N inputs.")
 @click.option("--thread", help="The thread's id, for a single input; default: a new one.")
 @click.option("--restart", is_flag=True, help="Begin a thread anew that has not ended with this input.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Inputs at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Inputs at a time. Default: 1, or all in the batch lane."
+)
 @budget_option
 @cache_option
+@lane_option
 @model_option
 @database_option
 @json_option
@@ -51,6 +62,7 @@ def new(name: str) -> None:
 @click.option("--force", is_flag=True, help="Go on although the graph's shape changed.")
 @budget_option
 @cache_option
+@lane_option
 @model_option
 @database_option
 @json_option
@@ -82,6 +94,7 @@ def graph(graph: str, form: str | None, output: Path | None, flat: bool) -> None
 @click.argument("graph")
 @input_option("What the run would begin with, as for `run`: makes prompts whose length counts.")
 @model_option
+@lane_option
 @database_option
 @json_option
 def estimate(graph: str, **options: Any) -> None:

@@ -13,6 +13,7 @@ from langchain_core.runnables.graph import Graph
 from ...graphs.drawing import to_dot, to_mermaid, to_text
 from ...runners.loading import load_graph
 from ...state.errors import InputError
+from ...state.private_files import open_private
 
 BINARY = ("svg", "png")
 INSTALL_HELP = (
@@ -31,7 +32,8 @@ def draw_graph(reference: str, form: str | None, output: Path | None, *, flat: b
         click.echo(drawing.decode())
         return
     try:
-        output.write_bytes(drawing)
+        with open_private(output, "wb") as file:
+            file.write(drawing)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}.") from None
     click.echo(f"Wrote {output}.")

@@ -17,12 +17,19 @@ from ...providers.stack.roles import using
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import load_graph
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ...tracing.record.text import clean, money
 from .inputs import read_inputs
 
 
 def show_estimate(
-    reference: str, *, inputs: Sequence[str], models: Sequence[str], database: Path, as_json: bool
+    reference: str,
+    *,
+    inputs: Sequence[str],
+    models: Sequence[str],
+    lane: Lane | None = None,
+    database: Path,
+    as_json: bool,
 ) -> None:
     """Print what a run can cost, and what runs cost before."""
     loaded = load_graph(reference)
@@ -37,7 +44,7 @@ def show_estimate(
     with ExitStack() as stack:
         session = stack.enter_context(Session(database)) if database.exists() else None
         stack.enter_context(using(**bound))
-        found = estimate(loaded.graph, given, session=session)
+        found = estimate(loaded.graph, given, session=session, lane=lane or "live")
     click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
 
 

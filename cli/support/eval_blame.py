@@ -11,10 +11,12 @@ from ...evals.diagnosis.blame import ablame
 from ...evals.diagnosis.locate import case_of, locate
 from ...evals.diagnosis.sections import blame_sections, located_sections
 from ...evals.files.results import Results, read_results
+from ...evals.files.suite_file import read_suite
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
 from ...providers.stack.roles import using
-from ...runners.bindings import parse_models
+from ...runners.bindings import known_models, parse_models
+from ...runners.user_code import is_inside
 from ...state.errors import InputError
 from ..exit_codes import ExitCode
 from .eval_run import show_sections
@@ -47,7 +49,7 @@ def blame_runs(
     suite = _suite(reference, after)
     suite = replace(suite, budget=parse_budget(limits), concurrency=jobs or suite.concurrency)
     loaded = load_target(suite, graph)
-    bound = parse_models(models) if models else dict(after.header.models)
+    bound = parse_models(models) or known_models(after.header.models, f"The run {after.header.run!r}")
     with open_session(database) as session, using(**bound):
         found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
     show_sections(blame_sections(found), asdict(found), as_json, files)
@@ -83,12 +85,13 @@ def _results(text: str, folder: Path) -> Results:
 
 
 def _suite(reference: str | None, results: Results) -> Suite:
-    reference = reference or results.header.source
-    if reference is None:
+    if reference is not None:
+        return load_suite(reference)
+    source = results.header.source
+    if source is None:
         raise InputError(
             f"The run {results.header.run!r} does not say which file its suite is. Give it: --suite SUITE."
         )
-    path = Path(reference).absolute()
-    if reference == results.header.source and not path.is_relative_to(Path.cwd()):
-        raise InputError(f"The run's suite {reference} lies outside this folder. Name it: --suite SUITE.")
-    return load_suite(reference)
+    if not is_inside(Path(source)):
+        raise InputError(f"The run's suite {source} lies outside this folder. Name it: --suite SUITE.")
+    return read_suite(source)

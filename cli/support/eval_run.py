@@ -29,7 +29,9 @@ from ...runners.bindings import parse_models
 from ...state.cost import NOTHING
 from ...state.errors import InputError, did_you_mean
 from ...state.money import shown
+from ...state.private_files import make_folder, open_private
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
 from .limits import parse_budget
@@ -58,6 +60,7 @@ def run_eval(
     as_json: bool,
     files: dict[str, Path | None],
     langfuse: bool = False,
+    lane: Lane | None = None,
 ) -> ExitCode:
     """Run a suite and return the exit code; what Langfuse does with it does not change that."""
     suite = with_options(_only(load_suite(reference), only), repeats, jobs, limits)
@@ -77,11 +80,18 @@ def run_eval(
         from .eval_push import find_project
 
         project = find_project()
-    again = f"stepgraph eval run {reference} --run {run}"
+    again = f"stepgraph eval run {reference} --run {run}{' --lane batch' if lane == 'batch' else ''}"
     progress = EvalProgress(quiet=as_json)
     with Session(database) as session, using(**bound):
         work = arun_suite(
-            suite, loaded.graph, session, run=run, results=path, models=bound, progress=progress
+            suite,
+            loaded.graph,
+            session,
+            run=run,
+            results=path,
+            models=bound,
+            progress=progress,
+            lane=lane or "live",
         )
         try:
             results = asyncio.run(work)
@@ -206,8 +216,9 @@ def show_sections(
 
 def _save(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
+        make_folder(path.parent)
+        with open_private(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
     except OSError as error:
         raise InputError(f"The report {str(path)!r} cannot be written: {error}.") from None
 

@@ -19,6 +19,7 @@ from ...providers.stack.roles import using
 from ...runners.bindings import parse_models
 from ...state.errors import InputError
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
 from .eval_run import EvalProgress, show_sections, with_options
@@ -40,6 +41,7 @@ def run_sweep(
     database: Path,
     as_json: bool,
     files: Mapping[str, Path | None],
+    lane: Lane | None = None,
 ) -> ExitCode:
     """Sweep a suite's models and return the exit code."""
     suite = with_options(load_suite(reference), repeats, jobs, limits)
@@ -66,6 +68,7 @@ def run_sweep(
             margin=margin,
             starting=starting,
             progress=EvalProgress(quiet=as_json),
+            lane=lane or "live",
         )
         try:
             found = asyncio.run(work)

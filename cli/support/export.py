@@ -11,6 +11,7 @@ import click
 
 from ...state.errors import InputError
 from ...state.masking import Masker
+from ...state.private_files import open_private
 from ...state.session.session import Session
 from ...tracing.export.otlp_spans import masked
 from ...tracing.export.settings import read_settings
@@ -53,7 +54,7 @@ def _write(texts: Iterable[str], to: Path | None) -> int:
             click.echo(text)
         return number
     try:
-        with to.open("w", encoding="utf-8", errors="replace") as file:
+        with open_private(to, "w", encoding="utf-8", errors="replace") as file:
             for text in texts:
                 file.write(text + "\n")
                 number += 1

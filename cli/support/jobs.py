@@ -18,9 +18,10 @@ from ...runners.loading import Loaded
 from ...runners.result import RunResult
 from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
 from ...state.errors import InputError, Rejected, StepgraphError
+from ...state.journal.batches import awaited
 from ...state.session.session import Session
 from ...tracing.record.pending import is_wait
-from ...tracing.record.text import one_line, plain
+from ...tracing.record.text import batch_line, one_line, plain
 from ..exit_codes import ExitCode, exit_code
 from .outcomes import RunOutcome, outcome_json, print_outcome, print_summary
 from .progress import Progress
@@ -68,10 +69,21 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
         return await asyncio.gather(*(one(job, gate) for job in jobs))
 
     started = time.perf_counter()
-    outcomes = asyncio.run(all_of_them())
+    try:
+        outcomes = asyncio.run(all_of_them())
+    except KeyboardInterrupt:
+        _tell_of_batches(session, [job.thread for job in jobs])
+        raise
     if not as_json:
         print_summary(session, outcomes, time.perf_counter() - started)
     return next((outcome.code for outcome in outcomes if outcome.code), ExitCode.DONE)
+
+
+def _tell_of_batches(session: Session, threads: list[str]) -> None:
+    """Say which batches go on at their providers although nobody waits for them."""
+    found = {item.batch.id: item for each in awaited(session.journal, threads).values() for item in each}
+    for item in found.values():
+        click.echo(f"{batch_line(item.batch)}. It goes on: `stepgraph resume` collects it.", err=True)
 
 
 async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
@@ -109,7 +121,7 @@ async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome
 def _ended(result: RunResult) -> RunOutcome:
     outcome = RunOutcome(result.thread_id, result.status, ExitCode.DONE, output=plain(result.values))
     outcome.unmerged = {path: list(answers) for path, answers in result.unmerged.items()}
-    outcome.ended_early = result.ended_early
+    outcome.ended_early, outcome.cut = result.ended_early, result.cut
     if result.status == "partial":
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"

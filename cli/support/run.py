@@ -10,13 +10,15 @@ from typing import Any
 
 import click
 
-from ...runners.bindings import check_roles, parse_models
+from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.errors import InputError, StepgraphError
+from ...state.journal.batches import lane_of
 from ...state.journal.records import Description
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
+from ...state.statuses import Lane
 from ...tracing.export.live import Tracing
 from ...tracing.record.pending import due as read_due
 from ...tracing.record.prune import UNFINISHED
@@ -38,9 +40,10 @@ def run_graph(
     limit: int | None,
     thread: str | None,
     restart: bool = False,
-    jobs: int,
+    jobs: int | None = None,
     limits: Sequence[str],
     cache_s: str | None,
+    lane: Lane | None = None,
     models: Sequence[str],
     database: Path,
     as_json: bool,
@@ -54,7 +57,7 @@ def run_graph(
         raise InputError("--thread names one thread, but there are several inputs.")
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
-    options = _options(limits, cache_s)
+    options = _options(limits, cache_s, lane)
     options["restart"] = restart
     base = thread or new_thread_id(loaded.name)
     names = [base] if len(items) == 1 else [f"{base}-{number:02d}" for number in range(1, len(items) + 1)]
@@ -62,7 +65,7 @@ def run_graph(
     with Session(database, tracing=Tracing()) as session:
         work = [job if job.refused else _join(session, job, loaded) for job in work]
         work = [job if job.refused else _queued(session, job, loaded) for job in work]
-        return run_all(session, work, jobs, as_json)
+        return run_all(session, work, jobs or _at_once(session, work), as_json)
 
 
 def _job(
@@ -89,7 +92,7 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
     unended = known.graph == loaded.reference and known.status not in ("done", "queued")
     if unended and read_input(session.journal, thread) == job.data:
         # Delivered again: the thread goes on, unless it is to restart.
-        models = job.models or known.models
+        models = job.models or _recorded(known)
         return replace(job, models=models, state=job.state if job.options.get("restart") else None)
     if not loaded.converses or known.graph != loaded.reference:
         raise InputError(
@@ -101,7 +104,7 @@ def _join(session: Session, job: ThreadJob, loaded: Loaded) -> ThreadJob:
             f"The last turn on the thread {thread!r} has not ended ({known.status}). Go on with it first: "
             f"stepgraph resume {thread}"
         )
-    models = job.models or known.models
+    models = job.models or _recorded(known)
     state = {name: value for name, value in values_of(job.state).items() if name in job.data}
     return replace(job, models=models, state=state)
 
@@ -124,6 +127,7 @@ def resume_threads(
     graph: str | None = None,
     limits: Sequence[str],
     cache_s: str | None = None,
+    lane: Lane | None = None,
     models: Sequence[str],
     database: Path,
     as_json: bool,
@@ -150,12 +154,13 @@ def resume_threads(
             click.echo("Nothing is due." if due else "Every thread has ended.")
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
-        options = _options(limits, cache_s, force=force)
+        options = _options(limits, cache_s, lane, force=force)
         work = []
         for thread in rows:
             try:
                 found = _loaded(thread, graph, loaded)
                 check_roles(bound, found.graph)
+                asked = bound or _recorded(thread)
                 data = read_input(session.journal, thread.thread_id)
             except StepgraphError as error:
                 if threads:
@@ -167,14 +172,20 @@ def resume_threads(
                     thread.thread_id,
                     found,
                     "resumed",
-                    bound or thread.models,
+                    asked,
                     data=data,
                     options=options,
                     answer=NO_ANSWER if answer is None else json_or_text(answer),
                     answers=answers,
                 )
             )
-        return run_all(session, work, 1, as_json) if work else ExitCode.DONE
+        return run_all(session, work, _at_once(session, work), as_json) if work else ExitCode.DONE
+
+
+def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:
+    """Return how many threads run at a time: all of them where one's calls are to meet in a batch."""
+    lanes = (job.options.get("lane") or lane_of(session.journal, job.thread) for job in work)
+    return max(1, len(work)) if "batch" in lanes else 1
 
 
 def _unfinished(session: Session) -> list[Thread]:
@@ -194,6 +205,10 @@ def _loaded(thread: Thread, graph: str | None, known: dict[str, Loaded]) -> Load
     return known[reference]
 
 
+def _recorded(thread: Thread) -> dict[str, str]:
+    return known_models(thread.models, f"The record of the thread {thread.thread_id!r}")
+
+
 def _reference_of(thread: Thread) -> str:
     if thread.graph is None:
         raise InputError(
@@ -205,9 +220,12 @@ def _reference_of(thread: Thread) -> str:
     return thread.graph
 
 
-def _options(limits: Sequence[str], cache_s: str | None, *, force: bool = False) -> RunOptions:
+def _options(
+    limits: Sequence[str], cache_s: str | None, lane: Lane | None, *, force: bool = False
+) -> RunOptions:
     return RunOptions(
         budget=parse_budget(limits),
         cache_s=None if cache_s is None else parse_age(cache_s),
+        lane=lane,
         allow_changed_graph=force,
     )

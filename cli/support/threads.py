@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
+from ...state.journal.batches import awaited
 from ...tracing.export.settings import read_settings
 from ...tracing.record.reads import unsent_threads
-from ...tracing.record.text import cost_line, duration, one_line
+from ...tracing.record.text import batch_line, cost_line, duration, one_line
 from ...tracing.record.threads import Order, Search, Thread, list_threads
 from .show import open_session, thread_json
 
@@ -24,6 +25,7 @@ def show_threads(
     with open_session(database) as session:
         threads = list_threads(session.journal, limit, search=Search(search, status), order=order)
         names = [destination.name for destination in read_settings().destinations]
+        awaits = awaited(session.journal, [thread.thread_id for thread in threads])
         waiting = {name: set(unsent_threads(session.journal, name)) for name in names}
     width = max((len(one_line(thread.thread_id)) for thread in threads), default=0)
     for thread in threads:
@@ -33,7 +35,8 @@ def show_threads(
             click.echo(json.dumps(row, ensure_ascii=False))
         else:
             sent = ("  not sent yet" if unsent else "  sent") if names else ""
-            click.echo(_line(thread, width, sent))
+            batches = "".join(f"  {one_line(batch_line(i.batch), 120)}" for i in awaits[thread.thread_id])
+            click.echo(_line(thread, width, sent + batches))
     if not threads and not as_json:
         click.echo(f"No threads in {database}." if not search and not status else "No thread fits.")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from ...runners.bindings import check_roles, parse_models
-from ...runners.loading import Loaded, load_graph
+from ...runners.bindings import check_roles, known_models, parse_models
+from ...runners.loading import Loaded, load_recorded
 from ...state.budget import Budget
 from ...state.errors import InputError
 from ...state.session.session import Session, new_thread_id
@@ -123,7 +123,7 @@ def fork_thread(
     code = resume_threads(
         [new],
         limits=limits,
-        models=(),
+        models=[f"{role}={spec}" for role, spec in bound.items()],
         database=database,
         as_json=as_json,
     )
@@ -137,7 +137,7 @@ def _load(thread: Thread) -> Loaded:
             f"The thread {thread.thread_id!r} was run from Python, so only Python knows its graph: fork it "
             "there, or here with --no-run and without --set."
         )
-    return load_graph(thread.graph)
+    return load_recorded(thread.graph)
 
 
 def _changes(sets: Sequence[str], loaded: Loaded) -> dict[str, Any]:
@@ -160,6 +160,8 @@ def _asked_again(
         raise InputError("One call is asked by one model: give --model once.")
     recorded = find_call(session, thread.thread_id, call)
     model = next(iter(models.values()), None)
+    whose = f"The record of the thread {thread.thread_id!r}"
+    bound = known_models(thread.models, whose) if model is None else {}
     return asyncio.run(
-        ask_again(session, recorded, new, prompt=prompt, model=model, models=thread.models, budget=budget)
+        ask_again(session, recorded, new, prompt=prompt, model=model, models=bound, budget=budget)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -47,8 +46,6 @@ def write_suite(path: Path, text: str) -> None:
             file.write(text.encode("utf-8"))
         if path.exists():
             shutil.copymode(path, file.name)
-        else:
-            os.chmod(file.name, 0o644)  # noqa: PTH101
         Path(file.name).replace(path)
     except OSError as error:
         raise InputError(f"The suite {str(path)!r} cannot be written: {error}.") from None

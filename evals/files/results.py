@@ -19,6 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from ...state.cost import Cost
 from ...state.errors import InputError
+from ...state.private_files import make_folder, open_private
 from ..scoring.trial_record import Loop, Route, VoteResult
 from ..suite.model import Gate, Score, Suite, TrialStatus
 from .located import read_text
@@ -141,7 +142,7 @@ class Results:
         if self.path is None:
             return
         line = json.dumps(to_jsonable_python(row, fallback=repr, inf_nan_mode="strings"))
-        with self.path.open("ab+", buffering=0) as file:
+        with open_private(self.path, "ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
@@ -171,7 +172,7 @@ def open_results(path: Path, header: Header) -> Results:
             )
         found.header = header
         return found
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     results = Results(path, header)
     results.append({"stepgraph_eval": FORMAT, **asdict(header)})
     return results

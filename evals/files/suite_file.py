@@ -197,7 +197,7 @@ class _SuiteReader:
         """Return an option as its evaluator takes it: names of code become code, paths become paths."""
         try:
             if name in ("function", "type"):
-                found = find_object(str(value), self._folder)
+                found = find_object(str(value), self._folder, named_by="the suite's code")
                 if name == "function" and not callable(found):
                     raise InputError(f"{value} is {type(found).__name__}; expected a function.")
                 return found

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from ...state.errors import BudgetExceeded, InputError, SettingsError, ThreadBus
 from ...state.event_loops import in_thread, sync_version
 from ...state.json_text import as_json
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ..files.located import INSTALL_HELP
 from ..files.results import Header, Results, Trial, open_results
 from ..scoring.judge import Judge, calibrate, judged_on, read_labels
@@ -25,6 +27,7 @@ from ..suite.check import check_suite
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, shape_digest, target_of
 from ..suite.topology import Compiled
+from .lanes import check_suite_lane
 from .trial import SCOPE, TrialSettings, run_trial
 
 BUSY_S = 0.2
@@ -52,17 +55,20 @@ async def arun_suite(
     results: Path | None = None,
     models: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    lane: Lane = "live",
 ) -> Results:
     """Run a suite's trials against a compiled graph and return their results.
 
     A `run` that was begun before goes on: trials that are in the file `results` are not run again, those
     that were under way go on from their last checkpoint. Where the suite's budget ends, the results
-    lack trials (`complete` is False). `models` only goes on record. Raises InputError for a suite that
-    does not fit the graph, before anything is paid.
+    lack trials (`complete` is False). `models` only goes on record. In the `lane` "batch" all trials run at
+    once, so that their calls meet in few batches, and judges ask there too. Raises InputError for a suite
+    that does not fit the graph, before anything is paid.
     """
     target = target_of(graph, suite.node)
     check_suite(suite, target)
-    runner = Runner(suite, target, session, begin(suite, target, run, results, models), progress)
+    check_suite_lane(suite, target.graph, lane)
+    runner = Runner(suite, target, session, begin(suite, target, run, results, models), progress, lane=lane)
     await runner.run_all()
     return runner.results
 
@@ -102,6 +108,7 @@ class Runner:
         *,
         ledger: Ledger | None = None,
         settings: Settings | None = None,
+        lane: Lane = "live",
     ) -> None:
         if find_spec("scipy") is None:  # told before anything is paid
             raise SettingsError(f"The statistics of a run need scipy. {INSTALL_HELP}")
@@ -113,6 +120,7 @@ class Runner:
         self._progress = progress
         self._judge_thread = f"eval/{results.header.run}/judges"
         self._settings = settings
+        self._lane = lane
         self._ledger = ledger
         if ledger is None and suite.budget is not None:
             self._ledger = Ledger(suite.budget, self._spent(), scope=SCOPE)
@@ -126,13 +134,14 @@ class Runner:
         """Run every trial that is missing, as many at a time as the suite says."""
         missing = [trial for trial in self.suite.trials if (trial[0].id, trial[1]) not in self.results.trials]
         await self.calibrate()
-        with judged_on(self._session, self._judge_thread, self._ledger):
-            await spread(missing, lambda trial: self._one(*trial), self.suite.concurrency, lambda: self.ended)
+        at_once = len(missing) if self._lane == "batch" else self.suite.concurrency
+        with self._judged():
+            await spread(missing, lambda trial: self._one(*trial), at_once, lambda: self.ended)
         self.note()
 
     async def run_case(self, case: Case) -> list[Trial]:
         """Run the missing trials of one case and return all that it has."""
-        with judged_on(self._session, self._judge_thread, self._ledger):
+        with self._judged():
             for repeat in range(1, self.suite.repeats + 1):
                 if not self.ended and (case.id, repeat) not in self.results.trials:
                     await self._one(case, repeat)
@@ -143,7 +152,7 @@ class Runner:
         notes: list[str] = []
         trusted: dict[str, bool] = {}
         try:
-            with judged_on(self._session, self._judge_thread, self._ledger):
+            with self._judged():
                 for evaluator in self.suite.evaluators:
                     if isinstance(evaluator, Judge):
                         trusted[evaluator.name] = False
@@ -161,6 +170,9 @@ class Runner:
         if self.results.trusted or judged.calls:
             self.results.note(judged, self.results.notes, self.results.trusted)
 
+    def _judged(self) -> AbstractContextManager[None]:
+        return judged_on(self._session, self._judge_thread, self._ledger, self._lane)
+
     def _spent(self) -> Cost:
         """Return what the run has cost before, its judges included."""
         threads = [self.thread(case, repeat) for case, repeat in self.suite.trials]
@@ -169,6 +181,7 @@ class Runner:
     async def _one(self, case: Case, repeat: int) -> None:
         thread = self.thread(case, repeat)
         settings = self._settings(case, repeat) if self._settings is not None else TrialSettings()
+        settings["lane"] = self._lane
         while True:
             try:
                 outcome = await run_trial(

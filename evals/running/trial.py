@@ -24,6 +24,7 @@ from ...state.errors import (
 from ...state.names import without_private
 from ...state.schema import parse_input
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite
 from ..suite.targets import Target
@@ -38,6 +39,7 @@ class TrialSettings(TypedDict, total=False):
     """What a trial's run gets beside its state; see `runners.run.RunOptions`."""
 
     cache_s: float | None
+    lane: Lane | None
     extra: Mapping[str, Any]
 
 

@@ -6,6 +6,7 @@ form is *unscored*. It may gate only where its agreement with labels given by pe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,8 +21,9 @@ from ...nodes.ask import Ask
 from ...nodes.steps import Step
 from ...state.budget import Ledger
 from ...state.errors import InputError, InvalidAnswer, ModelError, UnboundRole
-from ...state.run_context import with_ledgers
+from ...state.run_context import RunContext, with_ledgers
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ..files.located import json_lines, read_text
 from ..suite.model import EvaluatorInput, Score
 from .evaluators import Where, shown_whole
@@ -34,9 +36,9 @@ judging: ContextVar[RunnableConfig | None] = ContextVar("stepgraph_judging", def
 
 
 @contextmanager
-def judged_on(session: Session, thread: str, ledger: Ledger | None) -> Iterator[None]:
+def judged_on(session: Session, thread: str, ledger: Ledger | None, lane: Lane = "live") -> Iterator[None]:
     """Have judges' calls made on a thread of their own, and paid from a ledger."""
-    config = session.config(thread)
+    config = session.config(thread, lane=lane)
     token = judging.set(config if ledger is None else with_ledgers(config, ledger))
     try:
         yield
@@ -186,9 +188,15 @@ async def calibrate(judge: Judge, labels: Sequence[Label]) -> Agreement:
 
     pairs: list[tuple[bool, bool]] = []
     unscored = 0
-    for number, label in enumerate(labels):
-        given = EvaluatorInput(label.output, label.expected, f"label {number}", label.input, {})
-        score = await judge.score(given)
+    exhibits = [
+        EvaluatorInput(label.output, label.expected, f"label {number}", label.input, {})
+        for number, label in enumerate(labels)
+    ]
+    if RunContext.of(judging.get()).lane == "batch":  # they are to meet in one
+        scores = await asyncio.gather(*map(judge.score, exhibits))
+    else:
+        scores = [await judge.score(given) for given in exhibits]
+    for label, score in zip(labels, scores, strict=True):
         if score.passed is None:
             unscored += 1
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...runners.loading import Loaded, load_graph
+from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.user_code import find_object
 from ...state.errors import InputError
 from ..files.suite_file import read_suite
@@ -28,14 +28,21 @@ def load_suite(reference: str) -> Suite:
 
 
 def load_target(suite: Suite, graph: str | None = None) -> Loaded:
-    """Return the graph of a suite; a file is looked for beside the suite first."""
-    reference = graph or suite.graph
+    """Return the graph of a suite; a file is looked for beside the suite first.
+
+    What a suite's file names must lie below the working folder; `graph` may lie anywhere.
+    """
+    if graph is not None:
+        return load_graph(graph)
+    reference = suite.graph
     if reference is None:
         raise InputError(f"The suite {suite.name!r} names no graph. Add `graph:`, or give --graph.")
     place, sign, attribute = reference.rpartition(":")
     name = place if sign else reference
-    if graph is None and name.endswith(".py") and suite.source is not None:
+    if name.endswith(".py") and suite.source is not None:
         beside = suite.source.parent / name
         if beside.is_file():
             reference = f"{beside}:{attribute}" if sign else str(beside)
-    return load_graph(reference)
+    if suite.source is None:  # a suite made in Python is code, as its graph is
+        return load_graph(reference)
+    return load_recorded(reference, f"The graph of the suite {suite.name!r},")

@@ -13,10 +13,14 @@ from ...providers.model import CallContext, Reply, Request
 from ...providers.settings import DEFAULT_ROLE
 from ...providers.stack.roles import Bindable, as_model, find_model, using
 from ...providers.stack.stack import ModelStack
+from ...runners.lanes import check_in_batches
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
+from ...state.statuses import Lane
 from ...tracing.record.reads import unshared_costs
+from ..running.lanes import check_suite_lane
+from ..suite.model import Suite
 from ..suite.topology import Compiled
 
 Assignment = tuple[str, ...]
@@ -64,6 +68,20 @@ def check_axes(axes: Sequence[Axis], graph: Compiled, models: Mapping[str, Binda
                     f"The {axis.kind} {axis.name!r} has a model twice: {other} and {name} are the same to "
                     "the record, by name, address and settings."
                 )
+
+
+def check_axes_lane(
+    axes: Sequence[Axis], models: Mapping[str, Bindable], suite: Suite, graph: Compiled, lane: Lane
+) -> None:
+    """Raise SettingsError if a sweep is to run in the batch lane, and one of its models has no batch API."""
+    if lane != "batch":
+        return
+    for axis in axes:
+        for name in axis.models:
+            role = axis.name if axis.kind == "role" else None
+            check_in_batches(as_model(models.get(name, name), str(axis)), role)
+    with assigned(axes, tuple(axis.models[0] for axis in axes), models):
+        check_suite_lane(suite, graph, lane)
 
 
 def _identity(model: Bindable, where: str) -> str:

@@ -16,6 +16,7 @@ from ...state.errors import InputError, did_you_mean
 from ...state.event_loops import in_thread, sync_version
 from ...state.names import DRAW_KEY
 from ...state.session.session import Session
+from ...state.statuses import Lane
 from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
 from ..running.runner import Progress, Runner, begin, new_run
@@ -28,7 +29,7 @@ from ..suite.check import check_suite, metrics_of
 from ..suite.model import COMPLETED, MEASURES, Case, Suite, digest
 from ..suite.targets import target_of
 from ..suite.topology import Compiled
-from .assignment import Assignment, Axis, assigned, check_axes, own_cost
+from .assignment import Assignment, Axis, assigned, check_axes, check_axes_lane, own_cost
 from .frontier import Keeps, Option, Sweep, compared, frontier, shown, verdict_of
 
 MARGIN = 0.05
@@ -49,6 +50,7 @@ async def asweep(
     level: float | None = None,
     starting: Starting | None = None,
     progress: Progress | None = None,
+    lane: Lane = "live",
 ) -> Sweep:
     """Find the cheapest assignment of models that keeps the scores of the reference.
 
@@ -62,12 +64,13 @@ async def asweep(
     """
     check_suite(suite, target_of(graph, suite.node))
     check_axes(axes, graph, models or {})
+    check_axes_lane(axes, models or {}, suite, graph, lane)
     if margin <= 0:
         raise InputError(f"margin = {margin:g}; expected more than 0: no number of cases rules out any loss.")
     work = _SweepRun(suite, graph, session, tuple(axes), models or {}, run or new_run(suite), folder)
     work.metrics = _metrics(suite, metrics)
     work.margin, work.level = margin, suite.level if level is None else level
-    work.starting, work.progress = starting, progress
+    work.starting, work.progress, work.lane = starting, progress, lane
     return await work.search()
 
 
@@ -91,6 +94,7 @@ class _SweepRun:
     level: float
     starting: Starting | None
     progress: Progress | None
+    lane: Lane
 
     def __init__(
         self,
@@ -157,6 +161,7 @@ class _SweepRun:
             self.progress,
             ledger=self._ledger,
             settings=self._draw,
+            lane=self.lane,
         )
         with assigned(self._axes, assignment, self._models):
             await runner.run_all()

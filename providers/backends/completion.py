@@ -38,7 +38,7 @@ class PartialCompletion:
     finish_reason: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     tool_calls: ToolCallDrafts = field(default_factory=ToolCallDrafts)
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, list[Any]] = field(default_factory=dict)  # in pieces
 
     def take(self, part: Mapping[str, Any]) -> PartialCompletion:
         """Note what a completion or chunk says outside of its choices."""
@@ -80,7 +80,7 @@ class PartialCompletion:
     def _note_state(self, message: Mapping[str, Any]) -> None:
         for name in self.can.echo:
             if message.get(name):
-                self.state[name] = joined(self.state.get(name), message[name])
+                self.state.setdefault(name, []).append(message[name])
 
     def reply(self) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
@@ -95,7 +95,7 @@ class PartialCompletion:
             finish_reason="refusal" if refusal and not text else finish,
             cost_usd=_cost(self.usage, self.can),
             tool_calls=self.tool_calls.calls(self.can.echo),
-            state=self.state,
+            state={name: joined(pieces) for name, pieces in self.state.items()},
         )
 
 
@@ -128,6 +128,7 @@ class ThoughtSplitter:
     """Tells answer from thought in a stream whose text begins with a <think> tag."""
 
     def __init__(self) -> None:
+        self._blank: list[str] = []  # before anything else
         self._held = ""
         self._state = "start"
 
@@ -136,17 +137,21 @@ class ThoughtSplitter:
         if self._state == "answer":
             yield text, ""
             return
-        self._held += text
         if self._state == "start":
-            begun = self._held.lstrip()
-            if begun.startswith(OPEN):
-                self._state, self._held = "thought", begun.removeprefix(OPEN)
-            elif OPEN.startswith(begun):
+            if not self._held:
+                begun = text.lstrip()
+                self._blank.append(text[: len(text) - len(begun)])
+                text = begun
+            self._held += text
+            if self._held.startswith(OPEN):
+                self._state, text, self._held = "thought", self._held.removeprefix(OPEN), ""
+            elif OPEN.startswith(self._held):
                 return
             else:
                 self._state = "answer"
-                yield self._held, ""
+                yield "".join((*self._blank, self._held)), ""
                 return
+        self._held += text
         thought, closing, answer = self._held.partition(CLOSE)
         if closing:
             self._state = "answer"
@@ -162,7 +167,7 @@ class ThoughtSplitter:
         held, self._held = self._held, ""
         if self._state == "answer":
             return "", ""
-        return ("", held) if self._state == "thought" else (held, "")
+        return ("", held) if self._state == "thought" else ("".join((*self._blank, held)), "")
 
 
 def _usage(raw: Mapping[str, Any], can: Capabilities, *, answered: bool) -> Usage:

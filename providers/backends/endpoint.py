@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...state.errors import ModelError
+from ...state.keys_in_use import remember
 from ..dials import on_the_wire
 from ..headers import sent_headers
 from ..keys import find_key
@@ -50,6 +51,7 @@ class Endpoint(Backend):
         self._dials = settings.dials()
         self._key_env = key_variable(settings)
         self._key = api_key or find_key(self._key_env, settings.model, settings.api_key)
+        remember(self._key)
         headers, self._secrets = sent_headers(settings.headers, settings.model)
         if settings.organization:
             headers = {"OpenAI-Organization": settings.organization, **headers}

@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from ...state.event_loops import PerLoop
+from ...state.json_text import MAX_NESTING, is_too_deep
 
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
@@ -142,8 +143,9 @@ def choices_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body, as it is unpacked: a small one may unpack to gigabytes."""
     length = response.content_length
-    if length is not None and length <= limit:
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
         return await response.read()
     parts: list[bytes] = []
     size = 0
@@ -163,7 +165,7 @@ async def error_body(response: aiohttp.ClientResponse) -> Any:
         return ""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data.decode("utf-8", "replace").strip()
 
 
@@ -176,6 +178,8 @@ def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]
         if data.lstrip()[:1] == b"<" or response.content_type == "text/html":
             raise MalformedBody(HTML_HELP, lasting=True) from None
         raise MalformedBody(f"{response.content_type}, not valid JSON: {error}") from None
+    if data.count(b"[") + data.count(b"{") > MAX_NESTING and is_too_deep(answer):
+        raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
     if not isinstance(answer, dict):
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
@@ -189,28 +193,33 @@ def status_in(fault: Any) -> int:
     code = fault.get("code", fault.get("status")) if isinstance(fault, dict) else None
     try:
         status = int(code or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         status = 0
     return status if 400 <= status < 600 else 502
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield the data of each server-sent event."""
-    rest, data, size = b"", [], 0
+    """Yield the data of each server-sent event; a line may come in any number of pieces."""
+    data: list[bytes] = []
+    pieces: list[bytes] = []  # of a line that has not ended
+    size = 0
     async for part in response.content.iter_any():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise MalformedBody(f"the stream has more than {MAX_ANSWER_BYTES >> 20} MiB", lasting=True)
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            line = line.rstrip(b"\r")
+        *ends, rest = part.split(b"\n")
+        for end in ends:
+            line = b"".join((*pieces, end)).rstrip(b"\r")
+            pieces.clear()
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())
             elif not line and data:
                 yield b"\n".join(data)
                 data = []
-    if rest.startswith(b"data:"):
-        data.append(rest[5:].strip())
+        pieces.append(rest)
+    line = b"".join(pieces)
+    if line.startswith(b"data:"):
+        data.append(line[5:].strip())
     if data and data != [b""]:
         yield b"\n".join(data)
 

@@ -15,6 +15,7 @@ from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
+from ...state.keys_in_use import remember
 from ...state.session.internals import token_handler
 from ..model import CallContext, Message, Reply, Request, ToolCall, with_order
 from ..prefix_marks import cache_key, mark_for, marked
@@ -110,6 +111,8 @@ class ChatModel(Backend):
         config: RunnableConfig | None = None,
     ) -> None:
         self._chat = chat
+        for key in _keys_of(chat):
+            remember(key)
         self._arguments = dict(arguments or {})
         self._config = config
         self.variant = identity_of(chat, self._arguments)
@@ -171,6 +174,10 @@ class ChatModel(Backend):
         return await openai_tokens(request, self.name)
 
     def _explain(self, error: Exception) -> ModelError:
-        held = (getattr(self._chat, name, None) for name in type(self._chat).model_fields)
-        keys = [value.get_secret_value() for value in held if isinstance(value, SecretStr)]
-        return explained(error, self.name, secrets=keys)
+        return explained(error, self.name, secrets=_keys_of(self._chat))
+
+
+def _keys_of(chat: BaseChatModel) -> list[str]:
+    """Return the secrets that a model's fields hold."""
+    held = (getattr(chat, name, None) for name in type(chat).model_fields)
+    return [str(value.get_secret_value()) for value in held if isinstance(value, SecretStr)]

@@ -13,13 +13,14 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
+from ...state.json_text import is_too_deep
 from ..model import Reply, ToolCall, Usage
 from ..provider_table import Capabilities
 from .completion import split_thought
 from .finish import checked_finish
 from .http import HTTPStatusError, MalformedBody
 from .message_state import LANGCHAIN
-from .tool_calls import ToolCallDrafts, read_arguments
+from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments
 from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
 
 # Where the classes keep why the answer ended: OpenAI, Google, Groq, Mistral; Anthropic; Bedrock; Ollama.
@@ -90,11 +91,14 @@ def _fields(reply: Reply) -> dict[str, Any]:
 
 def tool_calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
     """Return the calls of a message; what LangChain could not read is read as our own client does."""
-    good = [ToolCall(call["name"], call["args"], call["id"] or "") for call in message.tool_calls]
-    bad = []
-    for call in message.invalid_tool_calls:
-        arguments, problem = read_arguments(call["args"] or "")
-        bad.append(ToolCall(call["name"] or "", arguments, id=call["id"] or "", problem=problem))
+    good, bad = [], []
+    for call in message.tool_calls:
+        deep = is_too_deep(call["args"])
+        arguments, problem = ({}, TOO_DEEP) if deep else (call["args"], None)
+        good.append(ToolCall(call["name"], arguments, id=call["id"] or "", problem=problem))
+    for invalid in message.invalid_tool_calls:
+        arguments, problem = read_arguments(invalid["args"] or "")
+        bad.append(ToolCall(invalid["name"] or "", arguments, id=invalid["id"] or "", problem=problem))
     calls = (*good, *bad)
     return tuple(
         ToolCall(call.name, call.arguments, id=call.id or f"call_{number}", problem=call.problem)
@@ -186,9 +190,10 @@ def _state(message: AIMessage) -> dict[str, Any]:
         return {}
     held = {"content": message.content, "kwargs": kept, "metadata": _origin(message), "id": message.id}
     try:
-        return {LANGCHAIN: json.loads(json.dumps(held))}
-    except (TypeError, ValueError):  # an object that no file can hold is no state that a resume could send
-        return {}
+        kept = json.loads(json.dumps(held))
+        return {} if is_too_deep(kept) else {LANGCHAIN: kept}
+    except (TypeError, ValueError, RecursionError):
+        return {}  # an object that no file can hold is no state that a resume could send
 
 
 _PLAIN: Final = {"text", "tool_use", "tool_call", "function_call", "input_json_delta"}

@@ -7,11 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...state.json_text import MAX_NESTING, is_too_deep
 from ..model import ToolCall
 from .http import MalformedBody
 
 MAX_CALLS = 1000
+MAX_NAME = 1000
 MAX_LOOKED_INTO = 8192  # characters
+TOO_DEEP = f"nested more than {MAX_NESTING} deep"
 _OWN = {"id", "index", "type", "function"}
 
 
@@ -49,6 +52,8 @@ class ToolCallDrafts:
 
     def __init__(self) -> None:
         self._drafts: list[_Draft] = []
+        self._by_id: dict[str, _Draft] = {}
+        self._by_number: dict[int, _Draft] = {}  # the last of each
 
     def __bool__(self) -> bool:
         return bool(self._drafts)
@@ -66,9 +71,15 @@ class ToolCallDrafts:
                 raise MalformedBody(f"more than {MAX_CALLS} tool calls in one answer")
             draft = _Draft(index)
             self._drafts.append(draft)
-        draft.id = draft.id or own
+            if index is not None:
+                self._by_number[index] = draft
+        if own and not draft.id:
+            draft.id = own
+            self._by_id.setdefault(own, draft)
         if name != draft.name:  # some send the whole name again with each piece
             draft.name += name
+            if len(draft.name) > MAX_NAME:
+                raise MalformedBody(f"a tool's name of more than {MAX_NAME} characters")
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
@@ -82,13 +93,13 @@ class ToolCallDrafts:
     def _find(self, index: int | None, own: str, name: str, place: int) -> _Draft | None:
         """Return the call that a piece belongs to, None where it begins one."""
         if own:
-            known = next((draft for draft in self._drafts if draft.id == own), None)
+            known = self._by_id.get(own)
             if known is not None:
                 return known
         if index is None:
             draft = None if place else next(iter(self._drafts[-1:]), None)
         else:
-            draft = next((draft for draft in reversed(self._drafts) if draft.index == index), None)
+            draft = self._by_number.get(index)
         begins = draft is not None and bool(name) and (_differ(own, draft.id) or draft.is_whole)
         return None if begins else draft
 
@@ -123,6 +134,8 @@ def read_arguments(text: str) -> tuple[dict[str, Any], str | None]:
             value = json.loads(value) if value.strip() else {}
     except (ValueError, RecursionError) as error:
         return {}, f"no valid JSON: {error}"
+    if is_too_deep(value):
+        return {}, TOO_DEEP
     if not isinstance(value, dict):
         return {}, f"expected a JSON object, got {type(value).__name__}"
     return value, None

@@ -15,27 +15,30 @@ from ..backends.usages import count_in
 from ..backends.wire_names import WireNames
 from ..dials import on_the_wire
 from ..model import Message, Reply, Request, ToolCall, Usage
+from ..prefix_marks import marked
 from ..settings import ModelSettings
 
 ANSWER_TOKENS: Final = 4096  # the API wants a limit
 STATE: Final = "thinking_blocks"
+_SYSTEM: Final = ("system", "developer")
 _DIALS: Final = ("top_p", "service_tier")  # those that have the same name there
 
 
 def message_body(request: Request, settings: ModelSettings) -> dict[str, Any]:
     """Return the body of a request."""
     request = WireNames.of(request).request(request)
-    messages = request.messages
+    messages = marked(request, "cache_control")
     if request.schema is not None:
-        messages = with_schema_in_prompt(messages, request.schema)
-    system = [_text_of(m.get("content")) for m in messages if m["role"] in ("system", "developer")]
+        shared = request.prefix is not None
+        messages = with_schema_in_prompt(messages, request.schema, behind=shared)
+    system = [part for m in messages if m["role"] in _SYSTEM for part in _parts(m.get("content"))]
     body: dict[str, Any] = {
         "model": settings.model,
         "max_tokens": request.max_tokens or settings.max_tokens or ANSWER_TOKENS,
         "messages": _turns([with_state(m, (STATE,)) for m in messages]),
     }
     if system:
-        body["system"] = "\n\n".join(system)
+        body["system"] = system
     temperature = request.temperature if request.temperature is not None else settings.temperature
     if temperature is not None:
         body["temperature"] = temperature
@@ -98,7 +101,7 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the turns; what follows a turn of the same side belongs to it, as results of tools do."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        if message["role"] in ("system", "developer"):
+        if message["role"] in _SYSTEM:
             continue
         role = "assistant" if message["role"] == "assistant" else "user"
         blocks = list(_blocks(message))
@@ -169,9 +172,3 @@ def _source(url: str) -> dict[str, Any]:
 
 def _inline(media_type: str, data: str) -> dict[str, Any]:
     return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _text_of(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text") or "") for part in content or () if isinstance(part, Mapping))

@@ -28,7 +28,20 @@ _APIS: dict[str, type[OpenAIBatches] | type[AnthropicBatches]] = {
 }
 
 
-def no_batches(role: str | None, model: str) -> SettingsError:
+def batch_problem(role: str | None, member_name: str, settings: ModelSettings) -> SettingsError | None:
+    """Return why a model cannot be asked in the batch lane, None if it can."""
+    if settings.batch_terms is None:
+        return _no_batches(role, member_name)
+    if settings.params:
+        return SettingsError(
+            f"The batch lane cannot be used: {member_name}, which the role {role or DEFAULT_ROLE!r} is bound "
+            f"to, has params for LangChain's class ({', '.join(settings.params)}), and a batch is handed in "
+            "without that class. Put what the API takes into extra_body."
+        )
+    return None
+
+
+def _no_batches(role: str | None, model: str) -> SettingsError:
     """Return the error for a model that has no batch API."""
     return SettingsError(
         f"The batch lane cannot be used: the role {role or DEFAULT_ROLE!r} is bound to {model}, whose "
@@ -47,18 +60,19 @@ class LaneLayer(Layer):
     def __init__(self, inner: Model, batch: Model | None, settings: ModelSettings) -> None:
         super().__init__(inner)
         self._batch = batch
-        self._fallback = settings.batch.fallback
+        self._settings = settings
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         if context.run.lane != "batch" or context.session is None:
             return await self.inner.complete(request, context)
-        if self._batch is None:
-            raise no_batches(context.role, self.name)
+        problem = batch_problem(context.role, self.name, self._settings)
+        if problem is not None or self._batch is None:
+            raise problem or _no_batches(context.role, self.name)
         context.session.journal.check_writable()
         try:
             return await self._batch.complete(request, context)
         except ModelError as error:
-            if self._fallback == "error" or not is_worth_retrying(error):
+            if self._settings.batch.fallback == "error" or not is_worth_retrying(error):
                 raise
             why = f"live, after the batch: {error}"
         context = replace(context, attempt=context.attempt + 1, reason=why)

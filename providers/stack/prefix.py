@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from ...state.event_loops import forget_after_fork
 from ..backends.backend import Backend
 from ..model import CallContext, Layer, Model, Reply, Request
 from ..prefix_marks import front_of
@@ -34,6 +35,12 @@ class Prefixes:
         self._lock = threading.Lock()
         self._used_at: dict[str, float] = {}
         self._leaders: dict[str, Future[None]] = {}
+        forget_after_fork(self)
+
+    def forget(self) -> None:
+        """Drop the calls under way."""
+        self._lock = threading.Lock()
+        self._leaders.clear()
 
     async def turn(self, front: str) -> Future[None] | None:
         """Wait until the prefix is in the cache. Where nobody brings it there, return what is to be settled.

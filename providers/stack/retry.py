@@ -19,7 +19,8 @@ class RetryLayer(Layer):
 
     No attempt begins later than `for_s` seconds after the first failure. A `patient` one waits while the
     model's circuit breaker is open; one that is not, because another model comes after it, gives up at once,
-    and never waits longer than IMPATIENT_S. An error that comes out counts its attempts.
+    and never waits longer than IMPATIENT_S. A patient one does not count a refusal where too many calls were
+    under way at a time. An error that comes out counts its attempts.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class RetryLayer(Layer):
         self._patient = patient
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        attempts = 0
+        attempts = crowded = 0
         end: float | None = None
         while True:
             try:
@@ -49,10 +50,12 @@ class RetryLayer(Layer):
                 attempts += type(error).attempts
                 error.attempts = attempts
                 paused = isinstance(error, CircuitOpen)
-                spent = not self._patient if paused else attempts > self._retries
+                if self._patient and self._retries and isinstance(error, ModelUnavailable):
+                    crowded += error.crowded
+                spent = not self._patient if paused else attempts - crowded > self._retries
                 if spent or not is_worth_retrying(error):
                     raise
-                wait = self._wait_s(error, max(1, attempts))
+                wait = self._wait_s(error, max(1, attempts - crowded))
                 now = time.monotonic()
                 end = now + self._for_s if end is None else end
                 longest = MAX_WAIT_S * 1.5 if self._patient else IMPATIENT_S

@@ -34,6 +34,7 @@ from ..settings import (
     bound_roles,
     environment_variable,
     is_loaded,
+    named_binding,
     parse_binding,
     parse_spec,
 )
@@ -173,6 +174,8 @@ def as_model(model: Bindable, where: str) -> ModelStack:
         return model
     if isinstance(model, (ModelSettings, ChainSettings)):
         return from_settings(model)
+    if isinstance(model, str) and (own := named_binding(model)) is not None:
+        return from_settings(own)
     if isinstance(model, Mapping) and not all(isinstance(one, (str, Mapping)) for one in _models_in(model)):
         policy = cast("ChainSettings", parse_binding({**model, "models": [LOCAL]}, where))
         members = [member for one in _models_in(model) for member in _members(one, where)]

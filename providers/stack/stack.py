@@ -21,6 +21,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     PricingLayer          inside the journal, which commits the cost together with the answer
     StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
     ToolEmulationLayer    inside the streaming, which ends with the tool call that was read, not with its JSON
+    RedactionLayer        right around the backend: nobody inside the process hears a key that a server echoes
     Backend               needs `sink`, to stream into
 """
 
@@ -39,10 +40,11 @@ from ..backends.ondevice import OnDevice
 from ..model import Layer, Model
 from ..provider_table import LOCAL
 from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
+from .adaptive_limit import START, AdaptiveLimit
 from .budgeting import BudgetLayer
 from .circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from .coalescing import CoalescingLayer
-from .concurrency import ConcurrencyLayer
+from .concurrency import CEILING, Capacity, ConcurrencyLayer
 from .fallbacks import FallbackChain, RefusalLayer, refusal_in
 from .hedging import HedgingLayer
 from .journal import JournalLayer, ReplayLayer
@@ -50,6 +52,7 @@ from .lane import BatchModel, CollectedLayer, LaneLayer
 from .prefix import Prefixes, PrefixLayer
 from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
+from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
 from .streaming import ReplayStreamingLayer, StreamingLayer
@@ -112,12 +115,15 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     """Wrap a backend in what happens around each attempt, and around all attempts at it."""
     backend, settings = member.backend, member.settings
     tariff = tariff_for(settings, backend.name, backend.address)
-    model: Model = ToolEmulationLayer(backend) if backend.tools == "emulated" else backend
+    model: Model = RedactionLayer(backend)
+    if backend.tools == "emulated":
+        model = ToolEmulationLayer(model)
     if not backend.emits_tokens:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
     model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
-    model = ConcurrencyLayer(model, settings.max_concurrency, settings.queue_s)
+    ceiling = settings.max_concurrency or CEILING
+    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member))
     model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
@@ -135,7 +141,8 @@ def _in_batches(member: Member) -> Model | None:
     if terms is None:
         return None
     tariff = batch_tariff_for(settings, backend.name, backend.address)
-    model: Model = StreamingLayer(BatchModel(backend.name, settings, terms))
+    model: Model = BatchModel(backend.name, settings, terms)
+    model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
@@ -158,11 +165,12 @@ def member_of(settings: ModelSettings) -> Member:
     return Member(LangChainEndpoint(settings) if settings.by_langchain else Endpoint(settings), settings)
 
 
-# Circuit breakers, rate limits and caches belong to an endpoint, not to one of the roles bound to it.
+# Circuit breakers, limits and caches belong to an endpoint, not to one of the roles bound to it.
 _shared = threading.Lock()
 _circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
 _rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
 _caches: dict[EndpointKey, Prefixes] = {}
+_capacities: dict[EndpointKey, Capacity] = {}
 
 
 def _circuit_breaker(endpoint: EndpointKey, settings: ModelSettings) -> CircuitBreaker:
@@ -187,10 +195,22 @@ def _prefixes(member: Member) -> Prefixes:
         return _caches.setdefault(member.endpoint, Prefixes())
 
 
+def _capacity(member: Member) -> Capacity:
+    """Return what the endpoint takes; who sets how many calls it may be expects it to take so many."""
+    start = member.settings.max_concurrency or START
+    if member.endpoint is None:
+        return Capacity(AdaptiveLimit(start))
+    with _shared:
+        capacity = _capacities.setdefault(member.endpoint, Capacity(AdaptiveLimit(start)))
+    capacity.expect(start)
+    return capacity
+
+
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: circuit breakers, rate limits, caches, clients."""
+    """Forget all that is known of endpoints: circuit breakers, limits, caches, clients."""
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
         _caches.clear()
+        _capacities.clear()
     from_settings.cache_clear()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...state.json_text import MAX_NESTING, is_too_deep
 from ..model import CallContext, Layer, Message, Reply, Request, ToolCall, with_order
 
 FINAL_ANSWER = "final_answer"
@@ -113,6 +114,9 @@ def read_call(reply: Reply, options: Sequence[Mapping[str, Any]]) -> Reply:
     except (ValueError, RecursionError) as error:
         reason = "it was cut off" if reply.finish_reason == "length" else str(error)
         return replace(reply, text="", tool_calls=(ToolCall("", problem=f"no valid JSON, {reason}"),))
+    if is_too_deep(row):
+        problem = f"nested more than {MAX_NESTING} deep"
+        return replace(reply, text="", tool_calls=(ToolCall("", problem=problem),))
     name, arguments = row.get("name"), row.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
         problem = 'it is not of the form {"name": text, "arguments": object}'

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from ...state.errors import ScriptError, SettingsError
 from ...state.masking import NO_KEYS, Masker
+from ...state.private_files import make_folder, open_private
 from ..backends.http_errors import without_secrets
 from ..provider_table import LOCAL
 from ..settings import ModelSettings, parse_spec
@@ -193,9 +194,10 @@ class Tape:
     def _write(self) -> None:
         if not self._recorded:
             raise ScriptError(f"Nothing was asked by way of the tape, so {self.path} was not written.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         lines = [json.dumps(asdict(exchange), ensure_ascii=False) for exchange in self._recorded]
-        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with open_private(self.path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
 
 
 def _key(request: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from ..errors import StoreError
 from ..event_loops import aside
+from ..private_files import create_private, make_folder, tell_if_open
 from .forking import WAIT_S, Forked, tracked
 
 R = TypeVar("R")
@@ -87,8 +88,9 @@ def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqli
         raise StoreError(f"There is no file {path}. Runs are kept in it once a graph has run.")
     try:
         if create and not read_only:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)  # prompts and answers are nobody else's business
+            make_folder(path.parent)
+            create_private(path)
+        tell_if_open(path)
         mode = "ro" if read_only else "rwc" if create else "rw"
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",

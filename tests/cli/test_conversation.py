@@ -58,7 +58,10 @@ def test_the_next_thing_is_said_with_the_same_command(command: Command, chat: An
     assert command("threads", "--json").rows[0]["status"] == "done"
 
 
-def test_the_models_of_the_first_turn_are_used_again(command: Command, chat: Any, tmp_path: Path) -> None:
+def test_the_models_of_the_first_turn_are_used_again(
+    command: Command, chat: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPGRAPH_MODEL_OTHER", "vllm:gone")  # a record's models must be known here
     assert command("run", "dialogue", "--thread", "d", "-i", "text=Hi!", "--model", "vllm:gone").code == 0
     done = command("run", "dialogue", "--thread", "d", "-i", "text=Why is it so?", "--json")
     assert done.code == 3

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from ..servers import Fault
+import pytest
+
+from ..servers import ChatServer, Fault
 from .conftest import Command
 
 KILLED = """
@@ -127,12 +131,61 @@ def test_an_interrupt_waits_and_takes_its_answer(command: Command, memo: Any) ->
     assert memo.calls == 1
 
 
-def test_the_models_of_the_first_run_are_used_again(command: Command, memo: Any, tmp_path: Path) -> None:
+def test_the_models_of_the_first_run_are_used_again_if_the_settings_know_them(
+    command: Command, memo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "stepgraph.toml").unlink()
     assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "vllm:gone").code == 3
-    done = command("resume", "v", "--json")
-    assert done.code == 3
-    assert "gone" in done.rows[0]["error"]
+    refused = command("resume", "v", "--json")
+    assert refused.code == 2
+    assert "names the model 'vllm:gone', which is bound neither in stepgraph.toml" in refused.err
+    assert "--model vllm:gone" in refused.err
+    for words in (("--model", "vllm:gone"), ("--model", "default")):
+        monkeypatch.setenv("STEPGRAPH_MODEL", "vllm:gone")
+        done = command("resume", "v", "--json", *words)
+        assert done.code == 3
+        assert "gone" in done.rows[0]["error"]
+    assert command("resume", "v", "--json").code == 3
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"*": {"base_url": "{url}", "model": "m", "api_key_env": "VICTIM"}},
+        {"writer": "openai:gpt-5"},
+        {"*": "local,openai:gpt-5"},
+        {"writer": "{url}"},
+        {"writer": ""},
+        ["x"],
+        {"writer": None},
+        "text",
+        7,
+    ],
+    ids=repr,
+)
+def test_a_record_never_chooses_who_is_asked(
+    command: Command, memo: Any, monkeypatch: pytest.MonkeyPatch, models: Any
+) -> None:
+    """A record from elsewhere names models: every command that could ask one refuses, or asks its own."""
+    memo.will("Short.")
+    with ChatServer() as thief:
+        monkeypatch.setenv("VICTIM", "sk-of-the-victim-0123456789")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-victim-0123456789")
+        command("run", "memo.py:graph", "-i", "text=x", "--thread", "v")
+        planted = json.dumps(models).replace("{url}", thief.url)
+        with contextlib.closing(sqlite3.connect("stepgraph.sqlite")) as file, file:
+            file.execute("UPDATE runs SET models = ?, status = 'failed'", (planted,))
+            file.execute("DELETE FROM calls")
+        for words in (
+            ("resume", "v"),
+            ("resume", "--all"),
+            ("fork", "v"),
+            ("fork", "v", "--call", "shorten", "--prompt", "y"),
+            ("run", "memo.py:graph", "-i", "text=x", "--thread", "v"),
+        ):
+            done = command(*words)
+            assert "Traceback" not in done.err
+        assert not thief.calls
 
 
 def test_a_thread_from_python_says_how_to_go_on(command: Command, memo: Any, tmp_path: Path) -> None:

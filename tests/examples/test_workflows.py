@@ -122,9 +122,9 @@ BILL = {"number": "R-7", "day": "2026-03-03", "currency": "EUR", "lines": LINES,
     ids=["right", "asked for the sum", "asked for the number", "never adds up", "never the number"],
 )
 def test_an_invoice_holds_or_is_left_to_a_person(
-    example: ModuleType, answers: list[Any], number: str | None, problem: str
+    example: ModuleType, answers: list[Any], number: str | None, problem: str, tmp_path: Path
 ) -> None:
-    with ScriptedModel(answers) as model, using(model), Session() as session:
+    with ScriptedModel(answers) as model, using(model), Session(tmp_path / "runs.sqlite") as session:
         result = run(example.invoice.compile(), example.Letter("Invoice R-7: 12.50"), session)
     assert getattr(result.value.invoice, "number", None) == number
     assert problem in result.value.problem
@@ -147,14 +147,14 @@ def test_three_judges_vote_on_a_comment(example: ModuleType, votes: list[Any], s
 
 
 @pytest.mark.parametrize("example", ["research"], indirect=True)
-def test_the_research_asks_for_what_is_missing_and_cites(example: ModuleType) -> None:
+def test_the_research_asks_for_what_is_missing_and_cites(example: ModuleType, tmp_path: Path) -> None:
     answers = {
         "plan": [[{"question": "Who pays for returns?"}]],
         "answer": ["Nobody.", "4.90 euros."],
         "lacks": [[{"question": "What does shipping cost?"}]],
         "write": ["Free.", "Free. Or 4.90 euros.", 'Free. Or "4.90 euros" [2].'],
     }
-    with ScriptedModel(answers) as model, using(model), Session() as session:
+    with ScriptedModel(answers) as model, using(model), Session(tmp_path / "runs.sqlite") as session:
         result = run(example.research.compile(), example.Study("What does it cost?"), session)
     assert result.value.report == 'Free. Or "4.90 euros" [2].'
     assert [part.question for part in result.value.parts] == [

@@ -23,6 +23,7 @@ from stepgraph import (
     attempt,
     cascade,
     chain,
+    end,
     ensemble,
     fan_out,
     gate,
@@ -112,6 +113,11 @@ def look(task: Task) -> str:
     return f"Is this good? {task.draft}"
 
 
+@review("draft", deadline=timedelta(days=1))
+def look_in_time(task: Task) -> str:
+    return f"Is this good? {task.draft}"
+
+
 @retrieve("found", lambda query: [f"On {query}."])
 def look_up(task: Task) -> str:
     return task.text
@@ -134,6 +140,10 @@ def join(parts: list[Task]) -> Task:
 
 def note(task: Task) -> dict[str, list[str]]:
     return {"log": ["written"]}
+
+
+def enough(task: Task) -> bool:
+    return False
 
 
 def pause(task: Task) -> dict[str, str]:
@@ -228,6 +238,10 @@ CASES: dict[str, Case] = {
     "review": Case(lambda part: chain(part, look, publish), own=1, asks=1),
     "attempt": Case(lambda part: attempt(part, otherwise=jot), own=0, absorbs=True),
     "attempt that failed": Case(lambda part: attempt(give_up, otherwise=part, on=LookupError), own=0),
+    "review with deadline": Case(lambda part: chain(part, look_in_time, publish), own=1, asks=1),
+    "end": Case(
+        lambda part: chain(chain(part, gate(enough, otherwise=end()), publish).compile(), publish), own=1
+    ),
     "wait": Case(lambda part: chain(part, wait(until=timedelta(days=1)), publish), own=1, asks=1),
     "retrieve": Case(lambda part: chain(look_up, part), own=0),
     "within": Case(lambda part: within(part, Budget(calls=100)), own=0),

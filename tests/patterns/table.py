@@ -16,6 +16,7 @@ PROPERTIES: dict[str, Callable[..., Any]] = {
     "interrupt inside": matrix.test_interrupt_inside,
     "nested in every pattern": matrix.test_nested,
     "as a decider": matrix.test_as_a_decider,
+    "fork": matrix.test_fork,
     "budget end inside": matrix.test_budget_end_inside,
     "failing model call inside": matrix.test_a_failing_model_call_inside,
 }
@@ -25,6 +26,8 @@ PAGES = {
     "fan_out": "fan-out",
     "map_reduce": "map-reduce",
     "cascade": "model-routing",
+    "review with deadline": "review",
+    "end": "gate",
 }
 TICK = "✓"
 

@@ -20,6 +20,7 @@ from stepgraph import Budget, ScriptedModel, Session, ToolCall, answering, chain
 from stepgraph.nodes.costs import cost_of, least, most
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.state.errors import ModelRefused
+from stepgraph.tracing import fork
 
 from ..servers import Answer, ChatServer
 from .cases import CASES, Case, Script, Task, answer_to, note, pause, write
@@ -31,12 +32,13 @@ each = pytest.mark.parametrize("name", CASES)
 
 
 class Model(ScriptedModel):
-    """Answers as the script does, and can fail once."""
+    """Answers as the script does, and can fail once; once it is `pleased`, every grade is a good one."""
 
     def __init__(self, failing: str = "") -> None:
         super().__init__(self._say)
         self.script = Script()
         self.failing = failing
+        self.pleased = False
 
     def _say(self, request: Request, context: CallContext) -> Any:
         told = any(message["role"] == "tool" for message in request.messages)
@@ -44,6 +46,8 @@ class Model(ScriptedModel):
         if prompt.startswith(self.failing or "\0"):
             self.failing = ""
             return ModelRefused("it will not do")
+        if self.pleased and prompt.startswith("Grade"):
+            return 5
         loop = f"{context.thread_id}|{context.task.rpartition('|')[0]}"
         return self.script.answer(prompt, loop, told=told)
 
@@ -162,6 +166,26 @@ def test_as_a_decider(name: str, runs: Session, model: Model) -> None:
         "SELECT choice FROM decisions WHERE thread_id = ? AND path LIKE '%/decide'", [f"deciding-{name}"]
     )
     assert [row["choice"] for row in rows] == ["passed"]
+
+
+@each
+def test_fork(name: str, runs: Session, model: Model) -> None:
+    """Before its last call: that one is asked again, and what was answered before is taken over."""
+    case = CASES[name]
+    app = case.build(write).compile()
+    to_the_end(app, Task(), runs.config(f"forked-{name}"))
+    last = runs.journal.query(
+        "SELECT id FROM calls WHERE thread_id = ? ORDER BY started_at DESC, id DESC", [f"forked-{name}"]
+    )[0]
+    forked = fork(runs, f"forked-{name}", call=last["id"], new_thread=f"fork-of-{name}")
+    model.pleased = True
+    result, _ = to_the_end(app, None, runs.config(forked))
+    assert result["draft"].startswith("draft ")
+    assert len(model.asks) == case.calls() + 1
+    copied = runs.journal.query(
+        "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND source = 'copied'", [forked]
+    )
+    assert copied[0]["n"] == case.calls() - 1
 
 
 @each

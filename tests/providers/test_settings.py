@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from stepgraph.providers.settings import (
     bound_roles,
     file_bindings,
     find_file,
+    is_known,
     parse_spec,
     read_file,
 )
 from stepgraph.state.errors import SettingsError
+from stepgraph.state.settings_file import SettingsFileWarning
 
 
 def write(folder: Path, text: str) -> Path:
@@ -123,3 +126,61 @@ def test_the_file_is_read_once(tmp_path: Path) -> None:
     assert list(file_bindings()) == ["large"]
     write(tmp_path, "broken")
     assert list(file_bindings()) == ["large"]
+
+
+@pytest.mark.parametrize("end", [".git", "home"])
+def test_the_search_ends_at_the_repository_and_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    write(tmp_path, "")
+    inner = tmp_path / "inner"
+    (inner / "deep").mkdir(parents=True)
+    if end == "home":
+        monkeypatch.setenv("HOME", str(inner))
+    else:
+        (inner / end).mkdir()
+    assert find_file(inner / "deep") is None
+    own = write(inner, "")
+    assert find_file(inner / "deep") == own
+
+
+@pytest.mark.parametrize("kind", ["strangers", "open", "strangers link"])
+def test_a_file_that_others_may_have_written_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    above = write(tmp_path, "")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    found = write(inner, "")
+    if kind == "open":
+        found.chmod(0o646)
+    else:
+        if kind == "strangers link":
+            found.rename(inner / "other.toml")
+            found.symlink_to(inner / "other.toml")
+        real = Path.lstat
+
+        def lstat(path: Path) -> os.stat_result:
+            row = list(real(path))
+            if path == found:
+                row[4] = os.getuid() + 1
+            return os.stat_result(row)
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+    with pytest.warns(SettingsFileWarning, match="does not count"):
+        assert find_file(inner) == above
+
+
+def test_models_on_record_count_if_the_users_own_settings_know_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "http://127.0.0.1:9/v1"
+    write(tmp_path, f'[models]\nlarge = "openai:gpt-5"\nother = {{base_url = "{url}", model = "m"}}\n')
+    monkeypatch.setenv("STEPGRAPH_MODEL_SMALL", "together:llama")
+    for known in ("local", "large", "OTHER", "openai:gpt-5", "together:llama", "openai:gpt-5,local"):
+        assert is_known(known)
+    for strange in ("openai:gpt-5-pro", "together:llama,deepseek:m", "local:/tmp/x.gguf", "ollama:gpt-5"):
+        assert not is_known(strange)
+    for broken in ("", "m", url, "openai", "nobody:m"):
+        with pytest.raises(SettingsError):
+            is_known(broken)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 
 from stepgraph.state.errors import SettingsError
-from stepgraph.state.masking import EVERYTHING, NO_KEYS, Masker, Rule
+from stepgraph.state.masking import EVERYTHING, MOST_CHECKS, NO_KEYS, Masker, Rule, without_userinfo
 
 FAKE = "abcdefghij0123456789"
 
@@ -80,3 +82,125 @@ def test_a_rule_of_ones_own() -> None:
     assert Masker([Rule("customer", r"\bC-\d{4}\b")]).text("C-1234 called") == "[customer] called"
     with pytest.raises(SettingsError, match="no regular expression"):
         Rule("bad", "(")
+
+
+HOSTILE = (
+    "-eyJaaaaaaaa",
+    ".eyJaaaaaaaa.aaaaaaaa",
+    "sk-",
+    "sk-aaaaaaaaaaaaa ",
+    "a.",
+    "a@",
+    "a@a.",
+    " a",
+    "1 ",
+    "1",
+    "123456 ",
+    "4111111111111111 ",
+    "4111 1111 1111 1111 ",
+    "1 1 1 1 1 1 1 1 1 1 1 1 x ",
+    "+1 (2) ",
+    "DE89 3704 0044 0532 0130 00 ",
+    "AA11AAAA",
+    "://a:",
+    "://a@",
+    "Bearer ",
+    "bearer aaaaaaaaaaaaaaa ",
+    "Basic aaaaaaaaaaaaaaaaa ",
+    "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN A A A PRIVATE ",
+    "api-key: ",
+    "password=aaaaaaaaaaaaaaa1a ",
+    "xoxb-aaa ",
+    "hooks.slack.com/a/",
+    "a%40",
+    "123-45-",
+    "(030) 1",
+    "555-123-",
+    "1\u00a0",
+    "1111.1111.1111.",
+    "\n",
+)
+
+
+@pytest.mark.parametrize("number", range(len(EVERYTHING.rules)))
+def test_a_rule_takes_a_time_that_grows_with_the_text(number: int) -> None:
+    """64 KiB of each hostile text takes milliseconds; a rule whose time grows faster takes minutes."""
+    rule = EVERYTHING.rules[number]
+    for unit in HOSTILE:
+        for text in (unit * (2**16 // len(unit)), "a" * 2**16 + unit):
+            start = time.process_time()
+            rule.mask(text)
+            assert time.process_time() - start < 1, unit
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-ant-abc123",
+        f"glpat-{FAKE}",
+        f"ya29.a0{FAKE}",
+        f"npm_{FAKE}",
+        f"whsec_{FAKE}",
+        f"pplx-{FAKE}",
+        f"nvapi-{FAKE}",
+        f"SG.{FAKE}.{FAKE}",
+        f"https://hooks.slack.com/services/T000/B000/{FAKE}",
+        f"bearer {FAKE}",
+        f"BEARER {FAKE}",
+        "Authorization: Basic dXNlcjpwYXNzd29yZDEyMw==",
+        f"AccountKey={FAKE}==",
+        f"api-key: {FAKE}",
+        f"API_KEY='{FAKE}'",
+        "postgres://u:p@ss@h/db",
+        "postgres://:secretpw@h/db",
+        "https://token@example.org/x",
+        "4111.1111.1111.1111",
+        "4111\u00a01111\u00a01111\u00a01111",
+        "4111\u20091111\u20091111\u20091111",
+        "4111  1111  1111  1111",
+        "3782\u2009822463\u200910005",
+        "4111\u20131111\u20131111\u20131111",
+        "+49\u00a0170\u00a01234567",
+        "+49\u2009170\u20091234567",
+        "555.123.4567",
+        "555\u00a0123\u00a04567",
+        "123 45 6789",
+        "de89370400440532013000",
+        "DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000",
+        "ada%40example.org",
+        "ada\uff20example.org",
+    ],
+)
+def test_what_else_is_masked(text: str) -> None:
+    masked = EVERYTHING.text(f"see {text} there")
+    assert re.fullmatch(r"see .*\[(key|card|phone|ssn|iban|email)\].* there", masked)
+    assert FAKE not in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Basic information",
+        "the bearer of this letter",
+        "my password is safe",
+        "api-key: see the docs of it",
+        "1 2 3 4 5 6 7 8 9",
+    ],
+)
+def test_what_else_is_not(text: str) -> None:
+    assert EVERYTHING.text(text) == text
+
+
+def test_users_and_passwords_of_addresses() -> None:
+    assert (
+        without_userinfo("at http://u:p@h/v1, ada@h, http://h/@x")
+        == "at http://[user]@h/v1, ada@h, http://h/@x"
+    )
+
+
+def test_a_text_with_too_much_to_check_loses_all_that_has_the_form() -> None:
+    text = "4111111111111112 " * (MOST_CHECKS + 10)
+    assert EVERYTHING.rules[-6].name == "card"
+    assert EVERYTHING.text(text).count("[card]") == 10

@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...state.errors import SettingsError
-from ...state.masking import EVERYTHING, KEYS, NO_KEYS, PERSONAL, Masker, Rule
+from ...state.keys_in_use import remember
+from ...state.masking import EVERYTHING, KEYS, NO_KEYS, PERSONAL, Masker, Rule, without_userinfo
+from ...state.settings_file import find_file
 from .langfuse import CLOUD, PATH, SCOPE, headers, sdk_version
 from .langfuse_client import LangfuseClient
 from .otlp import Destination
-
-FILE_NAME = "stepgraph.toml"
 
 
 class OtlpSettings(BaseModel):
@@ -95,7 +95,7 @@ def read_settings(folder: Path | None = None) -> TracingSettings:
 
 
 def _table(folder: Path) -> TracingTable:
-    path = next((f / FILE_NAME for f in (folder, *folder.parents) if (f / FILE_NAME).is_file()), None)
+    path = find_file(folder)
     if path is None:
         return TracingTable()
     try:
@@ -116,10 +116,11 @@ def langfuse(
     public_key: str, secret_key: str, base_url: str = CLOUD, *, timeout_s: float = 10.0
 ) -> Destination:
     """Return a Langfuse project as a destination."""
+    remember(secret_key)
     base = base_url.rstrip("/")
     path = os.environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or PATH
     return Destination(
-        name=f"langfuse {base} {public_key}",
+        name=f"langfuse {without_userinfo(base)} {public_key}",
         url=f"{base}/{path.lstrip('/')}",
         headers=headers(public_key, secret_key),
         dialect="langfuse",
@@ -156,14 +157,21 @@ def _from_environment() -> Destination | None:
         os.environ.get(name, "")
         for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
     )
-    return Destination(name=f"otlp {url}", url=url, headers=_pairs(given))
+    return Destination(name=f"otlp {without_userinfo(url)}", url=url, headers=_pairs(given))
 
 
 def _pairs(text: str) -> dict[str, str]:
     from urllib.parse import unquote
 
     pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
-    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+    found = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+    _remember(found)
+    return found
+
+
+def _remember(found: Mapping[str, str]) -> None:
+    for value in found.values():
+        remember(value.rpartition(" ")[2])
 
 
 def _otlp(settings: OtlpSettings) -> Destination | None:
@@ -182,8 +190,9 @@ def _otlp(settings: OtlpSettings) -> Destination | None:
                 f"header {header}."
             )
         found[header] = value
+    _remember(found)
     return Destination(
-        name=f"otlp {settings.name or settings.url}",
+        name=f"otlp {settings.name or without_userinfo(settings.url)}",
         url=settings.url,
         headers=found,
         timeout_s=settings.timeout_s,

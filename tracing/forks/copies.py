@@ -15,6 +15,7 @@ from ...state.session.session import Session
 from ..record.copying import copy_rows, insert_row, pending_writes
 from ..record.reads import Table, read_calls, read_rows
 from ..record.spans import Row
+from ..record.threads import specs_in
 from .cuts import Cut, Fate
 from .tries import key_of
 
@@ -56,7 +57,7 @@ def _run_copy(session: Session, cut: Cut, old: str, new: str, models: Mapping[st
     row = {
         **run,
         "thread_id": new,
-        "models": json.dumps({**json.loads(run["models"] or "{}"), **models}),
+        "models": json.dumps({**specs_in(run["models"]), **models}),
         "status": run["status"] if stands else "queued",
         "parent_thread": old,
         "parent_checkpoint": list(cut.edges.values())[-1].last.id,

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ...state.cost import Cost
+from ...state.journal.batches import Awaited, awaited
 from ...state.money import rounded
 from ...state.names import PRIVATE
 from ...state.session.session import Session
@@ -68,6 +69,7 @@ class Run:
     shape: Row | None = None
     limits: Sequence[Limit] = ()
     scores: Mapping[str | None, Sequence[Row]] = field(default_factory=dict)
+    awaits: Sequence[Awaited] = ()
 
     @cached_property
     def roots(self) -> list[SpanNode]:
@@ -168,6 +170,7 @@ def read_run(session: Session, thread_id: str) -> Run:
         shape=read_shape(journal, thread_id),
         limits=list(_limits(session, thread_id)),
         scores=scores,
+        awaits=awaited(journal, [thread_id])[thread_id],
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from ...state.blobs import described
 from ...state.cost import Cost
+from ...state.journal.batches import Batch
 from ...state.money import shown
 from .spans import SpanStatus
 
@@ -123,6 +125,16 @@ def duration(seconds: float) -> str:
 
 def sureness(confidence: float | None) -> str:
     return "" if confidence is None else f", {confidence:.2f} sure"
+
+
+def batch_line(batch: Batch) -> str:
+    """Say what a call waits for that was handed in with others."""
+    if batch.status == "ended":
+        return f"the results of batch {batch.provider_id} are here"
+    name = batch.provider_id or f"{batch.id}, which is looked for at the provider"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(batch.submitted_at or batch.started_at))
+    calls = f"{batch.requests} call{'s' if batch.requests != 1 else ''}"
+    return f"waits for batch {name} ({batch.api}, {batch.model}, {calls}), submitted at {when}"
 
 
 def passages_line(kept: int, left_out: str | None) -> str:

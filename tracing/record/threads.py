@@ -115,11 +115,16 @@ def count_threads(journal: Journal, search: Search = EVERYTHING) -> int:
 
 
 def _thread(row: dict[str, Any]) -> Thread:
-    """Read a row; of the models only specs are taken, for the file may come from anywhere."""
-    models = json.loads(row["models"] or "{}")
-    specs = {role: spec for role, spec in models.items() if isinstance(spec, str)}
     own = {field.name: row[field.name] for field in fields(Thread) if field.name in row}
-    return Thread(**{**own, "models": specs, "cost": cost_in(row)})
+    return Thread(**{**own, "models": specs_in(row["models"]), "cost": cost_in(row)})
+
+
+def specs_in(models: str | None) -> dict[str, str]:
+    """Return the models on record by their roles; only specs are taken, for a file may come from anywhere."""
+    named = json.loads(models or "{}")
+    if not isinstance(named, dict):
+        return {}
+    return {role: spec for role, spec in named.items() if isinstance(spec, str)}
 
 
 def find_thread(journal: Journal, thread_id: str) -> Thread:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ....state.errors import InputError
+from ....state.private_files import make_folder
 
 VARIABLE = "STEPGRAPH_OUTBOX"
 
@@ -28,7 +29,7 @@ def post(key: str, text: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", key)[:60].strip("-.")
     path = outbox_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.txt"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", encoding="utf-8") as file:
             file.write(text)
             file.flush()

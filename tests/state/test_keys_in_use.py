@@ -1,0 +1,102 @@
+"""The keys in use are taken out of texts in every form, whole and in pieces, in linear time."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+
+from stepgraph.state import keys_in_use
+from stepgraph.state.keys_in_use import StreamCleaner, remember, without_keys
+from stepgraph.state.masking import EVERYTHING, NO_KEYS
+
+KEYS = ["Zq8xW3pL5tR7nB2vKd9s", 'ab"c/d\\e&f<g>h+i=j', "12345678"]
+
+
+def encoded(before: str, after: str = "") -> Callable[[str], str]:
+    return lambda key: base64.b64encode((before + key + after).encode()).decode()
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "lower": str.lower,
+    "upper": str.upper,
+    "json": lambda key: json.dumps(key)[1:-1],
+    "json in json": lambda key: json.dumps(json.dumps(key)[1:-1])[1:-1],
+    "code points": lambda key: "".join(f"\\u{ord(c):04X}" for c in key),
+    "repr": lambda key: repr(key)[1:-1],
+    "url": lambda key: quote(key, safe=""),
+    "url in url": lambda key: quote(quote(key, safe=""), safe=""),
+    "percent": lambda key: "".join(f"%{ord(c):02x}" for c in key),
+    "html": html.escape,
+    "entities": lambda key: "".join(f"&#{ord(c)};" for c in key),
+    "hex entities": lambda key: "".join(f"&#x{ord(c):X};" for c in key),
+    "base64": encoded(""),
+    "base64 1": encoded("u:", " and more"),
+    "base64 2": encoded("key"),
+    "base64 header": encoded("Bearer "),
+    "base64 url": lambda key: base64.urlsafe_b64encode(b"?" + key.encode()).decode(),
+    "mime": lambda key: base64.encodebytes(b"-" * 50 + key.encode() + b"-" * 40).decode(),
+    "hex": lambda key: key.encode().hex(),
+    "HEX": lambda key: key.encode().hex().upper(),
+    "spaced": " ".join,
+    "cut": lambda key: f"{key[:5]}\n{key[5:]}",
+    "invisible": "\u200b".join,
+}
+
+
+@pytest.fixture(autouse=True)
+def _known() -> Iterator[None]:
+    before = dict(keys_in_use._keys)
+    keys_in_use._keys.clear()
+    for key in KEYS:
+        remember(key)
+    yield
+    keys_in_use._keys.clear()
+    keys_in_use._keys.update(before)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_found_whole_and_in_pieces(key: str, form: str) -> None:
+    text = f"So it is: {FORMS[form](key)} - you see?"
+    cleaned = without_keys(text)
+    assert "[key]" in cleaned
+    assert cleaned.startswith("So it is: ")
+    assert cleaned.endswith(" - you see?")
+    for size in (1, 2, 5, 11):
+        cleaner = StreamCleaner()
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        assert "".join(map(cleaner.feed, pieces)) + cleaner.rest() == cleaned
+    assert key not in NO_KEYS.text(text)
+    assert key not in EVERYTHING.json(json.dumps({"said": [text]}))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Zq8xW3pL5tR7nB2vKd9", "100 %", "a\\", "&", "Zq8x", "naïve %41", "12 345 67"]
+)
+def test_what_is_no_key_stays_and_nothing_of_a_stream_is_lost(text: str) -> None:
+    assert without_keys(text) == text
+    cleaner = StreamCleaner()
+    assert "".join(map(cleaner.feed, text)) + cleaner.rest() == text
+
+
+@pytest.mark.parametrize("word", ["", "none", "EMPTY", "anything", "not-needed", "short-1", "placeholder"])
+def test_words_that_stand_for_no_key_are_left_in_texts(word: str) -> None:
+    remember(word)
+    assert without_keys(f"{word} is {word}") == f"{word} is {word}"
+
+
+@pytest.mark.parametrize(
+    "unit", ["Z", "Zq8xW3pL5tR7nB2vKd9", "%5a", "\\", "\\u005a", "&#", "%25", "Zq ", "\u200b", "x "]
+)
+def test_the_time_grows_with_the_text(unit: str) -> None:
+    text = unit * (2**18 // len(unit)) + KEYS[0]
+    start = time.process_time()
+    without_keys(text)
+    assert time.process_time() - start < 3  # quadratic would be minutes
