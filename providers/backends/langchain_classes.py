@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from ...state.errors import SettingsError, did_you_mean
 from ...state.event_loops import PerLoop
+from ...state.keys_in_use import remember
 from ..chat_classes import ChatClass, chat_class
 from ..headers import sent_headers
 from ..keys import find_key
@@ -164,6 +165,7 @@ class ChatMaker:
                 f"params.{name} needs it."
             )
         self.secrets.append(held.strip())
+        remember(held.strip())
         return held.strip()
 
     def _named(self, names: set[str], ways: Iterable[str], setting: str) -> str:
