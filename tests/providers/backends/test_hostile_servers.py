@@ -17,6 +17,7 @@ import pytest
 from aiohttp import compression_utils
 
 from stepgraph import Ask, Session, agent, chain, step, using
+from stepgraph.errors import MalformedResponse
 from stepgraph.nodes.found_json import json_in
 from stepgraph.providers.backends.completion import PartialCompletion, ThoughtSplitter
 from stepgraph.providers.backends.http import ChatClient, HTTPStatusError, MalformedBody
@@ -94,6 +95,37 @@ async def test_limits_count_what_is_unpacked(kind: str, length: bool, place: str
             assert tracemalloc.get_traced_memory()[1] < UNPACKED_MB << 20
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_bounds_hold_for_openais_client_too(
+    session: Session, server: ChatServer, packing: str | None, status: int, streamed: bool
+) -> None:
+    """It would unpack a flood whole: what is packed is refused, and what is not is counted."""
+    body = packed(packing) if packing else b" " * (UNPACKED_MB << 20)
+    headers = {"Content-Encoding": packing} if packing else {}
+    kind = "text/event-stream" if streamed else "application/json"
+    server.always = Fault(status=status, body=body, headers=headers, content_type=kind)
+    settings = ModelSettings(model="m", base_url=server.url, client="langchain", retries=0)
+    app = chain(say).compile()
+
+    def ask() -> None:
+        if streamed:
+            list(app.stream(Question("q"), session.config("t"), stream_mode="messages"))
+        else:
+            app.invoke(Question("q"), session.config("t"))
+
+    tracemalloc.start()
+    try:
+        with using(settings), pytest.raises(MalformedResponse, match=r"more than 16 MiB|is packed"):
+            ask()
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert packing is None or held < UNPACKED_MB << 20
+    assert server.calls == 1
 
 
 async def test_a_packing_that_nobody_knows_is_a_broken_answer() -> None:
@@ -296,8 +328,6 @@ def test_a_thread_goes_on_whatever_answer_a_model_gives(
     "deep", [{"extra_content": json.loads(nested(500))}, {"index": json.loads(nested(101))}]
 )
 def test_a_deep_answer_is_refused_before_it_is_kept(session: Session, server: ChatServer, deep: Any) -> None:
-    from stepgraph.errors import MalformedResponse
-
     server.will(call_with("{}", **deep), Answer("done"))
     app = agent(say, tools=[look]).compile()
     with using(ModelSettings(base_url=server.url, model="m", retries=0)):
