@@ -57,7 +57,11 @@ class Verdict(Choice[Label]):
 
 
 class ReviewAnswer(BaseModel):
-    """What a review takes: JSON with a decision and, as it demands, a reason or a value."""
+    """What a review takes: JSON with a decision and, as it demands, a reason or a value.
+
+    `user` is whom the system knows as the one who answers, beside `by`, who may say anything; `seen` says
+    what was shown. Both go on record.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,6 +69,8 @@ class ReviewAnswer(BaseModel):
     reason: str = ""
     value: Any = Field(default=None)
     by: str = ""
+    user: str = ""
+    seen: str = ""
 
 
 class InvalidVerdict(ValueError):
@@ -175,11 +181,11 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
 
     def read(self, answer: Any) -> Verdict:
         """Return the verdict that an answer stands for. Raises InvalidVerdict, which says what is wrong."""
-        parsed = _parsed(answer)
+        parsed = parsed_answer(answer)
         comment, by = parsed.reason.strip(), parsed.by.strip()
         if parsed.decision == "reject" and not comment:
             raise InvalidVerdict("a rejection needs a reason.")
-        reason = ": ".join(part for part in (by and f"by {by}", comment) if part)
+        reason = ": ".join(part for part in (_who(by, parsed), comment) if part)
         if parsed.decision == "reject":
             return Verdict(label="rejected", by=by, comment=comment, reason=reason)
         if parsed.decision == "approve":
@@ -227,6 +233,15 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         )
 
 
+def _who(by: str, answer: ReviewAnswer) -> str:
+    """Return who decided, on what."""
+    user = answer.user.strip()
+    beside = [f"system user {user}" if user and user != by else "", answer.seen.strip()]
+    told = "; ".join(filter(None, beside))
+    who = f"by {by}" if by else ""
+    return f"{who} ({told})".strip() if told else who
+
+
 def choice_of(verdict: Verdict) -> str:
     """Return what goes on record as the choice."""
     return "edited" if verdict.edited else str(verdict.label)
@@ -246,7 +261,7 @@ def too_late(wait: WaitRecord) -> AnswerTooLate:
     )
 
 
-def _parsed(answer: Any) -> ReviewAnswer:
+def parsed_answer(answer: Any) -> ReviewAnswer:
     """Return an answer; True, False and the bare word of a decision will do where they say enough."""
     if isinstance(answer, bool):
         answer = "approve" if answer else "reject"

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from .graphs.patterns.vote import Tally as Tally, vote as vote
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
+    from .nodes.content_blocks import attachment as attachment
     from .nodes.effects import effect as effect
     from .nodes.ends import end as end
+    from .nodes.mcp_servers import MCPServer as MCPServer, mcp as mcp
     from .nodes.neighbours import nearest as nearest
     from .nodes.passages import (
         Citation as Citation,
@@ -96,8 +98,10 @@ else:
             ".graphs.patterns.within": "within",
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
+            ".nodes.content_blocks": "attachment",
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
+            ".nodes.mcp_servers": "MCPServer mcp",
             ".nodes.neighbours": "nearest",
             ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
             ".nodes.retrieval": "retrieve",

@@ -121,7 +121,7 @@ async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome
 def _ended(result: RunResult) -> RunOutcome:
     outcome = RunOutcome(result.thread_id, result.status, ExitCode.DONE, output=plain(result.values))
     outcome.unmerged = {path: list(answers) for path, answers in result.unmerged.items()}
-    outcome.ended_early = result.ended_early
+    outcome.ended_early, outcome.cut = result.ended_early, result.cut
     if result.status == "partial":
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"
@@ -130,6 +130,7 @@ def _ended(result: RunResult) -> RunOutcome:
         timed = all(is_wait(item.value) for item in result.waiting)
         what = "waits" if timed and result.waiting else "waits for an answer to"
         outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {asked}"
+        outcome.asked = [item.value for item in result.waiting if is_review(item.value)]
         outcome.reviews = sum(is_review(item.value) for item in result.waiting)
         outcome.timed = timed
     return outcome

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from ...state.blobs import described
 from ...state.cost import Cost
 from ...state.journal.batches import Batch
+from ...state.masking import without_userinfo
 from ...state.money import shown
 from .spans import SpanStatus
 
@@ -27,7 +28,10 @@ MARKS: dict[SpanStatus, str] = {
 
 
 def clean(text: str) -> str:
-    """Return the text without control characters and marks that change the direction of writing."""
+    """Return the text for a reader: no control characters, no marks that change the direction of writing, no
+    users and passwords in addresses.
+    """
+    text = without_userinfo(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -133,7 +137,8 @@ def batch_line(batch: Batch) -> str:
         return f"the results of batch {batch.provider_id} are here"
     name = batch.provider_id or f"{batch.id}, which is looked for at the provider"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(batch.submitted_at or batch.started_at))
-    return f"waits for batch {name} ({batch.api}, {batch.model}, {batch.requests} calls), submitted at {when}"
+    calls = f"{batch.requests} call{'s' if batch.requests != 1 else ''}"
+    return f"waits for batch {name} ({batch.api}, {batch.model}, {calls}), submitted at {when}"
 
 
 def passages_line(kept: int, left_out: str | None) -> str:
