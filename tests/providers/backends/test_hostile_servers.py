@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import tracemalloc
 import zlib
@@ -23,6 +24,7 @@ from stepgraph.providers.backends.completion import PartialCompletion, ThoughtSp
 from stepgraph.providers.backends.http import ChatClient, HTTPStatusError, MalformedBody
 from stepgraph.providers.backends.message_state import joined
 from stepgraph.providers.backends.tool_calls import ToolCallDrafts, read_arguments
+from stepgraph.providers.batches.web import BatchWeb
 from stepgraph.providers.provider_table import capabilities_of
 from stepgraph.providers.settings import ModelSettings
 from stepgraph.state.json_text import MAX_NESTING, is_too_deep
@@ -50,8 +52,8 @@ async def serving(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-        await reader.readexactly(int(size.split(b":")[1]))
+        found = re.search(rb"content-length: (\d+)", head.lower())
+        await reader.readexactly(int(found[1]) if found else 0)
         writer.write(
             f"HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Encoding: {encoding}\r\n".encode()
         )
@@ -126,6 +128,16 @@ def test_the_bounds_hold_for_openais_client_too(
         tracemalloc.stop()
     assert packing is None or held < UNPACKED_MB << 20
     assert server.calls == 1
+
+
+async def test_the_bounds_hold_for_a_batch_api_too() -> None:
+    async with serving("200 OK", "application/json", "gzip", packed("gzip"), length=True) as address:
+        with pytest.raises(MalformedBody, match="more than 16 MiB"):
+            await BatchWeb(address, {}, 60).get("/batches/1")
+    deep = (b'{"custom_id": "1", "response": ' + nested(101).encode() + b"}\n") * 2
+    async with serving("200 OK", "application/jsonl", "identity", deep, length=False) as address:
+        with pytest.raises(MalformedBody, match="nested more than 100 deep"):
+            await BatchWeb(address, {}, 60).lines("/files/1/content")
 
 
 async def test_a_packing_that_nobody_knows_is_a_broken_answer() -> None:
