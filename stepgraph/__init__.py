@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .nodes.ask import Ask as Ask, Choice as Choice
     from .nodes.effects import effect as effect
     from .nodes.ends import end as end
+    from .nodes.mcp_servers import MCPServer as MCPServer, mcp as mcp
     from .nodes.neighbours import nearest as nearest
     from .nodes.passages import (
         Citation as Citation,
@@ -98,6 +99,7 @@ else:
             ".nodes.ask": "Ask Choice",
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
+            ".nodes.mcp_servers": "MCPServer mcp",
             ".nodes.neighbours": "nearest",
             ".nodes.passages": "Citation Passage check_citations cited_passages render_passages",
             ".nodes.retrieval": "retrieve",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         InvalidAnswer as InvalidAnswer,
         MalformedResponse as MalformedResponse,
+        MCPServerFailed as MCPServerFailed,
         ModelError as ModelError,
         ModelFiltered as ModelFiltered,
         ModelNotFound as ModelNotFound,
@@ -55,7 +56,7 @@ else:
             ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
             "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
+            "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"

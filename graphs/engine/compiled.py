@@ -15,6 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ...providers.stack.roles import layered
 from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_models
+from ...state.run_resources import RunResources, resources_of, with_resources
 from ...state.session.default import default_sessions
 from ...state.session.keeping import awaited, durable, is_root, kept, readable
 from ...tracing.export.live import Tracing
@@ -43,31 +44,46 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         config = {"max_concurrency": BRANCHES, **(self._bound(config) or {})}
-        if not is_root(config):
+        if resources_of(config) is not None:
             return super().stream(input, config, **kwargs)
         return self._stream(input, config, kwargs)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         config = self._bound(config)
-        if not is_root(config):
+        if resources_of(config) is not None:
             return super().astream(input, config, **kwargs)
         return self._astream(input, config, kwargs)
 
     def _stream(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Iterator[Any]:
-        config = kept(self, config)
-        to_do = delivered(self, check_answer(self, input, config), config)
-        yield from super().stream(to_do, config, **durable(config, kwargs))
+        to_do = input
+        if is_root(config):
+            config = kept(self, config)
+            to_do = delivered(self, check_answer(self, input, config), config)
+            kwargs = durable(config, kwargs)
+        resources = RunResources()
+        try:
+            yield from super().stream(to_do, with_resources(config, resources), **kwargs)
+        finally:
+            if resources:
+                run_sync(resources.close())
 
     async def _astream(
         self, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        config = kept(self, config or {})
-        await awaited(config)
-        to_do = await adelivered(self, await acheck_answer(self, input, config), config)
-        stream: Any = super().astream(to_do, config, **durable(config, kwargs))
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        to_do = input
+        if is_root(config):
+            config = kept(self, config or {})
+            await awaited(config)
+            to_do = await adelivered(self, await acheck_answer(self, input, config), config)
+            kwargs = durable(config, kwargs)
+        resources = RunResources()
+        stream: Any = super().astream(to_do, with_resources(config, resources), **kwargs)
+        try:
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            await resources.close()
 
     def _bound(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """Return the config under which the models answer that this graph was compiled with."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Required, TypedDict
 
 from langchain_core.messages import (
     AIMessage,
@@ -26,6 +27,8 @@ from typing_extensions import TypeVar
 
 from ...nodes.answers import ValidationFailed, form_of
 from ...nodes.costs import All, Asks, Times
+from ...nodes.mcp_servers import MCPServer
+from ...nodes.mcp_tools import ServerTool
 from ...nodes.node import Node, Update, record_decision
 from ...nodes.openai_messages import state_of, to_openai
 from ...nodes.steps import Step
@@ -35,7 +38,7 @@ from ...providers.model import Message, Reply, Request, ToolCall as ModelToolCal
 from ...providers.stack.tool_emulation import FINAL_ANSWER
 from ...state.errors import DefinitionError, did_you_mean
 from ...state.json_text import json_text
-from ...state.names import CALL, MESSAGES
+from ...state.names import MESSAGES, TOOLBOX
 from ...state.run_context import RunContext
 from ...state.schema import extended, restored, values_of
 from ...state.serde import allow
@@ -66,10 +69,18 @@ class AgentState(TypedDict):
     stepgraph_turns: Turns
 
 
-class ToolInput(TypedDict):
-    """What the tools' node is sent: one tool call."""
+class ServedState(AgentState):
+    """What it reads where there are tools of servers."""
 
-    stepgraph_call: ToolCall
+    stepgraph_toolbox: tuple[ServerTool, ...]
+
+
+class ToolInput(TypedDict, total=False):
+    """What the tools' node is sent: one tool call, and for a server's tool what it is known by."""
+
+    stepgraph_call: Required[ToolCall]
+    stepgraph_toolbox: ServerTool
+    stepgraph_question: str
 
 
 @dataclass(eq=False)
@@ -77,12 +88,16 @@ class _Question(Node[Any]):
     """Writes the question as the first messages, in place of those of an earlier run on the thread."""
 
     step: Step[Any, Any]
+    tools: Tools
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         messages = convert_to_messages([dict(m) for m in self.step.ask(input).messages()])
         for number, message in enumerate(messages):
             message.id = f"question-{number}"
-        return {MESSAGES: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages], TURNS: Turns()}
+        update = {MESSAGES: [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages], TURNS: Turns()}
+        if self.tools.servers:
+            update[TOOLBOX] = await self.tools.listed(config)
+        return update
 
 
 class _Turn(Node[Any]):
@@ -93,22 +108,24 @@ class _Turn(Node[Any]):
         self.writes = step.writes
         self._step = step
         self._form = form_of(step.answer_type)
-        self._known = tools.by_name
+        self._own = tools.by_name
         self._limit = turns
         self._calls = calls
         self._tools = tools.schemas
+        self._final: tuple[Mapping[str, Any], ...] = ()
         if self._form.schema is not None:
             final = dereference_refs(self._form.schema)
             final.pop("$defs", None)
             if isinstance(self._form.schema, WrappedSchema):
                 final = WrappedSchema(final)
             description = "Give the final answer, once you know it."
-            self._tools += ({"name": FINAL_ANSWER, "description": description, "parameters": final},)
+            self._final = ({"name": FINAL_ANSWER, "description": description, "parameters": final},)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         values = values_of(input)
         number = values[TURNS].number + 1
-        request = self._request(restored(input, self._step.state), values[MESSAGES])
+        served: tuple[ServerTool, ...] = values.get(TOOLBOX, ())
+        request = self._request(restored(input, self._step.state), values[MESSAGES], served)
         if number > self._limit:
             value = await self._last_answer(request, config)
             record_decision(config, "agent", "turns used up", reason=f"{self._limit} turns")
@@ -134,7 +151,7 @@ class _Turn(Node[Any]):
             additional_kwargs=state_of(reply, calls),
             id=f"turn-{number}",
         )
-        refusals = self._refusals(calls, problems, number)
+        refusals = self._refusals(calls, problems, number, [*self._own, *(tool.name for tool in served)])
         names = [call["name"] for call in pending([turn, *refusals])]
         choice = ", ".join(names) or "again"
         shown = json_text([[call.name, call.arguments] for call in calls])
@@ -142,10 +159,9 @@ class _Turn(Node[Any]):
         record_decision(config, "agent", choice[:MAX_REASON], reason=reason[:MAX_REASON])
         return {MESSAGES: [turn, *refusals], TURNS: Turns(number)}
 
-    def _request(self, state: Any, messages: Sequence[AnyMessage]) -> Request:
-        return replace(
-            self._step.request(state), messages=to_openai(messages), schema=None, tools=self._tools
-        )
+    def _request(self, state: Any, messages: Sequence[AnyMessage], served: Sequence[ServerTool]) -> Request:
+        tools = (*self._tools, *(tool.schema for tool in served), *self._final)
+        return replace(self._step.request(state), messages=to_openai(messages), schema=None, tools=tools)
 
     async def _last_answer(self, request: Request, config: RunnableConfig | None) -> Any:
         """Ask for the answer without offering tools; a misfit is asked again as any step's answer is."""
@@ -168,7 +184,9 @@ class _Turn(Node[Any]):
             text = str(answers[0].arguments.get("answer", ""))
         return self._form.read(reply, request, text)
 
-    def _refusals(self, calls: Sequence[ModelToolCall], problems: str, number: int) -> list[AnyMessage]:
+    def _refusals(
+        self, calls: Sequence[ModelToolCall], problems: str, number: int, known: Sequence[str]
+    ) -> list[AnyMessage]:
         """Return what the model reads at once: why calls are not made, or an answer is not taken."""
         if not calls:
             how = f" Call {FINAL_ANSWER}, or a tool." if self._form.schema is not None else ""
@@ -177,22 +195,33 @@ class _Turn(Node[Any]):
         refused: list[AnyMessage] = []
         accepted = 0
         for call in calls:
-            problem = self._problem(call, problems, accepted)
+            problem = self._problem(call, problems, accepted, known)
             accepted += not problem
             if problem:
                 refused.append(_refusal(call, problem))
         return refused
 
-    def _problem(self, call: ModelToolCall, problems: str, accepted: int) -> str | None:
+    def _problem(self, call: ModelToolCall, problems: str, accepted: int, known: Sequence[str]) -> str | None:
         if call.name == FINAL_ANSWER:
             return f"That answer does not fit: {problems} Answer again, correctly."
         if call.problem:
             return f"The call cannot be read: {call.problem}. Make it again, shorter if it was cut off."
-        if call.name not in self._known:
-            return f"There is no tool {call.name!r:.100}. {did_you_mean(call.name[:100], self._known)}"
+        if call.name not in known:
+            return f"There is no tool {call.name!r:.100}. {did_you_mean(call.name[:100], known)}"
         if accepted >= self._calls:
             return f"This call was not made: at most {self._calls} tools are run at once. Call it again."
         return None
+
+
+def sent(call: ToolCall, state: Mapping[str, Any]) -> ToolInput:
+    """Return what the tools' node gets of a call."""
+    tools: Sequence[ServerTool] = state.get(TOOLBOX, ())
+    served = next((tool for tool in tools if tool.name == call["name"]), None)
+    if served is None:
+        return ToolInput(stepgraph_call=call)
+    asked = [[m.type, m.content] for m in state[MESSAGES] if str(m.id).startswith("question-")]
+    digest = hashlib.sha256(json_text(asked).encode("utf-8", "replace")).hexdigest()[:20]
+    return ToolInput(stepgraph_call=call, stepgraph_toolbox=served, stepgraph_question=digest)
 
 
 def pending(messages: Sequence[AnyMessage]) -> list[ToolCall]:
@@ -241,7 +270,7 @@ def _note_problem(reply: Reply, problem: str, config: RunnableConfig | None) -> 
 def agent(
     step: Step[StateT, T],
     *,
-    tools: Sequence[AnyTool],
+    tools: Sequence[AnyTool | MCPServer] | MCPServer,
     turns: int = 8,
     calls: int = 8,
     timeout_s: float = 30.0,
@@ -276,13 +305,16 @@ def agent(
     check_counts("agent", turns=turns, calls=calls, max_chars=max_chars)
     if not timeout_s > 0:
         raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
-    box = Tools(tools, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
+    given = [tools] if isinstance(tools, MCPServer) else tools
+    box = Tools(given, timeout_s=timeout_s, max_chars=max_chars, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
     if once:
         graph.promises.append(f"agent(once={sorted(once)!r}) runs each call of a tool once")
-    begin = graph.add_part(_Question(step), "begin")
+    begin = graph.add_part(_Question(step, box), "begin")
     reads = extended(extended(state, TURNS, Turns), MESSAGES, Annotated[list[AnyMessage], add_messages])
+    if box.servers:
+        reads = extended(reads, TOOLBOX, tuple[ServerTool, ...])
     turn = graph.add_part(_Turn(step, box, turns=turns, calls=calls), reads=reads)
     run = graph.add_part(box, reads=ToolInput)
     once_asked = copy.copy(step)
@@ -290,16 +322,17 @@ def agent(
     graph.writes = step.writes
     graph.cost = All((Times(Asks(once_asked), 1, turns), Times(Asks(step), 0, 1)))
 
-    def then(state: AgentState) -> Any:
+    def then(state: Any) -> Any:
         if not state["stepgraph_turns"].going:
             return "done"
-        return [Send(run, {CALL: call}) for call in pending(state["stepgraph_messages"])] or "again"
+        return [Send(run, sent(call, state)) for call in pending(state["stepgraph_messages"])] or "again"
 
     def so_far(values: Mapping[str, Any]) -> SoFar:
         taken = values.get(TURNS)
         going = isinstance(taken, Turns) and taken.going and taken.number
         return SoFar(hidden=frozenset({turn, run} if going else ()))
 
+    then.__annotations__["state"] = ServedState if box.servers else AgentState
     graph.so_far = so_far
     graph.add_edge(START, begin)
     graph.add_edge(begin, turn)

@@ -83,12 +83,21 @@ async def find_request(
 ) -> BatchRequest | None:
     """Return the request of a batch that this very call waits for, if one was begun for it.
 
-    Where the checkpoints of an earlier try are lost, it is the one of the task in whose place this one runs.
+    It may be that of an equal call, whose answer this one waited for. Where the checkpoints of an earlier try
+    are lost, it is the one of the task in whose place this one runs.
     """
     here = f"SELECT {_NAMES} {_OPEN} AND r.thread_id = ? AND r.request_hash = ?"
     place = (key.thread_id, key.request_hash)
-    sql = f"{here} AND r.task = ? AND r.occurrence = ? ORDER BY r.rowid DESC LIMIT 1"
-    rows = await journal.aquery(sql, (*place, key.task, key.occurrence))
+    mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
+    leader = (
+        "SELECT leader FROM coalesced_calls "
+        "WHERE thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?"
+    )
+    sql = (
+        f"{here} AND r.occurrence = ? AND (r.task = ? OR r.task = ({leader})) "
+        "ORDER BY r.task = ? DESC, r.rowid DESC LIMIT 1"
+    )
+    rows = await journal.aquery(sql, (*place, key.occurrence, key.task, *mine, key.task))
     if rows:
         return BatchRequest(**rows[0])
     earlier = journal.earlier_try(key.thread_id)
@@ -173,9 +182,10 @@ class Awaited:
 
 
 def awaited(journal: Journal, threads: Collection[str]) -> dict[str, list[Awaited]]:
-    """Return the batches whose answers threads wait for, or can collect by now."""
+    """Return the batches whose answers threads wait for, or can collect by now, unless they have ended."""
     marks = ", ".join("?" * len(threads))
-    sql = f"SELECT r.thread_id AS thread, count(*) AS calls, b.* {_OPEN} AND r.thread_id IN ({marks})"
+    unended = f"r.thread_id IN (SELECT thread_id FROM runs WHERE status <> 'done' AND thread_id IN ({marks}))"
+    sql = f"SELECT r.thread_id AS thread, count(*) AS calls, b.* {_OPEN} AND {unended}"
     found: dict[str, list[Awaited]] = {thread: [] for thread in threads}
     for row in journal.query(f"{sql} GROUP BY r.thread_id, b.id ORDER BY b.started_at", tuple(threads)):
         thread, calls = row.pop("thread"), row.pop("calls")

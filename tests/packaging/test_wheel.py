@@ -85,3 +85,23 @@ print(state.OWNER, graphs.OWNER, chain.__name__)
     *ours, owners = run(sys.executable, "-c", program, cwd=project, PYTHONPATH=str(site)).splitlines()
     assert owners == "user user chain"
     assert [Path(file).is_relative_to(site) for file in ours] == [True, True, True]
+
+
+def test_its_bill_of_materials_names_all_that_it_needs(wheel: Path) -> None:
+    from supply_chain.sbom import document
+
+    bill = document(wheel, ["ui", "evals"])
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert bill["metadata"]["component"]["purl"].startswith("pkg:pypi/stepgraph@")
+    names = {component["name"] for component in bill["components"]}
+    assert {"langgraph", "aiohttp", "jinja2", "scipy", "multidict"} <= names
+    assert names.isdisjoint({"pytest", "mcp", "stepgraph"})
+    assert all(component["licenses"] and component["version"] for component in bill["components"])
+    refs = [component["bom-ref"] for component in bill["components"]]
+    assert len(refs) == len(set(refs))
+    known = {*refs, bill["metadata"]["component"]["bom-ref"]}
+    for line in bill["dependencies"]:
+        assert line["ref"] in known
+        assert known.issuperset(line["dependsOn"])
+    assert any(ref.startswith("pkg:pypi/langgraph@") for ref in bill["dependencies"][0]["dependsOn"])
+    assert document(wheel, ["ui", "evals"]) == bill

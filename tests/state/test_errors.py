@@ -23,6 +23,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "BudgetExceeded": {"limit": "calls", "scope": "the run", "budget": {"calls": 1}, "spent": {"calls": 1}},
     "AnswerTooLate": {"review": "look", "due": "2026-11-27T10:00:00Z"},
     "DeadlinePassed": {"review": "look", "due": "2026-11-27T10:00:00Z"},
+    "MCPServerFailed": {"server": "shop", "stderr": "out of stock"},
     "RetrievalFailed": {"step": "find", "retriever": "by_word"},
     "GuardTripped": {"reason": "unsafe"},
     "GraphChanged": {"changes": ("node 'draft' is gone",)},

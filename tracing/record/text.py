@@ -133,7 +133,8 @@ def batch_line(batch: Batch) -> str:
         return f"the results of batch {batch.provider_id} are here"
     name = batch.provider_id or f"{batch.id}, which is looked for at the provider"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(batch.submitted_at or batch.started_at))
-    return f"waits for batch {name} ({batch.api}, {batch.model}, {batch.requests} calls), submitted at {when}"
+    calls = f"{batch.requests} call{'s' if batch.requests != 1 else ''}"
+    return f"waits for batch {name} ({batch.api}, {batch.model}, {calls}), submitted at {when}"
 
 
 def passages_line(kept: int, left_out: str | None) -> str:

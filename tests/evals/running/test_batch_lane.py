@@ -44,7 +44,11 @@ def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
         for n in range(TRIALS)
     )
     suite = Suite(name="many", cases=cases)
-    with BatchServer() as server, Session(tmp_path / "runs.sqlite") as session, using(server.spec()):
+    with (
+        BatchServer() as server,
+        Session(tmp_path / "runs.sqlite") as session,
+        using(server.spec(batch={"quiet_s": 0.5})),
+    ):
         results = run_suite(suite, app, session, run="r", lane="batch")
         calls = session.journal.query("SELECT count(*) AS n, sum(batch_request IS NULL) AS live FROM calls")
     assert len(results.trials) == TRIALS

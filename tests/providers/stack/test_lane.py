@@ -26,6 +26,7 @@ from stepgraph.providers.stack.batch_desk import parts_of
 from ...batch_apis import LIVE, BatchServer, doubled, said
 
 USD = (100 * 2 + 20 * 8) / 1e6
+PATIENT = {"quiet_s": 0.5}  # calls meet also on a busy machine
 
 
 @dataclass
@@ -78,11 +79,13 @@ async def until(condition: Any) -> None:
     raise AssertionError("It did not come to that.")
 
 
-async def stopped(session: Session, server: BatchServer, thread: str = "t") -> None:
+async def stopped(
+    session: Session, server: BatchServer, thread: str = "t", graph: Any = one, given: Any = None
+) -> None:
     """Begin a run, and stop it while its batch is under way."""
     begun = len(server.batches)
     server.hold = True
-    run = asyncio.create_task(arun(one, Word("tea"), session, thread, lane="batch"))
+    run = asyncio.create_task(arun(graph, given or Word("tea"), session, thread, lane="batch"))
     await until(lambda: len(server.batches) > begun and rows(session, "batches")[-1]["status"] == "waiting")
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -93,7 +96,7 @@ async def stopped(session: Session, server: BatchServer, thread: str = "t") -> N
 async def test_calls_that_are_made_together_are_one_batch_at_half_the_price(
     server: BatchServer, session: Session, api: str
 ) -> None:
-    with using(server.spec(api)):
+    with using(server.spec(api, batch=PATIENT)):
         runs = (arun(app, Word(f"tea {n}"), session, f"t{n}", lane="batch") for n in range(10))
         results = await asyncio.gather(*runs)
     assert results[3].values["example"] == "re: Use tea 3: re: What is tea 3?"
@@ -180,7 +183,7 @@ async def test_a_request_that_is_refused_or_canceled_raises_and_the_others_answe
         server.fate = lambda _: "ok"
         result = await aresume(one, session, "bad")  # it is asked anew, in a batch
     assert result.values["meaning"] == "re: What is bad?"
-    assert len(server.batches) == 2
+    assert sum(len(batch.requests) for batch in server.batches) == 3
     (failed,) = [row for row in rows(session) if row["status"] == "failed"]
     assert failed["batch_request"]
     assert failed["cost_usd"] is None
@@ -233,7 +236,7 @@ async def test_a_submit_that_is_refused_raises_for_all_its_calls(
     server: BatchServer, session: Session, api: str
 ) -> None:
     server.will.append(401)
-    with using(server.spec(api)):
+    with using(server.spec(api, batch=PATIENT)):
         runs = (arun(one, Word(word), session, word, lane="batch") for word in ("a", "b"))
         errors = await asyncio.gather(*runs, return_exceptions=True)
     assert [type(error) for error in errors] == [AuthenticationFailed] * 2
@@ -248,7 +251,7 @@ async def test_polls_and_downloads_that_fail_are_made_again(
     with using(server.spec(api)):
         runs = (arun(one, Word(word), session, word, lane="batch") for word in ("a", "b"))
         await asyncio.gather(*runs)
-    assert len(server.batches) == 1
+    assert sum(len(batch.requests) for batch in server.batches) == 2
     assert not server.live
 
 
@@ -327,10 +330,26 @@ async def test_the_branches_of_a_fan_out_are_one_batch_whatever_their_order(
     server: BatchServer, session: Session, api: str
 ) -> None:
     shelf = fan_out(words, meaning, into="found").compile()
-    with using(server.spec(api)):
+    with using(server.spec(api, batch=PATIENT)):
         result = await arun(shelf, Shelf(), session, "t", lane="batch")
     assert [word.meaning for word in result.value.found] == [f"re: What is word {n}?" for n in range(25)]
     assert [len(batch.requests) for batch in server.batches] == [25]
+
+
+def same(shelf: Shelf) -> list[Word]:
+    return [Word("tea")] * 3
+
+
+async def test_equal_calls_of_a_thread_are_one_request_also_after_a_stop(
+    server: BatchServer, session: Session, api: str
+) -> None:
+    shelf = fan_out(same, meaning, into="found").compile()
+    with using(server.spec(api, batch=PATIENT)):
+        await stopped(session, server, "t", shelf, Shelf())
+        result = await aresume(shelf, session, "t")
+    assert [word.meaning for word in result.value.found] == ["re: What is tea?"] * 3
+    assert [len(batch.requests) for batch in server.batches] == [1]
+    assert sorted(row["source"] for row in rows(session)) == ["coalesced", "coalesced", "model"]
 
 
 @tool
