@@ -258,7 +258,7 @@ def test_tokens_are_streamed_out_of_a_graph(server: Imitator) -> None:
     with using(spec_of(server)):
         chunks = [chunk for chunk, _ in app.stream(Post("Count"), stream_mode="messages")]
     assert "".join(chunk.text for chunk in chunks) == " ".join(map(str, range(1, 101)))
-    assert len(chunks) > 100
+    assert len(chunks) > 80  # a digit that a key begins with is held back
     assert sum(bool(chunk.usage_metadata) for chunk in chunks) == 1
 
 

@@ -19,13 +19,19 @@ from pydantic import SecretStr
 from stepgraph import Ask, Budget, Session, agent, chain, estimate, fan_out, run, section, step, using, vote
 from stepgraph.providers.backends.backend import PlainBackend
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
+from stepgraph.providers.settings import parse_spec
 from stepgraph.providers.stack import prefix as module, stack
 from stepgraph.providers.stack.prefix import Prefixes, PrefixLayer
+from stepgraph.providers.stack.redaction import RedactionLayer
+from stepgraph.providers.stack.stack import member_of
+from stepgraph.providers.stack.streaming import StreamingLayer
 from stepgraph.state.errors import ModelUnavailable
 from stepgraph.tracing import fork
 from stepgraph.tracing.record.reads import read_calls
 
 from ...caching_server import CHARS, CachingServer
+from ...imitator import KEY
+from ...imitators import OpenAI
 from ...servers import Answer, ChatServer, Fault
 
 DOCUMENT = "".join(f"Clause {number}: nobody owes anybody anything. " for number in range(2000))[:80_000]
@@ -163,6 +169,45 @@ async def test_the_others_go_when_the_first_answer_begins_not_when_it_ends() -> 
     assert not calls[0].done()
     served.end.set()
     assert {(await call).text for call in calls} == {"Because."}
+
+
+async def test_an_answer_that_begins_with_a_tool_call_begins_too() -> None:
+    class Calling(Served):
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            self.asked.append(context.step)
+            if context.sink is not None:
+                await context.sink.emit()
+            await self.end.wait()
+            return Reply("", self.name, Usage(10, 1))
+
+    served = Calling()
+    model = PrefixLayer(StreamingLayer(RedactionLayer(served)), Prefixes(), PlainBackend(served))
+    calls = ask(model, "a", "b")
+    await until(lambda: served.asked == ["a", "b"])
+    served.end.set()
+    await asyncio.gather(*calls)
+
+
+@pytest.mark.parametrize("client", ["http", "langchain"])
+async def test_each_client_tells_when_a_tool_call_begins(
+    client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    told: list[str] = []
+
+    class Ear:
+        listened = True
+
+        async def emit(self, text: str = "", *, reasoning: str = "") -> None:
+            told.append(text + reasoning)
+
+    with OpenAI() as imitator:
+        member = member_of(parse_spec(imitator.spec(client=client, timeout_s=10), "here"))
+        weather = {"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}
+        asked = Request(({"role": "user", "content": "Weather?"},), tools=(weather,))
+        reply = await member.backend.complete(asked, replace(HERE, sink=Ear()))
+    assert reply.tool_calls
+    assert told
 
 
 async def test_a_model_that_does_not_stream_is_waited_for() -> None:
