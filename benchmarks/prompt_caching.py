@@ -3,8 +3,8 @@
     python -m benchmarks.prompt_caching
 
 The server caches as the providers do: a prompt is there for others once the first token of its answer is
-sent, in blocks of 1,024 tokens and then 128 more each. Every answer begins after a second. One round asks
-all at once, with the document in each prompt; the other gives it as the prefix.
+sent, in blocks of 1,024 tokens and then 128 more each. Every answer begins after a second. One round asks all
+at once, with the document in each prompt; the other gives it as the prefix.
 """
 
 from __future__ import annotations

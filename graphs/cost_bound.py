@@ -17,7 +17,7 @@ from ..providers.stack.stack import Member, ModelStack
 from ..state.errors import UnboundRole
 from ..state.journal.journal import Journal
 from ..state.money import rounded
-from ..state.names import SESSION_KEY
+from ..state.names import MODELS_KEY, SESSION_KEY
 from ..state.run_context import RunContext, fields_in
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
@@ -104,9 +104,9 @@ def estimate(
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None
-    bound = fields_in(compiled.config or {})
-    run = RunContext({**bound, SESSION_KEY: session})
-    steps = {asks: _step(asks, cost, given, journal, run, lane) for asks in dict.fromkeys(asks_in(cost))}
+    fields = {**fields_in(compiled.config or {}), SESSION_KEY: session}
+    runs = {asks: RunContext({**fields, MODELS_KEY: asks.models}) for asks in asks_in(cost)}
+    steps = {asks: _step(asks, cost, given, journal, run, lane) for asks, run in runs.items()}
     times = {asks: asks.tries * step.answers for asks, step in steps.items()}
     unknown = tuple(_unknown(steps))
     tokens = {asks: step.tokens_per_call for asks, step in steps.items()}

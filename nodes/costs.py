@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from langgraph.graph.state import CompiledStateGraph
 
+from ..providers.stack.roles import layered
+from ..state.run_context import RunContext
 from .edges import runs_of
 
 Weight: TypeAlias = Callable[["Asks"], float]
@@ -16,9 +18,13 @@ Weight: TypeAlias = Callable[["Asks"], float]
 
 @dataclass(frozen=True)
 class Asks:
-    """One execution of a step: one call, and at most `tries` of them if its answers do not fit."""
+    """One execution of a step: one call, and at most `tries` of them if its answers do not fit.
+
+    `models` are those that the compiled graphs around the step bind, by role.
+    """
 
     step: Any
+    models: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -113,8 +119,25 @@ def cost_of(part: Any) -> Cost:
         return Asks(part)
     if isinstance(part, CompiledStateGraph):
         kept: Cost | None = getattr(part.builder, "cost", None)
-        return kept if kept is not None else _by_hand(part)
+        models = RunContext.of(part.config).models
+        cost = kept if kept is not None else _by_hand(part)
+        return _asked_of(cost, models) if models else cost
     return FREE
+
+
+def _asked_of(cost: Cost, models: Mapping[str, Any]) -> Cost:
+    """Return a cost whose steps ask these models, where no graph inside binds others."""
+    match cost:
+        case Asks(step, own):
+            return Asks(step, layered(models, own))
+        case All(parts):
+            return All(tuple(_asked_of(part, models) for part in parts))
+        case OneOf(parts):
+            return OneOf(tuple(_asked_of(part, models) for part in parts))
+        case Times(part, low, high):
+            return Times(_asked_of(part, models), low, high)
+        case Unbounded(name, part):
+            return Unbounded(name, _asked_of(part, models))
 
 
 def costs_of(parts: Iterable[Any]) -> All:

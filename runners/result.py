@@ -35,8 +35,9 @@ class RunResult(Generic[ValueT]):
     ended: `missing` has the paths of the nodes that were still to run, `budget_end` the limit. `waiting`
     holds what interrupts ask. `unmerged` has the answers that were paid for and have no field yet, such as
     half of a vote, by the path of the node that asked. Go on with `resume(graph, session, thread_id)`, with
-    an answer if the run waits for one. `ended_early` is the reason of the `end` that made the run done before
-    its last part.
+    an answer if the run waits for one. `cut` has the paths of the steps whose text was cut at its limit of
+    tokens; `Ask(…, whole=True)` does not take such a text. `ended_early` is the reason of the `end` that made
+    the run done before its last part.
     """
 
     thread_id: str
@@ -48,6 +49,7 @@ class RunResult(Generic[ValueT]):
     waiting: tuple[Interrupt, ...] = ()
     unmerged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ended_early: str | None = None
+    cut: tuple[str, ...] = ()
     state_type: type[Any] = field(default=dict, repr=False)
 
     @cached_property

@@ -274,7 +274,8 @@ class _Run(Generic[OutputT]):
     def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
         spent = self.session.spent(self.thread)
         state = self.graph.builder.output_schema
-        return RunResult(self.thread, status, values, spent, state_type=state, **more)
+        cut = tuple(self.session.journal.cut_answers(self.thread))
+        return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
 
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:

@@ -121,7 +121,7 @@ async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome
 def _ended(result: RunResult) -> RunOutcome:
     outcome = RunOutcome(result.thread_id, result.status, ExitCode.DONE, output=plain(result.values))
     outcome.unmerged = {path: list(answers) for path, answers in result.unmerged.items()}
-    outcome.ended_early = result.ended_early
+    outcome.ended_early, outcome.cut = result.ended_early, result.cut
     if result.status == "partial":
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"

@@ -37,6 +37,7 @@ class RunOutcome:
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
     ended_early: str | None = None
+    cut: tuple[str, ...] = ()
 
 
 def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "output": outcome.output,
         **({"unmerged": outcome.unmerged} if outcome.unmerged else {}),
+        **({"cut": list(outcome.cut)} if outcome.cut else {}),
         **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
         "calls": cost.calls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 from ...state.errors import InputError
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
+from ...tracing.record.caching import Collapse, cache_use, cached_share, collapses
 from ...tracing.record.notes import call_notes, decision_note, notes
 from ...tracing.record.reads import read_input
 from ...tracing.record.run import Run, read_run
@@ -73,6 +74,7 @@ def show_run(
     with open_session(database) as session:
         run = read_run(session, thread_id)
         given = read_input(session.journal, thread_id)
+        fallen = collapses(session.journal.query, run)
     if step is not None:
         for node in _steps_named(run, step):
             if as_json:
@@ -83,7 +85,7 @@ def show_run(
     if as_json:
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
         waits = [{**asdict(item.batch), "calls": item.calls} for item in run.awaits]
-        told = {**thread_json(run.thread), "awaits": waits, "steps": steps}
+        told = {**thread_json(run.thread), **_cache_json(run, fallen), "awaits": waits, "steps": steps}
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
@@ -101,6 +103,7 @@ def show_run(
     if run.thread.error and run.thread.error not in shown:
         click.echo(f"error  {clean(run.thread.error)}")
     click.echo(f"total  {_totals(run)}")
+    _print(_cache_lines(run, fallen))
 
 
 def _totals(run: Run) -> str:
@@ -113,6 +116,25 @@ def _totals(run: Run) -> str:
     parts += [f"took {duration(thread.seconds)}"]
     parts += [f"{duration(thread.waited_s)} waiting" if thread.waited_s >= 1 else ""]
     return ", ".join(filter(None, parts))
+
+
+def _cache_lines(run: Run, fallen: Sequence[Collapse]) -> Iterator[str]:
+    """Yield what share of the input was read from the providers' caches, and where that collapsed."""
+    uses = cache_use(run)
+    if any(use.cached_tokens for use in uses):
+        steps = ", ".join(f"{one_line(use.step, 40)} {use.share:.0%}" for use in uses)
+        yield f"cache  {cached_share(uses):.0%} of the input was read from the provider's cache: {steps}"
+    for collapse in fallen:
+        yield click.style(f"warning  {clean(str(collapse))}", fg="yellow")
+
+
+def _cache_json(run: Run, fallen: Sequence[Collapse]) -> dict[str, Any]:
+    uses = cache_use(run)
+    return {
+        "cached_share": cached_share(uses),
+        "cache": [{**vars(use), "share": use.share} for use in uses],
+        "cache_warnings": [str(collapse) for collapse in fallen],
+    }
 
 
 def thread_json(thread: Thread) -> dict[str, Any]:

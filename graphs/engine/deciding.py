@@ -22,6 +22,8 @@ from ...state.schema import StateType, check_fields, fields_of, values_of
 from ...state.statuses import DecisionKind
 from .workflow import Pattern, Workflow, name_of, written_by
 
+DECIDE = "decide"
+
 
 @dataclass(eq=False, repr=False)
 class Reader(AnswerNode[Any, Any]):
@@ -124,6 +126,20 @@ def check_by(
     """Like `check_of`, for patterns too."""
     is_pattern = isinstance(check, (Workflow, CompiledStateGraph))
     return check_of(reader_of(check, where) if is_pattern else check, passes, where, kind)
+
+
+def begin_with(graph: Workflow[Any], decider: Any, node: Any, **options: Any) -> tuple[str, str]:
+    """Add the node that asks what decides, behind the pattern that it rests on, if there is one.
+
+    Returns the node to go to, and the node that asks.
+    """
+    asked = ask_first(graph, decider)
+    if asked is not None:
+        options["name"] = DECIDE
+    start = graph.add_part(node, **options)
+    if asked is not None:
+        graph.connect(asked, start)
+    return asked or start, start
 
 
 def ask_first(graph: Workflow[Any], decider: Any) -> str | None:

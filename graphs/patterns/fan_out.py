@@ -13,8 +13,8 @@ from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
 from ...nodes.node import Decider, Node, PlainFunction, Update
-from ...nodes.rules import decider_of
 from ...state.schema import extended
+from ..engine.deciding import begin_with, reader_of
 from ..engine.options import check_field
 from ..engine.workers import (
     DONE,
@@ -29,7 +29,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -50,7 +50,7 @@ class _Collect(Node[Any]):
 
 
 def fan_out(
-    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]],
+    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]] | Pattern[StateT],
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     into: str,
@@ -62,9 +62,9 @@ def fan_out(
 ) -> Workflow[StateT]:
     """Run a worker on every item of a list, all at once, and collect the results.
 
-    `split` is a step, a rule, or a function of the state; it gives a list of worker states, `max_items` of
-    them at most. The worker is any part over that state type. The field `into`, a list of that type,
-    takes the worker states as they are in the end, in the order of the list.
+    `split` is a step, a rule, a function of the state or a pattern; it gives a list of worker states,
+    `max_items` of them at most. The worker is any part over that state type. The field `into`, a list of
+    that type, takes the worker states as they are in the end, in the order of the list.
 
     An item whose worker raises, or takes longer than `timeout_s` seconds, fails the whole
     (`failed="fail"`) or is left out (`failed="skip"`). `missing` names a field of type `dict[str, str]`
@@ -73,13 +73,14 @@ def fan_out(
     Costs what `split` costs, and what the worker costs for each item: N items make N model calls.
     """
     check_limits("fan_out", max_items, timeout_s, failed)
-    decider = decider_of(split, "fan_out")
+    decider = reader_of(split, "fan_out")
     state, worker_state = decider.state, state_of([worker], "fan_out")
     check_field("fan_out", state, list[worker_state], into=into)  # type: ignore[valid-type]
     check_field("fan_out", state, dict[str, str], missing=missing)
     graph: Workflow[StateT] = Workflow(state, name or f"fan_out_{name_of(worker)}")
 
-    begin = graph.add_part(SplitItems("fan_out", decider, worker_state, max_items), writes=[decider.writes])
+    splitting = SplitItems("fan_out", decider, worker_state, max_items)
+    first, begin = begin_with(graph, decider, splitting, writes=[decider.writes])
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     seen = extended(state, DONE, WorkerResults)
@@ -91,7 +92,7 @@ def fan_out(
 
     graph.so_far = so_far
     graph.writes = into
-    graph.add_edge(START, begin)
+    graph.add_edge(START, first)
     send_items(graph, begin, work, end)
     graph.add_edge(work, end)
     graph.add_edge(end, END)

@@ -13,12 +13,12 @@ from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
 from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
-from ...nodes.rules import decider_of
 from ...nodes.sizes import PromptSizes
 from ...nodes.splitting import Count, estimate_tokens
 from ...state.errors import DefinitionError, InputError
 from ...state.schema import StateType, extended, values_of
 from ...state.serde import allow
+from ..engine.deciding import begin_with, reader_of
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
@@ -34,7 +34,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 
@@ -160,7 +160,7 @@ def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
 
 
 def map_reduce(
-    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]],
+    split: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]] | Pattern[StateT],
     worker: NodeLike[W],  # type: ignore[type-var]
     *,
     join: Callable[[list[W]], W],
@@ -197,7 +197,7 @@ def map_reduce(
     check_counts("map_reduce", tokens=tokens, levels=levels)
     if not callable(join):
         raise DefinitionError("map_reduce(join=…): expected a function that makes one state of several.")
-    decider = decider_of(split, "map_reduce")
+    decider = reader_of(split, "map_reduce")
     reducer: Any = worker if reduce is None else reduce
     state, worker_state = decider.state, state_of([worker, reducer], "map_reduce")
     check_field("map_reduce", state, worker_state, into=into)
@@ -208,7 +208,7 @@ def map_reduce(
     sizes = PromptSizes(tokens, count)
     seen = extended(extended(state, DONE, WorkerResults), CHANNEL, Level)
     splitting = _SplitPieces(decider, worker, worker_state, max_items, sizes)
-    begin = graph.add_part(splitting, writes=[decider.writes])
+    first, begin = begin_with(graph, decider, splitting, writes=[decider.writes])
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     gathering = _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes)
@@ -229,7 +229,7 @@ def map_reduce(
 
     graph.so_far = so_far
     graph.writes = into
-    graph.add_edge(START, begin)
+    graph.add_edge(START, first)
     send_items(graph, begin, work)
     graph.add_edge(work, gather)
     send_items(graph, gather, combine, END)

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -17,13 +18,12 @@ from ...nodes.costs import All, Cost, Times, cost_of
 from ...nodes.ends import EndState, has_ended
 from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.plans import is_known, problem_with, subject_of, without_overlaps
-from ...nodes.rules import decider_of
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InputError, InvalidAnswer
 from ...state.json_text import json_text
 from ...state.schema import StateType, extended, restored, values_of
 from ...state.serde import allow
-from ..engine.deciding import answer_of
+from ..engine.deciding import answer_of, begin_with, reader_of
 from ..engine.options import check_counts, check_field
 from ..engine.workers import (
     DONE,
@@ -37,7 +37,7 @@ from ..engine.workers import (
     send_items,
     worker_node,
 )
-from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of
 
 W = TypeVar("W")
 V = TypeVar("V")
@@ -196,7 +196,7 @@ class _CollectRound(Node[Any]):
 
 
 def orchestrate(
-    plan: Decider[StateT, list[W]],
+    plan: Decider[StateT, list[W]] | Pattern[StateT],
     worker: NodeLike[W],  # type: ignore[type-var]
     synthesise: NodeLike[StateT],
     *,
@@ -205,7 +205,7 @@ def orchestrate(
     max_items: int = 8,
     check: Decider[StateT, V] | PlainFunction[StateT, Opinion] | None = None,
     passes: Callable[[V], Opinion] | None = None,
-    more: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]] | None = None,
+    more: Decider[StateT, list[W]] | PlainFunction[StateT, Sequence[W]] | Pattern[StateT] | None = None,
     rounds: int = 2,
     rules: PlanRules[W] | None = None,
     timeout_s: float | None = None,
@@ -215,19 +215,20 @@ def orchestrate(
 ) -> Workflow[StateT]:
     """Plan subtasks, run a worker on each at once, and make one result of theirs.
 
-    `plan` is a step or rule that writes a list of subtasks: worker states, `max_items` of them at most. The
-    worker is any part over that type. The field `into`, a list of it, takes the worker states as they
-    are in the end; `synthesise` runs then. A worker sees its subtask alone: where it needs more than the
-    plan says, `brief` makes its subtask from the state and the planned one. Subtasks cannot wait for
-    each other: make those one subtask.
+    `plan` is a step, a rule or a pattern that writes a list of subtasks: worker states, `max_items` of
+    them at most. The worker is any part over that type. The field `into`, a list of it, takes the worker
+    states as they are in the end; `synthesise` runs then. A worker sees its subtask alone: where it needs
+    more than the plan says, `brief` makes its subtask from the state and the planned one. Subtasks cannot
+    wait for each other: make those one subtask.
 
     A plan must have subtasks, not too many, and no two about the same thing: `rules` says when two of them
     are, what happens then, and how often a plan is asked for (`PlanRules`). `check` and `passes` can demand
     more, such as that nothing is left out: they are what `gate` takes, and see the state with the plan in
-    it. A step gets the reason and plans again; after the last try it raises InvalidAnswer with its plans.
+    it. A step gets the reason and plans again; after the last try it raises InvalidAnswer with its plans. An
+    unsound plan of a rule or a pattern is an InputError at once.
 
-    `more`, a step, a rule or a function, gives further subtasks once there is a synthesis; an empty list
-    ends the work, and so does the last of `rounds`. Those that are done already are dropped.
+    `more`, a step, a rule, a function or a pattern, gives further subtasks once there is a synthesis; an
+    empty list ends the work, and so does the last of `rounds`. Those that are done already are dropped.
 
     `timeout_s`, `failed` and `missing` are as in `fan_out`; `missing` takes what the subtasks are about.
 
@@ -237,15 +238,18 @@ def orchestrate(
     """
     check_limits("orchestrate", max_items, timeout_s, failed)
     check_counts("orchestrate", rounds=rounds)
-    if not isinstance(plan, Decider) or plan.writes is None:
+    planning: Decider[StateT, Any] | None = plan if isinstance(plan, Decider) else None
+    if isinstance(plan, (Workflow, CompiledStateGraph)):
+        planning = reader_of(plan, "orchestrate")
+    elif planning is None or planning.writes is None:
         raise DefinitionError(
-            "orchestrate(plan, …): expected a step, or a rule with a field, that gives a list of subtasks. "
-            "A function that splits something needs no plan: fan_out(split, worker, into=…)."
+            "orchestrate(plan, …): expected a step, a pattern, or a rule with a field, that gives a list of "
+            "subtasks. A function that splits something needs no plan: fan_out(split, worker, into=…)."
         )
     rules = rules or PlanRules()
     judge = None if check is None else check_of(check, passes, "orchestrate(check=…)", "orchestrate")
-    further = None if more is None else decider_of(more, "orchestrate")
-    parts = [part for part in (plan, synthesise, judge, further) if part is not None]
+    further = None if more is None else reader_of(more, "orchestrate")
+    parts = [part for part in (planning, synthesise, judge, further) if part is not None]
     state, worker_state = state_of(parts, "orchestrate"), state_of([worker], "orchestrate")
     check_field("orchestrate", state, list[worker_state], into=into)  # type: ignore[valid-type]
     check_field("orchestrate", state, dict[str, str], missing=missing)
@@ -253,11 +257,11 @@ def orchestrate(
 
     seen = extended(extended(state, DONE, WorkerResults), CHANNEL, Progress)
 
-    def add_plan(decider: Decider[Any, Any], check: Check[Any] | None, *, first: bool) -> str:
+    def add_plan(decider: Decider[Any, Any], check: Check[Any] | None, *, first: bool) -> tuple[str, str]:
         node = _Plan(decider, worker_state, max_items, rules, check, brief, first=first)
-        return graph.add_part(node, reads=seen, writes=[decider.writes], stands_for=decider)
+        return begin_with(graph, decider, node, reads=seen, writes=[decider.writes], stands_for=decider)
 
-    begin = add_plan(plan, judge, first=True)
+    start, begin = add_plan(planning, judge, first=True)
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     collect = graph.add_part(_CollectRound(into, missing), "collect", reads=seen, writes=[into, missing])
@@ -271,22 +275,22 @@ def orchestrate(
 
     graph.so_far = so_far
     graph.writes = answer_of(synthesise)
-    graph.add_edge(START, begin)
+    graph.add_edge(START, start)
     send_items(graph, begin, work)
     graph.add_edge(work, collect)
     graph.add_edge(collect, finish)
-    graph.cost = _round(plan, judge, worker, synthesise, max_items, rules.tries)
+    graph.cost = _round(planning, judge, worker, synthesise, max_items, rules.tries)
     if further is None or rounds == 1:
         graph.add_edge(finish, END)
         return graph
 
-    again = add_plan(further, None, first=False)
+    anew, again = add_plan(further, None, first=False)
 
     def is_over(state: OrchestrationState) -> str:
         going = state["stepgraph_progress"].number < rounds and not has_ended(state)
         return "more" if going else "done"
 
-    graph.add_conditional_edges(finish, is_over, {"more": again, "done": END})
+    graph.add_conditional_edges(finish, is_over, {"more": anew, "done": END})
     send_items(graph, again, work, END)
     later = _round(further, None, worker, synthesise, max_items, rules.tries, least=0)
     graph.cost = All((graph.cost, Times(later, 0, rounds - 1)))

@@ -18,7 +18,7 @@ from ...nodes.node import Decider, Node, PlainFunction, Update, record_decision
 from ...nodes.reviews import Label, Review
 from ...state.errors import DefinitionError, NoRoute, did_you_mean
 from ...state.schema import extended
-from ..engine.deciding import ask_first, common_answer, reader_of
+from ..engine.deciding import begin_with, common_answer, reader_of
 from ..engine.ways import add_instead
 from ..engine.workflow import NodeLike, Pattern, Workflow, state_of
 
@@ -172,17 +172,12 @@ def route(
         otherwise = add_branch(fallback, FALLBACK)
         targets[otherwise] = otherwise
     classify = _Classify(decider, ends, min_confidence, otherwise)
-    asked = ask_first(graph, decider)
-    start = graph.add_part(classify, "decide" if asked else decider.name, writes=[decider.writes])
+    first, start = begin_with(graph, decider, classify, name=decider.name, writes=[decider.writes])
 
     def branch(state: RouteState) -> str:
         return state["stepgraph_branch"]
 
-    if asked is None:
-        graph.add_edge(START, start)
-    else:
-        graph.add_edge(START, asked)
-        graph.connect(asked, start)
+    graph.add_edge(START, first)
     graph.add_conditional_edges(start, branch, {**targets})
     for target in targets.values():
         graph.add_edge(target, END)

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..errors import PromptChanged
-from ..statuses import Lane, RunStatus
+from ..statuses import CUT, Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
 from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
@@ -249,6 +249,12 @@ class Journal(Store):
             (thread_id, task, task, task, task),
         )
         return cost_in(row)
+
+    def cut_answers(self, thread_id: str) -> list[str]:
+        """Return the paths of the steps that took a text which was cut at its limit of tokens."""
+        where = "thread_id = ? AND status = 'answered' AND finish_reason = ?"
+        rows = self.query(f"SELECT DISTINCT path FROM calls WHERE {where} ORDER BY path", (thread_id, CUT))
+        return [row["path"] for row in rows]
 
     def ran_s(self, thread_id: str, task: str | None = None) -> float:
         """Return the seconds that a thread ran, or what is below one of its node executions."""

@@ -323,6 +323,15 @@ SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
        r.updated_at - r.started_at AS seconds, r.started_at
 FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
 GROUP BY r.thread_id;
+CREATE VIEW IF NOT EXISTS prompt_caching AS  -- a row for each step of each thread and model that says so
+SELECT r.graph, c.thread_id, c.step, c.model_asked AS model, count(*) AS calls,
+       coalesce(sum(c.input_tokens), 0) AS input_tokens, sum(c.cached_tokens) AS cached_tokens,
+       coalesce(sum(c.cache_write_tokens), 0) AS cache_write_tokens,
+       1.0 * sum(c.cached_tokens) / nullif(sum(c.input_tokens), 0) AS cached_share,
+       min(c.started_at) AS started_at, max(c.started_at) AS last_at
+FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
+WHERE c.source = 'model' AND c.status <> 'failed' AND c.cached_tokens IS NOT NULL
+GROUP BY c.thread_id, c.step, c.model_asked;
 CREATE VIEW IF NOT EXISTS budgets AS  -- a row for each limit of each thread
 WITH paid AS (
     SELECT thread_id, count(*) AS calls,

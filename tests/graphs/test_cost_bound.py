@@ -259,3 +259,17 @@ def test_only_runs_of_the_same_graph_are_its_past(session: Session) -> None:
     with ScriptedModel(["x"]) as model, using(model):
         chain(plan).compile().invoke(Post(), session.config("t"))
     assert estimate(chain(plan, write), session=session).past is None
+
+
+def test_each_step_costs_what_the_model_of_the_graph_around_it_costs() -> None:
+    def served(name: str) -> dict[str, Any]:
+        return {"base_url": "http://127.0.0.1:9/v1", "model": name}
+
+    inner = chain(plan, plan.on("large"), name="inner").compile(models={"default": served("inner")})
+    again = chain(inner, plan.on("small"), name="middle").compile(
+        models={"small": served("middle"), "large": served("other")}
+    )
+    outer = chain(again, classify).compile(models=served("outer"))
+    assert [each.model for each in estimate(outer).steps] == ["inner", "other", "middle", "outer"]
+    with using(served("block")):
+        assert {each.model for each in estimate(outer).steps} == {"block"}

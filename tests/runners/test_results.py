@@ -2,7 +2,7 @@
 
 import pickle
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import pytest
@@ -27,6 +27,7 @@ from stepgraph import (
     using,
     vote,
 )
+from stepgraph.providers.model import CallContext, Reply, Request
 from stepgraph.state.errors import InputError
 
 
@@ -195,3 +196,26 @@ def test_keys_in_metadata_and_tags_are_masked(session: Session) -> None:
         run(app, AsDataclass(), session, "t", tags=[key], metadata={"key": key})
     (row,) = session.journal.query("SELECT tags, metadata FROM invocations")
     assert key not in row["tags"] + row["metadata"]
+
+
+def test_a_result_tells_which_texts_were_cut(session: Session) -> None:
+    @step("draft")
+    def write(given: AsDataclass) -> Ask[str]:
+        return Ask("write", max_tokens=4)
+
+    @step("end")
+    def finish(given: AsDataclass) -> Ask[str]:
+        return Ask("finish", max_tokens=4)
+
+    class Cut(ScriptedModel):
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            reply = await super().complete(request, context)
+            return replace(reply, finish_reason="length") if context.step == "write" else reply
+
+    app = chain(chain(write, name="inner"), finish).compile()
+    with using(Cut(["one two", "three"])):
+        result = run(app, AsDataclass(), session, "cut")
+    assert result.cut == ("inner/write",)
+    assert result.value.draft == "one two"
+    with using(ScriptedModel(["one", "two"])):
+        assert run(app, AsDataclass(), session, "whole").cut == ()
