@@ -21,6 +21,7 @@ CUTS: Final = (0.9, 0.7, 0.5)  # for the first refusal, and for those that follo
 GROWTH: Final = 0.4  # for each answer: so much of itself in the time of one call
 PROBE_S: Final = 12.0
 PROBE_CALLS: Final = 60  # so that of all calls hardly more than one in sixty is refused
+LONGEST_PROBE_S: Final = 45.0  # where calls are few, or slow
 FORGOTTEN_S: Final = 60.0
 
 SLOW, SLOWER = math.log(1.5), math.log(2.0)
@@ -52,6 +53,7 @@ class AdaptiveLimit:
         self._good = 0  # answers since the last cut
         self._refused = math.inf  # so many at a time were too many
         self._refused_at = -math.inf
+        self._idle_since = -math.inf
 
     @property
     def limit(self) -> int:
@@ -69,7 +71,7 @@ class AdaptiveLimit:
 
     def send(self) -> Sent:
         """Note that a call is sent."""
-        if not self.running and self._clock() - self._refused_at > FORGOTTEN_S:
+        if not self.running and self._clock() - self._idle_since > FORGOTTEN_S:
             self._limit, self._refused = max(self._limit, self.start), math.inf
         self.running += 1
         return Sent(self.running, self._cuts)
@@ -77,6 +79,8 @@ class AdaptiveLimit:
     def end(self) -> None:
         """Note that a call is over, however it ended."""
         self.running -= 1
+        if not self.running:
+            self._idle_since = self._clock()
 
     def answered(self, sent: Sent, step: str, seconds: float, *, waiting: bool) -> None:
         """Learn from an answer, before its call ends; `waiting` says whether calls stand in line."""
@@ -91,10 +95,14 @@ class AdaptiveLimit:
             return
         if self._limit < self._refused - 1:
             self._limit = min(self._refused - 1, self._limit + GROWTH)
-        elif self._clock() - self._refused_at >= PROBE_S and self._good >= PROBE_CALLS:
+        elif self._may_probe():
             self._limit += 1 / self._limit
             if self._limit >= self._refused + 1:  # what was too many is not any more
                 self._refused = math.inf
+
+    def _may_probe(self) -> bool:
+        since = self._clock() - self._refused_at
+        return since >= PROBE_S and (self._good >= PROBE_CALLS or since >= LONGEST_PROBE_S)
 
     def refused(self, sent: Sent) -> bool:
         """Learn from a refusal, before its call ends. Return whether there were too many calls at a time."""

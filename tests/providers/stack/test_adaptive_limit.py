@@ -179,6 +179,23 @@ def test_a_refusal_of_few_calls_does_not_close_the_door_for_many() -> None:
     assert limit.limit >= 0.9 * START - 1
 
 
+def test_few_slow_calls_at_a_time_do_not_stay_few(loop: SimulatedLoop) -> None:
+    server = Changing(loop, latency_s=10, room=1)
+    limit = AdaptiveLimit()
+    model = stack(server, limit)
+
+    async def main() -> None:
+        calls = [asyncio.ensure_future(model.complete(HELLO, HERE)) for _ in range(100)]
+        await asyncio.sleep(60)
+        assert limit.limit <= 2
+        server.room = 500
+        await asyncio.gather(*calls)
+
+    began = loop.time()
+    loop.run(main())
+    assert loop.time() - began < 300  # one at a time, it would be a thousand
+
+
 def test_what_was_learnt_of_a_crowd_is_forgotten_after_a_quiet_time() -> None:
     now = 0.0
     limit = AdaptiveLimit(clock=lambda: now)
