@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, TypeAlias
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.channels import LastValue
@@ -12,6 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.typing import StateT
+from typing_extensions import TypeVar
 
 from ...nodes.costs import FREE, Cost, cost_of
 from ...nodes.effects import Effect
@@ -52,8 +53,13 @@ class SoFar:
     hidden: frozenset[str] = frozenset()
 
 
-class Workflow(StateGraph[StateT, None, StateT, StateT]):
+ValueT = TypeVar("ValueT", default=Any)
+
+
+class Workflow(StateGraph[StateT, None, StateT, StateT], Generic[StateT, ValueT]):
     """What every pattern returns: an ordinary `StateGraph` over the user's own state type.
+
+    `ValueT` is the type of the answer by which it decides, as far as checkers can know: that of a vote.
 
     `compile()` makes an ordinary compiled LangGraph graph of it; `add_node`, `add_edge` and the rest
     work as always, up to the compilation.

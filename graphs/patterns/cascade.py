@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -18,7 +19,7 @@ from ...nodes.steps import Step
 from ...state.errors import DefinitionError, InvalidAnswer
 from ...state.json_text import json_text
 from ..engine.deciding import check_by, common_answer
-from ..engine.workflow import NodeLike, Pattern, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 from .chain import chain
 from .gate import gated
 
@@ -31,7 +32,7 @@ MAX_SHOWN = 200
 @overload
 def cascade(
     *rungs: Step[StateT, V] | Rule[StateT, V], accept: Callable[[V], Opinion], name: str | None = None
-) -> Workflow[StateT]: ...
+) -> Workflow[StateT, V]: ...
 @overload
 def cascade(
     *rungs: NodeLike[StateT],
@@ -42,7 +43,14 @@ def cascade(
 @overload
 def cascade(
     *rungs: NodeLike[StateT],
-    check: Pattern[StateT],
+    check: Workflow[StateT, W],
+    accept: Callable[[W], Opinion],
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def cascade(
+    *rungs: NodeLike[StateT],
+    check: CompiledStateGraph[Any, Any, Any, Any],
     accept: Callable[[Any], Opinion],
     name: str | None = None,
 ) -> Workflow[StateT]: ...

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -22,7 +23,7 @@ from ..engine.deciding import answer_of, ask_first, before_of, check_by
 from ..engine.options import check_counts
 from ..engine.reset import Reset
 from ..engine.ways import add_instead
-from ..engine.workflow import NodeLike, Pattern, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, Workflow, name_of, state_of
 
 V = TypeVar("V")
 
@@ -97,7 +98,17 @@ def gate(
 def gate(check: StateCheck[StateT], *, name: str | None = None) -> Gate[StateT]: ...
 @overload
 def gate(
-    check: Pattern[StateT],
+    check: Workflow[StateT, V],
+    passes: Callable[[V], Opinion],
+    *,
+    repair: NodeLike[StateT] | None = None,
+    tries: int = TRIES,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def gate(
+    check: CompiledStateGraph[Any, Any, Any, Any],
     passes: Callable[[Any], Opinion],
     *,
     repair: NodeLike[StateT] | None = None,

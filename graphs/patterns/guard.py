@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict, overload
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import Topic
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -23,7 +24,7 @@ from ..engine.deciding import answer_of, before_of, check_by
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.ways import add_instead
 from ..engine.workers import applied
-from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 from ..engine.writes import spread
 
 V = TypeVar("V")
@@ -125,7 +126,16 @@ def _outcome(results: Iterable[GuardResult]) -> tuple[Update, str | None]:
 @overload
 def guard(
     main: NodeLike[StateT],
-    check: Pattern[StateT],
+    check: Workflow[StateT, V],
+    passes: Callable[[V], Opinion],
+    *,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def guard(
+    main: NodeLike[StateT],
+    check: CompiledStateGraph[Any, Any, Any, Any],
     passes: Callable[[Any], Opinion],
     *,
     otherwise: NodeLike[StateT] | None = None,

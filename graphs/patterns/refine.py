@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -25,7 +26,7 @@ from ..engine.deciding import answer_of, before_of, reader_of
 from ..engine.options import check_counts
 from ..engine.recovery import FAILURES, Kinds, Recovering, reason_of
 from ..engine.reset import Reset
-from ..engine.workflow import NodeLike, Pattern, SoFar, Workflow, name_of, state_of, written_by
+from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of, written_by
 from ..engine.writes import same
 
 V = TypeVar("V")
@@ -185,7 +186,18 @@ def refine(
 @overload
 def refine(
     produce: NodeLike[StateT],
-    judge: Pattern[StateT],
+    judge: Workflow[StateT, V],
+    *,
+    until: Callable[[V], bool],
+    rounds: int,
+    score: Callable[[V], float] | None = None,
+    failed: Literal["keep", "fail"] = "keep",
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def refine(
+    produce: NodeLike[StateT],
+    judge: CompiledStateGraph[Any, Any, Any, Any],
     *,
     until: Callable[[Any], bool],
     rounds: int,

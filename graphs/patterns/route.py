@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -20,7 +21,7 @@ from ...state.errors import DefinitionError, NoRoute, did_you_mean
 from ...state.schema import extended
 from ..engine.deciding import begin_with, common_answer, reader_of
 from ..engine.ways import add_instead
-from ..engine.workflow import NodeLike, Pattern, Workflow, state_of
+from ..engine.workflow import NodeLike, Workflow, state_of
 
 L = TypeVar("L", bound=Hashable)
 
@@ -113,7 +114,25 @@ def route(
 ) -> Workflow[StateT]: ...
 @overload
 def route(
-    classifier: Pattern[StateT],
+    classifier: Workflow[StateT, L],
+    branches: Mapping[L, NodeLike[StateT]],
+    *,
+    fallback: NodeLike[StateT] | None = None,
+    min_confidence: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: Workflow[StateT, L | None],
+    branches: Mapping[L, NodeLike[StateT]],
+    *,
+    fallback: NodeLike[StateT] | None = None,
+    min_confidence: float = 0.0,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def route(
+    classifier: CompiledStateGraph[Any, Any, Any, Any],
     branches: Mapping[Any, NodeLike[StateT]],
     *,
     fallback: NodeLike[StateT] | None = None,

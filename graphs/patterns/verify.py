@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, overload
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
@@ -17,7 +18,7 @@ from ...nodes.node import Decider
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError
 from ..engine.deciding import answer_of, before_of, check_by
-from ..engine.workflow import NodeLike, Pattern, Workflow, name_of
+from ..engine.workflow import NodeLike, Workflow, name_of
 from .chain import chain
 from .gate import gated
 
@@ -37,7 +38,17 @@ def verify(
 @overload
 def verify(
     produce: NodeLike[StateT],
-    check: Pattern[StateT],
+    check: Workflow[StateT, V],
+    *,
+    agrees: Callable[[V], Opinion],
+    tries: int = 0,
+    otherwise: NodeLike[StateT] | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+@overload
+def verify(
+    produce: NodeLike[StateT],
+    check: CompiledStateGraph[Any, Any, Any, Any],
     *,
     agrees: Callable[[Any], Opinion],
     tries: int = 0,

@@ -7,15 +7,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import Topic
 from langgraph.graph import END, START
 from langgraph.typing import StateT
+from typing_extensions import TypeVar
 
 from ...nodes.costs import All, Times, cost_of
-from ...nodes.node import Node, Update, record_decision
+from ...nodes.node import Decider, Node, Update, record_decision
 from ...nodes.steps import Step
 from ...state.errors import DefinitionError, NoAnswer
 from ...state.json_text import json_text
@@ -26,6 +27,9 @@ from ..engine.options import answered_field, check_field, check_timeout, may_be
 from ..engine.race import RACE, Race, Start, forget_race, race_of
 from ..engine.workflow import NodeLike, SoFar, Workflow, name_of, state_of
 from ..engine.writes import spread
+
+V = TypeVar("V")
+U = TypeVar("U")
 
 BALLOTS = "stepgraph_ballots"
 
@@ -176,8 +180,46 @@ def _warning(ballots: Sequence[Ballot], *, at_zero: bool) -> str:
     return ""
 
 
+@overload
+def vote(
+    voters: Decider[StateT, V] | Sequence[Decider[StateT, V]],
+    n: int = 1,
+    *,
+    field: str | None = None,
+    needed: int | None = None,
+    uncertain: U,
+    key: Callable[[Any], Hashable] = ...,
+    tally: str | None = None,
+    timeout_s: float | None = None,
+    name: str | None = None,
+) -> Workflow[StateT, V | U]: ...
+@overload
+def vote(
+    voters: Decider[StateT, V] | Sequence[Decider[StateT, V]],
+    n: int = 1,
+    *,
+    field: str | None = None,
+    needed: int | None = None,
+    key: Callable[[Any], Hashable] = ...,
+    tally: str | None = None,
+    timeout_s: float | None = None,
+    name: str | None = None,
+) -> Workflow[StateT, V | None]: ...
+@overload
 def vote(
     voters: NodeLike[StateT] | Sequence[NodeLike[StateT]],
+    n: int = 1,
+    *,
+    field: str | None = None,
+    needed: int | None = None,
+    uncertain: Any = None,
+    key: Callable[[Any], Hashable] = ...,
+    tally: str | None = None,
+    timeout_s: float | None = None,
+    name: str | None = None,
+) -> Workflow[StateT]: ...
+def vote(
+    voters: Any,
     n: int = 1,
     *,
     field: str | None = None,
@@ -187,7 +229,7 @@ def vote(
     tally: str | None = None,
     timeout_s: float | None = None,
     name: str | None = None,
-) -> Workflow[StateT]:
+) -> Workflow[Any]:
     """Ask several times at once and keep the answer of the majority.
 
     `voters` is a part that is drawn `n` times, or several (other prompts, other models) that are each
@@ -210,7 +252,7 @@ def vote(
     state = state_of(kinds, "vote")
     check_timeout("vote", timeout_s)
     field = answered_field("vote", kinds, field)
-    graph: Workflow[StateT] = Workflow(state, name or f"vote_{field}")
+    graph: Workflow[Any] = Workflow(state, name or f"vote_{field}")
     _check_outcome(graph, field, uncertain)
     check_field("vote", state, Tally, tally=tally)
     total = n * len(kinds)

@@ -31,6 +31,7 @@ from stepgraph import (
     step,
     stream_run,
     verify,
+    vote,
 )
 
 Kind = Literal["howto", "opinion"]
@@ -291,3 +292,11 @@ def check_of_another_type(post: Post) -> Ask[str]:
 
 def is_good(grade: Grade) -> bool | str:
     return grade.score > 3 or grade.fix
+
+
+kinds = vote(classify, 3)
+grades = vote(judge, 3)
+route(kinds, {"howto": write, "opinoin": write})  # expect-error
+gate(grades, lambda grade: grade.scor > 3)  # expect-error
+gate(grades, lambda grade: grade.score > 3)  # expect-error
+refine(write, grades, until=lambda grade: grade.scor > 3, rounds=2)  # expect-error

@@ -108,9 +108,9 @@ assert_type(route(complexity, {"low": write.on("small"), "high": write.on("large
 
 # Cascades
 
-assert_type(cascade(write, write.on("large"), accept=lambda draft: len(draft) < 500), Workflow[Post])
+assert_type(cascade(write, write.on("large"), accept=lambda draft: len(draft) < 500), Workflow[Post, str])
 assert_type(
-    cascade(judge, judge.on("large"), accept=lambda grade: grade.score > 1 or "unsure"), Workflow[Post]
+    cascade(judge, judge.on("large"), accept=lambda grade: grade.score > 1 or "unsure"), Workflow[Post, Grade]
 )
 assert_type(cascade(chain(write), park, check=judge, accept=lambda grade: grade.score > 3), Workflow[Post])
 
