@@ -29,8 +29,9 @@ def test_an_escape_stands_for_a_hidden_character_and_json_reads_it_back(characte
 @pytest.mark.parametrize(
     "words",
     [
-        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"), ("history", "{id}"),
-        ("history", "{id}", "--json"), ("sql", "SELECT * FROM calls"), ("sql", "SELECT * FROM calls", "--json"),
+        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"),
+        ("history", "{id}"), ("history", "{id}", "--json"),
+        ("sql", "SELECT * FROM calls"), ("sql", "SELECT * FROM calls", "--json"),
         ("export",), ("export", "--spans"), ("pending",), ("show", BAD), ("sql", f"SELECT '{BAD}"),
         ("diff", "{id}", "{id}", "--json"), ("eval", "run", f"{BAD}.yaml"), ("run", BAD),
         ("effect", BAD, "--done"),

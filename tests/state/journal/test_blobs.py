@@ -349,3 +349,27 @@ def test_traces_and_results_say_what_an_image_is_and_hold_none(tmp_path: Path) -
     header = Header("r", "s", "f", {}, 1, None, None, {}, (), 0.95)
     Results(tmp_path / "results.jsonl", header).append({"output": {"photo": given.photo}})
     assert given.photo not in (tmp_path / "results.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "begin", ["Bearer ", "sk-", "ghp_", "eyJhbGciOiJSUzI1NiJ9.", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_no_long_key_is_taken_for_an_image(tmp_path: Path, begin: str) -> None:
+    secret = base64.b64encode(random.Random(8).randbytes(1_500)).decode().replace("+", "a").replace("/", "b")
+    end = (
+        ".c2ln"
+        if begin.startswith("eyJ")
+        else "-----END PRIVATE KEY-----"
+        if begin[0] == "-"
+        else " and so on"
+    )
+
+    @step("seen")
+    def ask(photo: Photo) -> Ask[str]:
+        return Ask(f"Use {begin}{secret}{end}")
+
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel(["done"])):
+        chain(ask).compile().invoke(Photo(""), session.config("t"))
+        (call,) = read_calls(session.journal, "t")
+        assert "[key]" in session.journal.whole(call["messages"])
+    assert many(tmp_path / "runs.sqlite") == 0
