@@ -73,7 +73,8 @@ class ChatMaker:
     def load(self) -> Any:
         """Import the class."""
         try:
-            return getattr(importlib.import_module(self.known.module), self.known.name)
+            kind = getattr(importlib.import_module(self.known.module), self.known.name)
+            return _with_refusals(kind) if self.known.package == "langchain_openai" else kind
         except (ImportError, AttributeError) as error:
             raise SettingsError(
                 f"{self.settings.model}: {self.known.name} of the package "
@@ -223,6 +224,26 @@ _OF_RESPONSES: Final = {
     "context_management",
     "use_previous_response_id",
 }
+
+
+@cache
+def _with_refusals(kind: Any) -> Any:
+    """Return OpenAI's class with streams that keep what a model says instead of an answer: it drops that."""
+
+    def convert(self: Any, chunk: Any, *rest: Any) -> Any:
+        made = kind._convert_chunk_to_generation_chunk(self, chunk, *rest)  # noqa: SLF001
+        choices = chunk.get("choices") or [{}]
+        refusal = (choices[0].get("delta") or {}).get("refusal")
+        if made is not None and refusal:
+            made.message.additional_kwargs["refusal"] = refusal
+        return made
+
+    own = {
+        "_convert_chunk_to_generation_chunk": convert,
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+    }
+    return type(kind.__name__, (kind,), own)
 
 
 def _names(kind: Any) -> set[str]:

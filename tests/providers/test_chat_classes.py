@@ -86,12 +86,8 @@ def test_what_all_have_goes_to_each_class_under_its_own_name() -> None:
         "anthropic": made(provider="anthropic", **common, base_url="http://proxy:1"),
         "google": made(provider="google_genai", **common, base_url="http://proxy:1"),
     }
-    assert [type(chat) for chat in chats.values()] == [
-        ChatOpenAI,
-        AzureChatOpenAI,
-        ChatAnthropic,
-        ChatGoogleGenerativeAI,
-    ]
+    kinds = (ChatOpenAI, AzureChatOpenAI, ChatAnthropic, ChatGoogleGenerativeAI)
+    assert all(isinstance(chat, kind) for chat, kind in zip(chats.values(), kinds, strict=True))
     openai, azure_chat, claude, gemini = chats.values()
     assert [chat.max_retries for chat in chats.values()] == [0, 0, 0, 0]
     assert openai.request_timeout == azure_chat.request_timeout == claude.default_request_timeout == 7

@@ -202,6 +202,7 @@ STREAMS = {
     "cut": chunks(delta(content="half"), done=False),
     "unknown finish": chunks(delta(content="half"), delta("banana")),
     "nothing": chunks(),
+    "refusal": chunks(delta(refusal="I will "), delta(refusal="not."), delta("stop")),
     "a thought before": chunks(
         delta(content="<thi"), delta(content="nk>Hm.</think>Ye"), delta("stop", content="s.")
     ),
