@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
+import warnings
 from importlib import import_module
 from types import FrameType
 
@@ -13,6 +15,7 @@ import click
 
 from ..state.errors import StepgraphError
 from .exit_codes import ExitCode, exit_code, help_text
+from .visible import make_visible
 
 # What a person does: the module of those commands, and their names in the order of the help.
 GROUPS = {
@@ -76,7 +79,16 @@ def _end_on_sigterm() -> threading.Event:
 
 
 def main() -> None:
-    """Run the command line; every expected error becomes one message and an exit code."""
+    """Run the command line; every error becomes one message and an exit code."""
+    out, err, line = sys.stdout, sys.stderr, warnings.formatwarning
+    make_visible()
+    try:
+        _run()
+    finally:
+        sys.stdout, sys.stderr, warnings.formatwarning = out, err, line
+
+
+def _run() -> None:
     terminated = _end_on_sigterm()
     try:
         cli.main(standalone_mode=False)
@@ -99,3 +111,19 @@ def main() -> None:
 
         click.echo(clean(f"Error: {error}"), err=True)
         sys.exit(exit_code(error))
+    except Exception as error:
+        if os.environ.get("STEPGRAPH_TRACEBACK"):
+            raise
+        from ..tracing.record.text import one_line
+
+        click.echo(f"Error: {one_line(_unexpected(error), 1000)}", err=True)
+        sys.exit(ExitCode.FAILED)
+
+
+def _unexpected(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"  # noqa: PTH119
+    return (
+        f"{type(error).__name__} ({place}): {error!s:.300}. A file that was read here is damaged, or not "
+        "stepgraph's own. If none is, this is a fault of stepgraph; STEPGRAPH_TRACEBACK=1 shows where."
+    )

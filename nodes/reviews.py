@@ -57,7 +57,11 @@ class Verdict(Choice[Label]):
 
 
 class ReviewAnswer(BaseModel):
-    """What a review takes: JSON with a decision and, as it demands, a reason or a value."""
+    """What a review takes: JSON with a decision and, as it demands, a reason or a value.
+
+    `user` is whom the system knows as the one who answers, beside `by`, who may say anything; `seen` says
+    what was shown. Both go on record.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,6 +69,8 @@ class ReviewAnswer(BaseModel):
     reason: str = ""
     value: Any = Field(default=None)
     by: str = ""
+    user: str = ""
+    seen: str = ""
 
 
 class InvalidVerdict(ValueError):
@@ -179,7 +185,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         comment, by = parsed.reason.strip(), parsed.by.strip()
         if parsed.decision == "reject" and not comment:
             raise InvalidVerdict("a rejection needs a reason.")
-        reason = ": ".join(part for part in (by and f"by {by}", comment) if part)
+        reason = ": ".join(part for part in (_who(by, parsed), comment) if part)
         if parsed.decision == "reject":
             return Verdict(label="rejected", by=by, comment=comment, reason=reason)
         if parsed.decision == "approve":
@@ -225,6 +231,15 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             output=output,
             by=verdict.by,
         )
+
+
+def _who(by: str, answer: ReviewAnswer) -> str:
+    """Return who decided, on what."""
+    user = answer.user.strip()
+    beside = [f"system user {user}" if user and user != by else "", answer.seen.strip()]
+    told = "; ".join(filter(None, beside))
+    who = f"by {by}" if by else ""
+    return f"{who} ({told})".strip() if told else who
 
 
 def choice_of(verdict: Verdict) -> str:

@@ -35,12 +35,13 @@ from ..state.journal.effects import find_effect
 from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
+from .content_blocks import is_medium
 from .effects import Effect
 from .mcp_servers import MCPServer, check_servers
 from .mcp_sessions import MadeAgain
 from .mcp_tools import Servers, ServerTool, plain
 from .node import Node, Update, record_decision
-from .reviews import Review, Verdict
+from .reviews import Review, Verdict, choice_of
 from .toolkits import AnyTool, is_async, problem_with, tools_by_name
 
 Key: TypeAlias = Callable[[Mapping[str, Any]], object]
@@ -174,8 +175,10 @@ class Tools(Node[Any]):
         else:
             tool = self.servers.tool(served, config)
             made = _Call(tool, _node_of([tool]), served, input.get("stepgraph_question", ""))
-        content, outcome = await self._run(call, made, config or {})
-        record_decision(config, "tool", outcome, reason=_shown(call, served)[:MAX_REASON])
+        decided: list[str] = []
+        content, outcome = await self._run(call, made, config or {}, decided)
+        reason = "; ".join([_shown(call, served)[:MAX_REASON], *decided])
+        record_decision(config, "tool", outcome, reason=reason)
         message = ToolMessage(
             content=content,
             name=call["name"],
@@ -185,7 +188,9 @@ class Tools(Node[Any]):
         )
         return {MESSAGES: [message]}
 
-    async def _run(self, call: ToolCall, made: _Call, config: RunnableConfig) -> tuple[Content, Outcome]:
+    async def _run(
+        self, call: ToolCall, made: _Call, config: RunnableConfig, decided: list[str]
+    ) -> tuple[Content, Outcome]:
         tool = made.tool
         if problem := problem_with(tool, call["args"]):
             return f"The call was not made: {problem} Fix the arguments and call again.", "refused"
@@ -193,6 +198,7 @@ class Tools(Node[Any]):
         if tool.name in self._named["approve"]:
             review = self._reviews.get(tool.name) or _review_of(tool)
             verdict = await review.answer({"arguments": call["args"]}, config)
+            decided.append(f"{choice_of(verdict)} {verdict.reason.removeprefix('edited ')}".strip())
             if not verdict.approved:
                 return f"A person rejected this call: {verdict.comment} Do not make it again.", "rejected"
             if verdict.edited:
@@ -320,18 +326,13 @@ def _failed_before(key: str, config: RunnableConfig) -> bool:
 
 
 def capped(content: Content, limit: int) -> Content:
-    """Return a result with at most `limit` characters, and a mark where it was cut."""
-    if isinstance(content, list) and any(_is_medium(part) for part in content):
-        return [part if _is_medium(part) else _capped_part(part, limit) for part in content]
+    """Return a result with at most `limit` characters, and a mark where it was cut; images stay whole."""
+    if isinstance(content, list) and any(map(is_medium, content)):
+        return [part if is_medium(part) else _capped_part(part, limit) for part in content]
     text = content if isinstance(content, str) else json_text(content)
     if len(text) <= limit:
         return content
     return f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
-
-
-def _is_medium(part: Any) -> bool:
-    """Tell whether a part of a result is an image, a file or the like, which is whole or of no use."""
-    return isinstance(part, Mapping) and part.get("type") not in (None, "text")
 
 
 def _capped_part(part: Any, limit: int) -> Any:

@@ -123,9 +123,9 @@ def _cut(text: str, length: int) -> str:
     return to_json({"cut": len(text), "start": text[:length]}).decode()
 
 
-def as_json(value: Any) -> str:
+def as_json(value: Any, most: int | None = MAX_OUTPUT) -> str:
     """Return any state value as JSON for a reader; what JSON cannot say is shown by its repr."""
     text = referring(json_text(value, addresses=True))
-    if len(text) > MAX_OUTPUT:
-        return carried(text, _cut(text, MAX_OUTPUT))
+    if most is not None and len(text) > most:
+        return carried(text, _cut(text, most))
     return text

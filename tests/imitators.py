@@ -25,7 +25,7 @@ class OpenAI(Imitator):
             "https://github.com/griptape-ai/ComfyUI-Griptape/issues/312",
         ),
         Deviation(
-            "a strict schema is refused unless all fields are required, no others taken, and none has a default",
+            "a strict schema is refused unless it requires all fields, takes no others, and has no default",
             "https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
         ),
         Deviation(

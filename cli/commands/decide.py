@@ -13,6 +13,7 @@ from ..options import budget_option, cache_option, database_option, json_option,
 
 
 @click.command()
+@click.option("--full", is_flag=True, help="Print values of any length whole.")
 @database_option
 @json_option
 def pending(**options: Any) -> None:
@@ -20,6 +21,11 @@ def pending(**options: Any) -> None:
     from ..support.review import show_pending
 
     show_pending(**options)
+
+
+full_option = click.option(
+    "--full", is_flag=True, help="You saw all of a long value; it is printed whole, and goes on."
+)
 
 
 def review_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -40,6 +46,7 @@ def review_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.option("--reason", default="", help="A remark for the record.")
+@full_option
 @review_options
 def approve(thread: str, **options: Any) -> None:
     """Approve what a review on THREAD shows, and go on with the thread."""
@@ -61,6 +68,7 @@ def reject(thread: str, **options: Any) -> None:
 @click.command()
 @click.option("--value", help="The new value: text for a text field, else JSON.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one key of it. Repeatable.")
+@full_option
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read it here.")
 @click.option("--reason", default="", help="A remark for the record.")
 @review_options

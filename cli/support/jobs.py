@@ -130,6 +130,7 @@ def _ended(result: RunResult) -> RunOutcome:
         timed = all(is_wait(item.value) for item in result.waiting)
         what = "waits" if timed and result.waiting else "waits for an answer to"
         outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {asked}"
+        outcome.asked = [item.value for item in result.waiting if is_review(item.value)]
         outcome.reviews = sum(is_review(item.value) for item in result.waiting)
         outcome.timed = timed
     return outcome

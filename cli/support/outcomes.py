@@ -15,6 +15,7 @@ from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
 from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
 from ..exit_codes import ExitCode
+from .text import asked_lines
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 
@@ -23,7 +24,8 @@ OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
 class RunOutcome:
     """How a run ended; `output` is its state as JSON, `unmerged` what no field holds yet.
 
-    `timed` says that it waits for times only, so that nobody is asked anything.
+    `asked` is what its reviews show. `timed` says that it waits for times only, so that nobody is asked
+    anything.
     """
 
     thread: str
@@ -33,6 +35,7 @@ class RunOutcome:
     output: Any = None
     error: str | None = None
     reviews: int = 0
+    asked: list[Any] = field(default_factory=list)
     timed: bool = False
     rejected: bool = False
     unmerged: dict[str, list[str]] = field(default_factory=dict)
@@ -50,6 +53,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         **({"cut": list(outcome.cut)} if outcome.cut else {}),
         **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
+        **({"asked": [_told(asked) for asked in outcome.asked]} if outcome.asked else {}),
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
@@ -57,6 +61,10 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         **(estimates_json(cost) if cost.estimated_tokens or cost.estimated_usd else {}),
         "seconds": round(outcome.seconds, 3),
     }
+
+
+def _told(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: asked.get(name) for name in ("review", "question", "field", "value")}
 
 
 def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
@@ -72,6 +80,9 @@ def print_outcome(outcome: RunOutcome, data: Mapping[str, Any]) -> None:
     early = outcome.ended_early and f"ended early, {outcome.ended_early}"
     why = outcome.error or early
     click.echo(f" in {duration(outcome.seconds)}" + (f": {clean(why)}" if why else ""))
+    for asked in outcome.asked:
+        for line in asked_lines(asked, "    "):
+            click.echo(line)
     click.echo()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
+import os
 import shlex
 import sys
 import time
@@ -18,13 +20,13 @@ import click
 from ...graphs.engine.answering import check_in_time
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, is_due, is_wait, read_waiting
-from ...tracing.record.text import clean, duration, one_line, plain, show_value
+from ...tracing.record.text import duration, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
 from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
-from .text import is_review, show_question
+from .text import asked_lines, is_long, is_review, show_question
 
 SHORT_ID = 8
 
@@ -38,8 +40,8 @@ class Edit:
     file: Path | None = None
 
 
-def show_pending(*, database: Path, as_json: bool) -> None:
-    """Print what waits for an answer."""
+def show_pending(*, full: bool, database: Path, as_json: bool) -> None:
+    """Print what waits for an answer; `full`: with values of any length whole."""
     with open_session(database) as session:
         found, now = read_waiting(session), session.now()
     if as_json:
@@ -51,7 +53,7 @@ def show_pending(*, database: Path, as_json: bool) -> None:
     several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
     option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
     for item in found:
-        _print(item, option, now, several=item.thread_id in several)
+        _print(item, option, now, several=item.thread_id in several, full=full)
 
 
 def _row(item: Waiting) -> dict[str, Any]:
@@ -64,21 +66,24 @@ def _row(item: Waiting) -> dict[str, Any]:
     return {**place, "wait": asked.get("wait") if known else None, **told}
 
 
-def _print(item: Waiting, option: str, now: datetime, *, several: bool) -> None:
+def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bool) -> None:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.since))
     age = duration(max(0.0, time.time() - item.since))
     click.secho(one_line(item.thread_id), bold=True, nl=False)
     click.echo(f"  {one_line(item.path)}  since {when} ({age})  {item.id[:SHORT_ID]}")
-    click.echo(f"    {show_question(item.value)}{'' if item.due is None else _left(item.due - now)}")
+    click.echo(
+        f"    {show_question(item.value, full=full)}{'' if item.due is None else _left(item.due - now)}"
+    )
     if is_due(item.value, now) or is_wait(item.value):
         click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)}{option}")
         return
     if not is_review(item.value):
         click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)} --answer …{option}")
         return
-    shown = show_value(item.value.get("value")).replace("\n", "\n        ")
-    click.echo(f"    {clean(str(item.value.get('field')))}: {shown}")
+    for line in asked_lines(item.value, "    ", full=full):
+        click.echo(line)
     which = f" --review {item.id[:SHORT_ID]}" if several else ""
+    which += " --full" if is_long(item.value.get("value")) else ""
     click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
 
 
@@ -95,6 +100,7 @@ def answer_review(
     reason: str,
     by: str | None,
     edit: Edit | None = None,
+    full: bool = False,
     graph: str | None,
     limits: Sequence[str],
     cache_s: str | None,
@@ -109,7 +115,14 @@ def answer_review(
         if not any(is_review(item.value) for item in waiting):
             check_in_time(session, found.thread_id)
         item = _pick(waiting, found, review)
-    answer: dict[str, Any] = {"decision": decision, "by": _user() if by is None else by}
+    if decision != "reject":
+        _check_seen(item, thread, full=full or (edit is not None and not edit.sets))
+        if full and not as_json:
+            for line in asked_lines(item.value, "", full=True):
+                click.echo(line)
+    user = _user()
+    answer: dict[str, Any] = {"decision": decision, "by": user if by is None else by}
+    answer |= {"user": user, "seen": _seen(item)}
     if reason:
         answer["reason"] = reason
     if edit is not None:
@@ -131,7 +144,30 @@ def answer_review(
     return code
 
 
+def _check_seen(item: Waiting, thread: str, *, full: bool) -> None:
+    """Raise InputError where the value is too long to have been seen whole, and nobody says that it was."""
+    value = item.value.get("value")
+    if is_long(value) and not full:
+        raise InputError(
+            f"What waits on the thread {thread!r} has {len(show_value(value, None)):,} characters, more than "
+            "are shown. See it whole: stepgraph pending --full. Then approve it with --full."
+        )
+
+
+def _seen(item: Waiting) -> str:
+    """Return what tells the value that is decided on from any other; the value itself is on record, too."""
+    text = show_value(item.value.get("value"), None)
+    return f"saw {len(text):,} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 def _user() -> str:
+    """Return the user as the system knows them, whatever the environment says."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        pass
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -162,10 +162,11 @@ def resume_threads(
                 check_roles(bound, found.graph)
                 asked = bound or _recorded(thread)
                 data = read_input(session.journal, thread.thread_id)
-            except StepgraphError as error:
+            except Exception as error:  # whatever a damaged record leads to; the other threads go on
                 if threads:
                     raise
-                work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=error))
+                told = error if isinstance(error, StepgraphError) else InputError(repr(error))
+                work.append(ThreadJob(thread.thread_id, None, "cannot be loaded", {}, refused=told))
                 continue
             work.append(
                 ThreadJob(

@@ -34,6 +34,7 @@ from ...tracing.record.text import (
 from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
+from .text import show_asked
 
 WIDTH = 32
 CUT, CUT_STEP = 160, 400
@@ -238,7 +239,8 @@ def _details(
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
     if span.row.get("interrupts"):
-        yield from _labelled("asks", public(span.row["interrupts"]), inner, limit)
+        asked = show_asked(public(span.row["interrupts"]), full=limit is None)
+        yield from _labelled("asks", asked, inner, None)
     if span.error:
         yield from _labelled("error", told.once(span.error), inner, limit and CUT_STEP)
         told.add(span.error)

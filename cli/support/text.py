@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,17 +10,42 @@ from ...state.names import REVIEW
 from ...tracing.record.pending import due_of, is_wait
 from ...tracing.record.text import clean, show_value
 
+MOST_SHOWN = 2000  # characters of what a person decides on, unless they ask for all
+
+
+def show_asked(value: Any, *, full: bool = False) -> str:
+    """Return what a person is to decide on: whole, or cut at its end with its length told."""
+    text = show_value(value, None)
+    if full or len(text) <= MOST_SHOWN:
+        return text
+    return (
+        f"{text[:MOST_SHOWN]}…\n[cut: {MOST_SHOWN:,} of {len(text):,} characters are shown; "
+        "all of them: stepgraph pending --full]"
+    )
+
+
+def is_long(value: Any) -> bool:
+    """Tell whether a value is shown whole only where somebody asks for it."""
+    return len(show_value(value, None)) > MOST_SHOWN
+
+
+def asked_lines(asked: Any, inner: str, *, full: bool = False) -> Iterator[str]:
+    """Yield the lines of what a review shows: its field with the value."""
+    if is_review(asked):
+        shown = show_asked(asked.get("value"), full=full).replace("\n", f"\n{inner}    ")
+        yield f"{inner}{clean(str(asked.get('field')))}: {shown}"
+
 
 def is_review(asked: Any) -> bool:
     """Tell whether an interrupt's value is the question of a review."""
     return isinstance(asked, dict) and asked.get("kind") == REVIEW
 
 
-def show_question(asked: Any) -> str:
+def show_question(asked: Any, *, full: bool = False) -> str:
     """Return what an interrupt asks, for a reader."""
     due = due_of(asked)
     if not is_review(asked) and not is_wait(asked):
-        return show_value(asked)
+        return show_asked(asked, full=full)
     until = f" (until {show_time(due)})" if due is not None else ""
     problem = f" (the last answer was not taken: {asked['problem']})" if asked.get("problem") else ""
     if due is not None and is_wait(asked):

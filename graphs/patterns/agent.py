@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Annotated, Any, Required, TypedDict
 
 from langchain_core.messages import (
@@ -49,6 +50,8 @@ T = TypeVar("T")
 
 TURNS = "stepgraph_turns"
 NO_MORE_TOOLS = "You can call no more tools. Give your final answer now, with what you know."
+
+MAX_ID = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -236,12 +239,19 @@ def _with_ids(
 ) -> list[ModelToolCall]:
     """Return the calls with ids that tell them apart within the conversation, as some servers' do not.
 
-    An id that is made has nine letters and digits, which is what the strictest servers take.
+    A person's decision and a result belong to an id, so no two calls share one: neither with a call of any
+    turn before, nor with one that comes later in this answer. An id that is made has nine letters and
+    digits, which is what the strictest servers take.
     """
     used = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    used |= {call["id"] or "" for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+    given = {call.id for call in calls}
     named: list[ModelToolCall] = []
     for place, call in enumerate(calls):
-        own = call.id if call.id and call.id not in used else f"call{number:03d}{place:02d}"
+        own = call.id
+        if own in used or not own.strip() or not own.isprintable() or len(own) > MAX_ID:
+            made = (f"call{n:05d}" for n in count(number * 100 + place))
+            own = next(name for name in made if name not in used and name not in given)
         used.add(own)
         named.append(replace(call, name=call.name or "unreadable", id=own))
     return named

@@ -20,6 +20,7 @@ from .completion import split_thought
 from .finish import checked_finish
 from .http import HTTPStatusError, MalformedBody
 from .message_state import LANGCHAIN
+from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
 from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments
 from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
 
@@ -32,7 +33,9 @@ _KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call
 def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
     """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole."""
     finish = _finish(metadata, can)
-    text, thought = split_thought(str(message.text))
+    text, thought = split_thought(
+        str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
+    )
     refusal = _refusal(message)
     usage = believable(usage_of(message, metadata), answered=bool(text))
     raw = metadata.get("token_usage")
@@ -44,8 +47,18 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
         reasoning=reasoning_in(message) or thought or None,
         finish_reason="refusal" if refusal and not text else finish,
         cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
-        state=_state(message),
+        state=state_of(message),
+        media=media_in(message),
     )
+
+
+def media_in(message: AIMessage) -> tuple[Block, ...]:
+    """Return the images, sounds and files of a message, as standard blocks."""
+    told = message.additional_kwargs
+    draft = AudioDraft()
+    said = draft.add(told.get("audio"))
+    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in told else ()
+    return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in told else ()
 
 
 class ChunkedMessage:
@@ -55,7 +68,6 @@ class ChunkedMessage:
         self.metadata: dict[str, Any] = {}
         self._chunks: list[AIMessageChunk] = []
         self._calls = ToolCallDrafts()
-        self._refusal: list[str] = []
 
     @property
     def calls_tools(self) -> bool:
@@ -181,14 +193,23 @@ def _status(metadata: Mapping[str, Any]) -> str | None:
     return status if isinstance(status, str) else None
 
 
-def _state(message: AIMessage) -> dict[str, Any]:
-    """Return what the provider wants back with the message, if it is more than text and tool calls."""
+def state_of(message: AIMessage, package: str = "") -> dict[str, Any]:
+    """Return what the provider wants back with the message, if it is more than text and tool calls.
+
+    `package` is that of the class which made it, and can read it again.
+    """
     kept = {name: value for name, value in message.additional_kwargs.items() if name in _KEPT_KWARGS}
     parts = message.content if isinstance(message.content, list) else []
     telling = [p for p in parts if isinstance(p, Mapping) and (p.get("type") not in _PLAIN or _has_marks(p))]
     if not telling and not kept:
         return {}
-    held = {"content": message.content, "kwargs": kept, "metadata": _origin(message), "id": message.id}
+    held = {
+        "by": package,
+        "content": message.content,
+        "kwargs": kept,
+        "metadata": _origin(message),
+        "id": message.id,
+    }
     try:
         kept = json.loads(json.dumps(held))
         return {} if is_too_deep(kept) else {LANGCHAIN: kept}

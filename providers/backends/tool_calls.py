@@ -65,7 +65,8 @@ class ToolCallDrafts:
         number, name = piece.get("index"), str(function.get("name") or "")
         index = number if isinstance(number, int) and not isinstance(number, bool) else None
         own = str(piece.get("id") or "")
-        draft = self._find(index, own, name, place)
+        more = bool(name and function.get("arguments"))
+        draft = self._find(index, own, name, place, more=more)
         if draft is None:
             if len(self._drafts) == MAX_CALLS:
                 raise MalformedBody(f"more than {MAX_CALLS} tool calls in one answer")
@@ -90,12 +91,16 @@ class ToolCallDrafts:
             if key not in _OWN and value is not None:
                 draft.extra[key] = value
 
-    def _find(self, index: int | None, own: str, name: str, place: int) -> _Draft | None:
-        """Return the call that a piece belongs to, None where it begins one."""
+    def _find(self, index: int | None, own: str, name: str, place: int, *, more: bool) -> _Draft | None:
+        """Return the call that a piece belongs to, None where it begins one.
+
+        `more`: it has a name and arguments. Behind arguments that are whole, that is another call, even
+        under the same id.
+        """
         if own:
             known = self._by_id.get(own)
             if known is not None:
-                return known
+                return None if more and known.is_whole else known
         if index is None:
             draft = None if place else next(iter(self._drafts[-1:]), None)
         else:

@@ -274,9 +274,13 @@ class Recorder(RunObserver):
                 started_at=started,
                 ended_at=time.time(),
                 input=state,
-                interrupts=None if interrupts is None else self._masked(interrupts),
+                interrupts=None if interrupts is None else self._asked(interrupts),
             )
         )
+
+    def _asked(self, interrupts: Any) -> str:
+        """Return what people are asked, whole: it is what they decide on."""
+        return self._journal.mask.json(as_json(interrupts, most=None))
 
     def _masked(self, value: Any) -> str:
         return self._journal.mask.json(as_json(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -106,6 +107,46 @@ def test_approve_goes_on_and_pays_nothing_again(command: Command, letter: Any) -
     assert letter.calls == 1
     assert "by ada" in command("show", "t").out
     assert "Nothing waits" in command("pending").out
+
+
+LONG = "It is so. " * 20 + "PAY ALL. " + "It is so. " * 20
+LONGER = "It is so. " * 300 + "PAY ALL. " + "It is so. " * 300
+
+
+@pytest.mark.parametrize("words", [("approve",), ("edit", "--set", "note=hm")], ids=str)
+def test_what_is_long_is_decided_on_only_after_all_of_it_was_seen(
+    command: Command, letter: Any, words: tuple[str, ...]
+) -> None:
+    """Cut only with the length told; then `--full` shows all, and without it nobody approves."""
+    command("run", "letter.py:both", "--thread", "t", "-i", json.dumps(offer(LONGER)))
+    told = [command("run", "letter.py:both", "-i", json.dumps(offer(LONGER))).out]
+    told += [command(*look).out for look in (("pending",), ("show", "t"))]
+    for out in told:
+        assert "[cut: 2,000 of 6," in out
+        assert "pending --full" in out
+        assert "PAY ALL" not in out
+    assert "PAY ALL" in command("pending", "--full").out
+    assert "PAY ALL" in command("show", "t", "--full").out
+    refused = command(words[0], "t", "--review", "money", *words[1:])
+    assert refused.code == 2
+    assert "See it whole: stepgraph pending --full" in refused.err
+    done = command(words[0], "t", "--review", "money", "--full", *words[1:])
+    assert done.code == 5  # the other review
+    assert "PAY ALL" in done.out
+
+
+def test_what_is_not_long_is_whole_everywhere_and_in_the_record(command: Command, letter: Any) -> None:
+    told = [command("run", "letter.py:both", "--thread", "t", "-i", json.dumps(offer(LONG))).out]
+    told += [command(*look).out for look in (("pending",), ("show", "t"), ("pending", "--json"))]
+    told += [command("run", "letter.py:both", "--json", "-i", json.dumps(offer(LONG))).out]
+    assert all("PAY ALL" in out for out in told)
+    command("approve", "t", "--review", "money", "--by", "ada")
+    shown = command("show", "t", "--full").out
+    assert re.search(r"by ada \(system user \w+; saw \d+ characters, sha256 [0-9a-f]{16}\)", shown)
+
+
+def offer(note: str) -> dict[str, Any]:
+    return {"to": "Ada", "offer": {"price": 1, "note": note}}
 
 
 def test_second_thoughts_are_a_fork(command: Command, letter: Any) -> None:

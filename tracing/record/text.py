@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from ...state.blobs import described
 from ...state.cost import Cost
 from ...state.journal.batches import Batch
+from ...state.masking import without_userinfo
 from ...state.money import shown
 from .spans import SpanStatus
 
@@ -27,7 +28,10 @@ MARKS: dict[SpanStatus, str] = {
 
 
 def clean(text: str) -> str:
-    """Return the text without control characters and marks that change the direction of writing."""
+    """Return the text for a reader: no control characters, no marks that change the direction of writing, no
+    users and passwords in addresses.
+    """
+    text = without_userinfo(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

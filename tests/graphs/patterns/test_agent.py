@@ -92,6 +92,29 @@ def test_calls_that_cannot_be_made_are_told() -> None:
     assert "order: Field required" in wrong
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["call00101", "call00101"],
+        ["call00101", "call00100", "call00101"],
+        ["call00102", "call00101", "call00102"],
+        ["", "call00100", ""],
+        ["", "", "call00101", "call00100"],
+        ["x", "x", "x"],
+        ["a\nb", " ", "y" * 1000],
+    ],
+)
+def test_ids_that_collide_are_renamed_before_anything_runs(given: list[str]) -> None:
+    """Also where an id looks like one that is made: each call has an id, and so a result, of its own."""
+    calls = [ToolCall("lookup", {"order": f"A{n}"}, id=own) for n, own in enumerate(given)]
+    _, model = ask(support, [calls, calls[::-1], "Done."])
+    told = model.asks[-1][1].messages
+    ids = [call["id"] for message in told for call in message.get("tool_calls") or ()]
+    results = [message["tool_call_id"] for message in told if message["role"] == "tool"]
+    assert len(ids) == len(set(ids)) == 2 * len(given)
+    assert sorted(results) == sorted(ids)
+
+
 def test_calls_without_ids_or_with_equal_ones_are_told_apart() -> None:
     same = ToolCall("lookup", {"order": "A1"}, id="call_0")
     _, model = ask(support, [[same, same], same, "Done."])

@@ -17,17 +17,21 @@ from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, effect, step, using
+from stepgraph.evals.files.results import Header, Results
 from stepgraph.state.blobs import Referring, blobs_of, described, named, references_in, referring, whole
 from stepgraph.state.codec.decode import Decoder
 from stepgraph.state.errors import StoreError
 from stepgraph.state.journal.journal import Journal
 from stepgraph.state.serde import serialized
+from stepgraph.tracing.export.langfuse import langfuse_attributes
 from stepgraph.tracing.forks.fork import fork
+from stepgraph.tracing.record.attributes import genai_attributes
 from stepgraph.tracing.record.prune import delete_threads
+from stepgraph.tracing.record.read_spans import read_spans
 from stepgraph.tracing.record.reads import read_calls, records
 
 PNG = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(300_000)
@@ -114,7 +118,7 @@ def read(text: str) -> str:
 
 def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
     sizes = []
-    for data in (b"", PNG):
+    for data in (PNG[:60], PNG):
         file = tmp_path / f"{len(data)}.sqlite"
         given = Photo(base64.b64encode(data).decode(), data)
         with Session(file) as session, using(ScriptedModel(["a kettle", "a tale"] * 2)):
@@ -124,8 +128,7 @@ def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
                 assert result["told"] == "a tale"
                 state = app.get_state(session.config(thread)).values
                 assert (state["photo"], state["raw"]) == (given.photo, data)
-                if data:
-                    assert state["messages"][0].content[0]["image_url"]["url"] == url(data)
+                assert state["messages"][0].content[0]["image_url"]["url"] == url(data)
         sizes.append(size_of(file))
     assert sizes[1] - sizes[0] < 1.3 * len(PNG)
 
@@ -133,19 +136,34 @@ def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
 def test_a_killed_run_pays_for_nothing_twice(tmp_path: Path) -> None:
     file = tmp_path / "runs.sqlite"
     script = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import base64
-from test_blobs import SMALL, Photo, chain, look, note, tell
-from stepgraph import ScriptedModel, Session, using
+import base64, os, signal
+from dataclasses import dataclass
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+
+@dataclass
+class Photo:
+    photo: bytes
+    seen: str = ""
+    told: str = ""
+
+@step("seen")
+def look(photo: Photo) -> Ask[str]:
+    block = {{"type": "image", "base64": base64.b64encode(photo.photo).decode(), "mime_type": "image/png"}}
+    return Ask(["What is it?", block])
+
 def kill(photo: Photo) -> dict[str, object]:
     if os.environ.get("KILL"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return {{"approved": "yes"}}
-app = chain(look, note, kill, tell).compile()
+    return {{}}
+
+@step("told")
+def tell(photo: Photo) -> Ask[str]:
+    return Ask(f"Tell of {{photo.seen}}, {{len(photo.photo)}} bytes.")
+
+app = chain(look, kill, tell).compile()
 answers = ["a kettle"] if os.environ.get("KILL") else ["a tale"]
 with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
-    given = Photo(base64.b64encode(SMALL).decode(), SMALL) if os.environ.get("KILL") else None
+    given = Photo({SMALL!r}) if os.environ.get("KILL") else None
     print(app.invoke(given, session.config("t"))["told"])
 """
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "KILL": "1"}, check=False)
@@ -156,7 +174,9 @@ with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
     )
     assert ended.stdout.strip() == "a tale"
     with Session(file) as session:
-        assert [call["answer"] for call in read_calls(session.journal, "t")] == ["a kettle", "a tale"]
+        calls = read_calls(session.journal, "t")
+        assert [call["answer"] for call in calls] == ["a kettle", "a tale"]
+        assert f"Tell of a kettle, {len(SMALL)} bytes." in calls[1]["messages"]
 
 
 def test_a_run_of_an_older_file_goes_on_without_asking_again(tmp_path: Path) -> None:
@@ -188,10 +208,9 @@ def test_an_answer_with_an_image_comes_back_whole(tmp_path: Path) -> None:
 
     ask = chain(look, stop).compile()
     with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([said])):
-        found = fork
-        ask.invoke(Photo("x"), session.config("t"))
+        ask.invoke(Photo(base64.b64encode(SMALL).decode()), session.config("t"))
         new = fork(session, "t", call="look")
-        assert ask.invoke(None, session.config(found(session, "t")))["seen"] == said
+        assert ask.invoke(None, session.config(fork(session, "t")))["seen"] == said
         with using(ScriptedModel([said])):
             assert ask.invoke(None, session.config(new))["seen"] == said
         (call, *_) = read_calls(session.journal, "t")
@@ -313,3 +332,44 @@ def test_a_reader_is_told_what_an_image_is() -> None:
     told = described(json.dumps({"url": url(PNG)}))
     assert told.startswith('{"url": "[image/png, 300 kB, sha256 ')
     assert len(told) < 100
+
+
+def test_traces_and_results_say_what_an_image_is_and_hold_none(tmp_path: Path) -> None:
+    drawn = {"type": "image_url", "image_url": {"url": url(SMALL)}}
+    picture = AIMessage([{"type": "text", "text": "Here."}, drawn])
+    given = Photo(base64.b64encode(SMALL).decode(), SMALL)
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([picture])):
+        app.invoke(given, session.config("one"))
+        spans = read_spans(session.journal.query, "one")
+    for attributes in (genai_attributes, langfuse_attributes):
+        sent = json.dumps([attributes(span) for span in spans], ensure_ascii=False)
+        assert given.photo[:200] not in sent
+        assert ";sha256=" not in sent
+        assert sent.count("[image/png, 1 kB, sha256 ") >= 3
+    header = Header("r", "s", "f", {}, 1, None, None, {}, (), 0.95)
+    Results(tmp_path / "results.jsonl", header).append({"output": {"photo": given.photo}})
+    assert given.photo not in (tmp_path / "results.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "begin", ["Bearer ", "sk-", "ghp_", "eyJhbGciOiJSUzI1NiJ9.", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_no_long_key_is_taken_for_an_image(tmp_path: Path, begin: str) -> None:
+    secret = base64.b64encode(random.Random(8).randbytes(1_500)).decode().replace("+", "a").replace("/", "b")
+    end = (
+        ".c2ln"
+        if begin.startswith("eyJ")
+        else "-----END PRIVATE KEY-----"
+        if begin[0] == "-"
+        else " and so on"
+    )
+
+    @step("seen")
+    def ask(photo: Photo) -> Ask[str]:
+        return Ask(f"Use {begin}{secret}{end}")
+
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel(["done"])):
+        chain(ask).compile().invoke(Photo(""), session.config("t"))
+        (call,) = read_calls(session.journal, "t")
+        assert "[key]" in session.journal.whole(call["messages"])
+    assert many(tmp_path / "runs.sqlite") == 0
