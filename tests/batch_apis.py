@@ -75,7 +75,7 @@ class BatchServer:
         self.tool_calls: Callable[[Mapping[str, Any]], list[tuple[str, str]]] = lambda _: []
         self.cut_files = 0  # so many downloads break off
         self.page = 100
-        self.unlisted: set[str] = set()
+        self.unlisted = 0  # how many more lists leave the latest batch out
         self.slow_s = (
             0.0  # the most that a request and its answer are on their way, each; longer for a submit
         )
@@ -274,7 +274,7 @@ class BatchServer:
         return {**row, "response": {"status_code": status, "body": fault}, "error": None}
 
     async def _openai_list(self, request: web.Request) -> web.Response:
-        rows = [b for b in reversed(self.batches) if b.id not in self.unlisted]
+        rows = self._listed()
         data, more = self._page(rows, request.query.get("after"), int(request.query["limit"]))
         shown = [self._openai_row(b) for b in data]
         return web.json_response({"object": "list", "data": shown, "has_more": more})
@@ -287,6 +287,13 @@ class BatchServer:
             return error(404, "no such batch")
         self._look(batch)
         return web.json_response(self._openai_row(batch))
+
+    def _listed(self) -> list[ServedBatch]:
+        rows = self.batches[::-1]
+        if self.unlisted and rows:
+            self.unlisted -= 1
+            return rows[1:]
+        return rows
 
     def _page(self, rows: list[ServedBatch], after: str | None, limit: int) -> tuple[list[ServedBatch], bool]:
         start = 0 if after is None else [b.id for b in rows].index(after) + 1
@@ -347,7 +354,7 @@ class BatchServer:
         }
 
     async def _anthropic_list(self, request: web.Request) -> web.Response:
-        rows = [b for b in reversed(self.batches) if b.id not in self.unlisted]
+        rows = self._listed()
         for batch in rows:
             self._look(batch)
         data, more = self._page(rows, request.query.get("after_id"), int(request.query["limit"]))

@@ -12,6 +12,8 @@ from stepgraph.errors import SettingsError
 from stepgraph.evals.running.runner import run_suite
 from stepgraph.evals.scoring.judge import Judge
 from stepgraph.evals.suite.model import Case, Expected, Suite
+from stepgraph.evals.sweeps.assignment import Axis
+from stepgraph.evals.sweeps.sweep import sweep
 
 from ...batch_apis import BatchServer, doubled
 
@@ -56,6 +58,27 @@ def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
     assert calls == [{"n": 2 * TRIALS, "live": 0}]
     assert len(server.batches) <= 6
     assert not doubled(server.ran)
+
+
+def test_a_sweep_makes_few_batches_and_refuses_a_model_without_them_first(tmp_path: Path) -> None:
+    cases = tuple(
+        Case(id=f"c{n}", input={"text": f"{n}"}, expect=Expected(output={"reply": f"{n}"})) for n in range(4)
+    )
+    suite = Suite(name="swept", cases=cases)
+    axes = [Axis("default", ("dear", "cheap"))]
+    with BatchServer() as server, Session(tmp_path / "runs.sqlite") as session:
+        times = {"quiet_s": 0.5}
+        dear = server.spec(batch=times)
+        cheap = server.spec(batch=times, model="cheap", price={"input": 1.0, "output": 1.0})
+        plain = {**cheap, "batch": {}}
+        with pytest.raises(SettingsError, match="'default' is bound to cheap"):
+            sweep(suite, app, session, axes, models={"dear": dear, "cheap": plain}, lane="batch")
+        assert not server.batches
+        found = sweep(suite, app, session, axes, models={"dear": dear, "cheap": cheap}, lane="batch")
+        assert not server.live
+        assert [len(batch.requests) for batch in server.batches] == [4] * 4
+    assert found.complete
+    assert [option.usd for option in found.options] == [0.00036, 0.00012]  # half of what they cost live
 
 
 def test_a_judge_without_a_batch_api_is_told_before_anything_is_paid(tmp_path: Path) -> None:

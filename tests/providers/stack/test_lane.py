@@ -155,6 +155,17 @@ async def test_a_batch_whose_submit_got_no_answer_is_found_and_not_handed_in_aga
     assert rows(session, "batches")[0]["provider_id"] == server.batches[3].id
 
 
+async def test_a_batch_that_the_provider_lists_late_is_found(
+    server: BatchServer, session: Session, api: str
+) -> None:
+    server.unlisted = 3
+    server.will.append("lose")
+    with using(server.spec(api, batch={"settle_s": 5})):
+        await arun(one, Word("tea"), session, "t", lane="batch")
+    assert server.unlisted == 0
+    assert len(server.batches) == 1
+
+
 async def test_a_batch_that_was_never_begun_is_handed_in_anew(
     server: BatchServer, session: Session, api: str
 ) -> None:
