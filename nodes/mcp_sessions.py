@@ -58,7 +58,7 @@ for logger in ("mcp.client.stdio", "mcp.client.streamable_http"):
 
 
 @dataclass(eq=False)
-class _Call:
+class _OpenCall:
     """A call under way, and what the server asks during it."""
 
     questions: asyncio.Queue[tuple[ElicitRequestParams, asyncio.Future[Any]]] = field(
@@ -76,7 +76,7 @@ class ServerSession:
         self.server = server
         self._told = told
         self.client: ClientSession
-        self._calls: list[_Call] = []
+        self._calls: list[_OpenCall] = []
         self._free = asyncio.Condition()
         self._readers = 0
         self._one_by_one = False
@@ -120,7 +120,7 @@ class ServerSession:
         from mcp.shared.exceptions import McpError
         from mcp.types import ElicitResult
 
-        call = _Call()
+        call = _OpenCall()
         self._calls.append(call)
         made = asyncio.ensure_future(self._made(call, tool, arguments))
         asked = asyncio.ensure_future(call.questions.get())
@@ -163,11 +163,11 @@ class ServerSession:
                 task.cancel()
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _made(self, call: _Call, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
+    async def _made(self, call: _OpenCall, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
         call.id = getattr(self.client, "_request_id", None)
         return await self.client.call_tool(tool, dict(arguments))
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: _OpenCall) -> None:
         """Tell the server that nobody waits for a call any more, which took too long or was cancelled."""
         from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
 
