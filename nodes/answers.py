@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
@@ -44,14 +45,18 @@ class AnswerForm:
 
     def read(self, reply: Reply, request: Request, text: str | None = None) -> Any:
         """Return a reply's answer, or that in `text`, if it will do. Raises ValidationFailed."""
-        if text is None:
-            value = self.parse(reply.text, reply.finish_reason, whole=request.whole)
-        else:
-            value = self.parse(text)
+        value = self.taken(reply, whole=request.whole) if text is None else self.parse(text)
         opinion = None if request.check is None else request.check(value)
         if opinion is not None and opinion is not True:
             raise ValidationFailed(opinion or "It does not pass a check.")
         return value
+
+    def taken(self, reply: Reply, *, whole: bool) -> Any:
+        """Return a reply's answer as its type. Raises ValidationFailed."""
+        if not reply.text.strip() and reply.media and self.schema is None:
+            kinds = ", ".join(str(block["type"]) for block in reply.media)
+            raise ValidationFailed(f"The answer is no text, but: {kinds}. Ask[AIMessage] takes it.")
+        return self.parse(reply.text, reply.finish_reason, whole=whole)
 
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> Any:
         """Return the answer as its type. Raises ValidationFailed.
@@ -115,6 +120,22 @@ def _is_too_deep(body: str) -> bool:
     return body.count("[") + body.count("{") > MAX_NESTING and is_too_deep(json.loads(body))
 
 
+class MessageForm(AnswerForm):
+    """An answer as the whole message: its text, and the images, sounds and files that came with it."""
+
+    def text(self, value: Any) -> str:
+        return str(value.text) if isinstance(value, AIMessage) else str(value)
+
+    def taken(self, reply: Reply, *, whole: bool) -> AIMessage:
+        if reply.media:
+            said: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
+            return AIMessage([*said, *map(dict, reply.media)])
+        return self.parse(reply.text, reply.finish_reason, whole=whole)
+
+    def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> AIMessage:
+        return AIMessage(super().parse(text, finish_reason, whole=whole))
+
+
 def _listed(problems: Sequence[Any], value: Any) -> str:
     """Return every problem with its path; the same one in many places is told once, with all of them."""
     places: dict[tuple[str, str], list[list[int]]] = {}
@@ -172,6 +193,8 @@ def _brief(value: Any) -> str:
 def form_of(answer: Any) -> AnswerForm:
     """Return the form of an answer type. Raises DefinitionError for a type without JSON schema."""
     name = getattr(answer, "__name__", None) or str(answer)
+    if answer is AIMessage:
+        return MessageForm("AIMessage", None, TypeAdapter(AIMessage), wrapped=False)
     if answer is str:
         return AnswerForm("text", None, TypeAdapter(str), wrapped=False)
     try:

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from ..providers.dials import read_dials
 from ..providers.model import Message, PrefixEnd
 from ..state.errors import DefinitionError
-from .openai_messages import to_openai
+from .openai_messages import prompt_messages
 from .prefixes import with_prefix
 
 T = TypeVar("T", covariant=True, default=str)
@@ -25,7 +25,8 @@ L = TypeVar("L", default=Any)  # pydantic validates by the default: as str, an E
 class Ask(Generic[T]):
     """A question to a model; the step's return annotation, `Ask[T]`, says what type answers it.
 
-    `prompt` is text, or a sequence of LangChain messages. `temperature` and `max_tokens` override
+    `prompt` is text, or a sequence of LangChain messages, texts and content blocks: images, sounds and
+    documents, see `attachment`. `temperature` and `max_tokens` override
     the model's settings for this question, and so do `params`: reasoning_effort, seed, top_p, stop and others
     of a model's settings, and `extra_body`. Equal questions that are under way at the same time in one
     thread are asked once; give each a `sample` number of its own where every answer must be drawn
@@ -41,7 +42,7 @@ class Ask(Generic[T]):
     at the same time, one goes ahead until its answer begins.
     """
 
-    prompt: str | Sequence[BaseMessage]
+    prompt: str | Sequence[BaseMessage | Mapping[str, Any] | str]
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -49,7 +50,7 @@ class Ask(Generic[T]):
     params: Mapping[str, Any] | None = None
     whole: bool = False
     check: Callable[[T], bool | str | None] | None = None
-    prefix: str | Sequence[BaseMessage] | None = None
+    prefix: str | Sequence[BaseMessage | Mapping[str, Any] | str] | None = None
 
     def __post_init__(self) -> None:
         if inspect.iscoroutinefunction(self.check):
@@ -76,7 +77,7 @@ class Ask(Generic[T]):
         if isinstance(self.prompt, str):
             prompt = ({"role": "user", "content": self.prompt},)
         else:
-            prompt = to_openai(self.prompt)
+            prompt = prompt_messages(self.prompt)
         if self.prefix:
             return with_prefix(self.prefix, self.system, prompt)
         if self.system:

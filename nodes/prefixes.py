@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
 from ..providers.model import Message, PrefixEnd
 from ..state.errors import InputError
-from .openai_messages import to_openai
+from .openai_messages import prompt_messages
 
 BETWEEN = "\n\n"
 
 
 def with_prefix(
-    prefix: str | Sequence[BaseMessage], system: str | None, prompt: tuple[Message, ...]
+    prefix: str | Sequence[BaseMessage | Mapping[str, Any] | str],
+    system: str | None,
+    prompt: tuple[Message, ...],
 ) -> tuple[tuple[Message, ...], PrefixEnd]:
     """Return the messages of a question with its prefix at the very front, and where the prefix ends.
 
@@ -27,7 +29,7 @@ def with_prefix(
         if system:
             prompt = ({"role": "system", "content": system}, *prompt)
     else:
-        shared = list(to_openai(prefix))
+        shared = list(prompt_messages(prefix))
         if system and shared[0]["role"] == "system":
             raise InputError(
                 "Ask(prefix=…, system=…): the prefix has a system message of its own. Put what differs into "

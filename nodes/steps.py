@@ -86,8 +86,8 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             )
         if not isinstance(question.prompt, (str, list, tuple)):
             raise DefinitionError(
-                f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or LangChain "
-                "messages."
+                f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or a "
+                "list of texts, LangChain messages and content blocks."
             )
         if not isinstance(question.prefix, (str, list, tuple, type(None))):
             raise DefinitionError(

@@ -35,6 +35,7 @@ from ..state.journal.effects import find_effect
 from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
+from .content_blocks import is_medium
 from .effects import Effect
 from .mcp_servers import MCPServer, check_servers
 from .mcp_sessions import MadeAgain
@@ -325,18 +326,13 @@ def _failed_before(key: str, config: RunnableConfig) -> bool:
 
 
 def capped(content: Content, limit: int) -> Content:
-    """Return a result with at most `limit` characters, and a mark where it was cut."""
-    if isinstance(content, list) and any(_is_medium(part) for part in content):
-        return [part if _is_medium(part) else _capped_part(part, limit) for part in content]
+    """Return a result with at most `limit` characters, and a mark where it was cut; images stay whole."""
+    if isinstance(content, list) and any(map(is_medium, content)):
+        return [part if is_medium(part) else _capped_part(part, limit) for part in content]
     text = content if isinstance(content, str) else json_text(content)
     if len(text) <= limit:
         return content
     return f"{text[:limit]}\n[cut: {limit} of {len(text)} characters are shown]"
-
-
-def _is_medium(part: Any) -> bool:
-    """Tell whether a part of a result is an image, a file or the like, which is whole or of no use."""
-    return isinstance(part, Mapping) and part.get("type") not in (None, "text")
 
 
 def _capped_part(part: Any, limit: int) -> Any:

@@ -123,6 +123,7 @@ class Reply:
 
     `state` are the fields of the message, beside its text and tool calls, that the provider wants back when
     the conversation goes on, as it sent them: reasoning, its details and signatures.
+    `media` are the images, sounds and files of the answer, as LangChain's standard content blocks.
     `source` is model, coalesced (an equal call was under way) or cache; `call_id` is its journal row.
     """
 
@@ -143,6 +144,7 @@ class Reply:
     source: CallSource = "model"
     call_id: str | None = None
     state: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    media: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
 
 
 @dataclass(slots=True)

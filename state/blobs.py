@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,16 +25,13 @@ _HASH = "[0-9a-f]{64}"
 _LIKE_ONE = re.compile(_BEGIN)
 _REFERENCE = re.compile(rf"{_BEGIN}({_HASH})")
 _KEPT = re.compile(rf"{_BEGIN}({_HASH})?")
-_BASE64 = "[A-Za-z0-9+/]"
-_CALLS = ('"data":"', '"data": "', '"base64":"', '"base64": "')
-_RUN = re.compile(
-    rf"(?:(?<=;base64,)|{'|'.join(f'(?<={call})' for call in _CALLS)}){_BASE64}{{{MIN_CALLED},}}={{0,2}}"
-    rf"|(?<!{_BASE64}){_BASE64}{{{MIN_RUN},}}={{0,2}}"
-)
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_RUN = re.compile("[A-Za-z0-9+/]*={0,2}")
+_CALLS = (";base64,", '"data":"', '"data": "', '"base64":"', '"base64": "')
 _CALLED = re.compile(rf"data:({_TYPE})(?:;[^;,\"\s]{{1,100}})*;base64,$")
-# Each run of MIN_RUN covers a window that begins at a multiple of _STRIDE: so long texts are looked at in
-# few places only.
-_STRIDE, _WINDOW = MIN_RUN // 2, re.compile(rf"{_BASE64}{{64}}")
+# Each run of MIN_RUN covers a window that begins at a multiple of _STRIDE: so a long text is looked at in few
+# places only.
+_STRIDE, _WINDOW = MIN_RUN // 2, re.compile("[A-Za-z0-9+/]{64}")
 _WINDOW_IN_BYTES = re.compile(_WINDOW.pattern.encode())
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -140,11 +137,17 @@ def carried(old: str, new: str) -> str:
 
 def named(text: str) -> str:
     """Return the text with references in the place of base64; those that it has stay as they are."""
-    if not _may_hold(text):
+    if len(text) < MIN_CALLED:
         return text
     blobs: dict[str, Blob] = {}
-    named = _RUN.sub(lambda run: _taken(run, blobs), text)
-    return Referring.of(named, blobs.values()) if blobs else text
+    parts, done = [], 0
+    for start, end in sorted({*_called_runs(text), *_long_runs(text)}):
+        blob = _blob_in(text, start, end) if start >= done else None
+        if blob is not None:
+            blobs[blob.sha256] = blob
+            parts += [text[done:start], blob.reference]
+            done = end
+    return Referring.of("".join([*parts, text[done:]]), blobs.values()) if blobs else text
 
 
 def referring(text: str) -> str:
@@ -200,12 +203,35 @@ def sized(size: int) -> str:
     return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
-def _may_hold(text: str) -> bool:
-    if len(text) < MIN_CALLED:
-        return False
-    if ";base64," in text or '"data":' in text or '"base64":' in text:
-        return True
-    return any(_WINDOW.match(text, at) for at in range(0, len(text) - 63, _STRIDE))
+def _called_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where base64 stands that is called so."""
+    for call in _CALLS:
+        at = text.find(call)
+        while at >= 0:
+            start = at + len(call)
+            end = _end_of_run(text, start)
+            if end - start >= MIN_CALLED:
+                yield start, end
+            at = text.find(call, end)
+
+
+def _long_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where long base64 stands, and other words as long as that."""
+    at = 0
+    while at <= len(text) - 64:
+        if _WINDOW.match(text, at):
+            start, end = at, _end_of_run(text, at)
+            while start and text[start - 1] in _LETTERS:
+                start -= 1
+            if end - start >= MIN_RUN:
+                yield start, end
+            at = end - end % _STRIDE
+        at += _STRIDE
+
+
+def _end_of_run(text: str, start: int) -> int:
+    found = _RUN.match(text, start)
+    return found.end() if found else start
 
 
 def may_hold_blobs(packed: bytes) -> bool:
@@ -217,21 +243,19 @@ def may_hold_blobs(packed: bytes) -> bool:
     return any(_WINDOW_IN_BYTES.match(packed, at) for at in range(0, len(packed) - 63, _STRIDE))
 
 
-def _taken(run: re.Match[str], blobs: dict[str, Blob]) -> str:
-    text = run[0]
+def _blob_in(text: str, start: int, end: int) -> Blob | None:
+    """Return what a run of base64 holds, None for a word that only looks like it."""
+    run = text[start:end]
     try:
-        data = base64.b64decode(text)
+        data = base64.b64decode(run)
     except (binascii.Error, ValueError):
-        return text
-    start = run.start()
-    called = _CALLED.search(run.string, max(0, start - 300), start)
-    if called is None and not sniffed(data) and (len(text) < MIN_RUN or not _is_mixed(text)):
-        return text  # a long word
-    if base64.b64encode(data) != text.encode():
-        return text
-    blob = Blob.of(data, called[1] if called else "")
-    blobs[blob.sha256] = blob
-    return blob.reference
+        return None
+    called = _CALLED.search(text, max(0, start - 300), start)
+    if called is None and not sniffed(data) and (len(run) < MIN_RUN or not _is_mixed(run)):
+        return None
+    if base64.b64encode(data) != run.encode():
+        return None
+    return Blob.of(data, called[1] if called else "")
 
 
 def _is_mixed(text: str) -> bool:

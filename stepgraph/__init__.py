@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .graphs.patterns.vote import Tally as Tally, vote as vote
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
+    from .nodes.content_blocks import attachment as attachment
     from .nodes.effects import effect as effect
     from .nodes.ends import end as end
     from .nodes.mcp_servers import MCPServer as MCPServer, mcp as mcp
@@ -97,6 +98,7 @@ else:
             ".graphs.patterns.within": "within",
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
+            ".nodes.content_blocks": "attachment",
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
             ".nodes.mcp_servers": "MCPServer mcp",

@@ -87,7 +87,7 @@ class Anthropic(Native):
     limits = ("max_tokens",)
     deviations = (
         Deviation(
-            "the key is in the header x-api-key; the SDK sends one of another form as a bearer token",
+            "the key is in the header x-api-key, or a bearer token, as its own client sends it",
             "https://platform.claude.com/docs/en/api/overview",
         ),
         Deviation("max_tokens is required", "https://platform.claude.com/docs/en/api/messages"),
@@ -538,3 +538,9 @@ def _lower(schema: Any) -> Any:
 
 
 CLASS_IMITATORS: tuple[type[Imitator], ...] = (Responses, Azure, Anthropic, Gemini)
+# Settings with which each shows its thoughts.
+THINKING: dict[str, Any] = {
+    "anthropic": {"params": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},
+    "google_genai": {"params": {"include_thoughts": True}},
+    "openai": {"params": {"use_responses_api": True}},
+}

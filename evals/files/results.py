@@ -17,6 +17,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
+from ...state.blobs import named
 from ...state.cost import Cost
 from ...state.errors import InputError
 from ...state.private_files import make_folder, open_private
@@ -141,7 +142,8 @@ class Results:
         """Add a row in one write, on a line of its own even after one that a crash cut short."""
         if self.path is None:
             return
-        line = json.dumps(to_jsonable_python(row, fallback=repr, inf_nan_mode="strings"))
+        # An image is told by its hash: the record has it.
+        line = named(json.dumps(to_jsonable_python(row, fallback=repr, inf_nan_mode="strings")))
         with open_private(self.path, "ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:

@@ -11,6 +11,7 @@ from ..provider_table import Capabilities
 from .finish import checked_finish
 from .http import MalformedBody, choices_in
 from .message_state import joined
+from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
 from .tool_calls import ToolCallDrafts
 from .usages import believable, count_in, read_cost, read_usage, value_at
 
@@ -39,6 +40,8 @@ class PartialCompletion:
     usage: Mapping[str, Any] = field(default_factory=dict)
     tool_calls: ToolCallDrafts = field(default_factory=ToolCallDrafts)
     state: dict[str, list[Any]] = field(default_factory=dict)  # in pieces
+    media: list[Block] = field(default_factory=list)
+    audio: AudioDraft = field(default_factory=AudioDraft)
 
     def take(self, part: Mapping[str, Any]) -> PartialCompletion:
         """Note what a completion or chunk says outside of its choices."""
@@ -63,7 +66,8 @@ class PartialCompletion:
         """Add what a message or a delta holds."""
         if not isinstance(message, Mapping):
             raise MalformedBody(f"a message of type {type(message).__name__}")
-        self.text.append(text_in(message.get("content")))
+        self.text.append(text_in(message.get("content")) or self.audio.add(message.get("audio")))
+        self.media += blocks_in(message.get("content")) + blocks_in(message.get("images"))
         self.refusal.append(text_in(message.get("refusal")))
         thought = (text_in(message.get(name)) for name in self.can.reasoning)
         self.reasoning.append(next(filter(None, thought), ""))
@@ -96,6 +100,7 @@ class PartialCompletion:
             cost_usd=_cost(self.usage, self.can),
             tool_calls=self.tool_calls.calls(self.can.echo),
             state={name: joined(pieces) for name, pieces in self.state.items()},
+            media=kept_blocks([*self.media, *self.audio.blocks()]),
         )
 
 

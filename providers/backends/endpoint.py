@@ -27,6 +27,7 @@ from .message_state import with_state
 from .refused_params import RefusedParams
 from .strict_schema import StrictForms
 from .token_counts import ServerTokenizer, openai_tokens
+from .tool_media import with_media_beside
 from .wire_names import WireNames
 
 
@@ -144,7 +145,7 @@ class Endpoint(Backend):
             if self.can.structured != "json_schema" or self.can.schema_in_prompt:
                 shared = request.prefix is not None
                 messages = with_schema_in_prompt(messages, request.schema, behind=shared)
-        body["messages"] = [with_state(message, self.can.echo) for message in messages]
+        body["messages"] = [with_state(message, self.can.echo) for message in with_media_beside(messages)]
         if request.prefix is not None and self.can.cache_key:
             body["prompt_cache_key"] = cache_key(request)
         body |= self._options(request)

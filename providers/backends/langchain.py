@@ -22,7 +22,8 @@ from ..prefix_marks import cache_key, mark_for, marked
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
-from .langchain_replies import usage_of
+from .langchain_replies import media_in, usage_of
+from .standard_blocks import AudioDraft
 from .strict_schema import strict_schema
 from .token_counts import openai_tokens
 from .usages import read_cost
@@ -32,7 +33,7 @@ from .wire_names import WireNames, schema_name
 def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
     metadata = message.response_metadata
     return Reply(
-        text=str(message.text),
+        text=str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio")),
         tool_calls=_tool_calls(message),
         model=metadata.get("model_name") or asked,
         usage=usage_of(message, metadata),
@@ -40,6 +41,7 @@ def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
         finish_reason=metadata.get("finish_reason"),
         cost_usd=_cost(message),
         latency_s=latency_s,
+        media=media_in(message),
     )
 
 

@@ -20,6 +20,7 @@ from .completion import split_thought
 from .finish import checked_finish
 from .http import HTTPStatusError, MalformedBody
 from .message_state import LANGCHAIN
+from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
 from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments
 from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
 
@@ -32,7 +33,9 @@ _KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call
 def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
     """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole."""
     finish = _finish(metadata, can)
-    text, thought = split_thought(str(message.text))
+    text, thought = split_thought(
+        str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
+    )
     refusal = _refusal(message)
     usage = believable(usage_of(message, metadata), answered=bool(text))
     raw = metadata.get("token_usage")
@@ -45,7 +48,17 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
         finish_reason="refusal" if refusal and not text else finish,
         cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
         state=_state(message),
+        media=media_in(message),
     )
+
+
+def media_in(message: AIMessage) -> tuple[Block, ...]:
+    """Return the images, sounds and files of a message, as standard blocks."""
+    told = message.additional_kwargs
+    draft = AudioDraft()
+    said = draft.add(told.get("audio"))
+    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in told else ()
+    return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in told else ()
 
 
 class ChunkedMessage:

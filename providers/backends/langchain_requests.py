@@ -13,17 +13,20 @@ from langchain_core.runnables import RunnableBinding, RunnableSequence
 from ..model import Message
 from .completion import split_thought, text_in
 from .message_state import LANGCHAIN, with_state
+from .standard_blocks import standard_block
 from .tool_calls import read_arguments
+from .tool_media import with_media_beside
 
 
 def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]:
     """Return the messages in LangChain's form, with what the classes of this package want back."""
-    return [_converted(message, package) for message in messages]
+    given = with_media_beside(messages) if package == "langchain_openai" else messages
+    return [_converted(message, package) for message in given]
 
 
 def _converted(message: Message, package: str) -> BaseMessage:
     if message["role"] != "assistant":
-        return convert_to_messages([with_state(message, ())])[0]
+        return convert_to_messages([_with_blocks(with_state(message, ()), package)])[0]
     good, bad = [], []
     for call in message.get("tool_calls") or ():
         function = call["function"]
@@ -44,6 +47,14 @@ def _converted(message: Message, package: str) -> BaseMessage:
         response_metadata=held.get("metadata") or {},
         id=held.get("id"),
     )
+
+
+def _with_blocks(message: dict[str, Any], package: str) -> dict[str, Any]:
+    """Return the message with standard blocks for media; OpenAI's own class knows its parts."""
+    content = message.get("content")
+    if package == "langchain_openai" or not isinstance(content, list | tuple):
+        return message
+    return {**message, "content": [standard_block(part) for part in content]}
 
 
 def _is_same(held: Mapping[str, Any], message: Message) -> bool:

@@ -154,6 +154,7 @@ def reply_of(call: Call) -> Reply:
         ),
         reasoning=call.reasoning,
         state=json.loads(call.reply_state or "{}"),
+        media=tuple(json.loads(call.media or "[]")),
         finish_reason=call.finish_reason,
         cost_usd=call.cost_usd,
         price_source=call.price_source,
@@ -175,6 +176,7 @@ def answer_columns(reply: Reply) -> dict[str, Any]:
         "tool_calls": referring(json_text(tool_calls)) if tool_calls else None,
         "reasoning": reply.reasoning and referring(reply.reasoning),
         "reply_state": referring(json_text(reply.state)) if reply.state else None,
+        "media": referring(json_text(reply.media)) if reply.media else None,
         "finish_reason": reply.finish_reason,
     }
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ...state.errors import ScriptError
 from ..backends.backend import Backend
+from ..backends.standard_blocks import blocks_in, kept_blocks
 from ..model import CallContext, Reply, Request, ToolCall, Usage, WrappedSchema
 from ..prices import FREE, Price
 from ..stack.tool_emulation import FINAL_ANSWER
@@ -27,8 +29,8 @@ class ScriptedModel(Backend):
 
     `script` is a sequence of answers in the order of the calls; or a mapping from step name to that
     step's answers, for parallel branches; or a function of request and context. An answer is text, a
-    pydantic model, a value that goes out as JSON, or an exception to raise; a `ToolCall`, or a list of
-    them, has an agent run tools.
+    pydantic model, a value that goes out as JSON, an `AIMessage`, which can hold images, or an exception to
+    raise; a `ToolCall`, or a list of them, has an agent run tools.
 
     Used as a context manager, or with `finish()`, it raises ScriptError unless all were used.
     Tokens are counted as words, so that usage is there and is predictable; they are free unless
@@ -73,6 +75,9 @@ class ScriptedModel(Backend):
         if isinstance(answer, BaseException):
             raise answer
         tool_calls = _tool_calls(answer)
+        media = kept_blocks(blocks_in(answer.content)) if isinstance(answer, AIMessage) else ()
+        if isinstance(answer, AIMessage):
+            answer = str(answer.text)
         text = "" if tool_calls else _text(answer, request)
         said = text or to_json(tool_calls).decode()
         return Reply(
@@ -85,6 +90,7 @@ class ScriptedModel(Backend):
             ),
             reasoning=self._reasoning,
             finish_reason="tool_calls" if tool_calls else "stop",
+            media=media,
         )
 
     def _next(self, request: Request, context: CallContext) -> Answer:

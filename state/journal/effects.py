@@ -144,7 +144,7 @@ def lineage_of(journal: Journal, thread_id: str) -> str:
 def packed(update: Any, serde: SerializerProtocol) -> str:
     """Return a state update as JSON: readable, and beside it exactly as it was."""
     kind, data = serde.dumps_typed(update)
-    shown = referring(json_text(update))
+    shown = referring(json_text(update, addresses=True))
     row = {
         "update": json.loads(shown),
         "type": kind,

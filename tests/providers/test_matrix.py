@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,30 +19,41 @@ import pytest
 from pydantic import BaseModel
 
 from stepgraph import Ask, step, using
+from stepgraph.providers.backends.backend import Backend
 from stepgraph.providers.backends.endpoint import Endpoint
+from stepgraph.providers.backends.langchain_endpoint import LangChainEndpoint
 from stepgraph.providers.backends.ondevice import CONTEXT_TOKENS, bounded, shipped_weights, start_server
+from stepgraph.providers.chat_classes import CHAT_CLASSES
 from stepgraph.providers.model import CallContext, Model, Reply, Request
 from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import ModelSettings
+from stepgraph.providers.stack.fallbacks import RefusalLayer
 from stepgraph.providers.stack.pricing import FROM_PROVIDER, PricingLayer
 from stepgraph.providers.stack.tool_emulation import ToolEmulationLayer
 from stepgraph.state.errors import (
     AuthenticationFailed,
     ContextTooLong,
     ModelError,
+    ModelFiltered,
     ModelNotFound,
     ModelRefused,
     ModelUnavailable,
 )
 
 from ..imitator import KEY, MODEL, WINDOW, Imitator
-from ..imitators import IMITATORS
+from ..imitators import IMITATORS, OpenAI
+from ..imitators_of_classes import CLASS_IMITATORS, THINKING, Responses
 
 DOC = Path(__file__).parents[2] / "docs" / "providers.md"
 SITE = CallContext("matrix")
 YES, NO = "yes", "–"
 TITLES = {
-    "openai": "OpenAI",
+    "openai": "OpenAI, http",
+    "ByOpenAI": "OpenAI, langchain",
+    "Responses": "OpenAI, Responses API",
+    "Azure": "Azure OpenAI",
+    "Anthropic": "Anthropic",
+    "Gemini": "Google Gemini",
     "vllm": "vLLM",
     "deepseek": "DeepSeek",
     "together": "Together AI",
@@ -97,7 +110,13 @@ class Subject:
         self.key = key
         self.server = server
 
-    def endpoint(self, *, key: str | None = None, model: str = MODEL, **can: Any) -> Endpoint:
+    by_class = False
+
+    @property
+    def limit(self) -> str:
+        return self.can.max_tokens.replace("both", "max_tokens")
+
+    def endpoint(self, *, key: str | None = None, model: str = MODEL, **can: Any) -> Backend:
         settings = ModelSettings(model=model, base_url=self.url, timeout_s=60, temperature=0)
         return Endpoint(settings, api_key=key or self.key, can=replace(self.can, **can))
 
@@ -106,6 +125,23 @@ class Subject:
         endpoint = self.endpoint()
         model = ToolEmulationLayer(endpoint) if endpoint.tools == "emulated" else endpoint
         return await PricingLayer(model, None).complete(request, context)
+
+
+class ByClass(Subject):
+    """A provider that LangChain's class asks."""
+
+    by_class = True
+
+    @property
+    def limit(self) -> str:
+        return CHAT_CLASSES[self.provider].limit
+
+    def endpoint(self, *, key: str | None = None, model: str | None = None, **can: Any) -> Backend:
+        assert self.server is not None
+        values = {"provider": self.provider, "model": model or self.server.model, "base_url": self.url}
+        values |= THINKING.get(self.provider, {}) if type(self.server) is not OpenAI else {}
+        settings = ModelSettings(**values, client="langchain", timeout_s=60, api_key=key or self.key)
+        return LangChainEndpoint(settings, replace(self.can, **can))
 
 
 async def structured(subject: Subject) -> str:
@@ -117,6 +153,10 @@ async def structured(subject: Subject) -> str:
 
 
 async def json_mode(subject: Subject) -> str:
+    if subject.by_class and not isinstance(subject.server, OpenAI):
+        return NO
+    if isinstance(subject.server, Responses):
+        return NO
     schema = bounded(Colour.model_json_schema())
     reply = await subject.endpoint(structured="json_object").complete(
         Request(HELLO, schema=schema, max_tokens=128), SITE
@@ -183,7 +223,10 @@ async def own_cost(subject: Subject) -> str:
 
 
 async def logprobs(subject: Subject) -> str:
-    wire = subject.endpoint()._wire
+    endpoint = subject.endpoint()
+    if not isinstance(endpoint, Endpoint):
+        return NO
+    wire = endpoint._wire
     answer = await wire.ask({"model": MODEL, "messages": HELLO, "logprobs": True})
     return YES if answer["choices"][0]["logprobs"]["content"] else NO
 
@@ -192,7 +235,54 @@ async def limit_kept(subject: Subject) -> str:
     count = ({"role": "user", "content": "Count from 1 to 100."},)
     reply = await subject.ask(count, max_tokens=5)
     assert reply.finish_reason == "length"
-    return subject.can.max_tokens.replace("both", "max_tokens")
+    return subject.limit
+
+
+async def goes_back(subject: Subject) -> str:
+    """A tool's result is sent with all that the provider wants back; the imitators refuse it otherwise."""
+    if subject.can.tools == "emulated":
+        return NO
+    asked: Any = ({"role": "user", "content": "What is the weather in Paris? Use the tool."},)
+    reply = await subject.ask(asked, tools=(TOOL,))
+    (call,) = reply.tool_calls
+    function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}
+    said = {"role": "assistant", "content": None, **reply.state}
+    said["tool_calls"] = [{"id": call.id, "type": "function", "function": function, **call.extra}]
+    result = {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}
+    assert (await subject.ask((*asked, said, result), tools=(TOOL,))).text
+    return YES if reply.state else NO
+
+
+async def strict(subject: Subject) -> str:
+    if not subject.can.strict or subject.server is None:
+        return NO
+    await subject.ask(schema=Colour.model_json_schema())
+    assert '"strict": true' in json.dumps(subject.server.bodies[-1])
+    return YES
+
+
+async def cancelled(subject: Subject) -> str:
+    if subject.server is None:
+        return NO
+    subject.server.asked.clear()
+    subject.server.slow_s = 30
+    asked = asyncio.create_task(subject.ask())
+    assert await asyncio.to_thread(subject.server.asked.wait, 10)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    subject.server.slow_s = 0
+    return YES if await asyncio.to_thread(subject.server.gone.wait, 10) else NO
+
+
+async def filtered(subject: Subject) -> str:
+    fault = getattr(subject.server, "filtered", None)
+    if subject.server is None or fault is None:
+        return NO
+    subject.server.will(fault())
+    error = await failed(RefusalLayer(subject.endpoint()))
+    assert type(error) is ModelFiltered
+    return "ModelFiltered"
 
 
 async def failed(model: Model, messages: Any = HELLO) -> ModelError | None:
@@ -253,13 +343,17 @@ FEATURES: dict[str, Callable[[Subject], Awaitable[str]]] = {
     "usage in a stream": streamed_usage,
     "reasoning text, streamed or not": reasoning,
     "cached tokens": cached,
+    "reasoning goes back with a tool's result": goes_back,
+    "strict schemas": strict,
     "own cost": own_cost,
     "log-probabilities": logprobs,
     "wrong key": wrong_key,
     "unknown model": unknown_model,
     "prompt too long": too_long,
     "too many requests": busy,
+    "prompt filtered": filtered,
     "empty account": broke,
+    "a cancelled call ends at the server": cancelled,
 }
 
 
@@ -295,9 +389,10 @@ def write_column(title: str, column: dict[str, str]) -> None:
 def deviations() -> str:
     """Return the list of what the imitators do otherwise, as the docs have it."""
     parts = []
-    for kind in IMITATORS:
+    for kind in (*IMITATORS, *CLASS_IMITATORS):
         lines = [f"- {d.what} ([source]({d.source}))" for d in kind.deviations]
-        parts.append(f"**{TITLES[kind.provider]}**\n\n" + "\n".join(lines))
+        title = TITLES.get(kind.__name__) or TITLES[kind.provider].removesuffix(", http")
+        parts.append(f"**{title}**\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
@@ -323,6 +418,18 @@ async def test_the_docs_say_what_was_measured(kind: type[Imitator]) -> None:
         compare(kind.provider, await column_of(subject))
 
 
+@pytest.mark.filterwarnings("ignore:Inheritance class Aiohttp:DeprecationWarning")  # google-genai
+@pytest.mark.parametrize("kind", [OpenAI, *CLASS_IMITATORS], ids=lambda kind: kind.__name__)
+async def test_the_docs_say_what_langchains_classes_do(
+    kind: type[Imitator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in CHAT_CLASSES.values():
+        monkeypatch.delenv(known.api_key_env or "", raising=False)
+    with kind() as server:
+        subject = ByClass(kind.provider, server.url, KEY, server)
+        compare("ByOpenAI" if kind is OpenAI else kind.__name__, await column_of(subject))
+
+
 @pytest.mark.local
 async def test_the_docs_say_what_llama_cpp_does() -> None:
     running = start_server(shipped_weights())
@@ -338,4 +445,5 @@ def test_the_docs_name_every_deviation_and_its_source() -> None:
     found = re.search(pattern, text, re.DOTALL)
     assert found is not None
     assert found[0].split("\n", 1)[1].rsplit("\n", 1)[0] == deviations()
-    assert all(d.source.startswith("https://") for kind in IMITATORS for d in kind.deviations)
+    kinds = (*IMITATORS, *CLASS_IMITATORS)
+    assert all(d.source.startswith("https://") for kind in kinds for d in kind.deviations)

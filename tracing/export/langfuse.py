@@ -13,7 +13,7 @@ from typing import Any
 
 from ...state.session.foreign_calls import COUNTED
 from ...state.statuses import CUT
-from ..record.attributes import Attributes, dials_of, own_facts, params_of
+from ..record.attributes import Attributes, dials_of, own_facts, params_of, without_blobs
 from ..record.notes import CUT_NOTE
 from ..record.spans import Row, Span
 
@@ -83,7 +83,7 @@ def langfuse_attributes(span: Span) -> Attributes:
     found[f"{_OBSERVATION}level"], found[f"{_OBSERVATION}status_message"] = _level(span)
     facts = {"path": span.path or None, "status": span.status, **own_facts(span, "")}
     found |= {f"{_METADATA}{n}": _told(v) for n, v in facts.items() if v is not None and n not in _SAID}
-    return {name: value for name, value in found.items() if value is not None}
+    return without_blobs(found)
 
 
 def _generation(span: Span) -> dict[str, Any]:
@@ -154,14 +154,16 @@ def _is_counted(span: Span) -> bool:
 
 
 def _output(row: Row) -> str:
-    thought, tools = row["reasoning"], row.get("tool_calls")
-    if not thought and not tools:
+    thought, tools, media = row["reasoning"], row.get("tool_calls"), row.get("media")
+    if not thought and not tools and not media:
         return str(row["answer"] or "")
     message = {"role": "assistant", "content": row["answer"]}
     if thought:
         message["reasoning_content"] = thought
     if tools:
         message["tool_calls"] = json.loads(tools)
+    if media:
+        message["media"] = json.loads(media)
     return json.dumps(message, ensure_ascii=False)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from ...state.blobs import described
 from ...state.names import without_private
 from .spans import Row, Span
 
@@ -44,7 +46,13 @@ def genai_attributes(span: Span) -> Attributes:
         }
     if span.kind == "run":
         found |= {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": trace.name}
-    return {name: value for name, value in found.items() if value is not None}
+    return without_blobs(found)
+
+
+def without_blobs(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a span; in the places of images and documents stands what they are."""
+    known = {name: value for name, value in found.items() if value is not None}
+    return {name: described(value) if isinstance(value, str) else value for name, value in known.items()}
 
 
 def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
@@ -179,6 +187,7 @@ def _call(span: Span) -> dict[str, Any]:
             parts.insert(0, {"type": "reasoning", "content": row["reasoning"]})
         for tool_call in json.loads(row.get("tool_calls") or "[]"):
             parts.append({"type": "tool_call", **{n: tool_call.get(n) for n in ("id", "name", "arguments")}})
+        parts += json.loads(row.get("media") or "[]")
         answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
         found["gen_ai.output.messages"] = json.dumps([answered], ensure_ascii=False)
     return found

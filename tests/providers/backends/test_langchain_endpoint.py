@@ -21,15 +21,10 @@ from stepgraph.state.errors import ModelError, ModelFiltered, ModelUnavailable
 
 from ...imitator import KEY, THOUGHT, Imitator
 from ...imitators import OpenAI
-from ...imitators_of_classes import CLASS_IMITATORS, Anthropic, Azure, Gemini, Responses
+from ...imitators_of_classes import CLASS_IMITATORS, THINKING, Anthropic, Azure, Gemini, Responses
 from ...servers import CUT, HTML, Fault
 from .test_clients_agree import COUNT, HELLO, REQUESTS, SCHEMA, TOOL, Ear
 
-THINKING: dict[str, Any] = {
-    "anthropic": {"params": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},
-    "google_genai": {"params": {"include_thoughts": True}},
-    "openai": {"params": {"use_responses_api": True}},
-}
 HERE = CallContext("here")
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class Aiohttp:DeprecationWarning")  # google-genai
 each = pytest.mark.parametrize("kind", CLASS_IMITATORS, ids=lambda kind: kind.__name__)

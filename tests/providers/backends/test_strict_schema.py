@@ -1,4 +1,4 @@
-"""Schemas in strict form: what fits them fits the schema; what cannot be said so is not made strict."""
+"""Schemas in strict form: what fits them fits the schema itself; what cannot be said so is not strict."""
 
 from __future__ import annotations
 

@@ -17,17 +17,21 @@ from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, ScriptedModel, Session, chain, effect, step, using
+from stepgraph.evals.files.results import Header, Results
 from stepgraph.state.blobs import Referring, blobs_of, described, named, references_in, referring, whole
 from stepgraph.state.codec.decode import Decoder
 from stepgraph.state.errors import StoreError
 from stepgraph.state.journal.journal import Journal
 from stepgraph.state.serde import serialized
+from stepgraph.tracing.export.langfuse import langfuse_attributes
 from stepgraph.tracing.forks.fork import fork
+from stepgraph.tracing.record.attributes import genai_attributes
 from stepgraph.tracing.record.prune import delete_threads
+from stepgraph.tracing.record.read_spans import read_spans
 from stepgraph.tracing.record.reads import read_calls, records
 
 PNG = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(300_000)
@@ -114,7 +118,7 @@ def read(text: str) -> str:
 
 def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
     sizes = []
-    for data in (b"", PNG):
+    for data in (PNG[:60], PNG):
         file = tmp_path / f"{len(data)}.sqlite"
         given = Photo(base64.b64encode(data).decode(), data)
         with Session(file) as session, using(ScriptedModel(["a kettle", "a tale"] * 2)):
@@ -124,8 +128,7 @@ def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
                 assert result["told"] == "a tale"
                 state = app.get_state(session.config(thread)).values
                 assert (state["photo"], state["raw"]) == (given.photo, data)
-                if data:
-                    assert state["messages"][0].content[0]["image_url"]["url"] == url(data)
+                assert state["messages"][0].content[0]["image_url"]["url"] == url(data)
         sizes.append(size_of(file))
     assert sizes[1] - sizes[0] < 1.3 * len(PNG)
 
@@ -188,10 +191,9 @@ def test_an_answer_with_an_image_comes_back_whole(tmp_path: Path) -> None:
 
     ask = chain(look, stop).compile()
     with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([said])):
-        found = fork
-        ask.invoke(Photo("x"), session.config("t"))
+        ask.invoke(Photo(base64.b64encode(SMALL).decode()), session.config("t"))
         new = fork(session, "t", call="look")
-        assert ask.invoke(None, session.config(found(session, "t")))["seen"] == said
+        assert ask.invoke(None, session.config(fork(session, "t")))["seen"] == said
         with using(ScriptedModel([said])):
             assert ask.invoke(None, session.config(new))["seen"] == said
         (call, *_) = read_calls(session.journal, "t")
@@ -313,3 +315,20 @@ def test_a_reader_is_told_what_an_image_is() -> None:
     told = described(json.dumps({"url": url(PNG)}))
     assert told.startswith('{"url": "[image/png, 300 kB, sha256 ')
     assert len(told) < 100
+
+
+def test_traces_and_results_say_what_an_image_is_and_hold_none(tmp_path: Path) -> None:
+    drawn = {"type": "image_url", "image_url": {"url": url(SMALL)}}
+    picture = AIMessage([{"type": "text", "text": "Here."}, drawn])
+    given = Photo(base64.b64encode(SMALL).decode(), SMALL)
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([picture])):
+        app.invoke(given, session.config("one"))
+        spans = read_spans(session.journal.query, "one")
+    for attributes in (genai_attributes, langfuse_attributes):
+        sent = json.dumps([attributes(span) for span in spans], ensure_ascii=False)
+        assert given.photo[:200] not in sent
+        assert ";sha256=" not in sent
+        assert sent.count("[image/png, 1 kB, sha256 ") >= 3
+    header = Header("r", "s", "f", {}, 1, None, None, {}, (), 0.95)
+    Results(tmp_path / "results.jsonl", header).append({"output": {"photo": given.photo}})
+    assert given.photo not in (tmp_path / "results.jsonl").read_text()

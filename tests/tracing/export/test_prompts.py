@@ -85,7 +85,9 @@ def test_it_is_fetched_once_and_renewed_behind_the_scenes(receiver: Receiver) ->
     assert len(receiver.asked) == 1
     impatient = managed("greet", fallback="Hi {{name}}", max_age_s=0)
     receiver.prompts["greet"] = stored("Welcome {{name}}", 2)
+    receiver.hold.clear()
     assert impatient(name="Ada") == "Hello Ada", "nobody waits for the new one"
+    receiver.hold.set()
     until(lambda: impatient(name="Ada") == "Welcome Ada")
     assert impatient(name="Ada").origin["version"] == 2
 
