@@ -107,7 +107,7 @@ def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqli
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if is_busy(error):
             return connection
         connection.close()
@@ -120,7 +120,7 @@ def explained(error: Exception, path: Path) -> StoreError:
     text = str(error).rstrip(".")
     if "not a database" in text:
         return StoreError(f"{path} is not a SQLite database. Name another file, or move this one away.")
-    if "malformed" in text:
+    if "malformed" in text or isinstance(error, UnicodeDecodeError):
         return StoreError(
             f"{path} is damaged ({text}). `sqlite3 {path} .recover` can save what is left of it."
         )
