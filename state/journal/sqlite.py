@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +155,12 @@ def unhindered(work: Callable[[], R]) -> R:
         if not is_forbidden(error):
             raise
     return aside(work)
+
+
+def quietly(work: Callable[[], None]) -> None:
+    """Do the work where nobody hears an error: in a callback of an event loop."""
+    with suppress(StoreError):
+        work()
 
 
 def is_forbidden(error: BaseException) -> bool:
