@@ -57,6 +57,12 @@ async def seam(url: str, _: Path) -> AsyncIterator[Shapes]:
 
 
 @asynccontextmanager
+async def seam_langchain(url: str, _: Path) -> AsyncIterator[Shapes]:
+    with using_stub(url, client="langchain"):
+        yield step_shapes(None)
+
+
+@asynccontextmanager
 async def seam_journal(url: str, folder: Path) -> AsyncIterator[Shapes]:
     from stepgraph import Session
 
@@ -65,17 +71,19 @@ async def seam_journal(url: str, folder: Path) -> AsyncIterator[Shapes]:
 
 
 OURS, OURS_KEPT = "stepgraph step", "stepgraph step with journal"
+BY_LANGCHAIN = "stepgraph step, client langchain"
 CONTENDERS: dict[str, Contender[Shapes]] = {
     "bare aiohttp": bare_aiohttp,
     "openai client over aiohttp": openai_over_aiohttp,
     "openai client, default transport": bare_openai,
     OURS: seam,
+    BY_LANGCHAIN: seam_langchain,
     OURS_KEPT: seam_journal,
 }
 
 
 def main() -> None:
-    columns = {"seam": OURS, "+ journal": OURS_KEPT}
+    columns = {"seam": OURS, "by langchain": BY_LANGCHAIN, "+ journal": OURS_KEPT}
     compare("benchmarks.client_overhead", __doc__, CONTENDERS, measured, lambda times: table(times, columns))
 
 

@@ -109,10 +109,10 @@ def question() -> Any:
 
 
 @contextmanager
-def using_stub(url: str) -> Iterator[None]:
+def using_stub(url: str, **settings: Any) -> Iterator[None]:
     from stepgraph import using
 
-    with using({"model": "stub", "base_url": url, "max_concurrency": AT_ONCE}):
+    with using({"model": "stub", "base_url": url, "max_concurrency": AT_ONCE, **settings}):
         yield
 
 

@@ -151,13 +151,11 @@ def show(folder: str) -> None:
 
 def memory_group(megabytes: int) -> "str | None":
     """Return a new control group with this limit, None without a cgroup v2 that this user may write."""
+    if not os.path.exists(os.path.join(GROUPS, "cgroup.controllers")):  # noqa: PTH110, PTH118
+        return None
     try:
-        with open("/proc/self/cgroup") as file:  # noqa: PTH123
-            own = next(line.strip()[3:] for line in file if line.startswith("0::"))
-        folder = GROUPS + os.path.dirname(own.rstrip("/"))  # noqa: PTH120
+        folder = GROUPS + os.path.dirname(own_group().rstrip("/"))  # noqa: PTH120
         group = os.path.join(folder, f"stepgraph-{os.getpid()}-{time.monotonic_ns()}")  # noqa: PTH118
-        if not os.path.exists(os.path.join(GROUPS, "cgroup.controllers")):  # noqa: PTH110, PTH118
-            return None
         os.mkdir(group)  # noqa: PTH102
     except (OSError, StopIteration):
         return None
@@ -170,6 +168,12 @@ def memory_group(megabytes: int) -> "str | None":
         with suppress(OSError):
             _set(group, name, value)
     return group
+
+
+def own_group() -> str:
+    """Return the control group of this process."""
+    with open("/proc/self/cgroup") as file:  # noqa: PTH123
+        return next(line.strip()[3:] for line in file if line.startswith("0::"))
 
 
 def _set(group: str, name: str, value: int) -> None:

@@ -76,6 +76,8 @@ def _front(request: Request) -> list[Any]:
     if request.prefix is None:
         return []
     index, amount = request.prefix
+    if index >= len(request.messages):  # a conversation that was cut since
+        return list(request.messages)
     last = request.messages[index]
     first, _ = _split(last.get("content") or "", amount)
     return [*request.messages[:index], {**last, "content": first}]

@@ -28,6 +28,7 @@ _KEPT = re.compile(rf"{_BEGIN}({_HASH})?")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _RUN = re.compile("[A-Za-z0-9+/]*={0,2}")
 _CALLS = (";base64,", '"data":"', '"data": "', '"base64":"', '"base64": "')
+_JOINTS = ("-", "_", ".", "~")
 _CALLED = re.compile(rf"data:({_TYPE})(?:;[^;,\"\s]{{1,100}})*;base64,$")
 # Each run of MIN_RUN covers a window that begins at a multiple of _STRIDE: so a long text is looked at in few
 # places only.
@@ -251,11 +252,20 @@ def _blob_in(text: str, start: int, end: int) -> Blob | None:
     except (binascii.Error, ValueError):
         return None
     called = _CALLED.search(text, max(0, start - 300), start)
-    if called is None and not sniffed(data) and (len(run) < MIN_RUN or not _is_mixed(run)):
+    is_known = called is not None or bool(sniffed(data))
+    if not is_known and (len(run) < MIN_RUN or not _is_mixed(run) or _may_be_key(text, start, end)):
         return None
     if base64.b64encode(data) != run.encode():
         return None
     return Blob.of(data, called[1] if called else "")
+
+
+def _may_be_key(text: str, start: int, end: int) -> bool:
+    """Tell whether a run is a part of what masking knows as a key, and so must stay for it to see."""
+    before = text[max(0, start - 1) : start]
+    return (
+        before in _JOINTS or text[end : end + 1] in _JOINTS or text.startswith("Bearer ", max(0, start - 7))
+    )
 
 
 def _is_mixed(text: str) -> bool:

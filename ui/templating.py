@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ..state.blobs import Reference
 from ..state.errors import SettingsError
 from ..state.money import shown
-from ..tracing.record.text import MARKS, clean, duration, money, one_line, sureness, tokens
+from ..tracing.record.text import MARKS, batch_line, clean, duration, money, one_line, sureness, tokens
 from .blobs import way_to_show
 
 HERE = Path(__file__).parent
@@ -109,6 +109,7 @@ def _environment() -> Any:
         "tokens": tokens,
         "amount": lambda number, limit: f"${shown(number)}" if limit == "usd" else f"{number:.6g}",
         "one_line": one_line,
+        "batch_line": batch_line,
         "sureness": sureness,
         "when": when,
         "state": state,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ...providers.chat_classes import chat_class
 from ...providers.provider_table import LOCAL, REMOTE, capabilities_of
 from ...providers.settings import (
     ChainSettings,
@@ -74,7 +75,9 @@ def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bo
         click.secho(f"{seen_as:12} ", fg="yellow" if name in found else None, nl=False)
         click.echo(source or "as OpenAI's")
     if settings.by_langchain and settings.provider not in REMOTE:
-        click.echo("  LangChain's class asks it; only endpoints compatible with OpenAI's are examined.")
+        known = chat_class(settings.provider)
+        missing = "" if known.is_installed else f" Its package is missing: {known.install}"
+        click.echo(f"  {known.name} asks it; only endpoints compatible with OpenAI's are examined.{missing}")
     first = next(iter(findings.values()), None)
     if first is not None and first.outcome == "fail":
         click.secho(clean(f"  It does not answer: {first.why}"), fg="red")

@@ -12,7 +12,7 @@ import click
 
 from ...providers.backends.ondevice import shipped_weights, start_server
 from ...providers.keys import find_key, store_key
-from ...providers.provider_table import LOCAL, REMOTE, provider_named
+from ...providers.provider_table import LOCAL, PROVIDERS, REMOTE, provider_named
 from ...providers.settings import ModelSettings
 from ...providers.testing.checks import CHECKS
 from ...providers.testing.conformance import ConformanceFinding, examine, first_model
@@ -88,10 +88,10 @@ async def _settings(where: str, model: str | None, key_env: str | None, timeout_
 def keep_key(name: str, *, delete: bool) -> None:
     """Ask for a key and keep it in the system's keyring, or delete it there."""
     variable = provider_named(name).api_key_env or name
-    if name in REMOTE and variable == name:
+    if name in PROVIDERS and variable == name:
         raise SettingsError(f"{name} takes no key of its own. Name the variable of api_key_env instead.")
-    if name not in REMOTE and name != name.upper():
-        raise SettingsError(f"Unknown provider {name!r}. {did_you_mean(name, REMOTE)}")
+    if name not in PROVIDERS and name != name.upper():
+        raise SettingsError(f"Unknown provider {name!r}. {did_you_mean(name, PROVIDERS)}")
     if delete:
         store_key(variable, None)
         click.echo(f"{variable} is no longer in the keyring.")

@@ -65,7 +65,7 @@ class ChatClient:
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the whole answer. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
         async with self._post(body) as response:
-            return json_object(await _read(response, MAX_ANSWER_BYTES), response)
+            return json_object(await read_body(response), response)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of a streamed answer; a server that does not stream yields one whole answer.
@@ -74,7 +74,7 @@ class ChatClient:
         """
         async with self._post({**body, "stream": True}) as response:
             if response.content_type != "text/event-stream":
-                yield json_object(await _read(response, MAX_ANSWER_BYTES), response)
+                yield json_object(await read_body(response), response)
                 return
             finished = False
             async for data in _events(response):
@@ -142,7 +142,7 @@ def choices_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [c for c in choices if isinstance(c, Mapping)] if isinstance(choices, list) else []
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_body(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYTES) -> bytes:
     """Return the body, as it is unpacked: a small one may unpack to gigabytes."""
     length = response.content_length
     if length is not None and length <= limit and "Content-Encoding" not in response.headers:
@@ -178,14 +178,19 @@ def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]
         if data.lstrip()[:1] == b"<" or response.content_type == "text/html":
             raise MalformedBody(HTML_HELP, lasting=True) from None
         raise MalformedBody(f"{response.content_type}, not valid JSON: {error}") from None
-    if data.count(b"[") + data.count(b"{") > MAX_NESTING and is_too_deep(answer):
-        raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
+    check_nesting(data, answer)
     if not isinstance(answer, dict):
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
     fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
     if fault:
         raise HTTPStatusError(status_in(fault), {"error": fault}, response.headers)
     return answer
+
+
+def check_nesting(data: bytes, value: Any) -> None:
+    """Raise MalformedBody for what the data holds if it is nested deeper than a checkpoint surely keeps."""
+    if data.count(b"[") + data.count(b"{") > MAX_NESTING and is_too_deep(value):
+        raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
 
 
 def status_in(fault: Any) -> int:
@@ -199,29 +204,33 @@ def status_in(fault: Any) -> int:
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield the data of each server-sent event; a line may come in any number of pieces."""
+    """Yield the data of each server-sent event."""
     data: list[bytes] = []
+    async for line in lines_in(response):
+        if line.startswith(b"data:"):
+            data.append(line[5:].strip())
+        elif not line and data:
+            yield b"\n".join(data)
+            data = []
+    if data and data != [b""]:
+        yield b"\n".join(data)
+
+
+async def lines_in(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYTES) -> AsyncIterator[bytes]:
+    """Yield the lines of a body, each of which may come in any number of pieces."""
     pieces: list[bytes] = []  # of a line that has not ended
     size = 0
     async for part in response.content.iter_any():
         size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise MalformedBody(f"the stream has more than {MAX_ANSWER_BYTES >> 20} MiB", lasting=True)
+        if size > limit:
+            raise MalformedBody(f"the stream has more than {limit >> 20} MiB", lasting=True)
         *ends, rest = part.split(b"\n")
         for end in ends:
-            line = b"".join((*pieces, end)).rstrip(b"\r")
+            yield b"".join((*pieces, end)).rstrip(b"\r")
             pieces.clear()
-            if line.startswith(b"data:"):
-                data.append(line[5:].strip())
-            elif not line and data:
-                yield b"\n".join(data)
-                data = []
         pieces.append(rest)
-    line = b"".join(pieces)
-    if line.startswith(b"data:"):
-        data.append(line[5:].strip())
-    if data and data != [b""]:
-        yield b"\n".join(data)
+    if last := b"".join(pieces):
+        yield last
 
 
 def proxy_for(address: str) -> str | None:

@@ -71,6 +71,7 @@ def explained(
     """Return the ModelError for whatever a client raised."""
     if isinstance(error, ModelError):
         return error
+    error = _malformed_in(error) or error
     at = f" at {address}" if address else ""
     broken = _broken_connection(error)
     if broken is TIMEOUT:
@@ -109,6 +110,13 @@ def explained(
         "Is it an OpenAI-compatible chat endpoint?",
         model=model,
     )
+
+
+def _malformed_in(error: BaseException | None) -> MalformedBody | None:
+    """Return the answer that is none behind an error: OpenAI's client takes it for a broken connection."""
+    while error is not None and not isinstance(error, MalformedBody):
+        error = error.__cause__
+    return error
 
 
 def _lasting(error: ModelError) -> ModelError:

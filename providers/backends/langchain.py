@@ -10,19 +10,21 @@ from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
 from ...state.keys_in_use import remember
 from ...state.session.internals import token_handler
-from ..model import CallContext, Message, Reply, Request, ToolCall, with_order
+from ..chat_classes import CHAT_CLASSES
+from ..model import CallContext, Message, Reply, Request, with_order
 from ..prefix_marks import cache_key, mark_for, marked
 from .backend import Backend
 from .http_errors import explained
 from .langchain_identity import identity_of
-from .langchain_replies import media_in, usage_of
+from .langchain_replies import media_in, reasoning_in, state_of, tool_calls_of, usage_of
+from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .standard_blocks import AudioDraft
 from .strict_schema import strict_schema
 from .token_counts import openai_tokens
@@ -30,35 +32,21 @@ from .usages import read_cost
 from .wire_names import WireNames, schema_name
 
 
-def _reply(message: AIMessage, asked: str, latency_s: float) -> Reply:
+def _reply(message: AIMessage, asked: str, package: str, latency_s: float) -> Reply:
     metadata = message.response_metadata
+    raw = metadata.get("token_usage")
     return Reply(
         text=str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio")),
-        tool_calls=_tool_calls(message),
+        tool_calls=tool_calls_of(message),
         model=metadata.get("model_name") or asked,
         usage=usage_of(message, metadata),
-        reasoning=message.additional_kwargs.get("reasoning_content"),
-        finish_reason=metadata.get("finish_reason"),
-        cost_usd=_cost(message),
+        reasoning=reasoning_in(message) or None,
+        finish_reason=metadata.get("finish_reason") or metadata.get("stop_reason"),
+        cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
         latency_s=latency_s,
+        state=state_of(message, package),
         media=media_in(message),
     )
-
-
-def _tool_calls(message: AIMessage) -> tuple[ToolCall, ...]:
-    good = [ToolCall(call["name"], call["args"], call["id"] or "") for call in message.tool_calls]
-    bad = [
-        ToolCall(
-            call["name"] or "", id=call["id"] or "", problem=f"no valid JSON: {call['args'] or ''!r:.200}"
-        )
-        for call in message.invalid_tool_calls
-    ]
-    return (*good, *bad)
-
-
-def _cost(message: AIMessage) -> float | None:
-    raw = message.response_metadata.get("token_usage")
-    return read_cost(raw) if isinstance(raw, Mapping) else None
 
 
 def schema_format(schema: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
@@ -100,8 +88,8 @@ class ChatModel(Backend):
 
     `arguments` and `config` are what its wrappers add to each call, see langchain_wrappers.py.
 
-    OpenAI's own class takes a JSON schema; others get the schema in the prompt, and the answer is
-    validated all the same.
+    OpenAI's own class takes a JSON schema, and so do those whose profile says it; others get the schema in
+    the prompt, and the answer is validated all the same.
     """
 
     emits_tokens = True
@@ -119,13 +107,16 @@ class ChatModel(Backend):
         self._config = config
         self.variant = identity_of(chat, self._arguments)
         self.max_tokens = _limit_of(chat, self._arguments)
+        self._package = type(chat).__module__.partition(".")[0]
         classes = {cls.__name__ for cls in type(chat).__mro__}
+        known = (entry.no_call for entry in CHAT_CLASSES.values() if entry.name in classes)
+        self._no_call = next(known, None)
         self._is_openai = "BaseChatOpenAI" in classes
         self._host = _host_of(chat)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"
         names = ("model_name", "model")
-        known = (*map(self._arguments.get, names), *(getattr(chat, field, None) for field in names))
-        self.name = next((str(n) for n in known if n), type(chat).__name__)
+        named = (*map(self._arguments.get, names), *(getattr(chat, field, None) for field in names))
+        self.name = next((str(n) for n in named if n), type(chat).__name__)
         self._mark = mark_for(classes, self.name, f"//{self._host}" if self._is_openai else "")
         self.streams = getattr(chat, "stream_usage", True) is not False and not chat.disable_streaming
         self.schema_first = self._is_openai and self._host == "api.openai.com"
@@ -142,18 +133,18 @@ class ChatModel(Backend):
         if request.prefix is not None and self._is_openai and self._host == "api.openai.com":
             arguments = {"prompt_cache_key": cache_key(request), **arguments}
         arguments |= request.dials or {}
-        asked: Runnable[Any, AIMessage] = chat
         if request.tools:
             functions = [{"type": "function", "function": dict(tool)} for tool in request.tools]
             if self._is_openai:
                 arguments["tools"] = functions
                 arguments |= {"tool_choice": "none"} if request.tool_choice == "none" else {}
             else:
-                asked = chat.bind_tools(functions)
+                silent = self._no_call if request.tool_choice == "none" else None
+                arguments |= tool_arguments(chat, functions, silent)
         if request.schema is not None:
-            if self._is_openai:
-                arguments["response_format"] = schema_format(request.schema)
-            else:
+            native = self._native(request)
+            arguments |= native or {}
+            if native is None:
                 shared = request.prefix is not None
                 messages = with_schema_in_prompt(messages, request.schema, behind=shared)
         started = time.perf_counter()
@@ -161,12 +152,25 @@ class ChatModel(Backend):
             config = merge_configs(self._config, context.config) if self._config else context.config
             if context.sink is not None:
                 config = merge_configs(config, {"callbacks": [token_handler(context.sink.emit)]})
-            message = await asked.ainvoke([dict(m) for m in messages], config, **arguments)
+            message = await chat.ainvoke(to_langchain(messages, self._package), config, **arguments)
         except ModelError:
             raise
         except Exception as error:
             raise self._explain(error) from None
-        return names.reply(_reply(message, self.name, time.perf_counter() - started))
+        return names.reply(_reply(message, self.name, self._package, time.perf_counter() - started))
+
+    def _native(self, request: Request) -> dict[str, Any] | None:
+        """Return what asks for the schema natively, None where it goes into the prompt."""
+        if request.schema is None:
+            return None
+        if self._is_openai:
+            return {"response_format": schema_format(request.schema)}
+        known = self._chat.profile or {}
+        if request.tools or not known.get("structured_output"):
+            return None
+        if strict_schema(request.schema, recursive=False) is None:
+            return None  # some classes would make another schema of it
+        return structured_arguments(self._chat, request.schema)
 
     async def count_tokens(self, request: Request) -> int | None:
         """Ask OpenAI's tokenizer for a model that is there; LangChain's own counts are no bounds."""

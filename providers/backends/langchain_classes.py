@@ -17,11 +17,13 @@ from pydantic import SecretStr, ValidationError
 
 from ...state.errors import SettingsError, did_you_mean
 from ...state.event_loops import PerLoop
+from ...state.keys_in_use import remember
 from ..chat_classes import ChatClass, chat_class
 from ..headers import sent_headers
 from ..keys import find_key
 from ..settings import ModelSettings, key_variable
 from .http import KEEP_ALIVE_S
+from .httpx_bounds import UNPACKED, bound
 
 # With one of these, another credential than the key opens the door.
 _CREDENTIALS: Final = re.compile(r"credential|token|project|vertexai|profile_name|aws_", re.IGNORECASE)
@@ -164,6 +166,7 @@ class ChatMaker:
                 f"params.{name} needs it."
             )
         self.secrets.append(held.strip())
+        remember(held.strip())
         return held.strip()
 
     def _named(self, names: set[str], ways: Iterable[str], setting: str) -> str:
@@ -265,7 +268,13 @@ def _opened(package: str) -> Callable[[], Awaitable[Any]]:
         limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S
         )
-        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False, verify=_tls())
+        return sdk.DefaultAsyncHttpxClient(
+            limits=limits,
+            follow_redirects=False,
+            verify=_tls(),
+            headers=UNPACKED,
+            event_hooks={"response": [bound]},
+        )
 
     return open_client
 

@@ -111,10 +111,8 @@ class LangChainEndpoint(Backend):
                 reply = await self._asked(chat, names.request(request), context.sink)
         except Exception as error:
             raise self._explain(error) from None
-        if LANGCHAIN in reply.state:
-            reply = replace(
-                reply, state={LANGCHAIN: {**reply.state[LANGCHAIN], "by": self._maker.known.package}}
-            )
+        if held := reply.state.get(LANGCHAIN):
+            reply = replace(reply, state={LANGCHAIN: {**held, "by": self._maker.known.package}})
         return replace(names.reply(reply), latency_s=time.perf_counter() - started)
 
     async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:

@@ -47,7 +47,7 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
         reasoning=reasoning_in(message) or thought or None,
         finish_reason="refusal" if refusal and not text else finish,
         cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
-        state=_state(message),
+        state=state_of(message),
         media=media_in(message),
     )
 
@@ -68,7 +68,6 @@ class ChunkedMessage:
         self.metadata: dict[str, Any] = {}
         self._chunks: list[AIMessageChunk] = []
         self._calls = ToolCallDrafts()
-        self._refusal: list[str] = []
 
     @property
     def calls_tools(self) -> bool:
@@ -194,14 +193,23 @@ def _status(metadata: Mapping[str, Any]) -> str | None:
     return status if isinstance(status, str) else None
 
 
-def _state(message: AIMessage) -> dict[str, Any]:
-    """Return what the provider wants back with the message, if it is more than text and tool calls."""
+def state_of(message: AIMessage, package: str = "") -> dict[str, Any]:
+    """Return what the provider wants back with the message, if it is more than text and tool calls.
+
+    `package` is that of the class which made it, and can read it again.
+    """
     kept = {name: value for name, value in message.additional_kwargs.items() if name in _KEPT_KWARGS}
     parts = message.content if isinstance(message.content, list) else []
     telling = [p for p in parts if isinstance(p, Mapping) and (p.get("type") not in _PLAIN or _has_marks(p))]
     if not telling and not kept:
         return {}
-    held = {"content": message.content, "kwargs": kept, "metadata": _origin(message), "id": message.id}
+    held = {
+        "by": package,
+        "content": message.content,
+        "kwargs": kept,
+        "metadata": _origin(message),
+        "id": message.id,
+    }
     try:
         kept = json.loads(json.dumps(held))
         return {} if is_too_deep(kept) else {LANGCHAIN: kept}

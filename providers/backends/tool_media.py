@@ -1,4 +1,4 @@
-"""Images that a tool gives back: OpenAI's chat completions take them in a message of the user only."""
+"""Images that a tool or a model gave back: OpenAI's chat completions take them from the user only."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ from typing import Any, Final
 from ..model import Message
 from .standard_blocks import is_medium, standard_block
 
-MOVED: Final = "The tools gave these files back, in this order:"
+MOVED: Final = {"tool": "The tools gave these files back:", "assistant": "Your last answer held these files:"}
 
 
 def with_media_beside(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages with what tools gave back, beside text, in a message of the user after theirs."""
+    """Return the messages with the media of tools and answers at the beginning of the user's next message.
+
+    What a model said is told by its text, which goes without the sound.
+    """
     if not any(_media_of(message) for message in messages):
         return messages
     found: list[Message] = []
     waiting: list[Any] = []
     for message in messages:
-        if message["role"] != "tool" and waiting:
-            found.append(_of_user(waiting))
+        role, media = message["role"], _media_of(message)
+        if waiting and role == "user":
+            message = {**message, "content": [*waiting, *_parts(message.get("content"))]}
             waiting = []
-        media = _media_of(message)
+        elif waiting and role != "tool":
+            found.append({"role": "user", "content": waiting})
+            waiting = []
         if media:
-            waiting += media
             told = [part for part in message["content"] if part not in media]
-            message = {**message, "content": told or f"{len(media)} files, in the next message of the user"}
+            if role == "assistant" and told:
+                media = [part for part in media if standard_block(part)["type"] != "audio"]
+            waiting += [{"type": "text", "text": MOVED[role]}, *media] if media else []
+            message = {**message, "content": told or "(files)"}
         found.append(message)
     if waiting:
-        found.append(_of_user(waiting))
+        found.append({"role": "user", "content": waiting})
     return found
 
 
 def _media_of(message: Message) -> list[Any]:
     content = message.get("content")
-    if message["role"] != "tool" or not isinstance(content, list | tuple):
+    if message["role"] not in MOVED or not isinstance(content, list | tuple):
         return []
     return [part for part in content if isinstance(part, Mapping) and is_medium(standard_block(part))]
 
 
-def _of_user(media: list[Any]) -> Message:
-    return {"role": "user", "content": [{"type": "text", "text": MOVED}, *media]}
+def _parts(content: Any) -> list[Any]:
+    return [*content] if isinstance(content, list | tuple) else [{"type": "text", "text": content or ""}]

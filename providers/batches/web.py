@@ -11,8 +11,19 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ..backends.http import HTTPStatusError, MalformedBody, clients, error_body, json_object, proxy_for
+from ..backends.http import (
+    HTTPStatusError,
+    MalformedBody,
+    check_nesting,
+    clients,
+    error_body,
+    json_object,
+    lines_in,
+    proxy_for,
+    read_body,
+)
 
+MAX_RESULTS_BYTES = 2**30
 LONG_S = 900.0  # for files, which may have hundreds of megabytes
 
 
@@ -27,19 +38,19 @@ class BatchWeb:
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         async with self._request("GET", path, params=params) as response:
-            return json_object(await response.read(), response)
+            return json_object(await read_body(response), response)
 
     async def post(self, path: str, body: Any, *, long: bool = False) -> dict[str, Any]:
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         kind = {"Content-Type": "application/json"}
         async with self._request("POST", path, data=data, headers=kind, long=long) as response:
-            return json_object(await response.read(), response)
+            return json_object(await read_body(response), response)
 
     async def upload(self, path: str, name: str, data: bytes, fields: Mapping[str, str]) -> dict[str, Any]:
         form = aiohttp.FormData(fields)
         form.add_field("file", data, filename=name, content_type="application/jsonl")
         async with self._request("POST", path, data=form, long=True) as response:
-            return json_object(await response.read(), response)
+            return json_object(await read_body(response), response)
 
     async def delete(self, path: str) -> None:
         async with self._request("DELETE", path):
@@ -47,15 +58,9 @@ class BatchWeb:
 
     async def lines(self, path: str) -> list[dict[str, Any]]:
         """Return the objects of a file with one in each line."""
-        rows: list[dict[str, Any]] = []
         async with self._request("GET", path, long=True) as response:
-            rest = b""
-            async for part in response.content.iter_any():
-                *lines, rest = (rest + part).split(b"\n")
-                rows += [_row(line) for line in lines if line.strip()]
-            if rest.strip():
-                rows.append(_row(rest))
-        return rows
+            lines = lines_in(response, MAX_RESULTS_BYTES)
+            return [_row(line) async for line in lines if line.strip()]
 
     @asynccontextmanager
     async def _request(
@@ -98,6 +103,7 @@ def _row(line: bytes) -> dict[str, Any]:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise MalformedBody(f"a line of the results is no JSON: {error}") from None
+    check_nesting(line, row)
     if not isinstance(row, dict):
         raise MalformedBody("a line of the results is no object")
     return row

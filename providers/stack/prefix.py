@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from ...state.errors import ModelRefused
 from ...state.event_loops import forget_after_fork
 from ..backends.backend import Backend
 from ..model import CallContext, Layer, Model, Reply, Request
@@ -134,12 +135,27 @@ class PrefixLayer(Layer):
             return await self.inner.complete(request, context)
         front = front_of(request, with_schema=self._with_schema)
         leader = await self._prefixes.turn(front)
-        if leader is not None and self._streams:
-            context = replace(context, sink=FirstToken(self._prefixes, front, leader))
         try:
-            reply = await self.inner.complete(request, context)
+            if leader is not None and self._streams:
+                note = FirstToken(self._prefixes, front, leader)
+                reply = await self._streamed(request, context, note)
+            else:
+                reply = await self.inner.complete(request, context)
             self._prefixes.used(front)
             return reply
         finally:
             if leader is not None:
                 self._prefixes.left(front, leader)
+
+    async def _streamed(self, request: Request, context: CallContext, note: FirstToken) -> Reply:
+        """Ask for a stream, which nobody asked for but us: where the server has none, never again."""
+        try:
+            reply = await self.inner.complete(request, replace(context, sink=note))
+        except ModelRefused as error:
+            if "stream" not in str(error).lower():
+                raise
+            self._streams = False
+            return await self.inner.complete(request, context)
+        if reply.usage.input is None:  # a stream that does not tell what it costs
+            self._streams = False
+        return reply

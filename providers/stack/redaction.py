@@ -72,8 +72,7 @@ class _CleanSink:
     async def emit(self, text: str = "", *, reasoning: str = "") -> None:
         text = self._text.feed(text) if text else ""
         reasoning = self._thought.feed(reasoning) if reasoning else ""
-        if text or reasoning:
-            await self._sink.emit(text, reasoning=reasoning)
+        await self._sink.emit(text, reasoning=reasoning)  # nothing yet: but the answer begins
 
     async def end(self) -> None:
         """Hand on what was held back."""

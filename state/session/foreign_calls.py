@@ -160,6 +160,15 @@ class CallObserver(BaseCallbackHandler):
         self._journal.add(replace(call, status="failed", latency_s=latency, problem=problem))
 
 
+def _media(message: BaseMessage) -> str | None:
+    """Return the images, sounds and files of a message as JSON, None if it has none."""
+    if not isinstance(message.content, list):
+        return None
+    kinds = ("image", "audio", "video", "file")
+    found = [block for block in message.content_blocks if block["type"] in kinds]
+    return referring(json_text(found)) if found else None
+
+
 def _answer(response: LLMResult) -> dict[str, Any]:
     generations: Sequence[Any] = response.generations[0] if response.generations else ()
     if not generations:
@@ -176,6 +185,7 @@ def _answer(response: LLMResult) -> dict[str, Any]:
     return {
         "model_answered": metadata.get("model_name") or metadata.get("model"),
         "answer": referring(bindable(text)),
+        "media": _media(message),
         "reasoning": bindable(message.additional_kwargs.get("reasoning_content")),
         "finish_reason": metadata.get("finish_reason") or metadata.get("stop_reason"),
         "input_tokens": usage.get("input_tokens"),

@@ -43,3 +43,10 @@ def test_a_fallback_is_asked_for_and_shown(command: Command, memo: ChatServer) -
     assert "fallback: served failed (ModelFiltered)" in shown
     assert "content filter" in shown
     assert "attempt 2" in shown
+
+
+def test_what_langchains_class_asks_is_named_and_a_missing_package_with_it(command: Command) -> None:
+    done = command("models", "check", "anthropic:claude-haiku-4-5, groq:llama-3")
+    assert done.code == 0
+    assert "ChatAnthropic asks it" in done.out
+    assert "Its package is missing: pip install langchain-groq" in done.out

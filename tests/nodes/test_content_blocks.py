@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
 
@@ -330,3 +331,35 @@ def test_an_image_of_a_tool_reaches_the_model_whole(server: ChatServer, client: 
     assert len(json.dumps(told)) < 40_000
     assert ENCODED["image/png"] not in json.dumps(told)
     assert (shown["role"], shown["content"][-1]) == ("user", WIRE["image/png"])
+
+
+@pytest.mark.parametrize("client", ["http", "langchain"])
+def test_what_a_model_gave_before_is_shown_to_it_as_the_users(server: ChatServer, client: str) -> None:
+    @step("seen")
+    def ask(photo: Photo) -> Ask[str]:
+        drawn = AIMessage([{"type": "text", "text": "A cat."}, block("image/png"), block("audio/wav")])
+        return Ask(["Draw a cat.", drawn, "Make it black."])
+
+    with using(server.spec(client=client)):
+        chain(ask).compile().invoke(Photo({}))
+    _, answered, last = server.bodies[0]["messages"]
+    assert ENCODED["image/png"] not in json.dumps(answered)
+    assert last["role"] == "user"
+    assert [part["type"] for part in last["content"]] == ["text", "image_url", "text"]
+    assert last["content"][1] == WIRE["image/png"]
+    assert ENCODED["audio/wav"] not in json.dumps(server.bodies)
+
+
+def test_the_image_of_a_chat_model_in_a_node_is_on_record(tmp_path: Path) -> None:
+    chat = GenericFakeChatModel(
+        messages=iter([AIMessage([{"type": "text", "text": "Here."}, block("image/png")])])
+    )
+
+    def draw(photo: Photo) -> dict[str, Any]:
+        return {"reply": chat.invoke("Draw a cat.")}
+
+    with Session(tmp_path / "runs.sqlite") as session:
+        chain(draw).compile().invoke(Photo({}), session.config("t"))
+        (call,) = read_calls(session.journal, "t")
+        assert json.loads(session.journal.whole(call["media"]))[0]["base64"] == ENCODED["image/png"]
+        assert len(call["media"]) < 400

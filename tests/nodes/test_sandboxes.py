@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from stepgraph.nodes import sandboxes
+from stepgraph.nodes import sandbox_launcher, sandboxes
 from stepgraph.nodes.sandboxes import Limits, SandboxResult, run_python
 from stepgraph.state.errors import InputError, SandboxUnavailable
 
@@ -269,6 +269,52 @@ asyncio.run(run_python(files, "main.py", Limits(seconds={seconds}), isolated={is
         finally:
             asking.kill()
     assert wait_until(lambda: not processes_of(str(seconds)))
+
+
+class TestMemoryGroups:
+    """A folder stands in for the control groups of a system, which makes files in each new group."""
+
+    @pytest.fixture
+    def groups(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(sandbox_launcher, "GROUPS", str(tmp_path))
+        monkeypatch.setattr(sandbox_launcher, "own_group", lambda: "/user.slice/session.scope")
+        (tmp_path / "user.slice/session.scope").mkdir(parents=True)
+        (tmp_path / "cgroup.controllers").write_text("memory")
+        return tmp_path / "user.slice"
+
+    def makes(self, monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
+        made = os.mkdir
+
+        def mkdir(path: str, *how: int) -> None:
+            made(path, *how)
+            for name in files:
+                Path(path, name).write_text("max")
+
+        monkeypatch.setattr(os, "mkdir", mkdir)
+
+    def test_a_group_beside_ones_own_has_the_limit(
+        self, groups: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.makes(monkeypatch, "memory.max", "memory.swap.max")
+        group = sandbox_launcher.memory_group(100)
+        assert group is not None
+        assert Path(group).parent == groups
+        assert (Path(group) / "memory.max").read_text() == str(100 << 20)
+        assert (Path(group) / "memory.swap.max").read_text().startswith("0")
+
+    def test_there_is_none_where_no_memory_is_counted(
+        self, groups: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.makes(monkeypatch)
+        assert sandbox_launcher.memory_group(100) is None
+        assert [path.name for path in groups.iterdir()] == ["session.scope"]
+
+    def test_there_is_none_without_the_second_version(
+        self, groups: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (groups.parent / "cgroup.controllers").unlink()
+        assert sandbox_launcher.memory_group(100) is None
+        assert [path.name for path in groups.iterdir()] == ["session.scope"]
 
 
 async def test_a_cancelled_run_is_killed() -> None:

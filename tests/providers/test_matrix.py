@@ -209,6 +209,15 @@ async def reasoning(subject: Subject) -> str:
     return f"{NO}, counted" if whole.usage.reasoning else NO
 
 
+async def shared_prefix(subject: Subject) -> str:
+    text = "The same words again. "
+    messages = ({"role": "system", "content": text}, *HELLO)
+    await subject.ask(messages, prefix=(0, len(text)), max_tokens=128)
+    sent = json.dumps(subject.server.bodies[-1]) if subject.server is not None else ""
+    marks = ("cache_control", "prompt_cache_key")
+    return next((f"its {mark}" for mark in marks if f'"{mark}"' in sent), "its beginning")
+
+
 async def cached(subject: Subject) -> str:
     await subject.ask(LONG, max_tokens=8)
     usage = (await subject.ask(LONG, max_tokens=8)).usage
@@ -343,6 +352,7 @@ FEATURES: dict[str, Callable[[Subject], Awaitable[str]]] = {
     "usage in a stream": streamed_usage,
     "reasoning text, streamed or not": reasoning,
     "cached tokens": cached,
+    "a shared prefix, known by": shared_prefix,
     "reasoning goes back with a tool's result": goes_back,
     "strict schemas": strict,
     "own cost": own_cost,

@@ -20,6 +20,8 @@ from stepgraph.providers.prefix_marks import front_of, mark_for, marked
 from stepgraph.state.errors import DefinitionError, InputError
 
 from ..caching_server import CHARS, CachingServer, rendered
+from ..imitator import KEY
+from ..imitators_of_classes import Anthropic
 
 TEXT = "The whole contract. " * 5
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
@@ -199,6 +201,16 @@ def test_anthropics_class_marks_the_end_of_the_prefix() -> None:
         {"type": "text", "text": TEXT, **MARKED},
         {"type": "text", "text": "\n\nBe exact."},
     ]
+
+
+async def test_the_mark_reaches_anthropics_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with Anthropic() as server, using(server.spec(timeout_s=10)):
+        await ask.answer(State(number=1))
+        await fill.answer(State(number=2))
+    system, structured = (body["raw"] for body in server.bodies)
+    assert system["system"] == [{"type": "text", "text": TEXT, **MARKED}]
+    assert structured["messages"][0]["content"][0] == {"type": "text", "text": TEXT, **MARKED}
 
 
 async def test_an_openai_class_at_openrouter_gets_marks_and_elsewhere_none() -> None:

@@ -74,6 +74,13 @@ def errors(request: pytest.FixtureRequest) -> Errors:
     return check()
 
 
+def test_one_worker_has_the_whole_group(request: pytest.FixtureRequest) -> None:
+    """Else each checker runs in every worker, and as many models on this machine at once."""
+    if not request.config.getoption("loadgroup", default=False):
+        pytest.skip("one process runs the tests, or they are not sent by groups")
+    assert request.node.nodeid.endswith("@typing")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_exactly_the_marked_lines_have_errors(errors: Errors, case: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...state.blobs import named
 from ...state.session.session import Session
 from .attributes import public
 from .plain_checkpoints import final_state, plain_checkpoints
@@ -159,7 +160,7 @@ def _call_what(a: Row, b: Row | None) -> tuple[str, ...]:
     if b is None:
         return ("only in a",)
     compared = {
-        "prompt": json.loads(a["messages"]) != json.loads(b["messages"]),
+        "prompt": json.loads(named(a["messages"])) != json.loads(named(b["messages"])),
         "model": a["model_asked"] != b["model_asked"],
         "parameters": json.loads(a["params"]) != json.loads(b["params"]),
         "answer": a["answer"] != b["answer"],

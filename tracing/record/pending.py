@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +84,8 @@ def is_due(asked: Any, now: datetime) -> bool:
 def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting]:
     """Return the unanswered interrupts of one thread or of all, the oldest first; ends of budgets are none.
 
-    It needs no graph, and imports nothing that the file names.
+    It needs no graph, and imports nothing that the file names. Where another checkpointer keeps a thread,
+    its record tells.
     """
     where = "status NOT IN ('done', 'queued') AND (? IS NULL OR thread_id = ?)"
     threads = session.journal.query(
@@ -93,8 +95,11 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
     with plain_checkpoints(session.path) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
-            statuses = read_task_statuses(saved.pending_writes or []) if saved else {}
-            asked = [item for status in statuses.values() for item in status.pending_interrupts]
+            if saved is None:  # another checkpointer keeps them
+                asked = _on_record(session, row["thread_id"])
+            else:
+                statuses = read_task_statuses(saved.pending_writes or [])
+                asked = [item for status in statuses.values() for item in status.pending_interrupts]
             if asked:
                 found += _told(session, row["thread_id"], asked, row["updated_at"])
     return sorted(found, key=lambda item: (item.since, item.thread_id))
@@ -113,6 +118,24 @@ def asked_for_review(session: Session, thread_id: str) -> bool:
     """Tell whether a node of a thread has ever asked for a review."""
     sql = "SELECT 1 FROM node_runs WHERE thread_id = ? AND instr(interrupts, ?) LIMIT 1"
     return bool(session.journal.query(sql, (thread_id, f'"{REVIEW}"')))
+
+
+def _on_record(session: Session, thread_id: str) -> list[Interrupt]:
+    """Return what the last node executions of a thread ask, by the record."""
+    rows = session.journal.query(
+        "SELECT task, status, interrupts FROM node_runs WHERE thread_id = ? ORDER BY id", (thread_id,)
+    )
+    asking: dict[str, list[str]] = {}  # by task, what it has asked so far
+    last = {row["task"]: row["status"] for row in rows}
+    for row in rows:
+        if row["status"] == "interrupted" and row["interrupts"]:
+            asking.setdefault(row["task"], []).append(row["interrupts"])
+    return [
+        Interrupt(value, id=interrupt_id(task, len(said) - 1))
+        for task, said in asking.items()
+        if last[task] == "interrupted" and not any(other.startswith(f"{task}|") for other in asking)
+        for value in json.loads(said[-1])
+    ]
 
 
 def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ..living import forked, received
+from . import lives
 from .lives import Folder, Life, Order
 from .trial import DISTURBANCES, Fault, Trial
 
@@ -82,10 +83,14 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", choices=sorted(set(DISTURBANCES)), help="one kind of disturbance"
     )
+    parser.add_argument(
+        "--limit", type=float, default=lives.SILENT_S, help="seconds for one life: more on a busy machine"
+    )
     parser.add_argument("--keep", metavar="FOLDER", help="keep the files of all trials there")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ResourceWarning)
+    lives.SILENT_S = options.limit
     started = time.monotonic()
     warm_up()
     seeds = list(range(options.seed, options.seed + options.graphs))

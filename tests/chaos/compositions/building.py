@@ -16,8 +16,10 @@ from stepgraph import (
     Budget,
     PlanRules,
     agent,
+    attempt,
     cascade,
     chain,
+    end,
     ensemble,
     fan_out,
     gate,
@@ -60,13 +62,18 @@ class Composition(Leaves):
 
     def part(self, place: Place) -> Any:
         """Return a part of any kind."""
-        leaves = [self.text, self.text, self.ask, self.plain, self.several, self.several, self.set_rich]
+        leaves = [
+            self.text, self.text, self.ask, self.plain, self.several, self.several, self.set_rich,
+            self.retrieve,
+        ]  # fmt: skip
         if place.alone:
-            leaves += [self.effect, self.review, self.interrupt]
+            leaves += [self.effect, self.review, self.interrupt, self.review_in_time, self.wait]
         inner = [
             self.chain, self.route, self.refine, self.refine_counting, self.vote_on_side, self.vote_on_text,
             self.ensemble, self.guard, self.gate, self.gate_counting, self.cascade, self.cascade_checked,
             self.verify, self.agent, self.within, self.compiled, self.by_hand,
+            self.attempt, self.attempt_failed, self.end_early, self.route_by_vote, self.gate_by_chain,
+            self.guard_by_vote, self.refine_by_chain, self.fan_out_by_chain,
         ]  # fmt: skip
         if place.level < 2:
             inner += [self.fan_out, self.fan_out, self.map_reduce, self.orchestrate]
@@ -245,6 +252,71 @@ class Composition(Leaves):
             return get(state, count) % 3 == 0 or "it is not three times as much"
 
         return gate(self._made(check, name, place), repair=repair, tries=3)
+
+    def attempt(self, place: Place) -> Any:
+        return attempt(self.part(place.inside()), otherwise=self.text(place), name=self._name("attempt"))
+
+    def attempt_failed(self, place: Place) -> Any:
+        """Return an attempt whose part fails: what it wrote is given up, and what it asked is paid once."""
+        inner = place.inside(hidden=True)
+        name = self._name("attempt")
+
+        def never(state: Any) -> Any:
+            return f"{name} is not good enough"
+
+        work = chain(self.part(inner), gate(self._made(never, f"never_{name}", place)), name=f"work_{name}")
+        return attempt(work, otherwise=self.part(place.inside()), name=name)
+
+    def end_early(self, place: Place) -> Any:
+        """Return a chain that ends the run, one time in three."""
+        level, name = self.levels[place.level], self._name("end")
+
+        def go_on(state: Any) -> Any:
+            return int(token(name + level.shown(state))[1:-1], 16) % 3 > 0
+
+        ending = end("enough") if self.luck.random() < 0.5 else chain(self.text(place), end())
+        gated = gate(self._made(go_on, name, place), otherwise=ending)
+        return chain(self.part(place.inside()), gated, self.part(place.inside()), name=f"chain_{name}")
+
+    def route_by_vote(self, place: Place) -> Any:
+        side = self.vote_on_side(place)
+        return route(side, self._branches(place), fallback=self.text(place), name=self._name("route"))
+
+    def gate_by_chain(self, place: Place) -> Any:
+        inner = place.inside(times=place.times * 2)
+        check = chain(self.part(inner), self._asks(inner, "score", int), name=self._name("check"))
+        repair = self.text(inner) if self.luck.random() < 0.5 else None
+        otherwise = self.text(place)
+        name = self._name("gate")
+        return gate(check, lambda score: score >= 5, repair=repair, otherwise=otherwise, name=name)
+
+    def guard_by_vote(self, place: Place) -> Any:
+        draws = self.luck.randint(1, 3)
+        check = self._asks(place.inside(times=place.times * draws), "ok", bool, yes=self.luck.random() < 0.7)
+        safe = vote(check, draws, uncertain=False, name=self._name("vote"))
+        main = self.part(place.inside(hidden=True, alone=False))
+        return guard(main, safe, bool, otherwise=self.text(place), name=self._name("guard"))
+
+    def refine_by_chain(self, place: Place) -> Any:
+        rounds = self.luck.randint(2, 3)
+        inner = place.inside(times=place.times * rounds, hidden=True)
+        judge = chain(self.part(inner), self._asks(inner, "score", int), name=self._name("judge"))
+        produce, name = self.text(inner), self._name("refine")
+        return refine(produce, judge, until=lambda score: score >= 7, rounds=rounds, name=name)
+
+    def fan_out_by_chain(self, place: Place) -> Any:
+        if place.level == 2:
+            return self.chain(place)
+        width = self.luck.choice((2, 3))
+        below = self.levels[place.level + 1]
+
+        def pieces(mark: str) -> Any:
+            return to_jsonable_python([below.make(text0=f"{n} {mark}", count0=n) for n in range(width)])
+
+        plan = self._asks(place, "plan", list[below.state], into=self._field(place, "plan"), pieces=pieces)
+        split = chain(self.part(place.inside()), plan, name=self._name("split"))
+        into = self._field(place, "items")
+        return fan_out(split, self._worker(place, width), into=into, name=self._name("fan_out"))
 
     def cascade(self, place: Place) -> Any:
         rung = self.text(place)

@@ -6,13 +6,14 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langgraph.types import interrupt
 
-from stepgraph import Ask, effect, review, step
+from stepgraph import Ask, effect, retrieve, review, step, wait
 
 from .model import Question, token
 from .states import Level, Mood, Side, Spot, get
@@ -180,6 +181,37 @@ class Leaves:
             return f"{name}? {token(level.shown(state))}"
 
         return review(self._field(place, "text"))(self._made(ask, name, place, str))
+
+    def review_in_time(self, place: Place) -> Any:
+        """Return a review with a deadline, which is still to come, or past so that nobody is asked."""
+        name = self._name("review_in_time")
+        level = self.levels[place.level]
+
+        def ask(state: Any) -> Any:
+            return f"{name}? {token(level.shown(state))}"
+
+        until = self.luck.choice((timedelta(days=1), datetime(2020, 1, 1, tzinfo=UTC)))
+        otherwise = self.luck.choice(("approve", self.text(place), self.text(place)))
+        made = review(self._field(place, "text"), deadline=until, otherwise=otherwise)
+        return made(self._made(ask, name, place, str))
+
+    def wait(self, place: Place) -> Any:
+        until = self.luck.choice((timedelta(days=1), datetime(2020, 1, 1, tzinfo=UTC)))
+        return wait(until=until, name=self._name("wait"))
+
+    def retrieve(self, place: Place) -> Any:
+        name = self._name("retrieve")
+        level = self.levels[place.level]
+
+        def query(state: Any) -> Any:
+            return f"{name} {token(level.shown(state))[1:-1]}"
+
+        async def find(query: str) -> list[str]:
+            await asyncio.sleep(0.001)
+            return [f"{query}: {number}" for number in range(3)]
+
+        made = self._made(query, name, place, str)
+        return retrieve(self._field(place, "found"), find, k=2)(made)
 
     def interrupt(self, place: Place) -> Any:
         name = self._name("interrupt")

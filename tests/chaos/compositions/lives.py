@@ -35,7 +35,7 @@ from .states import shown
 MODES = ("arun", "arun", "run", "ainvoke", "invoke", "astream", "stream")
 MAX_RESUMES = 30
 CLAIM_S = 0.6  # how long a claim lives where processes are stopped
-SILENT_S = 40
+SILENT_S = 40.0
 THREAD = "t"
 
 
@@ -251,6 +251,8 @@ def _word(asked: Any) -> Any:
         if number % 3 == 0:
             return {"decision": "edit", "value": f"{asked['value']} edited"}
         return {"decision": "approve", "by": "ada"}
+    if isinstance(asked, dict) and "wait" in asked:
+        return "now"
     return f"yes, {asked}"
 
 

@@ -19,6 +19,8 @@ from langgraph.graph.message import add_messages
 from pydantic import BaseModel, Field, create_model
 from typing_extensions import TypedDict
 
+from stepgraph import Passage
+
 KINDS = ("dataclass", "typeddict", "pydantic")
 LEVELS = ("Whole", "Piece", "Grain")
 LANES = 3
@@ -52,6 +54,7 @@ def _fields(level: int, below: Any, *, rich: bool) -> dict[str, tuple[Any, Any]]
             "ok": (bool, bool),
             "side": (Side, lambda: "none"),
             "drafts": (list[str], list),
+            "found": (list[Passage], list),
         }
         if below is not None:
             own["items"] = (list[below], list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import tracemalloc
 import zlib
@@ -17,11 +18,13 @@ import pytest
 from aiohttp import compression_utils
 
 from stepgraph import Ask, Session, agent, chain, step, using
+from stepgraph.errors import MalformedResponse
 from stepgraph.nodes.found_json import json_in
 from stepgraph.providers.backends.completion import PartialCompletion, ThoughtSplitter
 from stepgraph.providers.backends.http import ChatClient, HTTPStatusError, MalformedBody
 from stepgraph.providers.backends.message_state import joined
 from stepgraph.providers.backends.tool_calls import ToolCallDrafts, read_arguments
+from stepgraph.providers.batches.web import BatchWeb
 from stepgraph.providers.provider_table import capabilities_of
 from stepgraph.providers.settings import ModelSettings
 from stepgraph.state.json_text import MAX_NESTING, is_too_deep
@@ -49,8 +52,8 @@ async def serving(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-        await reader.readexactly(int(size.split(b":")[1]))
+        found = re.search(rb"content-length: (\d+)", head.lower())
+        await reader.readexactly(int(found[1]) if found else 0)
         writer.write(
             f"HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Encoding: {encoding}\r\n".encode()
         )
@@ -94,6 +97,47 @@ async def test_limits_count_what_is_unpacked(kind: str, length: bool, place: str
             assert tracemalloc.get_traced_memory()[1] < UNPACKED_MB << 20
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_bounds_hold_for_openais_client_too(
+    session: Session, server: ChatServer, packing: str | None, status: int, streamed: bool
+) -> None:
+    """It would unpack a flood whole: what is packed is refused, and what is not is counted."""
+    body = packed(packing) if packing else b" " * (UNPACKED_MB << 20)
+    headers = {"Content-Encoding": packing} if packing else {}
+    kind = "text/event-stream" if streamed else "application/json"
+    server.always = Fault(status=status, body=body, headers=headers, content_type=kind)
+    settings = ModelSettings(model="m", base_url=server.url, client="langchain", retries=0)
+    app = chain(say).compile()
+
+    def ask() -> None:
+        if streamed:
+            list(app.stream(Question("q"), session.config("t"), stream_mode="messages"))
+        else:
+            app.invoke(Question("q"), session.config("t"))
+
+    tracemalloc.start()
+    try:
+        with using(settings), pytest.raises(MalformedResponse, match=r"more than 16 MiB|is packed"):
+            ask()
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert packing is None or held < UNPACKED_MB << 20
+    assert server.calls == 1
+
+
+async def test_the_bounds_hold_for_a_batch_api_too() -> None:
+    async with serving("200 OK", "application/json", "gzip", packed("gzip"), length=True) as address:
+        with pytest.raises(MalformedBody, match="more than 16 MiB"):
+            await BatchWeb(address, {}, 60).get("/batches/1")
+    deep = (b'{"custom_id": "1", "response": ' + nested(101).encode() + b"}\n") * 2
+    async with serving("200 OK", "application/jsonl", "identity", deep, length=False) as address:
+        with pytest.raises(MalformedBody, match="nested more than 100 deep"):
+            await BatchWeb(address, {}, 60).lines("/files/1/content")
 
 
 async def test_a_packing_that_nobody_knows_is_a_broken_answer() -> None:
@@ -296,8 +340,6 @@ def test_a_thread_goes_on_whatever_answer_a_model_gives(
     "deep", [{"extra_content": json.loads(nested(500))}, {"index": json.loads(nested(101))}]
 )
 def test_a_deep_answer_is_refused_before_it_is_kept(session: Session, server: ChatServer, deep: Any) -> None:
-    from stepgraph.errors import MalformedResponse
-
     server.will(call_with("{}", **deep), Answer("done"))
     app = agent(say, tools=[look]).compile()
     with using(ModelSettings(base_url=server.url, model="m", retries=0)):

@@ -417,3 +417,43 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         256_000_000,
     )
     assert all(terms.price == 0.5 and terms.source for terms in BATCH_TERMS.values())
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+async def test_a_provider_by_its_name_has_its_batch_api_whoever_asks_it_live(
+    server: BatchServer, session: Session, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{api.upper()}_API_KEY", "sk-secret-123456")
+    spec = {**server.spec(api), "provider": api, "base_url": f"{server.address}/v1"}
+    spec["batch"] = {name: value for name, value in spec["batch"].items() if name != "api"}
+    with using(spec):
+        result = await arun(one, Word("tea"), session, "t", lane="batch")
+    assert result.values["meaning"] == "re: What is tea?"
+    assert result.spent.usd == USD / 2
+    session.journal.flush()
+    kept = b"".join(path.read_bytes() for path in session.path.parent.iterdir())
+    assert b"sk-secret" not in kept
+    params = {**spec, "client": "langchain", "params": {"verbose": False}}
+    with using(params), pytest.raises(SettingsError, match="params for LangChain's class"):
+        await arun(one, Word("tea"), session, "u", lane="batch")
+
+
+async def test_two_sessions_on_one_file_wait_for_one_batch(
+    server: BatchServer, session: Session, api: str
+) -> None:
+    with using(server.spec(api, batch=PATIENT)):
+        server.hold = True
+        runs = asyncio.gather(
+            *(arun(one, Word(word), session, word, lane="batch") for word in ("a", "b")),
+            return_exceptions=True,
+        )
+        await until(lambda: any(row["status"] == "waiting" for row in rows(session, "batches")))
+        runs.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await runs
+        server.hold = False
+        with Session(session.path) as other:
+            first, second = await asyncio.gather(aresume(one, session, "a"), aresume(one, other, "b"))
+    assert (first.values["meaning"], second.values["meaning"]) == ("re: What is a?", "re: What is b?")
+    assert not doubled(server.ran)
+    assert [len(batch.requests) for batch in server.batches] == [2]

@@ -12,16 +12,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from stepgraph import Ask, Budget, Session, chain, fan_out, run, section, step, using, vote
+from stepgraph import Ask, Budget, Session, agent, chain, estimate, fan_out, run, section, step, using, vote
 from stepgraph.providers.backends.backend import PlainBackend
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
-from stepgraph.providers.stack import prefix as module
+from stepgraph.providers.settings import parse_spec
+from stepgraph.providers.stack import prefix as module, stack
 from stepgraph.providers.stack.prefix import Prefixes, PrefixLayer
+from stepgraph.providers.stack.redaction import RedactionLayer
+from stepgraph.providers.stack.stack import member_of
+from stepgraph.providers.stack.streaming import StreamingLayer
 from stepgraph.state.errors import ModelUnavailable
+from stepgraph.tracing import fork
 from stepgraph.tracing.record.reads import read_calls
 
 from ...caching_server import CHARS, CachingServer
+from ...imitator import KEY
+from ...imitators import OpenAI
+from ...servers import Answer, ChatServer, Fault
 
 DOCUMENT = "".join(f"Clause {number}: nobody owes anybody anything. " for number in range(2000))[:80_000]
 SHARED = Request(
@@ -158,6 +169,45 @@ async def test_the_others_go_when_the_first_answer_begins_not_when_it_ends() -> 
     assert not calls[0].done()
     served.end.set()
     assert {(await call).text for call in calls} == {"Because."}
+
+
+async def test_an_answer_that_begins_with_a_tool_call_begins_too() -> None:
+    class Calling(Served):
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            self.asked.append(context.step)
+            if context.sink is not None:
+                await context.sink.emit()
+            await self.end.wait()
+            return Reply("", self.name, Usage(10, 1))
+
+    served = Calling()
+    model = PrefixLayer(StreamingLayer(RedactionLayer(served)), Prefixes(), PlainBackend(served))
+    calls = ask(model, "a", "b")
+    await until(lambda: served.asked == ["a", "b"])
+    served.end.set()
+    await asyncio.gather(*calls)
+
+
+@pytest.mark.parametrize("client", ["http", "langchain"])
+async def test_each_client_tells_when_a_tool_call_begins(
+    client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    told: list[str] = []
+
+    class Ear:
+        listened = True
+
+        async def emit(self, text: str = "", *, reasoning: str = "") -> None:
+            told.append(text + reasoning)
+
+    with OpenAI() as imitator:
+        member = member_of(parse_spec(imitator.spec(client=client, timeout_s=10), "here"))
+        weather = {"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}
+        asked = Request(({"role": "user", "content": "Weather?"},), tools=(weather,))
+        reply = await member.backend.complete(asked, replace(HERE, sink=Ear()))
+    assert reply.tool_calls
+    assert told
 
 
 async def test_a_model_that_does_not_stream_is_waited_for() -> None:
@@ -303,3 +353,118 @@ def test_a_hedge_is_for_the_call_not_for_its_wait(caching: CachingServer) -> Non
     with using(caching.spec(hedge_after_s=20)):
         SHAPES["section"].compile().invoke(Contract())
     assert len(caching.bodies) == 2
+
+
+def test_a_server_that_does_not_stream_is_asked_without_and_learnt_once(server: ChatServer) -> None:
+    refused = []
+
+    def decide() -> Answer | Fault:
+        if server.bodies[-1].get("stream"):
+            refused.append(len(server.bodies))
+            return Fault(400, '{"error": {"message": "streaming is not supported"}}')
+        return Answer(cached=90)
+
+    server.decide = decide
+    with using(server.spec()):
+        app = SHAPES["fan_out"].compile()
+        assert len(app.invoke(Contract(4))["clauses"]) == 4
+        forget_prefixes()
+        app.invoke(Contract(4))
+    assert refused == [1]
+    assert len(server.bodies) == 9
+
+
+def test_a_stream_that_does_not_count_its_tokens_is_not_asked_for_again(server: ChatServer) -> None:
+    server.decide = lambda: Answer(usage=not server.bodies[-1].get("stream"))
+    with using(server.spec()):
+        app = SHAPES["section"].compile()
+        app.invoke(Contract())
+        forget_prefixes()
+        app.invoke(Contract())
+    assert [bool(body.get("stream")) for body in server.bodies] == [True, False, False, False]
+
+
+def forget_prefixes() -> None:
+    """Forget what is in caches, but not what was learnt of the endpoints."""
+    for prefixes in stack._caches.values():
+        prefixes._used_at.clear()
+
+
+CLIENTS: dict[str, Callable[[str], Any]] = {
+    "langchain": lambda url: {"model": "served", "base_url": url, "client": "langchain"},
+    "object": lambda url: ChatOpenAI(model="served", base_url=url, api_key=SecretStr("k"), stream_usage=True),
+    "object that does not stream": lambda url: ChatOpenAI(
+        model="served", base_url=url, api_key=SecretStr("k"), disable_streaming=True
+    ),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_langchains_classes_lead_too(client: str, caching: CachingServer) -> None:
+    with using(CLIENTS[client](caching.url)):
+        SHAPES["fan_out"].compile().invoke(Contract(8))
+    assert caching.before_first_token == 1
+    assert caching.share >= 0.8
+    assert bool(caching.bodies[0].get("stream")) == ("not" not in client)
+    assert not any(body.get("stream") for body in caching.bodies[1:])
+
+
+def test_answers_on_record_serve_whoever_asks_again(caching: CachingServer, session: Session) -> None:
+    """A resume, the cache and a fork find the answers under the same key, and wait for nobody."""
+    app = SHAPES["fan_out"].compile()
+    with using(caching.spec()):
+        done = run(app, Contract(4), session, "t", cache_s=3600)
+        again = run(app, Contract(4), session, "other", cache_s=3600)
+        forked = fork(session, "t", new_thread="copy")
+        copied = run(app, None, session, forked)
+    assert len(caching.bodies) == 4
+    assert done.value == again.value == copied.value
+    with using(caching.spec()):
+        run(
+            fan_out(split, read.on("default"), into="clauses", name="fan_out").compile(),
+            Contract(5),
+            session,
+            "t2",
+        )
+    assert len(caching.bodies) == 9
+
+
+def test_equal_questions_are_asked_once(caching: CachingServer, session: Session) -> None:
+    @step("note")
+    def same(clause: Clause) -> Ask[str]:
+        return Ask("Who signs?", prefix=DOCUMENT)
+
+    with using(caching.spec()):
+        run(fan_out(split, same, into="clauses").compile(), Contract(6), session, "t")
+    assert len(caching.bodies) == 1
+
+
+def test_an_estimate_has_the_prefix_in_every_call() -> None:
+    with using({"model": "m", "base_url": "http://127.0.0.1:9/v1", "max_tokens": 10}):
+        found = estimate(SHAPES["section"], Contract())
+    assert found.tokens is not None
+    assert found.tokens >= 2 * len(DOCUMENT)
+
+
+def test_the_next_model_has_a_leader_of_its_own(caching: CachingServer, server: ChatServer) -> None:
+    server.always = Fault(status=401)
+    with using([server.spec(), caching.spec()]):
+        SHAPES["fan_out"].compile().invoke(Contract(8))
+    assert caching.before_first_token == 1
+    assert caching.share >= 0.8
+
+
+def test_an_agent_keeps_the_prefix_through_its_turns(caching: CachingServer) -> None:
+    @step("first")
+    def helper(contract: Contract) -> Ask[str]:
+        return Ask("Who signs?", prefix=[HumanMessage(DOCUMENT)])
+
+    def look_up(name: str) -> str:
+        """Look a name up."""
+        return name
+
+    with using(caching.spec(capabilities={"prefix_mark": "cache_control"})):
+        agent(helper, tools=[look_up]).compile().invoke(Contract())
+    (part, question) = caching.bodies[0]["messages"][0]["content"]
+    assert part == {"type": "text", "text": DOCUMENT, "cache_control": {"type": "ephemeral"}}
+    assert question["text"] == "\n\nWho signs?"

@@ -136,19 +136,34 @@ def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
 def test_a_killed_run_pays_for_nothing_twice(tmp_path: Path) -> None:
     file = tmp_path / "runs.sqlite"
     script = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import base64
-from test_blobs import SMALL, Photo, chain, look, note, tell
-from stepgraph import ScriptedModel, Session, using
+import base64, os, signal
+from dataclasses import dataclass
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+
+@dataclass
+class Photo:
+    photo: bytes
+    seen: str = ""
+    told: str = ""
+
+@step("seen")
+def look(photo: Photo) -> Ask[str]:
+    block = {{"type": "image", "base64": base64.b64encode(photo.photo).decode(), "mime_type": "image/png"}}
+    return Ask(["What is it?", block])
+
 def kill(photo: Photo) -> dict[str, object]:
     if os.environ.get("KILL"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return {{"approved": "yes"}}
-app = chain(look, note, kill, tell).compile()
+    return {{}}
+
+@step("told")
+def tell(photo: Photo) -> Ask[str]:
+    return Ask(f"Tell of {{photo.seen}}, {{len(photo.photo)}} bytes.")
+
+app = chain(look, kill, tell).compile()
 answers = ["a kettle"] if os.environ.get("KILL") else ["a tale"]
 with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
-    given = Photo(base64.b64encode(SMALL).decode(), SMALL) if os.environ.get("KILL") else None
+    given = Photo({SMALL!r}) if os.environ.get("KILL") else None
     print(app.invoke(given, session.config("t"))["told"])
 """
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "KILL": "1"}, check=False)
@@ -159,7 +174,9 @@ with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
     )
     assert ended.stdout.strip() == "a tale"
     with Session(file) as session:
-        assert [call["answer"] for call in read_calls(session.journal, "t")] == ["a kettle", "a tale"]
+        calls = read_calls(session.journal, "t")
+        assert [call["answer"] for call in calls] == ["a kettle", "a tale"]
+        assert f"Tell of a kettle, {len(SMALL)} bytes." in calls[1]["messages"]
 
 
 def test_a_run_of_an_older_file_goes_on_without_asking_again(tmp_path: Path) -> None:
@@ -332,3 +349,27 @@ def test_traces_and_results_say_what_an_image_is_and_hold_none(tmp_path: Path) -
     header = Header("r", "s", "f", {}, 1, None, None, {}, (), 0.95)
     Results(tmp_path / "results.jsonl", header).append({"output": {"photo": given.photo}})
     assert given.photo not in (tmp_path / "results.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "begin", ["Bearer ", "sk-", "ghp_", "eyJhbGciOiJSUzI1NiJ9.", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_no_long_key_is_taken_for_an_image(tmp_path: Path, begin: str) -> None:
+    secret = base64.b64encode(random.Random(8).randbytes(1_500)).decode().replace("+", "a").replace("/", "b")
+    end = (
+        ".c2ln"
+        if begin.startswith("eyJ")
+        else "-----END PRIVATE KEY-----"
+        if begin[0] == "-"
+        else " and so on"
+    )
+
+    @step("seen")
+    def ask(photo: Photo) -> Ask[str]:
+        return Ask(f"Use {begin}{secret}{end}")
+
+    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel(["done"])):
+        chain(ask).compile().invoke(Photo(""), session.config("t"))
+        (call,) = read_calls(session.journal, "t")
+        assert "[key]" in session.journal.whole(call["messages"])
+    assert many(tmp_path / "runs.sqlite") == 0
