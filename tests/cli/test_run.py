@@ -124,5 +124,6 @@ def test_models_that_a_graph_was_compiled_with_answer(command: Command, tmp_path
         "graph = chain(write).compile(models=ScriptedModel(['Written.', 'Written.']))\n"
     )
     done = command("run", "bound.py:graph", "-i", "text=", "--thread", "t", "--json")
-    assert [row["status"] for row in done.rows] == ["done"] and "Written." in done.out, done
+    assert [row["status"] for row in done.rows] == ["done"], done
+    assert "Written." in done.out
     assert command("run", "bound.py:graph", "-i", "text=", "--model", "openai:none").code != 0
