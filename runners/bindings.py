@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from ..nodes.costs import asks_in, cost_of
 from ..providers.settings import (
@@ -15,7 +16,7 @@ from ..providers.settings import (
     named_binding,
     parse_binding,
 )
-from ..providers.stack.roles import EVERY_ROLE
+from ..providers.stack.roles import EVERY_ROLE, Bindable, using
 from ..state.errors import InputError, SettingsError, did_you_mean
 from .loading import Compiled
 
@@ -31,6 +32,11 @@ def parse_models(models: Sequence[str]) -> dict[str, str]:
             parse_binding(spec, f"--model {text}")
         bound[role] = spec
     return bound
+
+
+def using_named(models: Mapping[str, Bindable]) -> AbstractContextManager[None]:
+    """Bind what was named, over all else; nothing named hides nothing, where an empty `using()` would."""
+    return using(**models) if models else nullcontext()
 
 
 def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
