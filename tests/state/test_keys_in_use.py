@@ -19,7 +19,6 @@ KEYS = [
     "Zq8xW3pL5tR7nB2vKd9s",
     'ab"c/d\\e&f<g>h+i=j',
     "12345678",
-    "pass%41wo&amp;rd\\x42",
     "correct horse battery",
 ]
 
