@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from ..nodes.costs import asks_in, cost_of
@@ -44,19 +44,28 @@ def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
 
     A record may come from anywhere. It chooses neither who is asked nor where a key is sent.
     """
+    for given in _unknown(models):
+        raise InputError(
+            f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
+            f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
+            "settings' own: --model default, or another role that is bound."
+        )
+    return dict(models)
+
+
+def model_options(models: Mapping[str, str]) -> str:
+    """Return the options that a command must repeat to go on with these models, see `known_models`."""
+    return "".join(f" --model {shlex.quote(given)}" for given in _unknown(models))
+
+
+def _unknown(models: Mapping[str, str]) -> Iterator[str]:
     for role, spec in models.items():
         try:
             known = is_known(spec)
         except SettingsError:
             known = False
         if not known:
-            given = spec if role == EVERY_ROLE else f"{role}={spec}"
-            raise InputError(
-                f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
-                f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
-                "settings' own: --model default, or another role that is bound."
-            )
-    return dict(models)
+            yield spec if role == EVERY_ROLE else f"{role}={spec}"
 
 
 def check_roles(roles: Iterable[str], graph: Compiled) -> None:
