@@ -9,7 +9,7 @@ LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
 
-.PHONY: help demo test check docs chaos mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test check docs chaos fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -18,6 +18,7 @@ help:
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
 	@echo "make docs         write docs/reference from the code"
 	@echo "make chaos        kill, stop and fork workflows at random moments: what is paid twice, lost or missing?"
+	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
@@ -101,6 +102,11 @@ bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.model_routing
 	$(BIN)/python -m benchmarks.tracing_overhead
 	$(BIN)/python -m benchmarks.fan_out
+	$(BIN)/python -m benchmarks.masking
+
+# 2,000 damaged and hostile databases, suites, results, tapes and settings through every command that reads them.
+fuzz: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.hostile.fuzzing --cases 2000
 
 # 1,000 workflow runs over an endpoint that fails 30 % of its calls.
 wire: $(VENV)/.dev-installed

@@ -1,4 +1,5 @@
-"""Standard output and error on which no character hides: those that turn text around, C1 controls, tags.
+"""Standard output and error on which no character hides: those that turn text around, C1 controls, tags,
+and what nobody sees.
 
 They are written as JSON escapes, so that a person sees them and a program reads them back.
 """
@@ -10,10 +11,12 @@ import sys
 import warnings
 from typing import Any, TextIO
 
+from ..tracing.record.text import UNSEEN
+
 # C1; marks and overrides of direction; separators of lines; tags; halves of surrogate pairs.
 _HIDDEN = re.compile(
-    "[\u0080-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e0fff\ud800-\udfff]"
+    "[\u0080-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\ud800-\udfff]|" + UNSEEN.pattern
 )
 
 

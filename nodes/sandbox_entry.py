@@ -19,12 +19,15 @@ def confine(limits: dict) -> None:  # type: ignore[type-arg]
     if sys.platform == "linux":
         bounds[resource.RLIMIT_AS] = limits["memory_mb"] * MEGABYTE
         bounds[resource.RLIMIT_MSGQUEUE] = 0
+        bounds[resource.RLIMIT_SIGPENDING] = 256  # timers count here too
     if limits["isolated"]:
         bounds[resource.RLIMIT_NPROC] = limits["processes"]
     for kind, bound in bounds.items():
         _, hard = resource.getrlimit(kind)
         value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(kind, (value, value))
+        if limits["isolated"]:
+            resource.prlimit(1, kind, (value, value))  # bwrap's own: as the code's user, it could be traced
 
 
 def write(files: dict) -> None:  # type: ignore[type-arg]

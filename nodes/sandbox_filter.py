@@ -1,7 +1,8 @@
 """The system calls that code in the sandbox may not make: a seccomp filter, as bwrap loads it.
 
-What it denies gives memory that no limit of a process counts (memfd files, SysV segments, queues), keys of
-the user who runs the sandbox, or parts of the kernel that such code has no use for. A socket is local or of
+What it denies gives memory that no limit of a process counts (memfd files, SysV segments, queues), what the
+whole machine has only some of (contexts for asynchronous I/O), keys of the user who runs the sandbox, another
+process's memory, or parts of the kernel that such code has no use for. A socket is local or of
 the internet: a sandbox has no network, but a virtual machine's VSOCK knows no network namespaces.
 """
 
@@ -35,13 +36,20 @@ class _Machine:
 
 
 # memfd_create, memfd_secret, shmget, shmat, msgget, semget; add_key, request_key, keyctl;
-# unshare, setns, bpf, perf_event_open, userfaultfd, io_uring_setup, open_by_handle_at
+# unshare, setns, bpf, perf_event_open, userfaultfd, io_uring_setup, open_by_handle_at;
+# ptrace, process_vm_writev, io_setup
 _MACHINES = {
     "x86_64": _Machine(
-        0xC000003E, 41, 250, (319, 447, 29, 30, 68, 64, 248, 249, 250, 272, 308, 321, 298, 323, 425, 304)
+        0xC000003E,
+        41,
+        250,
+        (319, 447, 29, 30, 68, 64, 248, 249, 250, 272, 308, 321, 298, 323, 425, 304, 101, 311, 206),
     ),
     "aarch64": _Machine(
-        0xC00000B7, 198, 219, (279, 447, 194, 196, 186, 190, 217, 218, 219, 97, 268, 280, 241, 282, 425, 265)
+        0xC00000B7,
+        198,
+        219,
+        (279, 447, 194, 196, 186, 190, 217, 218, 219, 97, 268, 280, 241, 282, 425, 265, 117, 271, 0),
     ),
 }
 

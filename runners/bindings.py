@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from ..nodes.costs import asks_in, cost_of
 from ..providers.settings import (
@@ -15,7 +16,7 @@ from ..providers.settings import (
     named_binding,
     parse_binding,
 )
-from ..providers.stack.roles import EVERY_ROLE
+from ..providers.stack.roles import EVERY_ROLE, Bindable, using
 from ..state.errors import InputError, SettingsError, did_you_mean
 from .loading import Compiled
 
@@ -33,24 +34,38 @@ def parse_models(models: Sequence[str]) -> dict[str, str]:
     return bound
 
 
+def using_named(models: Mapping[str, Bindable]) -> AbstractContextManager[None]:
+    """Bind what was named, over all else; nothing named hides nothing, where an empty `using()` would."""
+    return using(**models) if models else nullcontext()
+
+
 def known_models(models: Mapping[str, str], whose: str) -> dict[str, str]:
     """Return the models that a record names, if the user's own settings know them; else raise InputError.
 
     A record may come from anywhere. It chooses neither who is asked nor where a key is sent.
     """
+    for given in _unknown(models):
+        raise InputError(
+            f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
+            f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
+            "settings' own: --model default, or another role that is bound."
+        )
+    return dict(models)
+
+
+def model_options(models: Mapping[str, str]) -> str:
+    """Return the options that a command must repeat to go on with these models, see `known_models`."""
+    return "".join(f" --model {shlex.quote(given)}" for given in _unknown(models))
+
+
+def _unknown(models: Mapping[str, str]) -> Iterator[str]:
     for role, spec in models.items():
         try:
             known = is_known(spec)
         except SettingsError:
             known = False
         if not known:
-            given = spec if role == EVERY_ROLE else f"{role}={spec}"
-            raise InputError(
-                f"{whose} names the model {given!r}, which is bound neither in {FILE_NAME} nor in the "
-                f"environment. If you want it, name it yourself: --model {shlex.quote(given)}; for the "
-                "settings' own: --model default, or another role that is bound."
-            )
-    return dict(models)
+            yield spec if role == EVERY_ROLE else f"{role}={spec}"
 
 
 def check_roles(roles: Iterable[str], graph: Compiled) -> None:

@@ -72,7 +72,7 @@ def read_tables(path: Path) -> dict[str, Any]:
     """Return the tables of a settings file. Raises SettingsError that names the file."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     for name in data:
         if name not in TABLES:

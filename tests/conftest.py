@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from stepgraph.state.session.session import Session
 from stepgraph.state.settings_file import working_folders_file
 
 from .servers import ChatServer
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would every process that a test starts, and stops by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
 

@@ -102,6 +102,8 @@ class Pages:
             return self._problem("That is not there", str(error))
         except StepgraphError as error:
             return self._problem("The record cannot be read", str(error), 500)
+        except Exception as error:  # whatever a damaged row leads to
+            return self._problem("The record cannot be read", f"{type(error).__name__}: {error}", 500)
 
     def _render(self, template: str, **values: object) -> Page:
         return Page(rendered(template, {"links": PageLinks(), "place": self._reader.place, **values}))

@@ -11,7 +11,8 @@ from pydantic_core import to_json
 
 from ...nodes.prefixes import joined
 from ...providers.model import CallContext, Message, PrefixEnd, Request
-from ...providers.stack.roles import Bindable, as_model, find_model, using
+from ...providers.stack.roles import Bindable, as_model, find_model
+from ...runners.bindings import using_named
 from ...state.budget import Budget, Ledger
 from ...state.errors import InputError
 from ...state.run_context import with_ledgers
@@ -41,7 +42,7 @@ async def ask_again(
     if prompt is not None:
         messages = _reworded(messages, prompt, params.get("prefix"))
         params.pop("prompt", None)  # it is no longer what a managed prompt says
-    with using(**(models or {})):
+    with using_named(models or {}):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     limits = budget or session.budget_of(call["thread_id"])

@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from ...graphs.cost_bound import Estimate, StepEstimate, estimate
-from ...providers.stack.roles import using
-from ...runners.bindings import check_roles, parse_models
+from ...runners.bindings import check_roles, parse_models, using_named
 from ...runners.loading import load_graph
 from ...state.session.session import Session
 from ...state.statuses import Lane
@@ -43,7 +42,7 @@ def show_estimate(
     check_roles(bound, loaded.graph)
     with ExitStack() as stack:
         session = stack.enter_context(Session(database)) if database.exists() else None
-        stack.enter_context(using(**bound))
+        stack.enter_context(using_named(bound))
         found = estimate(loaded.graph, given, session=session, lane=lane or "live")
     click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
 

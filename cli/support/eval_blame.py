@@ -14,8 +14,7 @@ from ...evals.files.results import Results, read_results
 from ...evals.files.suite_file import read_suite
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
-from ...providers.stack.roles import using
-from ...runners.bindings import known_models, parse_models
+from ...runners.bindings import known_models, parse_models, using_named
 from ...runners.user_code import is_inside
 from ...state.errors import InputError
 from ..exit_codes import ExitCode
@@ -50,7 +49,7 @@ def blame_runs(
     suite = replace(suite, budget=parse_budget(limits), concurrency=jobs or suite.concurrency)
     loaded = load_target(suite, graph)
     bound = parse_models(models) or known_models(after.header.models, f"The run {after.header.run!r}")
-    with open_session(database) as session, using(**bound):
+    with open_session(database) as session, using_named(bound):
         found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
     show_sections(blame_sections(found), asdict(found), as_json, files)
     return ExitCode.DONE if found.complete else ExitCode.PARTIAL

@@ -24,8 +24,7 @@ from ...evals.suite.check import check_suite
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
-from ...providers.stack.roles import using
-from ...runners.bindings import parse_models
+from ...runners.bindings import parse_models, using_named
 from ...state.cost import NOTHING
 from ...state.errors import InputError, did_you_mean
 from ...state.money import shown
@@ -82,7 +81,7 @@ def run_eval(
         project = find_project()
     again = f"stepgraph eval run {reference} --run {run}{' --lane batch' if lane == 'batch' else ''}"
     progress = EvalProgress(quiet=as_json)
-    with Session(database) as session, using(**bound):
+    with Session(database) as session, using_named(bound):
         work = arun_suite(
             suite,
             loaded.graph,

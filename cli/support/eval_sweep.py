@@ -15,8 +15,7 @@ from ...evals.sweeps.assignment import Axis
 from ...evals.sweeps.frontier import shown, sweep_sections
 from ...evals.sweeps.sweep import asweep
 from ...providers.settings import binding_of, parse_binding
-from ...providers.stack.roles import using
-from ...runners.bindings import parse_models
+from ...runners.bindings import parse_models, using_named
 from ...state.errors import InputError
 from ...state.session.session import Session
 from ...state.statuses import Lane
@@ -55,7 +54,7 @@ def run_sweep(
         if not as_json:
             click.echo(clean(shown(named)), err=True)
 
-    with Session(database) as session, using(**fixed):
+    with Session(database) as session, using_named(fixed):
         work = asweep(
             suite,
             loaded.graph,

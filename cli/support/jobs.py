@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ...providers.stack.roles import using
+from ...runners.bindings import using_named
 from ...runners.loading import Loaded
 from ...runners.result import RunResult
 from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
@@ -100,7 +100,7 @@ async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
 async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome:
     thread = job.thread
     try:
-        with using(**job.models):
+        with using_named(job.models):
             if job.state is not None:
                 result = await arun(graph, job.state, session, thread, **job.options)
             else:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.utils.json_schema import dereference_refs
 
-from ...providers.stack.roles import using
+from ...runners.bindings import using_named
 from ...runners.loading import Loaded
 from ...runners.result import RunResult
 from ...runners.run import RunOptions, astream_run
@@ -153,8 +152,7 @@ class _Call:
         thread = None if own else arguments.pop(THREAD, None)
         thread = thread or new_thread_id(self._loaded.name)
         try:
-            # An empty block would hide the models that the graph was compiled with.
-            with using(**self._models) if self._models else nullcontext():
+            with using_named(self._models):
                 if resumes:
                     result = await self._resumed(thread, arguments)
                 else:

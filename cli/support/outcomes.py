@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 import click
 
+from ...runners.bindings import model_options
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
 from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
+from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
 from .text import asked_lines
 
@@ -113,6 +115,7 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
                     f"A rejection stands. To decide otherwise, fork: stepgraph history {thread}{option}"
                 )
             elif outcome.status != "done":
+                option = model_options(find_thread(session.journal, outcome.thread).models) + option
                 if outcome.timed:
                     click.echo(f"Go on when it is time:     stepgraph resume --due{option}")
                     break

@@ -79,7 +79,10 @@ def from_yaml(text: str, file: str) -> Located:
         import yaml
     except ImportError:
         raise InputError(f"Suites in YAML need pyyaml. {INSTALL_HELP}") from None
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not know
+        raise InputError(f"{file}: {' '.join(str(error).split())}.") from None
     try:
         root = loader.get_single_node()
         if root is None:

@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from ...state.blobs import named
 from ...state.cost import Cost
-from ...state.errors import InputError
+from ...state.errors import InputError, StepgraphError
 from ...state.private_files import make_folder, open_private
 from ..scoring.trial_record import Loop, Route, VoteResult
 from ..suite.model import Gate, Score, Suite, TrialStatus
@@ -182,6 +182,16 @@ def open_results(path: Path, header: Header) -> Results:
 
 def read_results(path: Path) -> Results:
     """Read a file of results. Raises InputError."""
+    try:
+        return _read(path)
+    except StepgraphError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise InputError(f"{path} holds a line that is none of results: {told:.200}.") from None
+
+
+def _read(path: Path) -> Results:
     rows = []
     for line in read_text(path, "The results").splitlines():
         try:
@@ -192,8 +202,10 @@ def read_results(path: Path) -> Results:
     if head.pop("stepgraph_eval", None) != FORMAT:
         raise InputError(f"{path} holds no results of an eval suite (format {FORMAT}).")
     head["gates"] = tuple(Gate(**gate) for gate in head["gates"])
-    results = Results(path, Header(**head))
+    results = Results(path, TypeAdapter(Header).validate_python(head))
     for row in rows[1:]:
+        if not isinstance(row, dict):
+            continue
         if "scores" in row:
             trial = Trial.from_json(row)
             results.trials.setdefault(trial.key, trial)

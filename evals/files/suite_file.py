@@ -203,6 +203,8 @@ class _SuiteReader:
                 return found
             if name == "labels" and value is not None:
                 path = self._folder / str(value)
+                if not path.resolve().is_relative_to(self._folder.resolve()):
+                    raise InputError(f"{path} lies outside the suite's folder.")
                 if not path.is_file():
                     raise InputError(f"there is no file {path}.")
                 return path

@@ -135,7 +135,10 @@ def _against(suite: Suite, target: Target) -> Iterator[Problem]:
             state = suite.input_of(case)
             for name in suite.files:
                 path = state.get(name)
-                if isinstance(path, str) and not Path(path).exists():
+                if isinstance(path, str) and not _is_near(path, suite):
+                    text = f"{name}: {path} lies neither in the suite's folder nor in this one"
+                    yield Problem(case.line, f"case {case.id!r}: {text}")
+                elif isinstance(path, str) and not Path(path).exists():
                     yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
             try:
                 parse_input(target.state, state)
@@ -143,6 +146,21 @@ def _against(suite: Suite, target: Target) -> Iterator[Problem]:
                 yield Problem(case.line, f"case {case.id!r}: {error}")
         for text in _expectations(case, target, topology):
             yield Problem(case.line, f"case {case.id!r}: {text}")
+
+
+def _is_near(path: str, suite: Suite) -> bool:
+    """Tell whether a file that a suite names lies in its folder or the working one, links resolved.
+
+    A suite may come from elsewhere, and what its cases name is read and sent to models.
+    """
+    if suite.source is None:
+        return True
+    try:
+        place = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False
+    folders = (suite.source.absolute().parent, Path.cwd())
+    return any(place.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _evaluator(evaluator: Evaluator, target: Target) -> Iterator[Problem]:

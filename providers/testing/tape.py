@@ -214,10 +214,14 @@ def _events(text: str) -> list[str]:
 
 def _read(path: Path) -> list[Exchange]:
     exchanges = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScriptError(f"The tape {path} cannot be read: {error}.") from None
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
             exchanges.append(Exchange(**{**row, "body": tuple(row["body"])}))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ScriptError(f"{path}, line {number} is no exchange of a tape: {error}") from None
     return exchanges

@@ -20,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 RESERVE_BYTES = 1 << 20
+MOST_USD = 1e9  # no call costs more; NaN and infinity are no costs either
 
 Row = dict[str, Any]
 
@@ -140,4 +141,8 @@ class Spill:
             row = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        return row if isinstance(row, dict) and all(name in row for name in self._required) else None
+        if not isinstance(row, dict) or not all(name in row for name in self._required):
+            return None
+        cost = row.get("cost_usd")
+        known = cost is None or (isinstance(cost, (int, float)) and abs(cost) < MOST_USD)
+        return row if known else None

@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,7 +108,7 @@ def connect(path: Path, *, read_only: bool = False, create: bool = True) -> sqli
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if is_busy(error):
             return connection
         connection.close()
@@ -120,7 +121,7 @@ def explained(error: Exception, path: Path) -> StoreError:
     text = str(error).rstrip(".")
     if "not a database" in text:
         return StoreError(f"{path} is not a SQLite database. Name another file, or move this one away.")
-    if "malformed" in text:
+    if "malformed" in text or isinstance(error, UnicodeDecodeError):
         return StoreError(
             f"{path} is damaged ({text}). `sqlite3 {path} .recover` can save what is left of it."
         )
@@ -154,6 +155,12 @@ def unhindered(work: Callable[[], R]) -> R:
         if not is_forbidden(error):
             raise
     return aside(work)
+
+
+def quietly(work: Callable[[], None]) -> None:
+    """Do the work where nobody hears an error: in a callback of an event loop."""
+    with suppress(StoreError):
+        work()
 
 
 def is_forbidden(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ from .records import (
     insert,
 )
 from .spill import Spill
-from .sqlite import Reopened, aretrying, explained, is_busy, retrying, unhindered
+from .sqlite import Reopened, aretrying, explained, is_busy, quietly, retrying, unhindered
 
 R = TypeVar("R")
 # Says of an open transaction's statements which threads they may not write to, and why.
@@ -115,7 +115,7 @@ class Store:
         if passes and self._waiting:
             loop.call_soon(self._flush_after, loop, passes - 1)
         else:
-            self.try_flush()
+            quietly(self.try_flush)  # the next write raises what this one does
 
     def is_waiting(self, statement: Statement) -> bool:
         """Tell whether a statement given to `add_later` is not committed yet."""

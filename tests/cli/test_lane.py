@@ -70,13 +70,16 @@ def test_a_stopped_command_leaves_its_batch_and_resume_collects_it(
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 60
-    while not (batches.batches and batches.batches[0].polls > 1):  # so its id is on record
-        assert time.monotonic() < end
-        assert running.poll() is None
-        threading.Event().wait(0.02)
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 60
+        while not (batches.batches and batches.batches[0].polls > 1):  # so its id is on record
+            assert time.monotonic() < end
+            assert running.poll() is None
+            threading.Event().wait(0.02)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
     assert "waits for batch batch_0 (openai, served, 1 call), submitted at" in told
     assert "`stepgraph resume` collects it" in told
     for done in (command("show", "t"), command("threads")):

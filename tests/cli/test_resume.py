@@ -206,3 +206,19 @@ def test_a_resume_says_what_it_paid_itself_and_what_the_thread_cost(command: Com
     again = command("resume", "t")
     assert "1 done; 0 model calls, 0+0 tokens, $0," in again.out
     assert "With what was done before: 1 model calls" in again.out
+
+
+def test_the_line_to_go_on_names_a_model_that_only_the_command_line_named(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "asks.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from stepgraph import Ask, chain, step\n"
+        "@dataclass\n"
+        "class Post:\n    text: str = ''\n"
+        "@step('text')\n"
+        "def write(post: Post) -> Ask[str]:\n    return Ask('Write.')\n"
+        "graph = chain(write).compile()\n"
+    )
+    done = command("run", "asks.py:graph", "-i", "text=", "--thread", "t", "--model", "local:/none.gguf")
+    assert "stepgraph resume t --model local:/none.gguf" in done.out.replace("'", ""), done

@@ -111,3 +111,19 @@ def test_a_model_on_the_command_line_wins_over_the_settings(command: Command, me
     assert done.code == 3
     assert "nothing-there" in done.rows[0]["error"]
     assert memo.calls == 0
+
+
+def test_models_that_a_graph_was_compiled_with_answer(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bound.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from stepgraph import Ask, ScriptedModel, chain, step\n"
+        "@dataclass\n"
+        "class Post:\n    text: str = ''\n"
+        "@step('text')\n"
+        "def write(post: Post) -> Ask[str]:\n    return Ask('Write.')\n"
+        "graph = chain(write).compile(models=ScriptedModel(['Written.', 'Written.']))\n"
+    )
+    done = command("run", "bound.py:graph", "-i", "text=", "--thread", "t", "--json")
+    assert [row["status"] for row in done.rows] == ["done"], done
+    assert "Written." in done.out
+    assert command("run", "bound.py:graph", "-i", "text=", "--model", "openai:none").code != 0

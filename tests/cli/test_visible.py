@@ -1,5 +1,6 @@
 """No character hides in what a command prints: text, JSON, tables, errors and warnings."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json
@@ -11,6 +12,7 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.cli.visible import make_visible, visible
+from stepgraph.tracing.record.text import clean
 
 from .conftest import Command
 
@@ -26,14 +28,44 @@ def test_an_escape_stands_for_a_hidden_character_and_json_reads_it_back(characte
     assert visible("plain, ä, 日本, 👩‍👧") == "plain, ä, 日本, 👩‍👧"
 
 
+def encoded(text: str) -> str:
+    """Return a text as selectors of a character's form, which nobody sees."""
+    return "".join(chr(0xFE00 + half) for byte in text.encode() for half in divmod(byte, 16))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "\xad", "\u034f", "\u115f", "\u3164", "\uffa0", "\u180e", "\U0001d173", "\U000e0101", "\u200d", "\u200c\u200d" * 8,
+        "\ufe0f", encoded("pay"),
+    ],
+    ids=ascii,
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["a", "", "👩"])
+def test_what_nobody_sees_hides_nothing(hidden: str, before: str) -> None:
+    text = f"{before}{hidden}b"
+    if before == "👩" and hidden in ("\u200d", "\ufe0f"):
+        assert visible(text) == text
+        return
+    assert not set(hidden) & set(visible(text))
+    assert json.loads(f'"{visible(text)}"') == text
+    assert not set(hidden) & set(clean(text))
+
+
+@pytest.mark.parametrize("text", ["❤️‍🔥", "1️⃣", "👩‍👧", "می‌خواهم", "क्‍ष", "☎️!"])
+def test_emoji_and_scripts_stay_as_they_are(text: str) -> None:
+    assert visible(text) == text
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"),
-        ("history", "{id}"), ("history", "{id}", "--json"),
-        ("sql", "SELECT * FROM calls"), ("sql", "SELECT * FROM calls", "--json"),
-        ("export",), ("export", "--spans"), ("pending",), ("show", BAD), ("sql", f"SELECT '{BAD}"),
-        ("diff", "{id}", "{id}", "--json"), ("eval", "run", f"{BAD}.yaml"), ("run", BAD),
+        ("threads",), ("threads", "--json"), ("show", "{id}"), ("show", "{id}", "--json"), ("history", "{id}"),
+        ("history", "{id}", "--json"), ("sql", "SELECT * FROM calls"),
+        ("sql", "SELECT * FROM calls", "--json"),
+        ("export",), ("export", "--spans"), ("pending",), ("show", BAD),
+        ("sql", f"SELECT '{BAD}"),
+        ("eval", "run", f"{BAD}.yaml"), ("run", BAD),
         ("effect", BAD, "--done"),
         ("run", "memo.py:graph", "-i", f"text={BAD}", "--json"), ("nonsense", BAD), (BAD,),
     ],

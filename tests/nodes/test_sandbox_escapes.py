@@ -115,6 +115,16 @@ TRIES: dict[str, tuple[str, str]] = {
     "counters of the machine": ("got = call(298, bytes(128), 0, -1, -1, 0)", "EPERM"),
     "calls of the x32 kind": ("got = call(0x40000000 | 319, b'x', 0)", "ENOSYS"),
     "calls of the 32-bit kind": ("got = old_call(356)", "^-38"),
+    "contexts that the machine has few of": ("got = call(206, 200, bytes(8))", "EPERM"),
+    "tracing the first process": ("got = call(101, 16, 1, 0, 0)", "EPERM"),
+    "writing to the first process": ("got = call(311, 1, bytes(16), 1, bytes(16), 1, 0)", "EPERM"),
+    "a first process without limits": (
+        "got = [resource.prlimit(1, k) == resource.getrlimit(k) for k in (resource.RLIMIT_AS, resource.RLIMIT_NPROC)]",
+        r"^\[True, True\]",
+    ),
+    "timers without end": (
+        "n = next((n for n in range(9999) if call(222, 0, None, bytes(8)) != 0), 9999); got = n < 300", "^True",
+    ),
     "many processes": ("got = forked(200)", r"^[0-9]\b|^[12][0-9]\b"),
     "processes of others": ("got = sum(n.isdigit() for n in os.listdir('/proc')) < 6", "^True"),
     "every process": ("os.kill(int(open('/proc/sys/kernel/ns_last_pid').read()) + 5000, 9)", "ProcessLookup|OSError"),

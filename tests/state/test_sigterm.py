@@ -164,12 +164,7 @@ def test_sigterm_ends_a_service_with_143(
         number, code = signal.SIGTERM, 143
     (tmp_path / "service.py").write_text(SERVICE)
     container = FIRST_OF_ITS_CONTAINER if first_of_container else ()
-    service = subprocess.Popen(
-        [*container, sys.executable, *words],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's job has it ignored
-    )
+    service = subprocess.Popen([*container, sys.executable, *words], cwd=tmp_path, stderr=subprocess.PIPE)
     try:
         until(lambda: asked(tmp_path) == ["question 0", "question 1"], service)
         os.kill(child_of(service.pid) if first_of_container else service.pid, number)

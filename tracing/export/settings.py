@@ -101,7 +101,7 @@ def _table(folder: Path) -> TracingTable:
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("tracing", {})
         return TracingTable.model_validate(data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     except ValidationError as error:
         problems = "; ".join(

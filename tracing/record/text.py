@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -26,12 +27,21 @@ MARKS: dict[SpanStatus, str] = {
     "unfinished": "†",
 }
 
+# Printable in Unicode's sense, but nobody sees them: fillers, and joiners and selectors of a character's form
+# where no character has them. One or two after a character that is not ASCII belong to emoji and to scripts.
+UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\U000e0100-\U000e01ef]"
+    "|(?<![^\\x00-\\x7f])[\u200c\u200d\ufe00-\ufe0f]+(?!\u20e3)|[\u200c\u200d\ufe00-\ufe0f]{3,}"
+)
+
 
 def clean(text: str) -> str:
-    """Return the text for a reader: no control characters, no marks that change the direction of writing, no
-    users and passwords in addresses.
+    """Return the text for a reader: no control characters, no marks that change the direction of writing,
+    nothing that cannot be seen, no users and passwords in addresses.
     """
     text = without_userinfo(text)
+    if not text.isascii():
+        text = UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -60,7 +60,7 @@ def look(word: str) -> str:
         ),
         (lambda: agent(write, tools=[look], timeout_s=float("nan")), "more than 0"),
         (lambda: agent(keep, tools=[look]), r"agent\(\) takes a step: @step"),
-        (lambda: tools_by_name([]), "at least one tool"),
+        (lambda: agent(write, tools=[]), "at least one tool"),
         (lambda: tools_by_name([look, look]), "the name 'look' is given twice. Rename the tool"),
         (lambda: ensemble([]), r"ensemble\(\) takes a list of candidates"),
         (lambda: ensemble([write]), "either score=… .* or merge=…"),

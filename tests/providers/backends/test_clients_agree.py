@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from stepgraph.providers.backends.ondevice import shipped_weights, start_server
 from stepgraph.providers.model import CallContext, Reply, Request
-from stepgraph.providers.settings import parse_spec
+from stepgraph.providers.settings import ModelSettings, parse_spec
 from stepgraph.providers.stack.pricing import PricingLayer, tariff_for
 from stepgraph.providers.stack.stack import member_of
 from stepgraph.state.errors import ModelError
@@ -282,3 +284,21 @@ async def test_a_dial_that_the_model_refuses_is_left_out_by_both(server: ChatSer
         assert seen.requests == 2
         bodies.append(normal({**seen.body, "model": ""}))
     assert bodies[0] == bodies[1]
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_both_get_the_same_of_a_real_server(streamed: bool) -> None:
+    """llama.cpp's, with the model on this machine, which answers alike at temperature 0."""
+    running = start_server(shipped_weights())
+    seen = []
+    for client in ("http", "langchain"):
+        settings = ModelSettings(
+            model="m", base_url=f"{running.address}/v1", api_key=SecretStr(running.key), client=client
+        )
+        ear = Ear() if streamed else None
+        request = Request(HELLO, schema=SCHEMA, temperature=0, max_tokens=40)
+        reply = await member_of(settings).backend.complete(request, CallContext("here", sink=ear))
+        usage = (reply.usage.input, reply.usage.output)
+        seen.append((reply.text, usage, reply.finish_reason, ear.text if ear else ""))
+    assert seen[0] == seen[1]

@@ -1,0 +1,56 @@
+"""Each masking rule on 1 MiB of hostile text, and the keys in use: the slowest text of each. See the README here."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from stepgraph.state.keys_in_use import remember, without_keys
+from stepgraph.state.masking import EVERYTHING
+
+SIZE = 2**20
+MOST_S = 0.05
+UNITS = (
+    "-eyJaaaaaaaa", ".eyJaaaaaaaa.aaaaaaaa", "sk-", "sk-aaaaaaaaaaaaa ", "glpat-", "SG.a", "a.", "a@", "a@a.", "@", " a",
+    "1 ", "1", "12 ", "123456 ", "4111111111111111 ", "4111 1111 1111 1111 ", "1 1 1 1 1 1 1 1 1 1 1 1 x ", "1\u00a0",
+    "1111.1111.1111.", "+1 (2) ", "+1 2 3 4 5 6 7 8 9 1 2 3x", "(030) 1", "555-123-", "00", "123-45-", "AA11AAAA",
+    "DE89 3704 0044 0532 0130 00 ", "DE89 3704 ", "://a:", "://a@", "a:", "Bearer ", "bearer aaaaaaaaaaaaaaa ",
+    "Basic aaaaaaaaaaa ", "Basic aaaaaaaaaaaaaaaaa ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ",
+    "-----BEGIN A A A PRIVATE ", "api-key: ", "password=aaaaaaaaaaaaaaaaa ", "ghp_aaaaaaaaaaaaaaaaaaa ", "AKIA", "AIza",
+    "xoxb-aaaaaaaaa ", "hooks.slack.com/a/", "a%40", "\n", "\u00e9", '"', "%5a", "\\u005a", "&#",
+)  # fmt: skip
+
+
+def slowest(work: Callable[[str], object]) -> tuple[float, str]:
+    """Return the longest time that a text of 1 MiB takes, the best of three, and what it is made of."""
+    worst = (0.0, "")
+    for unit in UNITS:
+        for text in ((unit * (SIZE // len(unit) + 1))[:SIZE], "a" * (SIZE - len(unit)) + unit):
+            times = []
+            for _ in range(3):
+                start = time.process_time()
+                work(text)
+                times.append(time.process_time() - start)
+                if times[-1] < worst[0]:
+                    break
+            worst = max(worst, (min(times), unit))
+    return worst
+
+
+def main() -> int:
+    remember("Zq8xW3pL5tR7nB2vKd9s")
+    late = 0
+    for number, rule in enumerate(EVERYTHING.rules):
+        seconds, unit = slowest(rule.mask)
+        late += seconds > MOST_S
+        print(f"{number:>3} {rule.name:6} {seconds * 1000:6.1f} ms  {unit[:30]!r}")
+    seconds, unit = slowest(without_keys)
+    print(f"keys in use {seconds * 1000:6.1f} ms  {unit[:30]!r}")
+    print(f"{late} rules take more than {MOST_S * 1000:.0f} ms.")
+    return bool(late)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
