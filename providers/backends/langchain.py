@@ -156,8 +156,10 @@ class ChatModel(Backend):
         except ModelError:
             raise
         except Exception as error:
-            raise self._explain(error) from None
-        return names.reply(_reply(message, self.name, self._package, time.perf_counter() - started))
+            failed = self._explain(error)
+        else:
+            return names.reply(_reply(message, self.name, self._package, time.perf_counter() - started))
+        raise failed  # out here: the client's own error, as its context, holds the request with the key
 
     def _native(self, request: Request) -> dict[str, Any] | None:
         """Return what asks for the schema natively, None where it goes into the prompt."""

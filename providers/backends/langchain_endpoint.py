@@ -110,10 +110,12 @@ class LangChainEndpoint(Backend):
             async with asyncio.timeout(self._settings.timeout_s):
                 reply = await self._asked(chat, names.request(request), context.sink)
         except Exception as error:
-            raise self._explain(error) from None
-        if held := reply.state.get(LANGCHAIN):
-            reply = replace(reply, state={LANGCHAIN: {**held, "by": self._maker.known.package}})
-        return replace(names.reply(reply), latency_s=time.perf_counter() - started)
+            failed = self._explain(error)
+        else:
+            if held := reply.state.get(LANGCHAIN):
+                reply = replace(reply, state={LANGCHAIN: {**held, "by": self._maker.known.package}})
+            return replace(names.reply(reply), latency_s=time.perf_counter() - started)
+        raise failed  # out here: the client's own error, as its context, holds the request with the key
 
     async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         """Ask; again without the strict form, or a parameter, that the model says it does not take."""

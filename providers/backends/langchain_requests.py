@@ -21,7 +21,19 @@ from .tool_media import with_media_beside
 def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]:
     """Return the messages in LangChain's form, with what the classes of this package want back."""
     given = with_media_beside(messages) if package == "langchain_openai" else messages
-    return [_converted(message, package) for message in given]
+    return [_converted(_encodable(message), package) for message in given]
+
+
+def _encodable(value: Any) -> Any:
+    """Return the value with "?" for halves of surrogate pairs, as our own client sends them.
+
+    The classes' clients fail at them, which would look like an answer that cannot be read.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(part) for name, part in value.items()}
+    return [_encodable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _converted(message: Message, package: str) -> BaseMessage:

@@ -308,3 +308,19 @@ async def test_an_object_of_the_class_is_asked_as_well(server: Imitator, streame
     assert json.loads(answer.text) == {"colour": "text"}
     assert "JSON schema" not in json.dumps(server.bodies[-1]["messages"])
     await close(chat)
+
+
+@each
+async def test_no_error_brings_the_clients_own_one_along_which_holds_the_key(server: Imitator) -> None:
+    server.will(Fault(401, json.dumps({"error": {"message": f"bad key {KEY}"}})))
+    with pytest.raises(ModelError) as caught:
+        await ask(server, REQUESTS["text"], retries=0)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@each
+async def test_half_a_surrogate_pair_is_sent_as_our_own_client_sends_it(server: Imitator) -> None:
+    said = ({"role": "user", "content": "Say \ud800 é"},)
+    assert (await ask(server, Request(messages=said))).text == "ok"
+    assert "Say ? é" in json.dumps(server.bodies[-1]["messages"], ensure_ascii=False)
