@@ -251,8 +251,8 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
     others_url = provider in CHAT_CLASSES and provider not in REMOTE  # the class knows what it takes
     if settings.base_url is not None and not others_url and address.scheme not in ("http", "https"):
         raise SettingsError(
-            f"{where}: base_url = {settings.base_url!r}; expected a whole address, such as "
-            '"http://localhost:8000/v1" or "https://…".'
+            f"{where}: base_url does not begin with http:// or https://; expected a whole address, such as "
+            "http://localhost:8000/v1."
         )
     if not settings.model and provider != LOCAL:
         raise SettingsError(f"{where}: no model is named. {SPEC_HELP}")

@@ -204,8 +204,6 @@ def test_an_unknown_lane_is_told_before_anything_is_paid(session: Session) -> No
     app, wrong = chain(plan).compile(), {"lane": "bacth"}
     with ScriptedModel([]) as model, using(model):
         for try_it in (lambda: run(app, Post(), session, "t", **wrong), lambda: estimate(app, **wrong)):
-            with pytest.raises(
-                InputError, match=r"'bacth'; expected 'live' or 'batch'\. Did you mean"
-            ):
+            with pytest.raises(InputError, match=r"'bacth'; expected 'live' or 'batch'\. Did you mean"):
                 try_it()
     assert session.journal.query("SELECT * FROM runs") == []
