@@ -20,10 +20,11 @@ _STAND_INS = {"not-needed", "not_needed", "no-key-needed", "no-key-required", "p
 _BLANK = r"[\s\u00ad\u200b-\u200d\u2060\ufeff]"
 _BLANKS = re.compile(_BLANK)
 _ESCAPE = re.compile(
-    r"%(?:25){0,3}([0-9a-f]{2})|\\{1,8}u00([0-9a-f]{2})|&#0{0,4}(\d{2,3});|&#x0{0,4}([0-9a-f]{2});", re.I
+    r"%(?:25){0,3}([0-9a-f]{2})|\\{1,8}(?:u(?:0000)?00|x)([0-9a-f]{2})|&#0{0,4}(\d{2,3});|&#x0{0,4}([0-9a-f]{2});",
+    re.I,
 )
 _OPEN_ESCAPE = re.compile(
-    r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,3})?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I
+    r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,7}|x[0-9a-f]?)?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I
 )
 _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 _SHORT_ESCAPE = re.compile(r"\\+([\"'/\\])")
@@ -81,7 +82,9 @@ class _Forms:
 
     def __init__(self, key: str) -> None:
         data = key.encode()
-        self.small = (key.lower(), data.hex())
+        # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
+        own = dict.fromkeys((key.lower(), _plain(key)[1] or key.lower()))
+        self.small = (*("".join(row.split()) for row in own), data.hex())
         cores = {
             core
             for before in range(3)
@@ -89,9 +92,11 @@ class _Forms:
             if len(core := _core(encode(b"-" * before + data).decode(), before, len(data))) >= SHORTEST
         }
         self.exact = tuple(sorted(cores))
-        rows = [(self.small[0], True), (self.small[1], True), *((core, False) for core in self.exact)]
-        self.pattern = re.compile("|".join(_spelt(row, small) for row, small in rows))
-        self.rows = tuple(rows)
+        self.rows = (*((row, True) for row in self.small), *((core, False) for core in self.exact))
+        spelt = [_spelt(row, True) for row in (*own, data.hex())] + [
+            _spelt(core, False) for core in self.exact
+        ]
+        self.pattern = re.compile("|".join(spelt))
 
 
 def _core(text: str, before: int, length: int) -> str:
@@ -101,7 +106,7 @@ def _core(text: str, before: int, length: int) -> str:
 
 def _spelt(row: str, small: bool) -> str:
     """Return the pattern of a row: each character as it is or escaped, with at most eight blanks between."""
-    parts = [_spellings(character, small) for character in row]
+    parts = [_spellings(character, small) + "?" * character.isspace() for character in row]
     return f"{_BLANK}{{0,8}}".join(parts)
 
 
@@ -110,7 +115,7 @@ def _spellings(character: str, small: bool) -> str:
     forms = [name for name, meant in _NAMED.items() if meant == character]
     for code in sorted(codes):
         digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
-        forms += [rf"%(?:25){{0,3}}{digits}", rf"\\{{1,8}}u00{digits}"]
+        forms += [rf"%(?:25){{0,3}}{digits}", rf"\\{{1,8}}(?:[uU](?:0000)?00|[xX]){digits}"]
         forms += [rf"&#0{{0,4}}{code};", rf"&#[xX]0{{0,4}}{digits};"]
     if character in "\"'/\\":
         forms.append(r"\\{1,8}" + re.escape(character))

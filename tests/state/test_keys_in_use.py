@@ -15,7 +15,12 @@ from stepgraph.state import keys_in_use
 from stepgraph.state.keys_in_use import StreamCleaner, remember, without_keys
 from stepgraph.state.masking import EVERYTHING, NO_KEYS
 
-KEYS = ["Zq8xW3pL5tR7nB2vKd9s", 'ab"c/d\\e&f<g>h+i=j', "12345678"]
+KEYS = [
+    "Zq8xW3pL5tR7nB2vKd9s",
+    'ab"c/d\\e&f<g>h+i=j',
+    "12345678",
+    "correct horse battery",
+]
 
 
 def encoded(before: str, after: str = "") -> Callable[[str], str]:
@@ -29,6 +34,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "json": lambda key: json.dumps(key)[1:-1],
     "json in json": lambda key: json.dumps(json.dumps(key)[1:-1])[1:-1],
     "code points": lambda key: "".join(f"\\u{ord(c):04X}" for c in key),
+    "long code points": lambda key: "".join(f"\\U{ord(c):08x}" for c in key),
+    "bytes": lambda key: "".join(f"\\x{ord(c):02x}" for c in key),
     "repr": lambda key: repr(key)[1:-1],
     "url": lambda key: quote(key, safe=""),
     "url in url": lambda key: quote(quote(key, safe=""), safe=""),
@@ -75,6 +82,16 @@ def test_every_form_is_found_whole_and_in_pieces(key: str, form: str) -> None:
         assert "".join(map(cleaner.feed, pieces)) + cleaner.rest() == cleaned
     assert key not in NO_KEYS.text(text)
     assert key not in EVERYTHING.json(json.dumps({"said": [text]}))
+
+
+@pytest.mark.parametrize("key", ["pass%41word", "wo&amp;rd\\x42", "a\\u0042c%20d"])
+@pytest.mark.parametrize("form", ["plain", "lower", "hex", "base64"])
+def test_a_key_that_looks_like_an_escape_is_found(key: str, form: str) -> None:
+    remember(key)
+    text = FORMS[form](key)
+    assert without_keys(f"a {text} b").startswith("a [key]")
+    cleaner = StreamCleaner()
+    assert "[key]" in "".join(map(cleaner.feed, f"a {text} b")) + cleaner.rest()
 
 
 @pytest.mark.parametrize(
