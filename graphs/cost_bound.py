@@ -21,7 +21,7 @@ from ..state.names import MODELS_KEY, SESSION_KEY
 from ..state.run_context import RunContext, fields_in
 from ..state.session.fingerprint import GraphMark
 from ..state.session.session import Session
-from ..state.statuses import Lane
+from ..state.statuses import Lane, known_lane
 from ..tracing.record.reads import finished_runs, longest_prompt
 from .engine.workflow import Workflow
 
@@ -101,6 +101,7 @@ def estimate(
     the state that a run would begin with, makes them; prompts that grow during the run are longer. In the
     `lane` "batch" each call costs what it does in a batch.
     """
+    known_lane(lane)
     compiled = graph.compile() if isinstance(graph, Workflow) else graph
     cost = cost_of(compiled)
     journal = session.journal if session else None

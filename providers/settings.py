@@ -248,6 +248,12 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
             f"{where}: base_url holds a user, a password or a key. Keys go into an environment variable, "
             "named by api_key_env, or into headers as $NAME."
         )
+    others_url = provider in CHAT_CLASSES and provider not in REMOTE  # the class knows what it takes
+    if settings.base_url is not None and not others_url and address.scheme not in ("http", "https"):
+        raise SettingsError(
+            f"{where}: base_url does not begin with http:// or https://; expected a whole address, such as "
+            "http://localhost:8000/v1."
+        )
     if not settings.model and provider != LOCAL:
         raise SettingsError(f"{where}: no model is named. {SPEC_HELP}")
     _check_client(settings, where)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
+
+from .errors import InputError, did_you_mean
 
 RunStatus = Literal["queued", "running", "done", "partial", "failed", "interrupted"]
 NodeStatus = Literal["done", "failed", "interrupted"]
@@ -38,3 +40,12 @@ DecisionKind = Literal[
     "agent",
     "tool",
 ]
+
+
+def known_lane(lane: Lane) -> Lane:
+    """Return the lane. Raises InputError for one that is unknown, which would be paid as a live one."""
+    known: tuple[str, ...] = get_args(Lane)
+    if lane not in known:
+        hint = did_you_mean(lane, known) if isinstance(lane, str) else ""
+        raise InputError(f"lane = {lane!r}; expected {' or '.join(map(repr, known))}. {hint}".rstrip())
+    return lane

@@ -17,7 +17,7 @@ from ...runners.lanes import check_in_batches
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
-from ...state.statuses import Lane
+from ...state.statuses import Lane, known_lane
 from ...tracing.record.reads import unshared_costs
 from ..running.lanes import check_suite_lane
 from ..suite.model import Suite
@@ -74,7 +74,7 @@ def check_axes_lane(
     axes: Sequence[Axis], models: Mapping[str, Bindable], suite: Suite, graph: Compiled, lane: Lane
 ) -> None:
     """Raise SettingsError if a sweep is to run in the batch lane, and one of its models has no batch API."""
-    if lane != "batch":
+    if known_lane(lane) != "batch":
         return
     for axis in axes:
         for name in axis.models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from ..backends.finish import checked_finish
 from ..backends.http import MalformedBody
 from ..backends.langchain import with_schema_in_prompt
 from ..backends.message_state import with_state
+from ..backends.refused_params import ParameterLeftOut
 from ..backends.usages import count_in
 from ..backends.wire_names import WireNames
 from ..dials import on_the_wire
@@ -22,6 +24,7 @@ ANSWER_TOKENS: Final = 4096  # the API wants a limit
 STATE: Final = "thinking_blocks"
 _SYSTEM: Final = ("system", "developer")
 _DIALS: Final = ("top_p", "service_tier")  # those that have the same name there
+_RENAMED: Final = ("stop", "reasoning_effort")
 
 
 def message_body(request: Request, settings: ModelSettings) -> dict[str, Any]:
@@ -46,6 +49,9 @@ def message_body(request: Request, settings: ModelSettings) -> dict[str, Any]:
     extra = [{"extra_body": dials["extra_body"]} for dials in own if dials.get("extra_body")]
     dials = on_the_wire(*({name: v for name, v in each.items() if name != "extra_body"} for each in own))
     body = on_the_wire(*extra) | body | {name: dials[name] for name in _DIALS if name in dials}
+    for name in sorted(dials.keys() - {*_DIALS, *_RENAMED}):
+        said = f"Anthropic's API takes no {name}: {settings.model} is asked without. Leave it out of the "
+        warnings.warn(said + "question, or bind another model.", ParameterLeftOut, stacklevel=2)
     if "stop" in dials:
         body["stop_sequences"] = dials["stop"]
     if "reasoning_effort" in dials:

@@ -38,7 +38,7 @@ from ..names import (
 )
 from ..serde import allow as declare
 from ..settings_file import working_folders_file
-from ..statuses import Lane
+from ..statuses import Lane, known_lane
 from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
@@ -151,9 +151,11 @@ class Session:
         """
         unhindered(working_folders_file)  # a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
-        ledger = self.ledger(thread, budget, is_new=thread_id is None)
-        if lane is None and thread_id is not None:
+        if lane is not None:
+            known_lane(lane)
+        elif thread_id is not None:
             lane = lane_of(self.journal, thread)
+        ledger = self.ledger(thread, budget, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
             self.claims,

@@ -9,6 +9,7 @@ import pytest
 
 from stepgraph.errors import ModelRefused
 from stepgraph.providers.backends.http import MalformedBody
+from stepgraph.providers.backends.refused_params import ParameterLeftOut
 from stepgraph.providers.batches.messages import message_body, message_reply
 from stepgraph.providers.model import Request, ToolCall, Usage
 from stepgraph.providers.settings import ModelSettings
@@ -66,7 +67,6 @@ def test_dials_limits_and_parts_have_their_places() -> None:
         temperature=0.5,
         dials={
             "stop": ["x"],
-            "seed": 1,
             "reasoning_effort": "low",
             "top_p": 0.5,
             "extra_body": {"top_k": 3},
@@ -79,7 +79,6 @@ def test_dials_limits_and_parts_have_their_places() -> None:
     assert [part["type"] for part in parts] == ["text", "image", "document", "image"]
     assert (made["max_tokens"], made["temperature"], made["top_p"], made["top_k"]) == (7, 0.5, 0.5, 3)
     assert (made["stop_sequences"], made["output_config"]) == (["x"], {"effort": "low"})
-    assert "seed" not in made
     assert json.dumps({"title": "A", "type": "object"}) in made["system"][0]["text"]
 
 
@@ -125,3 +124,8 @@ def test_a_reply_has_text_calls_thoughts_and_counts() -> None:
 def test_what_is_no_whole_answer_is_none(answer: Any) -> None:
     with pytest.raises(MalformedBody):
         message_reply(Request(({"role": "user", "content": "x"},)), answer, "claude")
+
+
+def test_a_dial_that_the_api_does_not_have_is_left_out_with_a_warning() -> None:
+    with pytest.warns(ParameterLeftOut, match="no seed: claude is asked without"):
+        assert "seed" not in body({"role": "user", "content": "Go"}, dials={"seed": 1, "top_p": 0.5})

@@ -198,3 +198,10 @@ def test_milliseconds_to_wait_and_a_proxy_without_a_scheme(monkeypatch: pytest.M
     monkeypatch.setenv("http_proxy", "proxy.corp:3128")
     monkeypatch.delenv("no_proxy", raising=False)
     assert proxy_for("http://api.example.com/v1") == "http://proxy.corp:3128"
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "user:pass-1234@host/v1", "", "/v1"])
+def test_an_address_without_a_scheme_is_told_before_anything_is_asked(address: str) -> None:
+    with pytest.raises(SettingsError, match="base_url does not begin with http://") as caught:
+        parse_spec({"base_url": address, "model": "m"}, "here")
+    assert "pass-1234" not in str(caught.value)

@@ -9,10 +9,23 @@ from typing import Any
 import pytest
 from langgraph.types import Command, interrupt
 
-from stepgraph import Ask, ScriptedModel, Session, chain, fan_out, refine, section, step, using, vote
+from stepgraph import (
+    Ask,
+    ScriptedModel,
+    Session,
+    chain,
+    estimate,
+    fan_out,
+    refine,
+    section,
+    step,
+    using,
+    vote,
+)
 from stepgraph.graphs.patterns.within import within
 from stepgraph.runners.run import arun, run
 from stepgraph.state.budget import Budget
+from stepgraph.state.errors import InputError
 
 
 @dataclass
@@ -185,3 +198,12 @@ def test_what_a_nested_graph_did_before_its_interrupt_is_in_the_values(session: 
     with using(ScriptedModel(["p"])):
         result = run(graph, Post(), session, "t")
     assert (result.status, result.values["plan"]) == ("interrupted", "p")
+
+
+def test_an_unknown_lane_is_told_before_anything_is_paid(session: Session) -> None:
+    app, wrong = chain(plan).compile(), {"lane": "bacth"}
+    with ScriptedModel([]) as model, using(model):
+        for try_it in (lambda: run(app, Post(), session, "t", **wrong), lambda: estimate(app, **wrong)):
+            with pytest.raises(InputError, match=r"'bacth'; expected 'live' or 'batch'\. Did you mean"):
+                try_it()
+    assert session.journal.query("SELECT * FROM runs") == []
