@@ -135,13 +135,15 @@ def test_the_models_of_the_first_run_are_used_again_if_the_settings_know_them(
     command: Command, memo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "stepgraph.toml").unlink()
-    assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "vllm:gone").code == 3
+    monkeypatch.setenv("OLLAMA_HOST", memo.url)
+    memo.will(*[Fault(404)] * 4)
+    assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "ollama:gone").code == 3
     refused = command("resume", "v", "--json")
     assert refused.code == 2
-    assert "names the model 'vllm:gone', which is bound neither in stepgraph.toml" in refused.err
-    assert "--model vllm:gone" in refused.err
-    for words in (("--model", "vllm:gone"), ("--model", "default")):
-        monkeypatch.setenv("STEPGRAPH_MODEL", "vllm:gone")
+    assert "names the model 'ollama:gone', which is bound neither in stepgraph.toml" in refused.err
+    assert "--model ollama:gone" in refused.err
+    for words in (("--model", "ollama:gone"), ("--model", "default")):
+        monkeypatch.setenv("STEPGRAPH_MODEL", "ollama:gone")
         done = command("resume", "v", "--json", *words)
         assert done.code == 3
         assert "gone" in done.rows[0]["error"]
