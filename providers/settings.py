@@ -34,18 +34,18 @@ ENVIRONMENT_PREFIX = "STEPGRAPH_MODEL"
 # What a constructor of LangChain's calls things that have settings of their own.
 OWN_PARAMS = {
     **dict.fromkeys(("model", "model_name", "model_id"), "the setting model"),
-    **dict.fromkeys(("temperature",), "temperature"),
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_tokens"),
-    **dict.fromkeys(("timeout", "request_timeout", "default_request_timeout"), "timeout_s"),
-    **dict.fromkeys(("max_retries", "retries"), "retries"),
-    **dict.fromkeys(("base_url", "azure_endpoint"), "base_url"),
-    **dict.fromkeys(("default_headers", "additional_headers"), "headers"),
+    **dict.fromkeys(("temperature",), "the setting temperature"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "the setting max_tokens"),
+    **dict.fromkeys(("timeout", "request_timeout", "default_request_timeout"), "the setting timeout_s"),
+    **dict.fromkeys(("max_retries", "retries"), "the setting retries"),
+    **dict.fromkeys(("base_url", "azure_endpoint"), "the setting base_url"),
+    **dict.fromkeys(("default_headers", "additional_headers"), "the setting headers"),
     **dict.fromkeys(("streaming", "disable_streaming"), "stream_mode of the run"),
     **dict.fromkeys(("n", "candidate_count"), "vote(…), which draws and pays for each answer by itself"),
     **dict.fromkeys(("callbacks", "cache", "rate_limiter"), "the session's and the model's settings"),
-    **dict.fromkeys(Dials.model_fields, "a setting of that name"),
-    "api_key": "api_key_env",
-    "organization": "organization",
+    **dict.fromkeys(Dials.model_fields, "the setting of that name"),
+    "api_key": "the setting api_key_env",
+    "organization": "the setting organization",
 }
 _SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled"]
@@ -279,7 +279,7 @@ def _check_client(settings: ModelSettings, where: str) -> None:
         )
     for name, value in settings.params.items():
         if name in OWN_PARAMS:
-            raise SettingsError(f"{where}: {name!r} is no param: it is set elsewhere, {OWN_PARAMS[name]}.")
+            raise SettingsError(f"{where}: {name!r} does not belong in params. Use {OWN_PARAMS[name]}.")
         _check_no_key(name, value, where)
 
 

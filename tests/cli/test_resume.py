@@ -137,7 +137,9 @@ def test_the_models_of_the_first_run_are_used_again_if_the_settings_know_them(
     (tmp_path / "stepgraph.toml").unlink()
     monkeypatch.setenv("OLLAMA_HOST", memo.url)
     memo.will(*[Fault(404)] * 4)
-    assert command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "ollama:gone").code == 3
+    assert (
+        command("run", "memo.py:graph", "-i", "text=x", "--thread", "v", "--model", "ollama:gone").code == 3
+    )
     refused = command("resume", "v", "--json")
     assert refused.code == 2
     assert "names the model 'ollama:gone', which is bound neither in stepgraph.toml" in refused.err
