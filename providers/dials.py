@@ -19,9 +19,9 @@ _TAKEN: Final = {
     "tools": "agent(tools=…)",
     "tool_choice": "agent(tools=…)",
     "n": "vote(…), which draws and pays for each answer by itself",
-    "temperature": "temperature",
-    "max_tokens": "max_tokens",
-    "max_completion_tokens": "max_tokens",
+    "temperature": "as the question's or the model's temperature",
+    "max_tokens": "as the question's or the model's max_tokens",
+    "max_completion_tokens": "as the question's or the model's max_tokens",
 }
 
 

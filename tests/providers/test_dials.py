@@ -95,7 +95,7 @@ def test_a_questions_own_go_before_those_of_the_settings(server: ChatServer, ses
     [
         ({"reasoning_efort": "low"}, "Did you mean 'reasoning_effort'"),
         ({"top_k": 3}, "extra_body"),
-        ({"temperature": 1}, "set elsewhere, temperature"),
+        ({"temperature": 1}, "set elsewhere, as the question's or the model's temperature"),
         ({"n": 3}, "vote"),
         ({"top_p": 2}, "top_p: Input should be less"),
         ({"extra_body": {"messages": []}}, "set elsewhere: the question's prompt"),
