@@ -25,6 +25,7 @@ _HASH = "[0-9a-f]{64}"
 _LIKE_ONE = re.compile(_BEGIN)
 _REFERENCE = re.compile(rf"{_BEGIN}({_HASH})")
 _KEPT = re.compile(rf"{_BEGIN}({_HASH})?")
+_SHORTEST = len("blob:a/b;size=1;sha256=")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _RUN = re.compile("[A-Za-z0-9+/]*={0,2}")
 _CALLS = (";base64,", '"data":"', '"data": "', '"base64":"', '"base64": "')
@@ -34,6 +35,8 @@ _CALLED = re.compile(rf"data:({_TYPE})(?:;[^;,\"\s]{{1,100}})*;base64,$")
 # places only.
 _STRIDE, _WINDOW = MIN_RUN // 2, re.compile("[A-Za-z0-9+/]{64}")
 _WINDOW_IN_BYTES = re.compile(_WINDOW.pattern.encode())
+# How msgpack begins bytes of more than a few, with their length; anything else may look so.
+_BYTES_BEGIN = re.compile(rb"(?s)\xc5(?=..)..|\xc6(?=....)....")
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -111,6 +114,8 @@ class ReferringBytes(bytes):
         return self
 
 
+CARRIERS: Final = frozenset({Referring, ReferringBytes})
+
 ReadBlob = Callable[[str], bytes]
 """Returns the bytes of a hash. Raises StoreError if there are none."""
 
@@ -153,7 +158,7 @@ def named(text: str) -> str:
 
 def referring(text: str) -> str:
     """Return the text as it is kept: `whole` gives back exactly what it was."""
-    if isinstance(text, Referring):
+    if len(text) < _SHORTEST or isinstance(text, Referring):
         return text
     if ";sha256=" in text:
         text = _LIKE_ONE.sub(lambda found: found[0].replace("blob", "blob:", 1), text)
@@ -239,8 +244,11 @@ def may_hold_blobs(packed: bytes) -> bool:
     """Tell whether msgpack may hold something that is kept by itself: long base64, or many bytes."""
     if len(packed) < MIN_BYTES:
         return False
-    if b"\xc5" in packed or b"\xc6" in packed:  # how msgpack begins bytes of more than a few
-        return True
+    for found in _BYTES_BEGIN.finditer(packed):
+        start = found.end()
+        size = int.from_bytes(packed[found.start() + 1 : start])
+        if MIN_BYTES <= size <= len(packed) - start:
+            return True
     return any(_WINDOW_IN_BYTES.match(packed, at) for at in range(0, len(packed) - 63, _STRIDE))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..blobs import blobs_of, referring, whole
+from ..blobs import CARRIERS, blobs_of, referring, whole
 from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from .blobs import BlobReader, write_blobs
@@ -175,7 +175,8 @@ class Store:
                     connection.execute("BEGIN IMMEDIATE")
                 for sql, values in batch:
                     for value in values:
-                        write_blobs(connection, blobs_of(value))
+                        if type(value) in CARRIERS:
+                            write_blobs(connection, blobs_of(value))
                     connection.execute(sql, [bindable(value) for value in values])
                 if work is not None:
                     work(connection)
