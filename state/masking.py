@@ -133,7 +133,7 @@ KEYS: tuple[Rule, ...] = (
     Rule(
         "key",
         rf"(?i)(?=[acps])(?<![a-z])(?:{_NAMED})[\"']?[=: ]{{1,3}}[\"']?(?P<secret>[\w+/.~-]{{16,}}={{0,2}})",
-        ("ey", "EY", "oken", "OKEN", "ecret", "ECRET", "assword", "ASSWORD"),
+        ("key", "Key", "KEY", "oken", "OKEN", "ecret", "ECRET", "assword", "ASSWORD"),
         check=_has_digit,
     ),
     Rule("key", r"(?<=://)[^\s/?#\"<>\\]+(?=@)", ("://",)),
@@ -198,7 +198,12 @@ class Masker:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
-        self._hints = [(hint, number) for number, rule in enumerate(self.rules) for hint in rule.hints]
+        # Most hints have a sign that few texts have: without it, none of them is looked for.
+        self._hints: dict[str, list[tuple[str, int]]] = {}
+        for number, rule in enumerate(self.rules):
+            for hint in rule.hints:
+                sign = next((sign for sign in "_-." if sign in hint), "")
+                self._hints.setdefault(sign, []).append((hint, number))
         self._numeric = [n for n, rule in enumerate(self.rules) if rule.numeric and not rule.hints]
         self._always = [n for n, rule in enumerate(self.rules) if not rule.numeric and not rule.hints]
         self._short = lru_cache(maxsize=4096)(self._masked)
@@ -209,7 +214,13 @@ class Masker:
         return self._short(text) if len(text) <= SHORT else self._masked(text)
 
     def _masked(self, text: str) -> str:
-        tried = {number for hint, number in self._hints if hint in text}
+        tried = {
+            number
+            for sign, hints in self._hints.items()
+            if sign in text
+            for hint, number in hints
+            if hint in text
+        }
         if self._numeric and _DIGITS.search(text) is not None:
             tried.update(self._numeric)
         tried.update(self._always)

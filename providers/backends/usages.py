@@ -62,6 +62,8 @@ def believable(usage: Usage, *, answered: bool) -> Usage:
     """Return the counts without those that cannot be: a count of none for what is there is unknown."""
     prompt = usage.input or None
     output = None if not usage.output and (answered or prompt is None) else usage.output
+    if (prompt, output) == (usage.input, usage.output):
+        return usage
     return replace(usage, input=prompt, output=output)
 
 
