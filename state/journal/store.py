@@ -174,9 +174,8 @@ class Store:
                 if work is not None:
                     connection.execute("BEGIN IMMEDIATE")
                 for sql, values in batch:
-                    for value in values:
-                        if type(value) in CARRIERS:
-                            write_blobs(connection, blobs_of(value))
+                    for value in [each for each in values if type(each) in CARRIERS]:
+                        write_blobs(connection, blobs_of(value))
                     connection.execute(sql, [bindable(value) for value in values])
                 if work is not None:
                     work(connection)
