@@ -15,6 +15,7 @@ from typing import Final
 MARK: Final = "[key]"
 SHORTEST = 8
 MOST_KEYS = 1024
+MOST_REMEMBERED = 16_384  # characters of a text
 # What people write where a server takes any key.
 _STAND_INS = {"not-needed", "not_needed", "no-key-needed", "no-key-required", "placeholder"}
 _BLANK = r"[\s\u00ad\u200b-\u200d\u2060\ufeff]"
@@ -41,6 +42,8 @@ def remember(key: str | None) -> None:
     while len(_keys) >= MOST_KEYS:
         del _keys[next(iter(_keys))]
     _keys[key] = None
+    _remembered.cache_clear()
+    _rows.cache_clear()
 
 
 def any_known() -> bool:
@@ -52,12 +55,20 @@ def without_keys(text: str, mark: str = MARK) -> str:
     """Return the text without the keys in use; the same object where it holds none."""
     if not _keys or len(text) < SHORTEST:
         return text
+    return _remembered(text, mark) if len(text) <= MOST_REMEMBERED else _cleaned(text, mark)
+
+
+def _cleaned(text: str, mark: str) -> str:
     plain, small = _plain(text)
     for key in tuple(_keys):
         forms = _forms(key)
         if any(row in small for row in forms.small) or any(row in plain for row in forms.exact):
             text = forms.pattern.sub(mark, text)
     return text
+
+
+# An answer passes here on its way to the caller, to the record and to the trace: the same text each time.
+_remembered = lru_cache(maxsize=256)(_cleaned)
 
 
 def _plain(text: str) -> tuple[str, str]:
@@ -149,14 +160,27 @@ class StreamCleaner:
         return held
 
 
+class _Rows:
+    """All rows of all keys: each with whether its case is loose, how they begin, and the longest spelling."""
+
+    def __init__(self) -> None:
+        self.all = [row for key in _keys for row in _forms(key).rows]
+        begin = ((row[0], row[0].upper()) if loose else row[0] for row, loose in self.all)
+        self.firsts = {character for characters in begin for character in characters} | set("%\\&")
+        self.longest = max(len(row) for row, _ in self.all) * 14
+
+
+@lru_cache(maxsize=1)
+def _rows() -> _Rows:
+    return _Rows()
+
+
 def _beginning(text: str) -> int:
     """Return where the end of a text could begin a key, or the text's length."""
-    rows = [row for key in _keys for row in _forms(key).rows]
-    firsts = {c for row, small in rows for c in ((row[0], row[0].upper()) if small else row[0])} | set("%\\&")
-    longest = max(len(row) for row, _ in rows) * 14
-    for number in range(max(0, len(text) - longest), len(text)):
-        if text[number] in firsts:
+    rows = _rows()
+    for number in range(max(0, len(text) - rows.longest), len(text)):
+        if text[number] in rows.firsts:
             plain, small = _plain(_OPEN_ESCAPE.sub("", text[number:]))
-            if any(row.startswith(small if loose else plain) for row, loose in rows):
+            if any(row.startswith(small if loose else plain) for row, loose in rows.all):
                 return number
     return len(text)

@@ -78,7 +78,6 @@ class JournalLayer(Layer):
         call = call_record(self.name, request, context, started, self._dials)
         outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
-        context = replace(context, outcome=outcome)
         token = under_way.set(seen := Seen())
         try:
             reply = await self.inner.complete(request, context)

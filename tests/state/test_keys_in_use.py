@@ -57,15 +57,21 @@ FORMS: dict[str, Callable[[str], str]] = {
 }
 
 
+def know(*keys: str) -> None:
+    """Make these all keys in use."""
+    keys_in_use._keys.clear()
+    keys_in_use._remembered.cache_clear()
+    keys_in_use._rows.cache_clear()
+    for key in keys:
+        remember(key)
+
+
 @pytest.fixture(autouse=True)
 def _known() -> Iterator[None]:
     before = dict(keys_in_use._keys)
-    keys_in_use._keys.clear()
-    for key in KEYS:
-        remember(key)
+    know(*KEYS)
     yield
-    keys_in_use._keys.clear()
-    keys_in_use._keys.update(before)
+    know(*before)
 
 
 @pytest.mark.parametrize("key", KEYS)
