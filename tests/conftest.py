@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -21,10 +20,6 @@ from .servers import ChatServer
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every process that a test starts, and stops by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# pytest-asyncio asks for the thread's event loop before an async test. Where none was ever set, asyncio makes
-# one, and nobody closes it: it would be collected in some later test, and be that one's failure.
-asyncio.set_event_loop(None)
 
 SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
 

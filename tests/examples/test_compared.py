@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -37,6 +38,16 @@ WRONG_SUM = {**RIGHT, "total": "12"}
 WRONG_NUMBER = {**RIGHT, "number": "X-1"}
 ADDED = "the lines add up to 12.50, not to the total of 12"
 NOT_THERE = "the number 'X-1' does not stand there."
+
+
+@pytest.fixture(autouse=True)
+def _event_loop() -> Iterator[None]:
+    """pydantic-ai's run_sync makes an event loop where the thread has none, and leaves it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def example(name: str) -> ModuleType:
