@@ -20,6 +20,7 @@ from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
+from ..state.session.keeping import abrought_up
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
@@ -199,6 +200,7 @@ class _Run(Generic[OutputT]):
             **options.get("extra", {}),
         )
         check_lane(graph, RunContext.of(config))
+        await abrought_up(graph, config)
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 

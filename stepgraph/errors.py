@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvalidAnswer as InvalidAnswer,
         MalformedResponse as MalformedResponse,
         MCPServerFailed as MCPServerFailed,
+        MigrationFailed as MigrationFailed,
         ModelError as ModelError,
         ModelFiltered as ModelFiltered,
         ModelNotFound as ModelNotFound,
@@ -56,7 +57,7 @@ else:
             ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
             "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
+            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"

@@ -14,6 +14,7 @@ from ...state.budget import Ledger
 from ...state.errors import (
     BudgetExceeded,
     GraphChanged,
+    MigrationFailed,
     InputError,
     PromptChanged,
     SettingsError,
@@ -32,7 +33,7 @@ from ..suite.targets import Target
 SCOPE = "the suite"
 WAITS = "Interrupted"  # what a case expects as its error if its run must wait for a person
 # These say something about the whole suite, not about one trial of it.
-FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, PromptChanged)
+FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, MigrationFailed, PromptChanged)
 
 
 class TrialSettings(TypedDict, total=False):

@@ -17,7 +17,7 @@ from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_models
 from ...state.run_resources import RunResources, resources_of, with_resources
 from ...state.session.default import default_sessions
-from ...state.session.keeping import awaited, durable, is_root, kept, readable
+from ...state.session.keeping import abrought_up, awaited, brought_up, durable, is_root, kept, readable
 from ...tracing.export.live import Tracing
 from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
@@ -58,6 +58,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         to_do = input
         if is_root(config):
             config = kept(self, config)
+            brought_up(self, config)
             to_do = delivered(self, check_answer(self, input, config), config)
             kwargs = durable(config, kwargs)
         resources = RunResources()
@@ -74,6 +75,7 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         if is_root(config):
             config = kept(self, config or {})
             await awaited(config)
+            await abrought_up(self, config)
             to_do = await adelivered(self, await acheck_answer(self, input, config), config)
             kwargs = durable(config, kwargs)
         resources = RunResources()

@@ -10,7 +10,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from ..errors import InputError
-from ..names import SESSION_KEY
+from ..event_loops import in_thread
+from ..names import SESSION_KEY, STARTER_KEY
 from .default import (
     default_file,
     default_sessions,
@@ -19,6 +20,8 @@ from .default import (
     warn_not_kept,
 )
 from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
+from .migrating import migrate
+from .versions import migrations_of
 
 if TYPE_CHECKING:
     from .session import Session
@@ -72,6 +75,23 @@ def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] |
     """Return who keeps the checkpoints of a root graph's run."""
     saver = config["configurable"].get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
     return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def brought_up(graph: Graph, config: RunnableConfig) -> None:
+    """Make a thread one of the graph's version before anything of it is read, if it is of an earlier one."""
+    values = config["configurable"]
+    session = values.get(SESSION_KEY)
+    if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
+        return
+    starter = values.get(STARTER_KEY)
+    if not getattr(starter, "allow_changed_graph", False):
+        migrate(session, graph, str(values["thread_id"]))
+
+
+async def abrought_up(graph: Graph, config: RunnableConfig) -> None:
+    """Like `brought_up`, and no event loop stands still meanwhile."""
+    if migrations_of(graph):
+        await in_thread(brought_up, graph, config)
 
 
 async def awaited(config: RunnableConfig) -> None:

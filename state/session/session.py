@@ -43,6 +43,7 @@ from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
+from .migrating import migrate
 from .recorder import Recorder
 
 MAX_ID = 500
@@ -168,6 +169,7 @@ class Session:
             restart=restart,
             lane=lane,
             can_wait=checkpointer is None,
+            migrate=None if checkpointer else lambda graph: migrate(self, graph, thread, claimed=True),
         )
         config: RunnableConfig = {
             "configurable": {
