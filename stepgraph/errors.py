@@ -57,8 +57,8 @@ else:
             ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
             "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
+            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound "
+            "ModelRefused ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },

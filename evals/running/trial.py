@@ -14,8 +14,8 @@ from ...state.budget import Ledger
 from ...state.errors import (
     BudgetExceeded,
     GraphChanged,
-    MigrationFailed,
     InputError,
+    MigrationFailed,
     PromptChanged,
     SettingsError,
     StepgraphError,

@@ -56,7 +56,8 @@ def effects_since(journal: Journal, thread_id: str, since: float) -> list[dict[s
 def archived(thread_id: str, ns: str, to: tuple[str, str], checkpoint_id: str) -> Iterator[Statement]:
     """Yield what keeps a checkpoint, with its writes, under another namespace and id too."""
     yield (
-        f"INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, {_CHECKPOINT}) "
+        "INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, "
+        f"{_CHECKPOINT}) "
         f"SELECT thread_id, ?, ?, parent_checkpoint_id, {_CHECKPOINT} FROM checkpoints WHERE {_AT}",
         (*to, thread_id, ns, checkpoint_id),
     )

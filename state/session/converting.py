@@ -1,4 +1,4 @@
-"""One checkpoint of an old version as one of the new: its fields by the migrations, its nodes by their names."""
+"""One checkpoint of an old version as one of the new: its fields migrated, its nodes renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from langgraph.types import Send
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
-from ..errors import MigrationFailed
 from ..names import PRIVATE
 from ..schema import fields_of, is_state_type, validate_field, values_of
 from .internals import NOTHING_WRITTEN, SENT
@@ -24,22 +23,31 @@ BRANCH, JOIN = "branch:to:", "join:"
 _INTERNAL = ("__", BRANCH, JOIN, PRIVATE)
 
 
+class Misplaced(Exception):
+    """A thread has no place in another version: why, and in which field and migration that shows."""
+
+    def __init__(self, told: str, *, field: str = "", function: str = "") -> None:
+        super().__init__(told)
+        self.field = field
+        self.function = function
+
+
 @dataclass(frozen=True)
 class Converter:
     """Converts the checkpoints of one graph of a thread: the thread's own, or one nested in it.
 
     `migrations` are none for a nested graph over another state. `renamed` gives a node's name in the new
-    version.
+    version. What does not fit the new types is refused if it is `checked`.
     """
 
-    thread_id: str
     graph: Graph
     where: str
     migrations: Sequence[Migration]
     renamed: Callable[[str], str]
+    checked: bool
 
     def checkpoint(self, old: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the checkpoint as the new version has it. Raises MigrationFailed."""
+        """Return the checkpoint as the new version has it. Raises Misplaced."""
         fields, values = self._split(old["channel_values"])
         versions = {self._channel(name): number for name, number in old["channel_versions"].items()}
         new = {**values, **self._fields(fields)}
@@ -63,12 +71,14 @@ class Converter:
         }
 
     def writes(self, old: Mapping[str, Any], writes: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Return what a task of the old version has written already, behind a checkpoint, as the new has it."""
+        """Return what a task has written already behind a checkpoint, as the new version has it."""
         fields, _ = self._split(old["channel_values"])
         own = {name: part for name, part in writes if is_field(name)}
         new = [(self._channel(name), self._kept(name, part)) for name, part in writes if not is_field(name)]
-        if own:
+        if own and self.checked:
             new = [*self._written(fields, own), *new]
+        elif own:
+            new = [*((name, self._typed(name, part)) for name, part in own.items()), *new]
         return new or [(NOTHING_WRITTEN, None)]
 
     def _split(self, values: Mapping[str, Part]) -> tuple[dict[str, Part], dict[str, Any]]:
@@ -90,7 +100,7 @@ class Converter:
         if was.startswith((BRANCH, JOIN)):
             node = was.rpartition(":")[2]
             self._fail(
-                f"The thread is to go on with node {self.where + node!r}, which the new version does not have. "
+                f"The thread goes on with node {self.where + node!r}, which the new version does not have. "
                 f"Say which node takes its place: migration(…, nodes={{{self.where + node!r}: …}})"
             )
         if value not in (None, [], {}, 0, ""):
@@ -128,6 +138,8 @@ class Converter:
 
     def _fields(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         """Return the fields as the new version has them."""
+        if not self.checked:
+            return {name: self._typed(name, p) for name, p in parts.items() if name in self.graph.channels}
         plain = {name: part.plain() for name, part in parts.items()}
         new = self._migrated(plain)
         return {name: self._fitting(name, value, parts.get(name)) for name, value in new.items()}
@@ -144,16 +156,16 @@ class Converter:
         for name in state:
             if name not in self.graph.channels or not is_field(name):
                 told = (
-                    f"Migration {self.migrations[-1].name!r} returns {name!r}, which {self._state.__name__} does "
-                    "not have. Leave it out, or return it under its new name"
+                    f"Migration {self.migrations[-1].name!r} returns {name!r}, which {self._state.__name__} "
+                    "does not have. Leave it out, or return it under its new name"
                     if self.migrations
-                    else f"The field {name!r} is gone from {self._state.__name__}, the state of {self.where!r}"
+                    else f"The field {name!r} is gone from {self._state.__name__}, that of {self.where!r}"
                 )
                 self._fail(told, field=str(name))
         return dict(state)
 
     def _fitting(self, name: str, value: Any, part: Part | None) -> Any:
-        """Return a field's value as its type. One that no migration touched keeps its own, if that still fits."""
+        """Return a field's value as its type; one that no migration touched stays, if it still fits."""
         schema = next((s for s in self._schemas if name in fields_of(s)), None)
         known: Any = None
         untouched = part is not None and _same(value, part.plain())
@@ -180,7 +192,7 @@ class Converter:
         return given if untouched and _same(fitting, given) else fitting
 
     def _written(self, fields: Mapping[str, Part], own: Mapping[str, Part]) -> list[tuple[str, Any]]:
-        """Return the fields that a task has written: what is other in the new state where they are written."""
+        """Return what a task has written: how the new state differs where it is written."""
         plain = {name: part.plain() for name, part in fields.items()}
         wrote = {name: part.plain() for name, part in own.items()}
         before, after = self._migrated(plain), self._migrated({**plain, **wrote})
@@ -194,8 +206,8 @@ class Converter:
                 continue
             if not isinstance(self.graph.channels[name], LastValue):
                 self._fail(
-                    f"A branch that has ended wrote {', '.join(own)}, and what becomes of that in {name!r}, which "
-                    "has a reducer, cannot be told. The thread must finish on the old version",
+                    f"A branch that has ended wrote {', '.join(own)}, and what becomes of that in {name!r}, "
+                    "which has a reducer, cannot be told. The thread must finish on the old version",
                     field=name,
                 )
             new.append((name, self._fitting(name, value, None)))
@@ -217,13 +229,7 @@ class Converter:
 
     def _fail(self, told: str, *, field: str = "", step: Migration | None = None) -> NoReturn:
         named = step or (self.migrations[-1] if self.migrations else None)
-        inside = f" (in {self.where.rstrip('/')!r})" if self.where else ""
-        raise MigrationFailed(
-            f"The thread {self.thread_id!r}{inside} was not migrated, and stays as it was. {told}.",
-            thread=self.thread_id,
-            function=named.name if named else "",
-            field=field,
-        )
+        raise Misplaced(told, field=field, function=named.name if named else "")
 
 
 def is_field(channel: str) -> bool:

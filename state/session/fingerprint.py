@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import types
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,13 @@ from typing_extensions import is_typeddict
 
 from ..errors import GraphChanged
 from ..journal.journal import Journal
+from ..journal.standing import effects_since
 from ..names import PRIVATE
 from ..schema import bare, fields_of, is_state_type, types_in
 from .versions import VERSION_KEY, version_of
 
 ANYWHERE = "anywhere"
+_STATE_KEY = re.compile(r":[0-9a-f]{20}$")  # ends the key of an effect that is known by the whole state
 
 Shape = dict[str, Any]
 
@@ -191,7 +194,25 @@ def changes_for(journal: Journal, thread_id: str, fingerprint: str) -> list[str]
         begun.update(row["path"] for row in calls)
     passed = _Passed(frozenset(begun), frozenset(ended))
     old, new = json.loads(rows[0]["fingerprint"]), json.loads(fingerprint)
-    return changes(old, new, pending=pending, passed=passed)
+    changed = changes(old, new, pending=pending, passed=passed)
+    added = sorted(_added(old, new)) if pending and not changed else []
+    if added:
+        known_by_state = (e for e in effects_since(journal, thread_id, 0.0) if _STATE_KEY.search(e["key"]))
+        changed += [
+            f"field {added[0]!r} is new, and the effect in {effect['path']!r}, which began in a node that has "
+            "not ended, would be taken for another one, and happen again"
+            for effect in known_by_state
+        ]
+    return changed
+
+
+def _added(old: Shape, new: Shape) -> set[str]:
+    """Return the fields that a graph, or one nested in it, has now and had not."""
+    added = new["fields"].keys() - old["fields"].keys()
+    for name, inner in old["nodes"].items():
+        now = new["nodes"].get(name)
+        added |= set() if inner is None or now is None else _added(inner, now)
+    return set(added)
 
 
 def changes(old: Shape, new: Shape, *, pending: bool, passed: _Passed | None = None) -> list[str]:

@@ -32,7 +32,8 @@ from langgraph.types import PregelExecutableTask, Send, _interrupt_id as interru
 
 from ..names import LEDGERS_KEY
 
-SENT, NOTHING_WRITTEN = "__pregel_tasks", "__no_writes__"
+SENT = "__pregel_tasks"
+NOTHING_WRITTEN = "__no_writes__"
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a run's own, such as an answer
 
 __all__ = [
@@ -138,7 +139,7 @@ def next_tasks(
 ) -> dict[str, PregelExecutableTask]:
     """Return what a graph runs next from a checkpoint, by ids, each with its input. Nothing is run."""
     checkpoint = copy_checkpoint(saved.checkpoint)
-    graph._migrate_checkpoint(checkpoint)
+    graph._migrate_checkpoint(checkpoint)  # noqa: SLF001
     step = (saved.metadata or {}).get("step", -1) + 1
     channels, managed = channels_from_checkpoint(graph.channels, checkpoint, saver=saver, config=saved.config)
     return prepare_next_tasks(

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -20,17 +21,16 @@ from langgraph.types import Interrupt, PregelExecutableTask
 
 from ..errors import MigrationFailed
 from ..journal import standing
+from ..journal.claims import Claims
+from ..journal.journal import Journal
 from ..journal.records import Statement, ThreadStatement
 from ..names import path_of
 from .checkpoints import SqliteCheckpointer
-from .converting import Converter
+from .converting import Converter, Misplaced
 from .fingerprint import fingerprint_of
 from .internals import NO_TASK, SENT, interrupt_id, next_tasks, sent_ids
 from .parts import PartsSerializer
 from .versions import Migration, migrations_from, migrations_of, version_in
-
-if TYPE_CHECKING:
-    from .session import Session
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 SOURCE = "migration"
@@ -38,13 +38,29 @@ _ROOM = 2**16  # ids right before a checkpoint's, for what it held before
 _ANSWERS = 50  # questions that one node execution can have asked
 
 
+class Keeper(Protocol):
+    """What of a session is needed here."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def claims(self) -> Claims: ...
+    @property
+    def checkpointer(self) -> SqliteCheckpointer: ...
+
+
 @dataclass(frozen=True)
 class Level:
     """The last checkpoint of one graph of a thread, as the new version has it."""
 
+    graph: Graph
+    path: str  # in the new version, with a "/" at its end
     old_ns: str
     saved: CheckpointTuple
     paths: Mapping[str, str]  # LangGraph's path of each task that has written, by its new id
+    open: Sequence[PregelExecutableTask]  # what is to run next, and is not inside a graph of its own
 
     @property
     def ns(self) -> str:
@@ -57,7 +73,7 @@ class Level:
 
 @dataclass
 class Plan:
-    """What a migration does to a thread; nothing is written yet. `tasks` that get another name, by the old."""
+    """What a migration does to a thread; nothing is written yet. `tasks` has the new names of tasks."""
 
     thread_id: str
     migrations: tuple[Migration, ...]
@@ -67,7 +83,7 @@ class Plan:
     tasks: dict[str, str] = field(default_factory=dict)
 
 
-def migrate(session: Session, graph: Graph, thread_id: str, *, claimed: bool = False) -> Plan | None:
+def migrate(session: Keeper, graph: Graph, thread_id: str, *, claimed: bool = False) -> Plan | None:
     """Make a thread of an earlier version one of the graph's, if a migration of the graph is from there.
 
     All of it is one transaction. Raises MigrationFailed, and ThreadBusy while somebody runs the thread.
@@ -86,22 +102,45 @@ def migrate(session: Session, graph: Graph, thread_id: str, *, claimed: bool = F
             session.claims.release(thread_id)
 
 
-def planned(session: Session, graph: Graph, thread_id: str) -> Plan | None:
+def planned(session: Keeper, graph: Graph, thread_id: str) -> Plan | None:
     """Return what would be done to a thread, None if nothing is to do. Raises MigrationFailed."""
     to_do = _to_do(session, graph, thread_id)
     if to_do is None:
         return None
     migrations, fingerprint = to_do
-    session.journal.flush()
-    plan = Plan(thread_id, migrations, version_in(fingerprint), fingerprint_of(graph))
-    reader = SqliteCheckpointer(session.path, serde=PartsSerializer)
-    with closing(reader):
-        _Walk(session, graph, plan, reader).level(graph, "", "", "", "")
+    try:
+        plan = standing_of(session, graph, thread_id, migrations)
+    except Misplaced as problem:
+        raise MigrationFailed(
+            f"The thread {thread_id!r} was not migrated, and stays as it was. {problem}.",
+            thread=thread_id,
+            function=problem.function,
+            field=problem.field,
+        ) from None
+    plan.was = version_in(fingerprint)
     _rename_questions(plan)
     return plan
 
 
-def _to_do(session: Session, graph: Graph, thread_id: str) -> tuple[tuple[Migration, ...], str] | None:
+def standing_of(
+    session: Keeper,
+    graph: Graph,
+    thread_id: str,
+    migrations: tuple[Migration, ...] = (),
+    config: RunnableConfig | None = None,
+) -> Plan:
+    """Return where a thread stands under a graph, after the migrations. Raises Misplaced.
+
+    `config` is that of the run that would go on from there.
+    """
+    session.journal.flush()
+    plan = Plan(thread_id, migrations, "", fingerprint_of(graph))
+    with closing(SqliteCheckpointer(session.path, serde=PartsSerializer)) as reader:
+        _Walk(session, graph, plan, reader, config or {}).level(graph, "", "", "", "")
+    return plan
+
+
+def _to_do(session: Keeper, graph: Graph, thread_id: str) -> tuple[tuple[Migration, ...], str] | None:
     begun = standing.begun_with(session.journal, thread_id)
     if begun is None or begun[1] is None:
         return None
@@ -113,10 +152,11 @@ def _to_do(session: Session, graph: Graph, thread_id: str) -> tuple[tuple[Migrat
 class _Walk:
     """Goes through a thread's graphs that are under way, from the outermost."""
 
-    session: Session
+    session: Keeper
     root: Graph
     plan: Plan
     reader: SqliteCheckpointer
+    config: RunnableConfig
 
     def level(self, graph: Graph, old_ns: str, new_ns: str, old_path: str, new_path: str) -> None:
         """Add the last checkpoint of one graph to the plan, and of those inside it."""
@@ -126,11 +166,11 @@ class _Walk:
             return
         of_state = _state_of(graph) is _state_of(self.root)
         converter = Converter(
-            thread,
             graph,
             old_path,
             self.plan.migrations if of_state else (),
             lambda name: self.renamed(old_path + name).rpartition("/")[2],
+            bool(self.plan.migrations),
         )
         checkpoint: Any = converter.checkpoint(old.checkpoint)
         config = _at(thread, new_ns, checkpoint["id"])
@@ -138,7 +178,7 @@ class _Walk:
         saved = old._replace(config=config, checkpoint=checkpoint, metadata=metadata, pending_writes=[])
         tasks = self._next(graph, saved)
         since = datetime.fromisoformat(checkpoint["ts"]).timestamp()
-        if not old_ns:
+        if not old_ns and self.plan.migrations:
             self._check_effects(since)
         places = standing.writers_at(self.session.journal, thread, old_ns, checkpoint["id"])
         known = self._known(old, old_ns, places, since)
@@ -168,26 +208,29 @@ class _Walk:
             if task in ids
         }
         saved = saved._replace(pending_writes=pending)
-        self.plan.levels.append(Level(old_ns, saved, paths))
+        here = len(self.plan.levels)
         ended = {
             task for task, channel, _ in pending if not channel.startswith("__") or channel == "__no_writes__"
         }
+        to_run = {now.id: now for now in tasks.values() if now.id not in ended}
         inner = dict(graph.get_subgraphs())
         for task, (name, _) in known.items():
-            now = tasks[ids[task]]
-            if now.id in ended:
+            now, below = tasks[ids[task]], _join(old_ns, f"{name}:{task}")
+            if now.id in ended or self.reader.get_tuple(_at(thread, below)) is None:
                 continue
-            below = _join(old_ns, f"{name}:{task}")
-            if now.name in inner and isinstance(inner[now.name], CompiledStateGraph):
-                self.level(
-                    cast("Graph", inner[now.name]),
-                    below,
-                    _join(new_ns, f"{now.name}:{now.id}"),
-                    f"{old_path}{name}/",
-                    f"{new_path}{now.name}/",
-                )
-            elif self.reader.get_tuple(_at(thread, below)) is not None:
-                self._fail(f"Node {old_path + name!r} was a graph of its own, and is none any more", name)
+            graph_inside = inner.get(now.name)
+            if not isinstance(graph_inside, CompiledStateGraph):
+                self._fail(f"Node {old_path + name!r} was a graph of its own, and is none any more")
+            del to_run[now.id]
+            self.level(
+                graph_inside,
+                below,
+                _join(new_ns, f"{now.name}:{now.id}"),
+                f"{old_path}{name}/",
+                f"{new_path}{now.name}/",
+            )
+        level = Level(graph, new_path, old_ns, saved, paths, tuple(to_run.values()))
+        self.plan.levels.insert(here, level)
 
     def renamed(self, path: str) -> str:
         """Return the path of a node in the new version."""
@@ -197,12 +240,13 @@ class _Walk:
 
     def _next(self, graph: Graph, saved: CheckpointTuple) -> dict[str, PregelExecutableTask]:
         try:
-            return next_tasks(graph, saved, self.session.checkpointer)
+            values = {**self.config.get("configurable", {}), **saved.config["configurable"]}
+            whole = saved._replace(config={**self.config, "configurable": values})
+            return next_tasks(graph, whole, self.session.checkpointer)
         except Exception as error:  # whatever the state's own constructor raises
             self._fail(
-                f"The new state cannot be made: {type(error).__name__}: {error}. Let the migration return all "
-                "fields that it needs",
-                "",
+                f"The new state cannot be made: {type(error).__name__}: {error}. Let the migration return "
+                "all fields that it needs"
             )
 
     def _known(
@@ -213,17 +257,17 @@ class _Walk:
         begin = f"{ns}|" if ns else ""
         for task in standing.tasks_since(self.session.journal, self.plan.thread_id, since):
             if task.startswith(begin):
-                name, _, id = task.removeprefix(begin).split("|", 1)[0].rpartition(":")
-                known[id] = name, None
-        for id, place in places.items():
+                name, _, task_id = task.removeprefix(begin).split("|", 1)[0].rpartition(":")
+                known[task_id] = name, None
+        for task_id, place in places.items():
             kind, _, rest = place.partition(", ")
-            if id != NO_TASK and kind.endswith("pull"):
-                known[id] = rest, None
+            if task_id != NO_TASK and kind.endswith("pull"):
+                known[task_id] = rest, None
         sent = old.checkpoint["channel_values"].get(SENT)
         sends = [] if sent is None else sent.typed() or []
         step = (old.metadata or {}).get("step", -1) + 1
-        for number, id in enumerate(sent_ids(old.checkpoint["id"], ns, step, sends)):
-            known[id] = sends[number].node, number
+        for number, task_id in enumerate(sent_ids(old.checkpoint["id"], ns, step, sends)):
+            known[task_id] = sends[number].node, number
         return known
 
     def _now(
@@ -239,9 +283,9 @@ class _Walk:
         now = converter.renamed(name)
         if task in tasks and tasks[task].name == now:
             return task
-        places: Sequence[Any] = [
-            id
-            for id, found in tasks.items()
+        places = [
+            new
+            for new, found in tasks.items()
             if found.name == now
             and (
                 found.path[:2] == ("__pregel_push", number)
@@ -251,9 +295,8 @@ class _Walk:
         ]
         if len(places) != 1:
             self._fail(
-                f"The thread is at node {path + name!r}, which does not run next in the new version. Say which "
-                f"node takes its place: migration(…, nodes={{{path + name!r}: …}})",
-                "",
+                f"The thread is at node {path + name!r}, which does not run next in the new version. Say "
+                f"which node takes its place: migration(…, nodes={{{path + name!r}: …}})",
             )
         return str(places[0])
 
@@ -261,18 +304,12 @@ class _Walk:
         begun = standing.effects_since(self.session.journal, self.plan.thread_id, since)
         if begun:
             self._fail(
-                f"The effect {begun[0]['key']!r} in {begun[0]['path']!r} began, and its node has not ended: with "
-                "another state it could happen a second time. The thread must finish on the old version",
-                "",
+                f"The effect {begun[0]['key']!r} in {begun[0]['path']!r} began, and its node has not ended: "
+                "with another state it could happen a second time. The thread must finish on the old version"
             )
 
-    def _fail(self, told: str, field: str) -> Any:
-        raise MigrationFailed(
-            f"The thread {self.plan.thread_id!r} was not migrated, and stays as it was. {told}.",
-            thread=self.plan.thread_id,
-            function=self.plan.migrations[-1].name,
-            field=field,
-        )
+    def _fail(self, told: str) -> NoReturn:
+        raise Misplaced(told, function=self.plan.migrations[-1].name if self.plan.migrations else "")
 
 
 def _state_of(graph: Graph) -> Any:
@@ -323,7 +360,7 @@ def _asked_as(value: Any, ids: Mapping[str, str]) -> Any:
     return value
 
 
-def _statements(session: Session, plan: Plan) -> list[Statement]:
+def _statements(session: Keeper, plan: Plan) -> list[Statement]:
     """Return what is written: what was stays, and what is new takes its place."""
     thread, saver = plan.thread_id, session.checkpointer
     statements: list[Statement] = []
@@ -346,7 +383,7 @@ def _statements(session: Session, plan: Plan) -> list[Statement]:
     return statements
 
 
-def _id_before(session: Session, thread: str, level: Level) -> str:
+def _id_before(session: Keeper, thread: str, level: Level) -> str:
     """Return the id of what a checkpoint held before: right before its own, behind those of earlier times."""
     number = UUID(level.id).int - _ROOM
     while standing.is_kept(session.journal, thread, level.ns, str(UUID(int=number))):

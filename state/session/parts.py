@@ -1,4 +1,4 @@
-"""A checkpoint's values one by one, each as plain data or as its types: what no longer fits spoils no other."""
+"""A checkpoint's values one by one, as plain data or as their types: one that no longer fits spoils no other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PartsSerializer(SerializerProtocol):
         kind, content = data
         if kind != KIND:
             return self._older(data)
-        parts = ormsgpack.unpackb(content, ext_hook=ormsgpack.Ext) if content else None
+        parts: Any = ormsgpack.unpackb(content, ext_hook=ormsgpack.Ext)
         if not _is_checkpoint(parts):
             return Part(kind, content, self._read_blob)
         values = parts.pop("channel_values")

@@ -56,8 +56,8 @@ def migration(
     `from_` is the version that the old state has: the name that `versioned` gave its graph, or, for a graph
     without one, the name of its shape, which `stepgraph deploy check` tells. The function gets a dict of
     plain values, with dicts in the place of objects, and returns a dict of all fields of the new state, or
-    the state itself. `nodes` says which nodes have another name now: {"old": "new"}, those in nested graphs by
-    their paths, {"inner/old": "inner/new"}.
+    the state itself. `nodes` says which nodes have another name now: {"old": "new"}, those in nested graphs
+    by their paths, {"inner/old": "inner/new"}.
 
         @migration(from_="1")
         def with_tone(old: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def versioned(graph: GraphT, version: str, migrations: Sequence[Migration] = ())
         raise DefinitionError(f"{where}: two migrations are from the version {twice!r}. Keep one of them.")
     if version in sources:
         raise DefinitionError(
-            f"{where}: a migration is from {version!r} itself. It is from the version that a thread had before."
+            f"{where}: a migration is from {version!r} itself. It is from the version before."
         )
     setattr(_builder(graph), _ATTRIBUTE, _Versioned(version, tuple(migrations)))
     return graph
