@@ -54,7 +54,7 @@ check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p stepgraph
-	$(BIN)/mypy examples benchmarks supply_chain docs/build_reference.py
+	$(BIN)/mypy examples benchmarks cluster supply_chain docs/build_reference.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m supply_chain.licences
 
