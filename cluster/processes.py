@@ -87,6 +87,21 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def running_pid(folder: Path, name: str) -> int | None:
+    """Return the pid in a server's pid file, if it is still the server's: numbers are used again."""
+    try:
+        pid = int((folder / f"{name}.pid").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    listed = subprocess.run(  # noqa: S603 - our own list, no shell
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - wherever the system has it
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return pid if str(folder) in listed.stdout else None
+
+
 def command_of(program: str | Path, *arguments: str, death: int = 0) -> list[str]:
     """Return the command that runs a program as the ordinary user; `death` is its signal when we die."""
     found = shutil.which(program)

@@ -24,7 +24,7 @@ class TemporalServer:
         *,
         tied: bool = True,
         kept: bool = False,
-        page: bool = False,
+        page: bool | int = False,
         port: int | None = None,
     ) -> None:
         program = find_temporal()
@@ -35,7 +35,7 @@ class TemporalServer:
         self._program = program
         self._file = folder / "temporal.db" if kept else None
         self.port = port or free_port()
-        self.page = free_port() if page else None
+        self.page = free_port() if page is True else page or None
         self.server = Server("temporal", folder, tied=tied)
 
     @property

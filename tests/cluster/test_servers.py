@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from cluster.pgbouncer import PgBouncer
 from cluster.postgres import PostgresServer
-from cluster.processes import is_alive
+from cluster.processes import is_alive, running_pid
 from cluster.temporal import TemporalServer
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,12 @@ def test_a_server_ends_with_a_killed_process() -> None:
         [sys.executable, "-c", next_one], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert not Path(folder).exists()
+
+
+def test_a_number_that_another_process_has_by_now_is_no_server(tmp_path: Path) -> None:
+    (tmp_path / "temporal.pid").write_text(f"{os.getpid()}\n")
+    assert running_pid(tmp_path, "temporal") is None
+    assert running_pid(tmp_path, "postgres-server") is None
 
 
 def _runs(pid: int) -> bool:
