@@ -1,6 +1,6 @@
 """Copies threads from one database to another, row by row, and compares what arrived.
 
-What belongs to a thread are the rows with its id, of all tables that have one: so a table that is new is moved
+What belongs to a thread are the rows with its id, of all tables that have one: so a new table is moved
 without a word here. What else a thread needs goes by `BESIDE`; what stays is named in `STAYS`.
 
 Numbers that a database gives its rows are given anew, in the same order. By the number of an invocation or a
@@ -118,9 +118,7 @@ def fitting(table: Table, row: Sequence[Any], thread: str) -> list[Any]:
 
     Raises StoreError for one that cannot be kept without a loss.
     """
-    return [
-        _fitting(table, name, value, thread) for name, value in zip(table.columns, row, strict=True)
-    ]
+    return [_fitting(table, name, value, thread) for name, value in zip(table.columns, row, strict=True)]
 
 
 def _fitting(table: Table, name: str, value: Any, thread: str) -> Any:
@@ -217,8 +215,8 @@ def common(source: Tables, target: Tables, left: str, right: str) -> dict[str, T
         if other is not None and set(other.kinds) - {"rowid"} != set(table.kinds) - {"rowid"}:
             differ = sorted((set(other.kinds) ^ set(table.kinds)) - {"rowid"})
             raise StoreError(
-                f"The table {name} has other columns in {left} than in {right}: {', '.join(differ)}. Take out "
-                "what is not stepgraph's own, or upgrade stepgraph on both sides."
+                f"The table {name} has other columns in {left} than in {right}: {', '.join(differ)}. Take "
+                "out what is not stepgraph's own, or upgrade stepgraph on both sides."
             )
         if other is not None:
             both[name] = other
