@@ -85,9 +85,9 @@ async def begin_effect(
     sql = (
         "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, ?, ?, 'started', ?) "
         "ON CONFLICT (key) DO UPDATE SET thread_id = excluded.thread_id, path = excluded.path, "
-        "started_at = excluded.started_at, result = NULL WHERE status = 'started' AND ?"
+        "started_at = excluded.started_at, result = NULL WHERE effects.status = 'started' AND ? = 1"
     )
-    await journal.awrite([(sql, (key, thread_id, path, began, again))], durable=True)
+    await journal.awrite([(sql, (key, thread_id, path, began, int(again)))], durable=True)
     effect = find_effect(journal, key)
     mine = ("started", thread_id, began)
     return None if effect and (effect.status, effect.thread_id, effect.started_at) == mine else effect
