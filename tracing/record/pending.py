@@ -93,7 +93,7 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
     else:
         threads = session.journal.query(f"{sql} AND thread_id = ?", (thread_id,))
     found: list[Waiting] = []
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
             if saved is None:  # another checkpointer keeps them
