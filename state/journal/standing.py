@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,22 @@ def effects_since(journal: Journal, thread_id: str, since: float) -> list[dict[s
         "AND n.status = 'done' AND n.ended_at >= e.started_at) ORDER BY started_at"
     )
     return journal.query(sql, (thread_id, since))
+
+
+def has_checkpoint(journal: Journal, thread_id: str) -> bool:
+    """Tell whether a thread has come to its first checkpoint."""
+    sql = "SELECT checkpoint_id FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '' LIMIT 1"
+    return bool(journal.query(sql, (thread_id,)))
+
+
+def asked_by(journal: Journal, thread_id: str, task: str) -> list[Any]:
+    """Return what a node execution has asked, in that order."""
+    sql = (
+        "SELECT interrupts FROM node_runs WHERE thread_id = ? AND task = ? AND status = 'interrupted' "
+        "AND interrupts IS NOT NULL ORDER BY id"
+    )
+    rows = journal.query(sql, (thread_id, task))
+    return [value for row in rows for value in json.loads(row["interrupts"])]
 
 
 def archived(thread_id: str, ns: str, to: tuple[str, str], checkpoint_id: str) -> Iterator[Statement]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NoReturn
 
 from langgraph.channels import LastValue
@@ -12,9 +14,10 @@ from langgraph.types import Send
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
+from ..codec.encode import BUILTIN_CLASSES
 from ..names import PRIVATE
-from ..schema import fields_of, is_state_type, validate_field, values_of
-from .internals import NOTHING_WRITTEN, SENT
+from ..schema import fields_of, is_state_type, types_in, validate_field, values_of
+from .internals import MISSING, NOTHING_WRITTEN, SENT
 from .parts import Part
 from .versions import Migration
 
@@ -167,29 +170,29 @@ class Converter:
     def _fitting(self, name: str, value: Any, part: Part | None) -> Any:
         """Return a field's value as its type; one that no migration touched stays, if it still fits."""
         schema = next((s for s in self._schemas if name in fields_of(s)), None)
-        known: Any = None
-        untouched = part is not None and _same(value, part.plain())
+        typed: Any = MISSING
         problem = ""
-        if untouched and part is not None:
+        if part is not None and _same(value, part.plain()):
             try:
-                known = part.typed()
+                typed = part.typed()
             except ValueError as error:
-                problem, untouched = str(error), False
+                problem = str(error)
         if schema is None:
-            return known if untouched else value
-        given = known if untouched else value
+            return value if typed is MISSING else typed
+        if typed is not MISSING and not _says_all(fields_of(schema)[name]):
+            value, typed = typed, MISSING
         try:
-            fitting = validate_field(schema, name, given)
+            fitting = validate_field(schema, name, value)
         except ValidationError as error:
             told = error.errors(include_url=False)[0]["msg"]
             self._fail(
-                f"The field {name!r} = {given!r:.100} does not fit {schema.__name__}: "
+                f"The field {name!r} = {value!r:.100} does not fit {schema.__name__}: "
                 f"{'; '.join(filter(None, (problem, told)))}. Let the migration return what does",
                 field=name,
             )
         except PydanticUserError:  # a type that pydantic knows nothing of
-            return given
-        return given if untouched and _same(fitting, given) else fitting
+            return value if typed is MISSING else typed
+        return typed if _same(fitting, typed) else value if _same(fitting, value) else fitting
 
     def _written(self, fields: Mapping[str, Part], own: Mapping[str, Part]) -> list[tuple[str, Any]]:
         """Return what a task has written: how the new state differs where it is written."""
@@ -235,6 +238,16 @@ class Converter:
 def is_field(channel: str) -> bool:
     """Tell whether a channel is a field of the state, not bookkeeping of LangGraph or a pattern."""
     return not channel.startswith(_INTERNAL)
+
+
+def _says_all(annotation: Any) -> bool:
+    """Tell whether an annotation says of all that a value can hold how it is made of plain data."""
+    classes = types_in(annotation)
+    inside = [a for cls in classes if is_state_type(cls) for a in fields_of(cls).values()]
+    return not any("Any" in str(a) for a in (annotation, *inside)) and all(
+        is_state_type(cls) or issubclass(cls, Enum) or cls in BUILTIN_CLASSES
+        for cls in classes - {types.UnionType}
+    )
 
 
 def _same(one: Any, other: Any) -> bool:

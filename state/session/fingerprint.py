@@ -199,8 +199,8 @@ def changes_for(journal: Journal, thread_id: str, fingerprint: str) -> list[str]
     if added:
         known_by_state = (e for e in effects_since(journal, thread_id, 0.0) if _STATE_KEY.search(e["key"]))
         changed += [
-            f"field {added[0]!r} is new, and the effect in {effect['path']!r}, which began in a node that has "
-            "not ended, would be taken for another one, and happen again"
+            f"field {added[0]!r} is new, and the effect in {effect['path']!r}, which began in a node that "
+            "has not ended, would be taken for another one, and happen again"
             for effect in known_by_state
         ]
     return changed

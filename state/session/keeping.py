@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -19,6 +20,7 @@ from .default import (
     session_table,
     warn_not_kept,
 )
+from .fingerprint import check_unchanged, fingerprint_of
 from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
 from .migrating import migrate
 from .versions import migrations_of
@@ -86,6 +88,19 @@ def brought_up(graph: Graph, config: RunnableConfig) -> None:
     starter = values.get(STARTER_KEY)
     if not getattr(starter, "allow_changed_graph", False):
         migrate(session, graph, str(values["thread_id"]))
+
+
+@contextmanager
+def told_of_changes(graph: Graph, config: RunnableConfig) -> Iterator[None]:
+    """Raise GraphChanged where a thread's state cannot be read because the graph is another one."""
+    try:
+        yield
+    except Exception:  # of the state's own constructor, or of the checkpoint
+        values = config["configurable"]
+        session, starter = values.get(SESSION_KEY), values.get(STARTER_KEY)
+        if session is not None and not getattr(starter, "allow_changed_graph", False):
+            check_unchanged(session.journal, str(values["thread_id"]), fingerprint_of(graph))
+        raise
 
 
 async def abrought_up(graph: Graph, config: RunnableConfig) -> None:

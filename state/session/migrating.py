@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from .checkpoints import SqliteCheckpointer
 from .converting import Converter, Misplaced
 from .fingerprint import fingerprint_of
 from .internals import NO_TASK, SENT, interrupt_id, next_tasks, sent_ids
+from .opening import checkpointer_of
 from .parts import PartsSerializer
 from .versions import Migration, migrations_from, migrations_of, version_in
 
@@ -41,8 +41,6 @@ _ANSWERS = 50  # questions that one node execution can have asked
 class Keeper(Protocol):
     """What of a session is needed here."""
 
-    @property
-    def path(self) -> Path: ...
     @property
     def journal(self) -> Journal: ...
     @property
@@ -135,7 +133,7 @@ def standing_of(
     """
     session.journal.flush()
     plan = Plan(thread_id, migrations, "", fingerprint_of(graph))
-    with closing(SqliteCheckpointer(session.path, serde=PartsSerializer)) as reader:
+    with closing(checkpointer_of(session.journal.store, PartsSerializer)) as reader:
         _Walk(session, graph, plan, reader, config or {}).level(graph, "", "", "", "")
     return plan
 

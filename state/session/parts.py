@@ -1,4 +1,4 @@
-"""A checkpoint's values one by one, as plain data or as their types: one that no longer fits spoils no other."""
+"""A checkpoint's values one by one, plain or as their types: one that no longer fits spoils no other."""
 
 from __future__ import annotations
 
