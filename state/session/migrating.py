@@ -107,7 +107,7 @@ def planned(session: Keeper, graph: Graph, thread_id: str) -> Plan | None:
         return None
     migrations, fingerprint = to_do
     try:
-        plan = standing_of(session, graph, thread_id, migrations)
+        plan = standing_of(session, graph, thread_id, migrations, was=version_in(fingerprint))
     except Misplaced as problem:
         raise MigrationFailed(
             f"The thread {thread_id!r} was not migrated, and stays as it was. {problem}.",
@@ -115,7 +115,6 @@ def planned(session: Keeper, graph: Graph, thread_id: str) -> Plan | None:
             function=problem.function,
             field=problem.field,
         ) from None
-    plan.was = version_in(fingerprint)
     _rename_questions(plan)
     return plan
 
@@ -125,6 +124,8 @@ def standing_of(
     graph: Graph,
     thread_id: str,
     migrations: tuple[Migration, ...] = (),
+    *,
+    was: str = "",
     config: RunnableConfig | None = None,
 ) -> Plan:
     """Return where a thread stands under a graph, after the migrations. Raises Misplaced.
@@ -132,7 +133,7 @@ def standing_of(
     `config` is that of the run that would go on from there.
     """
     session.journal.flush()
-    plan = Plan(thread_id, migrations, "", fingerprint_of(graph))
+    plan = Plan(thread_id, migrations, was, fingerprint_of(graph))
     with closing(checkpointer_of(session.journal.store, PartsSerializer)) as reader:
         _Walk(session, graph, plan, reader, config or {}).level(graph, "", "", "", "")
     return plan
