@@ -16,7 +16,7 @@ from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
 from .records import CALL_NAMES, Call, Statement, bindable, call_of, changed, insert
-from .sqlite import Reopened, aretrying, explained, is_busy, retrying, unhindered
+from .sqlite import Reopened, aretrying, connect, explained, is_busy, retrying, unhindered
 from .store import Refused, Store
 
 R = TypeVar("R")
@@ -172,6 +172,9 @@ class SqliteStore(Store):
         with self._lock:
             return self._read_blob(sha256)
 
+    def reader(self) -> SqliteReader:
+        return SqliteReader(self.path)
+
     # When it cannot be written
 
     def has_to_wait(self) -> bool:
@@ -318,6 +321,22 @@ class _Open:
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         cursor = self._connection.execute(sql, values)
         return dicts([column[0] for column in cursor.description or ()], cursor.fetchall())
+
+
+class SqliteReader:
+    """A connection that reads what is committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, read_only=True)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Return the rows of a SELECT as dictionaries."""
+        cursor = self._connection.execute(sql, values)
+        return dicts([column[0] for column in cursor.description], cursor.fetchall())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
