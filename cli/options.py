@@ -8,12 +8,21 @@ from typing import Any
 
 import click
 
+DATABASE = "stepgraph.database"  # where a command's context holds the record that it reads
+
+
+def _note_database(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
+    ctx.meta[DATABASE] = value
+    return value
+
+
 database_option = click.option(
     "--db",
     "database",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("stepgraph.sqlite"),
     envvar="STEPGRAPH_DB",
+    callback=_note_database,
     show_default=True,
     help="The SQLite file with checkpoints and journal.",
 )
