@@ -10,7 +10,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 
 from .sums import USD, unknown
 
-VERSION = 7
+VERSION = 8
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS calls (
     request_hash   TEXT NOT NULL,
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
-    status         TEXT NOT NULL,     -- answered | rejected | failed
+    status         TEXT NOT NULL,     -- answered | rejected | failed | superseded
     source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; the others cost nothing: coalesced,
                                       -- cache and copied (by a fork) come from `origin`; override (by a fork)
     origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
@@ -167,7 +167,8 @@ CREATE TABLE IF NOT EXISTS invocations (
     environment TEXT,
     version     TEXT,
     started_at  REAL NOT NULL,
-    ended_at    REAL                  -- NULL while it runs, or if its process died
+    ended_at    REAL,                 -- NULL while it runs, or if its process died
+    moved_id    INTEGER               -- its id where it began, if its thread was moved: its spans have it
 );
 CREATE INDEX IF NOT EXISTS invocations_thread ON invocations (thread_id, started_at);
 CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the journal
@@ -175,7 +176,8 @@ CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the jou
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     call_id     TEXT NOT NULL,
-    replayed_at REAL NOT NULL
+    replayed_at REAL NOT NULL,
+    moved_id    INTEGER               -- as in invocations
 );
 CREATE INDEX IF NOT EXISTS replays_thread ON replays (thread_id, replayed_at);
 CREATE TABLE IF NOT EXISTS coalesced_calls (  -- calls that wait for the answer to an equal one under way
@@ -234,15 +236,17 @@ CREATE TABLE IF NOT EXISTS exports (  -- what was sent where
     complete_at REAL,                 -- runs.updated_at when nothing was left to send
     PRIMARY KEY (destination, thread_id)
 );
-CREATE TABLE IF NOT EXISTS claims (
+CREATE TABLE IF NOT EXISTS claims (   -- the lease of each thread; it stays when it is given back
     thread_id   TEXT PRIMARY KEY,
     owner       TEXT NOT NULL,        -- unique for each run
     host        TEXT NOT NULL,
     pid         INTEGER NOT NULL,
-    expires_at  REAL NOT NULL,        -- renewed while the owner lives
+    expires_at  REAL NOT NULL,        -- by the database's clock; renewed while the owner lives, then 0
     machine     TEXT,                 -- which start of which machine the process belongs to
-    process     TEXT                  -- what tells it from a later process with the same number
+    process     TEXT,                 -- what tells it from a later process with the same number
+    epoch       INTEGER NOT NULL DEFAULT 1  -- how often the thread was claimed: only grows
 );
+CREATE INDEX IF NOT EXISTS claims_held ON claims (owner) WHERE expires_at > 0;
 CREATE TABLE IF NOT EXISTS effects (
     key         TEXT PRIMARY KEY,     -- the idempotency key
     thread_id   TEXT NOT NULL,
@@ -250,7 +254,8 @@ CREATE TABLE IF NOT EXISTS effects (
     status      TEXT NOT NULL,        -- started | done
     result      TEXT,                 -- JSON: what the node wrote; while started, the error that left it open
     started_at  REAL NOT NULL,
-    ended_at    REAL
+    ended_at    REAL,
+    epoch       INTEGER               -- of the claim under which it started, NULL outside of a run
 );
 CREATE TABLE IF NOT EXISTS retrievals (  -- what retrievers were asked, and the passages that they gave
     id           TEXT PRIMARY KEY,
