@@ -208,6 +208,7 @@ PERSONAL: tuple[Rule, ...] = (
     Rule(
         "phone",
         rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)[1-9][\d()./{_GAPS}]{{6,16}}\d(?!\w)",
+        check=lambda text: sum(map(str.isdigit, text)) >= 8,
         numeric=True,
     ),
     Rule("phone", rf"(?=\()(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)", numeric=True),
