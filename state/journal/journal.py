@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +21,17 @@ from ..errors import PromptChanged
 from ..statuses import CUT, Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
-from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
+from .records import (
+    ANSWER,
+    CALL_NAMES,
+    Call,
+    CallKey,
+    CallStatement,
+    Description,
+    ThreadStatement,
+    changed,
+    insert,
+)
 from .sqlite import aretrying
 from .store import Store
 from .sums import cost_columns, cost_in
@@ -76,9 +86,11 @@ class Journal(Store):
         if call is not None:
             if earlier is not None:
                 earlier.used.add(call.id)
-            self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
+            again = "UPDATE calls SET replays = replays + 1 WHERE id = ?"
             sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
-            self.add_later((sql, (call.thread_id, call.task, call.id, time.time())))
+            noted = (sql, (call.thread_id, call.task, call.id, time.time()))
+            for statement in ((again, (call.id,)), noted):
+                self.add_later(ThreadStatement(statement, call.thread_id))
         return call
 
     async def check_unanswered(self, key: CallKey, path: str, step: str, prompt: Callable[[], str]) -> None:
@@ -111,8 +123,13 @@ class Journal(Store):
 
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
+        sql = (
+            "INSERT INTO coalesced_calls (thread_id, task, request_hash, occurrence, leader) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (thread_id, task, request_hash, occurrence) "
+            "DO UPDATE SET leader = excluded.leader"
+        )
         values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
-        self.add_later(("INSERT OR REPLACE INTO coalesced_calls VALUES (?, ?, ?, ?, ?)", values))
+        self.add_later(ThreadStatement((sql, values), key.thread_id))
 
     async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
@@ -135,14 +152,22 @@ class Journal(Store):
         return await aretrying(lambda: self._calls(where, values), self.path)
 
     async def commit_call(self, call: Call) -> None:
-        """Return once the call is committed."""
+        """Return once the call is committed.
+
+        Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
+        """
         loop = asyncio.get_running_loop()
         batch = self._batches.get(loop)
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start_commit, loop, batch)
+        statement = insert(call)
         batch.calls.append(call)
+        batch.statements.append(statement)
         await asyncio.shield(batch.done)
+        if isinstance(statement, CallStatement) and statement.refused is not None:
+            self._tell(replace(call, status="superseded"))
+            raise statement.refused
         self._tell(call)
 
     def _start_commit(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
@@ -151,7 +176,7 @@ class Journal(Store):
 
     async def _commit_batch(self, batch: _Batch) -> None:
         try:
-            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
+            await aretrying(lambda: self._write(batch.statements), self.path)
             self._check_place()
         except BaseException as failed:
             error = self.spill(batch.calls, failed)
@@ -189,14 +214,15 @@ class Journal(Store):
             rows = self._connection.execute(sql, values).fetchall()
             return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
-    def note_problem(self, call_id: str, problem: str) -> None:
+    def note_problem(self, thread_id: str, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""
-        self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id)))
+        noted = ("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id))
+        self.add_later(ThreadStatement(noted, thread_id))
 
-    def reject(self, call_ids: Sequence[str]) -> None:
+    def reject(self, thread_id: str, call_ids: Sequence[str]) -> None:
         """Mark answers as rejected, so that a resume asks again instead of replaying them."""
-        for call_id in call_ids:
-            self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
+        sql = "UPDATE calls SET status = 'rejected' WHERE id = ? AND status <> 'superseded'"
+        self.add_later(*(ThreadStatement((sql, (call_id,)), thread_id) for call_id in call_ids))
         self.try_flush()
 
     # Runs
@@ -330,7 +356,8 @@ class Journal(Store):
             return None
         left.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
-        await self.awrite([(sql, (key.task, key.occurrence, call.id))])
+        claimed = (sql, (key.task, key.occurrence, call.id))
+        await self.awrite([ThreadStatement(claimed, key.thread_id)])
         return await self.find_answer(key)
 
     def earlier_try(self, thread_id: str) -> Unclaimed | None:
@@ -379,4 +406,5 @@ class _Batch:
 
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
+    statements: list[ThreadStatement] = field(default_factory=list)
     task: asyncio.Task[None] | None = None

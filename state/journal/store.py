@@ -6,14 +6,16 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..blobs import CARRIERS, blobs_of, referring, whole
-from ..errors import StoreError, ThreadBusy
+from ..errors import StoreError
 from ..masking import NO_KEYS, Masker
 from .blobs import BlobReader, write_blobs
+from .dialect import SQLITE, Rows, Transaction, dicts
+from .fencing import Guard, Open, Refused
 from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
@@ -21,9 +23,9 @@ from .records import (
     CALL_NAMES,
     CALL_REQUIRED,
     Call,
+    CallStatement,
     Record,
     Statement,
-    ThreadStatement,
     bindable,
     call_of,
     changed,
@@ -33,8 +35,6 @@ from .spill import Spill
 from .sqlite import Reopened, aretrying, explained, is_busy, quietly, retrying, unhindered
 
 R = TypeVar("R")
-# Says of an open transaction's statements which threads they may not write to, and why.
-Guard = Callable[[sqlite3.Connection, Sequence[Statement]], Mapping[str, ThreadBusy]]
 
 SAME_MOMENT_S = 0.2
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
@@ -44,12 +44,14 @@ PASSES = 6
 class Store:
     """One SQLite file with the tables of the journal; safe to use from several threads and event loops."""
 
+    dialect = SQLITE
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.listeners: list[Callable[[Record], None]] = []
         self.mask: Masker = NO_KEYS  # what is kept for readers only goes through it
         self.file = path.absolute()
-        self.guard: Guard = lambda *_: {}
+        self.guard: Guard = Open()
         self._lock = threading.RLock()
         self._opened = Reopened(self.file, lambda: self._lock, self._begin)
         self._read_blob = BlobReader(lambda: self._connection)
@@ -127,10 +129,10 @@ class Store:
         batch = list(statements)
         retrying(lambda: self._write(batch), self.path)
 
-    def transact(self, work: Callable[[sqlite3.Connection], R]) -> R:
+    def transact(self, work: Callable[[Transaction], R]) -> R:
         """Do work on the connection in one transaction, with the file's lock, behind all that waits."""
         done: list[R] = []
-        retrying(lambda: self._write([], work=lambda connection: done.append(work(connection))), self.path)
+        retrying(lambda: self._write([], work=lambda opened: done.append(work(opened))), self.path)
         return done[-1]
 
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
@@ -162,7 +164,7 @@ class Store:
         statements: Sequence[Statement],
         *,
         durable: bool = False,
-        work: Callable[[sqlite3.Connection], None] | None = None,
+        work: Callable[[Transaction], None] | None = None,
     ) -> None:
         with self._lock:
             waiting = list(self._waiting)
@@ -173,25 +175,30 @@ class Store:
                     connection.execute("PRAGMA synchronous = FULL")
                 if work is not None:
                     connection.execute("BEGIN IMMEDIATE")
-                for sql, values in batch:
+                for statement in batch:
+                    sql, values = statement
                     for value in [each for each in values if type(each) in CARRIERS]:
                         write_blobs(connection, blobs_of(value))
-                    connection.execute(sql, [bindable(value) for value in values])
+                    cursor = connection.execute(sql, [bindable(value) for value in values])
+                    if not cursor.rowcount and isinstance(statement, CallStatement):
+                        sql, values = statement.superseded()
+                        connection.execute(sql, [bindable(value) for value in values])
                 if work is not None:
-                    work(connection)
-                if refused := self.guard(connection, batch):
-                    raise _Refused(refused)
+                    work(_Open(connection))
+                asked = self.guard.question(batch)
+                rows = [] if asked is None else _Open(connection).execute(*asked)
+                if refused := self.guard.refused(batch, rows):
+                    raise Refused(refused)
                 connection.commit()
             except BaseException as error:
                 connection.rollback()
                 if isinstance(error, sqlite3.Error) and not is_busy(error):
                     self._trouble = explained(error, self.path)
-                if not isinstance(error, _Refused):
+                if not isinstance(error, Refused):
                     raise
-                self._waiting[:] = [item for item in self._waiting if error.of(item) is None]
-                for statement in statements:
-                    if (problem := error.of(statement)) is not None:
-                        raise problem from None
+                self._waiting[:] = error.allowed(self._waiting)
+                error.check(statements)
+                statements = error.allowed(statements)
             else:
                 del self._waiting[: len(waiting)]
                 self._watch()
@@ -355,7 +362,9 @@ class Store:
         try:
             self._check_place()
             self._spill.take_in(
-                lambda rows: self._write([insert(changed(call_of(row), referring)) for row in rows])
+                lambda rows: self._write(
+                    [insert(changed(call_of(row), referring), of_run=False) for row in rows]
+                )
             )
             self._write([])
         except StoreError as error:
@@ -381,15 +390,15 @@ class Store:
             self._opened.close()
 
 
-class _Refused(Exception):
-    """A transaction would write to threads that it may not write to."""
+class _Open:
+    """The connection in an open transaction."""
 
-    def __init__(self, problems: Mapping[str, ThreadBusy]) -> None:
-        super().__init__(*problems.values())
-        self._problems = problems
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-    def of(self, statement: Statement) -> ThreadBusy | None:
-        return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        cursor = self._connection.execute(sql, values)
+        return dicts([column[0] for column in cursor.description or ()], cursor.fetchall())
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

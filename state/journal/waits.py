@@ -41,7 +41,7 @@ def find_wait(journal: Journal, thread_id: str, task: str, name: str) -> WaitRec
 async def begin_wait(journal: Journal, wait: WaitRecord) -> WaitRecord:
     """Record that a wait begins, so that a loss of power does not begin it anew; return what stands."""
     names = "thread_id, task, name, kind, due, status, started_at"
-    sql = f"INSERT OR IGNORE INTO waits ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    sql = f"INSERT INTO waits ({names}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     values = (wait.thread_id, wait.task, wait.name, wait.kind, wait.due, wait.status, wait.started_at)
     await journal.awrite([ThreadStatement((sql, values), wait.thread_id)], durable=True)
     return find_wait(journal, wait.thread_id, wait.task, wait.name) or wait

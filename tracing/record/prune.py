@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...state.errors import InputError
+from ...state.journal.dialect import Transaction
 from ...state.journal.effects import lineage_of
 from ...state.journal.records import Statement
 from ...state.journal.sqlite import connect, explained
@@ -78,9 +79,9 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
         "SELECT r.thread_id, r.status, r.updated_at, "
         "(SELECT count(*) FROM checkpoints c WHERE c.thread_id = r.thread_id) AS checkpoints, "
         "(SELECT count(*) FROM calls c WHERE c.thread_id = r.thread_id) AS calls, "
-        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND c.expires_at > ?) AS claimed "
-        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC",
-        (time.time(),),
+        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND "
+        f"c.expires_at > {session.journal.dialect.now}) AS claimed "
+        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC"
     )
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
@@ -133,23 +134,20 @@ def delete_threads(session: Session, threads: Sequence[str], *, effects: bool = 
 def drop_unused_blobs(session: Session) -> None:
     """Delete the images and documents that no row refers to any more."""
 
-    def drop(connection: sqlite3.Connection) -> None:
-        if connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None:
+    def drop(transaction: Transaction) -> None:
+        kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
+        if not kept:
             return
-        used: set[bytes] = set()
+        used: set[str] = set()
         for table in (*_TABLES, "effects"):
-            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            for name in names:
+            for name in [row["name"] for row in transaction.execute(f"PRAGMA table_info({table})")]:
                 column = f"CAST({name} AS BLOB)"
-                rows = connection.execute(
-                    f"SELECT {column} FROM {table} WHERE instr({column}, CAST(';sha256=' AS BLOB))"
+                rows = transaction.execute(
+                    f"SELECT {column} AS value FROM {table} WHERE instr({column}, CAST(';sha256=' AS BLOB))"
                 )
-                for (value,) in rows:
-                    used.update(_USED.findall(value))
-        connection.execute("CREATE TEMP TABLE used (sha256 TEXT PRIMARY KEY)")
-        connection.executemany("INSERT INTO used VALUES (?)", [(each.decode(),) for each in used])
-        connection.execute("DELETE FROM blobs WHERE sha256 NOT IN (SELECT sha256 FROM used)")
-        connection.execute("DROP TABLE used")
+                used.update(each.decode() for row in rows for each in _USED.findall(row["value"]))
+        for sha256 in kept - used:
+            transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
 
     session.journal.transact(drop)
 
