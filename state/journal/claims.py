@@ -71,10 +71,10 @@ class Claims(Forked):
         self._journal = journal
         self._dialect = journal.dialect
         self._heartbeat_s = heartbeat_s
-        self._is_file = self._dialect.name == "sqlite"
-        self._owner = FileOwner(journal.file) if self._is_file else Owner()
+        self._is_file = journal.store.has_file
+        self._owner = FileOwner(journal.store.file) if self._is_file else Owner()
         self._begin()
-        journal.guard = self
+        journal.store.guard = self
         track(self)
 
     def _begin(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ..errors import ThreadBusy
-from .dialect import Rows
+from .dialect import Rows, Transaction
 from .records import CallStatement, Statement, ThreadStatement
 
 
@@ -62,3 +62,11 @@ class Refused(Exception):
 
     def _of(self, statement: Statement) -> ThreadBusy | None:
         return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None
+
+
+def check(guard: Guard, transaction: Transaction, statements: Sequence[Statement]) -> None:
+    """Ask the guard about the statements of an open transaction. Raises Refused."""
+    asked = guard.question(statements)
+    rows = [] if asked is None else transaction.execute(*asked)
+    if refused := guard.refused(statements, rows):
+        raise Refused(refused)

@@ -74,9 +74,14 @@ def calls(session: Session) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in session.journal.query("SELECT * FROM calls")}
 
 
+@pytest.fixture(params=["file", "postgres_url"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return tmp_path / "runs.sqlite" if request.param == "file" else request.getfixturevalue("postgres_url")
+
+
 @pytest.mark.parametrize(("seed", "share"), [(8, 0.3), (34, 0.7), (55, 0.5)])
 async def test_an_owner_that_was_taken_over_leaves_nothing_but_what_it_paid_for(
-    tmp_path: Path, seed: int, share: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database: Any, seed: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 1000.0)  # no claim is sure by the clocks
     built = Composition(seed, tmp_path / "effects", rich=False)
@@ -88,7 +93,7 @@ async def test_an_owner_that_was_taken_over_leaves_nothing_but_what_it_paid_for(
             for name, value in (await ended(alone, session, script, begun=False)).values.items()
         }
     taken: dict[str, Any] = {}
-    with Session(tmp_path / "runs.sqlite") as zombie, Session(tmp_path / "runs.sqlite") as owner:
+    with Session(database) as zombie, Session(database) as owner:
 
         def take_over() -> None:
             owner.journal.write([("UPDATE claims SET expires_at = 1", ())])

@@ -138,15 +138,14 @@ def drop_unused_blobs(session: Session) -> None:
         kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
         if not kept:
             return
-        used: set[str] = set()
         for table in (*_TABLES, "effects"):
-            for name in [row["name"] for row in transaction.execute(f"PRAGMA table_info({table})")]:
-                column = f"CAST({name} AS BLOB)"
-                rows = transaction.execute(
-                    f"SELECT {column} AS value FROM {table} WHERE instr({column}, CAST(';sha256=' AS BLOB))"
-                )
-                used.update(each.decode() for row in rows for each in _USED.findall(row["value"]))
-        for sha256 in kept - used:
+            for name in next(iter(transaction.execute(f"SELECT * FROM {table} LIMIT 1")), {}):
+                refers = session.journal.dialect.mentions(f'"{name}"', ";sha256=")
+                for row in transaction.execute(f'SELECT "{name}" AS value FROM {table} WHERE {refers}'):
+                    value = row["value"]
+                    data = value.encode("utf-8", "replace") if isinstance(value, str) else value
+                    kept -= {each.decode() for each in _USED.findall(data)}
+        for sha256 in kept:
             transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
 
     session.journal.transact(drop)
@@ -201,7 +200,7 @@ def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:
 
 
 def _needed(session: Session, thread_id: str, namespaces: Iterable[str]) -> Iterator[tuple[str, str]]:
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         for ns in namespaces:
             item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
             if item is None:
