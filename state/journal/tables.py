@@ -8,9 +8,10 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
+from .job_tables import JOB_TABLES
 from .sums import USD, unknown
 
-VERSION = 7
+VERSION = 8
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -45,7 +46,7 @@ _COSTS = f"""CASE WHEN sum({unknown("c.")}) > 0 THEN NULL
        coalesce(sum(c.estimated_tokens), 0) AS estimated_tokens,
        coalesce(sum(c.estimated_picos), 0) {USD} AS estimated_usd"""
 
-TABLES = f"""
+TABLES = f"""{JOB_TABLES}
 CREATE TABLE IF NOT EXISTS runs (
     thread_id   TEXT PRIMARY KEY,
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr

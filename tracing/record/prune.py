@@ -33,6 +33,8 @@ _RECORD = (
     "retrievals",
     "waits",
     "batch_requests",
+    "jobs",
+    "job_answers",
     "scores",
     "exports",
 )
