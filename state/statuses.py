@@ -8,7 +8,7 @@ from .errors import InputError, did_you_mean
 
 RunStatus = Literal["queued", "running", "done", "partial", "failed", "interrupted"]
 NodeStatus = Literal["done", "failed", "interrupted"]
-CallStatus = Literal["answered", "rejected", "failed"]
+CallStatus = Literal["answered", "rejected", "failed", "superseded"]
 CallSource = Literal["model", "coalesced", "cache", "copied", "override"]
 EffectStatus = Literal["started", "done"]
 RetrievalStatus = Literal["found", "failed"]

@@ -33,6 +33,7 @@ class EffectRecord:
     result: str | None
     started_at: float
     ended_at: float | None
+    epoch: int | None = None  # of the claim under which it started
 
     @property
     def error(self) -> str | None:

@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS calls (
     request_hash   TEXT NOT NULL,
     occurrence     INTEGER NOT NULL,  -- 0, 1, … for equal requests within one node execution
     attempt        INTEGER NOT NULL,  -- 1, 2, … for retries of one request
-    status         TEXT NOT NULL,     -- answered | rejected | failed
+    status         TEXT NOT NULL,     -- answered | rejected | failed | superseded
     source         TEXT NOT NULL DEFAULT 'model', -- model: paid for; the others cost nothing: coalesced,
                                       -- cache and copied (by a fork) come from `origin`; override (by a fork)
     origin         TEXT,              -- the id of the call whose answer this is, unless it is its own
@@ -235,15 +235,17 @@ CREATE TABLE IF NOT EXISTS exports (  -- what was sent where
     complete_at REAL,                 -- runs.updated_at when nothing was left to send
     PRIMARY KEY (destination, thread_id)
 );
-CREATE TABLE IF NOT EXISTS claims (
+CREATE TABLE IF NOT EXISTS claims (   -- the lease of each thread; it stays when it is given back
     thread_id   TEXT PRIMARY KEY,
     owner       TEXT NOT NULL,        -- unique for each run
     host        TEXT NOT NULL,
     pid         INTEGER NOT NULL,
-    expires_at  REAL NOT NULL,        -- renewed while the owner lives
+    expires_at  REAL NOT NULL,        -- by the database's clock; renewed while the owner lives, then 0
     machine     TEXT,                 -- which start of which machine the process belongs to
-    process     TEXT                  -- what tells it from a later process with the same number
+    process     TEXT,                 -- what tells it from a later process with the same number
+    epoch       INTEGER NOT NULL DEFAULT 1  -- how often the thread was claimed: only grows
 );
+CREATE INDEX IF NOT EXISTS claims_held ON claims (owner) WHERE expires_at > 0;
 CREATE TABLE IF NOT EXISTS effects (
     key         TEXT PRIMARY KEY,     -- the idempotency key
     thread_id   TEXT NOT NULL,
@@ -251,7 +253,8 @@ CREATE TABLE IF NOT EXISTS effects (
     status      TEXT NOT NULL,        -- started | done
     result      TEXT,                 -- JSON: what the node wrote; while started, the error that left it open
     started_at  REAL NOT NULL,
-    ended_at    REAL
+    ended_at    REAL,
+    epoch       INTEGER               -- of the claim under which it started, NULL outside of a run
 );
 CREATE TABLE IF NOT EXISTS retrievals (  -- what retrievers were asked, and the passages that they gave
     id           TEXT PRIMARY KEY,
