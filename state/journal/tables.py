@@ -168,7 +168,8 @@ CREATE TABLE IF NOT EXISTS invocations (
     environment TEXT,
     version     TEXT,
     started_at  REAL NOT NULL,
-    ended_at    REAL                  -- NULL while it runs, or if its process died
+    ended_at    REAL,                 -- NULL while it runs, or if its process died
+    moved_id    INTEGER               -- its id where it began, if its thread was moved: its spans have it
 );
 CREATE INDEX IF NOT EXISTS invocations_thread ON invocations (thread_id, started_at);
 CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the journal
@@ -176,7 +177,8 @@ CREATE TABLE IF NOT EXISTS replays (  -- answers that a resume took from the jou
     thread_id   TEXT NOT NULL,
     task        TEXT NOT NULL,
     call_id     TEXT NOT NULL,
-    replayed_at REAL NOT NULL
+    replayed_at REAL NOT NULL,
+    moved_id    INTEGER               -- as in invocations
 );
 CREATE INDEX IF NOT EXISTS replays_thread ON replays (thread_id, replayed_at);
 CREATE TABLE IF NOT EXISTS coalesced_calls (  -- calls that wait for the answer to an equal one under way
