@@ -1,8 +1,8 @@
 """One turn of a thread that was handed to workers: it runs until it ends, waits, fails, or is to stop.
 
 Here is all the logic of running for an engine, and nothing of any engine: what is to be done stands in the
-record, and so does how it ended. An engine carries a `Job`, which is two names, and gets an `Outcome`, which is
-a few words.
+record, and so does how it ended. An engine carries a `Job`, which is two names, and gets an `Outcome`, a few
+words.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from ..state.journal.jobs import (
     begin_turn,
     drop_answers,
     end_turn,
+    fail_unbegun,
     given_answers,
     last_trace,
 )
@@ -52,6 +53,7 @@ from .loading import Loaded
 from .result import RunResult
 from .run import RunOptions, aresume, arun
 
+DRAINED: Final = "its worker ends"
 MAX_ATTEMPTS: Final = 10
 FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 60.0
@@ -156,11 +158,16 @@ class Turn:
         self.grace_s = grace_s
         self._models = models or {}
         self._halts: dict[str, Halt] = {}
-        self._draining = False
+        self._draining = asyncio.Event()
 
     @property
     def is_draining(self) -> bool:
-        return self._draining
+        return self._draining.is_set()
+
+    async def until_draining(self, timeout_s: float | None = None) -> None:
+        """Return once the worker is to end, or after so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._draining.wait(), timeout_s)
 
     @property
     def running(self) -> frozenset[str]:
@@ -169,14 +176,14 @@ class Turn:
 
     def drain(self) -> None:
         """Begin no more calls in any thread: each is handed over as soon as its calls under way are kept."""
-        self._draining = True
+        self._draining.set()
         for halt in self._halts.values():
-            halt.ask("its worker ends")
+            halt.ask(DRAINED)
 
-    def cancel(self, thread: str) -> None:
+    def halt(self, thread: str, reason: str) -> None:
         """Begin no more calls in a thread: it stops, and can be gone on with."""
         if thread in self._halts:
-            self._halts[thread].ask("it was canceled")
+            self._halts[thread].ask(reason)
 
     async def run(self, job: Job, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
         """Begin or go on with a job's thread, with the answers that came in, and return how that ended."""
@@ -195,8 +202,10 @@ class Turn:
         if thread in self._halts:
             raise ThreadBusy(f"The thread {thread!r} is being run by this worker.")
         self._halts[thread] = halt
-        if self._draining:
-            halt.ask("its worker ends")
+        if record.stop:
+            halt.ask("it was canceled")
+        if self.is_draining:
+            halt.ask(DRAINED)
         try:
             async with _beating(beat):
                 outcome = await self._outcome(record, halt)
@@ -206,7 +215,7 @@ class Turn:
 
     async def _outcome(self, record: JobRecord, halt: Halt) -> Outcome:
         if halt.reason:
-            return self._halted(record)
+            return self._halted(record, halt)
         if record.attempts > MAX_ATTEMPTS:
             LOGGER.error("%s: given up after %s turns that did not end", record.thread_id, MAX_ATTEMPTS)
             return Outcome("failed", kind=record.kind or "WorkerLost")
@@ -222,9 +231,9 @@ class Turn:
         except asyncio.CancelledError:
             if not halt.reason:
                 raise
-            return self._halted(record)
+            return self._halted(record, halt)
         except Exception as error:
-            return self._failed(record, error)
+            return await self._failed(record, error)
         finally:
             halted.cancel()
             if not running.done():
@@ -232,7 +241,7 @@ class Turn:
                 with suppress(BaseException):
                     await running
         if result.budget_end is not None and result.budget_end.limit == HALTED:
-            return self._halted(record)
+            return self._halted(record, halt)
         return self._ended(result)
 
     async def _go_on(self, record: JobRecord, halt: Halt) -> RunResult:
@@ -269,14 +278,16 @@ class Turn:
             due_at=min(dues).timestamp() if dues else None,
         )
 
-    def _halted(self, record: JobRecord) -> Outcome:
-        return Outcome("handed_over" if self._draining else "canceled")
+    def _halted(self, record: JobRecord, halt: Halt) -> Outcome:
+        return Outcome("canceled" if record.stop or halt.reason != DRAINED else "handed_over")
 
-    def _failed(self, record: JobRecord, error: Exception) -> Outcome:
+    async def _failed(self, record: JobRecord, error: Exception) -> Outcome:
         told = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
         LOGGER.warning("%s: %s", record.thread_id, told)
         again = is_retryable(error) and record.attempts < MAX_ATTEMPTS
         wait_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(record.attempts - 1, 10))
+        if not again:
+            await in_thread(fail_unbegun, self.session.journal, record.thread_id, told)
         kind = type(error).__name__
         return Outcome("failed", kind=kind, retryable=again, after_s=wait_s if again else 0.0)
 

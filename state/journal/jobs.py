@@ -171,6 +171,12 @@ def end_turn(
     return found
 
 
+def fail_unbegun(journal: Journal, thread_id: str, error: str) -> None:
+    """Record why a thread could not even begin."""
+    sql = "UPDATE runs SET status = 'failed', error = ? WHERE thread_id = ? AND status = 'queued'"
+    journal.write([(sql, (error, thread_id))])
+
+
 def renew_turns(journal: Journal, owner: str, lease_s: float) -> tuple[set[str], set[str]]:
     """Say that a worker lives; return the threads whose turn is still its own, and those of them to stop."""
     now = now_of(journal)
@@ -223,12 +229,11 @@ def link_job(journal: Journal, thread_id: str, link: str) -> None:
 
 
 def give_answers(journal: Journal, thread_id: str, answers: Mapping[str, Any]) -> None:
-    """Keep answers, by the ids of what they answer, until a worker takes them; a later one counts."""
+    """Keep answers, by the ids of what they answer, until a worker takes them; the first one stands."""
     now = now_of(journal)
     sql = (
         f"INSERT INTO job_answers (thread_id, question, answer, given_at) VALUES (?, ?, ?, {now}) "
-        "ON CONFLICT (thread_id, question) DO UPDATE SET answer = excluded.answer, "
-        "given_at = excluded.given_at"
+        "ON CONFLICT (thread_id, question) DO NOTHING"
     )
     journal.write((sql, (thread_id, name, referring(json.dumps(each)))) for name, each in answers.items())
 

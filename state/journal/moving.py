@@ -118,9 +118,7 @@ def fitting(table: Table, row: Sequence[Any], thread: str) -> list[Any]:
 
     Raises StoreError for one that cannot be kept without a loss.
     """
-    return [
-        _fitting(table, name, value, thread) for name, value in zip(table.columns, row, strict=True)
-    ]
+    return [_fitting(table, name, value, thread) for name, value in zip(table.columns, row, strict=True)]
 
 
 def _fitting(table: Table, name: str, value: Any, thread: str) -> Any:
