@@ -44,12 +44,12 @@ def move_threads(
     InputError for a thread that the source does not have, and StoreError where the tables differ.
     """
     theirs, ours = _tables(source), _tables(target)
-    matching(theirs, ours, str(source.path), str(target.path))
+    matching(theirs, ours, str(source.database), str(target.database))
     known = _threads(source, theirs)
     for thread in threads:
         if thread not in known:
             hint = did_you_mean(thread, known) if len(known) < 20 else "`stepgraph threads` lists them."
-            raise InputError(f"There is no thread {thread!r} in {source.path}. {hint}".rstrip())
+            raise InputError(f"There is no thread {thread!r} in {source.database}. {hint}".rstrip())
     arrived = 0
     for family in _families(source, known, threads or known):
         try:
@@ -89,7 +89,7 @@ def _copied(
         other = [name for name in family if copy.of_source(name) != copy.of_target(name)]
         if other:
             raise InputError(
-                f"The thread {other[0]!r} is in {target.path} too, with other content. It went on in both "
+                f"The thread {other[0]!r} is in {target.database} too, with other content. It went on in both "
                 "places, or they are two threads. Nothing of it was moved: look at both with `stepgraph "
                 "show`, and prune the one that you do not need."
             )
@@ -115,7 +115,7 @@ def _tables(session: Session) -> dict[str, Table]:
 
 def _schema(session: Session) -> str | None:
     """Return the schema of a Postgres database that holds the record."""
-    return getattr(session.path, "schema", None)
+    return getattr(session.database, "schema", None)
 
 
 def _threads(session: Session, tables: Mapping[str, Table]) -> dict[str, None]:
