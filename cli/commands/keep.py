@@ -58,7 +58,9 @@ def prune(**options: Any) -> None:
 
 @click.command()
 @click.argument("threads", nargs=-1)
-@click.option("--from", "left", required=True, metavar="DATABASE", help="Where they are: a file, or an address.")
+@click.option(
+    "--from", "left", required=True, metavar="DATABASE", help="Where they are: a file, or an address."
+)
 @click.option("--to", "right", required=True, metavar="DATABASE", help="Where they go on.")
 @click.option("--keep", is_flag=True, help="Leave them there, too; go on with a thread in one place only.")
 @json_option

@@ -30,7 +30,15 @@ PAGE_BYTES: Final = 8_000_000
 # Rows that go along with those of a thread, though no thread owns them: with its requests, with its texts.
 BESIDE: Final = ("batches", "blobs")
 # What is no part of a thread, though it may name one, and why.
-STAYS: Final = {"claims": "who runs a thread here; the epoch goes along"}
+STAYS: Final = {
+    "claims": "who runs a thread here; its epoch goes along",
+    "format": "of the tables",
+    "budget_accounts": "what all threads of a scope have paid for here",
+    "budget_holds": "what is set aside for calls under way here",
+    "budget_limits": "what a person allows here",
+    "rate_limits": "how often an endpoint may be asked from here",
+    "rate_leases": "who may ask an endpoint from here",
+}
 APART: Final = ("effects", *STAYS)
 
 _USED = re.compile(rb";sha256=([0-9a-f]{64})")
