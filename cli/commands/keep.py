@@ -67,8 +67,8 @@ def prune(**options: Any) -> None:
 def move(threads: tuple[str, ...], **options: Any) -> None:
     """Move THREADS, or all, with all that is on their record, to another database.
 
-    From a SQLite file to postgresql://user@host/name, or back. One that was killed goes on there, and pays only
-    what was under way. A thread takes its forks along. Run it again if it was stopped.
+    From a SQLite file to postgresql://user@host/name, or back. One that was killed goes on there, and
+    pays only what was under way. A thread takes its forks along. Run it again if it was stopped.
     """
     from ..support.move import move as move_all
 

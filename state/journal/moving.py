@@ -1,6 +1,6 @@
 """Copies threads from one database to another, row by row, and compares what arrived.
 
-What belongs to a thread are the rows with its id, of all tables that have one: so a table that is new is moved
+What belongs to a thread are the rows with its id, of all tables that have one: so a new table is moved
 without a word here. What else a thread needs is in `BESIDE`; what a database keeps to itself, in `STAYS`.
 
 Numbers that a database gives its rows are given anew, in the same order. By the number of an invocation or a
@@ -239,8 +239,8 @@ class Copy:
             if there is not None and there["thread_id"] not in family and there != row:
                 raise InputError(
                     f"The side effect {key!r} of the thread {thread!r} is on record at the target, for the "
-                    f"thread {there['thread_id']!r}. Nothing of {thread!r} was moved: move both, or let one of "
-                    "them use another key."
+                    f"thread {there['thread_id']!r}. Nothing of {thread!r} was moved: move both, or let one "
+                    "of them use another key."
                 )
             self._target(renewed, list(row.values()))
             if self._effect(key) != row:
