@@ -18,7 +18,7 @@ _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
-_FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)")
+_FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)( = \?| IS \?)?")
 
 
 class PostgresDialect(Dialect):
@@ -82,13 +82,21 @@ def _of_langgraph(sql: str) -> str:
         sql = f"{sql.replace('INSERT OR REPLACE', 'INSERT', 1)} ON CONFLICT ({keys}) DO UPDATE SET {sets}"
     elif _IGNORE.match(sql):
         sql = f"{sql.replace('INSERT OR IGNORE', 'INSERT', 1)} ON CONFLICT DO NOTHING"
-    sql = _FILTERED.sub(lambda match: _member(match[1]), sql)
+    sql = _FILTERED.sub(_member, sql)
     sql = _CAST.sub(_typed, sql)
     if " CROSS JOIN " in sql:
         sql = sql.replace(" CROSS JOIN ", " JOIN ")
     return sql
 
 
-def _member(path: str) -> str:
-    """Return the expression of a part of a checkpoint's metadata, as the text that LangGraph compares."""
-    return f"(CAST(convert_from(metadata, 'UTF8') AS JSON) #>> '{{{path.replace('.', ',')}}}')"
+def _member(match: re.Match[str]) -> str:
+    """Return the expression of a part of a checkpoint's metadata, as text, and what it is compared with.
+
+    As in SQLite, true and false are 1 and 0.
+    """
+    whole = f"CAST(convert_from(metadata, 'UTF8') AS JSON) #> '{{{match[1].replace('.', ',')}}}'"
+    text = (
+        "(SELECT CASE part #>> '{}' WHEN 'true' THEN '1' WHEN 'false' THEN '0' ELSE part #>> '{}' END "
+        f"FROM (SELECT {whole} AS part) parts)"
+    )
+    return text if match[2] is None else f"{text} IS NOT DISTINCT FROM CAST(? AS TEXT)"

@@ -225,7 +225,9 @@ class PostgresReader:
     def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Return the rows of a SELECT as dictionaries. Raises StoreError."""
         try:
-            return self._open.execute(sql, values)
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION READ ONLY")
+                return self._open.execute(sql, values)
         except psycopg.Error as error:
             raise explained(error, self._address) from None
 
