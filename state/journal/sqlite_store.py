@@ -113,8 +113,8 @@ class SqliteStore(Store):
                         write_blobs(connection.execute, blobs_of(value))
                     connection.execute(sql, [bindable(value) for value in values])
                 if work is not None:
-                    work(_Open(connection))
-                if refused := self.guard(_Open(connection), batch):
+                    work(SqliteTransaction(connection))
+                if refused := self.guard(SqliteTransaction(connection), batch):
                     raise Refused(refused)
                 connection.commit()
             except BaseException as error:
@@ -309,7 +309,7 @@ class SqliteStore(Store):
             self._opened.close()
 
 
-class _Open:
+class SqliteTransaction:
     """The connection in an open transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

@@ -114,7 +114,7 @@ class PostgresStore(Store, Forked):
         work: Callable[[Transaction], None] | None,
     ) -> None:
         with connection.transaction():
-            opened = _Open(connection, self._translated)
+            opened = PostgresTransaction(connection, self._translated)
             if work is not None:
                 opened.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
             for sql, values in batch:
@@ -211,7 +211,7 @@ class PostgresStore(Store, Forked):
                 self._connection.close()
 
 
-class _Open:
+class PostgresTransaction:
     """The connection in an open transaction."""
 
     def __init__(self, connection: Connection, translated: Callable[[str], str]) -> None:
