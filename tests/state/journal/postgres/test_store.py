@@ -1,4 +1,4 @@
-"""A session in Postgres: another process goes on with what a killed one left there, and pays nothing twice."""
+"""A session in Postgres: another process goes on with what a killed one left, and pays nothing twice."""
 
 from __future__ import annotations
 
