@@ -15,7 +15,7 @@ from typing import Any
 from ..statuses import BatchStatus, Lane
 from .journal import Journal
 from .lost import WrittenBy
-from .records import CallKey
+from .records import CallKey, ThreadStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ async def find_request(
     )
     sql = (
         f"{here} AND r.occurrence = ? AND (r.task = ? OR r.task = ({leader})) "
-        "ORDER BY r.task = ? DESC, r.rowid DESC LIMIT 1"
+        "ORDER BY CASE WHEN r.task = ? THEN 0 ELSE 1 END, r.rowid DESC LIMIT 1"
     )
     rows = await journal.aquery(sql, (*place, key.occurrence, key.task, *mine, key.task))
     if rows:
@@ -111,7 +111,8 @@ async def find_request(
         return None
     earlier.claimed.add(found.id)
     sql = "UPDATE batch_requests SET task = ?, occurrence = ? WHERE id = ?"
-    await journal.awrite([(sql, (key.task, key.occurrence, found.id))])
+    renamed = (sql, (key.task, key.occurrence, found.id))
+    await journal.awrite([ThreadStatement(renamed, key.thread_id)])
     return found.of(key)
 
 
