@@ -335,7 +335,7 @@ class EffectUnknown(StepgraphError):
 
 
 class StoreError(StepgraphError):
-    """The SQLite file cannot be used."""
+    """The database cannot be used."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
