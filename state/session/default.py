@@ -40,12 +40,13 @@ class NotKeptWarning(UserWarning):
 
 
 class SessionTable(BaseModel):
-    """The table `[session]`: the database, and the budget of each thread that is given none."""
+    """The table `[session]`: the database, the budget of threads that are given none, and `Session`'s own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = ""
     budget: Budget | None = None
+    heartbeat_s: float | None = None
 
 
 @cache
@@ -133,7 +134,9 @@ class DefaultSessions:
             if session is None:
                 tracer = None if self.tracing is None else self.tracing()
                 place = database.absolute() if isinstance(database, Path) else database
-                session = self._by_database[database] = Session(place, tracing=tracer)
+                session = self._by_database[database] = Session(
+                    place, tracing=tracer, heartbeat_s=session_table().heartbeat_s
+                )
             return session
 
     def _open_beside(self, saver: InMemorySaver) -> Session:
