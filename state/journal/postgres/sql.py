@@ -17,6 +17,8 @@ _TABLE = re.compile(r"(?i)\b(from|join|into|update|table|view|on|exists)(\s+)(\w
 _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
+_QUERY = re.compile(r"(?i)[\s(]*(SELECT|WITH|VALUES)\b")
+_WRITES = re.compile(r"(?i)\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|MERGE\s+INTO)\b")
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
 _FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)( = \?| IS \?)?")
 
@@ -48,6 +50,13 @@ class PostgresDialect(Dialect):
 
 
 POSTGRES = PostgresDialect()
+
+
+@lru_cache(4096)
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement is a query, in which nothing is written either."""
+    words = " ".join(_PARTS.split(sql)[::2])
+    return _QUERY.match(words) is not None and _WRITES.search(words) is None
 
 
 def translator(schema: str, tables: frozenset[str]) -> Callable[[str], str]:

@@ -21,7 +21,7 @@ from ..records import CallStatement, Statement, bindable, call_of, changed, inse
 from ..store import Store
 from .connecting import Connection, connect, explained, is_lost
 from .migration import migrate
-from .sql import POSTGRES, translator
+from .sql import POSTGRES, only_reads, translator
 from .tables import names
 
 R = TypeVar("R")
@@ -138,6 +138,8 @@ class PostgresStore(Store, Forked):
     # Reading
 
     def _query(self, sql: str, values: Sequence[Any]) -> Rows:
+        if not only_reads(sql):
+            raise StoreError("Journal.query only reads; the record of a run is not edited.")
         names, rows = self._read(sql, values)
         return dicts(names, rows)
 
