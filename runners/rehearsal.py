@@ -23,12 +23,14 @@ from ..nodes.steps import Step
 from ..providers.stack.journal import WouldAsk, rehearsing
 from ..state.errors import UnboundRole
 from ..state.event_loops import run_sync
+from ..state.journal.columns import number_above, tables_of
+from ..state.journal.dialect import Transaction
 from ..state.journal.earlier import prompt_of
+from ..state.journal.moving import Copy
 from ..state.journal.standing import effects_since
 from ..state.run_context import RunContext, with_models
 from ..state.session.migrating import Level
 from ..state.session.session import Session
-from ..tracing.record.copying import copies_of
 from ..tracing.record.pending import read_waiting
 from ..tracing.record.reads import read_calls
 from ..tracing.record.spans import Row
@@ -60,8 +62,19 @@ def stage(source: Session) -> Iterator[Session]:
 
 
 def put_on_stage(source: Session, staged: Session, thread_id: str) -> None:
-    """Copy a thread."""
-    staged.journal.write(list(copies_of(source.journal, staged.journal, thread_id)))
+    """Copy a thread, with all that is on its record."""
+    theirs, ours = (tables_of(each.journal.query, _schema(each)) for each in (source, staged))
+
+    def copy(transaction: Transaction) -> None:
+        target = transaction.execute
+        above = number_above(target, _schema(staged))
+        Copy(source.journal.query, theirs, target, ours, above).run((thread_id,))
+
+    staged.journal.transact(copy)
+
+
+def _schema(session: Session) -> str | None:
+    return getattr(session.database, "schema", None)
 
 
 def config_for(session: Session, graph: Compiled, thread_id: str) -> RunnableConfig:

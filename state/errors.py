@@ -36,6 +36,7 @@
     ├── GraphChanged         a thread would go on with another graph than it began with
     ├── MigrationFailed      a migration raised, or its state does not fit the new version
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
 
@@ -348,8 +349,17 @@ class EffectUnknown(StepgraphError):
         self.key = key
 
 
+class RunFailed(StepgraphError):
+    """A run that was handed to workers failed there; `kind` is the class of its error."""
+
+    def __init__(self, message: str, *, thread_id: str, kind: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.kind = kind
+
+
 class StoreError(StepgraphError):
-    """The SQLite file cannot be used."""
+    """The database cannot be used."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

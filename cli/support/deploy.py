@@ -15,7 +15,7 @@ import click
 from ...runners.bindings import parse_models
 from ...runners.deploying import Outlook, deploy_check
 from ...runners.loading import Loaded, load_graph
-from ...state.database import database_of
+from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
 from ...state.journal.reading import readable
 from ...state.session.session import Session
@@ -32,20 +32,19 @@ def check_deploy(
     *,
     old: str | None,
     models: Sequence[str],
-    database: str | Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Print what would become of each thread, and return the exit code."""
-    named = database_of(database)
-    if isinstance(named, Path):
-        if not named.exists():
-            raise InputError(f"There is no file {named}, so no thread waits there.")
-        named = named.absolute()
+    if is_missing(database):
+        raise InputError(f"There is no file {database}, so no thread waits there.")
+    if isinstance(database, Path):
+        database = database.absolute()
     versions = Versions(new, old)
     bound = parse_models(models)
     found: list[Outlook] = []
     others: Counter[str] = Counter()
-    with readable(named) as kept, Session(kept) as session, deploy_check(session, bound) as check:
+    with readable(database) as kept, Session(kept) as session, deploy_check(session, bound) as check:
         for thread in _unfinished(session):
             try:
                 loaded = versions.of(thread)
