@@ -22,7 +22,6 @@ from stepgraph.tracing.record.threads import find_thread
 
 from .deploy_cases import CHANGES, MIGRATE, OLD, VERSIONED, Change
 
-
 RECORD = ("checkpoints", "writes", "calls", "node_runs", "effects", "waits", "invocations", "runs")
 
 
