@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from ..cost import Cost
 from ..errors import PromptChanged
 from ..statuses import CUT, Lane, RunStatus
+from .budget_accounts import Settlement, settling
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
 from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
@@ -134,14 +135,15 @@ class Journal(Store):
         await self.aflush()  # what waits may say that an answer was rejected
         return await aretrying(lambda: self._calls(where, values), self.path)
 
-    async def commit_call(self, call: Call) -> None:
-        """Return once the call is committed."""
+    async def commit_call(self, call: Call, *settlements: Settlement) -> None:
+        """Return once the call is committed, and with it what it was charged to shared budgets."""
         loop = asyncio.get_running_loop()
         batch = self._batches.get(loop)
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start_commit, loop, batch)
         batch.calls.append(call)
+        batch.settlements += settlements
         await asyncio.shield(batch.done)
         self._tell(call)
 
@@ -151,7 +153,8 @@ class Journal(Store):
 
     async def _commit_batch(self, batch: _Batch) -> None:
         try:
-            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
+            statements = [*map(insert, batch.calls), *settling(batch.settlements)]
+            await aretrying(lambda: self._write(statements), self.path)
             self._check_place()
         except BaseException as failed:
             error = self.spill(batch.calls, failed)
@@ -379,4 +382,5 @@ class _Batch:
 
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
     task: asyncio.Task[None] | None = None

@@ -23,7 +23,7 @@ _VALUES = (
     ("effects", "status", "begun", "started"),
 )
 _INDEXES = ("visits_thread", "hits_thread", "calls_sums")  # the last one covers other columns today
-_VIEWS = ("steps", "costs_by_step", "run_costs", "prompt_caching", "budgets")
+_VIEWS = ("steps", "costs_by_step", "run_costs", "prompt_caching", "budgets", "shared_budgets")
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -14,6 +14,7 @@ from ..blobs import CARRIERS, blobs_of, referring, whole
 from ..errors import StoreError, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from .blobs import BlobReader, write_blobs
+from .dialect import SQLITE, dicts
 from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
@@ -43,6 +44,8 @@ PASSES = 6
 
 class Store:
     """One SQLite file with the tables of the journal; safe to use from several threads and event loops."""
+
+    dialect = SQLITE
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -131,6 +134,12 @@ class Store:
         """Do work on the connection in one transaction, with the file's lock, behind all that waits."""
         done: list[R] = []
         retrying(lambda: self._write([], work=lambda connection: done.append(work(connection))), self.path)
+        return done[-1]
+
+    async def atransact(self, work: Callable[[Any], R]) -> R:
+        """Like `transact`, from an event loop."""
+        done: list[R] = []
+        await aretrying(lambda: self._write([], work=lambda c: done.append(work(_Rows(c)))), self.path)
         return done[-1]
 
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
@@ -379,6 +388,15 @@ class Store:
             self.flush()
         finally:
             self._opened.close()
+
+
+class _Rows:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(sql, values)
+        return dicts([column[0] for column in cursor.description or ()], cursor.fetchall())
 
 
 class _Refused(Exception):

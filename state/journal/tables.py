@@ -8,6 +8,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
+from .budget_tables import BUDGET_TABLES
 from .sums import USD, unknown
 
 VERSION = 8
@@ -352,6 +353,6 @@ FROM (
                       WHEN 'seconds' THEN coalesce(n.seconds, 0) END AS spent
     FROM runs r JOIN json_each(r.budget) b
     LEFT JOIN paid p ON p.thread_id = r.thread_id LEFT JOIN ran n ON n.thread_id = r.thread_id
-    WHERE b.key <> 'answer_tokens'
+    WHERE b.key NOT IN ('answer_tokens', 'shared', 'ruled')
 );
-"""
+{BUDGET_TABLES}"""
