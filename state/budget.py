@@ -182,6 +182,8 @@ class Ledger:
     less than they reserved. It is refused as soon as waiting cannot help.
     """
 
+    is_shared = False
+
     def __init__(
         self, budget: Budget, spent: Cost = NOTHING, *, scope: str = "the run", ran_s: float = 0.0
     ) -> None:

@@ -254,7 +254,7 @@ class BudgetExceeded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
     `limit` names the limit, `budget` holds all limits, `spent` what was spent before. Of a budget that
-    threads share, `per` is its period, and `ends_at` says when that ends, in Unix seconds.
+    threads share (`is_shared`), `per` is the period, and `ends_at` says when that ends, in Unix seconds.
     """
 
     def __init__(
@@ -265,10 +265,12 @@ class BudgetExceeded(StepgraphError):
         scope: str,
         budget: dict[str, Any],
         spent: dict[str, Any],
+        is_shared: bool = False,
         per: str | None = None,
         ends_at: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.is_shared = is_shared
         self.per = per
         self.ends_at = ends_at
         self.limit = limit

@@ -63,6 +63,10 @@ class Limits(NamedTuple):
         pairs = zip(self, other, strict=True)
         return Limits(*(min(both, default=None) for both in ([n for n in p if n is not None] for p in pairs)))
 
+    def replaced(self, by_hand: Limits) -> Limits:
+        """Return these, with those that somebody set by hand in their place."""
+        return Limits(*(named if hand is None else hand for named, hand in zip(self, by_hand, strict=True)))
+
     def broken_by(self, total: Amount) -> Resource | None:
         """Return the first limit that a sum is beyond."""
         for resource, limit, amount in zip(RESOURCES, self, total, strict=True):
@@ -81,7 +85,6 @@ class Account:
     spent: Amount
     reserved: Amount
     unsettled: Amount
-    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,8 @@ _OPEN = (
     + ", ".join(
         f"(SELECT l.{name} FROM budget_limits l WHERE l.scope = budget_accounts.scope "
         f"AND l.per = budget_accounts.per) AS set_{name}"
-        for name in ("at", "calls", "tokens", "picos")
-    ).replace("l.at", "l.set_at")
+        for name in Amount._fields
+    )
     + ", {now} AS now"
 )
 _GIVE_BACK = (
@@ -206,7 +209,7 @@ class _Standing:
     ends_at: int | None
     spent: Amount
     reserved: Amount
-    by_hand: Limits | None
+    by_hand: Limits
     now: float
     dead: Amount | None = field(default=None)
 
@@ -220,7 +223,7 @@ def _opened(db: Transaction, key: AccountKey, calls: Iterable[Wanted], now: str)
             ends_at, limits = call.accounts[key]
     (row,) = db.execute(_OPEN.format(now=now), (*key, ends_at, *asked, *limits))
     spent, held = _amount(row), _amount(row, "held_")
-    by_hand = None if row["set_at"] is None else Limits(row["set_calls"], row["set_tokens"], row["set_picos"])
+    by_hand = Limits(row["set_calls"], row["set_tokens"], row["set_picos"])
     return _Standing(ends_at, spent, held.minus(asked), by_hand, float(row["now"]))
 
 
@@ -235,15 +238,14 @@ def _refusal(
     found: Refused | None = None
     for key, (_, named) in call.accounts.items():
         here = stand[key]
-        limits = named if here.by_hand is None else here.by_hand
+        limits = named.replaced(here.by_hand)
         if limits.broken_by(here.spent.plus(here.reserved).plus(call.bound)) is None:
             continue
         if here.dead is None:
             here.dead = _dead(db, key, now)
         ended = limits.broken_by(here.spent.plus(here.dead).plus(call.bound))
         live = here.reserved.minus(here.dead)
-        by_hand = here.by_hand is not None
-        account = Account(key, here.ends_at, limits, here.spent, live, here.dead, by_hand)
+        account = Account(key, here.ends_at, limits, here.spent, live, here.dead)
         if ended is not None:
             return Refused(account, ended)
         found = found or Refused(account, None)

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS budget_holds (  -- who has set aside how much of it
     PRIMARY KEY (scope, per, starts_at, owner)
 );
 CREATE INDEX IF NOT EXISTS budget_holds_owner ON budget_holds (owner);
-CREATE TABLE IF NOT EXISTS budget_limits (  -- limits that a person set: in the place of those that runs name
+CREATE TABLE IF NOT EXISTS budget_limits (  -- limits that a person set, in the place of what runs name
     scope       TEXT NOT NULL,
     per         TEXT NOT NULL,
     calls       BIGINT,
@@ -63,17 +63,17 @@ SELECT scope, per, starts_at, ends_at, resource, allowed, spent, reserved,
                      ELSE allowed - spent - reserved END AS remaining
 FROM (
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'calls' AS resource,
-           1.0 * CASE WHEN l.scope IS NULL THEN a.allowed_calls ELSE l.calls END AS allowed,
+           1.0 * coalesce(l.calls, a.allowed_calls) AS allowed,
            1.0 * a.calls AS spent, 1.0 * a.held_calls AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
     UNION ALL
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'tokens' AS resource,
-           1.0 * CASE WHEN l.scope IS NULL THEN a.allowed_tokens ELSE l.tokens END AS allowed,
+           1.0 * coalesce(l.tokens, a.allowed_tokens) AS allowed,
            1.0 * a.tokens AS spent, 1.0 * a.held_tokens AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
     UNION ALL
     SELECT a.scope, a.per, a.starts_at, a.ends_at, 'usd' AS resource,
-           CASE WHEN l.scope IS NULL THEN a.allowed_picos ELSE l.picos END {USD} AS allowed,
+           coalesce(l.picos, a.allowed_picos) {USD} AS allowed,
            a.picos {USD} AS spent, a.held_picos {USD} AS reserved
     FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
 ) limits WHERE allowed IS NOT NULL;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ class SharedLedger(Ledger):
     `now` tells which period it is, where that is not the database's clock.
     """
 
+    is_shared = True
+
     def __init__(
         self, budget: Budget, reservations: Reservations, now: Callable[[], float] | None = None
     ) -> None:
@@ -49,9 +52,6 @@ class SharedLedger(Ledger):
         self.limits = Limits(budget.calls, budget.tokens, None if budget.usd is None else picos(budget.usd))
         self._now = now
         self._held: list[tuple[Cost, Held]] = []
-
-    def begin(self, spent: Cost, ran_s: float) -> None:
-        """What a thread spent and ran before counts in the database."""
 
     def seconds_left(self) -> float | None:
         return None
@@ -136,11 +136,12 @@ def ended(account: Account, limit: str) -> BudgetExceeded:
     return BudgetExceeded(
         f"The budget of {scope}{every} ended: {limit} = {said(limits[limit])}. {said(spent[limit])} of it "
         f"is spent{lost}.{anew} What was done is kept: resume {'then, or ' if anew else ''}with a larger "
-        f"limit (stepgraph budgets {scope}{f' --per {per}' if per else ''} --set {limit}=…).",
+        f"limit (stepgraph budgets {shlex.quote(scope)} --per {per or 'ever'} --set {limit}=…).",
         limit=limit,
         scope=scope,
         budget={name: value for name, value in limits.items() if value is not None},
         spent=spent,
+        is_shared=True,
         per=per or None,
         ends_at=account.ends_at,
     )
