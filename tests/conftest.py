@@ -15,6 +15,15 @@ from stepgraph.state.session.default import _warned, session_table
 from stepgraph.state.session.session import Session
 from stepgraph.state.settings_file import working_folders_file
 
+from .cluster.fixtures import (
+    _cluster_folder as _cluster_folder,
+    group_servers,
+    pgbouncer as pgbouncer,
+    pgbouncer_url as pgbouncer_url,
+    postgres_server as postgres_server,
+    postgres_url as postgres_url,
+    temporal_server as temporal_server,
+)
 from .servers import ChatServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -22,6 +31,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    group_servers(items)
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,7 @@
 Amounts are exact: calls, tokens, and trillionths of a dollar.
 """
 
-from .sums import USD
-
-BUDGET_TABLES = f"""
+BUDGET_TABLES = """
 CREATE TABLE IF NOT EXISTS budget_accounts (  -- what one period of a shared budget has paid for
     scope       TEXT NOT NULL,        -- user:ada, tenant:acme, tag:nightly …
     per         TEXT NOT NULL,        -- hour | day | week | month, '' for ever
@@ -57,24 +55,4 @@ CREATE TABLE IF NOT EXISTS rate_leases (  -- how many calls at a time each worke
     expires_at  REAL NOT NULL,
     PRIMARY KEY (endpoint, owner)
 );
-CREATE VIEW IF NOT EXISTS shared_budgets AS  -- a row for each limit of each period of a shared budget
-SELECT scope, per, starts_at, ends_at, resource, allowed, spent, reserved,
-       CASE resource WHEN 'usd' THEN round(CAST(allowed - spent - reserved AS NUMERIC), 12)
-                     ELSE allowed - spent - reserved END AS remaining
-FROM (
-    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'calls' AS resource,
-           1.0 * coalesce(l.calls, a.allowed_calls) AS allowed,
-           1.0 * a.calls AS spent, 1.0 * a.held_calls AS reserved
-    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
-    UNION ALL
-    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'tokens' AS resource,
-           1.0 * coalesce(l.tokens, a.allowed_tokens) AS allowed,
-           1.0 * a.tokens AS spent, 1.0 * a.held_tokens AS reserved
-    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
-    UNION ALL
-    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'usd' AS resource,
-           coalesce(l.picos, a.allowed_picos) {USD} AS allowed,
-           a.picos {USD} AS spent, a.held_picos {USD} AS reserved
-    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
-) limits WHERE allowed IS NOT NULL;
 """

@@ -35,7 +35,9 @@ class SpanBuilder:
 
     def know(self, invocations: Sequence[Row]) -> None:
         """Take in the thread's invocations, as they are known by now."""
-        self._invocations = list(invocations) or [_only_invocation(self._run)]
+        self._invocations = [
+            {**row, "id": _id_where_it_began(row)} for row in invocations or [_only_invocation(self._run)]
+        ]
         self._starts = [row["started_at"] for row in self._invocations]
         for row in self._invocations:
             if row["trace"] not in self._traces:
@@ -107,7 +109,7 @@ class SpanBuilder:
         return Span(
             trace=parent.trace,
             kind="call" if replay else row["kind"],
-            id=span_id(parent.trace, kind, row["id"]),
+            id=span_id(parent.trace, kind, _id_where_it_began(row)),
             parent_id=parent.id,
             name="",
             path=path_of(row["task"]),
@@ -185,6 +187,12 @@ class SpanBuilder:
 
     def _invocation_at(self, at: float) -> Row:
         return self._invocations[max(0, bisect_right(self._starts, at) - 1)]
+
+
+def _id_where_it_began(row: Row) -> object:
+    """Return a row's id in the database where it began: a thread that is moved keeps its spans."""
+    moved = row.get("moved_id")
+    return row["id"] if moved is None else moved
 
 
 def _only_invocation(run: Row) -> Row:
