@@ -17,7 +17,7 @@ from ..money import picos
 from .dialect import Transaction
 from .records import Statement
 
-LIFETIME_S = 30.0
+LIFETIME_S = 10.0
 RENEW = "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ?"
 FORGET = "DELETE FROM budget_holds WHERE owner = ? AND calls = 0 AND tokens = 0 AND picos = 0"
 HOLDS = "SELECT count(*) AS n FROM budget_holds WHERE owner = ?"
