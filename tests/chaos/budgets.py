@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,9 +74,8 @@ def serve(address: str, ready: Connection) -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_unix_server(Served, address)
         ready.send(None)
-        parent = os.getppid()
-        while os.getppid() == parent:
-            await asyncio.sleep(0.2)
+        with suppress(EOFError):
+            await asyncio.to_thread(ready.recv)
 
     asyncio.run(main())
 
@@ -286,8 +285,8 @@ def main() -> int:
             if (number + 1) % 50 == 0 or number + 1 == options.histories:
                 print(
                     f"{tally.histories} histories, {tally.kills} kills, {tally.calls} calls: OVERSPENT "
-                    f"{tally.overspent}, UNCOUNTED {tally.uncounted}, FAILED {tally.failed}; used of the limits "
-                    f"{tally.used / tally.limit:.1%}, at least {tally.least_used:.1%}",
+                    f"{tally.overspent}, UNCOUNTED {tally.uncounted}, FAILED {tally.failed}; used of the "
+                    f"limits {tally.used / tally.limit:.1%}, at least {tally.least_used:.1%}",
                     flush=True,
                 )
     return 1 if tally.faults or tally.used / tally.limit < 0.95 else 0
