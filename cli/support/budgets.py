@@ -15,16 +15,16 @@ from ...state.errors import InputError
 from ...state.journal.budget_accounts import Limits
 from ...state.journal.budget_reads import (
     NO_LIMIT,
-    BudgetAccount,
     accounts,
     release,
     reset_limits,
     set_limits,
 )
 from ...state.journal.journal import Journal
-from ...state.money import picos, shown
-from ...state.periods import Period, shown_time
+from ...state.money import picos
+from ...state.periods import Period
 from ...tracing.record.text import one_line
+from .budget_lines import account_lines
 from .limits import parse_limits
 from .show import open_session
 
@@ -61,9 +61,9 @@ def show_budgets(
         click.echo(
             f"No run has spent anything of {'a shared budget' if scope is None else scope} in {database}."
         )
-    width = max((len(one_line(_name(account))) for account in found), default=0)
+    width = max((len(one_line(account.name)) for account in found), default=0)
     for account in found:
-        for line in _lines(account, width):
+        for line in account_lines(account, width):
             click.echo(line)
 
 
@@ -86,29 +86,3 @@ def _change(
         set_limits(journal, scope, per, Limits(*(values.get(name) for name in SHARED_LIMITS)))
     if give_back:
         release(journal, scope, per)
-
-
-def _name(account: BudgetAccount) -> str:
-    return f"{account.scope} per {account.per}" if account.per else account.scope
-
-
-def _lines(account: BudgetAccount, width: int) -> list[str]:
-    """Return a line for each limit."""
-    lines = []
-    for name, limit in account.limits.items():
-        told = [f"{_said(name, account.spent[name])} of {_said(name, limit)} spent"]
-        if account.reserved[name]:
-            told.append(f"{_said(name, account.reserved[name])} reserved")
-        if account.unsettled[name]:
-            told.append(f"{_said(name, account.unsettled[name])} set aside by processes that died")
-        told.append(f"{_said(name, account.left[name])} left")
-        by_hand = "  (limit set by hand)" if name in account.by_hand else ""
-        until = f"  until {shown_time(account.ends_at)}" if account.ends_at is not None else ""
-        lines.append(f"{one_line(_name(account)).ljust(width)}  {name:<6}  {', '.join(told)}{by_hand}{until}")
-    if not lines:
-        lines.append(f"{one_line(_name(account)).ljust(width)}  no limit")
-    return lines
-
-
-def _said(name: str, amount: float) -> str:
-    return f"${shown(amount, 2)}" if name == "usd" else f"{int(amount):,}"

@@ -205,9 +205,9 @@ class Suite:
         return digest(parts)
 
     def _trial_limits(self) -> Any:
-        given = ThreadBudgets.of(self.trial_budget)
-        own = given.own and {n: value for n, value in asdict(given.own).items() if n not in ("scope", "per")}
-        return [own, *map(asdict, given.shared)] if given.shared else own
+        """Return the limits that cut single trials; where a shared one ends, no trial has a result."""
+        own = ThreadBudgets.of(self.trial_budget).own
+        return own and {name: value for name, value in asdict(own).items() if name not in ("scope", "per")}
 
     @property
     def trials(self) -> list[tuple[Case, int]]:

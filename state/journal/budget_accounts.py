@@ -120,7 +120,7 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Declined:
     """The call does not fit now; it never will in this period, if a limit has `ended`."""
 
     account: Account
@@ -167,13 +167,13 @@ _LET_GO = (
 
 def reserve(
     db: Transaction, wanted: Sequence[Wanted], owner: str, now: str
-) -> tuple[list[Granted | Refused], float | None]:
+) -> tuple[list[Granted | Declined], float | None]:
     """Set aside what fits, of calls in their order; also return what time it is by the database's clock.
 
     `now` is the SQL of that. To be called in a transaction; each account is locked until its end, in an
     order that is the same for everybody.
     """
-    outcomes: dict[int, Granted | Refused] = {}
+    outcomes: dict[int, Granted | Declined] = {}
     for number, call in enumerate(wanted):
         if call.owner is not None and (left := list(_left_by(db, call.owner))):
             outcomes[number] = Granted(tuple(left))
@@ -233,9 +233,9 @@ def _amount(row: Mapping[str, Any], prefix: str = "") -> Amount:
 
 def _refusal(
     db: Transaction, call: Wanted, stand: Mapping[AccountKey, _Standing], now: str
-) -> Refused | None:
+) -> Declined | None:
     """Return why a call does not fit, None if it does: an account that never will comes first."""
-    found: Refused | None = None
+    found: Declined | None = None
     for key, (_, named) in call.accounts.items():
         here = stand[key]
         limits = named.replaced(here.by_hand)
@@ -247,8 +247,8 @@ def _refusal(
         live = here.reserved.minus(here.dead)
         account = Account(key, here.ends_at, limits, here.spent, live, here.dead)
         if ended is not None:
-            return Refused(account, ended)
-        found = found or Refused(account, None)
+            return Declined(account, ended)
+        found = found or Declined(account, None)
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..budget import ThreadBudgets
 from ..money import dollars
 from ..periods import PERIODS, Period
 from .budget_accounts import AccountKey, Amount, Limits
@@ -35,6 +36,11 @@ class BudgetAccount:
     reserved: Mapping[str, float]
     unsettled: Mapping[str, float]
     by_hand: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Whose it is, and for how long."""
+        return f"{self.scope} per {self.per}" if self.per else self.scope
 
     @property
     def left(self) -> dict[str, float]:
@@ -76,6 +82,12 @@ def accounts(
     )
     found += journal.query(only_set, (scope, scope, period, period))
     return sorted(map(_account, found), key=lambda each: (each.scope, each.per or "", -each.starts_at))
+
+
+def accounts_of(journal: Journal, budgets: ThreadBudgets) -> list[BudgetAccount]:
+    """Return how those accounts stand that a thread's calls are paid from."""
+    scopes = dict.fromkeys([*budgets.ruled, *(budget.scope or "" for budget in budgets.shared)])
+    return [account for scope in scopes for account in accounts(journal, scope)]
 
 
 def _account(row: Mapping[str, Any]) -> BudgetAccount:

@@ -20,7 +20,7 @@ from .budget_accounts import (
     RENEW,
     Amount,
     Granted,
-    Refused,
+    Declined,
     Settlement,
     Wanted,
     reserve,
@@ -42,7 +42,7 @@ class _Asked:
     """A call that asks, and who waits for the answer."""
 
     wanted: Wanted
-    outcome: asyncio.Future[Granted | Refused]
+    outcome: asyncio.Future[Granted | Declined]
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Reservations(Forked):
 
     # Setting aside
 
-    async def reserve(self, wanted: Wanted) -> Granted | Refused:
+    async def reserve(self, wanted: Wanted) -> Granted | Declined:
         """Set aside what a call can cost, or say why it does not fit."""
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
@@ -123,7 +123,7 @@ class Reservations(Forked):
         wanted = [each.wanted for each in asked]
         owner = self._owner
 
-        def work(db: Transaction) -> tuple[list[Granted | Refused], float | None]:
+        def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
             return reserve(db, wanted, owner, self.journal.dialect.now)
 
         began = time.time()
