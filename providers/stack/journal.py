@@ -25,8 +25,8 @@ from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, T
 def reject(reply: Reply, context: CallContext, problem: str) -> None:
     """Keep an answer on record as one that will not do."""
     if context.session is not None and reply.call_id is not None:
-        context.session.journal.note_problem(reply.call_id, problem)
-        context.session.journal.reject([reply.call_id])
+        context.session.journal.note_problem(context.thread_id, reply.call_id, problem)
+        context.session.journal.reject(context.thread_id, [reply.call_id])
 
 
 class ReplayLayer(Layer):
@@ -74,6 +74,7 @@ class JournalLayer(Layer):
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
+        context.run.check_halt()
         await context.run.check_claim()
         started = time.time()
         call = call_record(self.name, request, context, started, self._dials)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from .budget_accounts import Settlement, settling
-from .records import Call, insert
+from .records import Call, CallStatement, ThreadStatement, insert
 from .store import Store
 
 
@@ -21,6 +21,7 @@ class _Batch:
 
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
+    statements: list[ThreadStatement] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
@@ -33,15 +34,22 @@ class CallCommits:
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
 
     async def commit(self, call: Call, settlements: Sequence[Settlement] = ()) -> None:
-        """Return once the call is committed; one that cannot be is saved elsewhere, and raises StoreError."""
+        """Return once the call is committed; one that cannot be is saved elsewhere, and raises StoreError.
+
+        One whose run has lost its claim raises ClaimLost, once it is committed as superseded.
+        """
         loop = asyncio.get_running_loop()
         batch = self._batches.get(loop)
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start, loop, batch)
+        statement = insert(call)
         batch.calls.append(call)
+        batch.statements.append(statement)
         batch.settlements += settlements
         await asyncio.shield(batch.done)
+        if isinstance(statement, CallStatement) and statement.refused is not None:
+            raise statement.refused
 
     def _start(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
         del self._batches[loop]
@@ -49,7 +57,7 @@ class CallCommits:
 
     async def _commit(self, batch: _Batch) -> None:
         try:
-            await self._store.awrite([*map(insert, batch.calls), *settling(batch.settlements)])
+            await self._store.awrite([*batch.statements, *settling(batch.settlements)])
             self._store.check_place()
         except BaseException as failed:
             error = self._store.spill(batch.calls, failed)

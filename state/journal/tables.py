@@ -9,6 +9,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 """
 
 from .budget_tables import BUDGET_TABLES
+from .job_tables import JOB_TABLES
 
 VERSION = 8
 
@@ -41,7 +42,7 @@ def running_time(where: str = "", *, thread: str = "") -> str:
     GROUP BY thread_id"""
 
 
-TABLES = """
+TABLES = f"""{JOB_TABLES}{BUDGET_TABLES}
 CREATE TABLE IF NOT EXISTS runs (
     thread_id   TEXT PRIMARY KEY,
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr
@@ -290,4 +291,3 @@ CREATE TABLE IF NOT EXISTS waits (  -- node executions that wait for a time, or 
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waits_due ON waits (status, due);
 """
-TABLES += BUDGET_TABLES

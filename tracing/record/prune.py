@@ -34,6 +34,8 @@ _RECORD = (
     "retrievals",
     "waits",
     "batch_requests",
+    "jobs",
+    "job_answers",
     "scores",
     "exports",
 )
@@ -79,9 +81,9 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
         "SELECT r.thread_id, r.status, r.updated_at, "
         "(SELECT count(*) FROM checkpoints c WHERE c.thread_id = r.thread_id) AS checkpoints, "
         "(SELECT count(*) FROM calls c WHERE c.thread_id = r.thread_id) AS calls, "
-        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND c.expires_at > ?) AS claimed "
-        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC",
-        (time.time(),),
+        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND "
+        f"c.expires_at > {session.journal.dialect.now}) AS claimed "
+        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC"
     )
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
@@ -135,6 +137,8 @@ def drop_unused_blobs(session: Session) -> None:
     """Delete the images and documents that no row refers to any more."""
 
     def drop(transaction: Transaction) -> None:
+        # Whoever writes a row that refers to a blob writes the blob first: nobody may from here on.
+        session.journal.dialect.keep_writers_out(transaction, "blobs")
         kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
         if not kept:
             return
