@@ -21,6 +21,7 @@ from ..state.errors import (
     AnswerTooLate,
     BranchTimeout,
     CircuitOpen,
+    EngineUnreachable,
     MalformedResponse,
     MCPServerFailed,
     ModelUnavailable,
@@ -62,6 +63,7 @@ LOGGER = logging.getLogger("stepgraph.worker")
 
 # Trying these again may help: the next try finds another moment. All else fails in the same way again.
 PASSING: Final = (
+    EngineUnreachable,
     ModelUnreachable,
     ModelUnavailable,
     CircuitOpen,

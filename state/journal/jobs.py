@@ -220,6 +220,15 @@ def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
     return found
 
 
+def fail_job(journal: Journal, thread_id: str, kind: str) -> None:
+    """Record that no turn follows, because the engine was told so from outside."""
+    sql = (
+        f"UPDATE jobs SET status = 'failed', kind = ?, epoch = epoch + 1, updated_at = {now_of(journal)} "
+        "WHERE thread_id = ? AND status IN ('queued', 'running', 'waiting')"
+    )
+    journal.write([(sql, (kind, thread_id))])
+
+
 def link_job(journal: Journal, thread_id: str, link: str) -> None:
     """Record an engine's own name for a job."""
     journal.write([("UPDATE jobs SET link = ? WHERE thread_id = ?", (link, thread_id))])
