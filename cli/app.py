@@ -24,7 +24,7 @@ GROUPS = {
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
     "Serve": ("serve", ("mcp",)),
-    "Keep house": ("keep", ("sql", "export", "trace", "prune")),
+    "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}
 

@@ -104,8 +104,8 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
     if ran:
         option = (
             ""
-            if session.journal.path == Path("stepgraph.sqlite")
-            else f" --db {shlex.quote(str(session.journal.path))}"
+            if session.journal.database == Path("stepgraph.sqlite")
+            else f" --db {shlex.quote(str(session.journal.database))}"
         )
         click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
         for outcome in ran:

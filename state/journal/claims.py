@@ -8,7 +8,6 @@ writes for a run, the claim is held against the clock, and renewed on the spot w
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ClaimLost, StoreError, ThreadBusy
+from .dialect import Rows, Transaction
 from .forking import Forked, track
 from .journal import Journal
 from .owners import Owner
@@ -52,9 +52,9 @@ class Claims(Forked):
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._owner = Owner(journal.file)
+        self._owner = Owner(journal.store.file)
         self._begin()
-        journal.guard = self.refused
+        journal.store.guard = self.refused
         track(self)
 
     def _begin(self) -> None:
@@ -67,7 +67,7 @@ class Claims(Forked):
     def acquire(self, thread_id: str) -> None:
         """Claim a thread for a run. Raises ThreadBusy while another owner runs it."""
         name = self._owner.new_name()
-        claim = self._journal.transact(lambda connection: self._take(connection, thread_id, name))
+        claim = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
@@ -75,21 +75,21 @@ class Claims(Forked):
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
 
-    def _take(self, connection: sqlite3.Connection, thread_id: str, name: str) -> _Claim:
+    def _take(self, transaction: Transaction, thread_id: str, name: str) -> _Claim:
         claim = _Claim(name)
-        connection.execute(
+        transaction.execute(
             "DELETE FROM claims WHERE thread_id = ? AND expires_at < ?", (thread_id, time.time())
         )
-        for row in _rows(connection, thread_id):
+        for row in _rows(transaction, thread_id):
             if self._owner.lives(row):
                 raise _busy(row)
-            connection.execute("DELETE FROM claims WHERE thread_id = ?", (thread_id,))
+            transaction.execute("DELETE FROM claims WHERE thread_id = ?", (thread_id,))
             self._owner.forget(row)
         if name.endswith(".1"):  # the first one of this session
-            self._owner.sweep(row[0] for row in connection.execute("SELECT owner FROM claims"))
+            self._owner.sweep(row["owner"] for row in transaction.execute("SELECT owner FROM claims"))
         names = "thread_id, owner, host, pid, expires_at, machine, process"
         mine = self._owner.row(thread_id, name, claim.on_clock + LIFETIME_S)
-        connection.execute(f"INSERT INTO claims ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", mine)
+        transaction.execute(f"INSERT INTO claims ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", mine)
         return claim
 
     def check(self, thread_id: str) -> None:
@@ -119,9 +119,7 @@ class Claims(Forked):
                 "or written here. What was paid for is on record."
             )
 
-    def refused(
-        self, connection: sqlite3.Connection, statements: Iterable[Statement]
-    ) -> dict[str, ThreadBusy]:
+    def refused(self, transaction: Transaction, statements: Iterable[Statement]) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to; called with the statements' transaction still open.
 
         Its lock keeps everybody else from taking a thread over until it is committed.
@@ -131,21 +129,21 @@ class Claims(Forked):
         of_run = {statement.thread_id for statement in guarded if statement.of_run}
         for thread in of_run:
             claim = self._held.get(thread)
-            if claim is not None and not claim.is_sure() and not _is_there(connection, thread, claim.owner):
+            if claim is not None and not claim.is_sure() and not _is_there(transaction, thread, claim.owner):
                 self._lose([thread], TAKEN_OVER)
             try:
                 self._refuse_lost(thread)
             except ClaimLost as lost:
                 problems[thread] = lost
         for thread in {statement.thread_id for statement in guarded if not statement.of_run}:
-            for row in _rows(connection, thread):
+            for row in _rows(transaction, thread):
                 if row["expires_at"] >= time.time() and self._owner.lives(row):
                     problems[thread] = _busy(row)
         return problems
 
     def is_run(self, thread_id: str) -> bool:
         """Tell whether an owner, here or elsewhere, is running a thread."""
-        sql = "SELECT * FROM claims WHERE thread_id = ? AND expires_at > ?"
+        sql = "SELECT owner, host, pid, machine, process FROM claims WHERE thread_id = ? AND expires_at > ?"
         rows = self._journal.query(sql, (thread_id, time.time()))
         return any(self._owner.lives(row) for row in rows)
 
@@ -179,12 +177,12 @@ class Claims(Forked):
         held = dict(self._held)
         now = {thread_id: _Claim(claim.owner) for thread_id, claim in held.items()}
 
-        def renew(connection: sqlite3.Connection) -> list[str]:
-            sql = "UPDATE claims SET expires_at = ? WHERE thread_id = ? AND owner = ?"
+        def renew(transaction: Transaction) -> list[str]:
+            sql = "UPDATE claims SET expires_at = ? WHERE thread_id = ? AND owner = ? RETURNING owner"
             return [
                 thread_id
                 for thread_id, claim in now.items()
-                if not connection.execute(sql, (claim.on_clock + LIFETIME_S, thread_id, claim.owner)).rowcount
+                if not transaction.execute(sql, (claim.on_clock + LIFETIME_S, thread_id, claim.owner))
             ]
 
         gone = self._journal.transact(renew)
@@ -209,14 +207,13 @@ class Claims(Forked):
         self._owner.close(forked=True)
 
 
-def _rows(connection: sqlite3.Connection, thread_id: str) -> list[dict[str, Any]]:
-    cursor = connection.execute("SELECT * FROM claims WHERE thread_id = ?", (thread_id,))
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+def _rows(transaction: Transaction, thread_id: str) -> Rows:
+    names = "thread_id, owner, host, pid, expires_at, machine, process"
+    return transaction.execute(f"SELECT {names} FROM claims WHERE thread_id = ?", (thread_id,))
 
 
-def _is_there(connection: sqlite3.Connection, thread_id: str, owner: str) -> bool:
-    return any(row["owner"] == owner for row in _rows(connection, thread_id))
+def _is_there(transaction: Transaction, thread_id: str, owner: str) -> bool:
+    return any(row["owner"] == owner for row in _rows(transaction, thread_id))
 
 
 def _busy(row: dict[str, Any]) -> ThreadBusy:

@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -51,9 +51,12 @@ class EffectRecord:
         return result
 
 
+_NAMES = ", ".join(field.name for field in fields(EffectRecord))
+
+
 def find_effect(journal: Journal, key: str) -> EffectRecord | None:
     """Return the record of a key."""
-    rows = journal.query("SELECT * FROM effects WHERE key = ?", (key,))
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE key = ?", (key,))
     return EffectRecord(**rows[0]) if rows else None
 
 
@@ -70,7 +73,7 @@ def is_of_an_earlier_input(journal: Journal, effect: EffectRecord, thread_id: st
 
 def open_effects(journal: Journal) -> list[EffectRecord]:
     """Return the effects that started and did not end, the oldest first."""
-    rows = journal.query("SELECT * FROM effects WHERE status = 'started' ORDER BY started_at")
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE status = 'started' ORDER BY started_at")
     return [EffectRecord(**row) for row in rows]
 
 
@@ -86,9 +89,9 @@ async def begin_effect(
     sql = (
         "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, ?, ?, 'started', ?) "
         "ON CONFLICT (key) DO UPDATE SET thread_id = excluded.thread_id, path = excluded.path, "
-        "started_at = excluded.started_at, result = NULL WHERE status = 'started' AND ?"
+        "started_at = excluded.started_at, result = NULL WHERE effects.status = 'started' AND ? = 1"
     )
-    await journal.awrite([(sql, (key, thread_id, path, began, again))], durable=True)
+    await journal.awrite([(sql, (key, thread_id, path, began, int(again)))], durable=True)
     effect = find_effect(journal, key)
     mine = ("started", thread_id, began)
     return None if effect and (effect.status, effect.thread_id, effect.started_at) == mine else effect

@@ -261,7 +261,5 @@ def drop_answers(journal: Journal, thread_id: str, questions: Iterable[str]) -> 
 
 def _returned(journal: Journal, sql: str, values: Iterable[Any]) -> list[dict[str, Any]]:
     """Run one statement in a transaction of its own, and return the rows that it returns."""
-    names = [name.strip() for name in sql.rpartition("RETURNING")[2].split(",")]
     given = list(values)
-    rows = journal.transact(lambda connection: connection.execute(sql, given).fetchall())
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return journal.transact(lambda transaction: transaction.execute(sql, given))

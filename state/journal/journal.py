@@ -1,13 +1,13 @@
-"""The journal: every model call, node run and decision of a run, in SQLite, as it happens.
+"""The journal: every model call, node run and decision of a run, as it happens.
 
-A call's answer is committed before the node that asked sees it, on a connection of the journal's
-own. Answers that arrive together are committed together: the first one in a pass of the event loop
-schedules the commit, the others of that pass join it.
+A call's answer is committed before the node that asked sees it. Answers that arrive together are committed
+together: the first one in a pass of the event loop schedules the commit, the others of that pass join it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import Cost
+from ..database import PostgresAddress
 from ..errors import PromptChanged
+from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
-from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
-from .sqlite import aretrying
-from .store import Store
+from .opening import open_store
+from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, Record, ThreadStatement, changed, insert
 from .sums import cost_columns, cost_in
 from .tables import running_time
 
@@ -32,15 +33,45 @@ HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its
 _BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
 
 
-class Journal(Store):
-    """The record of runs in one SQLite file; safe to use from several threads and event loops."""
+class Journal:
+    """The record of runs in one database; safe to use from several threads and event loops.
 
-    def __init__(self, path: Path) -> None:
+    What it does not add to its `store` is called there without a detour.
+    """
+
+    def __init__(self, database: str | Path | PostgresAddress) -> None:
+        self.store = store = open_store(database)
+        self.database, self.dialect = store.database, store.dialect
+        self.mask: Masker = NO_KEYS  # what is kept for readers only goes through it
+        self.listeners: list[Callable[[Record], None]] = []
+        self.add_later, self.is_waiting = store.add_later, store.is_waiting
+        self.write, self.awrite = store.write, store.awrite
+        self.transact, self.atransact = store.transact, store.atransact
+        self.flush, self.aflush, self.try_flush = store.flush, store.aflush, store.try_flush
+        self.query, self.aquery, self.rows, self.arows = store.query, store.aquery, store.rows, store.arows
+        self.blob, self.whole = store.blob, store.whole
+        self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
+        self.check_writable, self.close = store.check_writable, store.close
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._earlier: dict[str, EarlierLife] = {}
-        super().__init__(path)
+        self._counting = threading.Lock()
+
+    # Records
+
+    def add(self, record: Record) -> None:
+        self.add_later(insert(record))
+        self._tell(record)
+
+    async def aadd(self, record: Record) -> None:
+        """Return once the record is committed."""
+        await self.awrite([insert(record)])
+        self._tell(record)
+
+    def _tell(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener(record)
 
     # Calls
 
@@ -56,7 +87,7 @@ class Journal(Store):
         if execution is None:
             sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
             return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
-        with self._lock:
+        with self._counting:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash, attempt]
             counter[task, request_hash, attempt] += 1
@@ -94,7 +125,7 @@ class Journal(Store):
         candidates = [key.thread_id, *values, step, earlier.before]
         if earlier.since is not None:
             where, candidates = f"{where} AND started_at >= ?", [*candidates, earlier.since]
-        calls = await aretrying(lambda: self._calls(where, candidates), self.path)
+        calls = await self._calls(where, candidates)
         text = prompt() if calls else ""
         try:
             earlier.check(calls, step, text)
@@ -112,7 +143,12 @@ class Journal(Store):
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
         values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
-        self.add_later(("INSERT OR REPLACE INTO coalesced_calls VALUES (?, ?, ?, ?, ?)", values))
+        sql = (
+            "INSERT INTO coalesced_calls (thread_id, task, request_hash, occurrence, leader) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (thread_id, task, request_hash, occurrence) "
+            "DO UPDATE SET leader = excluded.leader"
+        )
+        self.add_later((sql, values))
 
     async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
@@ -132,7 +168,7 @@ class Journal(Store):
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
         await self.aflush()  # what waits may say that an answer was rejected
-        return await aretrying(lambda: self._calls(where, values), self.path)
+        return await self._calls(where, values)
 
     async def commit_call(self, call: Call) -> None:
         """Return once the call is committed."""
@@ -151,10 +187,10 @@ class Journal(Store):
 
     async def _commit_batch(self, batch: _Batch) -> None:
         try:
-            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
-            self._check_place()
+            await self.awrite([insert(call) for call in batch.calls])
+            self.store.check_place()
         except BaseException as failed:
-            error = self.spill(batch.calls, failed)
+            error = self.store.spill(batch.calls, failed)
             if not batch.done.done():
                 batch.done.set_exception(error)
                 batch.done.exception()
@@ -181,13 +217,11 @@ class Journal(Store):
         return await self._first(where, (step, request_hash, messages))
 
     async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
-        return next(iter(await aretrying(lambda: self._calls(where, values), self.path)), None)
+        return next(iter(await self._calls(where, values)), None)
 
-    def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
-        with self._lock:
-            sql = f"SELECT {CALL_NAMES} FROM calls WHERE {where}"
-            rows = self._connection.execute(sql, values).fetchall()
-            return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
+    async def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
+        rows = await self.arows(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
+        return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
     def note_problem(self, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""
@@ -296,7 +330,7 @@ class Journal(Store):
             self._unclaimed[thread_id] = LostTail(last["began"], now)
         trace = 0 if last is None else last["trace"] + (0 if going_on or begun is not None else 1)
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
         insertion = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
         self.add_later(ThreadStatement(insertion, thread_id))
 
@@ -324,7 +358,7 @@ class Journal(Store):
             "AND started_at >= ? AND started_at < ? ORDER BY started_at, occurrence, rowid"
         )
         values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
-        found = await aretrying(lambda: self._calls(where, values), self.path)
+        found = await self._calls(where, values)
         call = await left.find(key.task, found, written_by)
         if call is None:
             return None

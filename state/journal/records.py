@@ -169,19 +169,22 @@ class ThreadStatement(tuple[str, Sequence[Any]]):
         return self
 
 
-def _insert(table: str, record_type: type[Any], verb: str = "INSERT", *more: str) -> str:
+def _insert(table: str, record_type: type[Any], *more: str, conflict: str = "") -> str:
     names = [*(field.name for field in fields(record_type)), *more]
     marks = ", ".join("?" * len(names))
-    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({marks})"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}){conflict}"
 
 
+_LAST = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(Decision))
 _INSERT: dict[type[Any], str] = {
     # A second answer to the same call can only come from two runs of one thread; the first one stays.
-    Call: _insert("calls", Call, "INSERT OR IGNORE", "cost_picos"),
+    Call: _insert("calls", Call, "cost_picos", conflict=" ON CONFLICT DO NOTHING"),
     NodeRun: _insert("node_runs", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
-    Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
-    Retrieval: _insert("retrievals", Retrieval, "INSERT OR IGNORE"),
+    Decision: _insert(
+        "decisions", Decision, conflict=f" ON CONFLICT (thread_id, task) DO UPDATE SET {_LAST}"
+    ),
+    Retrieval: _insert("retrievals", Retrieval, conflict=" ON CONFLICT DO NOTHING"),
 }
 CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}

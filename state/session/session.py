@@ -1,4 +1,4 @@
-"""A session: one SQLite file that holds the checkpoints and the journal of many threads."""
+"""A session: one database that holds the checkpoints and the journal of many threads."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from ..budget import Budget, Ledger
 from ..cost import Cost
+from ..database import PostgresAddress
 from ..errors import InputError, StoreError
 from ..journal.batches import lane_of
 from ..journal.claims import Claims
@@ -39,10 +40,10 @@ from ..names import (
 from ..serde import allow as declare
 from ..settings_file import working_folders_file
 from ..statuses import Lane, known_lane
-from .checkpoints import SqliteCheckpointer
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
+from .opening import checkpointer_of
 from .recorder import Recorder
 
 MAX_ID = 500
@@ -71,13 +72,15 @@ class Tracer(Protocol):
 
 
 class Session:
-    """Records what a graph does in one SQLite file: pass `session.config(thread_id)` to any LangGraph call.
+    """Records what a graph does in one database: pass `session.config(thread_id)` to any LangGraph call.
 
-    The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
-    that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
-    elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
-    one for every role, of what `using` takes. `clock` tells waits and deadlines what time it is, in tests: a
-    function that returns a datetime with its zone. Raises StoreError if the file cannot be used.
+    That is a SQLite file, which is created if it does not exist, or one of Postgres that several machines
+    share: postgresql://user:password@host:port/name (`stepgraph[postgres]`). `allow` lists types that
+    checkpoints may load, beyond those that steps and patterns declare. `tracing`, such as a `Tracing()`, also
+    sends the traces to Langfuse or elsewhere. `models` answer in all of the session's runs, in whatever
+    thread or task: a dict of roles, or one for every role, of what `using` takes. `clock` tells waits and
+    deadlines what time it is, in tests: a function that returns a datetime with its zone. Raises StoreError
+    if the database cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -85,7 +88,7 @@ class Session:
 
     def __init__(
         self,
-        path: str | Path = "stepgraph.sqlite",
+        path: str | Path | PostgresAddress = "stepgraph.sqlite",
         *,
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
@@ -97,16 +100,15 @@ class Session:
                 f"Session({str(path)!r}): a session is kept in a file, so that a resume finds it. Name one; "
                 "for a trial, one in a temporary folder: tempfile.TemporaryDirectory()."
             )
-        self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
         self.models = models
         self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
-        self.journal = Journal(Path(path))
+        self.journal = Journal(path)
         self.claims = Claims(self.journal)
         try:
-            self.checkpointer = SqliteCheckpointer(self.path, store=self.journal)
+            self.checkpointer = checkpointer_of(self.journal.store)
         except BaseException:
             self.journal.close()
             raise
@@ -114,6 +116,18 @@ class Session:
         if tracing is not None:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
+
+    @property
+    def database(self) -> Path | PostgresAddress:
+        """Where its runs are kept; as text, without a password."""
+        return self.journal.database
+
+    @property
+    def path(self) -> Path:
+        """The file of a session that is kept in one. Raises StoreError for another one."""
+        if not isinstance(self.database, Path):
+            raise StoreError(f"The session of {self.database} is not kept in a file.")
+        return self.journal.store.file
 
     def config(
         self,
@@ -283,7 +297,7 @@ class Session:
         return open_effects(self.journal)
 
     def close(self) -> None:
-        """Write what is still in memory and close the file."""
+        """Write what is still in memory and close the database."""
         self.claims.close()
         if self._tracer is not None:
             self.journal.flush()

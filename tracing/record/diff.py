@@ -78,7 +78,7 @@ class Difference:
 def diff(session: Session, a: str, b: str) -> Difference:
     """Compare two threads of a file. Raises InputError for an unknown one."""
     run_a, run_b = read_run(session, a), read_run(session, b)
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         state_a, state_b = final_state(checkpointer, a), final_state(checkpointer, b)
     both = {n: (state_a.get(n), state_b.get(n)) for n in dict.fromkeys((*state_a, *state_b))}
     return Difference(

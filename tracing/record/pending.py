@@ -92,7 +92,7 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
         f"SELECT thread_id, updated_at FROM runs WHERE {where}", (thread_id, thread_id)
     )
     found: list[Waiting] = []
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
             if saved is None:  # another checkpointer keeps them

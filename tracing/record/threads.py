@@ -133,7 +133,7 @@ def find_thread(journal: Journal, thread_id: str) -> Thread:
     if not rows:
         known = [row["thread_id"] for row in journal.query("SELECT thread_id FROM runs")]
         hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
-        raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
+        raise InputError(f"There is no thread {thread_id!r} in {journal.database}. {hint}")
     return _thread(rows[0])
 
 

@@ -25,7 +25,7 @@ from stepgraph.evals.files.results import Header, Results
 from stepgraph.state.blobs import Referring, blobs_of, described, named, references_in, referring, whole
 from stepgraph.state.codec.decode import Decoder
 from stepgraph.state.errors import StoreError
-from stepgraph.state.journal.journal import Journal
+from stepgraph.state.journal.sqlite_store import SqliteStore
 from stepgraph.state.serde import serialized
 from stepgraph.tracing.export.langfuse import langfuse_attributes
 from stepgraph.tracing.forks.fork import fork
@@ -266,7 +266,7 @@ async def test_answers_that_cannot_be_committed_are_saved_with_their_images(
     said = f"Here: {url(SMALL)}"
     file = tmp_path / "runs.sqlite"
 
-    original = Journal._write
+    original = SqliteStore._write
 
     def full(self: Journal, statements: Any, **more: Any) -> None:
         if any("INTO calls" in sql for sql, _ in statements):
