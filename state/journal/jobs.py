@@ -102,9 +102,17 @@ def last_trace(journal: Journal, thread_id: str) -> int:
 
 
 def take_job(
-    journal: Journal, graphs: Collection[str], owner: str, lease_s: float, *, engine: str = LOCAL
+    journal: Journal,
+    graphs: Collection[str],
+    owner: str,
+    lease_s: float,
+    *,
+    engine: str = LOCAL,
+    thread: str | None = None,
 ) -> JobRecord | None:
     """Take the job that waits longest of those that are due, and whose graphs a worker serves; None without.
+
+    With a `thread`, only its job counts.
 
     A job is due when it is queued, when its deadline has come, or when the worker whose turn it was has not
     said for too long that it lives.
@@ -115,7 +123,9 @@ def take_job(
         f"engine = ? AND graph IN ({marks}) AND ((status = 'queued' AND due_at <= {now}) "
         f"OR (status = 'waiting' AND due_at <= {now}) OR (status = 'running' AND expires_at < {now}))"
     )
-    values = (engine, *graphs)
+    values: tuple[str, ...] = (engine, *graphs)
+    if thread is not None:
+        due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
         f"UPDATE jobs SET status = 'running', owner = ?, expires_at = {now} + ?, epoch = epoch + 1, "
         f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
