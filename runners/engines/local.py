@@ -43,7 +43,7 @@ class LocalEngine:
 
     async def serve(self, turn: Turn, *, at_once: int, ready: Callable[[], None]) -> None:
         journal, running = self._session.journal, set[asyncio.Task[None]]()
-        renewing = asyncio.ensure_future(renewing(turn, journal))
+        leases = asyncio.ensure_future(renewing(turn, journal))
         ready()
         try:
             while not turn.is_draining:
@@ -65,8 +65,8 @@ class LocalEngine:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            leases.cancel()
+            await asyncio.gather(leases, return_exceptions=True)
 
     @staticmethod
     async def _run(turn: Turn, record: JobRecord) -> None:
@@ -77,7 +77,7 @@ class LocalEngine:
 
 
 async def renewing(turn: Turn, journal: Journal) -> None:
-    """Say every second that a worker lives, and stop what was canceled, or is another's by now; without end."""
+    """Say every second that a worker lives; stop what was canceled, or is another's by now. It never ends."""
     while True:
         await asyncio.sleep(RENEW_S)
         begun = turn.running
