@@ -323,6 +323,7 @@ class Turn:
         elif stands == "canceled" and status != "canceled":
             outcome = Outcome("canceled")
         spent = await in_thread(self.session.spent, record.thread_id)
+        LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return Outcome(**{**asdict(outcome), "usd": spent.known_usd, "calls": spent.calls})
 
 
