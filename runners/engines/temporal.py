@@ -222,7 +222,8 @@ class _Turns:
     async def turn(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run a thread until it ends or waits; what fails is tried again by Temporal, if that may help."""
         thread = job["thread"]
-        running = asyncio.ensure_future(self._turn.run(Job(job["graph"], thread), _Beat()))
+        token = int(activity.info().current_attempt_scheduled_time.timestamp() * 1e6)
+        running = asyncio.ensure_future(self._turn.run(Job(job["graph"], thread), token, _Beat()))
         try:
             outcome = await _unhurried(running, lambda: self._turn.halt(thread, "it was canceled"))
         except StepgraphError as error:  # the record could not be read or written

@@ -138,15 +138,19 @@ def take_job(
     return _job(journal, rows[0]) if rows else None
 
 
-def begin_turn(journal: Journal, thread_id: str, owner: str) -> JobRecord | None:
-    """Begin a turn that an engine has given to a worker; None if there is no such job, or it was canceled."""
+def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
+    """Begin a turn that an engine has given to a worker; None if there is nothing to do, or it comes too late.
+
+    The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
+    one, when another has begun.
+    """
     now = now_of(journal)
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = epoch + 1, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
-        f"AND status <> 'canceled' RETURNING {_NAMES}"
+        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = ?, "
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? AND epoch < ? "
+        f"AND status IN ('queued', 'running', 'waiting') RETURNING {_NAMES}"
     )
-    rows = _returned(journal, sql, (owner, thread_id))
+    rows = _returned(journal, sql, (owner, token, thread_id, token))
     return _job(journal, rows[0]) if rows else None
 
 
