@@ -96,7 +96,7 @@ async def find_request(
     )
     sql = (
         f"{here} AND r.occurrence = ? AND (r.task = ? OR r.task = ({leader})) "
-        "ORDER BY r.task = ? DESC, r.rowid DESC LIMIT 1"
+        "ORDER BY CASE WHEN r.task = ? THEN 0 ELSE 1 END, r.rowid DESC LIMIT 1"
     )
     rows = await journal.aquery(sql, (*place, key.occurrence, key.task, *mine, key.task))
     if rows:

@@ -139,7 +139,7 @@ def take_job(
 
 
 def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
-    """Begin a turn that an engine has given to a worker; None if there is nothing to do, or it comes too late.
+    """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
 
     The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
     one, when another has begun.

@@ -1,7 +1,6 @@
 """The journal: every model call, node run and decision of a run, as it happens.
 
-A call's answer is committed before the node that asked sees it. Answers that arrive together are committed
-together: the first one in a pass of the event loop schedules the commit, the others of that pass join it.
+A call's answer is committed before the node that asked sees it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +19,7 @@ from ..database import PostgresAddress
 from ..errors import PromptChanged
 from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
+from .call_commits import CallCommits
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
 from .opening import open_store
@@ -52,7 +51,7 @@ class Journal:
         self.blob, self.whole = store.blob, store.whole
         self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
         self.check_writable, self.close = store.check_writable, store.close
-        self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
+        self._commits = CallCommits(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._earlier: dict[str, EarlierLife] = {}
@@ -172,31 +171,8 @@ class Journal:
 
     async def commit_call(self, call: Call) -> None:
         """Return once the call is committed."""
-        loop = asyncio.get_running_loop()
-        batch = self._batches.get(loop)
-        if batch is None:
-            batch = self._batches[loop] = _Batch(loop.create_future())
-            loop.call_soon(self._start_commit, loop, batch)
-        batch.calls.append(call)
-        await asyncio.shield(batch.done)
+        await self._commits.commit(call)
         self._tell(call)
-
-    def _start_commit(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
-        del self._batches[loop]
-        batch.task = loop.create_task(self._commit_batch(batch))
-
-    async def _commit_batch(self, batch: _Batch) -> None:
-        try:
-            await self.awrite([insert(call) for call in batch.calls])
-            self.store.check_place()
-        except BaseException as failed:
-            error = self.store.spill(batch.calls, failed)
-            if not batch.done.done():
-                batch.done.set_exception(error)
-                batch.done.exception()
-        else:
-            if not batch.done.done():
-                batch.done.set_result(None)
 
     async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
         """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
@@ -405,12 +381,3 @@ class Journal:
 
 def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Calls that are committed together."""
-
-    done: asyncio.Future[None]
-    calls: list[Call] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None

@@ -59,8 +59,9 @@ async def end_wait(journal: Journal, wait: WaitRecord, status: WaitStatus, at: d
 
 def waits_of(journal: Journal, thread_id: str, kind: WaitKind | None = None) -> list[WaitRecord]:
     """Return a thread's waits, the oldest first."""
-    sql = f"SELECT {_NAMES} FROM waits WHERE thread_id = ? AND (? IS NULL OR kind = ?) ORDER BY started_at"
-    return [WaitRecord(**row) for row in journal.query(sql, (thread_id, kind, kind))]
+    of_kind, values = ("", (thread_id,)) if kind is None else (" AND kind = ?", (thread_id, kind))
+    sql = f"SELECT {_NAMES} FROM waits WHERE thread_id = ?{of_kind} ORDER BY started_at"
+    return [WaitRecord(**row) for row in journal.query(sql, values)]
 
 
 def threads_due(journal: Journal, now: float) -> list[str]:

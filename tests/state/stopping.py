@@ -67,9 +67,13 @@ def send(number: int) -> None:
 
 
 class StopsAt:
-    """Answers some questions; once they are on record, sends the signal, and answers the rest later."""
+    """Answers some questions; once they are on record, sends the signal, and answers the rest later.
 
-    name = "stops"
+    It has the name of the model that goes on: a node may be stopped between its answer and its end, and
+    then its answer is found again.
+    """
+
+    name = ScriptedModel.name
 
     def __init__(self, session: Session, number: int, answers: int, rest_s: float) -> None:
         self._session, self._number, self._left, self._rest_s = session, number, answers, rest_s

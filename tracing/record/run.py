@@ -23,15 +23,18 @@ from .threads import Thread, find_thread
 from .timeline import Timeline
 from .tree import SpanNode, tree_of
 
-_VERSION = """
-SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
-       (SELECT max(id) FROM node_runs WHERE thread_id = ?1) AS b,
-       (SELECT max(rowid) FROM calls WHERE thread_id = ?1) AS c,
-       (SELECT max(id) FROM replays WHERE thread_id = ?1) AS d,
-       (SELECT max(id) FROM decisions WHERE thread_id = ?1) AS e,
-       (SELECT count(*) FROM scores WHERE thread_id = ?1) AS f,
-       (SELECT max(id) FROM invocations WHERE thread_id = ?1) AS g
-"""
+_NEWEST = {
+    "runs": "max(updated_at)",
+    "node_runs": "max(id)",
+    "calls": "max(rowid)",
+    "replays": "max(id)",
+    "decisions": "max(id)",
+    "scores": "count(*)",
+    "invocations": "max(id)",
+}
+_VERSION = "SELECT " + ", ".join(
+    f"(SELECT {newest} FROM {table} WHERE thread_id = ?) AS {table}" for table, newest in _NEWEST.items()
+)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def state_of(session: Session, thread: Thread) -> tuple[SpanStatus, bool]:
 
 def run_version(session: Session, thread_id: str) -> str:
     """Return what changes whenever something is added to a run."""
-    (row,) = session.journal.query(_VERSION, (thread_id,))
+    (row,) = session.journal.query(_VERSION, [thread_id] * len(_NEWEST))
     return json.dumps([*row.values(), session.claims.is_run(thread_id)])
 
 

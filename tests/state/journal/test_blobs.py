@@ -268,13 +268,13 @@ async def test_answers_that_cannot_be_committed_are_saved_with_their_images(
 
     original = SqliteStore._write
 
-    def full(self: Journal, statements: Any, **more: Any) -> None:
+    def full(self: SqliteStore, statements: Any, **more: Any) -> None:
         if any("INTO calls" in sql for sql, _ in statements):
             raise sqlite3.OperationalError("database or disk is full")
         original(self, statements, **more)
 
     with Session(file) as session, using(ScriptedModel([said])):
-        monkeypatch.setattr(Journal, "_write", full)
+        monkeypatch.setattr(SqliteStore, "_write", full)
         with pytest.raises(StoreError):
             await chain(look).compile().ainvoke(Photo(base64.b64encode(PNG).decode()), session.config("t"))
         monkeypatch.undo()
