@@ -32,7 +32,8 @@ from ..state.statuses import Lane
 from ..tracing.record.pending import read_waiting
 from ..tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..tracing.record.threads import find_thread, is_known
-from .engines.protocol import Engine, engine_for, engine_of
+from .choosing import engine_for, engine_of
+from .engines.protocol import Engine
 from .inbox import put_answers
 from .loading import load_graph
 from .naming import graph_name

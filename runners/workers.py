@@ -12,7 +12,7 @@ from typing import Any
 
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
-from .engines.protocol import engine_of
+from .choosing import engine_of
 from .loading import Loaded
 from .naming import load_served
 from .turns import Turn

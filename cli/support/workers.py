@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from ...runners.bindings import check_roles, parse_models
-from ...runners.engines.protocol import engine_for
+from ...runners.choosing import engine_for
 from ...runners.loading import Loaded
 from ...runners.naming import graph_name, load_served
 from ...runners.run import NO_ANSWER, RunOptions
