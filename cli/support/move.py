@@ -38,7 +38,9 @@ def move(threads: Sequence[str], *, left: str, right: str, keep: bool, as_json: 
         what = "copied" if keep else "moved"
         click.echo(f"{moved} threads {what} with {rows:,} rows, from {source} to {target}.")
         if refused:
-            click.echo(f"{refused} threads were not {what}. Repeat it for them when that is settled.", err=True)
+            click.echo(
+                f"{refused} threads were not {what}. Repeat it for them when that is settled.", err=True
+            )
     return worst
 
 

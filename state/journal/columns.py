@@ -23,7 +23,8 @@ _KINDS: Final[Mapping[str, Kind]] = {
 _SQLITE = """
     SELECT t.name AS tab, c.name AS col, lower(c.type) AS kind, c.pk AS is_key, 1 - t.wr AS is_paged
     FROM pragma_table_list t JOIN pragma_table_info(t.name) c
-    WHERE t.schema = 'main' AND t.type = 'table' AND substr(t.name, 1, 7) <> 'sqlite_' ORDER BY t.name, c.cid"""
+    WHERE t.schema = 'main' AND t.type = 'table' AND substr(t.name, 1, 7) <> 'sqlite_'
+    ORDER BY t.name, c.cid"""
 _POSTGRES = """
     SELECT c.table_name AS tab, c.column_name AS col, c.data_type AS kind,
            CASE WHEN c.column_default LIKE 'nextval%' OR c.is_identity = 'YES' THEN 1 ELSE 0 END AS is_key,
@@ -89,7 +90,7 @@ def number_above(query: Query, schema: str | None) -> Callable[[str, int], int |
 
     def in_sqlite(table: str, last: int) -> int | None:
         highest = query(f"SELECT coalesce(max(id), 0) AS id FROM {table}", ())[0]["id"]
-        return max(last, highest) + 1
+        return max(last, int(highest)) + 1
 
     def in_postgres(table: str, last: int) -> int | None:
         sequence = query("SELECT pg_get_serial_sequence(?, 'id') AS name", (f"{schema}.{table}",))[0]["name"]

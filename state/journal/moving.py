@@ -1,6 +1,6 @@
 """Copies threads from one database to another, row by row, and compares what arrived.
 
-What belongs to a thread are the rows with its id, of all tables that have one: so a table that is new is moved
+What belongs to a thread are the rows with its id, of all tables that have one: so a new table is moved
 without a word here. What else a thread needs is in `BESIDE`; what a database keeps to itself, in `STAYS`.
 
 Numbers that a database gives its rows are given anew, in the same order. By the number of an invocation or a
@@ -30,7 +30,15 @@ PAGE_BYTES: Final = 8_000_000
 # Rows that go along with those of a thread, though no thread owns them: with its requests, with its texts.
 BESIDE: Final = ("batches", "blobs")
 # What is no part of a thread, though it may name one, and why.
-STAYS: Final = {"claims": "who runs a thread here; the epoch goes along"}
+STAYS: Final = {
+    "claims": "who runs a thread here; its epoch goes along",
+    "format": "of the tables",
+    "budget_accounts": "what all threads of a scope have paid for here",
+    "budget_holds": "what is set aside for calls under way here",
+    "budget_limits": "what a person allows here",
+    "rate_limits": "how often an endpoint may be asked from here",
+    "rate_leases": "who may ask an endpoint from here",
+}
 APART: Final = ("effects", *STAYS)
 
 _USED = re.compile(rb";sha256=([0-9a-f]{64})")
@@ -231,8 +239,8 @@ class Copy:
             if there is not None and there["thread_id"] not in family and there != row:
                 raise InputError(
                     f"The side effect {key!r} of the thread {thread!r} is on record at the target, for the "
-                    f"thread {there['thread_id']!r}. Nothing of {thread!r} was moved: move both, or let one of "
-                    "them use another key."
+                    f"thread {there['thread_id']!r}. Nothing of {thread!r} was moved: move both, or let one "
+                    "of them use another key."
                 )
             self._target(renewed, list(row.values()))
             if self._effect(key) != row:

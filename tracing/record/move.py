@@ -1,7 +1,7 @@
 """Moves threads from one database to another: each family of forks wholly, or not at all.
 
-A family is copied in one transaction of the target, compared there, and deleted at the source. While that lasts
-it is claimed, so that nobody runs it. A move that was killed is repeated: what has arrived is known again.
+A family is copied in one transaction of the target, compared there, and deleted at the source. Meanwhile it
+is claimed, so that nobody runs it. A move that was killed is repeated: what has arrived is known again.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def move_threads(
 ) -> Iterator[Moved]:
     """Move threads, or all, with everything on their record, and yield what became of each family of forks.
 
-    A thread takes its forks and the threads that it was forked from along: they share their side effects. With
-    `keep` they stay at the source too; a thread goes on in one place only, so run the copy or the original,
-    never both. A thread that is run now is not moved, nor one that the target has with other content. Raises
-    InputError for a thread that the source does not have, and StoreError where the tables differ.
+    A thread takes its forks and the threads that it was forked from along: they share their side effects.
+    With `keep` they stay at the source too; a thread goes on in one place only, so run the copy or the
+    original, never both. A thread that is run now is not moved, nor one that the target has with other
+    content. Raises InputError for a thread that the source does not have, and StoreError where the tables
+    differ.
     """
     theirs, ours = _tables(source), _tables(target)
     matching(theirs, ours, str(source.database), str(target.database))
@@ -89,8 +90,8 @@ def _copied(
         other = [name for name in family if copy.of_source(name) != copy.of_target(name)]
         if other:
             raise InputError(
-                f"The thread {other[0]!r} is in {target.database} too, with other content. It went on in both "
-                "places, or they are two threads. Nothing of it was moved: look at both with `stepgraph "
+                f"The thread {other[0]!r} is in {target.database} too, with other content. It went on in "
+                "both places, or they are two threads. Nothing of it was moved: look at both with `stepgraph "
                 "show`, and prune the one that you do not need."
             )
         done.append(Moved(family, already=True))
