@@ -21,7 +21,7 @@ LOCAL: Final = "local"
 OVER: Final = ("done", "partial", "failed", "canceled")
 _NAMES: Final = (
     "thread_id, graph, trace, input, options, engine, link, status, kind, attempts, due_at, epoch, owner, "
-    "stop"
+    "former, stop"
 )
 
 
@@ -42,6 +42,7 @@ class JobRecord:
     due_at: float | None = None
     epoch: int = 0
     owner: str | None = None
+    former: str | None = None
     stop: bool = False
 
     @property
@@ -63,7 +64,7 @@ def submit_job(journal: Journal, job: JobRecord) -> None:
     row = (
         f"INSERT INTO jobs ({names}) VALUES (?, ?, ?, ?, ?, ?, 'queued', {now}, {now}, {now}) "
         f"ON CONFLICT (thread_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in changed)}, "
-        "kind = NULL, attempts = 0, stop = 0, woken = 0, owner = NULL, expires_at = NULL"
+        "kind = NULL, attempts = 0, stop = 0, woken = 0"
     )
     values = (
         job.thread_id,
@@ -121,8 +122,8 @@ def take_job(
     if thread is not None:
         due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = {now} + ?, epoch = epoch + 1, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
+        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = {now} + ?, "
+        f"epoch = epoch + 1, attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
         f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
         f"RETURNING {_NAMES}"
     )
@@ -140,7 +141,7 @@ def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobR
     """
     now = journal.dialect.now
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = ?, "
+        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = NULL, epoch = ?, "
         f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? AND epoch < ? "
         f"AND status IN ('queued', 'running', 'waiting') RETURNING {_NAMES}"
     )
@@ -169,8 +170,8 @@ def end_turn(
     sql = (
         f"UPDATE jobs SET status = CASE WHEN {stopped} THEN 'canceled' WHEN {again} THEN 'queued' "
         "ELSE ? END, "
-        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, owner = NULL, "
-        f"expires_at = NULL, woken = 0, stop = 0, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, "
+        f"owner = NULL, former = NULL, expires_at = NULL, woken = 0, stop = 0, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
