@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..graphs.engine.writes import same
 from ..state.budget import Budget
+from ..state.database import PostgresAddress
 from ..state.errors import InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread, sync_version
 from ..state.journal.jobs import (
@@ -160,7 +161,7 @@ async def asubmit(
     graph: str,
     state: Any,
     *,
-    db: str | Path | Session = "stepgraph.sqlite",
+    db: str | Path | PostgresAddress | Session = "stepgraph.sqlite",
     on: str | None = None,
     thread_id: str | None = None,
     **options: Unpack[JobOptions],
@@ -184,7 +185,7 @@ async def asubmit(
 
 
 async def asubmitted(
-    thread_id: str, *, db: str | Path | Session = "stepgraph.sqlite", on: str | None = None
+    thread_id: str, *, db: str | Path | PostgresAddress | Session = "stepgraph.sqlite", on: str | None = None
 ) -> RunHandle:
     """Return the handle on a thread that was handed to workers before. Raises InputError for any other.
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..state.database import PostgresAddress
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
 from .choosing import engine_of
@@ -20,7 +21,7 @@ from .turns import Turn
 
 async def aworker(
     *graphs: str | Mapping[str, Loaded],
-    db: str | Path = "stepgraph.sqlite",
+    db: str | Path | PostgresAddress = "stepgraph.sqlite",
     on: str | None = None,
     models: Any = None,
     at_once: int = 100,

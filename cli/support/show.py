@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError, StoreError
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
@@ -73,9 +73,9 @@ class Told:
 
 
 @contextmanager
-def open_session(database: Path) -> Iterator[Session]:
-    """Open an existing file. Raises InputError if there is none, StoreError for rows that cannot be read."""
-    if not database.exists():
+def open_session(database: Database) -> Iterator[Session]:
+    """Open an existing database. Raises InputError if there is none, StoreError where it cannot be read."""
+    if is_missing(database):
         raise InputError(f"There is no file {database}. A graph that runs writes it; --db names another.")
     with Session(database) as session:
         try:
@@ -90,7 +90,7 @@ def open_session(database: Path) -> Iterator[Session]:
 
 
 def show_run(
-    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Path, as_json: bool
+    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Database, as_json: bool
 ) -> None:
     """Print a run, or all about one step."""
     with open_session(database) as session:

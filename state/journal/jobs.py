@@ -171,7 +171,8 @@ def end_turn(
         f"UPDATE jobs SET status = CASE WHEN {stopped} THEN 'canceled' WHEN {again} THEN 'queued' "
         "ELSE ? END, "
         f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, "
-        f"owner = NULL, former = NULL, expires_at = NULL, woken = 0, stop = 0, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        "owner = NULL, former = NULL, expires_at = NULL, woken = 0, stop = 0, "
+        f"updated_at = {now} WHERE thread_id = ? AND epoch = ? "
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
