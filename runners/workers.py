@@ -13,12 +13,13 @@ from typing import Any
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
 from .engines.protocol import engine_of
+from .loading import Loaded
 from .naming import load_served
 from .turns import Turn
 
 
 async def aworker(
-    *graphs: str,
+    *graphs: str | Mapping[str, Loaded],
     db: str | Path = "stepgraph.sqlite",
     on: str | None = None,
     models: Any = None,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         DeadlinePassed as DeadlinePassed,
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
+        EngineUnreachable as EngineUnreachable,
         GateFailed as GateFailed,
         GraphChanged as GraphChanged,
         GuardTripped as GuardTripped,

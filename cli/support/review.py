@@ -106,6 +106,7 @@ def answer_review(
     cache_s: str | None,
     models: Sequence[str],
     database: Path,
+    on: str | None = None,
     as_json: bool,
 ) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
@@ -135,6 +136,7 @@ def answer_review(
         cache_s=cache_s,
         models=models,
         database=database,
+        on=on,
         as_json=as_json,
     )
     with open_session(database) as session:

@@ -102,9 +102,17 @@ def last_trace(journal: Journal, thread_id: str) -> int:
 
 
 def take_job(
-    journal: Journal, graphs: Collection[str], owner: str, lease_s: float, *, engine: str = LOCAL
+    journal: Journal,
+    graphs: Collection[str],
+    owner: str,
+    lease_s: float,
+    *,
+    engine: str = LOCAL,
+    thread: str | None = None,
 ) -> JobRecord | None:
     """Take the job that waits longest of those that are due, and whose graphs a worker serves; None without.
+
+    With a `thread`, only its job counts.
 
     A job is due when it is queued, when its deadline has come, or when the worker whose turn it was has not
     said for too long that it lives.
@@ -115,7 +123,9 @@ def take_job(
         f"engine = ? AND graph IN ({marks}) AND ((status = 'queued' AND due_at <= {now}) "
         f"OR (status = 'waiting' AND due_at <= {now}) OR (status = 'running' AND expires_at < {now}))"
     )
-    values = (engine, *graphs)
+    values: tuple[str, ...] = (engine, *graphs)
+    if thread is not None:
+        due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
         f"UPDATE jobs SET status = 'running', owner = ?, expires_at = {now} + ?, epoch = epoch + 1, "
         f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
@@ -128,15 +138,19 @@ def take_job(
     return _job(journal, rows[0]) if rows else None
 
 
-def begin_turn(journal: Journal, thread_id: str, owner: str) -> JobRecord | None:
-    """Begin a turn that an engine has given to a worker; None if there is no such job, or it was canceled."""
+def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
+    """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
+
+    The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
+    one, when another has begun.
+    """
     now = now_of(journal)
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = epoch + 1, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
-        f"AND status <> 'canceled' RETURNING {_NAMES}"
+        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = ?, "
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? AND epoch < ? "
+        f"AND status IN ('queued', 'running', 'waiting') RETURNING {_NAMES}"
     )
-    rows = _returned(journal, sql, (owner, thread_id))
+    rows = _returned(journal, sql, (owner, token, thread_id, token))
     return _job(journal, rows[0]) if rows else None
 
 
@@ -218,6 +232,15 @@ def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
     rows = _returned(journal, sql, (thread_id,))
     found: JobStatus | None = rows[0]["status"] if rows else None
     return found
+
+
+def fail_job(journal: Journal, thread_id: str, kind: str) -> None:
+    """Record that no turn follows, because the engine was told so from outside."""
+    sql = (
+        f"UPDATE jobs SET status = 'failed', kind = ?, epoch = epoch + 1, updated_at = {now_of(journal)} "
+        "WHERE thread_id = ? AND status IN ('queued', 'running', 'waiting')"
+    )
+    journal.write([(sql, (kind, thread_id))])
 
 
 def link_job(journal: Journal, thread_id: str, link: str) -> None:
