@@ -35,7 +35,8 @@ from ...state.journal.jobs import (
 from ...state.session.session import Session
 from ...tracing.record.spans import trace_id
 from ...tracing.record.threads import find_thread
-from ..turns import Job, Outcome, Turn, is_retryable
+from ..passing import is_retryable
+from ..turns import Job, Outcome, Turn
 from .protocol import until_stopped
 from .temporal_workflow import CANCEL, COST, GRAPH, STATUS, TURN, USER, ThreadWorkflow
 
