@@ -129,9 +129,12 @@ def show_run(
 
 
 def _totals(run: Run) -> str:
-    failed = sum(call["status"] == "failed" for call in run.calls)
+    failed, superseded = (
+        sum(call["status"] == status for call in run.calls) for status in ("failed", "superseded")
+    )
     replays = sum(call["replays"] for call in run.calls)
     parts = [f"{run.cost.calls} model calls", f"{failed} failed" if failed else ""]
+    parts += [f"{superseded} superseded" if superseded else ""]
     parts += [f"{replays} replayed at no cost" if replays else "", cost_line(run.cost)]
     parts += [f"{duration(sum(call['latency_s'] for call in run.calls))} of model time"]
     thread = run.thread

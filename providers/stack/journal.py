@@ -24,8 +24,8 @@ from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, T
 def reject(reply: Reply, context: CallContext, problem: str) -> None:
     """Keep an answer on record as one that will not do."""
     if context.session is not None and reply.call_id is not None:
-        context.session.journal.note_problem(reply.call_id, problem)
-        context.session.journal.reject([reply.call_id])
+        context.session.journal.note_problem(context.thread_id, reply.call_id, problem)
+        context.session.journal.reject(context.thread_id, [reply.call_id])
 
 
 class ReplayLayer(Layer):

@@ -15,7 +15,7 @@ from typing import Any
 from ..statuses import BatchStatus, Lane
 from .journal import Journal
 from .lost import WrittenBy
-from .records import CallKey
+from .records import CallKey, ThreadStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ async def find_request(
         return None
     earlier.claimed.add(found.id)
     sql = "UPDATE batch_requests SET task = ?, occurrence = ? WHERE id = ?"
-    await journal.awrite([(sql, (key.task, key.occurrence, found.id))])
+    renamed = (sql, (key.task, key.occurrence, found.id))
+    await journal.awrite([ThreadStatement(renamed, key.thread_id)])
     return found.of(key)
 
 

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from .records import Call, insert
+from .records import Call, CallStatement, ThreadStatement, insert
 from .store import Store
 
 
@@ -19,6 +19,7 @@ class _Batch:
 
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
+    statements: list[ThreadStatement] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
 
@@ -30,14 +31,21 @@ class CallCommits:
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
 
     async def commit(self, call: Call) -> None:
-        """Return once the call is committed; one that cannot be is saved elsewhere, and raises StoreError."""
+        """Return once the call is committed; one that cannot be is saved elsewhere, and raises StoreError.
+
+        One whose run has lost its claim raises ClaimLost, once it is committed as superseded.
+        """
         loop = asyncio.get_running_loop()
         batch = self._batches.get(loop)
         if batch is None:
             batch = self._batches[loop] = _Batch(loop.create_future())
             loop.call_soon(self._start, loop, batch)
+        statement = insert(call)
         batch.calls.append(call)
+        batch.statements.append(statement)
         await asyncio.shield(batch.done)
+        if isinstance(statement, CallStatement) and statement.refused is not None:
+            raise statement.refused
 
     def _start(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
         del self._batches[loop]
@@ -45,7 +53,7 @@ class CallCommits:
 
     async def _commit(self, batch: _Batch) -> None:
         try:
-            await self._store.awrite([insert(call) for call in batch.calls])
+            await self._store.awrite(batch.statements)
             self._store.check_place()
         except BaseException as failed:
             error = self._store.spill(batch.calls, failed)

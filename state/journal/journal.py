@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import Cost
 from ..database import PostgresAddress
-from ..errors import PromptChanged
+from ..errors import PromptChanged, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
 from .call_commits import CallCommits
@@ -106,9 +107,11 @@ class Journal:
         if call is not None:
             if earlier is not None:
                 earlier.used.add(call.id)
-            self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
+            again = "UPDATE calls SET replays = replays + 1 WHERE id = ?"
             sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
-            self.add_later((sql, (call.thread_id, call.task, call.id, time.time())))
+            noted = (sql, (call.thread_id, call.task, call.id, time.time()))
+            for statement in ((again, (call.id,)), noted):
+                self.add_later(ThreadStatement(statement, call.thread_id))
         return call
 
     async def check_unanswered(self, key: CallKey, path: str, step: str, prompt: Callable[[], str]) -> None:
@@ -141,13 +144,13 @@ class Journal:
 
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
-        values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
         sql = (
             "INSERT INTO coalesced_calls (thread_id, task, request_hash, occurrence, leader) "
             "VALUES (?, ?, ?, ?, ?) ON CONFLICT (thread_id, task, request_hash, occurrence) "
             "DO UPDATE SET leader = excluded.leader"
         )
-        self.add_later((sql, values))
+        values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
+        self.add_later(ThreadStatement((sql, values), key.thread_id))
 
     async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
@@ -170,8 +173,15 @@ class Journal:
         return await self._calls(where, values)
 
     async def commit_call(self, call: Call) -> None:
-        """Return once the call is committed."""
-        await self._commits.commit(call)
+        """Return once the call is committed.
+
+        Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
+        """
+        try:
+            await self._commits.commit(call)
+        except ThreadBusy:
+            self._tell(replace(call, status="superseded"))
+            raise
         self._tell(call)
 
     async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
@@ -199,14 +209,15 @@ class Journal:
         rows = await self.arows(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
         return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
-    def note_problem(self, call_id: str, problem: str) -> None:
+    def note_problem(self, thread_id: str, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""
-        self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id)))
+        noted = ("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id))
+        self.add_later(ThreadStatement(noted, thread_id))
 
-    def reject(self, call_ids: Sequence[str]) -> None:
+    def reject(self, thread_id: str, call_ids: Sequence[str]) -> None:
         """Mark answers as rejected, so that a resume asks again instead of replaying them."""
-        for call_id in call_ids:
-            self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
+        sql = "UPDATE calls SET status = 'rejected' WHERE id = ? AND status <> 'superseded'"
+        self.add_later(*(ThreadStatement((sql, (call_id,)), thread_id) for call_id in call_ids))
         self.try_flush()
 
     # Runs
@@ -340,7 +351,8 @@ class Journal:
             return None
         left.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
-        await self.awrite([(sql, (key.task, key.occurrence, call.id))])
+        claimed = (sql, (key.task, key.occurrence, call.id))
+        await self.awrite([ThreadStatement(claimed, key.thread_id)])
         return await self.find_answer(key)
 
     def earlier_try(self, thread_id: str) -> Unclaimed | None:

@@ -12,12 +12,13 @@ from ..blobs import CARRIERS, blobs_of, referring
 from ..errors import StoreError
 from .blobs import BlobReader, write_blobs
 from .dialect import SQLITE, Row, Rows, Transaction, dicts
+from .fencing import Refused, check
 from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
-from .records import CALL_NAMES, Call, Statement, bindable, call_of, changed, insert
+from .records import CALL_NAMES, Call, CallStatement, Statement, bindable, call_of, changed, insert
 from .sqlite import Reopened, aretrying, explained, is_busy, retrying, unhindered
-from .store import Refused, Store
+from .store import Store
 
 R = TypeVar("R")
 
@@ -108,14 +109,12 @@ class SqliteStore(Store):
                     connection.execute("PRAGMA synchronous = FULL")
                 if work is not None:
                     connection.execute("BEGIN IMMEDIATE")
-                for sql, values in batch:
-                    for value in [each for each in values if type(each) in CARRIERS]:
-                        write_blobs(connection.execute, blobs_of(value))
-                    connection.execute(sql, [bindable(value) for value in values])
+                for statement in batch:
+                    if not _run(connection, statement) and isinstance(statement, CallStatement):
+                        _run(connection, statement.superseded())
                 if work is not None:
                     work(_Open(connection))
-                if refused := self.guard(_Open(connection), batch):
-                    raise Refused(refused)
+                check(self.guard, _Open(connection), batch)
                 connection.commit()
             except BaseException as error:
                 connection.rollback()
@@ -123,10 +122,9 @@ class SqliteStore(Store):
                     self._trouble = explained(error, self.path)
                 if not isinstance(error, Refused):
                     raise
-                self._waiting[:] = [item for item in self._waiting if error.of(item) is None]
-                for statement in statements:
-                    if (problem := error.of(statement)) is not None:
-                        raise problem from None
+                self._waiting[:] = error.allowed(self._waiting)
+                error.check(statements)
+                statements = error.allowed(statements)
             else:
                 del self._waiting[: len(waiting)]
                 self._watch()
@@ -283,7 +281,9 @@ class SqliteStore(Store):
         try:
             self.check_place()
             self._spill.take_in(
-                lambda rows: self._write([insert(changed(call_of(row), referring)) for row in rows])
+                lambda rows: self._write(
+                    [insert(changed(call_of(row), referring), of_run=False) for row in rows]
+                )
             )
             self._write([])
         except StoreError as error:
@@ -307,6 +307,14 @@ class SqliteStore(Store):
             self.flush()
         finally:
             self._opened.close()
+
+
+def _run(connection: sqlite3.Connection, statement: Statement) -> int:
+    """Run a statement, and return how many rows it wrote."""
+    sql, values = statement
+    for value in [each for each in values if type(each) in CARRIERS]:
+        write_blobs(connection.execute, blobs_of(value))
+    return connection.execute(sql, [bindable(value) for value in values]).rowcount
 
 
 class _Open:

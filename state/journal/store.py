@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..blobs import whole
 from ..database import Database
-from ..errors import StoreError, ThreadBusy
+from ..errors import StoreError
 from .dialect import Dialect, Row, Rows, Transaction
-from .records import CALL_REQUIRED, Call, Statement, ThreadStatement, changed
+from .fencing import Guard, Open
+from .records import CALL_REQUIRED, Call, Statement, changed
 from .spill import Spill
 
 R = TypeVar("R")
-# Says of an open transaction's statements which threads they may not write to, and why.
-Guard = Callable[[Transaction, Sequence[Statement]], Mapping[str, ThreadBusy]]
-
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
 PASSES = 6
 
@@ -38,7 +36,7 @@ class Store(ABC):
     def __init__(self, database: Database, file: Path) -> None:
         self.database = database
         self.file = file
-        self.guard: Guard = lambda *_: {}
+        self.guard: Guard = Open()
         self._lock = threading.RLock()
         self._spill = Spill(file, CALL_REQUIRED, str(database))
         self._trouble: StoreError | None = None
@@ -169,14 +167,3 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Write what waits, and close the database."""
-
-
-class Refused(Exception):
-    """A transaction would write to threads that it may not write to."""
-
-    def __init__(self, problems: Mapping[str, ThreadBusy]) -> None:
-        super().__init__(*problems.values())
-        self._problems = problems
-
-    def of(self, statement: Statement) -> ThreadBusy | None:
-        return self._problems.get(statement.thread_id) if isinstance(statement, ThreadStatement) else None

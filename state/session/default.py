@@ -40,12 +40,13 @@ class NotKeptWarning(UserWarning):
 
 
 class SessionTable(BaseModel):
-    """The table `[session]`: the file, and the budget of each thread that is given none."""
+    """The table `[session]`: the file, the budget of each thread that is given none, and `Session`'s own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = ""
     budget: Budget | None = None
+    heartbeat_s: float | None = None
 
 
 @cache
@@ -125,7 +126,9 @@ class DefaultSessions:
             session = self._by_file.get(str(file))
             if session is None:
                 tracer = None if self.tracing is None else self.tracing()
-                session = self._by_file[str(file)] = Session(file.absolute(), tracing=tracer)
+                session = self._by_file[str(file)] = Session(
+                    file.absolute(), tracing=tracer, heartbeat_s=session_table().heartbeat_s
+                )
             return session
 
     def _open_beside(self, saver: InMemorySaver) -> Session:

@@ -79,8 +79,9 @@ class Session:
     checkpoints may load, beyond those that steps and patterns declare. `tracing`, such as a `Tracing()`, also
     sends the traces to Langfuse or elsewhere. `models` answer in all of the session's runs, in whatever
     thread or task: a dict of roles, or one for every role, of what `using` takes. `clock` tells waits and
-    deadlines what time it is, in tests: a function that returns a datetime with its zone. Raises StoreError
-    if the database cannot be used.
+    deadlines what time it is, in tests: a function that returns a datetime with its zone. A process that was
+    not heard of for `heartbeat_s` seconds (6 without it) counts as dead: another one may take its threads
+    over. Raises StoreError if the database cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -94,6 +95,7 @@ class Session:
         tracing: Tracer | None = None,
         models: Any = None,
         clock: Callable[[], datetime] | None = None,
+        heartbeat_s: float | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
@@ -106,8 +108,8 @@ class Session:
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
         self.journal = Journal(path)
-        self.claims = Claims(self.journal)
         try:
+            self.claims = Claims(self.journal, heartbeat_s)
             self.checkpointer = checkpointer_of(self.journal.store)
         except BaseException:
             self.journal.close()

@@ -133,7 +133,11 @@ def choice_of(span: Span) -> str | None:
 def _answered(calls: list[Row]) -> list[Row]:
     """Return the answers that counted: without those in whose place a fork's answer stands."""
     replaced = {call["origin"] for call in calls if call["source"] == "override"}
-    return [call for call in calls if call["status"] != "failed" and call["id"] not in replaced]
+    return [
+        call
+        for call in calls
+        if call["status"] not in ("failed", "superseded") and call["id"] not in replaced
+    ]
 
 
 def _differences(a: list[Row], b: list[Row]) -> list[CallDifference]:

@@ -81,9 +81,9 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
         "SELECT r.thread_id, r.status, r.updated_at, "
         "(SELECT count(*) FROM checkpoints c WHERE c.thread_id = r.thread_id) AS checkpoints, "
         "(SELECT count(*) FROM calls c WHERE c.thread_id = r.thread_id) AS calls, "
-        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND c.expires_at > ?) AS claimed "
-        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC",
-        (time.time(),),
+        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND "
+        f"c.expires_at > {session.journal.dialect.now}) AS claimed "
+        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC"
     )
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):

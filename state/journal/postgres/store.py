@@ -15,9 +15,10 @@ from ...event_loops import aside
 from ...private_files import make_folder
 from ..blobs import BlobReader, write_blobs
 from ..dialect import Row, Rows, Transaction, dicts
+from ..fencing import Refused, check
 from ..forking import Forked, track
-from ..records import Statement, bindable, call_of, changed, insert
-from ..store import Refused, Store
+from ..records import CallStatement, Statement, bindable, call_of, changed, insert
+from ..store import Store
 from .connecting import Connection, connect, explained, is_lost
 from .migration import migrate
 from .sql import POSTGRES, translator
@@ -95,10 +96,9 @@ class PostgresStore(Store, Forked):
             try:
                 self._again(lambda connection: self._commit(connection, batch, work))
             except Refused as error:
-                self._waiting[:] = [item for item in self._waiting if error.of(item) is None]
-                for statement in statements:
-                    if (problem := error.of(statement)) is not None:
-                        raise problem from None
+                self._waiting[:] = error.allowed(self._waiting)
+                error.check(statements)
+                statements = error.allowed(statements)
             except psycopg.Error as error:
                 self._trouble = explained(error, self.address)
                 raise self._trouble from None
@@ -117,14 +117,12 @@ class PostgresStore(Store, Forked):
             opened = _Open(connection, self._translated)
             if work is not None:
                 opened.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-            for sql, values in batch:
-                for value in [each for each in values if type(each) in CARRIERS]:
-                    write_blobs(opened.execute, blobs_of(value))
-                opened.execute(sql, values)
+            for statement in batch:
+                if not opened.run(statement) and isinstance(statement, CallStatement):
+                    opened.run(statement.superseded())
             if work is not None:
                 work(opened)
-            if refused := self.guard(opened, batch):
-                raise Refused(refused)
+            check(self.guard, opened, batch)
 
     def _again(self, work: Callable[[Connection], R]) -> R:
         """Do the work, and once more over a new connection where the old one was lost."""
@@ -187,7 +185,9 @@ class PostgresStore(Store, Forked):
         """Commit what could not be committed before; the rest goes on waiting."""
         try:
             self._spill.take_in(
-                lambda rows: self._write([insert(changed(call_of(row), referring)) for row in rows])
+                lambda rows: self._write(
+                    [insert(changed(call_of(row), referring), of_run=False) for row in rows]
+                )
             )
             self._write([])
         except StoreError as error:
@@ -218,9 +218,19 @@ class _Open:
         self._connection = connection
         self._translated = translated
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+    def run(self, statement: Statement) -> int:
+        """Run a statement, and return how many rows it wrote."""
+        sql, values = statement
+        for value in [each for each in values if type(each) in CARRIERS]:
+            write_blobs(self.execute, blobs_of(value))
+        return self._execute(sql, values).rowcount
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
         query = self._translated(sql).encode()
-        cursor = self._connection.execute(query, [_sendable(value) for value in values])
+        return self._connection.execute(query, [_sendable(value) for value in values])
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        cursor = self._execute(sql, values)
         if cursor.description is None:
             return []
         return dicts([column.name for column in cursor.description], cursor.fetchall())

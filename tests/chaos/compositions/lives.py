@@ -149,7 +149,7 @@ class Life:
             values = {name: shown(value) for name, value in sorted(result.values.items())}
             values |= {f"unmerged {path}": shown(said) for path, said in result.unmerged.items()}
             if result.status == "interrupted" and not self._order.leaves:
-                answers = {each.id: _word(each.value) for each in result.waiting}
+                answers = {each.id: word(each.value) for each in result.waiting}
                 continue
             return Ending(result.status, values, result.missing)
         raise RuntimeError("The workflow does not end.")
@@ -244,7 +244,7 @@ async def _drain(stream: Any) -> None:
         pass
 
 
-def _word(asked: Any) -> Any:
+def word(asked: Any) -> Any:
     """Answer a person's question: the same question gets the same answer."""
     if isinstance(asked, dict) and "review" in asked:
         number = int(token(str(asked["question"]))[1:-1], 16)

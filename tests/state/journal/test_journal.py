@@ -53,7 +53,10 @@ async def test_a_failed_call_is_kept_but_is_no_answer(session: Session) -> None:
 async def test_the_first_answer_to_a_call_stays(session: Session) -> None:
     await session.journal.commit_call(CALL)
     await session.journal.commit_call(replace(CALL, id="2", answer="Steep."))
-    assert session.journal.query("SELECT id, answer FROM calls") == [{"id": "1", "answer": "Boil."}]
+    assert session.journal.query("SELECT answer, status FROM calls ORDER BY id") == [
+        {"answer": "Boil.", "status": "answered"},
+        {"answer": "Steep.", "status": "superseded"},  # it was paid for, too
+    ]
 
 
 async def test_answers_that_arrive_together_are_committed_together(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""A session in Postgres: another process goes on with what a killed one left there, and pays nothing twice."""
+"""A session in Postgres: another process goes on with what a killed one left, and pays nothing twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from stepgraph import Session
 
 PROGRAM = """
-import os, signal, sys
+import os, signal, sys, time
 from dataclasses import dataclass
 from stepgraph import Ask, Session, chain, run, step
 from stepgraph.testing import ScriptedModel
@@ -36,7 +36,9 @@ def one(state: State) -> Ask[str]:
 def two(state: State) -> Ask[str]:
     return Ask(f"two after {state.first}")
 
-with Session(sys.argv[1]) as session:
+with Session(sys.argv[1], heartbeat_s=0.5) as session:
+    while session.claims.is_run("t"):  # so long does the claim of a dead process live
+        time.sleep(0.05)
     found = run(chain(one, two).compile(), State(), session, "t")
     print(found.status, found.values["second"])
 """
