@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .errors import StoreError
 
+VARIABLE = "STEPGRAPH_DB"
 SCHEMES = ("postgresql", "postgres")
 SCHEMA = "stepgraph"
 _OURS = "schema"  # a part of the address that is not for libpq
@@ -78,3 +79,8 @@ def _address(text: str) -> PostgresAddress:
     rest = urlencode([(name, value) for name, value in query if name != _OURS])
     conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, rest, ""))
     return PostgresAddress(conninfo, shown, schema)
+
+
+def is_missing(database: Database) -> bool:
+    """Tell whether there is no such file; a Postgres database tells itself when it is opened."""
+    return isinstance(database, Path) and not database.exists()

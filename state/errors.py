@@ -350,7 +350,7 @@ class RunFailed(StepgraphError):
 
 
 class StoreError(StepgraphError):
-    """The SQLite file cannot be used."""
+    """The database cannot be used."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ...state.errors import InputError, StepgraphError, StoreError
+from ...state.database import Database, is_missing
+from ...state.errors import InputError
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
 from ...tracing.record.caching import Collapse, cache_use, cached_share, collapses
@@ -38,16 +38,6 @@ from ...tracing.record.tree import SpanNode
 from .text import show_asked
 
 WIDTH = 32
-# What rows of other types and forms than ours lead to, wherever they are read.
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 CUT, CUT_STEP = 160, 400
 SHORT = 20  # what is shorter may stand anywhere by chance
 
@@ -73,24 +63,16 @@ class Told:
 
 
 @contextmanager
-def open_session(database: Path) -> Iterator[Session]:
-    """Open an existing file. Raises InputError if there is none, StoreError for rows that cannot be read."""
-    if not database.exists():
+def open_session(database: Database) -> Iterator[Session]:
+    """Open an existing database. Raises InputError if there is none."""
+    if is_missing(database):
         raise InputError(f"There is no file {database}. A graph that runs writes it; --db names another.")
     with Session(database) as session:
-        try:
-            yield session
-        except StepgraphError:
-            raise
-        except DAMAGE as error:
-            raise StoreError(
-                f"{database} holds what cannot be read ({type(error).__name__}: {error!s:.200}). It is "
-                "damaged, or stepgraph did not write it. `stepgraph prune --thread` deletes a single thread."
-            ) from error
+        yield session
 
 
 def show_run(
-    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Path, as_json: bool
+    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Database, as_json: bool
 ) -> None:
     """Print a run, or all about one step."""
     with open_session(database) as session:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_recorded
 from ...state.budget import Budget
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.session.session import Session, new_thread_id
 from ...tracing.forks.copies import ForkPoint
@@ -31,7 +31,7 @@ from .run import resume_threads
 from .show import open_session
 
 
-def show_history(thread_id: str, *, database: Path, as_json: bool) -> None:
+def show_history(thread_id: str, *, database: Database, as_json: bool) -> None:
     """Print the checkpoints of a thread."""
     with open_session(database) as session:
         thread = find_thread(session.journal, thread_id)
@@ -83,7 +83,7 @@ def fork_thread(
     new_thread: str | None,
     limits: Sequence[str],
     run: bool,
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Fork a thread, run the fork, print what differs, and return the exit code of the run."""

@@ -33,6 +33,9 @@ class Dialect:
         """Return the FROM item with a row, `key` and `value`, for each member of a JSON object."""
         return f"json_each({column})"
 
+    def keep_writers_out(self, transaction: Transaction, table: str) -> None:
+        """Let nobody else write to a table before the transaction ends."""
+
     def mentions(self, column: str, text: str) -> str:
         """Return the condition that a column of text or bytes holds a text of ASCII."""
         return f"instr(CAST({column} AS BLOB), CAST('{text}' AS BLOB)) > 0"

@@ -17,7 +17,7 @@ from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
 from .records import CALL_NAMES, Call, CallStatement, Statement, bindable, call_of, changed, insert
-from .sqlite import Reopened, aretrying, explained, is_busy, retrying, unhindered
+from .sqlite import Reopened, aretrying, connect, explained, is_busy, retrying, unhindered
 from .store import Store
 
 R = TypeVar("R")
@@ -169,6 +169,9 @@ class SqliteStore(Store):
         """Return the bytes of an image, a sound or a document. Raises StoreError if there are none."""
         with self._lock:
             return self._read_blob(sha256)
+
+    def reader(self) -> SqliteReader:
+        return SqliteReader(self.path)
 
     # When it cannot be written
 
@@ -326,6 +329,22 @@ class _Open:
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         cursor = self._connection.execute(sql, values)
         return dicts([column[0] for column in cursor.description or ()], cursor.fetchall())
+
+
+class SqliteReader:
+    """A connection that reads what is committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, read_only=True)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Return the rows of a SELECT as dictionaries."""
+        cursor = self._connection.execute(sql, values)
+        return dicts([column[0] for column in cursor.description], cursor.fetchall())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

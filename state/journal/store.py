@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..blobs import whole
 from ..database import Database
@@ -21,6 +21,18 @@ from .spill import Spill
 R = TypeVar("R")
 # What ends a superstep (the node's run, its writes, the checkpoint) comes within so many passes of the loop.
 PASSES = 6
+
+
+class Reader(Protocol):
+    """A connection of its own, for a thread that must not stand in anybody's way."""
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Return the rows of a SELECT as dictionaries, of what is committed."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
 
 
 class Store(ABC):
@@ -130,6 +142,10 @@ class Store(ABC):
     @abstractmethod
     async def arows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Like `rows`, from an event loop."""
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """Open another connection, for reading only."""
 
     @abstractmethod
     def blob(self, sha256: str) -> bytes:

@@ -17,7 +17,7 @@ from langchain_core.tracers.context import register_configure_hook
 from ..budget import Budget, Ledger
 from ..errors import InputError, SettingsError
 from ..names import BUDGET
-from .default import default_file, default_sessions, session_table
+from .default import default_database, default_sessions, session_table
 from .foreign_calls import CallObserver
 from .recorder import Recorder, RunObserver
 from .session import Session, text_of_id
@@ -184,7 +184,7 @@ class _Hook:
 
     def get(self) -> AttachedRuns | None:
         with suppress(SettingsError):  # told where a step looks for its session
-            if default_file() is not None:
+            if default_database() is not None:
                 return attached_runs
         return None
 

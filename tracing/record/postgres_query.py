@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 
 from ...state.database import PostgresAddress
-from ...state.errors import InputError
+from ...state.errors import InputError, did_you_mean
 from ...state.journal.postgres.connecting import Connection, connect, explained
+from ...state.journal.postgres.tables import names
+from ...state.journal.views import VIEWS
 from .called_functions import called_functions
 
 # Postgres calls these volatile because they answer anew each time; they change nothing.
@@ -35,6 +38,7 @@ _REFUSED = """
 SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE proname = ANY(%s) AND proname <> ALL(%s)
 AND (provolatile = 'v' OR pronamespace <> 'pg_catalog'::pg_catalog.regnamespace)
 """
+_BEGINS = re.compile(r"(?is)(\s|--[^\n]*\n|/\*.*?\*/|\()*(SELECT|WITH|VALUES|TABLE)\b")
 Found = tuple[list[str], list[tuple[Any, ...]]]
 
 
@@ -42,8 +46,10 @@ class Refused(Exception):
     """The text is no SELECT, or one that would do something; as text, what it is."""
 
 
-def select_in_postgres(address: PostgresAddress, sql: str, *, limit: int, timeout_s: float) -> Found:
-    """Return columns and rows of a SELECT, at most `limit` rows. Raises Refused, InputError and StoreError."""
+def select(address: PostgresAddress, sql: str, *, limit: int, timeout_s: float) -> Found:
+    """Return columns and at most `limit` rows of a SELECT. Raises Refused, InputError and StoreError."""
+    if not _BEGINS.match(sql):
+        raise Refused("that is no SELECT")
     try:
         called = called_functions(sql)
     except ValueError as error:
@@ -93,11 +99,11 @@ def _told(error: psycopg.Error, address: PostgresAddress, timeout_s: float) -> E
     state, text = error.sqlstate or "", " ".join(str(error.diag.message_primary or error).split())
     if state == "57014":
         return InputError(f"The query took longer than {timeout_s:g} s. Narrow it down, or raise --timeout.")
-    if state in ("25006", "0A000") or "multiple commands" in text or "CURSOR" in text:
+    if state in ("25006", "0A000", "42501") or "multiple commands" in text:
         return Refused(text)
-    if state == "42501":
-        return Refused(text)
-    if state[:2] in ("42", "22", "21"):
+    if state == "42P01":
+        hint = did_you_mean(text.split('"')[1], (*names(), *VIEWS))
+        return InputError(f"{text[0].upper()}{text[1:]}. {hint}")
+    if state[:2] in ("42", "22", "21", "54", "53"):
         return InputError(f"The query cannot be run: {text}.")
     return explained(error, address)
-

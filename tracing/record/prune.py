@@ -137,6 +137,8 @@ def drop_unused_blobs(session: Session) -> None:
     """Delete the images and documents that no row refers to any more."""
 
     def drop(transaction: Transaction) -> None:
+        # Whoever writes a row that refers to a blob writes the blob first: nobody may from here on.
+        session.journal.dialect.keep_writers_out(transaction, "blobs")
         kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
         if not kept:
             return

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from ..dialect import Dialect
+from ..dialect import Dialect, Transaction
 
 KEYS = {
     "checkpoints": ("thread_id", "checkpoint_ns", "checkpoint_id"),
@@ -38,6 +38,9 @@ class PostgresDialect(Dialect):
             "THEN CAST(value #>> '{}' AS DOUBLE PRECISION) END AS value "
             f"FROM json_each(CAST({column} AS JSON)))"
         )
+
+    def keep_writers_out(self, transaction: Transaction, table: str) -> None:
+        transaction.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
     def mentions(self, column: str, text: str) -> str:
         shown = f"CAST({column} AS TEXT)"  # of bytes, in hexadecimal

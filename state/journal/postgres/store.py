@@ -167,6 +167,9 @@ class PostgresStore(Store, Forked):
         with self._lock:
             return self._read_blob(sha256)
 
+    def reader(self) -> PostgresReader:
+        return PostgresReader(self.address, self._translated)
+
     # When it cannot be written
 
     def has_to_wait(self) -> bool:
@@ -209,6 +212,26 @@ class PostgresStore(Store, Forked):
             self._spill.release()
             if self._connection is not None:
                 self._connection.close()
+
+
+class PostgresReader:
+    """A connection that reads what is committed."""
+
+    def __init__(self, address: PostgresAddress, translated: Callable[[str], str]) -> None:
+        self._address = address
+        self._connection = connect(address)
+        self._open = _Open(self._connection, translated)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Return the rows of a SELECT as dictionaries. Raises StoreError."""
+        try:
+            return self._open.execute(sql, values)
+        except psycopg.Error as error:
+            raise explained(error, self._address) from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 class _Open:
