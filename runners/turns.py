@@ -219,6 +219,8 @@ class Turn:
             halt.ask("it was canceled")
         if self.is_draining:
             halt.ask(DRAINED)
+        if record.former not in (None, self.owner):  # it died, or stood still: if it wakes up, it is too late
+            await in_thread(self.session.claims.end, thread)
         try:
             async with _beating(beat):
                 outcome = await self._outcome(record, halt)

@@ -13,12 +13,13 @@ from pathlib import Path
 import click
 
 from ...runners.bindings import check_roles, parse_models
-from ...runners.engines.protocol import engine_for
+from ...runners.choosing import engine_for
 from ...runners.loading import Loaded
 from ...runners.naming import graph_name, load_served
 from ...runners.run import NO_ANSWER, RunOptions
 from ...runners.submitting import JobOptions, RunHandle, asubmit
 from ...runners.workers import aworker
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.journal.jobs import JobRecord
 from ...state.session.session import Session
@@ -34,7 +35,7 @@ def serve_graphs(
     at_once: int,
     grace_s: float,
     models: Sequence[str],
-    database: Path,
+    database: Database,
 ) -> None:
     """Serve graphs until the process is told to end."""
     served, bound = load_served(graphs), parse_models(models)
@@ -108,7 +109,7 @@ def wait_for(session: Session, jobs: list[ThreadJob], on: str | None, as_json: b
     try:
         return run_all(session, jobs, len(jobs), as_json)
     except KeyboardInterrupt:
-        tell_where([job.thread for job in jobs if not job.refused], on, session.path)
+        tell_where([job.thread for job in jobs if not job.refused], on, session.database)
         raise
 
 
@@ -123,9 +124,9 @@ def _options(options: RunOptions) -> JobOptions:
     )
 
 
-def tell_where(threads: Sequence[str], on: str | None, database: Path) -> None:
+def tell_where(threads: Sequence[str], on: str | None, database: Database) -> None:
     """Say how to go on with threads that workers run, although nobody waits for them here."""
-    own = database == Path("stepgraph.sqlite").absolute()
+    own = database in (Path("stepgraph.sqlite"), Path("stepgraph.sqlite").absolute())
     option = "" if own else f" --db {shlex.quote(str(database))}"
     server = f" --on {shlex.quote(on)}" if on and on != "local" else ""
     for thread in threads:
