@@ -213,8 +213,10 @@ class DbosEngine:
             await asyncio.sleep(LOOK_S)
             try:
                 await self._recover(turn)
-            except (StepgraphError, SQLAlchemyError) as error:
+            except StepgraphError as error:
                 LOGGER.warning("%s", error)
+            except Exception:  # what nobody looks for is never begun
+                LOGGER.exception("Jobs that nobody has begun could not be looked for")
 
     async def _recover(self, turn: Turn) -> None:
         journal, graphs = self._session.journal, list(turn.graphs)
