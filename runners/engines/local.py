@@ -82,7 +82,7 @@ async def renewing(turn: Turn, journal: Journal) -> None:
         await asyncio.sleep(RENEW_S)
         begun = turn.running
         try:
-            mine, stopped = await in_thread(renew_turns, journal, turn.owner, LEASE_S)
+            mine, stopped = await in_thread(renew_turns, journal, turn.owner, begun, LEASE_S)
         except StoreError as error:
             LOGGER.warning("%s", error)
             continue

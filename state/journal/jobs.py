@@ -201,14 +201,18 @@ def fail_unbegun(journal: Journal, thread_id: str, error: str) -> None:
     journal.write([(sql, (error, thread_id))])
 
 
-def renew_turns(journal: Journal, owner: str, lease_s: float) -> tuple[set[str], set[str]]:
-    """Say that a worker lives; return the threads whose turn is still its own, and those of them to stop."""
-    now = journal.dialect.now
+def renew_turns(
+    journal: Journal, owner: str, threads: Collection[str], lease_s: float
+) -> tuple[set[str], set[str]]:
+    """Say that a worker runs threads; return those whose turn is still its own, and those of them to stop."""
+    if not threads:
+        return set(), set()
+    marks = ", ".join("?" * len(threads))
     sql = (
-        f"UPDATE jobs SET expires_at = {now} + ? WHERE owner = ? AND status = 'running' "
-        "RETURNING thread_id, stop"
+        f"UPDATE jobs SET expires_at = {journal.dialect.now} + ? WHERE owner = ? AND status = 'running' "
+        f"AND thread_id IN ({marks}) RETURNING thread_id, stop"
     )
-    rows = _returned(journal, sql, (lease_s, owner))
+    rows = _returned(journal, sql, (lease_s, owner, *threads))
     return {row["thread_id"] for row in rows}, {row["thread_id"] for row in rows if row["stop"]}
 
 

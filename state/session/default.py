@@ -40,7 +40,7 @@ class NotKeptWarning(UserWarning):
 
 
 class SessionTable(BaseModel):
-    """The table `[session]`: the database, the budget of threads without one, and `Session`'s own."""
+    """The table `[session]`: the database, the budget of threads that are given none, and `Session`'s own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
