@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from stepgraph import Session
+from stepgraph.runners.choosing import engine_of
 from stepgraph.runners.engines import dbos
 from stepgraph.runners.engines.dbos import DbosEngine
-from stepgraph.runners.choosing import engine_of
 from stepgraph.runners.sessions import close_sessions
 from stepgraph.runners.submitting import RunHandle, asubmit, asubmitted
 from stepgraph.runners.turns import Job
@@ -93,8 +93,8 @@ async def worker(url: str, server: ChatServer) -> AsyncIterator[asyncio.Task[Non
 
 async def until(true: Callable[[], Any]) -> None:
     async with asyncio.timeout(SEEN_S):
-        while not await asyncio.to_thread(true):
-            await asyncio.sleep(0.05)  # noqa: ASYNC110
+        while not await asyncio.to_thread(true):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def submitted(url: str, graph: str, thread: str, topic: str = "tea") -> RunHandle:
