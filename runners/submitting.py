@@ -139,7 +139,7 @@ class RunHandle:
 
     def _plain(self) -> RunResult:
         """Return the result as plain data: its graph is known to the workers alone."""
-        with plain_checkpoints(self._session.path) as checkpoints:
+        with plain_checkpoints(self._session) as checkpoints:
             values = final_state(checkpoints, self.thread_id)
         asked = read_waiting(self._session, self.thread_id)
         stands = find_thread(self._session.journal, self.thread_id).status
