@@ -215,6 +215,20 @@ class Claims(Forked):
         asked = sorted({*doubtful, *of_others})
         return self._rows_of(asked, self._dialect.for_share) if asked else None
 
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
+        """Return a SELECT that fails unless the leases of all these runs are still held here."""
+        of_run, of_others = _threads(statements)
+        if of_others or any(thread in self._lost for thread in of_run):
+            return None
+        claims = {thread: claim for thread in sorted(of_run) if (claim := self._held.get(thread))}
+        marks = ", ".join("?" * len(claims))
+        held = (  # each claim's owner is another one
+            f"SELECT 1 FROM claims WHERE thread_id IN ({marks}) AND owner IN ({marks}) ORDER BY thread_id"
+            f"{self._dialect.for_share}"
+        )
+        sql = f"SELECT 1 / (CASE WHEN (SELECT count(*) FROM ({held}) held) = ? THEN 1 ELSE 0 END)"
+        return sql, [*claims, *(claim.owner for claim in claims.values()), len(claims)]
+
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
         of_run, of_others = _threads(statements)

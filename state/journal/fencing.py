@@ -20,6 +20,13 @@ class Guard(Protocol):
         """Return what to select, None where all is known."""
         ...
 
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
+        """Return a SELECT that divides by zero unless all may be written; None where it has to be asked.
+
+        It goes in front of them, where nobody can look at an answer before the transaction is committed.
+        """
+        ...
+
     def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:
         """Return why threads may not be written to, given the rows that were selected."""
         ...
@@ -29,6 +36,9 @@ class Open:
     """A guard that lets everybody write."""
 
     def question(self, statements: Sequence[Statement]) -> Statement | None:
+        return None
+
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
         return None
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 
 from ..dialect import Dialect, Transaction
 
@@ -18,6 +19,7 @@ _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
+_NULL = re.compile(r"(\$\d+) IS(?= (?:NOT )?NULL)")
 _FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)")
 
 
@@ -59,12 +61,13 @@ def translator(schema: str, tables: frozenset[str]) -> Callable[[str], str]:
 
     @lru_cache(4096)
     def translated(sql: str) -> str:
-        parts = _PARTS.split(_of_langgraph(sql))
+        number = count(1)
+        parts = _PARTS.split(of_langgraph(sql))
         parts[::2] = [
-            _TABLE.sub(qualified, part.replace("%", "%%")).replace("?", "%s") for part in parts[::2]
+            re.sub(r"\?", lambda _: f"${next(number)}", _TABLE.sub(qualified, part)) for part in parts[::2]
         ]
-        parts[1::2] = ["" if part.startswith("--") else part.replace("%", "%%") for part in parts[1::2]]
-        return "".join(parts).replace("%s IS NULL", "CAST(%s AS TEXT) IS NULL")
+        parts[1::2] = ["" if part.startswith("--") else part for part in parts[1::2]]
+        return _NULL.sub(r"CAST(\1 AS TEXT) IS", "".join(parts))
 
     return translated
 
@@ -73,7 +76,8 @@ def _typed(match: re.Match[str]) -> str:
     return f"AS {TYPES[match[1].upper()]})"
 
 
-def _of_langgraph(sql: str) -> str:
+def of_langgraph(sql: str) -> str:
+    """Return SQL that LangGraph wrote for SQLite as portable SQL."""
     replacing = _REPLACE.match(sql)
     if replacing is not None:
         table, names = replacing[1], [name.strip() for name in replacing[2].split(",")]

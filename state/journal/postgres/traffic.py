@@ -1,0 +1,498 @@
+"""What goes over a process's connection to Postgres: one flight of statements at a time, for everybody.
+
+A flight takes all that waits: what is to be written as one transaction, each SELECT as one of its own. While
+it is under way, the next one fills. Whoever waits for it looks after it: an event loop when the socket can be
+read, a thread by blocking; so nobody waits for another one's event loop. What needs an answer before it goes
+on (a lock, a lease in doubt, a lost connection) is done by a thread that holds the connection meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import psycopg
+
+from ...database import PostgresAddress
+from ...errors import StoreError, ThreadBusy
+from ..dialect import Row, Transaction
+from ..fencing import Guard, Refused
+from ..records import Statement
+from .batching import Batching, Group
+from .connecting import Connection, explained, is_lost
+from .reconnecting import Reconnecting
+from .sql import translator
+from .tables import names
+from .transactions import PostgresTransaction, in_transaction
+from .waking import Waking, running_loop
+from .wire import Segment, Wire
+
+R = TypeVar("R")
+
+LOSSES = 3  # in a row; then it is not the connection
+DOUBTED = "22012"  # a fence divides by zero
+
+
+@dataclass(eq=False)
+class Work:
+    """What somebody waits for."""
+
+    future: asyncio.Future[None] | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
+    is_done: bool = field(default=False, init=False)
+
+    def settle(self) -> None:
+        if self.future is not None and not self.future.done():
+            if self.error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(self.error)
+
+
+@dataclass(eq=False)
+class Write(Work):
+    """Statements of one transaction; without any, all that was to be written before."""
+
+    statements: Sequence[Statement]
+
+
+@dataclass(eq=False)
+class Read(Work):
+    sql: str
+    values: Sequence[Any]
+    names: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Flight:
+    """What is under way."""
+
+    statements: list[Statement]
+    writes: list[Write]
+    reads: list[Read]
+    groups: list[Group] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+
+
+class Traffic:
+    """The connection, and who waits for what. `waiting` are the statements that nobody waits for, too."""
+
+    def __init__(
+        self,
+        address: PostgresAddress,
+        connection: Connection,
+        waiting: list[Statement],
+        lock: threading.RLock,
+        guard: Callable[[], Guard],
+    ) -> None:
+        self._address = address
+        self._translated = translator(address.schema, names())
+        self._batching = Batching(self._translated, names())
+        self._waiting = waiting
+        self._guard = guard
+        self._wire: Wire | None = Wire(connection)
+        self._begin(lock)
+
+    def _begin(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._writes: list[Write] = []
+        self._reads: list[Read] = []
+        self._flight: _Flight | None = None
+        self._is_held = self._is_closed = False
+        self._losses = 0
+        self._waking = Waking()
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
+        self._called: set[asyncio.AbstractEventLoop] = set()
+        self.trouble: StoreError | None = None
+
+    def after_fork(self, lock: threading.RLock) -> None:
+        """Begin anew in a forked child, which may not use its parent's connection."""
+        if self._wire is not None:
+            self._wire.leave()
+            self._wire = None
+        is_closed = self._is_closed
+        self._begin(lock)
+        self._is_closed = is_closed
+
+    @property
+    def is_busy(self) -> bool:
+        return self._flight is not None or self._is_held
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database has been away for so long that nobody waits for it any more."""
+        return self._wire is None and self.trouble is not None
+
+    def is_under_way(self, statement: Statement) -> bool:
+        flight = self._flight
+        return flight is not None and any(each is statement for each in reversed(flight.statements))
+
+    # Waiting for it
+
+    async def until(self, work: Work) -> None:
+        """Return once the work is done. Raises its error."""
+        work.future = asyncio.get_running_loop().create_future()
+        self._add(work)
+        self.start()
+        await work.future
+
+    def start(self) -> None:
+        """Have what waits sent at the end of this pass of the event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._called:
+            self._called.add(loop)
+            loop.call_soon(self._look_after, loop)
+
+    def wait(self, work: Work) -> None:
+        """Block until the work is done. Raises its error."""
+        self._add(work)
+        self._block(lambda: work.is_done)
+        if work.error is not None:
+            raise work.error
+
+    def _block(self, is_over: Callable[[], bool]) -> None:
+        while True:
+            with self._lock:
+                self._pump()
+                if is_over():
+                    return
+                self._waking.begin()
+                wire = None if self._is_held else self._wire
+            self._waking.sleep(wire)
+
+    def _add(self, work: Work) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"The session of {self._address} is closed. Open a new one.")
+            if isinstance(work, Write):
+                self._waiting += work.statements
+                self._writes.append(work)
+            elif isinstance(work, Read):
+                self._reads.append(work)
+
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._called.discard(loop)
+        with self._lock:
+            self._pump()
+            self._loops.add(loop)
+            if self._is_held or self._wire is None:
+                self._waking.unwatch(loop)  # whoever holds it calls again
+            else:
+                self._waking.watch(loop, self._wire, self._look_after)
+
+    def _call(self) -> None:
+        """Have everybody look after what is left to do, after it was held."""
+        self._waking.rouse()
+        for loop in list(self._loops):
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._look_after, loop)
+
+    def _finish(self, work: Work, error: Exception | None = None) -> None:
+        work.error, work.is_done = error, True
+        if work.future is None:
+            self._waking.rouse()
+            return
+        loop = work.future.get_loop()
+        if running_loop() is loop:
+            work.settle()
+        else:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(work.settle)
+
+    # Flights
+
+    def _pump(self) -> None:
+        """Take what has come, and send what waits, if nothing is under way; called with the lock."""
+        if self._is_held:
+            return
+        flight = self._flight
+        try:
+            if self._wire is not None:
+                self._wire.pump()
+            if flight is not None and all(segment.is_done for segment in flight.segments):
+                self._flight = None
+                self._land(flight)
+            if self._flight is None and not self._is_held:
+                self._launch()
+        except psycopg.Error as error:
+            self._lose(error)
+
+    def _launch(self) -> None:
+        if not (self._waiting or self._writes or self._reads):
+            return
+        if self._wire is None:
+            self._hold(self._connect)
+            return
+        flight = _Flight(list(self._waiting), self._writes, self._reads)
+        self._waiting.clear()
+        self._writes, self._reads = [], []
+        fence, is_sure = self._fence(flight)
+        if not is_sure:
+            self._hold(lambda: self._commit_apart([flight]))
+            return
+        flight.groups = self._batching.groups(flight.statements)
+        queries = self._batching.queries(flight.groups)
+        if fence is not None and queries:
+            queries.insert(0, self._batching.query(*fence))
+            flight.groups.insert(0, Group("", None))
+        if queries:
+            flight.segments.append(Segment(queries))
+        flight.segments += [Segment([self._batching.query(read.sql, read.values)]) for read in flight.reads]
+        if not flight.segments:
+            for write in flight.writes:
+                self._finish(write)
+            return
+        self._flight = flight
+        self._wire.send(flight.segments)
+
+    def _fence(self, flight: _Flight) -> tuple[Statement | None, bool]:
+        """Return the statement that fails where the guard may refuse something; or that it must be asked."""
+        guard = self._guard()
+        while flight.statements:
+            if guard.question(flight.statements) is not None:
+                fence = guard.fence(flight.statements)
+                return fence, fence is not None
+            refused = guard.refused(flight.statements, [])
+            if not refused:
+                break
+            self._take_out(flight, Refused(refused))
+        return None, True
+
+    def _take_out(self, flight: _Flight, refused: Refused) -> None:
+        """Tell those whose statements are refused, and leave in the flight what may be written."""
+        dropped: set[int] = set()
+        left = []
+        for write in flight.writes:
+            try:
+                refused.check(write.statements)
+            except ThreadBusy as problem:
+                dropped.update(id(each) for each in write.statements)
+                self._finish(write, problem)
+            else:
+                left.append(write)
+        flight.statements = refused.allowed(each for each in flight.statements if id(each) not in dropped)
+        flight.writes = left
+
+    def _land(self, flight: _Flight) -> None:
+        self._losses, self.trouble = 0, None
+        segments = list(flight.segments)
+        written = segments.pop(0) if flight.groups else None
+        for read, segment in zip(flight.reads, segments, strict=True):
+            if segment.error is None:
+                read.names, read.rows = segment.results[0].names, segment.results[0].rows
+            elif is_lost(segment.error):
+                raise segment.error
+            self._finish(read, segment.error and explained(segment.error, self._address))
+        if written is None or written.error is None:
+            results = [] if written is None else written.results
+            left_out = [
+                statement.superseded()
+                for group, result in zip(flight.groups, results, strict=True)
+                for statement in group.left_out(result)
+            ]
+            if not left_out:
+                for write in flight.writes:
+                    self._finish(write)
+                return
+            flight.statements = left_out
+            again = [flight]
+        elif is_lost(written.error):
+            self._flight = flight
+            flight.reads = []
+            raise written.error
+        else:
+            again = [flight] if written.error.sqlstate == DOUBTED else _apart(flight)
+        self._hold(lambda: self._commit_apart(again))
+
+    def _lose(self, error: psycopg.Error) -> None:
+        """Have what was under way done once more over another connection."""
+        if self._wire is not None:
+            self._waking.forget(self._wire)
+            self._wire.close()
+            self._wire = None
+        self._losses += 1
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._put_back(flight)
+        if self._losses > LOSSES:
+            self._fail(explained(error, self._address))
+        if not self._is_held:
+            self._hold(self._connect)
+
+    def _put_back(self, flight: _Flight) -> None:
+        self._waiting[:0] = flight.statements
+        self._writes[:0] = flight.writes
+        self._reads[:0] = [read for read in flight.reads if not read.is_done]
+
+    def _fail(self, error: StoreError) -> None:
+        """Tell everybody who waits; what they wanted to write is theirs again."""
+        theirs = {id(each) for write in self._writes for each in write.statements}
+        self._waiting[:] = [each for each in self._waiting if id(each) not in theirs]
+        for work in (*self._writes, *self._reads):
+            self._finish(work, error)
+        self._writes, self._reads = [], []
+        self._losses, self.trouble = 0, error
+
+    # Holding the connection
+
+    def _hold(self, work: Callable[[], None]) -> None:
+        """Have a thread do something with the connection, alone; called with the lock."""
+        self._is_held = True
+
+        def held() -> None:
+            try:
+                work()
+            except psycopg.Error as error:
+                with self._lock:
+                    self._lose(error)
+            except StoreError as error:
+                with self._lock:
+                    self._fail(error)
+            finally:
+                self._let_go()
+
+        threading.Thread(target=held, name="stepgraph-postgres", daemon=True).start()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._is_held = False
+        self._call()
+
+    def _connect(self) -> None:
+        connecting = Reconnecting(self._address, lambda: self._is_closed)
+
+        def give_up(error: StoreError) -> None:
+            with self._lock:
+                self._fail(error)
+
+        connection = connecting.connection(give_up, lambda: self.trouble is not None)
+        if connection is not None:
+            with self._lock:
+                self._wire, self.trouble = Wire(connection), None
+
+    def _commit_apart(self, flights: list[_Flight]) -> None:
+        """Commit each as a transaction of its own, asking the guard; called by the thread that holds it."""
+        left = list(flights)
+        try:
+            while left:
+                flight = left[0]
+                error = self._committed(flight)
+                if error is not None and len(flight.statements) > 1 and len(apart := _apart(flight)) > 1:
+                    left[0:1] = apart
+                    continue
+                left.pop(0)
+                with self._lock:
+                    if error is not None and not any(write.statements for write in flight.writes):
+                        self.trouble = error
+                        self._waiting[:0] = flight.statements  # nobody's: it goes on waiting
+                    for write in flight.writes:
+                        self._finish(write, error)
+                    self._reads[:0] = [read for read in flight.reads if not read.is_done]
+        except BaseException:
+            with self._lock:
+                for flight in reversed(left):
+                    self._put_back(flight)
+            raise
+
+    def _committed(self, flight: _Flight) -> StoreError | None:
+        """Commit a flight, and return why that cannot be done."""
+        while True:
+            try:
+                in_transaction(self._opened(), flight.statements, self._guard())
+            except Refused as refused:
+                with self._lock:
+                    self._take_out(flight, refused)
+            except psycopg.Error as error:
+                if is_lost(error):
+                    raise
+                return explained(error, self._address)
+            else:
+                return None
+
+    def _opened(self) -> PostgresTransaction:
+        if self._wire is None:
+            raise StoreError(f"{self._address}: the connection was lost.")
+        return PostgresTransaction(self._wire, self._batching, self._waking.handle)
+
+    def transact(self, work: Callable[[Transaction], R]) -> R:
+        """Do work in one transaction, behind all that waits."""
+        done: list[R] = []
+        while not done:
+            self._take_hold()
+            with self._lock:
+                flight = _Flight(list(self._waiting), self._writes, [])
+                self._waiting.clear()
+                self._writes = []
+            try:
+                opened = self._opened()
+                in_transaction(opened, flight.statements, self._guard(), lambda each: done.append(work(each)))
+            except Refused as refused:
+                done.clear()
+                with self._lock:
+                    self._take_out(flight, refused)
+                    self._put_back(flight)
+            except psycopg.Error as error:
+                done.clear()
+                with self._lock:
+                    self._put_back(flight)
+                    if is_lost(error) and self._losses < LOSSES:
+                        self._lose(error)
+                        continue
+                raise explained(error, self._address) from None
+            except BaseException:
+                with self._lock:
+                    self._put_back(flight)
+                raise
+            else:
+                with self._lock:
+                    self._losses = 0
+                    for write in flight.writes:
+                        self._finish(write)
+            finally:
+                self._let_go()
+        return done[-1]
+
+    def _take_hold(self) -> None:
+        def is_free() -> bool:
+            if self.trouble is not None and self._wire is None:
+                raise self.trouble
+            if self._is_closed:
+                raise StoreError(f"The session of {self._address} is closed. Open a new one.")
+            if self._is_held or self._flight is not None:
+                return False
+            if self._wire is None:
+                self._hold(self._connect)
+                return False
+            self._is_held = True
+            return True
+
+        self._block(is_free)
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            wire, self._wire = self._wire, None
+            if wire is not None:
+                self._waking.forget(wire)
+                wire.close()
+            self._waking.close()
+
+
+def _apart(flight: _Flight) -> list[_Flight]:
+    """Return the flight as several: one for each who waits, and for each statement for which nobody does."""
+    owners = {id(each): write for write in flight.writes for each in write.statements}
+    apart: list[_Flight] = []
+    for statement in flight.statements:
+        owner = owners.get(id(statement))
+        if owner is not None and apart and apart[-1].writes == [owner]:
+            apart[-1].statements.append(statement)
+        else:
+            apart.append(_Flight([statement], [] if owner is None else [owner], []))
+    others = [write for write in flight.writes if not write.statements]
+    return [*apart, _Flight([], others, flight.reads)]
