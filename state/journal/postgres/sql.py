@@ -19,6 +19,7 @@ _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
+_USER = re.compile(r"(?i)\buser\b")  # a column of ours; Postgres takes the word for whoever is connected
 _NULL = re.compile(r"(\$\d+) IS(?= (?:NOT )?NULL)")
 _FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)")
 
@@ -63,9 +64,8 @@ def translator(schema: str, tables: frozenset[str]) -> Callable[[str], str]:
     def translated(sql: str) -> str:
         number = count(1)
         parts = _PARTS.split(of_langgraph(sql))
-        parts[::2] = [
-            re.sub(r"\?", lambda _: f"${next(number)}", _TABLE.sub(qualified, part)) for part in parts[::2]
-        ]
+        parts[::2] = [_USER.sub('"user"', _TABLE.sub(qualified, part)) for part in parts[::2]]
+        parts[::2] = [re.sub(r"\?", lambda _: f"${next(number)}", part) for part in parts[::2]]
         parts[1::2] = ["" if part.startswith("--") else part for part in parts[1::2]]
         return _NULL.sub(r"CAST(\1 AS TEXT) IS", "".join(parts))
 
