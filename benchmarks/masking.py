@@ -20,6 +20,8 @@ UNITS = (
     "Basic aaaaaaaaaaa ", "Basic aaaaaaaaaaaaaaaaa ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ",
     "-----BEGIN A A A PRIVATE ", "api-key: ", "password=aaaaaaaaaaaaaaaaa ", "ghp_aaaaaaaaaaaaaaaaaaa ", "AKIA", "AIza",
     "xoxb-aaaaaaaaa ", "hooks.slack.com/a/", "a%40", "\n", "\u00e9", '"', "%5a", "\\u005a", "&#",
+    "020 7946 ", "0170 1234567 ", "01 23 45 67 89 ", "0123456789012", "x4111111111111112 ", "aaaaaaaaaaaa4111 ", "a [at] ",
+    "a[at]a[dot]", "a&#64;", '"a"@', '"a', "@localhost", "at ",
 )  # fmt: skip
 
 

@@ -10,11 +10,13 @@ import traceback
 import warnings
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 
 from ..state.errors import StepgraphError
 from .exit_codes import ExitCode, exit_code, help_text
+from .options import DATABASE
 from .visible import make_visible
 
 # What a person does: the module of those commands, and their names in the order of the help.
@@ -24,13 +26,25 @@ GROUPS = {
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
     "Serve": ("serve", ("mcp",)),
-    "Keep house": ("keep", ("sql", "export", "trace", "prune")),
+    "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}
 
 
 class CommandGroups(click.Group):
     """The commands by what a person does; a command's module is imported when the command is looked up."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Raises StoreError where a damaged record is why it failed."""
+        try:
+            return super().invoke(ctx)
+        except (StepgraphError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from .support.damaged import explain_damage
+
+            explain_damage(ctx.meta.get(DATABASE), error)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(HOMES)
@@ -125,6 +139,6 @@ def _unexpected(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"  # noqa: PTH119
     return (
-        f"{type(error).__name__} ({place}): {error!s:.300}. A file that was read here is damaged, or not "
-        "stepgraph's own. If none is, this is a fault of stepgraph; STEPGRAPH_TRACEBACK=1 shows where."
+        f"{type(error).__name__} ({place}): {error!s:.300}. This is a fault of stepgraph, or of the "
+        "code that was run; STEPGRAPH_TRACEBACK=1 shows where."
     )

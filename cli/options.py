@@ -34,12 +34,21 @@ class DatabaseName(click.ParamType[Database]):
         return "FILE|URL"
 
 
+DATABASE = "stepgraph.database"  # where a command's context holds the record that it reads
+
+
+def _note_database(ctx: click.Context, _: click.Parameter, value: Database) -> Database:
+    ctx.meta[DATABASE] = value
+    return value
+
+
 database_option = click.option(
     "--db",
     "database",
     type=DatabaseName(),
     default=DEFAULT,
     envvar=VARIABLE,
+    callback=_note_database,
     show_default=True,
     help="Where runs are kept: a SQLite file, or postgresql://user@host/name.",
 )

@@ -160,6 +160,19 @@ async def aresume(
     return await run.finish(state)
 
 
+async def aread_result(
+    graph: CompiledStateGraph[Any, Any, Any, OutputT], session: Session, thread_id: str
+) -> RunResult[OutputT]:
+    """Return how a thread stands, as a run of it would, and run nothing."""
+    run = await _Run.begin(graph, session, thread_id, {})
+    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+    limit = _budget_end(snapshot.interrupts)
+    waiting = () if limit else tuple(unanswered(session, run.thread, snapshot.interrupts))
+    if limit is None and not waiting and not snapshot.tasks:
+        return await run.done(reached(graph, snapshot).values)
+    return await run.stopped("interrupted" if waiting else "partial", snapshot, waiting, limit)
+
+
 run = sync_version(arun)
 resume = sync_version(aresume)
 stream_run = sync_stream(astream_run)

@@ -35,6 +35,7 @@
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
 
@@ -332,6 +333,15 @@ class EffectUnknown(StepgraphError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class RunFailed(StepgraphError):
+    """A run that was handed to workers failed there; `kind` is the class of its error."""
+
+    def __init__(self, message: str, *, thread_id: str, kind: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.kind = kind
 
 
 class StoreError(StepgraphError):

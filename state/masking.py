@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from .blobs import carried
@@ -36,6 +37,14 @@ def _luhn(text: str) -> bool:
 def _mod97(text: str) -> bool:
     compact = "".join(filter(str.isalnum, text)).upper()
     return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _is_national(text: str) -> bool:
+    """Tell whether a number that begins with 0 is as long as phone numbers are, and not just counted up."""
+    pairs = [int(pair) for pair in re.findall(r"\d\d", text)]
+    counted = all(after - before == 1 for before, after in pairwise(pairs))
+    is_zip = re.fullmatch(r"\d{5}-\d{4}", text) is not None
+    return 9 <= sum(map(str.isdigit, text)) <= 12 and not counted and not is_zip
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,12 @@ _NAMED = (
 )
 
 
+# How an address is written so that no program finds it.
+_AT = r"(?: {0,2}[\[({<] {0,2}(?:at|AT|At|@) {0,2}[\])}>] {0,2}|&#64;|&#[xX]40;|&commat;)"
+_DOT = r"(?:\.| {0,2}[\[({<] {0,2}(?:dot|DOT|Dot|\.) {0,2}[\])}>] {0,2})"
+_AT_HINTS = ("at]", "at)", "at}", "at>", "at ", "AT", "At", "@]", "@)", "&#", "&commat;")
+
+
 def _has_digit(text: str) -> bool:
     return any(character.isdigit() for character in text)
 
@@ -150,6 +165,17 @@ PERSONAL: tuple[Rule, ...] = (
         "email",
         r"(?<![\w.+%-])[\w.+%-]+(?:@|\uff20|(?<=\w)%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
         ("@", "\uff20", "%40"),
+        check=lambda text: not text.rpartition(".")[2].isdigit(),  # the version of a package
+    ),
+    Rule(
+        "email",
+        rf"(?<![\w.+-])[\w.+-]++(?:@localhost\b|{_AT}[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{1,8}})",
+        ("@localhost", *_AT_HINTS),
+    ),
+    Rule(
+        "email",
+        r"(?<![\w\"])\"\w(?:[^\"\n]{0,62}\w)?\"(?:@|\uff20)(?:[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|localhost\b)",
+        ('"@', '"\uff20'),
     ),
     Rule(
         "iban",
@@ -170,16 +196,32 @@ PERSONAL: tuple[Rule, ...] = (
         check=lambda text: len(text) < 40 and 12 < sum(map(str.isdigit, text)) < 20 and _luhn(text),
         numeric=True,
     ),
+    Rule(
+        "card",  # stuck to letters: only with a number that an issuer has
+        rf"(?=\w)(?<![\w-])[^\W\d]{{0,12}}(?P<secret>4\d{{3}}(?:{_GAP}?\d{{4}}){{3}}"
+        rf"|(?:5[1-5]|2[2-7])\d\d(?:{_GAP}?\d{{4}}){{3}}|3[47]\d{{13}}|6(?:011|5\d\d)(?:{_GAP}?\d{{4}}){{3}})"
+        r"(?=[^\W\d]{0,12}(?![\w-]))",
+        check=_luhn,
+        numeric=True,
+    ),
     Rule("ssn", rf"(?=\d)(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
     Rule(
         "phone",
-        rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)\d[\d()./{_GAPS}]{{6,16}}\d(?!\w)",
+        rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)[1-9][\d()./{_GAPS}]{{6,16}}\d(?!\w)",
+        check=lambda text: sum(map(str.isdigit, text)) >= 8,
         numeric=True,
     ),
     Rule("phone", rf"(?=\()(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)", numeric=True),
     Rule(
         "phone",
-        rf"(?=\d)(?<![\w.-])\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
+        rf"(?=\d)(?<![\w.-])(?:1(?:{_GAP}|\.))?\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
+        numeric=True,
+    ),
+    Rule(
+        "phone",  # national numbers: an area and the rest, all in one, or in pairs
+        rf"(?=0)(?<![\w.,-])(?<!\d[ /])(?:0\d{{1,4}}(?:{_GAP}|/)\d{{3,8}}(?:{_GAP}\d{{2,5}}){{0,3}}"
+        rf"|0[1-9]\d{{9}}|0[1-9](?:{_GAP}\d\d){{4}}|0[1-9](?:\.\d\d){{4}})(?![\w,.-]\d|{_GAP}\d|\w)",
+        check=_is_national,
         numeric=True,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ...state.database import Database, is_missing
-from ...state.errors import InputError, StepgraphError, StoreError
+from ...state.errors import InputError
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
 from ...tracing.record.caching import Collapse, cache_use, cached_share, collapses
@@ -38,16 +38,6 @@ from ...tracing.record.tree import SpanNode
 from .text import show_asked
 
 WIDTH = 32
-# What rows of other types and forms than ours lead to, wherever they are read.
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 CUT, CUT_STEP = 160, 400
 SHORT = 20  # what is shorter may stand anywhere by chance
 
@@ -74,19 +64,11 @@ class Told:
 
 @contextmanager
 def open_session(database: Database) -> Iterator[Session]:
-    """Open an existing database. Raises InputError if there is none, StoreError where it cannot be read."""
+    """Open an existing database. Raises InputError if there is none."""
     if is_missing(database):
         raise InputError(f"There is no file {database}. A graph that runs writes it; --db names another.")
     with Session(database) as session:
-        try:
-            yield session
-        except StepgraphError:
-            raise
-        except DAMAGE as error:
-            raise StoreError(
-                f"{database} holds what cannot be read ({type(error).__name__}: {error!s:.200}). It is "
-                "damaged, or stepgraph did not write it. `stepgraph prune --thread` deletes a single thread."
-            ) from error
+        yield session
 
 
 def show_run(

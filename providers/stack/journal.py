@@ -73,6 +73,7 @@ class JournalLayer(Layer):
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
+        context.run.check_halt()
         await context.run.check_claim()
         started = time.time()
         call = call_record(self.name, request, context, started, self._dials)

@@ -51,7 +51,8 @@ class _Claim:
     def renewed(self) -> _Claim:
         return _Claim(self.owner, self.epoch)
 
-    def is_of(self, row: Mapping[str, Any]) -> bool:
+    def is_in(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a lease is this claim's, whether it has run out or not."""
         return (row["owner"], row["epoch"]) == (self.owner, self.epoch)
 
 
@@ -80,6 +81,7 @@ class Claims(Forked):
     def _begin(self) -> None:
         self._held: dict[str, _Claim] = {}
         self._lost: dict[str, str] = {}
+        self._released: dict[str, tuple[_Claim, ThreadStatement]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -152,8 +154,29 @@ class Claims(Forked):
             claim = self._held.pop(thread_id, None)
         if claim is not None:
             ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ? AND epoch = ?"
-            self._journal.add_later((ended, (thread_id, claim.owner, claim.epoch)))
+            released = ThreadStatement((ended, (thread_id, claim.owner, claim.epoch)), thread_id)
+            self._released[thread_id] = claim, released  # what waits in front of it is still fenced
+            self._journal.add_later(released)
             self._journal.try_flush()
+            still = self._journal.store.is_waiting
+            self._released = {
+                thread: (claim, statement)
+                for thread, (claim, statement) in list(self._released.items())
+                if still(statement)
+            }
+
+    def _claim_of(self, thread_id: str) -> _Claim | None:
+        """Return the claim under which what waits to be written for a run was made."""
+        held = self._held.get(thread_id)
+        return held or self._released.get(thread_id, (None,))[0]
+
+    def end(self, thread_id: str) -> None:
+        """End the claim of whoever runs a thread, as one who knows that its process is dead.
+
+        If it lives nevertheless, it has lost its claim.
+        """
+        ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ?"
+        self._journal.write([(ended, (thread_id,))])
 
     def is_run(self, thread_id: str) -> bool:
         """Tell whether an owner, here or elsewhere, is running a thread."""
@@ -175,19 +198,18 @@ class Claims(Forked):
 
         A thread that is not run here, as one of calls outside of any graph, passes.
         """
-        if not self._is_sure(thread_id):
+        if not self._is_sure(self._held.get(thread_id)):
             self._renew_all()
         self._refuse_lost(thread_id)
 
     async def acheck(self, thread_id: str) -> None:
         """Like `check`, and no event loop stands still while the database is away."""
-        if not self._is_sure(thread_id):
+        if not self._is_sure(self._held.get(thread_id)):
             await asyncio.to_thread(self._renew_all)
         self._refuse_lost(thread_id)
 
-    def _is_sure(self, thread_id: str) -> bool:
+    def _is_sure(self, claim: _Claim | None) -> bool:
         """Tell whether nobody can have taken the thread over, unless this process stands still now."""
-        claim = self._held.get(thread_id)
         return claim is None or claim.age_s < self.lifetime_s - self.renew_s
 
     def _refuse_lost(self, thread_id: str) -> None:
@@ -210,24 +232,22 @@ class Claims(Forked):
         doubtful = [
             thread
             for thread in of_run
-            if thread in self._held and not (self._is_file and self._is_sure(thread))
+            if (claim := self._claim_of(thread)) and not (self._is_file and self._is_sure(claim))
         ]
         asked = sorted({*doubtful, *of_others})
         return self._rows_of(asked, self._dialect.for_share) if asked else None
 
     def fence(self, statements: Sequence[Statement]) -> Statement | None:
-        """Return a SELECT that fails unless the leases of all these runs are still held here."""
+        """Return a statement that fails unless all these runs hold their leases; None where none can tell."""
         of_run, of_others = _threads(statements)
-        if of_others or any(thread in self._lost for thread in of_run):
+        claims = [(thread, claim) for thread in sorted(of_run) if (claim := self._claim_of(thread))]
+        if of_others or not claims or not self._lost.keys().isdisjoint(of_run):
             return None
-        claims = {thread: claim for thread in sorted(of_run) if (claim := self._held.get(thread))}
-        marks = ", ".join("?" * len(claims))
-        held = (  # each claim's owner is another one
-            f"SELECT 1 FROM claims WHERE thread_id IN ({marks}) AND owner IN ({marks}) ORDER BY thread_id"
-            f"{self._dialect.for_share}"
-        )
-        sql = f"SELECT 1 / (CASE WHEN (SELECT count(*) FROM ({held}) held) = ? THEN 1 ELSE 0 END)"
-        return sql, [*claims, *(claim.owner for claim in claims.values()), len(claims)]
+        held = " OR ".join(["thread_id = ? AND owner = ? AND epoch = ?"] * len(claims))
+        locked = f"SELECT 1 FROM claims WHERE {held} ORDER BY thread_id{self._dialect.for_share}"
+        values = [value for thread, claim in claims for value in (thread, claim.owner, claim.epoch)]
+        all_held = "CASE WHEN count(*) = ? THEN 1 ELSE 0 END"
+        return f"SELECT 1 / {all_held} FROM ({locked}) AS held", (len(claims), *values)
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
@@ -237,9 +257,9 @@ class Claims(Forked):
         problems: dict[str, ThreadBusy] = {}
         found = {row["thread_id"]: row for row in rows}
         for thread in of_run:
-            claim, row = self._held.get(thread), found.get(thread)
+            claim, row = self._claim_of(thread), found.get(thread)
             unasked = row is None and self._is_file
-            if claim is not None and not unasked and (row is None or not claim.is_of(row)):
+            if claim is not None and not unasked and (row is None or not claim.is_in(row)):
                 self._lose({thread: claim}, TAKEN_OVER)
             try:
                 self._refuse_lost(thread)
@@ -273,7 +293,7 @@ class Claims(Forked):
         held = dict(self._held)
         renewed = {thread_id: claim.renewed() for thread_id, claim in held.items()}
         rows = self._journal.transact(lambda transaction: self._prolong(transaction, held))
-        kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_of(row)}
+        kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
         with self._lock:
             for thread_id in kept:
                 if self._held.get(thread_id) is held[thread_id]:
@@ -288,7 +308,8 @@ class Claims(Forked):
         for start in range(0, len(claims), AT_ONCE):
             some = claims[start : start + AT_ONCE]
             marks = ", ".join("?" * len(some))
-            mine = f"thread_id IN ({marks}) AND owner IN ({marks})"  # each claim's owner is another one
+            # Each claim has an owner of its own. One that was ended is not begun again.
+            mine = f"thread_id IN ({marks}) AND owner IN ({marks}) AND expires_at > 0"
             locked = f"SELECT thread_id FROM claims WHERE {mine} ORDER BY thread_id{self._dialect.for_update}"
             which = [*(thread_id for thread_id, _ in some), *(claim.owner for _, claim in some)]
             rows += transaction.execute(
@@ -301,9 +322,10 @@ class Claims(Forked):
     def _lose(self, claims: Mapping[str, _Claim], why: str) -> None:
         with self._lock:
             for thread_id, claim in claims.items():
-                now = self._held.get(thread_id)
+                now = self._claim_of(thread_id)
                 if now is not None and now.owner == claim.owner:
-                    del self._held[thread_id]
+                    self._held.pop(thread_id, None)
+                    self._released.pop(thread_id, None)
                     self._lost[thread_id] = why
 
     def after_fork(self) -> None:

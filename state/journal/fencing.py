@@ -21,9 +21,9 @@ class Guard(Protocol):
         ...
 
     def fence(self, statements: Sequence[Statement]) -> Statement | None:
-        """Return a SELECT that divides by zero unless all may be written; None where it has to be asked.
+        """Return a statement that divides by zero where `refused` could refuse something.
 
-        It goes in front of them, where nobody can look at an answer before the transaction is committed.
+        So statements can be sent behind it without waiting for its rows. None where there is no such one.
         """
         ...
 

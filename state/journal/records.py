@@ -270,6 +270,6 @@ def bindable(value: Any) -> Any:
     """Return the value as SQLite can keep it: text without lone surrogates, integers of 64 bits."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+    if isinstance(value, int) and not ~MAX_INTEGER <= value <= MAX_INTEGER:
         return MAX_INTEGER if value > 0 else -MAX_INTEGER
     return value

@@ -1,8 +1,8 @@
-"""The whole suite on Postgres: STEPGRAPH_TEST_STORE=postgres puts every session's file into a schema instead.
+"""The suite on Postgres: STEPGRAPH_TEST_STORE=postgres keeps every session in a schema instead of a file.
 
-One database serves a test process. A path stands for a schema in it, in child processes too. A schema that a test
-leaves is emptied and kept for the next one: to make one anew takes a quarter of a second. Tests about a file are
-marked `sqlite_file("why")` and skipped.
+One database serves a test process. A path stands for a schema in it, in child processes too. A schema that
+a test leaves is emptied and kept for the next one: to make one anew takes a quarter of a second. Tests about
+a file are marked `sqlite_file("why")` and skipped.
 """
 
 from __future__ import annotations

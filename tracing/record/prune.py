@@ -34,6 +34,8 @@ _RECORD = (
     "retrievals",
     "waits",
     "batch_requests",
+    "jobs",
+    "job_answers",
     "scores",
     "exports",
 )

@@ -25,8 +25,10 @@ class PostgresReader:
     def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Return the rows of a SELECT as dictionaries. Raises StoreError."""
         try:
-            cursor = self._connection.execute(self._translated(sql).encode(), values)
-            return dicts([column.name for column in cursor.description or ()], cursor.fetchall())
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION READ ONLY")
+                cursor = self._connection.execute(self._translated(sql).encode(), values)
+                return dicts([column.name for column in cursor.description or ()], cursor.fetchall())
         except psycopg.Error as error:
             raise explained(error, self._address) from None
 

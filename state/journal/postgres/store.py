@@ -25,7 +25,7 @@ from ..store import Store
 from .connecting import connect, explained
 from .migration import migrate
 from .reader import PostgresReader
-from .sql import POSTGRES
+from .sql import POSTGRES, only_reads
 from .traffic import Read, Traffic, Write
 
 R = TypeVar("R")
@@ -95,6 +95,7 @@ class PostgresStore(Store, Forked):
     # Reading: what waits is written on the way
 
     def _query(self, sql: str, values: Sequence[Any]) -> Rows:
+        _check_reads(sql)
         read = Read(sql, values)
         self._traffic.wait(read)
         return dicts(read.names, read.rows)
@@ -103,6 +104,7 @@ class PostgresStore(Store, Forked):
         return self._query(sql, values)
 
     async def _aquery(self, sql: str, values: Sequence[Any]) -> Rows:
+        _check_reads(sql)
         read = Read(sql, values)
         await self._traffic.until(read)
         return dicts(read.names, read.rows)
@@ -170,3 +172,8 @@ class PostgresStore(Store, Forked):
             self._closed = True
             self._spill.release()
             self._traffic.close()
+
+
+def _check_reads(sql: str) -> None:
+    if not only_reads(sql):
+        raise StoreError("Journal.query only reads; the record of a run is not edited.")

@@ -1,0 +1,36 @@
+"""Says which cell of a record a command failed at."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from ...state.database import Database, is_missing
+from ...state.errors import StepgraphError, StoreError
+from ...state.session.session import Session
+from ...tracing.record.damage import SYMPTOMS, find_damage
+
+
+def explain_damage(database: Database | None, error: Exception) -> None:
+    """Raise StoreError with the damaged cell, if the record that a command read has one; else return."""
+    if database is None or not isinstance(error, SYMPTOMS) or is_missing(database):
+        return
+    try:
+        with Session(database) as session:
+            damage = find_damage(session.journal)
+    except StepgraphError:
+        return
+    if damage is None:
+        return
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"  # noqa: PTH119
+    thread = damage.thread_id
+    advice = (
+        "`stepgraph prune --status …` or a copy of the file from before helps"
+        if thread is None
+        else f"`stepgraph prune --thread {thread} --yes` deletes that thread and keeps the others"
+    )
+    raise StoreError(
+        f"{database} cannot be read: {damage}. It is damaged, or stepgraph did not write it; {advice}. "
+        f"({type(error).__name__} in {place})"
+    ) from error
