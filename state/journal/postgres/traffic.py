@@ -383,7 +383,7 @@ class Traffic:
             while left:
                 flight = left[0]
                 error = self._committed(flight)
-                if error is not None and len(flight.statements) > 1 and len(apart := _apart(flight)) > 1:
+                if error is not None and len(apart := _apart(flight)) > 1:
                     left[0:1] = apart
                     continue
                 left.pop(0)
@@ -495,4 +495,6 @@ def _apart(flight: _Flight) -> list[_Flight]:
         else:
             apart.append(_Flight([statement], [] if owner is None else [owner], []))
     others = [write for write in flight.writes if not write.statements]
-    return [*apart, _Flight([], others, flight.reads)]
+    if apart:
+        apart[-1].writes += others
+    return apart
