@@ -23,10 +23,11 @@ from ..forking import Forked, track
 from ..records import Statement, call_of, changed, insert
 from ..store import Store
 from .connecting import connect, explained
+from .flights import Read, Write
 from .migration import migrate
 from .reader import PostgresReader
 from .sql import POSTGRES, only_reads
-from .traffic import Read, Traffic, Write
+from .traffic import Traffic
 
 R = TypeVar("R")
 

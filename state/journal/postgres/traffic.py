@@ -10,74 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 import psycopg
 
 from ...database import PostgresAddress
-from ...errors import StoreError, ThreadBusy
-from ..dialect import Row, Transaction
+from ...errors import StoreError
+from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
 from .batching import Batching, Group
 from .connecting import Connection, explained, is_lost
+from .flights import Flight, Read, Work, Write
 from .reconnecting import Reconnecting
 from .sql import translator
 from .tables import names
 from .transactions import PostgresTransaction, in_transaction
-from .waking import Waking, running_loop
+from .waking import Waking
 from .wire import Segment, Wire
 
 R = TypeVar("R")
 
 LOSSES = 3  # in a row; then it is not the connection
 DOUBTED = "22012"  # a fence divides by zero
-
-
-@dataclass(eq=False)
-class Work:
-    """What somebody waits for."""
-
-    future: asyncio.Future[None] | None = field(default=None, init=False)
-    error: Exception | None = field(default=None, init=False)
-    is_done: bool = field(default=False, init=False)
-
-    def settle(self) -> None:
-        if self.future is not None and not self.future.done():
-            if self.error is None:
-                self.future.set_result(None)
-            else:
-                self.future.set_exception(self.error)
-
-
-@dataclass(eq=False)
-class Write(Work):
-    """Statements of one transaction; without any, all that was to be written before."""
-
-    statements: Sequence[Statement]
-
-
-@dataclass(eq=False)
-class Read(Work):
-    sql: str
-    values: Sequence[Any]
-    names: list[str] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Flight:
-    """What is under way."""
-
-    statements: list[Statement]
-    writes: list[Write]
-    reads: list[Read]
-    groups: list[Group] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
 
 
 class Traffic:
@@ -103,7 +61,7 @@ class Traffic:
         self._lock = lock
         self._writes: list[Write] = []
         self._reads: list[Read] = []
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         self._is_held = self._is_closed = False
         self._losses = 0
         self._waking = Waking()
@@ -194,16 +152,8 @@ class Traffic:
                 loop.call_soon_threadsafe(self._look_after, loop)
 
     def _finish(self, work: Work, error: Exception | None = None) -> None:
-        work.error, work.is_done = error, True
-        if work.future is None:
+        if not work.finish(error):
             self._waking.rouse()
-            return
-        loop = work.future.get_loop()
-        if running_loop() is loop:
-            work.settle()
-        else:
-            with suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(work.settle)
 
     # Flights
 
@@ -229,10 +179,10 @@ class Traffic:
         if self._wire is None:
             self._hold(self._connect)
             return
-        flight = _Flight(list(self._waiting), self._writes, self._reads)
+        flight = Flight(list(self._waiting), self._writes, self._reads)
         self._waiting.clear()
         self._writes, self._reads = [], []
-        fence, is_sure = self._fence(flight)
+        fence, is_sure = flight.fence(self._guard(), self._finish)
         if not is_sure:
             self._hold(lambda: self._commit_apart([flight]))
             return
@@ -251,35 +201,7 @@ class Traffic:
         self._flight = flight
         self._wire.send(flight.segments)
 
-    def _fence(self, flight: _Flight) -> tuple[Statement | None, bool]:
-        """Return the statement that fails where the guard may refuse something; or that it must be asked."""
-        guard = self._guard()
-        while flight.statements:
-            if guard.question(flight.statements) is not None:
-                fence = guard.fence(flight.statements)
-                return fence, fence is not None
-            refused = guard.refused(flight.statements, [])
-            if not refused:
-                break
-            self._take_out(flight, Refused(refused))
-        return None, True
-
-    def _take_out(self, flight: _Flight, refused: Refused) -> None:
-        """Tell those whose statements are refused, and leave in the flight what may be written."""
-        dropped: set[int] = set()
-        left = []
-        for write in flight.writes:
-            try:
-                refused.check(write.statements)
-            except ThreadBusy as problem:
-                dropped.update(id(each) for each in write.statements)
-                self._finish(write, problem)
-            else:
-                left.append(write)
-        flight.statements = refused.allowed(each for each in flight.statements if id(each) not in dropped)
-        flight.writes = left
-
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: Flight) -> None:
         self._losses, self.trouble = 0, None
         segments = list(flight.segments)
         written = segments.pop(0) if flight.groups else None
@@ -307,7 +229,7 @@ class Traffic:
             flight.reads = []
             raise written.error
         else:
-            again = [flight] if written.error.sqlstate == DOUBTED else _apart(flight)
+            again = [flight] if written.error.sqlstate == DOUBTED else flight.apart()
         self._hold(lambda: self._commit_apart(again))
 
     def _lose(self, error: psycopg.Error) -> None:
@@ -325,7 +247,7 @@ class Traffic:
         if not self._is_held:
             self._hold(self._connect)
 
-    def _put_back(self, flight: _Flight) -> None:
+    def _put_back(self, flight: Flight) -> None:
         self._waiting[:0] = flight.statements
         self._writes[:0] = flight.writes
         self._reads[:0] = [read for read in flight.reads if not read.is_done]
@@ -352,8 +274,7 @@ class Traffic:
                 with self._lock:
                     self._lose(error)
             except StoreError as error:
-                with self._lock:
-                    self._fail(error)
+                self._give_up(error)
             finally:
                 self._let_go()
 
@@ -364,26 +285,25 @@ class Traffic:
             self._is_held = False
         self._call()
 
+    def _give_up(self, error: StoreError) -> None:
+        with self._lock:
+            self._fail(error)
+
     def _connect(self) -> None:
         connecting = Reconnecting(self._address, lambda: self._is_closed)
-
-        def give_up(error: StoreError) -> None:
-            with self._lock:
-                self._fail(error)
-
-        connection = connecting.connection(give_up, lambda: self.trouble is not None)
+        connection = connecting.connection(self._give_up, lambda: self.trouble is not None)
         if connection is not None:
             with self._lock:
                 self._wire, self.trouble = Wire(connection), None
 
-    def _commit_apart(self, flights: list[_Flight]) -> None:
+    def _commit_apart(self, flights: list[Flight]) -> None:
         """Commit each as a transaction of its own, asking the guard; called by the thread that holds it."""
         left = list(flights)
         try:
             while left:
                 flight = left[0]
                 error = self._committed(flight)
-                if error is not None and len(apart := _apart(flight)) > 1:
+                if error is not None and len(apart := flight.apart()) > 1:
                     left[0:1] = apart
                     continue
                 left.pop(0)
@@ -400,14 +320,14 @@ class Traffic:
                     self._put_back(flight)
             raise
 
-    def _committed(self, flight: _Flight) -> StoreError | None:
+    def _committed(self, flight: Flight) -> StoreError | None:
         """Commit a flight, and return why that cannot be done."""
         while True:
             try:
                 in_transaction(self._opened(), flight.statements, self._guard())
             except Refused as refused:
                 with self._lock:
-                    self._take_out(flight, refused)
+                    flight.take_out(refused, self._finish)
             except psycopg.Error as error:
                 if is_lost(error):
                     raise
@@ -426,7 +346,7 @@ class Traffic:
         while not done:
             self._take_hold()
             with self._lock:
-                flight = _Flight(list(self._waiting), self._writes, [])
+                flight = Flight(list(self._waiting), self._writes, [])
                 self._waiting.clear()
                 self._writes = []
             try:
@@ -435,7 +355,7 @@ class Traffic:
             except Refused as refused:
                 done.clear()
                 with self._lock:
-                    self._take_out(flight, refused)
+                    flight.take_out(refused, self._finish)
                     self._put_back(flight)
             except psycopg.Error as error:
                 done.clear()
@@ -459,20 +379,19 @@ class Traffic:
         return done[-1]
 
     def _take_hold(self) -> None:
-        def is_free() -> bool:
-            if self.trouble is not None and self._wire is None:
-                raise self.trouble
-            if self._is_closed:
-                raise StoreError(f"The session of {self._address} is closed. Open a new one.")
-            if self._is_held or self._flight is not None:
-                return False
-            if self._wire is None:
-                self._hold(self._connect)
-                return False
-            self._is_held = True
-            return True
+        self._add(Write([]))  # which raises once it is closed
+        self._block(self._can_hold)
 
-        self._block(is_free)
+    def _can_hold(self) -> bool:
+        if self.is_away and self.trouble is not None:
+            raise self.trouble
+        if self._is_held or self._flight is not None:
+            return False
+        if self._wire is None:
+            self._hold(self._connect)
+            return False
+        self._is_held = True
+        return True
 
     def close(self) -> None:
         with self._lock:
@@ -482,19 +401,3 @@ class Traffic:
                 self._waking.forget(wire)
                 wire.close()
             self._waking.close()
-
-
-def _apart(flight: _Flight) -> list[_Flight]:
-    """Return the flight as several: one for each who waits, and for each statement for which nobody does."""
-    owners = {id(each): write for write in flight.writes for each in write.statements}
-    apart: list[_Flight] = []
-    for statement in flight.statements:
-        owner = owners.get(id(statement))
-        if owner is not None and apart and apart[-1].writes == [owner]:
-            apart[-1].statements.append(statement)
-        else:
-            apart.append(_Flight([statement], [] if owner is None else [owner], []))
-    others = [write for write in flight.writes if not write.statements]
-    if apart:
-        apart[-1].writes += others
-    return apart
