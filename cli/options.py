@@ -64,7 +64,8 @@ budget_option = click.option(
     "limits",
     multiple=True,
     metavar="LIMIT=N",
-    help="A limit for each thread: tokens, usd, calls, seconds or supersteps. Repeatable.",
+    help="A limit for each thread: tokens, usd, calls, seconds or supersteps; or a budget that threads "
+    "share: scope=user:ada,per=day,usd=5. Repeatable.",
 )
 cache_option = click.option(
     "--cache",
@@ -76,6 +77,12 @@ lane_option = click.option(
     "--lane",
     type=click.Choice(["live", "batch"]),
     help="batch: by the providers' batch APIs, at half the price, within a day.",
+)
+on_option = click.option(
+    "--on",
+    metavar="ENGINE",
+    envvar="STEPGRAPH_ON",
+    help="Hand it to workers: local (the queue is the database), temporal://host:port, dbos.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 

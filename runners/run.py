@@ -15,11 +15,12 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 from ..graphs.engine.answering import acheck_answer, answered
 from ..graphs.engine.turns import adelivered
 from ..nodes.ends import ENDED
-from ..state.budget import Budget, Ledger
+from ..state.budget import Budgets, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
+from ..state.session.keeping import abrought_up, told_of_changes
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
@@ -42,7 +43,7 @@ class RunOptions(TypedDict, total=False):
     with others. `extra` goes into the config that LangGraph gets.
     """
 
-    budget: Budget | None
+    budget: Budgets | None
     cache_s: float | None
     lane: Lane | None
     user: str | None
@@ -133,7 +134,8 @@ async def aresume(
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
-    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+    with told_of_changes(graph, run.config):
+        snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     if answers:
         answered(session, thread_id, snapshot, answers)
@@ -212,6 +214,7 @@ class _Run(Generic[OutputT]):
             **options.get("extra", {}),
         )
         check_lane(graph, RunContext.of(config))
+        await abrought_up(graph, config)
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 
@@ -301,7 +304,8 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
 
 def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
-    return None if ended is None else BudgetEnd(ended["message"], ended["limit"], ended["scope"])
+    told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
+    return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})
 
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:

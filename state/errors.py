@@ -34,7 +34,9 @@
     ├── ThreadBusy           somebody else runs the thread
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
+    ├── MigrationFailed      a migration raised, or its state does not fit the new version
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── EngineUnreachable    no server answers that brings threads to workers
     ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
@@ -254,13 +256,26 @@ class Rejected(GateFailed):
 class BudgetExceeded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
-    `limit` names the limit, `budget` holds all limits, `spent` what was spent before.
+    `limit` names the limit, `budget` holds all limits, `spent` what was spent before. Of a budget that
+    threads share (`is_shared`), `per` is the period, and `ends_at` says when that ends, in Unix seconds.
     """
 
     def __init__(
-        self, message: str, *, limit: str, scope: str, budget: dict[str, Any], spent: dict[str, Any]
+        self,
+        message: str,
+        *,
+        limit: str,
+        scope: str,
+        budget: dict[str, Any],
+        spent: dict[str, Any],
+        is_shared: bool = False,
+        per: str | None = None,
+        ends_at: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.is_shared = is_shared
+        self.per = per
+        self.ends_at = ends_at
         self.limit = limit
         self.scope = scope
         self.budget = budget
@@ -314,6 +329,19 @@ class GraphChanged(StepgraphError):
         self.changes = changes
 
 
+class MigrationFailed(StepgraphError):
+    """A thread cannot go on with a new version: a migration raised, or what it returned does not fit.
+
+    `thread`, `function` and `field` say where; the thread stays as it was. `field` is "" where it is none.
+    """
+
+    def __init__(self, message: str, *, thread: str, function: str, field: str) -> None:
+        super().__init__(message)
+        self.thread = thread
+        self.function = function
+        self.field = field
+
+
 class PromptChanged(StepgraphError):
     """A resumed call has the words of one that was answered, in another order, so it was not made.
 
@@ -333,6 +361,10 @@ class EffectUnknown(StepgraphError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class EngineUnreachable(StepgraphError):
+    """No server answers that brings threads to workers."""
 
 
 class RunFailed(StepgraphError):

@@ -7,18 +7,32 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from ...state.blobs import referring
-from ...state.errors import ModelError
+from ...state.errors import ModelError, StoreError
 from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.money import dollars, picos
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
+from ...state.session.session import Session
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
+
+rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+"""Whether a node only tries what is answered already: then nothing is asked, whoever would answer."""
+
+
+class WouldAsk(Exception):
+    """A call that is only rehearsed has no answer on record: this is what it would ask, and of whom."""
+
+    def __init__(self, model: str, prompt: str) -> None:
+        super().__init__(f"{model} would be asked")
+        self.model = model
+        self.prompt = prompt
 
 
 def reject(reply: Reply, context: CallContext, problem: str) -> None:
@@ -43,11 +57,13 @@ class ReplayLayer(Layer):
     async def complete(self, request: Request, context: CallContext) -> Reply:
         session = context.session
         if session is None:
+            _refuse_in_rehearsal(self.name, request, context)
             return await self.inner.complete(request, context)
         key = context.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key)
         call = call or await session.journal.claim_answer(key, context.path, context.run.written_by)
         if call is None:
+            _refuse_in_rehearsal(self.name, request, context)
             prompt = partial(_prompt, request, context)
             await session.journal.check_unanswered(key, context.path, context.step, prompt)
             return await self.inner.complete(request, replace(context, key=key))
@@ -55,8 +71,14 @@ class ReplayLayer(Layer):
         problem = self._doubt(call, context)
         if problem is not None:
             reject(reply, context, problem)
+            _refuse_in_rehearsal(self.name, request, context)
             return await self.inner.complete(request, replace(context, key=key))
         return reply
+
+
+def _refuse_in_rehearsal(model: str, request: Request, context: CallContext) -> None:
+    if rehearsing.get():
+        raise WouldAsk(model, _prompt(request, context))
 
 
 class JournalLayer(Layer):
@@ -94,7 +116,7 @@ class JournalLayer(Layer):
                 batch_request=outcome.batch_request,
             )
             if isinstance(error, ModelError):
-                await session.journal.commit_call(failed)
+                await _commit(session, failed, outcome)
             else:
                 session.journal.add_later(insert(failed))
             raise
@@ -103,7 +125,8 @@ class JournalLayer(Layer):
         outcome.reply = reply = _estimated(reply, context.reserved)
         first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
-        await session.journal.commit_call(
+        await _commit(
+            session,
             replace(
                 call,
                 latency_s=reply.latency_s,
@@ -121,9 +144,27 @@ class JournalLayer(Layer):
                 estimated_tokens=reply.estimated_tokens or None,
                 estimated_picos=picos(reply.estimated_usd) or None,
                 batch_request=outcome.batch_request,
-            )
+            ),
+            outcome,
         )
         return replace(reply, call_id=call.id)
+
+
+async def _commit(session: Session, call: Call, outcome: AttemptOutcome) -> None:
+    """Commit a call, and with it what it cost the budgets that threads share."""
+    held, outcome.held = outcome.held, None
+    if held is None or held.journal is not session.journal:
+        outcome.held = held
+        await session.journal.commit_call(call)
+        return
+    try:
+        await session.journal.commit_call(call, *held.settlements(outcome.cost))
+    except StoreError:
+        outcome.held = held  # its answer is saved elsewhere; it settles when it can
+        raise
+    finally:
+        if outcome.held is None:
+            held.settled()
 
 
 def _estimated(reply: Reply, reserved: str | None) -> Reply:

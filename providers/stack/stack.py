@@ -16,7 +16,8 @@ From the outside in, each layer with the reason why it stands where it stands:
     RefusalLayer          outside the journal, because a refused answer is paid for before it is rejected
     BudgetLayer           sets `reserved`, `outcome`; outside the queues: what cannot fit never waits
     ConcurrencyLayer      outside the rate limit, so that only a call that can run takes a turn there
-    RateLimitLayer        the last wait: what is inside is the time of the call alone
+    RateLimitLayer        the last wait for the endpoint: inside is the time of the call alone
+    SharedBudgetLayer     needs `outcome`; inside the queues: what it sets aside counts as spent after a kill
     JournalLayer          needs `key`, `attempt`, `reason`, `reserved`, `outcome`: they go on record
     PricingLayer          inside the journal, which commits the cost together with the answer
     StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
@@ -41,7 +42,7 @@ from ..model import Layer, Model
 from ..provider_table import LOCAL
 from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
 from .adaptive_limit import START, AdaptiveLimit
-from .budgeting import BudgetLayer
+from .budgeting import BudgetLayer, SharedBudgetLayer
 from .circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from .coalescing import CoalescingLayer
 from .concurrency import CEILING, Capacity, ConcurrencyLayer
@@ -55,6 +56,7 @@ from .rate_limit import RateLimiter, RateLimitLayer
 from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
+from .shared_limits import Sharing
 from .streaming import ReplayStreamingLayer, StreamingLayer
 from .tool_emulation import ToolEmulationLayer
 
@@ -121,9 +123,14 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     if not backend.emits_tokens:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
-    model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
+    model = SharedBudgetLayer(model)
+    sharing = _sharing(member)
+    limiter = _rate_limiter(member)
+    model = RateLimitLayer(
+        model, limiter, settings.max_tokens, settings.queue_s, patient=last, sharing=sharing
+    )
     ceiling = settings.max_concurrency or CEILING
-    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member))
+    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member), sharing)
     model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
@@ -144,6 +151,7 @@ def _in_batches(member: Member) -> Model | None:
     model: Model = BatchModel(backend.name, settings, terms)
     model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
+    model = SharedBudgetLayer(model, outlives=True)
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
 
@@ -186,6 +194,13 @@ def _rate_limiter(member: Member) -> RateLimiter:
         return RateLimiter(*limits)
     with _shared:
         return _rate_limiters.setdefault((member.endpoint, *limits), RateLimiter(*limits))
+
+
+def _sharing(member: Member) -> Sharing:
+    """Return which limits of a model are shared by all workers of a database."""
+    settings = member.settings
+    limits = (settings.requests_per_minute, settings.tokens_per_minute, settings.burst)
+    return Sharing(member.endpoint, limits, settings.max_concurrency, settings.shared)
 
 
 def _prefixes(member: Member) -> Prefixes:

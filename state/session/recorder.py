@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from traceback import walk_tb
 from typing import Any
@@ -14,10 +14,11 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from .. import sigterm
-from ..budget import Budget, Ledger
+from ..budget import Ledger
 from ..errors import ClaimLost, StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
@@ -32,6 +33,7 @@ from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
+Graph = CompiledStateGraph[Any, Any, Any, Any]
 LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
@@ -74,24 +76,26 @@ class Recorder(RunObserver):
         thread_id: str,
         *,
         allow_changed_graph: bool = False,
-        ledger: Ledger | None = None,
-        new_budget: Budget | None = None,
+        ledgers: Sequence[Ledger] = (),
+        budgets: str | None = None,
         description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
         lane: Lane | None = None,
         can_wait: bool = True,
+        migrate: Callable[[Graph], object] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._allow_changed_graph = allow_changed_graph
-        self._ledger = ledger
-        self._new_budget = new_budget
+        self.allow_changed_graph = allow_changed_graph
+        self._ledgers = ledgers
+        self._budgets = budgets
         self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._lane = lane
+        self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
@@ -171,11 +175,11 @@ class Recorder(RunObserver):
         if not self._starting:
             self._root = run_id
         self._ended = "done"
-        if self._ledger is not None:
-            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
+        for ledger in self._ledgers:
+            if not ledger.is_shared:
+                ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
-        budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget, self._description, lane=self._lane)
+        self._journal.start_run(self._thread, fingerprint, self._budgets, self._description, lane=self._lane)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:
@@ -208,8 +212,10 @@ class Recorder(RunObserver):
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._allow_changed_graph:
+        if not self.allow_changed_graph:
             try:
+                if self._migrate is not None:
+                    self._migrate(mark.graph)
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
                 self._let_go()
@@ -233,7 +239,7 @@ class Recorder(RunObserver):
             },
             going_on=going_on,
             restart=self._restart,
-            allow_changed=self._allow_changed_graph,
+            allow_changed=self.allow_changed_graph,
             may_have_lost=not self._can_wait,
         )
 
