@@ -93,7 +93,7 @@ class Traffic:
 
     # Waiting for it
 
-    async def until(self, work: Work) -> None:
+    async def until(self, work: Read | Write) -> None:
         """Return once the work is done. Raises its error."""
         work.future = asyncio.get_running_loop().create_future()
         self._add(work)
@@ -107,7 +107,7 @@ class Traffic:
             self._called.add(loop)
             loop.call_soon(self._look_after, loop)
 
-    def wait(self, work: Work) -> None:
+    def wait(self, work: Read | Write) -> None:
         """Block until the work is done. Raises its error."""
         self._add(work)
         self._block(lambda: work.is_done)
@@ -124,15 +124,18 @@ class Traffic:
                 wire = None if self._is_held else self._wire
             self._waking.sleep(wire)
 
-    def _add(self, work: Work) -> None:
+    def _add(self, work: Read | Write) -> None:
         with self._lock:
-            if self._is_closed:
-                raise StoreError(f"The session of {self._address} is closed. Open a new one.")
+            self._check_open()
             if isinstance(work, Write):
                 self._waiting += work.statements
                 self._writes.append(work)
-            elif isinstance(work, Read):
+            else:
                 self._reads.append(work)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(f"The session of {self._address} is closed. Open a new one.")
 
     def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
         self._called.discard(loop)
@@ -177,15 +180,13 @@ class Traffic:
         if not (self._waiting or self._writes or self._reads):
             return
         if self._wire is None:
-            self._hold(self._connect)
-            return
+            return self._hold(self._connect)
         flight = Flight(list(self._waiting), self._writes, self._reads)
         self._waiting.clear()
         self._writes, self._reads = [], []
         fence, is_sure = flight.fence(self._guard(), self._finish)
         if not is_sure:
-            self._hold(lambda: self._commit_apart([flight]))
-            return
+            return self._hold(lambda: self._commit_apart([flight]))
         flight.groups = self._batching.groups(flight.statements)
         queries = self._batching.queries(flight.groups)
         if fence is not None and queries:
@@ -344,7 +345,7 @@ class Traffic:
         """Do work in one transaction, behind all that waits."""
         done: list[R] = []
         while not done:
-            self._take_hold()
+            self._block(self._can_hold)
             with self._lock:
                 flight = Flight(list(self._waiting), self._writes, [])
                 self._waiting.clear()
@@ -378,11 +379,8 @@ class Traffic:
                 self._let_go()
         return done[-1]
 
-    def _take_hold(self) -> None:
-        self._add(Write([]))  # which raises once it is closed
-        self._block(self._can_hold)
-
     def _can_hold(self) -> bool:
+        self._check_open()
         if self.is_away and self.trouble is not None:
             raise self.trouble
         if self._is_held or self._flight is not None:
