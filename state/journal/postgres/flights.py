@@ -12,7 +12,7 @@ from ...errors import ThreadBusy
 from ..dialect import Row
 from ..fencing import Guard, Refused
 from ..records import Statement
-from .batching import Group
+from .batching import Batching, Group
 from .waking import running_loop
 from .wire import Segment
 
@@ -84,6 +84,16 @@ class Flight:
                 break
             self.take_out(Refused(refused), finish)
         return None, True
+
+    def load(self, batching: Batching, fence: Statement | None) -> None:
+        """Make what is sent: one transaction with all statements behind the fence, and one for each SELECT."""
+        self.groups = batching.groups(self.statements)
+        queries = batching.queries(self.groups)
+        if fence is not None and queries:
+            queries.insert(0, batching.query(*fence))
+            self.groups.insert(0, Group("", None))
+        self.segments = [Segment(queries)] if queries else []
+        self.segments += [Segment([batching.query(read.sql, read.values)]) for read in self.reads]
 
     def take_out(self, refused: Refused, finish: Finish) -> None:
         """Tell those whose statements are refused, and leave what may be written."""

@@ -22,7 +22,7 @@ from ...errors import StoreError
 from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
-from .batching import Batching, Group
+from .batching import Batching
 from .connecting import Connection, explained, is_lost
 from .flights import Flight, Read, Work, Write
 from .reconnecting import Reconnecting
@@ -30,7 +30,7 @@ from .sql import translator
 from .tables import names
 from .transactions import PostgresTransaction, in_transaction
 from .waking import Waking
-from .wire import Segment, Wire
+from .wire import Wire
 
 R = TypeVar("R")
 
@@ -74,9 +74,9 @@ class Traffic:
         if self._wire is not None:
             self._wire.leave()
             self._wire = None
-        is_closed = self._is_closed
+        closed = self._is_closed
         self._begin(lock)
-        self._is_closed = is_closed
+        self._is_closed = closed
 
     @property
     def is_busy(self) -> bool:
@@ -142,10 +142,8 @@ class Traffic:
         with self._lock:
             self._pump()
             self._loops.add(loop)
-            if self._is_held or self._wire is None:
-                self._waking.unwatch(loop)  # whoever holds it calls again
-            else:
-                self._waking.watch(loop, self._wire, self._look_after)
+            wire = None if self._is_held else self._wire  # whoever holds it calls again
+            self._waking.watch(loop, wire, self._look_after)
 
     def _call(self) -> None:
         """Have everybody look after what is left to do, after it was held."""
@@ -179,28 +177,27 @@ class Traffic:
     def _launch(self) -> None:
         if not (self._waiting or self._writes or self._reads):
             return
-        if self._wire is None:
-            return self._hold(self._connect)
+        wire = self._wire
+        if wire is None:
+            self._hold(self._connect)
+            return
         flight = Flight(list(self._waiting), self._writes, self._reads)
         self._waiting.clear()
         self._writes, self._reads = [], []
         fence, is_sure = flight.fence(self._guard(), self._finish)
         if not is_sure:
-            return self._hold(lambda: self._commit_apart([flight]))
-        flight.groups = self._batching.groups(flight.statements)
-        queries = self._batching.queries(flight.groups)
-        if fence is not None and queries:
-            queries.insert(0, self._batching.query(*fence))
-            flight.groups.insert(0, Group("", None))
-        if queries:
-            flight.segments.append(Segment(queries))
-        flight.segments += [Segment([self._batching.query(read.sql, read.values)]) for read in flight.reads]
-        if not flight.segments:
-            for write in flight.writes:
-                self._finish(write)
+            self._hold(lambda: self._commit_apart([flight]))
             return
-        self._flight = flight
-        self._wire.send(flight.segments)
+        flight.load(self._batching, fence)
+        if flight.segments:
+            self._flight = flight
+            wire.send(flight.segments)
+        else:
+            self._arrive(flight)
+
+    def _arrive(self, flight: Flight) -> None:
+        for write in flight.writes:
+            self._finish(write)
 
     def _land(self, flight: Flight) -> None:
         self._losses, self.trouble = 0, None
@@ -220,8 +217,7 @@ class Traffic:
                 for statement in group.left_out(result)
             ]
             if not left_out:
-                for write in flight.writes:
-                    self._finish(write)
+                self._arrive(flight)
                 return
             flight.statements = left_out
             again = [flight]
@@ -373,8 +369,7 @@ class Traffic:
             else:
                 with self._lock:
                     self._losses = 0
-                    for write in flight.writes:
-                        self._finish(write)
+                    self._arrive(flight)
             finally:
                 self._let_go()
         return done[-1]

@@ -51,10 +51,13 @@ class Waking:
     def watch(
         self,
         loop: asyncio.AbstractEventLoop,
-        wire: Wire,
+        wire: Wire | None,
         look_after: Callable[[asyncio.AbstractEventLoop], None],
     ) -> None:
-        """Have an event loop look after a connection whenever its socket is ready."""
+        """Have an event loop look after a connection when its socket is ready; without one, not for now."""
+        if wire is None:
+            self._unwatch(loop)
+            return
         wanted = (wire, wire.has_unsent)
         seen = self._watched.get(loop)
         if seen == wanted:
@@ -68,8 +71,7 @@ class Waking:
             loop.remove_writer(wire.fileno())
         self._watched[loop] = wanted
 
-    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have an event loop of this thread not watch for now."""
+    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         seen = self._watched.pop(loop, None)
         if seen is not None:
             with suppress(OSError, ValueError, psycopg.Error):
