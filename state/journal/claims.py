@@ -237,6 +237,18 @@ class Claims(Forked):
         asked = sorted({*doubtful, *of_others})
         return self._rows_of(asked, self._dialect.for_share) if asked else None
 
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
+        """Return a statement that fails unless all these runs hold their leases; None where none can tell."""
+        of_run, of_others = _threads(statements)
+        claims = [(thread, claim) for thread in sorted(of_run) if (claim := self._claim_of(thread))]
+        if of_others or not claims or not self._lost.keys().isdisjoint(of_run):
+            return None
+        held = " OR ".join(["thread_id = ? AND owner = ? AND epoch = ?"] * len(claims))
+        locked = f"SELECT 1 FROM claims WHERE {held} ORDER BY thread_id{self._dialect.for_share}"
+        values = [value for thread, claim in claims for value in (thread, claim.owner, claim.epoch)]
+        all_held = "CASE WHEN count(*) = ? THEN 1 ELSE 0 END"
+        return f"SELECT 1 / {all_held} FROM ({locked}) AS held", (len(claims), *values)
+
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
         of_run, of_others = _threads(statements)

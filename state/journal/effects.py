@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -52,9 +52,12 @@ class EffectRecord:
         return result
 
 
+_NAMES = ", ".join(field.name for field in fields(EffectRecord))
+
+
 def find_effect(journal: Journal, key: str) -> EffectRecord | None:
     """Return the record of a key."""
-    rows = journal.query("SELECT * FROM effects WHERE key = ?", (key,))
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE key = ?", (key,))
     return EffectRecord(**rows[0]) if rows else None
 
 
@@ -71,7 +74,7 @@ def is_of_an_earlier_input(journal: Journal, effect: EffectRecord, thread_id: st
 
 def open_effects(journal: Journal) -> list[EffectRecord]:
     """Return the effects that started and did not end, the oldest first."""
-    rows = journal.query("SELECT * FROM effects WHERE status = 'started' ORDER BY started_at")
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE status = 'started' ORDER BY started_at")
     return [EffectRecord(**row) for row in rows]
 
 

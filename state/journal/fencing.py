@@ -20,6 +20,13 @@ class Guard(Protocol):
         """Return what to select, None where all is known."""
         ...
 
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
+        """Return a statement that divides by zero where `refused` could refuse something.
+
+        So statements can be sent behind it without waiting for its rows. None where there is no such one.
+        """
+        ...
+
     def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:
         """Return why threads may not be written to, given the rows that were selected."""
         ...
@@ -29,6 +36,9 @@ class Open:
     """A guard that lets everybody write."""
 
     def question(self, statements: Sequence[Statement]) -> Statement | None:
+        return None
+
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
         return None
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> Mapping[str, ThreadBusy]:

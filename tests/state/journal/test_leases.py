@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from stepgraph import Session
-from stepgraph.errors import ClaimLost, InputError, ThreadBusy
-from stepgraph.state.journal.records import Call
+from stepgraph.errors import ClaimLost, InputError, StoreError, ThreadBusy
+from stepgraph.state.journal.records import Call, ThreadStatement, insert
 
 CALL = Call(
     id="1",
@@ -166,3 +166,22 @@ def test_a_claim_lives_as_long_as_its_session_says(database: Any) -> None:
             f"SELECT expires_at - {session.journal.dialect.now} AS left_s FROM claims"
         )
         assert 60 < row["left_s"] <= 100
+
+
+def test_a_fence_fails_where_a_lease_is_lost(owners: tuple[Session, Session], database: Any) -> None:
+    one, other = owners
+    for thread in ("t", "u"):
+        one.claims.acquire(thread)
+    statements = [insert(replace(CALL, id=thread, thread_id=thread)) for thread in ("t", "u", "free")]
+    passes = one.claims.fence(statements)
+    assert passes is not None
+    assert one.journal.query(*passes)[0].popitem()[1] == 1
+    other.claims.end("u")
+    other.claims.acquire("u")
+    if isinstance(database, str):
+        with pytest.raises(StoreError, match="division by zero"):
+            one.journal.query(*passes)
+    else:
+        assert one.journal.query(*passes)[0].popitem()[1] is None
+    assert one.claims.fence([ThreadStatement(("", ()), "t", of_run=False)]) is None
+    assert one.claims.fence(statements[2:]) is None
