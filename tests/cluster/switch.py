@@ -71,6 +71,10 @@ class Schemas:
             self._free.append(name)
             self._used.discard(schema)
 
+    def close(self) -> None:
+        """Leave the database."""
+        self._connection.close()
+
     def _present(self) -> set[str]:
         rows = self._connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\\_%'")
         return {row[0] for row in rows}
@@ -89,14 +93,15 @@ def skip_what_is_about_a_file(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def schemas(postgres_server: PostgresServer) -> Schemas:
+def schemas(postgres_server: PostgresServer) -> Iterator[Schemas]:
     """Switch this process, and those that it starts, to Postgres."""
     schemas = Schemas(postgres_server)
     for name in sitecustomize.MODULES:
         sitecustomize.switch(importlib.import_module(name), schemas.url, schemas.prepare)
     os.environ[sitecustomize.VARIABLE] = schemas.url
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_CHILDREN, os.environ.get("PYTHONPATH"))))
-    return schemas
+    yield schemas
+    schemas.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, ScriptedModel, Session, StepgraphError, chain, route, step, using
 from stepgraph.state.errors import InvalidAnswer, ModelRefused
 
+from ...committed import committed
 from ...servers import ChatServer
 
 KEY = "xyzzy-plugh-0123456789"
@@ -51,9 +51,7 @@ async def test_an_answer_is_committed_before_it_is_used(session: Session) -> Non
 
     async def look(post: Post) -> None:
         await write.answer(post)
-        with sqlite3.connect(session.path) as other:
-            seen.extend(other.execute("SELECT step, answer FROM calls ORDER BY started_at").fetchall())
-        other.close()
+        seen.extend(committed(session, "SELECT step, answer FROM calls ORDER BY started_at"))
 
     with ScriptedModel(["Boil.", "Steep."]) as model, using(model):
         await chain(write, look).compile().ainvoke(Post(), session.config())
