@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepgraph import Session
+from stepgraph.state.journal.tables import TABLES
 
 
 def committed(session: Session, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -15,3 +17,14 @@ def committed(session: Session, sql: str, values: Sequence[Any] = ()) -> list[tu
         return [tuple(row.values()) for row in reader.query(sql, values)]
     finally:
         reader.close()
+
+
+def everything(session: Session, *, without: Collection[str] = ()) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of all tables, in any order that stays."""
+    session.journal.flush()  # what is still queued is written before
+    names = [*re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", TABLES), "checkpoints", "writes"]
+    return {
+        name: sorted(committed(session, f"SELECT * FROM {name}"), key=repr)
+        for name in names
+        if name not in without
+    }

@@ -16,7 +16,7 @@ from stepgraph import Ask, Budget, ScriptedModel, Session, chain, review, sectio
 from stepgraph.runners.run import aresume, arun, resume, run
 from stepgraph.state.errors import InputError, Rejected
 
-from ...committed import committed
+from ...committed import everything
 
 
 @dataclass
@@ -98,31 +98,11 @@ def model() -> Iterator[ScriptedModel]:
         yield model
 
 
-TABLES = (
-    "runs",
-    "invocations",
-    "node_runs",
-    "calls",
-    "decisions",
-    "replays",
-    "claims",
-    "waits",
-    "effects",
-    "checkpoints",
-    "writes",
-)
-
-
-def content(session: Session) -> list[Any]:
-    session.journal.flush()  # what is still queued is written before
-    return [sorted(map(repr, committed(session, f"SELECT * FROM {table}"))) for table in TABLES]
-
-
 def refused(session: Session, way: Answering, graph: Any, thread: str, answer: Any = NO) -> str:
-    before = content(session)
+    before = everything(session)
     with pytest.raises(InputError) as error:
         way(graph, session, thread, answer)
-    assert content(session) == before
+    assert everything(session) == before
     return str(error.value)
 
 

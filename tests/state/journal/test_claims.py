@@ -34,6 +34,7 @@ def ask(note: Note) -> Ask[str]:
 graph = chain(ask).compile()
 
 
+@pytest.mark.sqlite_file("the rights of a file beside the database")
 async def test_what_tells_that_an_owner_lives_is_for_its_user_alone(session: Session, tmp_path: Path) -> None:
     modes = []
 
@@ -69,7 +70,7 @@ async def test_a_second_run_of_one_thread_is_refused_and_pays_nothing(
         await began.wait()
         with pytest.raises(ThreadBusy, match=f"thread 't' is being run by process {os.getpid()}"):
             await graph.ainvoke(Note(), config if same_config else session.config("t"))
-        with Session(session.path) as other, pytest.raises(ThreadBusy):
+        with Session(session.database) as other, pytest.raises(ThreadBusy):
             await graph.ainvoke(Note(), other.config("t"))
         go_on.set()
         assert (await first)["text"] == "one"
@@ -159,7 +160,10 @@ with Session(sys.argv[1]) as session, using(ScriptedModel(say, delay_s=30)):
 def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp_path: Path) -> None:
     (tmp_path / "holder.py").write_text(HOLDER)
     holder = subprocess.Popen(
-        [sys.executable, "holder.py", str(session.path)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "holder.py", str(tmp_path / "runs.sqlite")],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     try:
