@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from stepgraph import Session
+from stepgraph.state.journal.opening import open_store
 from stepgraph.state.journal.tables import TABLES
 
 
@@ -28,3 +30,12 @@ def everything(session: Session, *, without: Collection[str] = ()) -> dict[str, 
         for name in names
         if name not in without
     }
+
+
+def committed_at(database: str | Path, sql: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT, of a database that another process may be about to make."""
+    store = open_store(database)
+    try:
+        return store.rows(sql)
+    finally:
+        store.close()

@@ -92,6 +92,7 @@ async def test_one_name_at_two_addresses_is_two_models(session: Session) -> None
         assert result["text"] == "from b"
 
 
+@pytest.mark.sqlite_file("the lock of the file")
 async def test_the_loop_goes_on_while_somebody_else_holds_the_lock(session: Session) -> None:
     """The loop itself ends the lock: a run that blocked the loop would wait in vain."""
     begun = asyncio.Event()

@@ -98,6 +98,7 @@ def test_a_failed_transaction_is_undone(session: Session) -> None:
         assert cursor.execute("SELECT count(*) FROM writes").fetchone() == (0,)
 
 
+@pytest.mark.sqlite_file("how the file is written")
 def test_the_file_survives_a_crash_at_little_cost(session: Session) -> None:
     for connection in (session.checkpointer.conn, session.journal.store._connection):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
