@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,15 @@ class Schemas:
         self._numbers = itertools.count()
         self._free: list[str] = []
         self._used: set[str] = set()
+        self._lock = threading.Lock()
 
     def prepare(self, schema: str) -> None:
         """Rename a free schema to this one, unless there is one."""
-        if schema in self._used or not self._free or schema in self._present():
-            return
-        self._used.add(schema)
-        self._connection.execute(f"ALTER SCHEMA {self._free.pop()} RENAME TO {schema}".encode())
+        with self._lock:
+            if schema in self._used or not self._free or schema in self._present():
+                return
+            self._used.add(schema)
+            self._connection.execute(f"ALTER SCHEMA {self._free.pop()} RENAME TO {schema}".encode())
 
     def present(self) -> set[str]:
         """Return the schemas in use."""

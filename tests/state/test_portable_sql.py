@@ -92,6 +92,7 @@ def test_no_text_has_words_of_one_database_only() -> None:
     assert found == []
 
 
+@pytest.mark.sqlite_file("the tables of both databases")
 def test_every_whole_statement_runs_on_both(tmp_path: Path, postgres_url: str) -> None:
     statements = {
         text: place

@@ -8,6 +8,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from stepgraph import Session
+from stepgraph.errors import StoreError
 
 
 class State(TypedDict):
@@ -92,7 +93,7 @@ def test_a_failed_transaction_is_undone(session: Session) -> None:
             )
             cursor.execute("INSERT INTO nowhere VALUES (1)")
 
-    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+    with pytest.raises((sqlite3.OperationalError, StoreError), match="nowhere"):
         half()
     with checkpointer.cursor() as cursor:
         assert cursor.execute("SELECT count(*) FROM writes").fetchone() == (0,)
