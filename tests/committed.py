@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,5 +38,16 @@ def committed_at(database: str | Path, sql: str) -> list[tuple[Any, ...]]:
     store = open_store(database)
     try:
         return store.rows(sql)
+    finally:
+        store.close()
+
+
+def until_the_dead_are_known(database: Any) -> None:
+    """Return once nobody holds a thread: a killed process's lease in Postgres ends by the clock."""
+    store = open_store(database)
+    try:
+        held = f"SELECT 1 FROM claims WHERE expires_at > {store.dialect.now}"
+        while not store.has_file and store.rows(held):
+            time.sleep(0.05)
     finally:
         store.close()

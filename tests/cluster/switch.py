@@ -107,6 +107,13 @@ def schemas(postgres_server: PostgresServer) -> Iterator[Schemas]:
     schemas.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def all_in_postgres(request: pytest.FixtureRequest) -> None:
+    """Switch before any module's own fixture opens a session."""
+    if IN_POSTGRES:
+        request.getfixturevalue("schemas")
+
+
 @pytest.fixture(autouse=True)
 def in_postgres(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep a test's sessions in Postgres, where the whole suite is to run there."""

@@ -19,6 +19,7 @@ from stepgraph.state.errors import DefinitionError, EffectUnknown, InputError, S
 from stepgraph.tracing.forks.fork import fork
 
 from ..child_path import child_path
+from ..committed import until_the_dead_are_known
 from .shop import Order, Shop, charging
 
 
@@ -232,6 +233,7 @@ def test_a_process_killed_at_any_moment_repeats_nothing(
         )
 
     assert run(KILL=moment).returncode == -signal.SIGKILL
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     resumed = run()
     assert resumed.stdout.startswith(told), resumed.stderr
     world = tmp_path / "world"

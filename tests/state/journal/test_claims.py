@@ -20,6 +20,8 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.state.errors import ThreadBusy
 
+from ...committed import until_the_dead_are_known
+
 
 @dataclass
 class Note:
@@ -173,6 +175,7 @@ def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp
                 graph.invoke(Note(), session.config("t"))
             holder.send_signal(signal.SIGKILL)
             holder.wait(10)
+            until_the_dead_are_known(session.database)
             assert graph.invoke(Note(), session.config("t"))["text"] == "mine"
     finally:
         holder.kill()
