@@ -124,7 +124,8 @@ class Recorder(RunObserver):
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
-            if self._can_wait and _in_event_loop() and self._journal.has_to_wait():
+            under_way = self._root is not None  # then this one is refused at once, and the first goes on
+            if not under_way and self._can_wait and _in_event_loop() and self._journal.has_to_wait():
                 self._root, self._late = run_id, start
                 sigterm.begin(self)  # it begins in another thread, where no handler may be set
             else:
