@@ -97,10 +97,14 @@ async def lives(session: Session, on: str) -> tuple[Model, Lives]:
     model = Model()
     worker = asyncio.create_task(aworker(graphs(), db=session.database, on=on, models=model, at_once=500))
     keys = [(part, name) for part in ("asked", "poor", "failing") for name in CASES]
-    ran = await asyncio.gather(*(live(part, name, session, on) for part, name in keys))
+    ran = asyncio.gather(*(live(part, name, session, on) for part, name in keys))
+    await asyncio.wait({ran, worker}, return_when=asyncio.FIRST_COMPLETED)
+    if worker.done():
+        ran.cancel()
+        worker.result()
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
-    return model, dict(zip(keys, ran, strict=True))
+    return model, dict(zip(keys, await ran, strict=True))
 
 
 async def die(session: Session, on: str, command: Callable[[str], list[str]]) -> tuple[Told, dict[str, Ran]]:
