@@ -1,4 +1,4 @@
-"""Which errors pass: another try, at another moment, may help. All others come again."""
+"""Which errors pass by themselves, so that trying again may help."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..state.errors import (
     ThreadBusy,
 )
 
+# Trying these again may help: the next try finds another moment. All else fails in the same way again.
 PASSING: Final = (
     EngineUnreachable,
     ModelUnreachable,

@@ -12,11 +12,18 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from ..state.budget import Budget
-from ..state.errors import AnswerTooLate, ClaimLost, ThreadBusy
+from ..state.errors import (
+    AnswerTooLate,
+    ClaimLost,
+    GraphChanged,
+    InputError,
+    MigrationFailed,
+    ThreadBusy,
+)
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
 from ..state.journal.jobs import (
@@ -29,17 +36,20 @@ from ..state.journal.jobs import (
     find_job,
     given_answers,
     last_trace,
+    pin_job,
 )
 from ..state.journal.records import Description
 from ..state.names import HALT_KEY
 from ..state.run_context import for_reading
 from ..state.schema import parse_input, values_of
 from ..state.session.session import Session
+from ..state.session.versions import version_of
 from ..tracing.record.pending import due_of, unanswered
 from .loading import Loaded
 from .passing import is_retryable
 from .result import RunResult
 from .run import RunOptions, aresume, arun
+from .served import Served
 
 DRAINED: Final = "its worker ends"
 MAX_ATTEMPTS: Final = 10
@@ -123,7 +133,8 @@ class Turn:
     """Runs the threads of one worker: those of the graphs that it serves, in its session.
 
     What the record says of a job chooses among `graphs` by their names, and nothing else: no module, no
-    model, no address. `grace_s` is how long calls that are under way may go on once a run is to stop.
+    model, no address; see `Served`. `grace_s` is how long calls that are under way may go on once a run is
+    to stop.
     """
 
     def __init__(
@@ -133,11 +144,12 @@ class Turn:
         *,
         models: Mapping[str, str] | None = None,
         grace_s: float = 20.0,
+        finishes: bool = False,
     ) -> None:
         self.session = session
-        self.graphs = graphs
         self.owner = f"worker-{secrets.token_hex(6)}"
         self.grace_s = grace_s
+        self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
         self._running: dict[str, _Running] = {}
         self._draining = asyncio.Event()
@@ -177,10 +189,13 @@ class Turn:
 
         The `token` grows with every turn that the engine gives: one that comes too late does nothing.
         """
-        if job.graph not in self.graphs:  # another worker of the queue may
-            LOGGER.warning("%s: the graph %r is not served here", job.thread, job.graph)
-            return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
         journal = self.session.journal
+        known = await in_thread(find_job, journal, job.thread)
+        version = None if known is None else known.version
+        if self.served.find(job.graph, version) is None:  # another worker of the queue may serve it
+            told = "" if version is None else f" in version {version!r}"
+            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, told)
+            return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
         record = await in_thread(begin_turn, journal, job.thread, self.owner, token)
         if record is not None:
             return await self.take(record, beat)
@@ -213,15 +228,26 @@ class Turn:
         if self.is_draining:
             halt.ask(DRAINED)
         try:
-            if record.former not in (
-                None,
-                self.owner,
-            ):  # it died, or stood still: if it wakes, it is too late
+            if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
                 await in_thread(self.session.claims.end, record.thread_id)
-            outcome = await self._outcome(record, halt)
+            outcome = await self._outcome(await self._pinned(record), halt)
+            if outcome.kind in (
+                GraphChanged.__name__,
+                MigrationFailed.__name__,
+            ):  # it is of its version still
+                await in_thread(pin_job, self.session.journal, running.record, record.version)
             return await self._settle(running.record, outcome)
         finally:
             del self._running[record.thread_id]
+
+    async def _pinned(self, record: JobRecord) -> JobRecord:
+        """Return a job that only workers of its graph's version go on with, if that has one."""
+        loaded = self.served.find(record.graph, record.version)
+        version = None if loaded is None else version_of(loaded.graph)
+        if version in (None, record.version):
+            return record
+        await in_thread(pin_job, self.session.journal, record, version)
+        return replace(record, version=version)
 
     async def _outcome(self, record: JobRecord, halt: Halt) -> Outcome:
         if halt.reason:
@@ -257,7 +283,9 @@ class Turn:
     async def _go_on(self, record: JobRecord, halt: Halt) -> RunResult:
         """Begin or go on with a thread, with the answers that came in, in the one way to run."""
         session, thread = self.session, record.thread_id
-        loaded = self.graphs[record.graph]
+        loaded = self.served.find(record.graph, record.version)
+        if loaded is None:
+            raise InputError(f"The graph {record.graph!r} is not served here in version {record.version!r}.")
         graph = loaded.graph
         description = Description(loaded.reference, self._models, record.input)
         options = _options(record, description, halt)

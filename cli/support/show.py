@@ -13,6 +13,7 @@ import click
 from ...state.database import Database, is_missing
 from ...state.errors import InputError
 from ...state.journal.jobs import JobRecord, find_job
+from ...state.journal.serving import unserved
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
 from ...tracing.record.caching import Collapse, cache_use, cached_share, collapses
@@ -82,6 +83,7 @@ def show_run(
         given = read_input(session.journal, thread_id)
         fallen = collapses(session.journal.query, run)
         job = find_job(session.journal, run.thread.thread_id)
+        missing = None if job is None else unserved(session.journal, job)
     if step is not None:
         for node in _steps_named(run, step):
             if as_json:
@@ -92,7 +94,7 @@ def show_run(
     if as_json:
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
         waits = [{**asdict(item.batch), "calls": item.calls} for item in run.awaits]
-        handed = {"job": _job_json(job)} if job is not None else {}
+        handed = {"job": {**_job_json(job), "unserved": missing}} if job is not None else {}
         told = {
             **thread_json(run.thread),
             **handed,
@@ -107,6 +109,8 @@ def show_run(
         link = f", workflow {one_line(job.link, 200)}" if job.link else ""
         why = f" ({one_line(job.kind, 80)})" if job.kind else ""
         click.echo(f"handed to workers: {job.status}{why}, on {one_line(job.engine, 200)}{link}")
+        if missing is not None:
+            click.secho(one_line(missing, 300), fg="yellow")
     for item in run.awaits:
         calls = f"{item.calls} of its calls" if item.calls > 1 else "a call"
         click.echo(f"batch  {calls}: {one_line(batch_line(item.batch), 200)}")
@@ -202,7 +206,7 @@ def _row(node: SpanNode, remarks: Iterator[str]) -> str:
 
 
 def _job_json(job: JobRecord) -> dict[str, Any]:
-    return {name: getattr(job, name) for name in ("status", "kind", "engine", "link", "attempts")}
+    return {name: getattr(job, name) for name in ("status", "kind", "engine", "link", "attempts", "version")}
 
 
 def _waterfall_line(run: Run, node: SpanNode) -> str:
