@@ -25,7 +25,7 @@ GROUPS = {
     "Look": ("look", ("threads", "show", "history", "diff", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
-    "Serve": ("serve", ("mcp",)),
+    "Serve": ("serve", ("worker", "mcp")),
     "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}

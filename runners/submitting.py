@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..graphs.engine.writes import same
 from ..state.budget import Budget
+from ..state.database import PostgresAddress
 from ..state.errors import InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread, sync_version
 from ..state.journal.jobs import (
@@ -32,7 +33,8 @@ from ..state.statuses import Lane
 from ..tracing.record.pending import read_waiting
 from ..tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..tracing.record.threads import find_thread, is_known
-from .engines.protocol import Engine, engine_for, engine_of
+from .choosing import engine_for, engine_of
+from .engines.protocol import Engine
 from .inbox import put_answers
 from .loading import load_graph
 from .naming import graph_name
@@ -139,7 +141,7 @@ class RunHandle:
 
     def _plain(self) -> RunResult:
         """Return the result as plain data: its graph is known to the workers alone."""
-        with plain_checkpoints(self._session.path) as checkpoints:
+        with plain_checkpoints(self._session) as checkpoints:
             values = final_state(checkpoints, self.thread_id)
         asked = read_waiting(self._session, self.thread_id)
         stands = find_thread(self._session.journal, self.thread_id).status
@@ -159,7 +161,7 @@ async def asubmit(
     graph: str,
     state: Any,
     *,
-    db: str | Path | Session = "stepgraph.sqlite",
+    db: str | Path | PostgresAddress | Session = "stepgraph.sqlite",
     on: str | None = None,
     thread_id: str | None = None,
     **options: Unpack[JobOptions],
@@ -183,7 +185,7 @@ async def asubmit(
 
 
 async def asubmitted(
-    thread_id: str, *, db: str | Path | Session = "stepgraph.sqlite", on: str | None = None
+    thread_id: str, *, db: str | Path | PostgresAddress | Session = "stepgraph.sqlite", on: str | None = None
 ) -> RunHandle:
     """Return the handle on a thread that was handed to workers before. Raises InputError for any other.
 

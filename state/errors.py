@@ -35,6 +35,7 @@
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── EngineUnreachable    no server answers that brings threads to workers
     ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
@@ -333,6 +334,10 @@ class EffectUnknown(StepgraphError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class EngineUnreachable(StepgraphError):
+    """No server answers that brings threads to workers."""
 
 
 class RunFailed(StepgraphError):
