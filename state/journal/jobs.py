@@ -133,6 +133,20 @@ def take_job(
     return _job(journal, rows[0]) if rows else None
 
 
+def overdue_jobs(
+    journal: Journal, graphs: Collection[str], engine: str, overdue_s: float, limit: int
+) -> list[JobRecord]:
+    """Return jobs that somebody should have begun: due for so long, or of a worker that says nothing more."""
+    now = now_of(journal)
+    marks = ", ".join("?" * len(graphs))
+    sql = (
+        f"SELECT {_NAMES} FROM jobs WHERE engine = ? AND graph IN ({marks}) "
+        f"AND ((status = 'running' AND expires_at < {now}) "
+        f"OR (status IN ('queued', 'waiting') AND due_at < {now} - ?)) ORDER BY due_at LIMIT ?"
+    )
+    return [_job(journal, row) for row in journal.query(sql, (engine, *graphs, overdue_s, limit))]
+
+
 def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
     """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
 
