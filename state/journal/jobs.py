@@ -137,7 +137,7 @@ def overdue_jobs(
     journal: Journal, graphs: Collection[str], engine: str, overdue_s: float, limit: int
 ) -> list[JobRecord]:
     """Return jobs that somebody should have begun: due for so long, or of a worker that says nothing more."""
-    now = now_of(journal)
+    now = journal.dialect.now
     marks = ", ".join("?" * len(graphs))
     sql = (
         f"SELECT {_NAMES} FROM jobs WHERE engine = ? AND graph IN ({marks}) "
