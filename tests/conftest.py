@@ -24,6 +24,7 @@ from .cluster.fixtures import (
     postgres_url as postgres_url,
     temporal_server as temporal_server,
 )
+from .cluster.switch import in_postgres as in_postgres, schemas as schemas, skip_what_is_about_a_file
 from .servers import ChatServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,6 +36,7 @@ SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     group_servers(items)
+    skip_what_is_about_a_file(items)
 
 
 @pytest.fixture(autouse=True)

@@ -113,8 +113,8 @@ class SqliteStore(Store):
                     if not _run(connection, statement) and isinstance(statement, CallStatement):
                         _run(connection, statement.superseded())
                 if work is not None:
-                    work(_Open(connection))
-                check(self.guard, _Open(connection), batch)
+                    work(SqliteTransaction(connection))
+                check(self.guard, SqliteTransaction(connection), batch)
                 connection.commit()
             except BaseException as error:
                 connection.rollback()
@@ -320,7 +320,7 @@ def _run(connection: sqlite3.Connection, statement: Statement) -> int:
     return connection.execute(sql, [bindable(value) for value in values]).rowcount
 
 
-class _Open:
+class SqliteTransaction:
     """The connection in an open transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

@@ -17,8 +17,10 @@ _TABLE = re.compile(r"(?i)\b(from|join|into|update|table|view|on|exists)(\s+)(\w
 _REPLACE = re.compile(r"(?is)^\s*INSERT OR REPLACE INTO (\w+) \(([^)]*)\)")
 _IGNORE = re.compile(r"(?is)^\s*INSERT OR IGNORE INTO")
 TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
+_QUERY = re.compile(r"(?i)[\s(]*(SELECT|WITH|VALUES)\b")
+_WRITES = re.compile(r"(?i)\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|MERGE\s+INTO)\b")
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
-_FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)")
+_FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)( = \?| IS \?)?")
 
 
 class PostgresDialect(Dialect):
@@ -48,6 +50,13 @@ class PostgresDialect(Dialect):
 
 
 POSTGRES = PostgresDialect()
+
+
+@lru_cache(4096)
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement is a query, in which nothing is written either."""
+    words = " ".join(_PARTS.split(sql)[::2])
+    return _QUERY.match(words) is not None and _WRITES.search(words) is None
 
 
 def translator(schema: str, tables: frozenset[str]) -> Callable[[str], str]:
@@ -82,13 +91,21 @@ def _of_langgraph(sql: str) -> str:
         sql = f"{sql.replace('INSERT OR REPLACE', 'INSERT', 1)} ON CONFLICT ({keys}) DO UPDATE SET {sets}"
     elif _IGNORE.match(sql):
         sql = f"{sql.replace('INSERT OR IGNORE', 'INSERT', 1)} ON CONFLICT DO NOTHING"
-    sql = _FILTERED.sub(lambda match: _member(match[1]), sql)
+    sql = _FILTERED.sub(_member, sql)
     sql = _CAST.sub(_typed, sql)
     if " CROSS JOIN " in sql:
         sql = sql.replace(" CROSS JOIN ", " JOIN ")
     return sql
 
 
-def _member(path: str) -> str:
-    """Return the expression of a part of a checkpoint's metadata, as the text that LangGraph compares."""
-    return f"(CAST(convert_from(metadata, 'UTF8') AS JSON) #>> '{{{path.replace('.', ',')}}}')"
+def _member(match: re.Match[str]) -> str:
+    """Return the expression of a part of a checkpoint's metadata, as text, and what it is compared with.
+
+    As in SQLite, true and false are 1 and 0.
+    """
+    whole = f"CAST(convert_from(metadata, 'UTF8') AS JSON) #> '{{{match[1].replace('.', ',')}}}'"
+    text = (
+        "(SELECT CASE part #>> '{}' WHEN 'true' THEN '1' WHEN 'false' THEN '0' ELSE part #>> '{}' END "
+        f"FROM (SELECT {whole} AS part) parts)"
+    )
+    return text if match[2] is None else f"{text} IS NOT DISTINCT FROM CAST(? AS TEXT)"

@@ -21,7 +21,7 @@ from ..records import CallStatement, Statement, bindable, call_of, changed, inse
 from ..store import Store
 from .connecting import Connection, connect, explained, is_lost
 from .migration import migrate
-from .sql import POSTGRES, translator
+from .sql import POSTGRES, only_reads, translator
 from .tables import names
 
 R = TypeVar("R")
@@ -114,7 +114,7 @@ class PostgresStore(Store, Forked):
         work: Callable[[Transaction], None] | None,
     ) -> None:
         with connection.transaction():
-            opened = _Open(connection, self._translated)
+            opened = PostgresTransaction(connection, self._translated)
             if work is not None:
                 opened.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
             for statement in batch:
@@ -138,6 +138,8 @@ class PostgresStore(Store, Forked):
     # Reading
 
     def _query(self, sql: str, values: Sequence[Any]) -> Rows:
+        if not only_reads(sql):
+            raise StoreError("Journal.query only reads; the record of a run is not edited.")
         names, rows = self._read(sql, values)
         return dicts(names, rows)
 
@@ -220,12 +222,14 @@ class PostgresReader:
     def __init__(self, address: PostgresAddress, translated: Callable[[str], str]) -> None:
         self._address = address
         self._connection = connect(address)
-        self._open = _Open(self._connection, translated)
+        self._open = PostgresTransaction(self._connection, translated)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Return the rows of a SELECT as dictionaries. Raises StoreError."""
         try:
-            return self._open.execute(sql, values)
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION READ ONLY")
+                return self._open.execute(sql, values)
         except psycopg.Error as error:
             raise explained(error, self._address) from None
 
@@ -234,7 +238,7 @@ class PostgresReader:
         self._connection.close()
 
 
-class _Open:
+class PostgresTransaction:
     """The connection in an open transaction."""
 
     def __init__(self, connection: Connection, translated: Callable[[str], str]) -> None:

@@ -1,7 +1,8 @@
-"""Read-only SQL in Postgres: only a SELECT, within bounds, with no function that does more than to compute."""
+"""Read-only SQL in Postgres: only a SELECT, within bounds, and no function that does more than to compute."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from cluster.pgbouncer import PgBouncer
 from cluster.postgres import PostgresServer
 from stepgraph import Session
 from stepgraph.state.errors import InputError, StoreError
+from stepgraph.tracing import list_threads, read_history, read_run
 from stepgraph.tracing.record.called_functions import called_functions
 from stepgraph.tracing.record.query import select
 
 from ..travels import first_run
 
+SECURITY = Path(__file__).parents[3] / "docs" / "security.md"
 PASSWORD_SHOWN = "postgresql://stepgraph@127.0.0.1"
 
 
@@ -28,7 +31,8 @@ def url(postgres_server: PostgresServer) -> Iterator[str]:
         first_run(session)
     with psycopg.connect(url) as connection:
         connection.execute(
-            "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'DELETE FROM stepgraph.calls; SELECT 1'"
+            "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql "
+            "AS 'DELETE FROM stepgraph.calls; SELECT 1'"
         )
     yield url
     postgres_server.take_back(url)
@@ -111,6 +115,24 @@ def test_nothing_but_reading_is_possible(url: str, sql: str) -> None:
         select(url, sql)
     assert "Only one SELECT" in str(told.value) or "cannot be run" in str(told.value)
     assert _rows(url) == before
+
+
+def test_a_role_that_may_only_read_sees_all_and_changes_nothing(
+    url: str, postgres_server: PostgresServer
+) -> None:
+    for statement in re.findall(r"(?s)```sql\n(.*?)```", SECURITY.read_text(encoding="utf-8"))[0].split(";"):
+        with psycopg.connect(
+            url if "CREATE ROLE" not in statement else postgres_server.url("postgres", superuser=True)
+        ) as c:
+            c.execute(statement.encode())
+    reader = re.sub("//.*@", "//reader:a-password@", url)
+    with Session(reader) as session:
+        assert [thread.thread_id for thread in list_threads(session.journal)] == ["t"]
+        assert read_run(session, "t").thread.cost.calls == 9
+        assert len(read_history(session, "t")) > 4
+        with pytest.raises(StoreError, match="permission denied"):
+            session.journal.write([("DELETE FROM runs", ())])
+    assert select(reader, "SELECT calls FROM run_costs").rows == [(9,)]
 
 
 def test_names_before_a_parenthesis_are_calls() -> None:
