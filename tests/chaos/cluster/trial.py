@@ -106,7 +106,7 @@ class Trial:
 
     def _order(self, **changes: Any) -> Order:
         self._life += 1
-        return Order(self._life, mode=self.luck.choice(MODES), **changes)
+        return Order(self._life, thread=self.place.thread, mode=self.luck.choice(MODES), **changes)
 
     def _some(self) -> int:
         """Return the number of one of the questions that are left."""
