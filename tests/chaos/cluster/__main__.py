@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -62,12 +62,19 @@ class Matrix:
     def kills(self) -> int:
         return sum(tally.kills for tally in self.tallies.values())
 
+    @property
+    def faults(self) -> int:
+        return sum(tally.faults for tally in self.tallies.values())
+
     def run(self, kills: int, seed: int, limit_s: float) -> None:
         """Kill so many times, each graph in all cells that it fits."""
-        deadline = time.monotonic() + limit_s
+        deadline, done = time.monotonic() + limit_s, 0
         for number in range(seed, seed + 100 * kills):
             for cell in self._graph(number):
                 self._trial(cell, number)
+                if self.kills // 20 > done // 20:
+                    print(f"{self.kills} kills, {self.faults} faults", file=sys.stderr, flush=True)
+                done = self.kills
                 if self.kills >= kills or time.monotonic() > deadline:
                     return
 
@@ -180,10 +187,11 @@ def main() -> None:
         if any(cell.startswith("dbos/") for cell in cells):
             import stepgraph.runners.engines.dbos  # noqa: F401
         matrix = Matrix(cells, models, folder, server, temporal, keep=bool(options.keep))
-        matrix.run(options.kills, options.seed, options.limit)
+        with suppress(KeyboardInterrupt):
+            matrix.run(options.kills, options.seed, options.limit)
     print(matrix.table())
     print(f"seed {options.seed}, {matrix.kills} kills, {time.monotonic() - started:.0f} s")
-    faults = sum(tally.faults for tally in matrix.tallies.values())
+    faults = matrix.faults
     if faults or matrix.kills < options.kills:
         raise SystemExit(f"{faults} faults, {matrix.kills} of {options.kills} kills")
 

@@ -16,7 +16,7 @@ from .databases import PostgresDatabase, contents
 from .lives import HEARTBEAT_S, Cut
 from .server import ANY
 from .trial import Tally, Trial
-from .workers import CLIENT_S, Worker, client, started
+from .workers import CLIENT_S, GRACE_S, Worker, client, started
 
 WORKERS = 2
 MOST_WORKERS = 8
@@ -30,6 +30,7 @@ class EngineTrial(Trial):
     restart_engine: Callable[[], None] | None = None
     _workers: list[Worker] = field(default_factory=list)
     _kind: str = ""
+    _at: int = 0
 
     def run(self, kind: str) -> Tally:
         """Disturb the run as the cell says, and go on until it has ended."""
@@ -41,12 +42,15 @@ class EngineTrial(Trial):
         elif kind == "commit":
             moment = Moment(signal.SIGKILL, self._some(), committed=True)
         elif kind in SIGNALS:
-            self.models.arm(self.place.run, ANY, self._some(), SIGNALS[kind])
+            self._at = self._some()
+            self.models.arm(self.place.run, ANY, self._at, SIGNALS[kind])
         try:
             for _ in range(WORKERS):
                 self._start(cut, moment)
             with client(self.place, waits=kind == "review") as (process, pipe):
                 ended = self._watched(process, pipe)
+            if kind == "deploy":
+                self._until_drained()
         finally:
             for worker in self._workers:
                 worker.process.kill()
@@ -95,6 +99,15 @@ class EngineTrial(Trial):
                 self._fault("errors", f"worker {worker.life} ended by itself ({code}): {said[-1:]}")
             if self._life < MOST_WORKERS:
                 self._start()
+
+    def _until_drained(self) -> None:
+        """Wait for the worker that was told to end: its thread may have ended elsewhere meanwhile."""
+        deadline = time.monotonic() + 3 * GRACE_S
+        while self.tally.kills == 0 and time.monotonic() < deadline:
+            if len(self.models.asked(self.place.run)) < self._at:
+                break  # it was asked less, and told nothing
+            self._replace()
+            time.sleep(TICK_S)
 
     def _park(self) -> None:
         """Kill all workers while the review waits."""

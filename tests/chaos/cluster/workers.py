@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from stepgraph.errors import RunFailed
+from stepgraph.errors import EngineUnreachable, RunFailed, StoreError
 from stepgraph.runners.engines import local
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.run import aread_result
@@ -22,7 +22,7 @@ from stepgraph.state.journal import claims
 from stepgraph.state.session.session import Session
 
 from ..compositions.building import Composition
-from ..compositions.lives import MAX_RESUMES, Ending, word
+from ..compositions.lives import Ending, word
 from ..compositions.model import Moment, watch_claims, watch_commits
 from ..compositions.states import shown
 from ..living import FORK, forked
@@ -104,24 +104,24 @@ async def _asked(pipe: Connection, place: Place, waits: bool) -> Ending:
     with Session(place.address) as session:
         handle = await asubmit(GRAPH, built.given(), db=session, on=place.on, thread_id=place.thread)
         deadline = time.monotonic() + CLIENT_S
-        for _ in range(MAX_RESUMES):
+        while time.monotonic() < deadline:
             try:
                 await handle.aresult(deadline - time.monotonic())
+                result = await aread_result(built.app, session, place.thread)
+                if result.status != "interrupted":
+                    values = {name: shown(value) for name, value in sorted(result.values.items())}
+                    return Ending(result.status, values)
+                if waits:
+                    pipe.send("waiting")
+                    await asyncio.to_thread(pipe.recv)
+                await handle.aanswer(answers={each.id: word(each.value) for each in result.waiting})
             except RunFailed as failed:
                 if failed.kind != "EffectUnknown":
                     raise
                 await asyncio.to_thread(_decide, session, place, built)
                 await handle.aresume()
-                continue
-            result = await aread_result(built.app, session, place.thread)
-            if result.status == "interrupted":
-                if waits:
-                    pipe.send("waiting")
-                    await asyncio.to_thread(pipe.recv)
-                await handle.aanswer(answers={each.id: word(each.value) for each in result.waiting})
-                continue
-            values = {name: shown(value) for name, value in sorted(result.values.items())}
-            return Ending(result.status, values)
+            except (StoreError, EngineUnreachable):  # it is being restarted
+                await asyncio.sleep(0.1)
     raise RuntimeError("The workflow does not end.")
 
 
