@@ -22,7 +22,7 @@ from .visible import make_visible
 # What a person does: the module of those commands, and their names in the order of the help.
 GROUPS = {
     "Run": ("run", ("run", "resume", "fork", "new", "graph", "estimate")),
-    "Look": ("look", ("threads", "show", "history", "diff", "ui")),
+    "Look": ("look", ("threads", "show", "history", "diff", "budgets", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
     "Serve": ("serve", ("worker", "mcp")),

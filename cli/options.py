@@ -64,7 +64,8 @@ budget_option = click.option(
     "limits",
     multiple=True,
     metavar="LIMIT=N",
-    help="A limit for each thread: tokens, usd, calls, seconds or supersteps. Repeatable.",
+    help="A limit for each thread: tokens, usd, calls, seconds or supersteps; or a budget that threads "
+    "share: scope=user:ada,per=day,usd=5. Repeatable.",
 )
 cache_option = click.option(
     "--cache",

@@ -15,7 +15,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 from ..graphs.engine.answering import acheck_answer, answered
 from ..graphs.engine.turns import adelivered
 from ..nodes.ends import ENDED
-from ..state.budget import Budget, Ledger
+from ..state.budget import Budgets, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
@@ -42,7 +42,7 @@ class RunOptions(TypedDict, total=False):
     with others. `extra` goes into the config that LangGraph gets.
     """
 
-    budget: Budget | None
+    budget: Budgets | None
     cache_s: float | None
     lane: Lane | None
     user: str | None
@@ -301,7 +301,8 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
 
 def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
-    return None if ended is None else BudgetEnd(ended["message"], ended["limit"], ended["scope"])
+    told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
+    return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})
 
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:

@@ -255,13 +255,26 @@ class Rejected(GateFailed):
 class BudgetExceeded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
-    `limit` names the limit, `budget` holds all limits, `spent` what was spent before.
+    `limit` names the limit, `budget` holds all limits, `spent` what was spent before. Of a budget that
+    threads share (`is_shared`), `per` is the period, and `ends_at` says when that ends, in Unix seconds.
     """
 
     def __init__(
-        self, message: str, *, limit: str, scope: str, budget: dict[str, Any], spent: dict[str, Any]
+        self,
+        message: str,
+        *,
+        limit: str,
+        scope: str,
+        budget: dict[str, Any],
+        spent: dict[str, Any],
+        is_shared: bool = False,
+        per: str | None = None,
+        ends_at: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.is_shared = is_shared
+        self.per = per
+        self.ends_at = ends_at
         self.limit = limit
         self.scope = scope
         self.budget = budget

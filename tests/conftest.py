@@ -11,6 +11,7 @@ import pytest
 
 from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
 from stepgraph.providers.stack.stack import forget_endpoints
+from stepgraph.state.session.budget_rules import budget_rules
 from stepgraph.state.session.default import _warned, session_table
 from stepgraph.state.session.session import Session
 from stepgraph.state.settings_file import working_folders_file
@@ -47,12 +48,14 @@ def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     file_bindings.cache_clear()
     working_folders_file.cache_clear()
     session_table.cache_clear()
+    budget_rules.cache_clear()
     _warned.clear()
     forget_endpoints()
     yield
     file_bindings.cache_clear()
     working_folders_file.cache_clear()
     session_table.cache_clear()
+    budget_rules.cache_clear()
     _warned.clear()
 
 

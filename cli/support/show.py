@@ -35,6 +35,7 @@ from ...tracing.record.text import (
 from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
+from .budget_lines import account_lines
 from .text import show_asked
 
 WIDTH = 32
@@ -108,6 +109,9 @@ def show_run(
         click.echo(f"error  {clean(run.thread.error)}")
     click.echo(f"total  {_totals(run)}")
     _print(_cache_lines(run, fallen))
+    shared = {limit.account.name: limit.account for limit in run.limits if limit.account is not None}
+    for account in shared.values():
+        _print(f"budget {line}" for line in account_lines(account))
 
 
 def _totals(run: Run) -> str:

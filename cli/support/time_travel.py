@@ -12,7 +12,7 @@ import click
 
 from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_recorded
-from ...state.budget import Budget
+from ...state.budget import Budgets
 from ...state.database import Database
 from ...state.errors import InputError
 from ...state.session.session import Session, new_thread_id
@@ -154,7 +154,7 @@ def _asked_again(
     new: str,
     prompt: str | None,
     models: dict[str, str],
-    budget: Budget | None,
+    budget: Budgets | None,
 ) -> ForkPoint:
     if len(models) > 1:
         raise InputError("One call is asked by one model: give --model once.")

@@ -6,9 +6,11 @@ The first one in a pass of the event loop schedules the commit, the others of th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from .budget_accounts import Settlement, settling
 from .records import Call, CallStatement, ThreadStatement, insert
 from .store import Store
 
@@ -20,6 +22,7 @@ class _Batch:
     done: asyncio.Future[None]
     calls: list[Call] = field(default_factory=list)
     statements: list[ThreadStatement] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
 
@@ -30,7 +33,7 @@ class CallCommits:
         self._store = store
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
 
-    async def commit(self, call: Call) -> None:
+    async def commit(self, call: Call, settlements: Sequence[Settlement] = ()) -> None:
         """Return once the call is committed; one that cannot be is saved elsewhere, and raises StoreError.
 
         One whose run has lost its claim raises ClaimLost, once it is committed as superseded.
@@ -43,6 +46,7 @@ class CallCommits:
         statement = insert(call)
         batch.calls.append(call)
         batch.statements.append(statement)
+        batch.settlements += settlements
         await asyncio.shield(batch.done)
         if isinstance(statement, CallStatement) and statement.refused is not None:
             raise statement.refused
@@ -53,7 +57,7 @@ class CallCommits:
 
     async def _commit(self, batch: _Batch) -> None:
         try:
-            await self._store.awrite(batch.statements)
+            await self._store.awrite([*batch.statements, *settling(batch.settlements)])
             self._store.check_place()
         except BaseException as failed:
             error = self._store.spill(batch.calls, failed)

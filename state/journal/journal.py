@@ -20,6 +20,7 @@ from ..database import PostgresAddress
 from ..errors import PromptChanged, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
+from .budget_accounts import Settlement
 from .call_commits import CallCommits
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
@@ -172,13 +173,13 @@ class Journal:
         await self.aflush()  # what waits may say that an answer was rejected
         return await self._calls(where, values)
 
-    async def commit_call(self, call: Call) -> None:
-        """Return once the call is committed.
+    async def commit_call(self, call: Call, *settlements: Settlement) -> None:
+        """Return once the call is committed, and with it what it was charged to shared budgets.
 
         Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
         """
         try:
-            await self._commits.commit(call)
+            await self._commits.commit(call, settlements)
         except ThreadBusy:
             self._tell(replace(call, status="superseded"))
             raise

@@ -8,6 +8,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
+from .budget_tables import BUDGET_TABLES
 from .job_tables import JOB_TABLES
 
 VERSION = 8
@@ -41,7 +42,7 @@ def running_time(where: str = "", *, thread: str = "") -> str:
     GROUP BY thread_id"""
 
 
-TABLES = f"""{JOB_TABLES}
+TABLES = f"""{JOB_TABLES}{BUDGET_TABLES}
 CREATE TABLE IF NOT EXISTS runs (
     thread_id   TEXT PRIMARY KEY,
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr

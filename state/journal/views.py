@@ -6,7 +6,7 @@ from .dialect import Dialect
 from .sums import USD, unknown
 from .tables import running_time
 
-VIEWS = ("steps", "costs_by_step", "run_costs", "prompt_caching", "budgets")
+VIEWS = ("steps", "costs_by_step", "run_costs", "prompt_caching", "budgets", "shared_budgets")
 _COSTS = f"""CASE WHEN count(*) FILTER (WHERE {unknown("c.")}) > 0 THEN NULL
             ELSE coalesce(sum(c.cost_picos), 0) {USD} END AS cost_usd,
        coalesce(sum(c.cost_picos), 0) {USD} AS known_cost_usd,
@@ -87,6 +87,26 @@ FROM (
                       WHEN 'seconds' THEN coalesce(n.seconds, 0) END AS spent
     FROM runs r JOIN {dialect.json_each("r.budget")} b ON b.value IS NOT NULL
     LEFT JOIN paid p ON p.thread_id = r.thread_id LEFT JOIN ran n ON n.thread_id = r.thread_id
-    WHERE b.key <> 'answer_tokens'
+    WHERE b.key NOT IN ('answer_tokens', 'shared', 'ruled')
 ) limits;
+CREATE VIEW shared_budgets AS  -- a row for each limit of each period of a shared budget
+SELECT scope, per, starts_at, ends_at, resource, allowed, spent, reserved,
+       CASE resource WHEN 'usd' THEN round(CAST(allowed - spent - reserved AS NUMERIC), 12)
+                     ELSE allowed - spent - reserved END AS remaining
+FROM (
+    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'calls' AS resource,
+           1.0 * coalesce(l.calls, a.allowed_calls) AS allowed,
+           1.0 * a.calls AS spent, 1.0 * a.held_calls AS reserved
+    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+    UNION ALL
+    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'tokens' AS resource,
+           1.0 * coalesce(l.tokens, a.allowed_tokens) AS allowed,
+           1.0 * a.tokens AS spent, 1.0 * a.held_tokens AS reserved
+    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+    UNION ALL
+    SELECT a.scope, a.per, a.starts_at, a.ends_at, 'usd' AS resource,
+           coalesce(l.picos, a.allowed_picos) {USD} AS allowed,
+           a.picos {USD} AS spent, a.held_picos {USD} AS reserved
+    FROM budget_accounts a LEFT JOIN budget_limits l ON l.scope = a.scope AND l.per = a.per
+) limits WHERE allowed IS NOT NULL;
 """

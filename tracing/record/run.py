@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ...state.budget import ThreadBudgets
 from ...state.cost import Cost
 from ...state.journal.batches import Awaited, awaited
+from ...state.journal.budget_reads import BudgetAccount, accounts_of
 from ...state.money import rounded
 from ...state.names import PRIVATE
 from ...state.session.session import Session
@@ -39,12 +41,16 @@ _VERSION = "SELECT " + ", ".join(
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit of a run's budget; `left` is None where an unknown cost makes it unknown."""
+    """One limit of a run's budget; `left` is None where an unknown cost makes it unknown.
+
+    Of a budget that threads share, `account` says how it stands.
+    """
 
     resource: str
     allowed: float
     spent: float
     left: float | None
+    account: BudgetAccount | None = None
 
 
 @dataclass(frozen=True)
@@ -192,9 +198,10 @@ def run_version(session: Session, thread_id: str) -> str:
 
 
 def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
-    allowed = json.loads(session.journal.budget_of(thread_id) or "{}")
-    if not allowed:
+    recorded = session.journal.budget_of(thread_id)
+    if not recorded:
         return
+    allowed = json.loads(recorded)
     cost = session.journal.spent(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
     spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd, "seconds": seconds}
@@ -204,6 +211,9 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
             yield Limit(
                 resource, limit, spent[resource], rounded(left) if resource == "usd" and left else left
             )
+    for account in accounts_of(session.journal, ThreadBudgets.from_json(recorded)):
+        for resource, limit in account.limits.items():
+            yield Limit(resource, limit, account.spent[resource], account.left[resource], account)
 
 
 def _under_way(spans: Sequence[Span], now: float) -> Iterator[Span]:
