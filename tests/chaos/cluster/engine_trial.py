@@ -90,7 +90,7 @@ class EngineTrial(Trial):
                 continue
             worker.process.join()
             self._workers.remove(worker)
-            self._count()
+            self._count(worker.life)
             code = worker.process.exitcode
             said = [*_said(worker)]
             if code == -signal.SIGKILL or "drained" in said:
@@ -130,8 +130,8 @@ class EngineTrial(Trial):
         if stopped is None:
             return
         self._kind = ""
-        self._count()
         time.sleep(HEARTBEAT_S * 1.2)
+        self._count(stopped.life)
         other = next(worker for worker in self._workers if worker is not stopped)
         late = self.luck.random() < 0.5
         deadline = time.monotonic() + CLIENT_S / 4
@@ -144,13 +144,13 @@ class EngineTrial(Trial):
         if not ended:
             self._settle()
         self.tally.kills += 1
-        self._count()
+        self._count(stopped.life)
         self._check_fence(stopped.life, other.life, Ending("lost"), before)
 
     def _is_far(self, life: int, *, ended: bool) -> bool:
-        """Tell whether a worker has asked, or the run stands still or has ended."""
-        rows = self.database.rows("SELECT status FROM runs")
-        if any(status in ("done", "interrupted") for (status,) in rows):
+        """Tell whether the run has ended, or at least a worker has asked, or it waits."""
+        status = next(iter(self.database.rows("SELECT status FROM runs")), ("",))[0]
+        if status == "done" or (status == "interrupted" and not ended):
             return True
         return not ended and any(line["life"] == life for line in self.models.asked(self.place.run))
 

@@ -84,6 +84,7 @@ class Trial:
     _life: int = 0
     _asked: int = 0
     _known: set[Key] = field(default_factory=set)
+    _open: list[dict[str, Any]] = field(default_factory=list)
     _in_flight: Counter[str] = field(default_factory=Counter)
 
     def run(self, kind: str) -> Tally:
@@ -220,23 +221,32 @@ class Trial:
         )
         return {tuple(map(str, row)) for row in self.database.rows(sql)}
 
-    def _count(self) -> None:
-        """Compare what was asked since with what is on record."""
-        lines, now = self.models.asked(self.place.run), self._committed()
+    def _count(self, *victims: int) -> None:
+        """Compare what was asked since with what is on record; `victims` are the lives that ended, or all.
+
+        What is on record is read first: what is asked and answered meanwhile by others counts the next time.
+        """
+        now, lines = self._committed(), self.models.asked(self.place.run)
         gone = self._known - now
         if gone:
             self._fault("lost", f"{len(gone)} answers that were on record are gone: {gone}", len(gone))
-        seen: set[Key] = set()
-        for line in lines[self._asked :]:
-            key = tuple(map(str, (line["thread"], *line["call"])))
-            if key in self._known:
+        fresh = lines[self._asked :]
+        for line in fresh:
+            if _key(line) in self._known:
                 self._fault("beyond", f"life {line['life']} asked {line['step']} again: it was on record")
-            elif key not in now or key in seen:
-                self._in_flight[key[2]] += 1
-            seen.add(key)
-            if key[2] not in self.reference.logical:
+            if line["call"][1] not in self.reference.logical:
                 self._fault("different", f"{line['step']} asked what the undisturbed run never asked")
-        self._asked, self._known = len(lines), now
+        self._open += fresh
+        answered = {_key(line): line for line in reversed(self._open) if _key(line) in now}
+        left = []
+        for line in self._open:
+            if answered.get(_key(line)) is line:
+                continue
+            if not victims or line["life"] in victims:
+                self._in_flight[str(line["call"][1])] += 1
+            else:
+                left.append(line)
+        self._open, self._asked, self._known = left, len(lines), now
 
     def _check_fence(
         self, first: int, second: int, woken: Ending, before: Mapping[str, list[str]] | None
@@ -289,6 +299,10 @@ class Trial:
         missing = self.reference.effects - Counter(line.rpartition(" ")[0] for line in happened)
         if missing and ended.status == "done":
             self._fault("lost", f"effects that never happened: {missing}")
+
+
+def _key(line: Mapping[str, Any]) -> Key:
+    return tuple(map(str, (line["thread"], *line["call"])))
 
 
 def undisturbed(place: Place, models: Models) -> Reference | str:
