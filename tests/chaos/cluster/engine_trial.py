@@ -130,8 +130,8 @@ class EngineTrial(Trial):
         if stopped is None:
             return
         self._kind = ""
-        time.sleep(HEARTBEAT_S * 1.2)
         self._count(stopped.life)
+        time.sleep(HEARTBEAT_S * 1.2)
         other = next(worker for worker in self._workers if worker is not stopped)
         late = self.luck.random() < 0.5
         deadline = time.monotonic() + CLIENT_S / 4

@@ -54,7 +54,7 @@ class ModelServer:
         if "asked" in said:
             return self._asked[said["asked"]]
         run, life = said["ask"], said["life"]
-        line = {name: said[name] for name in ("life", "call", "thread", "step", "checked")}
+        line = {name: said[name] for name in ("life", "call", "thread", "step", "looked", "checked")}
         self._asked[run].append({**line, "at": time.time()})
         self._numbers[run, life] += 1
         self._numbers[run, ANY] += 1

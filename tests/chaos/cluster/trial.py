@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -231,13 +231,14 @@ class Trial:
         if gone:
             self._fault("lost", f"{len(gone)} answers that were on record are gone: {gone}", len(gone))
         fresh = lines[self._asked :]
+        committed = {_key(line): line["at"] for line in reversed(self._notes("committed"))}
         for line in fresh:
-            if _key(line) in self._known:
+            if _key(line) in self._known or committed.get(_key(line), math.inf) < line["looked"]:
                 self._fault("beyond", f"life {line['life']} asked {line['step']} again: it was on record")
             if line["call"][1] not in self.reference.logical:
                 self._fault("different", f"{line['step']} asked what the undisturbed run never asked")
         self._open += fresh
-        answered = {_key(line): line for line in reversed(self._open) if _key(line) in now}
+        answered = {_key(line): line for line in self._open if _key(line) in now}  # the last one that asked
         left = []
         for line in self._open:
             if answered.get(_key(line)) is line:
@@ -248,13 +249,17 @@ class Trial:
                 left.append(line)
         self._open, self._asked, self._known = left, len(lines), now
 
+    def _notes(self, what: str) -> list[dict[str, Any]]:
+        """Return what the lives noted of their claims, or of the answers that they committed, oldest first."""
+        return [line for line in self.place.lines() if what in line]
+
     def _check_fence(
         self, first: int, second: int, woken: Ending, before: Mapping[str, list[str]] | None
     ) -> None:
-        claims = [line for line in self.place.lines() if "claimed" in line and line["life"] == second]
-        taken = min((line["at"] for line in claims), default=math.inf)
+        claims = self._notes("claimed")
+        taken = min((line["at"] for line in claims if line["life"] == second), default=math.inf)
         asked = [line for line in self.models.asked(self.place.run) if line["life"] == first]
-        late = [line["step"] for line in asked if line["checked"] > taken]
+        late = [line["step"] for line in asked if _owner(claims, line["checked"]) != first]
         if late:
             self._fault("unfenced", f"the zombie asked {late} after it was taken over", len(late))
         if taken == math.inf:
@@ -301,8 +306,15 @@ class Trial:
             self._fault("lost", f"effects that never happened: {missing}")
 
 
+def _owner(claims: Iterable[Mapping[str, Any]], at: float) -> int | None:
+    """Return the life that claimed the thread last before a moment."""
+    before = [(line["at"], line["life"]) for line in claims if line["at"] <= at]
+    return max(before)[1] if before else None
+
+
 def _key(line: Mapping[str, Any]) -> Key:
-    return tuple(map(str, (line["thread"], *line["call"])))
+    """Return the key of a call that was asked, or committed."""
+    return tuple(map(str, line["committed"] if "committed" in line else (line["thread"], *line["call"])))
 
 
 def undisturbed(place: Place, models: Models) -> Reference | str:
