@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, WorkflowStatus
+from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...state.database import PostgresAddress
@@ -38,6 +39,7 @@ POLL_S: Final = 0.2
 LOOK_S: Final = 0.5  # between two looks for what nobody will do
 OVERDUE_S: Final = 5.0
 LOOK_AT: Final = 50  # jobs, in one look
+_UNPREPARED: Final = {"prepare_threshold": None}
 ACTIVE: Final = ["ENQUEUED", "DELAYED", "PENDING"]
 LOGGER = logging.getLogger("stepgraph.worker")
 
@@ -109,13 +111,13 @@ class DbosEngine:
         return [each for each in found if f"{each.workflow_id.rpartition('/')[0]}/" in prefixes]
 
     def _client(self) -> DBOSClient:
-        """Return the client, which connects when it is first used, and raises where it cannot."""
+        """Return the client, which connects for as long as a statement takes, and raises where it cannot."""
         if self._opened is None:
+            address = make_url(self._address.conninfo).set(drivername="postgresql+psycopg")
             self._opened = DBOSClient(
-                system_database_url=self._address.conninfo,
+                system_database_engine=create_engine(address, poolclass=NullPool, connect_args=_UNPREPARED),
                 dbos_system_schema=self._schema,
                 application_name="stepgraph",
-                sys_db_idle_transaction_timeout_sec=0,  # as an option at the start, PgBouncer refuses it
                 retry_connection_errors=False,
                 lazy=True,
             )
@@ -176,7 +178,7 @@ class DbosEngine:
             # What PgBouncer lets through: no LISTEN, nothing prepared, no options at the start.
             "use_listen_notify": False,
             "sys_db_idle_transaction_timeout_sec": 0,
-            "db_engine_kwargs": {"connect_args": {"prepare_threshold": None}},
+            "db_engine_kwargs": {"connect_args": _UNPREPARED},
         }
         try:
             self._migrate()
@@ -213,8 +215,10 @@ class DbosEngine:
             await asyncio.sleep(LOOK_S)
             try:
                 await self._recover(turn)
-            except (StepgraphError, SQLAlchemyError) as error:
+            except StepgraphError as error:
                 LOGGER.warning("%s", error)
+            except Exception:  # what nobody looks for is never begun
+                LOGGER.exception("Jobs that nobody has begun could not be looked for")
 
     async def _recover(self, turn: Turn) -> None:
         journal, graphs = self._session.journal, list(turn.graphs)

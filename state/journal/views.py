@@ -20,8 +20,8 @@ def views(dialect: Dialect) -> str:
     return f"""
 CREATE VIEW steps AS  -- a row for each node execution, as it ended last
 SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
-       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.superseded, 0) AS superseded,
-       coalesce(c.shared, 0) AS shared,
+       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed,
+       coalesce(c.superseded, 0) AS superseded, coalesce(c.shared, 0) AS shared,
        coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
        CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.picos, 0) {USD} END AS cost_usd,
        coalesce(c.picos, 0) {USD} AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
