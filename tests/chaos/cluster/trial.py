@@ -250,7 +250,7 @@ class Trial:
         self._open, self._asked, self._known = left, len(lines), now
 
     def _notes(self, what: str) -> list[dict[str, Any]]:
-        """Return what the lives noted of their claims, or of the answers that they committed, oldest first."""
+        """Return what the lives noted of their claims, or of the answers that they committed."""
         return [line for line in self.place.lines() if what in line]
 
     def _check_fence(
