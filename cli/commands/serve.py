@@ -37,6 +37,7 @@ def mcp(graph: str, **options: Any) -> None:
     show_default=True,
     help="Seconds in which calls under way may end, when the worker is to end.",
 )
+@click.option("--finish", is_flag=True, help="Begin no threads: go on with those of the graphs' versions.")
 @model_option
 @database_option
 def worker(graphs: tuple[str, ...], **options: Any) -> None:
