@@ -78,6 +78,12 @@ lane_option = click.option(
     type=click.Choice(["live", "batch"]),
     help="batch: by the providers' batch APIs, at half the price, within a day.",
 )
+on_option = click.option(
+    "--on",
+    metavar="ENGINE",
+    envvar="STEPGRAPH_ON",
+    help="Hand it to workers: local (the queue is the database), temporal://host:port, dbos.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 
 

@@ -21,6 +21,8 @@ from ..state.errors import (
     AnswerTooLate,
     BranchTimeout,
     CircuitOpen,
+    ClaimLost,
+    EngineUnreachable,
     MalformedResponse,
     MCPServerFailed,
     ModelUnavailable,
@@ -40,6 +42,7 @@ from ..state.journal.jobs import (
     drop_answers,
     end_turn,
     fail_unbegun,
+    find_job,
     given_answers,
     last_trace,
 )
@@ -62,6 +65,7 @@ LOGGER = logging.getLogger("stepgraph.worker")
 
 # Trying these again may help: the next try finds another moment. All else fails in the same way again.
 PASSING: Final = (
+    EngineUnreachable,
     ModelUnreachable,
     ModelUnavailable,
     CircuitOpen,
@@ -185,15 +189,24 @@ class Turn:
         if thread in self._halts:
             self._halts[thread].ask(reason)
 
-    async def run(self, job: Job, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
-        """Begin or go on with a job's thread, with the answers that came in, and return how that ended."""
+    async def run(self, job: Job, token: int, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
+        """Begin or go on with a job's thread, with the answers that came in, and return how that ended.
+
+        The `token` grows with every turn that the engine gives: one that comes too late does nothing.
+        """
         if job.graph not in self.graphs:  # another worker of the queue may
             LOGGER.warning("%s: the graph %r is not served here", job.thread, job.graph)
             return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
-        record = await in_thread(begin_turn, self.session.journal, job.thread, self.owner)
+        journal = self.session.journal
+        record = await in_thread(begin_turn, journal, job.thread, self.owner, token)
+        if record is not None:
+            return await self.take(record, beat)
+        record = await in_thread(find_job, journal, job.thread)
         if record is None:
-            return Outcome("canceled")
-        return await self.take(record, beat)
+            return Outcome("failed", kind="NoJob")
+        if record.status in ("done", "partial", "failed", "canceled"):
+            return Outcome(record.status, kind=record.kind)
+        return Outcome("failed", kind="TooLate")
 
     async def take(self, record: JobRecord, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
         """Like `run`, for a turn that has been begun on record."""
@@ -206,6 +219,8 @@ class Turn:
             halt.ask("it was canceled")
         if self.is_draining:
             halt.ask(DRAINED)
+        if record.former not in (None, self.owner):  # it died, or stood still: if it wakes up, it is too late
+            await in_thread(self.session.claims.end, thread)
         try:
             async with _beating(beat):
                 outcome = await self._outcome(record, halt)
@@ -286,6 +301,8 @@ class Turn:
         LOGGER.warning("%s: %s", record.thread_id, told)
         again = is_retryable(error) and record.attempts < MAX_ATTEMPTS
         wait_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(record.attempts - 1, 10))
+        if isinstance(error, ThreadBusy):  # its worker may have died just now: its claim ends soon
+            again, wait_s = True, FIRST_WAIT_S
         if not again:
             await in_thread(fail_unbegun, self.session.journal, record.thread_id, told)
         kind = type(error).__name__
@@ -301,6 +318,8 @@ class Turn:
             status, after_s = "queued", 0.0
         elif outcome.status == "failed" and outcome.retryable:
             status, after_s, attempts = "queued", outcome.after_s, record.attempts
+            if outcome.kind in (ThreadBusy.__name__, ClaimLost.__name__):  # it was no attempt
+                attempts -= 1
         elif outcome.status == "interrupted":
             status = "waiting"
         else:
@@ -321,6 +340,7 @@ class Turn:
         elif stands == "canceled" and status != "canceled":
             outcome = Outcome("canceled")
         spent = await in_thread(self.session.spent, record.thread_id)
+        LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return Outcome(**{**asdict(outcome), "usd": spent.known_usd, "calls": spent.calls})
 
 
@@ -345,7 +365,7 @@ def _options(record: JobRecord, description: Description, halt: Halt) -> RunOpti
     limits = given.pop("budget", None)
     options = RunOptions(description=description, extra={HALT_KEY: halt})
     if limits is not None:
-        options["budget"] = Budget(**limits)
+        options["budget"] = tuple(Budget(**each) for each in limits)
     options.update(given)  # type: ignore[typeddict-item]
     return options
 

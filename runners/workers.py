@@ -10,16 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..state.database import PostgresAddress
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
-from .engines.protocol import engine_of
+from .choosing import engine_of
+from .loading import Loaded
 from .naming import load_served
 from .turns import Turn
 
 
 async def aworker(
-    *graphs: str,
-    db: str | Path = "stepgraph.sqlite",
+    *graphs: str | Mapping[str, Loaded],
+    db: str | Path | PostgresAddress = "stepgraph.sqlite",
     on: str | None = None,
     models: Any = None,
     at_once: int = 100,

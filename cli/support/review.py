@@ -107,6 +107,7 @@ def answer_review(
     cache_s: str | None,
     models: Sequence[str],
     database: Database,
+    on: str | None = None,
     as_json: bool,
 ) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
@@ -136,6 +137,7 @@ def answer_review(
         cache_s=cache_s,
         models=models,
         database=database,
+        on=on,
         as_json=as_json,
     )
     with open_session(database) as session:

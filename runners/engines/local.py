@@ -10,6 +10,7 @@ from typing import Final
 from ...state.errors import StoreError
 from ...state.event_loops import in_thread
 from ...state.journal.jobs import LOCAL, JobRecord, renew_turns, take_job
+from ...state.journal.journal import Journal
 from ...state.session.session import Session
 from ..turns import Job, Turn
 from .protocol import until_stopped
@@ -42,7 +43,7 @@ class LocalEngine:
 
     async def serve(self, turn: Turn, *, at_once: int, ready: Callable[[], None]) -> None:
         journal, running = self._session.journal, set[asyncio.Task[None]]()
-        renewing = asyncio.ensure_future(self._renew(turn))
+        leases = asyncio.ensure_future(renewing(turn, journal))
         ready()
         try:
             while not turn.is_draining:
@@ -64,28 +65,31 @@ class LocalEngine:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            leases.cancel()
+            await asyncio.gather(leases, return_exceptions=True)
 
-    async def _run(self, turn: Turn, record: JobRecord) -> None:
+    @staticmethod
+    async def _run(turn: Turn, record: JobRecord) -> None:
         try:
             await turn.take(record)
         except Exception:  # how it ended could not be put on record: its lease ends, and another turn begins
             LOGGER.exception("%s: its turn was lost", record.thread_id)
 
-    async def _renew(self, turn: Turn) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
-            begun = turn.running
-            try:
-                mine, stopped = await in_thread(renew_turns, self._session.journal, turn.owner, LEASE_S)
-            except StoreError as error:
-                LOGGER.warning("%s", error)
-                continue
-            for thread in begun & stopped:
-                turn.halt(thread, "it was canceled")
-            for thread in (begun & turn.running) - mine:
-                turn.halt(thread, "another worker has taken it over")
+
+async def renewing(turn: Turn, journal: Journal) -> None:
+    """Say every second that a worker lives; stop what was canceled, or is another's by now. It never ends."""
+    while True:
+        await asyncio.sleep(RENEW_S)
+        begun = turn.running
+        try:
+            mine, stopped = await in_thread(renew_turns, journal, turn.owner, begun, LEASE_S)
+        except StoreError as error:
+            LOGGER.warning("%s", error)
+            continue
+        for thread in begun & stopped:
+            turn.halt(thread, "it was canceled")
+        for thread in (begun & turn.running) - mine:
+            turn.halt(thread, "another worker has taken it over")
 
 
 def connect(_: str, session: Session) -> LocalEngine:
