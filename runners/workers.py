@@ -15,6 +15,7 @@ from ..state.session.session import Session
 from ..tracing.export.live import Tracing
 from .choosing import engine_of
 from .loading import Loaded
+from .metrics import serving_metrics
 from .naming import load_served
 from .turns import Turn
 
@@ -26,6 +27,7 @@ async def aworker(
     models: Any = None,
     at_once: int = 100,
     grace_s: float = 20.0,
+    metrics: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve graphs until SIGTERM or Ctrl-C: take threads that were handed to workers, and run them.
@@ -33,7 +35,8 @@ async def aworker(
     `graphs` are references; a job chooses among them by name, and nothing else. `models` answer in all runs,
     as in `Session(models=…)`; else those of the settings do. `at_once` is how many threads run at a time.
     When it is to end, it begins no more calls, waits `grace_s` seconds at most for those under way, and
-    hands its threads over. `ready` is called once it can take threads.
+    hands its threads over. `metrics` is a port of this machine for Prometheus (`stepgraph[metrics]`).
+    `ready` is called once it can take threads.
     """
     served = load_served(graphs)
     specs = (
@@ -48,7 +51,8 @@ async def aworker(
             with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or no main thread
                 loop.add_signal_handler(number, _end, turn, number)
         try:
-            await engine.serve(turn, at_once=at_once, ready=ready)
+            with serving_metrics(session, metrics, lambda: len(turn.running)):
+                await engine.serve(turn, at_once=at_once, ready=ready)
         except asyncio.CancelledError:
             turn.drain()
             raise
