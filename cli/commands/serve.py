@@ -43,6 +43,7 @@ def mcp(graph: str, **options: Any) -> None:
     metavar="PORT",
     help="Serve figures for Prometheus to this machine: http://127.0.0.1:PORT/metrics.",
 )
+@click.option("--finish", is_flag=True, help="Begin no threads: go on with those of the graphs' versions.")
 @model_option
 @database_option
 def worker(graphs: tuple[str, ...], **options: Any) -> None:

@@ -35,6 +35,7 @@ def serve_graphs(
     at_once: int,
     grace_s: float,
     metrics: int | None,
+    finish: bool,
     models: Sequence[str],
     database: Database,
 ) -> None:
@@ -60,6 +61,7 @@ def serve_graphs(
             at_once=at_once,
             grace_s=grace_s,
             metrics=metrics,
+            finish=finish,
             ready=ready,
         )
     )

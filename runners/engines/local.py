@@ -50,7 +50,7 @@ class LocalEngine:
                 record = None
                 if len(running) < at_once:
                     try:
-                        record = await in_thread(take_job, journal, list(turn.graphs), turn.owner, LEASE_S)
+                        record = await in_thread(self._take, turn)
                     except StoreError as error:
                         LOGGER.warning("%s", error)
                 if record is None:
@@ -67,6 +67,16 @@ class LocalEngine:
             await asyncio.gather(*running, return_exceptions=True)
             leases.cancel()
             await asyncio.gather(leases, return_exceptions=True)
+
+    def _take(self, turn: Turn) -> JobRecord | None:
+        return take_job(
+            self._session.journal,
+            turn.served.names,
+            turn.owner,
+            LEASE_S,
+            versions=turn.served.versions,
+            begins=turn.served.begins,
+        )
 
     @staticmethod
     async def _run(turn: Turn, record: JobRecord) -> None:

@@ -33,7 +33,10 @@ from ...state.journal.jobs import (
     stop_job,
 )
 from ...state.session.session import Session
-from ..turns import Job, Outcome, Turn, is_retryable
+from ...tracing.record.spans import trace_id
+from ...tracing.record.threads import find_thread
+from ..passing import is_retryable
+from ..turns import Job, Outcome, Turn
 from .protocol import until_stopped
 from .temporal_workflow import CANCEL, COST, GRAPH, STATUS, TURN, USER, ThreadWorkflow
 
@@ -132,14 +135,19 @@ class TemporalEngine:
             "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
         }
         named = {"graph": job.graph, "thread": job.thread}
+        memo = await in_thread(_trace_of, self._session, record)
         try:
             handle = await client.start_workflow(
-                ThreadWorkflow.run, {**named, "searchable": True}, search_attributes=shown, **started
+                ThreadWorkflow.run,
+                {**named, "searchable": True},
+                search_attributes=shown,
+                memo=memo,
+                **started,
             )
         except RPCError as error:
             if error.status != RPCStatusCode.INVALID_ARGUMENT:
                 raise
-            memo = {key.name: value for key, value in known.items()}  # nobody may register attributes
+            memo |= {key.name: value for key, value in known.items()}  # nobody may register attributes
             handle = await client.start_workflow(ThreadWorkflow.run, named, memo=memo, **started)
         link = f"{handle.id} {handle.first_execution_run_id}"
         await in_thread(link_job, self._session.journal, job.thread, link)
@@ -203,6 +211,14 @@ class TemporalEngine:
             draining.cancel()
             await worker.shutdown()
         await running
+
+
+def _trace_of(session: Session, record: JobRecord | None) -> dict[str, str]:
+    """Return by what a job's run is found in Langfuse, and wherever else its trace is sent."""
+    if record is None:
+        return {}
+    began = find_thread(session.journal, record.thread_id).started_at
+    return {"trace": trace_id(record.thread_id, began, record.trace)}
 
 
 class _Beat:
