@@ -172,8 +172,8 @@ class _Walk:
         )
         checkpoint: Any = converter.checkpoint(old.checkpoint)
         config = _at(thread, new_ns, checkpoint["id"])
-        before = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
-        metadata = cast("Any", {**old.metadata, "source": SOURCE, **before})
+        told = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
+        metadata = cast("Any", {**old.metadata, "source": SOURCE, **told})
         saved = old._replace(config=config, checkpoint=checkpoint, metadata=metadata, pending_writes=[])
         tasks = self._next(graph, saved)
         since = datetime.fromisoformat(checkpoint["ts"]).timestamp()
