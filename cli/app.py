@@ -26,6 +26,7 @@ GROUPS = {
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
     "Serve": ("serve", ("worker", "mcp")),
+    "Deploy": ("deploy", ("deploy",)),
     "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}

@@ -20,6 +20,7 @@ from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
+from ..state.session.keeping import abrought_up, told_of_changes
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
@@ -133,7 +134,8 @@ async def aresume(
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
-    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+    with told_of_changes(graph, run.config):
+        snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     if answers:
         answered(session, thread_id, snapshot, answers)
@@ -212,6 +214,7 @@ class _Run(Generic[OutputT]):
             **options.get("extra", {}),
         )
         check_lane(graph, RunContext.of(config))
+        await abrought_up(graph, config)
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 

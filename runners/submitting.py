@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..graphs.engine.writes import same
-from ..state.budget import Budget
+from ..state.budget import Budget, Budgets
 from ..state.database import PostgresAddress
 from ..state.errors import InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread, sync_version
@@ -47,7 +47,7 @@ from .turns import Job
 class JobOptions(TypedDict, total=False):
     """What a job may be given beside its graph and its input; see `Session.config`."""
 
-    budget: Budget | None
+    budget: Budgets | None
     cache_s: float | None
     lane: Lane | None
     user: str | None
@@ -234,7 +234,8 @@ def plain_options(options: JobOptions) -> dict[str, Any]:
     plain: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, False)}
     budget = options.get("budget")
     if budget is not None:
-        plain["budget"] = json.loads(budget.to_json())
+        given = (budget,) if isinstance(budget, Budget) else budget
+        plain["budget"] = [each.values() for each in given]
     try:
         return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
     except TypeError as error:

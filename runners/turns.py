@@ -365,7 +365,7 @@ def _options(record: JobRecord, description: Description, halt: Halt) -> RunOpti
     limits = given.pop("budget", None)
     options = RunOptions(description=description, extra={HALT_KEY: halt})
     if limits is not None:
-        options["budget"] = Budget(**limits)
+        options["budget"] = tuple(Budget(**each) for each in limits)
     options.update(given)  # type: ignore[typeddict-item]
     return options
 

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from .state.budget import Budget as Budget
     from .state.errors import StepgraphError as StepgraphError
     from .state.session.session import Session as Session
+    from .state.session.versions import Migration as Migration, migration as migration, versioned as versioned
     from .tracing.export.live import Tracing as Tracing
     from .tracing.record.pending import due as due
 else:
@@ -130,6 +131,7 @@ else:
             ".state.budget": "Budget",
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",
+            ".state.session.versions": "Migration migration versioned",
             ".tracing.export.live": "Tracing",
             ".tracing.record.pending": "due",
         },

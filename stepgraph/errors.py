@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InvalidAnswer as InvalidAnswer,
         MalformedResponse as MalformedResponse,
         MCPServerFailed as MCPServerFailed,
+        MigrationFailed as MigrationFailed,
         ModelError as ModelError,
         ModelFiltered as ModelFiltered,
         ModelNotFound as ModelNotFound,
@@ -58,7 +59,7 @@ else:
             ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
             "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
             "EngineUnreachable GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound "
+            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound "
             "ModelRefused ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed RunFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"

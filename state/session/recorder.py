@@ -14,6 +14,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from .. import sigterm
@@ -32,6 +33,7 @@ from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
+Graph = CompiledStateGraph[Any, Any, Any, Any]
 LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
@@ -81,17 +83,19 @@ class Recorder(RunObserver):
         restart: bool = False,
         lane: Lane | None = None,
         can_wait: bool = True,
+        migrate: Callable[[Graph], object] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._allow_changed_graph = allow_changed_graph
+        self.allow_changed_graph = allow_changed_graph
         self._ledgers = ledgers
         self._budgets = budgets
         self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._lane = lane
+        self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
@@ -208,8 +212,10 @@ class Recorder(RunObserver):
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._allow_changed_graph:
+        if not self.allow_changed_graph:
             try:
+                if self._migrate is not None:
+                    self._migrate(mark.graph)
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
                 self._let_go()
@@ -233,7 +239,7 @@ class Recorder(RunObserver):
             },
             going_on=going_on,
             restart=self._restart,
-            allow_changed=self._allow_changed_graph,
+            allow_changed=self.allow_changed_graph,
             may_have_lost=not self._can_wait,
         )
 
