@@ -1,12 +1,13 @@
 """An Airflow task that hands a run to stepgraph's workers, and waits for it without holding a slot.
 
-Put it among your DAGs; `RunEnded` has to be importable where the triggerer runs: install it, or put it among the
-plugins. STEPGRAPH_DB names the database; Airflow needs neither the graph nor a model's key. A task that Airflow
-tries again finds its run by the thread's name, goes on with it, and pays for nothing twice.
+Put it among your DAGs; `RunEnded` has to be importable where the triggerer runs: install it, or put it among
+the plugins. STEPGRAPH_DB names the database; Airflow needs neither the graph nor a model's key. A task that
+Airflow tries again finds its run by the thread's name, goes on with it, and pays for nothing twice.
 """
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
@@ -31,10 +32,8 @@ class RunEnded(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__name__}", {"thread": self.thread}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        try:
+        with suppress(RunFailed):  # the task tells of it
             await (await asubmitted(self.thread, **place())).aresult()
-        except RunFailed:
-            pass  # the task tells of it
         yield TriggerEvent(self.thread)
 
 

@@ -2,8 +2,8 @@
 
     STEPGRAPH_DB=postgresql://… python prefect_flow.py Ada Grace
 
-Prefect needs the database alone: neither the graph nor a model's key. A task that Prefect tries again finds its
-run by the thread's name, goes on with it, and pays for nothing twice.
+Prefect needs the database alone: neither the graph nor a model's key. A task that Prefect tries again finds
+its run by the thread's name, goes on with it, and pays for nothing twice.
 """
 
 import asyncio

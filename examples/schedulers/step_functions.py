@@ -1,10 +1,10 @@
-"""An activity of AWS Step Functions: takes its tasks, hands them to stepgraph's workers, and says how they ended.
+"""An activity of AWS Step Functions: it hands its tasks to stepgraph's workers, and says how they ended.
 
     STEPGRAPH_DB=postgresql://… python step_functions.py arn:aws:states:…:activity:letter
 
-In the state machine: {"Type": "Task", "Resource": "arn:…:activity:letter", "HeartbeatSeconds": 60, "Retry": …},
-with {"run.$": "$$.Execution.Name", "to.$": "$.to"} as its parameters. A task that Step Functions gives again,
-because this program died, finds its run by the thread's name, goes on with it, and pays for nothing twice.
+In the state machine: {"Type": "Task", "Resource": "arn:…:activity:letter", "HeartbeatSeconds": 60}, with a
+"Retry", and {"run.$": "$$.Execution.Name", "to.$": "$.to"} as its parameters. A task that is given again,
+because this program died, finds its run by the thread's name, and pays for nothing twice.
 """
 
 import asyncio

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,10 @@ QUIET = {
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_DEFAULT_REGION": "eu-west-1",
 }
-# `dag.test()` runs a DAG in one process, triggers included.
-TEST_DAG = """
-from airflow_dag import dag
-run = dag.test()
-assert run.state == "success", run.state
-(task,) = run.get_task_instances()
-print("it wrote:", task.xcom_pull(task_ids="letter"))
-"""
+# `dags test` runs a DAG in one process, triggers included.
+AIRFLOW = " && ".join(
+    f"$PYTHON -m airflow {command}" for command in ("db migrate", "dags reserialize", "dags test letters")
+)
 
 pytestmark = pytest.mark.xdist_group("schedulers")  # one at a time: each brings a server of its own
 
@@ -46,7 +43,9 @@ pytestmark = pytest.mark.xdist_group("schedulers")  # one at a time: each brings
 def python_of(scheduler: str) -> Path:
     python = ROOT / f".venv-{scheduler}" / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"{scheduler} is not installed: `make schedulers` installs it, apart from stepgraph's own")
+        pytest.skip(
+            f"{scheduler} is not installed: `make schedulers` installs it, apart from stepgraph's own"
+        )
     return python
 
 
@@ -65,6 +64,7 @@ async def worker(file: Path, server: ChatServer) -> AsyncIterator[None]:
     )
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
     try:
         assert not serving.done(), serving.result()
         yield
@@ -76,7 +76,11 @@ async def worker(file: Path, server: ChatServer) -> AsyncIterator[None]:
 async def run(folder: Path, *command: str | Path, **environment: str) -> str:
     """Run a program with the workers' database at hand, and return what it printed."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    own = {"STEPGRAPH_DB": str(folder / "runs.sqlite"), "PREFECT_HOME": str(folder), "AIRFLOW_HOME": str(folder)}
+    own = {
+        "STEPGRAPH_DB": str(folder / "runs.sqlite"),
+        "PREFECT_HOME": str(folder),
+        "AIRFLOW_HOME": str(folder),
+    }
     places = os.pathsep.join([str(ROOT), str(SCHEDULERS)])
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -85,7 +89,12 @@ async def run(folder: Path, *command: str | Path, **environment: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
     assert process.returncode == 0, (out + err).decode()[-5000:]
     return out.decode()
 
@@ -111,10 +120,11 @@ async def test_a_task_that_prefect_tries_again_pays_nothing_twice(
 
 async def test_an_airflow_task_defers_until_its_run_has_ended(tmp_path: Path, answering: ChatServer) -> None:
     python = python_of("airflow")
-    await run(tmp_path, python, "-m", "airflow", "db", "migrate")
+    dags = {"PYTHON": str(python), "AIRFLOW__CORE__DAGS_FOLDER": str(SCHEDULERS)}
     async with worker(tmp_path / "runs.sqlite", answering):
-        out = await run(tmp_path, python, "-c", TEST_DAG)
-    assert "it wrote: Dear you." in out
+        await run(tmp_path, "sh", "-c", AIRFLOW, **dags)
+    with closing(sqlite3.connect(tmp_path / "airflow.db")) as database:
+        assert database.execute("SELECT value FROM xcom").fetchall() == [('"Dear you."',)]
     assert answering.calls == 2
 
 
@@ -122,32 +132,35 @@ async def test_an_activity_of_step_functions_tells_how_runs_ended(
     tmp_path: Path, answering: ChatServer
 ) -> None:
     python = python_of("prefect")  # boto3 is there too
-    answering.will(Answer("An outline"), Answer("Dear you."), Fault(status=400))
-    with step_functions([{"run": "one", "to": "Ada"}, {"run": "two", "to": "Grace"}]) as (address, told):
+    tasks = {"first": {"run": "one", "to": "Ada"}, "again": {"run": "one", "to": "Ada"}}
+    with step_functions(tasks) as (address, told):
         async with worker(tmp_path / "runs.sqlite", answering):
-            process = asyncio.create_task(
-                run(tmp_path, python, SCHEDULERS / "step_functions.py", "arn:letter", AWS_ENDPOINT_URL=address)
+            activity = asyncio.create_task(
+                run(
+                    tmp_path, python, SCHEDULERS / "step_functions.py", "arn:letter", AWS_ENDPOINT_URL=address
+                )
             )
-            await asyncio.wait({process, asyncio.create_task(asyncio.to_thread(told.wait))}, timeout=60)
-            process.cancel()
-            await asyncio.gather(process, return_exceptions=True)
-    assert sorted(told.said, key=lambda said: said[1]["taskToken"]) == []
+            heard = asyncio.create_task(asyncio.to_thread(told.wait, 120))
+            await asyncio.wait({activity, heard}, return_when=asyncio.FIRST_COMPLETED)
+            activity.cancel()
+            await asyncio.gather(activity, return_exceptions=True)
+    output = json.dumps({"status": "done", "text": "Dear you."})
+    assert sorted(told.said) == [("SendTaskSuccess", token, output) for token in ("again", "first")]
+    assert answering.calls == 2
 
 
 class Told(threading.Event):
-    """What the activity said; set once it has said as much as it was asked."""
+    """What the activity said; set once it has said something of each task."""
 
-    def __init__(self, tasks: list[dict[str, str]]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.tasks = list(tasks)
-        self.expected = len(tasks)
-        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.said: list[tuple[str, str, str]] = []
 
 
 @contextmanager
-def step_functions(tasks: list[dict[str, str]]) -> Iterator[tuple[str, Told]]:
-    """Serve tasks of an activity as AWS does, one after the other."""
-    told = Told(tasks)
+def step_functions(tasks: dict[str, dict[str, str]]) -> Iterator[tuple[str, Told]]:
+    """Serve an activity's tasks as AWS does, one after the other."""
+    told, waiting = Told(), list(tasks.items())
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -155,14 +168,14 @@ def step_functions(tasks: list[dict[str, str]]) -> Iterator[tuple[str, Told]]:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             answer: dict[str, Any] = {}
             if what == "GetActivityTask":
-                if told.tasks:
-                    task = told.tasks.pop(0)
-                    answer = {"taskToken": task["run"], "input": json.dumps(task)}
+                if waiting:
+                    token, task = waiting.pop(0)
+                    answer = {"taskToken": token, "input": json.dumps(task)}
                 else:
                     told.wait(0.2)
-            else:
-                told.said.append((what, asked))
-                if len(told.said) == told.expected:
+            elif what != "SendTaskHeartbeat":
+                told.said.append((what, asked["taskToken"], asked.get("output", "")))
+                if len(told.said) == len(tasks):
                     told.set()
             body = json.dumps(answer).encode()
             self.send_response(200)
