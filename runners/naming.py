@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from ..state.errors import InputError
+from ..state.session.versions import version_of
 from .loading import Loaded, load_graph
 
 
@@ -23,7 +24,7 @@ def graph_name(reference: str) -> str:
 def load_served(references: Iterable[str | Mapping[str, Loaded]]) -> dict[str, Loaded]:
     """Return the graphs that a worker serves, by their names; NAME=REFERENCE gives one another name.
 
-    Raises InputError where two have one name.
+    Further versions of one stand under name@version. Raises InputError where two have one name.
     """
     served: dict[str, Loaded] = {}
     for given in references:
@@ -33,6 +34,9 @@ def load_served(references: Iterable[str | Mapping[str, Loaded]]) -> dict[str, L
         own, sign, reference = given.partition("=")
         loaded = load_graph(reference if sign else given)
         name = own if sign else graph_name(loaded.reference)
+        version = version_of(loaded.graph)
+        if name in served and version is not None and version != version_of(served[name].graph):
+            name = f"{name}@{version}"  # new threads are begun with the one that is named first
         if name in served:
             raise InputError(
                 f"Two graphs have the name {name!r}. Give one of them another one: other={given}; and submit "

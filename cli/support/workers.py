@@ -34,6 +34,8 @@ def serve_graphs(
     on: str | None,
     at_once: int,
     grace_s: float,
+    metrics: int | None,
+    finish: bool,
     models: Sequence[str],
     database: Database,
 ) -> None:
@@ -51,7 +53,17 @@ def serve_graphs(
         click.echo(f"Serves {', '.join(served)} on {where}. Ctrl-C ends it.", err=True)
 
     asyncio.run(
-        aworker(served, db=database, on=on, models=bound, at_once=at_once, grace_s=grace_s, ready=ready)
+        aworker(
+            served,
+            db=database,
+            on=on,
+            models=bound,
+            at_once=at_once,
+            grace_s=grace_s,
+            metrics=metrics,
+            finish=finish,
+            ready=ready,
+        )
     )
     click.echo("Ended. What ran here is kept, and goes on elsewhere.", err=True)
 

@@ -166,7 +166,7 @@ class DbosEngine:
             await asyncio.gather(leave, *beside, return_exceptions=True)
 
     def _launch(self, run_turn: Callable[..., Any], turn: Turn, at_once: int) -> None:
-        queues = [_queue(graph) for graph in turn.graphs]
+        queues = [_queue(graph) for graph in turn.served.names]
         config: DBOSConfig = {
             "name": "stepgraph",
             "system_database_url": self._address.conninfo,
@@ -199,7 +199,16 @@ class DbosEngine:
                 return None
             journal = self._session.journal
             record = await in_thread(
-                lambda: take_job(journal, [job.graph], turn.owner, LEASE_S, engine=NAME, thread=job.thread)
+                lambda: take_job(
+                    journal,
+                    [job.graph],
+                    turn.owner,
+                    LEASE_S,
+                    engine=NAME,
+                    thread=job.thread,
+                    versions=turn.served.versions,
+                    begins=turn.served.begins,
+                )
             )
             if record is None:
                 return None
@@ -221,8 +230,18 @@ class DbosEngine:
                 LOGGER.exception("Jobs that nobody has begun could not be looked for")
 
     async def _recover(self, turn: Turn) -> None:
-        journal, graphs = self._session.journal, list(turn.graphs)
-        jobs = await in_thread(lambda: overdue_jobs(journal, graphs, NAME, OVERDUE_S, LOOK_AT))
+        journal, graphs = self._session.journal, turn.served.names
+        jobs = await in_thread(
+            lambda: overdue_jobs(
+                journal,
+                graphs,
+                NAME,
+                OVERDUE_S,
+                LOOK_AT,
+                versions=turn.served.versions,
+                begins=turn.served.begins,
+            )
+        )
         if not jobs or turn.is_draining:
             return
         found: dict[str, list[WorkflowStatus]] = defaultdict(list)

@@ -50,7 +50,7 @@ class LocalEngine:
                 record = None
                 if len(running) < at_once:
                     try:
-                        record = await in_thread(take_job, journal, list(turn.graphs), turn.owner, LEASE_S)
+                        record = await in_thread(self._take, turn)
                     except StoreError as error:
                         LOGGER.warning("%s", error)
                 if record is None:
@@ -59,14 +59,22 @@ class LocalEngine:
                 task = asyncio.ensure_future(self._run(turn, record))
                 running.add(task)
                 task.add_done_callback(running.discard)
+        finally:
+            turn.drain()
             while running:
                 await asyncio.wait(running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
             leases.cancel()
             await asyncio.gather(leases, return_exceptions=True)
+
+    def _take(self, turn: Turn) -> JobRecord | None:
+        return take_job(
+            self._session.journal,
+            turn.served.names,
+            turn.owner,
+            LEASE_S,
+            versions=turn.served.versions,
+            begins=turn.served.begins,
+        )
 
     @staticmethod
     async def _run(turn: Turn, record: JobRecord) -> None:

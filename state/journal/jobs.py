@@ -20,8 +20,8 @@ JobStatus = Literal["queued", "running", "waiting", "done", "partial", "failed",
 LOCAL: Final = "local"
 OVER: Final = ("done", "partial", "failed", "canceled")
 _NAMES: Final = (
-    "thread_id, graph, trace, input, options, engine, link, status, kind, attempts, due_at, epoch, owner, "
-    "former, stop"
+    "thread_id, graph, version, trace, input, options, engine, link, status, kind, attempts, due_at, "
+    "epoch, owner, former, stop"
 )
 
 
@@ -44,6 +44,7 @@ class JobRecord:
     owner: str | None = None
     former: str | None = None
     stop: bool = False
+    version: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -104,21 +105,24 @@ def take_job(
     *,
     engine: str = LOCAL,
     thread: str | None = None,
+    versions: Collection[str] = (),
+    begins: bool = True,
 ) -> JobRecord | None:
     """Take the job that waits longest of those that are due, and whose graphs a worker serves; None without.
 
-    With a `thread`, only its job counts.
+    With a `thread`, only its job counts. Of jobs that were begun with a version, the worker serves these
+    `versions`, each as graph@version; whether it `begins` others as well, is its affair.
 
     A job is due when it is queued, when its deadline has come, or when the worker whose turn it was has not
     said for too long that it lives.
     """
     now = journal.dialect.now
-    marks = ", ".join("?" * len(graphs))
+    serves, names = _serves(graphs, versions, begins)
     due = (
-        f"engine = ? AND graph IN ({marks}) AND ((status = 'queued' AND due_at <= {now}) "
+        f"engine = ? AND {serves} AND ((status = 'queued' AND due_at <= {now}) "
         f"OR (status = 'waiting' AND due_at <= {now}) OR (status = 'running' AND expires_at < {now}))"
     )
-    values: tuple[str, ...] = (engine, *graphs)
+    values: tuple[str, ...] = (engine, *names)
     if thread is not None:
         due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
@@ -133,18 +137,32 @@ def take_job(
     return _job(journal, rows[0]) if rows else None
 
 
+def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:
+    """Return the condition on jobs that a worker serves, and its values."""
+    named = f"graph || '@' || version IN ({', '.join('?' * len(versions))})" if versions else "0 = 1"
+    others = "version IS NULL" if begins else "0 = 1"
+    return f"graph IN ({', '.join('?' * len(graphs))}) AND ({others} OR {named})", [*graphs, *versions]
+
+
 def overdue_jobs(
-    journal: Journal, graphs: Collection[str], engine: str, overdue_s: float, limit: int
+    journal: Journal,
+    graphs: Collection[str],
+    engine: str,
+    overdue_s: float,
+    limit: int,
+    *,
+    versions: Collection[str] = (),
+    begins: bool = True,
 ) -> list[JobRecord]:
     """Return jobs that somebody should have begun: due for so long, or of a worker that says nothing more."""
     now = journal.dialect.now
-    marks = ", ".join("?" * len(graphs))
+    serves, names = _serves(graphs, versions, begins)
     sql = (
-        f"SELECT {_NAMES} FROM jobs WHERE engine = ? AND graph IN ({marks}) "
+        f"SELECT {_NAMES} FROM jobs WHERE engine = ? AND {serves} "
         f"AND ((status = 'running' AND expires_at < {now}) "
         f"OR (status IN ('queued', 'waiting') AND due_at < {now} - ?)) ORDER BY due_at LIMIT ?"
     )
-    return [_job(journal, row) for row in journal.query(sql, (engine, *graphs, overdue_s, limit))]
+    return [_job(journal, row) for row in journal.query(sql, (engine, *names, overdue_s, limit))]
 
 
 def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
@@ -193,6 +211,12 @@ def end_turn(
     rows = _returned(journal, sql, (status, when, kind, attempts, job.thread_id, job.epoch))
     found: JobStatus | None = rows[0]["status"] if rows else None
     return found
+
+
+def pin_job(journal: Journal, job: JobRecord, version: str | None) -> None:
+    """Record with which version of its graph a job goes on, unless another turn has begun meanwhile."""
+    sql = "UPDATE jobs SET version = ? WHERE thread_id = ? AND epoch = ?"
+    journal.write([(sql, (version, job.thread_id, job.epoch))])
 
 
 def fail_unbegun(journal: Journal, thread_id: str, error: str) -> None:

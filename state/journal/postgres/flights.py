@@ -86,7 +86,7 @@ class Flight:
         return None, True
 
     def load(self, batching: Batching, fence: Statement | None) -> None:
-        """Make what is sent: one transaction with all statements behind the fence, and one for each SELECT."""
+        """Make what is sent: a transaction with all statements behind the fence, and one for each SELECT."""
         self.groups = batching.groups(self.statements)
         queries = batching.queries(self.groups)
         if fence is not None and queries:
