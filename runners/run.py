@@ -130,10 +130,12 @@ async def aresume(
     has ended, or waits and gets no answer, is only read, unless the time has come for which it waits.
     `answer` goes to the one interrupt that waits, `answers` to several by their ids. Raises InputError for an
     answer to nothing that waits, and for one answer to several interrupts, and AnswerTooLate after a
-    review's deadline; the thread stays as it is then.
+    review's deadline; the thread stays as it is then. ThreadBusy says that it is run by somebody: where a
+    process may have died, that takes until its claim is renewed, or ends.
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
+    await session.claims.until_known(thread_id)  # of a process that was killed just now
     with told_of_changes(graph, run.config):
         snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
