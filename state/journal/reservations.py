@@ -128,6 +128,8 @@ class Reservations(Forked):
         def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
             return reserve(db, wanted, owner, self.journal.dialect.now)
 
+        if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
+            await self.journal.aflush()
         began = time.time()
         outcomes, clock = await self.journal.atransact(work)
         if clock is not None:

@@ -23,7 +23,7 @@ from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
 from .batching import Batching
-from .connecting import Connection, explained, is_lost
+from .connecting import Connection, explained, is_deadlock, is_lost
 from .flights import Flight, Read, Work, Write
 from .reconnecting import Reconnecting
 from .sql import translator
@@ -328,6 +328,8 @@ class Traffic:
             except psycopg.Error as error:
                 if is_lost(error):
                     raise
+                if is_deadlock(error):
+                    continue
                 return explained(error, self._address)
             else:
                 return None
@@ -361,6 +363,8 @@ class Traffic:
                     if is_lost(error) and self._losses < LOSSES:
                         self._lose(error)
                         continue
+                if is_deadlock(error):
+                    continue
                 raise explained(error, self._address) from None
             except BaseException:
                 with self._lock:
