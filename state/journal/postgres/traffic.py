@@ -28,7 +28,7 @@ from .flights import Flight, Read, Work, Write
 from .reconnecting import Reconnecting
 from .sql import translator
 from .tables import names
-from .transactions import PostgresTransaction, in_transaction
+from .transactions import Looking, PostgresTransaction, in_transaction
 from .waking import Waking
 from .wire import Wire
 
@@ -328,9 +328,8 @@ class Traffic:
             except psycopg.Error as error:
                 if is_lost(error):
                     raise
-                if is_deadlock(error):
-                    continue
-                return explained(error, self._address)
+                if not is_deadlock(error):
+                    return explained(error, self._address)
             else:
                 return None
 
@@ -339,7 +338,7 @@ class Traffic:
             raise StoreError(f"{self._address}: the connection was lost.")
         return PostgresTransaction(self._wire, self._batching, self._waking.handle)
 
-    def transact(self, work: Callable[[Transaction], R]) -> R:
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Do work in one transaction, behind all that waits."""
         done: list[R] = []
         while not done:
@@ -350,7 +349,8 @@ class Traffic:
                 self._writes = []
             try:
                 opened = self._opened()
-                in_transaction(opened, flight.statements, self._guard(), lambda each: done.append(work(each)))
+                looking = Looking(lambda each: done.append(work(each)), alone)
+                in_transaction(opened, flight.statements, self._guard(), looking)
             except Refused as refused:
                 done.clear()
                 with self._lock:
@@ -363,9 +363,8 @@ class Traffic:
                     if is_lost(error) and self._losses < LOSSES:
                         self._lose(error)
                         continue
-                if is_deadlock(error):
-                    continue
-                raise explained(error, self._address) from None
+                if not is_deadlock(error):
+                    raise explained(error, self._address) from None
             except BaseException:
                 with self._lock:
                     self._put_back(flight)
