@@ -9,7 +9,7 @@ LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
 
-.PHONY: help demo test cluster cluster-down check docs chaos fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test cluster cluster-down check docs chaos fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
+	@echo "make transformers-serve  the HTTP client against a real server, transformers serve (a venv of some GB)"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
@@ -131,6 +132,15 @@ fuzz: $(VENV)/.dev-installed
 # 1,000 workflow runs over an endpoint that fails 30 % of its calls.
 wire: $(VENV)/.dev-installed
 	STEPGRAPH_CAMPAIGN_RUNS=1000 $(BIN)/python -m pytest -q tests/providers/test_campaign.py
+
+# A tiny model is made and served by `transformers serve`, in an environment of its own: torch needs some GB.
+$(VENV)-transformers/.installed:
+	$(PYTHON) -m venv $(VENV)-transformers
+	$(VENV)-transformers/bin/python -m pip install -q --disable-pip-version-check "transformers[serving]==5.24.0" torch
+	@touch $@
+
+transformers-serve: $(VENV)/.dev-installed $(VENV)-transformers/.installed
+	$(BIN)/python -m tests.real_servers.transformers_serve --python $(VENV)-transformers/bin/python
 
 # What the wheel brings with it, as a CycloneDX document, with the extras that a user may install.
 sbom: $(VENV)/.dev-installed
