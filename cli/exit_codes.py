@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     FAILED = 1, "a workflow, a gate or a check failed"
     BAD_INPUT = 2, "bad input: the command line, the graph, the suite, the state, the settings"
     MODEL = 3, "a model could not be reached, or refused"
-    STORE = 4, "the SQLite file cannot be used"
+    STORE = 4, "the database cannot be used"
     WAITING = 5, "a workflow waits for an answer"
     PARTIAL = 6, "a budget ended: the result is partial, and the same command goes on"
     NOT_SENT = 7, "not everything arrived at Langfuse or the OTLP endpoint: send it again"

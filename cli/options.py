@@ -8,10 +8,36 @@ from typing import Any
 
 import click
 
+from ..state.database import VARIABLE, Database, database_of, is_postgres
+from ..state.errors import StepgraphError
+from .support.databases import DEFAULT
+
+
+class DatabaseName(click.ParamType[Database]):
+    """A path, or the address of a Postgres database, whose password is in no message."""
+
+    name = "database"
+    _path = click.Path(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Database:
+        """Return the database; what cannot be one is a usage error."""
+        if not isinstance(value, str) or not is_postgres(value):
+            path: Path = self._path.convert(value, param, ctx)
+            return path
+        try:
+            return database_of(value)
+        except StepgraphError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help calls it."""
+        return "FILE|URL"
+
+
 DATABASE = "stepgraph.database"  # where a command's context holds the record that it reads
 
 
-def _note_database(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
+def _note_database(ctx: click.Context, _: click.Parameter, value: Database) -> Database:
     ctx.meta[DATABASE] = value
     return value
 
@@ -19,12 +45,12 @@ def _note_database(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
 database_option = click.option(
     "--db",
     "database",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("stepgraph.sqlite"),
-    envvar="STEPGRAPH_DB",
+    type=DatabaseName(),
+    default=DEFAULT,
+    envvar=VARIABLE,
     callback=_note_database,
     show_default=True,
-    help="The SQLite file with checkpoints and journal.",
+    help="Where runs are kept: a SQLite file, or postgresql://user@host/name.",
 )
 model_option = click.option(
     "--model",
@@ -38,7 +64,8 @@ budget_option = click.option(
     "limits",
     multiple=True,
     metavar="LIMIT=N",
-    help="A limit for each thread: tokens, usd, calls, seconds or supersteps. Repeatable.",
+    help="A limit for each thread: tokens, usd, calls, seconds or supersteps; or a budget that threads "
+    "share: scope=user:ada,per=day,usd=5. Repeatable.",
 )
 cache_option = click.option(
     "--cache",

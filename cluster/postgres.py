@@ -99,10 +99,8 @@ class PostgresServer:
     @property
     def admin(self) -> psycopg.Connection[Any]:
         """A superuser's connection, of which each statement commits."""
-        import psycopg
-
         if self._admin is None or self._admin.closed:
-            self._admin = psycopg.connect(self.url("postgres", superuser=True), autocommit=True)
+            self._admin = self.connect("postgres")
         return self._admin
 
     def url(self, database: str, *, superuser: bool = False) -> str:
@@ -116,12 +114,15 @@ class PostgresServer:
 
     def take_back(self, url: str) -> None:
         """Empty a database that was lent, whoever is connected, and keep it for the next."""
-        import psycopg
-
-        name = url.rpartition("/")[2]
-        with psycopg.connect(self.url(name, superuser=True), autocommit=True) as connection:
+        with self.connect(url.rpartition("/")[2]) as connection:
             connection.execute(_EMPTY)
         self._free.append(url)
+
+    def connect(self, database: str) -> psycopg.Connection[Any]:
+        """Open a superuser's connection to a database, of which each statement commits."""
+        import psycopg
+
+        return psycopg.connect(self.url(database, superuser=True), autocommit=True)
 
     def create(self, name: str) -> str:
         """Make an empty database, owned by the role, and return its URL."""

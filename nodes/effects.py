@@ -25,6 +25,7 @@ from ..state.event_loops import in_thread
 from ..state.fitting import fitted
 from ..state.journal.effects import (
     EffectRecord,
+    Started,
     begin_effect,
     end_effect,
     forget_effect,
@@ -130,20 +131,22 @@ class Effect(Node[StateT], Generic[StateT]):
         key = self.key_of(input, config)
         async with _turn(session.journal, key):
             record = await self._begin(session, key, here)
-            if record is None:
-                return await self._happen(input, config, session, key)
+            if isinstance(record, Started):
+                return await self._happen(input, config, session, record)
             if record.status == "started":
                 raise unknown(record)
             return self._recorded(record, session)
 
-    async def _begin(self, session: Session, key: str, here: RunContext) -> EffectRecord | None:
+    async def _begin(self, session: Session, key: str, here: RunContext) -> Started | EffectRecord:
         """Begin, or return the record that is in the way; waits for another thread that is at it."""
         left: EffectRecord | None = None
         while True:
             await here.check_claim()
-            record = await begin_effect(session.journal, key, here.thread_id, here.path, again=self.retry)
+            epoch = session.claims.epoch_of(here.thread_id)
+            place = here.thread_id, here.path
+            record = await begin_effect(session.journal, key, *place, again=self.retry, epoch=epoch)
             if (
-                record is None
+                isinstance(record, Started)
                 or record.status == "done"
                 or record.error
                 or record.thread_id == here.thread_id
@@ -157,14 +160,14 @@ class Effect(Node[StateT], Generic[StateT]):
                 left = record  # or it ended, and then its thread, since it was read: look once more
 
     async def _happen(
-        self, state: StateT, config: RunnableConfig | None, session: Session, key: str
+        self, state: StateT, config: RunnableConfig | None, session: Session, started: Started
     ) -> dict[str, Any]:
-        journal = session.journal
+        journal, key = session.journal, started.key
         try:
             update = await self._do(state, config, key)
         except GraphBubbleUp:
             if self.may_ask:
-                await forget_effect(journal, key)
+                await forget_effect(journal, started)
                 raise
             raise DefinitionError(
                 f"Effect {self.name!r} interrupted. It would begin anew when the thread goes on, and repeat "
@@ -172,7 +175,7 @@ class Effect(Node[StateT], Generic[StateT]):
                 f"happened yet: session.decide_effect({key!r}, happened=False)."
             ) from None
         except self.undone:
-            await forget_effect(journal, key)
+            await forget_effect(journal, started)
             raise
         except Exception as error:
             if not self.retry:
@@ -180,10 +183,10 @@ class Effect(Node[StateT], Generic[StateT]):
                     f"Nobody knows whether the effect {key!r} happened, so it is not tried again by itself."
                 )
                 with suppress(StoreError):
-                    await leave_effect(journal, key, f"{type(error).__name__}: {error}")
+                    await leave_effect(journal, started, f"{type(error).__name__}: {error}")
             raise
         try:
-            await end_effect(journal, key, packed(update, session.checkpointer.serde))
+            await end_effect(journal, started, packed(update, session.checkpointer.serde))
         except Exception as error:
             error.add_note(
                 f"The effect {key!r} happened, but that could not be put on record. Say so before the thread "

@@ -152,13 +152,15 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
                 return value
             replies.append(reply)
             if context.session is not None and reply.call_id and not reply.replayed:
-                context.session.journal.note_problem(reply.call_id, problems)
+                context.session.journal.note_problem(context.thread_id, reply.call_id, problems)
             again = asked_again(asked, request, replies, problems, model)
             if again is None:
                 break
             request = again
         if context.session is not None:
-            context.session.journal.reject([reply.call_id for reply in replies if reply.call_id])
+            context.session.journal.reject(
+                context.thread_id, [reply.call_id for reply in replies if reply.call_id]
+            )
         answers = tuple(reply.text for reply in replies)
         raise InvalidAnswer(
             f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {_times(len(replies))}. "

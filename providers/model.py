@@ -14,9 +14,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 
+from ..state.cost import NOTHING, Cost
 from ..state.journal.records import CallKey
 from ..state.run_context import RunContext
 from ..state.session.session import Session
+from ..state.session.shared_ledger import Held
 from ..state.statuses import CallSource
 
 Message = Mapping[str, Any]
@@ -151,12 +153,36 @@ class Reply:
 class AttemptOutcome:
     """What is known of an attempt under way: whether it was sent, and the reply, committed or not.
 
-    `batch_request` is the request of a batch that ended with a result for it, of whatever kind.
+    `batch_request` is the request of a batch that ended with a result for it, of whatever kind. `bound` is
+    the most that it can cost, and `held` what of that is set aside in budgets that threads share, until the
+    attempt's own commit settles it.
     """
 
     sent: bool = False
     reply: Reply | None = None
     batch_request: str | None = None
+    bound: Cost = NOTHING
+    held: Held | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """What the attempt cost; where the server does not say, what that is estimated to be.
+
+        One that was cancelled while its answer was being kept is paid for; one that was cancelled in
+        line was never made.
+        """
+        reply = self.reply
+        if reply is None:
+            return Cost(calls=int(self.sent))
+        return Cost(
+            1,
+            reply.usage.input or 0,
+            reply.usage.output or 0,
+            reply.cost_usd or 0.0,
+            int(reply.cost_usd is None),
+            reply.estimated_tokens,
+            reply.estimated_usd,
+        )
 
 
 class TokenSink(Protocol):

@@ -19,11 +19,18 @@ RunStatus = Literal["done", "partial", "interrupted"]
 
 @dataclass(frozen=True)
 class BudgetEnd:
-    """Which limit of a budget ended a run, and whose budget it was: "the run", or a part's."""
+    """Which limit of a budget ended a run, and whose budget it was: "the run", or a part's.
+
+    Of one that threads share (`is_shared`) it is their `scope`, with its period `per`, and when that ends, in
+    Unix seconds.
+    """
 
     message: str
     limit: str
     scope: str
+    is_shared: bool = False
+    per: str | None = None
+    ends_at: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 from ..graphs.engine.answering import acheck_answer, answered
 from ..graphs.engine.turns import adelivered
 from ..nodes.ends import ENDED
-from ..state.budget import Budget, Ledger
+from ..state.budget import Budgets, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.journal.sums import cached_tokens
@@ -43,7 +43,7 @@ class RunOptions(TypedDict, total=False):
     with others. `extra` goes into the config that LangGraph gets.
     """
 
-    budget: Budget | None
+    budget: Budgets | None
     cache_s: float | None
     lane: Lane | None
     user: str | None
@@ -159,6 +159,19 @@ async def aresume(
     else:
         state = None
     return await run.finish(state)
+
+
+async def aread_result(
+    graph: CompiledStateGraph[Any, Any, Any, OutputT], session: Session, thread_id: str
+) -> RunResult[OutputT]:
+    """Return how a thread stands, as a run of it would, and run nothing."""
+    run = await _Run.begin(graph, session, thread_id, {})
+    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+    limit = _budget_end(snapshot.interrupts)
+    waiting = () if limit else tuple(unanswered(session, run.thread, snapshot.interrupts))
+    if limit is None and not waiting and not snapshot.tasks:
+        return await run.done(reached(graph, snapshot).values)
+    return await run.stopped("interrupted" if waiting else "partial", snapshot, waiting, limit)
 
 
 run = sync_version(arun)
@@ -290,7 +303,8 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
 
 def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
-    return None if ended is None else BudgetEnd(ended["message"], ended["limit"], ended["scope"])
+    told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
+    return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})
 
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Budgets: hard limits on what a run may spend, kept by reserving before a call and settling after it."""
+"""Budgets: hard limits on what a run may spend, kept by reserving before a call and settling after it.
+
+A budget with a scope is shared by all threads of a database that name it: its accounts are in
+state/journal/budget_accounts.py, its ledger in state/session/shared_ledger.py.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,17 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final
 
 from .cost import NOTHING, Cost
 from .errors import BudgetExceeded, SettingsError
-from .money import shown
+from .money import MOST_USD, shown
+from .periods import PERIODS, Period
+
+SHARED_LIMITS: Final = ("calls", "tokens", "usd")
+MAX_SCOPE: Final = 200
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,11 @@ class Budget:
     waited for a person or a resume, `supersteps` LangGraph's supersteps in each (nested) graph of one
     invocation. `answer_tokens` bounds answers that set no max_tokens
     themselves, where tokens or dollars are limited: without a bound nothing could be reserved.
+
+    With a `scope`, any text such as "user:ada" or "project:x", all threads of a database that name it share
+    the limits of calls, tokens and usd, in whatever process they run; `per` hour, day, week or month (UTC, a
+    week begins on Monday) they begin anew. Every limit of a run holds; of two for one scope and period, the
+    tightest.
     """
 
     tokens: int | None = None
@@ -32,16 +45,62 @@ class Budget:
     seconds: float | None = None
     supersteps: int | None = None
     answer_tokens: int = 1024
+    scope: str | None = None
+    per: Period | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 0:
+            if isinstance(value, (int, float)) and not value >= 0:
                 raise ValueError(f"Budget({field.name}={value}): expected 0 or more.")
+        if self.per is not None and self.per not in PERIODS:
+            raise ValueError(f"Budget(per={self.per!r}): expected one of {', '.join(PERIODS)}.")
+        if self.scope is not None:
+            self._check_scope(self.scope)
+        elif self.per is not None:
+            raise ValueError(
+                f'Budget(per={self.per!r}) has no scope. Name who shares it: Budget(…, scope="user:ada", '
+                f"per={self.per!r})."
+            )
+
+    def _check_scope(self, scope: str) -> None:
+        if not isinstance(scope, str) or not scope.strip() or scope != scope.strip():
+            raise ValueError(f"Budget(scope={scope!r}): expected a text such as user:ada.")
+        if len(scope) > MAX_SCOPE or not scope.isprintable():
+            raise ValueError(
+                f"Budget(scope={scope[:40]!r}…): expected {MAX_SCOPE} printable characters at most."
+            )
+        for name in ("seconds", "supersteps"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"Budget(scope={scope!r}, {name}=…): threads share calls, tokens and usd. Give {name} "
+                    "in a budget of its own, without a scope."
+                )
+        if self.usd is not None and self.usd > MOST_USD:
+            raise ValueError(f"Budget(usd={self.usd}): a shared budget has at most {MOST_USD:,} dollars.")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it counts what all threads spend that name its scope."""
+        return self.scope is not None
+
+    @property
+    def lifts(self) -> bool:
+        """Whether it has no limit."""
+        return all(getattr(self, field.name) is None for field in fields(self)[:5])
+
+    @property
+    def name(self) -> str:
+        """Whose budget it is, and for how long."""
+        return f"{self.scope or 'the run'}{f' per {self.per}' if self.per else ''}"
 
     def to_json(self) -> str:
         """Return the limits as the record keeps them."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+        return json.dumps(self.values())
+
+    def values(self) -> dict[str, Any]:
+        """Return the limits by their names, and whose they are."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, text: str) -> Budget:
@@ -59,12 +118,71 @@ class Budget:
             raise SettingsError(f"{where}: {error}") from None
 
 
+Budgets = Budget | Sequence[Budget]
+
+
+@dataclass(frozen=True)
+class ThreadBudgets:
+    """The budgets of one thread: its own, those that it shares, and scopes that the settings limit.
+
+    `ruled` are the scopes for which the settings had a budget, whatever its limits are by now.
+    """
+
+    own: Budget | None = None
+    shared: tuple[Budget, ...] = ()
+    ruled: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, budgets: Budgets | None) -> ThreadBudgets:
+        """Return what somebody gave. Raises ValueError for two budgets of the run's own."""
+        given = (budgets,) if isinstance(budgets, Budget) else tuple(budgets or ())
+        own = [budget for budget in given if not budget.is_shared]
+        if len(own) > 1:
+            raise ValueError(
+                "A run has one budget of its own; these are two. Put their limits into one, or give all but "
+                "one a scope."
+            )
+        return cls(own[0] if own else None, tuple(budget for budget in given if budget.is_shared))
+
+    @classmethod
+    def from_json(cls, text: str | None) -> ThreadBudgets:
+        """Return what the record keeps."""
+        values = json.loads(text) if text else {}
+        shared = tuple(Budget(**limits) for limits in values.pop("shared", ()))
+        ruled = tuple(values.pop("ruled", ()))
+        return cls(Budget(**values) if values else None, shared, ruled)
+
+    def to_json(self) -> str:
+        values = {} if self.own is None else self.own.values()
+        if self.shared:
+            values["shared"] = [budget.values() for budget in self.shared]
+        if self.ruled:
+            values["ruled"] = list(self.ruled)
+        return json.dumps(values)
+
+    def changed(self, given: ThreadBudgets) -> ThreadBudgets:
+        """Return these, with those that were given in the place of what is for the same scope and period."""
+        replaced = {(budget.scope, budget.per) for budget in given.shared}
+        kept = [budget for budget in self.shared if (budget.scope, budget.per) not in replaced]
+        new = [budget for budget in given.shared if not budget.lifts]
+        return replace(self, own=given.own or self.own, shared=(*kept, *new))
+
+
+def read_budgets(given: Any, where: str) -> Budgets:
+    """Return the budgets that a table of limits, or a list of them, stands for. Raises SettingsError."""
+    if isinstance(given, (list, tuple)):
+        return tuple(each if isinstance(each, Budget) else Budget.read(each, where) for each in given)
+    return given if isinstance(given, Budget) else Budget.read(given, where)
+
+
 class Ledger:
     """What one budget has left; safe to use from several threads and event loops.
 
     A call that does not fit waits while others hold reservations, because most of them settle for
     less than they reserved. It is refused as soon as waiting cannot help.
     """
+
+    is_shared = False
 
     def __init__(
         self, budget: Budget, spent: Cost = NOTHING, *, scope: str = "the run", ran_s: float = 0.0

@@ -35,6 +35,7 @@
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
 
@@ -253,13 +254,26 @@ class Rejected(GateFailed):
 class BudgetExceeded(StepgraphError):
     """A call would have gone beyond a budget, so it was not made.
 
-    `limit` names the limit, `budget` holds all limits, `spent` what was spent before.
+    `limit` names the limit, `budget` holds all limits, `spent` what was spent before. Of a budget that
+    threads share (`is_shared`), `per` is the period, and `ends_at` says when that ends, in Unix seconds.
     """
 
     def __init__(
-        self, message: str, *, limit: str, scope: str, budget: dict[str, Any], spent: dict[str, Any]
+        self,
+        message: str,
+        *,
+        limit: str,
+        scope: str,
+        budget: dict[str, Any],
+        spent: dict[str, Any],
+        is_shared: bool = False,
+        per: str | None = None,
+        ends_at: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.is_shared = is_shared
+        self.per = per
+        self.ends_at = ends_at
         self.limit = limit
         self.scope = scope
         self.budget = budget
@@ -334,8 +348,17 @@ class EffectUnknown(StepgraphError):
         self.key = key
 
 
+class RunFailed(StepgraphError):
+    """A run that was handed to workers failed there; `kind` is the class of its error."""
+
+    def __init__(self, message: str, *, thread_id: str, kind: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.kind = kind
+
+
 class StoreError(StepgraphError):
-    """The SQLite file cannot be used."""
+    """The database cannot be used."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

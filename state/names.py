@@ -17,6 +17,7 @@ MODELS_KEY = "__stepgraph_models"
 STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
 LANE_KEY = "__stepgraph_lane"
+HALT_KEY = "__stepgraph_halt"
 CHECKED_KEY = "__stepgraph_checked"
 RESOURCES_KEY = "__stepgraph_resources"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config

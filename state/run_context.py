@@ -12,11 +12,13 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from .budget import Ledger
 from .event_loops import in_thread
+from .halts import Halt
 from .names import (
     BUDGET,
     CACHE_KEY,
     CHECKED_KEY,
     DRAW_KEY,
+    HALT_KEY,
     LANE_KEY,
     LEDGERS_KEY,
     MODELS_KEY,
@@ -71,6 +73,12 @@ class RunContext:
         if recorder is not None and self.task:
             recorder.check_under_way()
         await session.claims.acheck(self.thread_id)
+
+    def check_halt(self) -> None:
+        """Raise BudgetExceeded if no more calls are to be begun here; call it before you pay."""
+        halt: Halt | None = self._values.get(HALT_KEY)
+        if halt is not None:
+            halt.check()
 
     @property
     def thread_id(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from .errors import SettingsError, did_you_mean
 
 FILE_NAME = "stepgraph.toml"
-TABLES = ("mcp", "models", "session", "tracing")
+TABLES = ("budgets", "mcp", "models", "session", "tracing")
 
 
 def find_file(folder: Path) -> Path | None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         PromptChanged as PromptChanged,
         Rejected as Rejected,
         RetrievalFailed as RetrievalFailed,
+        RunFailed as RunFailed,
         SandboxUnavailable as SandboxUnavailable,
         ScriptError as ScriptError,
         SettingsError as SettingsError,
@@ -58,7 +59,7 @@ else:
             "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
             "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
             "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
-            "PromptChanged Rejected RetrievalFailed SandboxUnavailable ScriptError "
+            "PromptChanged Rejected RetrievalFailed RunFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

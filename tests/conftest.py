@@ -11,6 +11,7 @@ import pytest
 
 from stepgraph.providers.settings import ENVIRONMENT_PREFIX, file_bindings
 from stepgraph.providers.stack.stack import forget_endpoints
+from stepgraph.state.session.budget_rules import budget_rules
 from stepgraph.state.session.default import _warned, session_table
 from stepgraph.state.session.session import Session
 from stepgraph.state.settings_file import working_folders_file
@@ -24,6 +25,7 @@ from .cluster.fixtures import (
     postgres_url as postgres_url,
     temporal_server as temporal_server,
 )
+from .cluster.switch import in_postgres as in_postgres, schemas as schemas, skip_what_is_about_a_file
 from .servers import ChatServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,6 +37,7 @@ SETTINGS = ("STEPGRAPH_DB", "STEPGRAPH_OUTBOX", "STEPGRAPH_SANDBOX")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     group_servers(items)
+    skip_what_is_about_a_file(items)
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +48,14 @@ def _nothing_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     file_bindings.cache_clear()
     working_folders_file.cache_clear()
     session_table.cache_clear()
+    budget_rules.cache_clear()
     _warned.clear()
     forget_endpoints()
     yield
     file_bindings.cache_clear()
     working_folders_file.cache_clear()
     session_table.cache_clear()
+    budget_rules.cache_clear()
     _warned.clear()
 
 

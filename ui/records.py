@@ -41,7 +41,7 @@ class Reader:
 
     @property
     def place(self) -> str:
-        return str(self._session.path)
+        return str(self._session.database)
 
     def listing(self, search: Search, order: Order, number: int) -> Listing:
         """Return a page of the list, the first being 1."""

@@ -56,6 +56,25 @@ def prune(**options: Any) -> None:
     prune_threads(**options)
 
 
+@click.command()
+@click.argument("threads", nargs=-1)
+@click.option(
+    "--from", "left", required=True, metavar="DATABASE", help="Where they are: a file, or an address."
+)
+@click.option("--to", "right", required=True, metavar="DATABASE", help="Where they go on.")
+@click.option("--keep", is_flag=True, help="Leave them there, too; go on with a thread in one place only.")
+@json_option
+def move(threads: tuple[str, ...], **options: Any) -> None:
+    """Move THREADS, or all, with all that is on their record, to another database.
+
+    From a SQLite file to postgresql://user@host/name, or back. One that was killed goes on there, and
+    pays only what was under way. A thread takes its forks along. Run it again if it was stopped.
+    """
+    from ..support.move import move as move_all
+
+    sys.exit(move_all(threads, **options))
+
+
 @click.group()
 def trace() -> None:
     """Send traces to Langfuse or any OTLP endpoint."""

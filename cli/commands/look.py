@@ -10,6 +10,7 @@ from ..options import database_option, json_option
 
 STATUSES = ("done", "failed", "interrupted", "partial", "running", "queued")
 ORDERS = ("latest", "costliest", "longest")
+PERIODS = ("hour", "day", "week", "month", "ever")
 
 
 @click.command()
@@ -76,3 +77,30 @@ def ui(thread: str | None, **options: Any) -> None:
     from ..support.pages import serve_pages
 
     serve_pages(thread, **options)
+
+
+@click.command()
+@click.argument("scope", required=False)
+@click.option("--per", type=click.Choice(PERIODS), help="Only with this period; ever: it never begins anew.")
+@click.option(
+    "--set",
+    "limits",
+    multiple=True,
+    metavar="LIMIT=N",
+    help="Set usd, tokens or calls in the place of what runs and settings say; usd=none: no limit.",
+)
+@click.option("--reset", is_flag=True, help="Take back what was set by hand.")
+@click.option(
+    "--release",
+    "give_back",
+    is_flag=True,
+    help="Give back what processes that died had set aside.",
+)
+@click.option("--past", is_flag=True, help="Also the periods that are over.")
+@database_option
+@json_option
+def budgets(scope: str | None, **options: Any) -> None:
+    """List the budgets that threads share, or that of SCOPE: its limits, what is spent, reserved and left."""
+    from ..support.budgets import show_budgets
+
+    show_budgets(scope, **options)

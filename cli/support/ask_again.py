@@ -13,7 +13,7 @@ from ...nodes.prefixes import joined
 from ...providers.model import CallContext, Message, PrefixEnd, Request
 from ...providers.stack.roles import Bindable, as_model, find_model
 from ...runners.bindings import using_named
-from ...state.budget import Budget, Ledger
+from ...state.budget import Budgets
 from ...state.errors import InputError
 from ...state.run_context import with_ledgers
 from ...state.session.session import Session
@@ -28,7 +28,7 @@ async def ask_again(
     prompt: str | None = None,
     model: Bindable | None = None,
     models: Mapping[str, str] | None = None,
-    budget: Budget | None = None,
+    budget: Budgets | None = None,
 ) -> ForkPoint:
     """Ask what a recorded call asked, on the account of `thread_id`, and return the answer for `fork`.
 
@@ -45,9 +45,9 @@ async def ask_again(
     with using_named(models or {}):
         asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
-    limits = budget or session.budget_of(call["thread_id"])
-    if limits is not None:  # the fork will have them, and this call is the first that counts there
-        config = with_ledgers(config, Ledger(limits, session.journal.spent(thread_id)))
+    # The fork will have them, and this call is the first that counts there.
+    budgets, _ = session.budgets_for(call["thread_id"], budget, ())
+    config = with_ledgers(config, *session.ledgers(thread_id, budgets))
     context = CallContext(step=call["step"], role=call["role"], config=config)
     reply = await asked.complete(Request(messages, **params), context)
     return ForkPoint(

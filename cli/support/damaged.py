@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import traceback
-from pathlib import Path
 
+from ...state.database import Database, is_missing
 from ...state.errors import StepgraphError, StoreError
 from ...state.session.session import Session
 from ...tracing.record.damage import SYMPTOMS, find_damage
 
 
-def explain_damage(database: Path | None, error: Exception) -> None:
+def explain_damage(database: Database | None, error: Exception) -> None:
     """Raise StoreError with the damaged cell, if the record that a command read has one; else return."""
-    if database is None or not isinstance(error, SYMPTOMS) or not database.exists():
+    if database is None or not isinstance(error, SYMPTOMS) or is_missing(database):
         return
     try:
         with Session(database) as session:

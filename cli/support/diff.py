@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ...state.database import Database
 from ...tracing.record.diff import CallDifference, Difference, choice_of, diff
 from ...tracing.record.run import Run
 from ...tracing.record.spans import Row, Span
@@ -17,7 +17,7 @@ from ...tracing.record.text import clean, cost_json, cost_line, one_line, plain,
 from .show import open_session, step_json, step_lines
 
 
-def show_difference(a: str, b: str, *, full: bool = False, database: Path, as_json: bool) -> None:
+def show_difference(a: str, b: str, *, full: bool = False, database: Database, as_json: bool) -> None:
     """Print the first step at which two threads part, then all that differs."""
     with open_session(database) as session:
         difference = diff(session, a, b)

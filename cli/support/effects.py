@@ -6,18 +6,19 @@ import json
 import shlex
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.journal.effects import EffectRecord
 from ...tracing.record.text import one_line
+from .databases import option_for
 from .show import open_session
 
 
-def show_effects(*, database: Path, as_json: bool) -> None:
+def show_effects(*, database: Database, as_json: bool) -> None:
     """Print the side effects whose end is not on record."""
     with open_session(database) as session:
         found = session.undecided_effects()
@@ -45,14 +46,14 @@ def _line(effect: EffectRecord, *, running: bool) -> str:
     return f"{one_line(effect.key, 1000)}  {one_line(effect.thread_id)}  {when}  {one_line(why, 160)}"
 
 
-def decide(key: str, *, happened: bool | None, wrote: str | None, database: Path) -> None:
+def decide(key: str, *, happened: bool | None, wrote: str | None, database: Database) -> None:
     """Put it on record whether a side effect happened."""
     if happened is None:
         raise InputError("Say whether it happened: --done, or --again if it did not.")
     with open_session(database) as session:
         found = session.decide_effect(key, happened=happened, update=_update(wrote))
     click.echo(f"{one_line(key, 1000)}  {'done' if happened else 'will be done again'}")
-    option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
+    option = option_for(database)
     thread = shlex.quote(one_line(found.thread_id, 1000))
     click.echo(f"Go on with its thread:  stepgraph resume {thread}{option}")
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,9 +14,14 @@ import click
 from ...graphs.cost_bound import Estimate, StepEstimate, estimate
 from ...runners.bindings import check_roles, parse_models, using_named
 from ...runners.loading import load_graph
+from ...state.budget import ThreadBudgets
+from ...state.database import Database, is_missing
+from ...state.journal.budget_reads import accounts_of
+from ...state.session.budget_rules import ruled, scopes_of
 from ...state.session.session import Session
 from ...state.statuses import Lane
 from ...tracing.record.text import clean, money
+from .budget_lines import account_lines
 from .inputs import read_inputs
 
 
@@ -27,7 +31,7 @@ def show_estimate(
     inputs: Sequence[str],
     models: Sequence[str],
     lane: Lane | None = None,
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> None:
     """Print what a run can cost, and what runs cost before."""
@@ -41,10 +45,14 @@ def show_estimate(
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
     with ExitStack() as stack:
-        session = stack.enter_context(Session(database)) if database.exists() else None
+        session = None if is_missing(database) else stack.enter_context(Session(database))
         stack.enter_context(using_named(bound))
         found = estimate(loaded.graph, given, session=session, lane=lane or "live")
+        budgets = () if session is None else ruled(scopes_of(graph=found.graph))
+        limits = [] if session is None else accounts_of(session.journal, ThreadBudgets(ruled=budgets))
     click.echo(json.dumps(_plain(asdict(found))) if as_json else _shown(found))
+    for line in [] if as_json else [line for account in limits for line in account_lines(account)]:
+        click.echo(f"budget: {line}")
 
 
 def _plain(value: Any) -> Any:

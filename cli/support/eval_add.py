@@ -18,6 +18,7 @@ from ...evals.suite.loading import load_target
 from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
 from ...runners.loading import Loaded, load_graph, load_recorded
+from ...state.database import Database
 from ...state.errors import InputError
 from ...tracing.record.text import clean
 from ...tracing.record.threads import find_thread
@@ -32,7 +33,7 @@ def add_case(
     expect: Sequence[str],
     only: Sequence[str],
     graph: str | None,
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> None:
     """Add a recorded run to a suite's file as a case."""

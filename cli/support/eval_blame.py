@@ -16,6 +16,7 @@ from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
 from ...runners.bindings import known_models, parse_models, using_named
 from ...runners.user_code import is_inside
+from ...state.database import Database
 from ...state.errors import InputError
 from ..exit_codes import ExitCode
 from .eval_run import show_sections
@@ -35,7 +36,7 @@ def blame_runs(
     jobs: int | None,
     limits: Sequence[str],
     models: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
     files: Mapping[str, Path | None],
 ) -> ExitCode:
@@ -60,7 +61,7 @@ def _locate(
     case: str | None,
     reference: str | None,
     folder: Path,
-    database: Path,
+    database: Database,
     as_json: bool,
     files: Mapping[str, Path | None],
 ) -> ExitCode:

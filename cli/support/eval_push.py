@@ -12,11 +12,13 @@ from ...evals.files.results import Results, read_results
 from ...evals.langfuse.push import ExperimentReceipt, project_of, push_run
 from ...evals.suite.loading import load_suite
 from ...evals.suite.model import Suite
+from ...state.database import Database
 from ...state.session.session import Session
 from ...tracing.export.otlp import Destination
 from ...tracing.export.settings import read_settings
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
+from .databases import option_for
 from .show import open_session
 
 
@@ -25,7 +27,7 @@ def find_project() -> Destination:
     return project_of(read_settings().destinations)
 
 
-def push_eval(reference: str, *, name: str, folder: Path, database: Path, as_json: bool) -> ExitCode:
+def push_eval(reference: str, *, name: str, folder: Path, database: Database, as_json: bool) -> ExitCode:
     """Send a run of a suite, and return the exit code: DONE, or NOT_SENT if something still waits."""
     results = read_results(folder / f"{name}.jsonl")
     header = results.header
@@ -37,13 +39,15 @@ def push_eval(reference: str, *, name: str, folder: Path, database: Path, as_jso
     return ExitCode.NOT_SENT if pushed.problem else ExitCode.DONE
 
 
-def push_after(suite: Suite, results: Results, project: Destination, database: Path, reference: str) -> None:
+def push_after(
+    suite: Suite, results: Results, project: Destination, database: Database, reference: str
+) -> None:
     """Send a run that has just ended, and report on standard error what arrived."""
     with Session(database) as session:
         pushed = push_run(suite, results, session, project)
     click.echo(clean(receipt_text(pushed)), err=True)
     if pushed.problem:
-        again = f"stepgraph eval push {reference} --run {results.header.run} --db {database}"
+        again = f"stepgraph eval push {reference} --run {results.header.run}{option_for(database)}"
         click.echo(f"Nothing is lost. Send the rest with: {one_line(again, 1000)}", err=True)
 
 

@@ -26,6 +26,7 @@ from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
 from ...runners.bindings import parse_models, using_named
 from ...state.cost import NOTHING
+from ...state.database import Database
 from ...state.errors import InputError, did_you_mean
 from ...state.money import shown
 from ...state.private_files import make_folder, open_private
@@ -33,6 +34,7 @@ from ...state.session.session import Session
 from ...state.statuses import Lane
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
+from .databases import option_for
 from .limits import parse_budget
 
 OUTCOMES: dict[Outcome, ExitCode] = {
@@ -55,7 +57,7 @@ def run_eval(
     jobs: int | None,
     limits: Sequence[str],
     models: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
     files: dict[str, Path | None],
     langfuse: bool = False,
@@ -107,7 +109,7 @@ def run_eval(
             click.echo(f"Go on with it, under a larger budget: {one_line(again, 1000)} --budget …")
         if report.bad:
             thread = one_line(report.bad[0].thread)
-            click.echo(f"See what a trial did: stepgraph show {thread} --db {database}")
+            click.echo(f"See what a trial did: stepgraph show {thread}{option_for(database)}")
     if project is not None:
         from .eval_push import push_after
 

@@ -16,6 +16,7 @@ from ...evals.sweeps.frontier import shown, sweep_sections
 from ...evals.sweeps.sweep import asweep
 from ...providers.settings import binding_of, parse_binding
 from ...runners.bindings import parse_models, using_named
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.session.session import Session
 from ...state.statuses import Lane
@@ -37,7 +38,7 @@ def run_sweep(
     repeats: int | None,
     jobs: int | None,
     limits: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
     files: Mapping[str, Path | None],
     lane: Lane | None = None,

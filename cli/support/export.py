@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.masking import Masker
 from ...state.private_files import open_private
@@ -26,7 +27,7 @@ from .show import open_session
 
 
 def export_threads(
-    threads: Sequence[str], *, spans: bool, html: bool, to: Path | None, database: Path
+    threads: Sequence[str], *, spans: bool, html: bool, to: Path | None, database: Database
 ) -> None:
     """Write threads, or all, to a file or to standard output."""
     if spans and html:

@@ -8,13 +8,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from io import TextIOWrapper
-from pathlib import Path
 
 import click
 
 from ...nodes.mcp_sessions import INSTALL_HELP
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import load_graph
+from ...state.database import Database
 from ...state.errors import InputError, SettingsError
 from ...state.session.session import Session
 from ...tracing.export.live import Tracing
@@ -29,7 +29,7 @@ def serve_graph(
     port: int | None,
     limits: Sequence[str],
     models: Sequence[str],
-    database: Path,
+    database: Database,
 ) -> None:
     """Serve a graph until the client leaves, or until interrupted."""
     if port is not None and not http:

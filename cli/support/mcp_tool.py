@@ -12,7 +12,7 @@ from ...runners.bindings import using_named
 from ...runners.loading import Loaded
 from ...runners.result import RunResult
 from ...runners.run import RunOptions, astream_run
-from ...state.budget import Budget
+from ...state.budget import Budgets
 from ...state.errors import DefinitionError, StepgraphError
 from ...state.journal.records import Description
 from ...state.schema import fields_of, input_schema, json_schema_of, parse_input
@@ -47,7 +47,7 @@ class WorkflowTool:
     """Two tools: one begins a run, and `resume_…` goes on with one that waits or has stopped."""
 
     def __init__(
-        self, loaded: Loaded, session: Session, models: Mapping[str, str], budget: Budget | None
+        self, loaded: Loaded, session: Session, models: Mapping[str, str], budget: Budgets | None
     ) -> None:
         self._loaded = loaded
         self._session = session
@@ -138,7 +138,7 @@ class _Call:
         loaded: Loaded,
         session: Session,
         models: Mapping[str, str],
-        budget: Budget | None,
+        budget: Budgets | None,
     ) -> None:
         self._context = server.request_context
         self._loaded = loaded

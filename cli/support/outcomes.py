@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -17,6 +16,7 @@ from ...tracing.record.reads import cost_of_calls, read_calls
 from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
 from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
+from .databases import option_for
 from .text import asked_lines
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]
@@ -102,11 +102,7 @@ def print_summary(session: Session, outcomes: list[RunOutcome], seconds: float) 
         click.echo(f"With what was done before: {whole.calls} model calls, {cost_line(whole)}.")
     ran = [outcome for outcome in outcomes if outcome.status != "refused"]
     if ran:
-        option = (
-            ""
-            if session.journal.path == Path("stepgraph.sqlite")
-            else f" --db {shlex.quote(str(session.journal.path))}"
-        )
+        option = option_for(session.database)
         click.echo(f"See every step of a run:  stepgraph show {_typed(ran[0].thread)}{option}")
         for outcome in ran:
             if outcome.rejected:

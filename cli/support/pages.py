@@ -6,16 +6,16 @@ import os
 import sys
 import webbrowser
 from contextlib import suppress
-from pathlib import Path
 
 import click
 
+from ...state.database import Database
 from ...tracing.export.settings import read_settings
 from ...tracing.record.threads import find_thread
 from .show import open_session
 
 
-def serve_pages(thread: str | None, *, port: int, browse: bool, database: Path) -> None:
+def serve_pages(thread: str | None, *, port: int, browse: bool, database: Database) -> None:
     """Serve the pages until interrupted."""
     from ...ui.serving import serve
 

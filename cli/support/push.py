@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
+from ...state.database import Database
 from ...state.errors import InputError
 from ...tracing.export.outbox import push
 from ...tracing.export.settings import read_settings
@@ -18,7 +18,7 @@ from .limits import parse_age
 from .show import open_session
 
 
-def push_traces(threads: Sequence[str], *, since: str | None, database: Path) -> ExitCode:
+def push_traces(threads: Sequence[str], *, since: str | None, database: Database) -> ExitCode:
     """Send what has not been sent, and return the exit code: DONE, or NOT_SENT if something still waits."""
     settings = read_settings()
     if not settings.destinations:

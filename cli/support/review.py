@@ -6,7 +6,6 @@ import getpass
 import hashlib
 import json
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -18,11 +17,13 @@ from typing import Any
 import click
 
 from ...graphs.engine.answering import check_in_time
+from ...state.database import Database
 from ...state.errors import InputError
 from ...tracing.record.pending import Waiting, is_due, is_wait, read_waiting
 from ...tracing.record.text import duration, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
+from .databases import option_for
 from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
@@ -40,7 +41,7 @@ class Edit:
     file: Path | None = None
 
 
-def show_pending(*, full: bool, database: Path, as_json: bool) -> None:
+def show_pending(*, full: bool, database: Database, as_json: bool) -> None:
     """Print what waits for an answer; `full`: with values of any length whole."""
     with open_session(database) as session:
         found, now = read_waiting(session), session.now()
@@ -51,7 +52,7 @@ def show_pending(*, full: bool, database: Path, as_json: bool) -> None:
     if not found:
         click.echo("Nothing waits for an answer.")
     several = {item.thread_id for item in found if sum(o.thread_id == item.thread_id for o in found) > 1}
-    option = "" if database == Path("stepgraph.sqlite") else f" --db {shlex.quote(str(database))}"
+    option = option_for(database)
     for item in found:
         _print(item, option, now, several=item.thread_id in several, full=full)
 
@@ -105,7 +106,7 @@ def answer_review(
     limits: Sequence[str],
     cache_s: str | None,
     models: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""

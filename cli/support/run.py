@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
+from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
 from ...state.journal.batches import lane_of
 from ...state.journal.records import Description
@@ -45,7 +45,7 @@ def run_graph(
     cache_s: str | None,
     lane: Lane | None = None,
     models: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Run a graph on its inputs and return the exit code: the first one that is not DONE."""
@@ -129,7 +129,7 @@ def resume_threads(
     cache_s: str | None = None,
     lane: Lane | None = None,
     models: Sequence[str],
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Resume threads from their last checkpoints and return the exit code.
@@ -140,7 +140,7 @@ def resume_threads(
         raise InputError(
             "Name the threads to resume, or give --all or --due. `stepgraph threads` lists them."
         )
-    if not database.exists():
+    if is_missing(database):
         raise InputError(f"There is no file {database}, so there is nothing to resume.")
     with Session(database, tracing=Tracing()) as session:
         if everything:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ...state.database import Database, is_missing
 from ...state.errors import InputError
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
@@ -35,6 +35,7 @@ from ...tracing.record.text import (
 from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
+from .budget_lines import account_lines
 from .text import show_asked
 
 WIDTH = 32
@@ -63,16 +64,16 @@ class Told:
 
 
 @contextmanager
-def open_session(database: Path) -> Iterator[Session]:
-    """Open an existing file. Raises InputError if there is none."""
-    if not database.exists():
+def open_session(database: Database) -> Iterator[Session]:
+    """Open an existing database. Raises InputError if there is none."""
+    if is_missing(database):
         raise InputError(f"There is no file {database}. A graph that runs writes it; --db names another.")
     with Session(database) as session:
         yield session
 
 
 def show_run(
-    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Path, as_json: bool
+    thread_id: str, *, step: str | None, waterfall: bool, full: bool, database: Database, as_json: bool
 ) -> None:
     """Print a run, or all about one step."""
     with open_session(database) as session:
@@ -108,12 +109,18 @@ def show_run(
         click.echo(f"error  {clean(run.thread.error)}")
     click.echo(f"total  {_totals(run)}")
     _print(_cache_lines(run, fallen))
+    shared = {limit.account.name: limit.account for limit in run.limits if limit.account is not None}
+    for account in shared.values():
+        _print(f"budget {line}" for line in account_lines(account))
 
 
 def _totals(run: Run) -> str:
-    failed = sum(call["status"] == "failed" for call in run.calls)
+    failed, superseded = (
+        sum(call["status"] == status for call in run.calls) for status in ("failed", "superseded")
+    )
     replays = sum(call["replays"] for call in run.calls)
     parts = [f"{run.cost.calls} model calls", f"{failed} failed" if failed else ""]
+    parts += [f"{superseded} superseded" if superseded else ""]
     parts += [f"{replays} replayed at no cost" if replays else "", cost_line(run.cost)]
     parts += [f"{duration(sum(call['latency_s'] for call in run.calls))} of model time"]
     thread = run.thread

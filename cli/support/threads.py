@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import click
 
+from ...state.database import Database
 from ...state.journal.batches import awaited
 from ...tracing.export.settings import read_settings
 from ...tracing.record.reads import unsent_threads
@@ -19,7 +19,7 @@ SAID_FROM_S = 1.0
 
 
 def show_threads(
-    *, limit: int, search: str, status: str | None, order: Order, database: Path, as_json: bool
+    *, limit: int, search: str, status: str | None, order: Order, database: Database, as_json: bool
 ) -> None:
     """Print the threads of a file; where traces are sent, also which have something left to send."""
     with open_session(database) as session:

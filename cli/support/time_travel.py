@@ -6,14 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ...runners.bindings import check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_recorded
-from ...state.budget import Budget
+from ...state.budget import Budgets
+from ...state.database import Database
 from ...state.errors import InputError
 from ...state.session.session import Session, new_thread_id
 from ...tracing.forks.copies import ForkPoint
@@ -31,7 +31,7 @@ from .run import resume_threads
 from .show import open_session
 
 
-def show_history(thread_id: str, *, database: Path, as_json: bool) -> None:
+def show_history(thread_id: str, *, database: Database, as_json: bool) -> None:
     """Print the checkpoints of a thread."""
     with open_session(database) as session:
         thread = find_thread(session.journal, thread_id)
@@ -83,7 +83,7 @@ def fork_thread(
     new_thread: str | None,
     limits: Sequence[str],
     run: bool,
-    database: Path,
+    database: Database,
     as_json: bool,
 ) -> ExitCode:
     """Fork a thread, run the fork, print what differs, and return the exit code of the run."""
@@ -154,7 +154,7 @@ def _asked_again(
     new: str,
     prompt: str | None,
     models: dict[str, str],
-    budget: Budget | None,
+    budget: Budgets | None,
 ) -> ForkPoint:
     if len(models) > 1:
         raise InputError("One call is asked by one model: give --model once.")

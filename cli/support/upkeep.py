@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ...state.database import Database
 from ...state.errors import InputError
 from ...tracing.record.prune import (
     PruneCandidate,
@@ -26,7 +27,7 @@ from .show import open_session
 CELL = 80
 
 
-def run_sql(sql: str, *, limit: int, timeout: float, database: Path, as_json: bool) -> None:
+def run_sql(sql: str, *, limit: int, timeout: float, database: Database, as_json: bool) -> None:
     """Print the rows of one SELECT."""
     result = select(database, sql, limit=limit, timeout_s=timeout)
     if as_json:
@@ -61,7 +62,7 @@ def prune_threads(
     with_effects: bool,
     force: bool,
     yes: bool,
-    database: Path,
+    database: Database,
 ) -> None:
     """Delete threads or their old checkpoints and shrink the file; without `yes`, say what would go."""
     if not (threads or statuses or older_than or keep is not None or checkpoints_only):
@@ -84,6 +85,9 @@ def prune_threads(
         else:
             delete_threads(session, names, effects=with_effects)
             click.echo(f"{len(names)} threads deleted.")
+    if not isinstance(database, Path):
+        click.echo("Postgres gives the space to new rows by itself (autovacuum).")
+        return
     shrunk = shrink(database)
     click.echo(f"{database}: {shrunk.before:,} bytes before, {shrunk.after:,} after.")
     if shrunk.problem:

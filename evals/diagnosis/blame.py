@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
-from ...state.budget import Ledger
 from ...state.cost import NOTHING, Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, sync_version
 from ...state.session.session import Session
 from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
-from ..running.trial import SCOPE
+from ..running.trial import ledgers_of
 from ..scoring.trial_record import cost_of
 from ..statistics.compare import Comparison, Difference, compare, ordered
 from ..suite.check import check_suite
@@ -137,11 +136,9 @@ class _BlameRun:
         self._healthy = healthy(self._a, self._owned, self._topology, self._failing)
         theirs = healthy(self._b, self._owned, self._topology, self._failing)
         self._screened = screen(self._healthy, theirs, self._cases, self._level)
-        ledger = None
-        if self._suite.budget is not None:
-            ledger = Ledger(self._suite.budget, self._paid(), scope=SCOPE)
+        ledgers = ledgers_of(self._session, self._suite.budget, self._paid)
         self._grafting = Grafting(
-            self._session, self._graph, self._suite, self._run, shape=self._b.header.shape, ledger=ledger
+            self._session, self._graph, self._suite, self._run, shape=self._b.header.shape, ledgers=ledgers
         )
 
     async def decide(self, *, graft: bool) -> Blame:

@@ -49,7 +49,7 @@ class Grafting:
     suite: Suite
     run: str
     shape: str = ""
-    ledger: Ledger | None = None
+    ledgers: Sequence[Ledger] = ()
     left_out: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
@@ -114,7 +114,7 @@ class Grafting:
             fork(self.session, old, at, new_thread=new)
 
     async def _run(self, target: Target, case: Case, thread: str) -> tuple[TrialOutcome, Record] | None:
-        ending = await run_trial(self.session, target, self.suite, case, thread, self.ledger)
+        ending = await run_trial(self.session, target, self.suite, case, thread, self.ledgers)
         if ending is None:
             self.ended = True
             return None
@@ -144,7 +144,7 @@ class Grafting:
 
     async def _spread(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Do the work, as much at a time as the suite says, until the budget ends."""
-        with judged_on(self.session, f"eval/{self.run}/judges", self.ledger):
+        with judged_on(self.session, f"eval/{self.run}/judges", self.ledgers):
             await spread(items, work, self.suite.concurrency, lambda: self.ended)
 
 

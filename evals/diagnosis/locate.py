@@ -69,7 +69,7 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Run
     record = read_record(session.journal, thread)
     if not record.passages:
         raise InputError(f"The file holds no run of the thread {thread!r}.")
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         values = to_jsonable_python(
             final_state(checkpointer, thread), fallback=repr, serialize_unknown=True, inf_nan_mode="strings"
         )

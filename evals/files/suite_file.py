@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from ...runners.user_code import find_object
-from ...state.budget import Budget
+from ...state.budget import Budget, Budgets
 from ...state.errors import DefinitionError, InputError, did_you_mean
 from ..scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
 from ..scoring.judge import Judge
@@ -99,8 +99,8 @@ class _SuiteReader:
             gates=gates,
             repeats=self._count(data, "repeats", 1),
             concurrency=self._count(data, "concurrency", 4),
-            budget=self._budget(data, "budget"),
-            trial_budget=self._budget(data, "trial_budget"),
+            budget=self._budgets(data, "budget"),
+            trial_budget=self._budgets(data, "trial_budget"),
             level=self._value(("level",), level, SHARE, "a number between 0 and 1", LEVEL),
             source=self._source,
             files=tuple(files or ()),
@@ -128,22 +128,36 @@ class _SuiteReader:
         count: int = self._value((name,), value, PositiveInt, "a whole number from 1 on", default)
         return count
 
-    def _budget(self, data: Mapping[str, Any], name: str) -> Budget | None:
+    def _budgets(self, data: Mapping[str, Any], name: str) -> Budgets | None:
         value = data.get(name)
+        if not isinstance(value, list):
+            return self._budget((name,), value)
+        return tuple(
+            found for n, one in enumerate(value) if (found := self._budget((name, n), one)) is not None
+        )
+
+    def _budget(self, key: Key, value: Any) -> Budget | None:
         if value is None:
             return None
-        known = [field.name for field in fields(Budget)]
+        name, known = str(key[0]), [field.name for field in fields(Budget)]
         if not isinstance(value, dict):
-            self._bad((name,), f"{name}: expected limits such as {{usd: 0.5}}. {did_you_mean('', known)}")
+            self._bad(key, f"{name}: expected limits such as {{usd: 0.5}}. {did_you_mean('', known)}")
             return None
-        self._known((name,), value, known, name)
+        self._known(key, value, known, name)
         limits: dict[str, Any] = {}
         for limit in (limit for limit in known if limit in value):
+            if limit in ("scope", "per"):
+                limits[limit] = self._value((*key, limit), value[limit], str, "text")
+                continue
             kind, what = (
                 (AMOUNT, "a number") if limit in ("usd", "seconds") else (NonNegativeInt, "a whole number")
             )
-            limits[limit] = self._value((name, limit), value[limit], kind, f"{what} from 0 on")
-        return Budget(**limits)
+            limits[limit] = self._value((*key, limit), value[limit], kind, f"{what} from 0 on")
+        try:
+            return Budget(**limits)
+        except ValueError as error:
+            self._bad(key, str(error))
+            return None
 
     # Evaluators
 

@@ -69,8 +69,8 @@ def push_run(suite: Suite, results: Results, session: Session, project: Destinat
     journal = session.journal
     if trials and not any(is_known(journal, trial.thread) for trial in trials):
         raise InputError(
-            f"{journal.path} does not hold the threads of the run {header.run!r}. Name the file that it ran "
-            "with: --db FILE"
+            f"{journal.database} does not hold the threads of the run {header.run!r}. Name the file that "
+            "it ran with: --db FILE"
         )
     pusher = _Pusher(suite, results, session, project)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,7 @@ from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, shape_digest, target_of
 from ..suite.topology import Compiled
 from .lanes import check_suite_lane
-from .trial import SCOPE, TrialSettings, run_trial
+from .trial import TrialSettings, ledgers_of, run_trial
 
 BUSY_S = 0.2
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
@@ -94,7 +94,7 @@ def begin(
 class Runner:
     """The trials of one run of a suite, as far as this process runs them.
 
-    A `ledger` that several runs share takes the place of the suite's budget; `settings` says what each
+    `ledgers` that several runs share take the place of the suite's budget; `settings` says what each
     trial's run gets beside its state.
     """
 
@@ -106,7 +106,7 @@ class Runner:
         results: Results,
         progress: Progress | None = None,
         *,
-        ledger: Ledger | None = None,
+        ledgers: Sequence[Ledger] | None = None,
         settings: Settings | None = None,
         lane: Lane = "live",
     ) -> None:
@@ -121,9 +121,7 @@ class Runner:
         self._judge_thread = f"eval/{results.header.run}/judges"
         self._settings = settings
         self._lane = lane
-        self._ledger = ledger
-        if ledger is None and suite.budget is not None:
-            self._ledger = Ledger(suite.budget, self._spent(), scope=SCOPE)
+        self._ledgers = ledgers_of(session, suite.budget, self._spent) if ledgers is None else ledgers
 
     def thread(self, case: Case, repeat: int) -> str:
         """Return a trial's thread: the same whenever the run goes on, another for another case or graph."""
@@ -171,7 +169,7 @@ class Runner:
             self.results.note(judged, self.results.notes, self.results.trusted)
 
     def _judged(self) -> AbstractContextManager[None]:
-        return judged_on(self._session, self._judge_thread, self._ledger, self._lane)
+        return judged_on(self._session, self._judge_thread, self._ledgers, self._lane)
 
     def _spent(self) -> Cost:
         """Return what the run has cost before, its judges included."""
@@ -185,7 +183,7 @@ class Runner:
         while True:
             try:
                 outcome = await run_trial(
-                    self._session, self._target, self.suite, case, thread, self._ledger, **settings
+                    self._session, self._target, self.suite, case, thread, self._ledgers, **settings
                 )
                 break
             except ThreadBusy:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from pydantic_core import to_jsonable_python
 
+from ...runners.result import BudgetEnd
 from ...runners.run import aread_values, aresume
-from ...state.budget import Ledger
+from ...state.budget import Budgets, Ledger, ThreadBudgets
+from ...state.cost import Cost
 from ...state.errors import (
     BudgetExceeded,
     GraphChanged,
@@ -49,7 +51,7 @@ async def run_trial(
     suite: Suite,
     case: Case,
     thread: str,
-    ledger: Ledger | None,
+    ledgers: Sequence[Ledger],
     **settings: Unpack[TrialSettings],
 ) -> TrialOutcome | None:
     """Run a trial to its end, or from where it was to its end; None if the suite's budget ended first.
@@ -67,13 +69,15 @@ async def run_trial(
             thread,
             state=state,
             budget=suite.trial_budget,
-            ledgers=() if ledger is None else (ledger,),
+            ledgers=ledgers,
             **settings,
         )
     except FATAL:
         raise
     except BudgetExceeded as error:
-        return None if error.scope == SCOPE else TrialOutcome("cut", {}, str(error), limit=error.limit)
+        if _ends_all(error):
+            return None
+        return TrialOutcome("cut", {}, str(error), limit=error.limit)
     except Exception as error:
         message = str(error)
         if not isinstance(error, StepgraphError):
@@ -82,7 +86,7 @@ async def run_trial(
         values = _plain(await aread_values(target.graph, session, thread))
         return TrialOutcome("failed", values, message, type(error).__name__)
     ended = result.budget_end
-    if ended is not None and ended.scope == SCOPE:
+    if ended is not None and _ends_all(ended):
         return None
     values = _plain(result.values)
     if ended is not None:
@@ -91,6 +95,18 @@ async def run_trial(
         asked = result.waiting[0].value if result.waiting else "a breakpoint"
         return TrialOutcome("waiting", values, f"waits for an answer to: {asked}", WAITS)
     return TrialOutcome("done", values)
+
+
+def _ends_all(ended: BudgetExceeded | BudgetEnd) -> bool:
+    """Tell whether a budget's end is that of all trials, not of one."""
+    return ended.scope == SCOPE or ended.is_shared
+
+
+def ledgers_of(session: Session, budgets: Budgets | None, spent: Callable[[], Cost]) -> tuple[Ledger, ...]:
+    """Return what counts the spending of many trials, given what they spent before."""
+    given = ThreadBudgets.of(budgets)
+    shared = tuple(session.shared_ledger(budget) for budget in given.shared)
+    return shared if given.own is None else (*shared, Ledger(given.own, spent(), scope=SCOPE))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,12 @@ judging: ContextVar[RunnableConfig | None] = ContextVar("stepgraph_judging", def
 
 
 @contextmanager
-def judged_on(session: Session, thread: str, ledger: Ledger | None, lane: Lane = "live") -> Iterator[None]:
-    """Have judges' calls made on a thread of their own, and paid from a ledger."""
+def judged_on(
+    session: Session, thread: str, ledgers: Sequence[Ledger], lane: Lane = "live"
+) -> Iterator[None]:
+    """Have judges' calls made on a thread of their own, and paid from ledgers."""
     config = session.config(thread, lane=lane)
-    token = judging.set(config if ledger is None else with_ledgers(config, ledger))
+    token = judging.set(with_ledgers(config, *RunContext.of(config).ledgers, *ledgers))
     try:
         yield
     finally:

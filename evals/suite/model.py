@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic_core import to_jsonable_python
 
-from ...state.budget import Budget
+from ...state.budget import Budgets, ThreadBudgets
 
 Visit = Literal["first", "last", "each"]
 PathMatch = Literal["strict", "order", "unordered", "subset", "superset"]
@@ -186,8 +186,8 @@ class Suite:
     gates: Sequence[Gate] = ()
     repeats: int = 1
     concurrency: int = 4
-    budget: Budget | None = None
-    trial_budget: Budget | None = None
+    budget: Budgets | None = None
+    trial_budget: Budgets | None = None
     level: float = 0.05
     source: Path | None = None
     files: Sequence[str] = ()
@@ -200,9 +200,14 @@ class Suite:
             "evaluators": [repr(evaluator) for evaluator in self.evaluators],
             "node": self.node,
             "repeats": self.repeats,
-            "trial_budget": self.trial_budget,
+            "trial_budget": self._trial_limits(),
         }
         return digest(parts)
+
+    def _trial_limits(self) -> Any:
+        """Return the limits that cut single trials; where a shared one ends, no trial has a result."""
+        own = ThreadBudgets.of(self.trial_budget).own
+        return own and {name: value for name, value in asdict(own).items() if name not in ("scope", "per")}
 
     @property
     def trials(self) -> list[tuple[Case, int]]:

@@ -20,7 +20,7 @@ from ...state.statuses import Lane
 from ...tracing.record.reads import threads_with_calls
 from ..files.results import Results
 from ..running.runner import Progress, Runner, begin, new_run
-from ..running.trial import SCOPE, TrialSettings
+from ..running.trial import TrialSettings, ledgers_of
 from ..scoring.judge import CACHE_S
 from ..scoring.score import NODE
 from ..scoring.trial_record import cost_of
@@ -116,11 +116,10 @@ class _SweepRun:
         self._skipped: dict[Assignment, str] = {}
         self._ended = False
         self._total = prod(len(axis.models) for axis in axes)
-        self._ledger: Ledger | None = None
+        self._ledgers: tuple[Ledger, ...] = ()
 
     async def search(self) -> Sweep:
-        if self._suite.budget is not None:
-            self._ledger = Ledger(self._suite.budget, self._paid(), scope=SCOPE)
+        self._ledgers = ledgers_of(self._session, self._suite.budget, self._paid)
         await self._measure(self._reference)
         for assignment in self._one_by_one():
             await self._measure(assignment)
@@ -159,7 +158,7 @@ class _SweepRun:
             self._session,
             results,
             self.progress,
-            ledger=self._ledger,
+            ledgers=self._ledgers,
             settings=self._draw,
             lane=self.lane,
         )

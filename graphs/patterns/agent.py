@@ -293,9 +293,9 @@ def _result(call: ModelToolCall, content: str, status: Literal["success", "error
 
 
 def _note_problem(reply: Reply, problem: str, config: RunnableConfig | None) -> None:
-    session = RunContext.of(config).session
-    if session is not None and reply.call_id and not reply.replayed:
-        session.journal.note_problem(reply.call_id, problem)
+    here = RunContext.of(config)
+    if here.session is not None and reply.call_id and not reply.replayed:
+        here.session.journal.note_problem(here.thread_id, reply.call_id, problem)
 
 
 def agent(

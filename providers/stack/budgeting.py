@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from ...state.budget import Ledger
 from ...state.cost import Cost
 from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
+from ...state.session.shared_ledger import NoRoom, own, set_aside, shared
 from ..backends.backend import Backend
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request
 from .pricing import Tariff
@@ -31,22 +33,32 @@ class BudgetLayer(Layer):
         if not ledgers:
             return await self.inner.complete(request, context)
         request, bound = await self._bounded(request, ledgers)
-        outcome = AttemptOutcome()
+        outcome = AttemptOutcome(bound=bound)
         reserved = json_text({"tokens": bound.tokens, "usd": bound.known_usd})
         context = replace(context, reserved=reserved, outcome=outcome)
         held: list[Ledger] = []
         try:
-            for ledger in ledgers:
+            for ledger in own(ledgers):
                 await ledger.reserve(bound)
                 held.append(ledger)
-            return await self._within_time(ledgers, request, context)
+            return await self._in_turn(ledgers, request, context)
         except CircuitOpen:
             outcome.sent = False
             raise
         finally:
-            spent = self._cost(outcome)
+            spent = outcome.cost
             for ledger in held:
                 ledger.settle(bound, spent)
+
+    async def _in_turn(self, ledgers: Sequence[Ledger], request: Request, context: CallContext) -> Reply:
+        """Make the call once the budgets that threads share have room for it, outside of all queues."""
+        tries = 0
+        while True:
+            try:
+                return await self._within_time(ledgers, request, context)
+            except NoRoom as full:
+                await full.freed(tries)
+                tries += 1
 
     async def _bounded(self, request: Request, ledgers: Sequence[Ledger]) -> tuple[Request, Cost]:
         """Return the request with a limit on its answer, and the most that it can cost."""
@@ -82,24 +94,30 @@ class BudgetLayer(Layer):
                     raise ledger.end("seconds") from None
             raise
 
-    def _cost(self, outcome: AttemptOutcome) -> Cost:
-        """Return what the call cost; where the server does not say, what that is estimated to be.
 
-        One that was cancelled while its answer was being kept is paid for; one that was cancelled in
-        line was never made.
-        """
-        reply = outcome.reply
-        if reply is None:
-            return Cost(calls=int(outcome.sent))
-        return Cost(
-            1,
-            reply.usage.input or 0,
-            reply.usage.output or 0,
-            reply.cost_usd or 0.0,
-            int(reply.cost_usd is None),
-            reply.estimated_tokens,
-            reply.estimated_usd,
-        )
+class SharedBudgetLayer(Layer):
+    """Sets aside what a call can cost in the budgets that threads share, right before it is sent.
+
+    What was set aside and never settled is counted as spent, because it may be billed; so a call that only
+    stands in line has set nothing aside. Raises NoRoom for one that may fit once others have ended.
+    """
+
+    def __init__(self, inner: Model, *, outlives: bool = False) -> None:
+        super().__init__(inner)
+        self._outlives = outlives  # its process: a batch goes on
+
+    async def complete(self, request: Request, context: CallContext) -> Reply:
+        ledgers, outcome = shared(context.run.ledgers), context.outcome
+        if not ledgers or outcome is None:
+            return await self.inner.complete(request, context)
+        owner = hashlib.sha256(repr(context.key).encode()).hexdigest() if self._outlives else None
+        outcome.held = await set_aside(ledgers, outcome.bound, owner)
+        try:
+            return await self.inner.complete(request, context)
+        finally:
+            if outcome.held is not None:
+                outcome.held.settle(outcome.cost)
+                outcome.held = None
 
 
 async def prompt_tokens(request: Request, backend: Backend) -> int:

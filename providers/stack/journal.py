@@ -12,20 +12,21 @@ from functools import partial
 from typing import Any
 
 from ...state.blobs import referring
-from ...state.errors import ModelError
+from ...state.errors import ModelError, StoreError
 from ...state.journal.earlier import prompt_of
 from ...state.journal.records import Call, bindable, insert
 from ...state.json_text import json_text
 from ...state.money import dollars, picos
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
+from ...state.session.session import Session
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
 
 
 def reject(reply: Reply, context: CallContext, problem: str) -> None:
     """Keep an answer on record as one that will not do."""
     if context.session is not None and reply.call_id is not None:
-        context.session.journal.note_problem(reply.call_id, problem)
-        context.session.journal.reject([reply.call_id])
+        context.session.journal.note_problem(context.thread_id, reply.call_id, problem)
+        context.session.journal.reject(context.thread_id, [reply.call_id])
 
 
 class ReplayLayer(Layer):
@@ -73,6 +74,7 @@ class JournalLayer(Layer):
         session = context.session
         if session is None:
             return await self.inner.complete(request, context)
+        context.run.check_halt()
         await context.run.check_claim()
         started = time.time()
         call = call_record(self.name, request, context, started, self._dials)
@@ -93,7 +95,7 @@ class JournalLayer(Layer):
                 batch_request=outcome.batch_request,
             )
             if isinstance(error, ModelError):
-                await session.journal.commit_call(failed)
+                await _commit(session, failed, outcome)
             else:
                 session.journal.add_later(insert(failed))
             raise
@@ -102,7 +104,8 @@ class JournalLayer(Layer):
         outcome.reply = reply = _estimated(reply, context.reserved)
         first = seen.first_token_at
         reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
-        await session.journal.commit_call(
+        await _commit(
+            session,
             replace(
                 call,
                 latency_s=reply.latency_s,
@@ -120,9 +123,27 @@ class JournalLayer(Layer):
                 estimated_tokens=reply.estimated_tokens or None,
                 estimated_picos=picos(reply.estimated_usd) or None,
                 batch_request=outcome.batch_request,
-            )
+            ),
+            outcome,
         )
         return replace(reply, call_id=call.id)
+
+
+async def _commit(session: Session, call: Call, outcome: AttemptOutcome) -> None:
+    """Commit a call, and with it what it cost the budgets that threads share."""
+    held, outcome.held = outcome.held, None
+    if held is None or held.journal is not session.journal:
+        outcome.held = held
+        await session.journal.commit_call(call)
+        return
+    try:
+        await session.journal.commit_call(call, *held.settlements(outcome.cost))
+    except StoreError:
+        outcome.held = held  # its answer is saved elsewhere; it settles when it can
+        raise
+    finally:
+        if outcome.held is None:
+            held.settled()
 
 
 def _estimated(reply: Reply, reserved: str | None) -> Reply:

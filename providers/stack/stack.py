@@ -16,7 +16,8 @@ From the outside in, each layer with the reason why it stands where it stands:
     RefusalLayer          outside the journal, because a refused answer is paid for before it is rejected
     BudgetLayer           sets `reserved`, `outcome`; outside the queues: what cannot fit never waits
     ConcurrencyLayer      outside the rate limit, so that only a call that can run takes a turn there
-    RateLimitLayer        the last wait: what is inside is the time of the call alone
+    RateLimitLayer        the last wait for the endpoint: inside is the time of the call alone
+    SharedBudgetLayer     needs `outcome`; inside the queues: what it sets aside counts as spent after a kill
     JournalLayer          needs `key`, `attempt`, `reason`, `reserved`, `outcome`: they go on record
     PricingLayer          inside the journal, which commits the cost together with the answer
     StreamingLayer        adds to `sink`; inside the attempts, because each is a run of its own for tracers
@@ -41,7 +42,7 @@ from ..model import Layer, Model
 from ..provider_table import LOCAL
 from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
 from .adaptive_limit import START, AdaptiveLimit
-from .budgeting import BudgetLayer
+from .budgeting import BudgetLayer, SharedBudgetLayer
 from .circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from .coalescing import CoalescingLayer
 from .concurrency import CEILING, Capacity, ConcurrencyLayer
@@ -121,6 +122,7 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     if not backend.emits_tokens:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
+    model = SharedBudgetLayer(model)
     model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
     ceiling = settings.max_concurrency or CEILING
     model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member))
@@ -144,6 +146,7 @@ def _in_batches(member: Member) -> Model | None:
     model: Model = BatchModel(backend.name, settings, terms)
     model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
+    model = SharedBudgetLayer(model, outlives=True)
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
 
 

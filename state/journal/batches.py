@@ -15,7 +15,7 @@ from typing import Any
 from ..statuses import BatchStatus, Lane
 from .journal import Journal
 from .lost import WrittenBy
-from .records import CallKey
+from .records import CallKey, ThreadStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class BatchRequest:
         return replace(self, task=key.task, occurrence=key.occurrence)
 
 
+_BATCH = ", ".join(f"b.{field.name}" for field in fields(Batch))
 _NAMES = ", ".join(f"r.{field.name}" for field in fields(BatchRequest))
 # Of requests for which a call may still wait.
 _OPEN = (
@@ -95,7 +96,7 @@ async def find_request(
     )
     sql = (
         f"{here} AND r.occurrence = ? AND (r.task = ? OR r.task = ({leader})) "
-        "ORDER BY r.task = ? DESC, r.rowid DESC LIMIT 1"
+        "ORDER BY CASE WHEN r.task = ? THEN 0 ELSE 1 END, r.rowid DESC LIMIT 1"
     )
     rows = await journal.aquery(sql, (*place, key.occurrence, key.task, *mine, key.task))
     if rows:
@@ -110,13 +111,14 @@ async def find_request(
         return None
     earlier.claimed.add(found.id)
     sql = "UPDATE batch_requests SET task = ?, occurrence = ? WHERE id = ?"
-    await journal.awrite([(sql, (key.task, key.occurrence, found.id))])
+    renamed = (sql, (key.task, key.occurrence, found.id))
+    await journal.awrite([ThreadStatement(renamed, key.thread_id)])
     return found.of(key)
 
 
 async def read_batch(journal: Journal, batch_id: str) -> Batch | None:
     """Return a batch, None if its threads were deleted meanwhile."""
-    rows = await journal.aquery("SELECT * FROM batches WHERE id = ?", (batch_id,))
+    rows = await journal.aquery(f"SELECT {_BATCH} FROM batches b WHERE id = ?", (batch_id,))
     return Batch(**rows[0]) if rows else None
 
 
@@ -185,7 +187,7 @@ def awaited(journal: Journal, threads: Collection[str]) -> dict[str, list[Awaite
     """Return the batches whose answers threads wait for, or can collect by now, unless they have ended."""
     marks = ", ".join("?" * len(threads))
     unended = f"r.thread_id IN (SELECT thread_id FROM runs WHERE status <> 'done' AND thread_id IN ({marks}))"
-    sql = f"SELECT r.thread_id AS thread, count(*) AS calls, b.* {_OPEN} AND {unended}"
+    sql = f"SELECT r.thread_id AS thread, count(*) AS calls, {_BATCH} {_OPEN} AND {unended}"
     found: dict[str, list[Awaited]] = {thread: [] for thread in threads}
     for row in journal.query(f"{sql} GROUP BY r.thread_id, b.id ORDER BY b.started_at", tuple(threads)):
         thread, calls = row.pop("thread"), row.pop("calls")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..blobs import Blob
 from ..errors import StoreError
+from .dialect import Row
 
 CACHED_BYTES = 32_000_000
-_INSERT = "INSERT OR IGNORE INTO blobs (sha256, media_type, size, data) VALUES (?, ?, ?, ?)"
+_INSERT = "INSERT INTO blobs (sha256, media_type, size, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class BlobReader:
     """Reads blobs by their hash; what was read last stays in memory."""
 
-    def __init__(self, connection: Callable[[], sqlite3.Connection]) -> None:
-        self._connection = connection
+    def __init__(self, rows: Callable[[str, tuple[str]], list[Row]]) -> None:
+        self._rows = rows
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
     def __call__(self, sha256: str) -> bytes:
@@ -25,7 +26,7 @@ class BlobReader:
         data = self._kept.pop(sha256, None)
         if data is None:
             sql = "SELECT data FROM blobs WHERE sha256 = ?"
-            row = self._connection().execute(sql, (sha256,)).fetchone()
+            row = next(iter(self._rows(sql, (sha256,))), None)
             if row is None:
                 raise StoreError(
                     f"The record refers to a blob with the sha256 {sha256} that it does not hold: somebody "
@@ -38,7 +39,7 @@ class BlobReader:
         return data
 
 
-def write_blobs(connection: sqlite3.Connection, blobs: Iterable[Blob]) -> None:
+def write_blobs(execute: Callable[[str, tuple[Any, ...]], object], blobs: Iterable[Blob]) -> None:
     """Keep the blobs that the file does not hold yet, in the open transaction."""
     for blob in blobs:
-        connection.execute(_INSERT, (blob.sha256, blob.media_type, blob.size, blob.data))
+        execute(_INSERT, (blob.sha256, blob.media_type, blob.size, blob.data))

@@ -1,30 +1,35 @@
 """Claims on threads: one owner runs a thread at a time, and an owner that lost its claim stops.
 
-A process can stand still for longer than its claim lives: under Ctrl-Z or a debugger, with its machine
-suspended. Then another takes the thread over. So before each paid call, and inside each transaction that
-writes for a run, the claim is held against the clock, and renewed on the spot where it could have lapsed.
+A claim is a lease: a row with its owner and an epoch, which grows with every claim of the thread and never
+falls. It ends by the database's clock, unless it is renewed. A process can stand still for longer than that:
+under Ctrl-Z or a debugger, with its machine suspended, or with its network away. Then another takes the
+thread over. So owner and epoch are compared inside each transaction that writes for a run, where another
+could hold the lease by now. Before each paid call it is held against this machine's clocks, and renewed on
+the spot where it could have lapsed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ClaimLost, StoreError, ThreadBusy
+from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
+from .dialect import Rows, Transaction
 from .forking import Forked, track
 from .journal import Journal
-from .owners import Owner
+from .owners import FileOwner, Owner
 from .records import Statement, ThreadStatement
 
-LIFETIME_S = 15.0
-RENEW_S = 5.0
+LIFETIME_S = 6.0
+RENEW_S = 2.0
+SHORTEST_S, LONGEST_S = 0.3, 3600.0
 TAKEN_OVER = "it stood still for too long, and another process has taken it over"
+AT_ONCE = 400  # leases that are renewed in one statement
 
 
 @dataclass
@@ -35,39 +40,68 @@ class _Claim:
     """
 
     owner: str
+    epoch: int = 0
     on_clock: float = field(default_factory=time.time)
     ticking: float = field(default_factory=time.monotonic)
 
-    def is_sure(self) -> bool:
-        """Tell whether nobody can have taken the thread over since."""
-        passed = max(time.monotonic() - self.ticking, time.time() - self.on_clock)
-        return passed < LIFETIME_S - RENEW_S
+    @property
+    def age_s(self) -> float:
+        return max(time.monotonic() - self.ticking, time.time() - self.on_clock)
+
+    def renewed(self) -> _Claim:
+        return _Claim(self.owner, self.epoch)
+
+    def is_in(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a lease is this claim's, whether it has run out or not."""
+        return (row["owner"], row["epoch"]) == (self.owner, self.epoch)
 
 
 class Claims(Forked):
     """The claims of one session, renewed while it is open.
 
-    The claim of a dead process ends at once on its own machine, elsewhere when it expires.
+    A claim ends `heartbeat_s` after its owner was last heard of. Beside a file, locks show who is dead, too:
+    there it ends at once on the dead process's own machine.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, heartbeat_s: float | None = None) -> None:
+        if heartbeat_s is not None and not SHORTEST_S <= heartbeat_s <= LONGEST_S:
+            raise InputError(
+                f"heartbeat_s is {heartbeat_s!r}: it is how many seconds a process may be silent before "
+                f"another one takes its threads over, from {SHORTEST_S} to {LONGEST_S:.0f}."
+            )
         self._journal = journal
-        self._owner = Owner(journal.file)
+        self._dialect = journal.dialect
+        self._heartbeat_s = heartbeat_s
+        self._is_file = journal.store.has_file
+        self._owner = FileOwner(journal.store.file) if self._is_file else Owner()
         self._begin()
-        journal.guard = self.refused
+        journal.store.guard = self
         track(self)
 
     def _begin(self) -> None:
         self._held: dict[str, _Claim] = {}
         self._lost: dict[str, str] = {}
+        self._released: dict[str, tuple[_Claim, ThreadStatement]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
 
+    @property
+    def lifetime_s(self) -> float:
+        """How long a claim lives after it was renewed."""
+        return self._heartbeat_s or LIFETIME_S
+
+    @property
+    def renew_s(self) -> float:
+        """How often claims are renewed."""
+        return RENEW_S if self._heartbeat_s is None else self._heartbeat_s * RENEW_S / LIFETIME_S
+
+    # Taking, and giving back
+
     def acquire(self, thread_id: str) -> None:
         """Claim a thread for a run. Raises ThreadBusy while another owner runs it."""
         name = self._owner.new_name()
-        claim = self._journal.transact(lambda connection: self._take(connection, thread_id, name))
+        claim = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
@@ -75,41 +109,108 @@ class Claims(Forked):
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
 
-    def _take(self, connection: sqlite3.Connection, thread_id: str, name: str) -> _Claim:
-        claim = _Claim(name)
-        connection.execute(
-            "DELETE FROM claims WHERE thread_id = ? AND expires_at < ?", (thread_id, time.time())
-        )
-        for row in _rows(connection, thread_id):
-            if self._owner.lives(row):
-                raise _busy(row)
-            connection.execute("DELETE FROM claims WHERE thread_id = ?", (thread_id,))
-            self._owner.forget(row)
+    def _take(self, transaction: Transaction, thread_id: str, name: str) -> _Claim:
+        claim, now = _Claim(name), self._dialect.now
+        dead = self._dead(transaction, thread_id) if self._is_file else ""
         if name.endswith(".1"):  # the first one of this session
-            self._owner.sweep(row[0] for row in connection.execute("SELECT owner FROM claims"))
-        names = "thread_id, owner, host, pid, expires_at, machine, process"
-        mine = self._owner.row(thread_id, name, claim.on_clock + LIFETIME_S)
-        connection.execute(f"INSERT INTO claims ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", mine)
+            held = "SELECT owner FROM claims WHERE expires_at > 0"
+            self._owner.sweep(row["owner"] for row in transaction.execute(held))
+        mine = self._owner.row()
+        names = ", ".join(("thread_id", "owner", *mine))
+        marks = ", ".join("?" * (2 + len(mine)))
+        changes = ", ".join(f"{column} = excluded.{column}" for column in ("owner", *mine, "expires_at"))
+        taken = transaction.execute(
+            f"INSERT INTO claims ({names}, epoch, expires_at) VALUES ({marks}, 1, {now} + ?) "
+            f"ON CONFLICT (thread_id) DO UPDATE SET {changes}, epoch = claims.epoch + 1 "
+            f"WHERE claims.expires_at <= {now} OR claims.owner = ? RETURNING epoch",
+            (thread_id, name, *mine.values(), self.lifetime_s, dead),
+        )
+        if not taken:
+            raise _busy(self._row(transaction, thread_id))
+        claim.epoch = taken[0]["epoch"]
         return claim
+
+    def _dead(self, transaction: Transaction, thread_id: str) -> str:
+        """Return the owner of a claim whose process is dead, though the claim has not ended; else nobody."""
+        row = self._row(transaction, thread_id)
+        if row is None or row["expires_at"] == 0:
+            return ""
+        if row["left_s"] > 0 and self._owner.lives(row):
+            raise _busy(row)
+        self._owner.forget(row)
+        return str(row["owner"])
+
+    def _row(self, transaction: Transaction, thread_id: str) -> dict[str, Any] | None:
+        return next(iter(transaction.execute(*self._rows_of([thread_id]))), None)
+
+    def _rows_of(self, threads: Sequence[str], lock: str = "") -> Statement:
+        marks = ", ".join("?" * len(threads))
+        sql = f"SELECT *, expires_at - {self._dialect.now} AS left_s FROM claims WHERE thread_id IN ({marks})"
+        return f"{sql} ORDER BY thread_id{lock}", threads
+
+    def release(self, thread_id: str) -> None:
+        """Release a claim of this session."""
+        with self._lock:
+            claim = self._held.pop(thread_id, None)
+        if claim is not None:
+            ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ? AND epoch = ?"
+            released = ThreadStatement((ended, (thread_id, claim.owner, claim.epoch)), thread_id)
+            self._released[thread_id] = claim, released  # what waits in front of it is still fenced
+            self._journal.add_later(released)
+            self._journal.try_flush()
+            still = self._journal.store.is_waiting
+            self._released = {
+                thread: (claim, statement)
+                for thread, (claim, statement) in list(self._released.items())
+                if still(statement)
+            }
+
+    def _claim_of(self, thread_id: str) -> _Claim | None:
+        """Return the claim under which what waits to be written for a run was made."""
+        held = self._held.get(thread_id)
+        return held or self._released.get(thread_id, (None,))[0]
+
+    def end(self, thread_id: str) -> None:
+        """End the claim of whoever runs a thread, as one who knows that its process is dead.
+
+        If it lives nevertheless, it has lost its claim.
+        """
+        ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ?"
+        self._journal.write([(ended, (thread_id,))])
+
+    def is_run(self, thread_id: str) -> bool:
+        """Tell whether an owner, here or elsewhere, is running a thread."""
+        rows = self._journal.query(*self._rows_of([thread_id]))
+        return any(self._is_live(row) for row in rows)
+
+    def _is_live(self, row: Mapping[str, Any]) -> bool:
+        return row["left_s"] > 0 and self._owner.lives(row)
+
+    def epoch_of(self, thread_id: str) -> int | None:
+        """Return the epoch of this session's claim on a thread, None if it has none."""
+        claim = self._held.get(thread_id)
+        return None if claim is None else claim.epoch
+
+    # Before a call is paid for
 
     def check(self, thread_id: str) -> None:
         """Raise ClaimLost if the run of a thread here is not ours any more; call it before you pay.
 
         A thread that is not run here, as one of calls outside of any graph, passes.
         """
-        if not self._is_sure(thread_id):
+        if not self._is_sure(self._held.get(thread_id)):
             self._renew_all()
         self._refuse_lost(thread_id)
 
     async def acheck(self, thread_id: str) -> None:
-        """Like `check`, and no event loop stands still while the file is locked."""
-        if not self._is_sure(thread_id):
+        """Like `check`, and no event loop stands still while the database is away."""
+        if not self._is_sure(self._held.get(thread_id)):
             await asyncio.to_thread(self._renew_all)
         self._refuse_lost(thread_id)
 
-    def _is_sure(self, thread_id: str) -> bool:
-        claim = self._held.get(thread_id)
-        return claim is None or claim.is_sure()
+    def _is_sure(self, claim: _Claim | None) -> bool:
+        """Tell whether nobody can have taken the thread over, unless this process stands still now."""
+        return claim is None or claim.age_s < self.lifetime_s - self.renew_s
 
     def _refuse_lost(self, thread_id: str) -> None:
         why = self._lost.get(thread_id)
@@ -119,44 +220,57 @@ class Claims(Forked):
                 "or written here. What was paid for is on record."
             )
 
-    def refused(
-        self, connection: sqlite3.Connection, statements: Iterable[Statement]
-    ) -> dict[str, ThreadBusy]:
-        """Return why threads may not be written to; called with the statements' transaction still open.
+    # In each transaction: see fencing.Guard
 
-        Its lock keeps everybody else from taking a thread over until it is committed.
+    def question(self, statements: Sequence[Statement]) -> Statement | None:
+        """Ask for the leases on which it depends whether these statements may be written.
+
+        A file's lock keeps others from taking a thread over until the transaction is committed: so a claim
+        that is sure stays so. Elsewhere the lease's row is locked for that.
         """
+        of_run, of_others = _threads(statements)
+        doubtful = [
+            thread
+            for thread in of_run
+            if (claim := self._claim_of(thread)) and not (self._is_file and self._is_sure(claim))
+        ]
+        asked = sorted({*doubtful, *of_others})
+        return self._rows_of(asked, self._dialect.for_share) if asked else None
+
+    def fence(self, statements: Sequence[Statement]) -> Statement | None:
+        """Return a statement that fails unless all these runs hold their leases; None where none can tell."""
+        of_run, of_others = _threads(statements)
+        claims = [(thread, claim) for thread in sorted(of_run) if (claim := self._claim_of(thread))]
+        if of_others or not claims or not self._lost.keys().isdisjoint(of_run):
+            return None
+        held = " OR ".join(["thread_id = ? AND owner = ? AND epoch = ?"] * len(claims))
+        locked = f"SELECT 1 FROM claims WHERE {held} ORDER BY thread_id{self._dialect.for_share}"
+        values = [value for thread, claim in claims for value in (thread, claim.owner, claim.epoch)]
+        all_held = "CASE WHEN count(*) = ? THEN 1 ELSE 0 END"
+        return f"SELECT 1 / {all_held} FROM ({locked}) AS held", (len(claims), *values)
+
+    def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
+        """Return why threads may not be written to."""
+        of_run, of_others = _threads(statements)
+        if not (of_run or of_others):
+            return {}
         problems: dict[str, ThreadBusy] = {}
-        guarded = [statement for statement in statements if isinstance(statement, ThreadStatement)]
-        of_run = {statement.thread_id for statement in guarded if statement.of_run}
+        found = {row["thread_id"]: row for row in rows}
         for thread in of_run:
-            claim = self._held.get(thread)
-            if claim is not None and not claim.is_sure() and not _is_there(connection, thread, claim.owner):
-                self._lose([thread], TAKEN_OVER)
+            claim, row = self._claim_of(thread), found.get(thread)
+            unasked = row is None and self._is_file
+            if claim is not None and not unasked and (row is None or not claim.is_in(row)):
+                self._lose({thread: claim}, TAKEN_OVER)
             try:
                 self._refuse_lost(thread)
             except ClaimLost as lost:
                 problems[thread] = lost
-        for thread in {statement.thread_id for statement in guarded if not statement.of_run}:
-            for row in _rows(connection, thread):
-                if row["expires_at"] >= time.time() and self._owner.lives(row):
-                    problems[thread] = _busy(row)
+        for thread in of_others & found.keys():
+            if self._is_live(found[thread]):
+                problems[thread] = _busy(found[thread])
         return problems
 
-    def is_run(self, thread_id: str) -> bool:
-        """Tell whether an owner, here or elsewhere, is running a thread."""
-        sql = "SELECT * FROM claims WHERE thread_id = ? AND expires_at > ?"
-        rows = self._journal.query(sql, (thread_id, time.time()))
-        return any(self._owner.lives(row) for row in rows)
-
-    def release(self, thread_id: str) -> None:
-        """Release a claim of this session."""
-        with self._lock:
-            claim = self._held.pop(thread_id, None)
-        if claim is not None:
-            gone = "DELETE FROM claims WHERE thread_id = ? AND owner = ?"
-            self._journal.add_later((gone, (thread_id, claim.owner)))
-            self._journal.try_flush()
+    # Renewing
 
     def close(self) -> None:
         """Release all claims of this session."""
@@ -169,7 +283,7 @@ class Claims(Forked):
 
     def _renew(self) -> None:
         stop = self._stop
-        while not stop.wait(RENEW_S):
+        while not stop.wait(self.renew_s):
             if self._held:
                 with suppress(StoreError):  # told to whoever next asks for the claim
                     self._renew_all()
@@ -177,28 +291,41 @@ class Claims(Forked):
     def _renew_all(self) -> None:
         """Renew all claims; one that is not there any more is lost."""
         held = dict(self._held)
-        now = {thread_id: _Claim(claim.owner) for thread_id, claim in held.items()}
-
-        def renew(connection: sqlite3.Connection) -> list[str]:
-            sql = "UPDATE claims SET expires_at = ? WHERE thread_id = ? AND owner = ?"
-            return [
-                thread_id
-                for thread_id, claim in now.items()
-                if not connection.execute(sql, (claim.on_clock + LIFETIME_S, thread_id, claim.owner)).rowcount
-            ]
-
-        gone = self._journal.transact(renew)
+        renewed = {thread_id: claim.renewed() for thread_id, claim in held.items()}
+        rows = self._journal.transact(lambda transaction: self._prolong(transaction, held))
+        kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
         with self._lock:
-            lost = [thread_id for thread_id in gone if self._held.get(thread_id) is held[thread_id]]
-            for thread_id, claim in now.items():
-                if thread_id not in gone and self._held.get(thread_id) is held[thread_id]:
-                    self._held[thread_id] = claim
-        self._lose(lost, TAKEN_OVER)
+            for thread_id in kept:
+                if self._held.get(thread_id) is held[thread_id]:
+                    self._held[thread_id] = renewed[thread_id]
+        self._lose(
+            {thread_id: claim for thread_id, claim in held.items() if thread_id not in kept}, TAKEN_OVER
+        )
 
-    def _lose(self, threads: Collection[str], why: str) -> None:
+    def _prolong(self, transaction: Transaction, held: Mapping[str, _Claim]) -> Rows:
+        rows: Rows = []
+        claims = sorted(held.items())
+        for start in range(0, len(claims), AT_ONCE):
+            some = claims[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            # Each claim has an owner of its own. One that was ended is not begun again.
+            mine = f"thread_id IN ({marks}) AND owner IN ({marks}) AND expires_at > 0"
+            locked = f"SELECT thread_id FROM claims WHERE {mine} ORDER BY thread_id{self._dialect.for_update}"
+            which = [*(thread_id for thread_id, _ in some), *(claim.owner for _, claim in some)]
+            rows += transaction.execute(
+                f"UPDATE claims SET expires_at = {self._dialect.now} + ? WHERE thread_id IN ({locked}) "
+                "RETURNING thread_id, owner, epoch",
+                (self.lifetime_s, *which),
+            )
+        return rows
+
+    def _lose(self, claims: Mapping[str, _Claim], why: str) -> None:
         with self._lock:
-            for thread_id in threads:
-                if self._held.pop(thread_id, None) is not None:
+            for thread_id, claim in claims.items():
+                now = self._claim_of(thread_id)
+                if now is not None and now.owner == claim.owner:
+                    self._held.pop(thread_id, None)
+                    self._released.pop(thread_id, None)
                     self._lost[thread_id] = why
 
     def after_fork(self) -> None:
@@ -209,18 +336,24 @@ class Claims(Forked):
         self._owner.close(forked=True)
 
 
-def _rows(connection: sqlite3.Connection, thread_id: str) -> list[dict[str, Any]]:
-    cursor = connection.execute("SELECT * FROM claims WHERE thread_id = ?", (thread_id,))
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+def _threads(statements: Iterable[Statement]) -> tuple[set[str], set[str]]:
+    """Return the threads to which statements write for their runs, and those to which others do."""
+    of_run: set[str] = set()
+    of_others: set[str] = set()
+    for statement in statements:
+        if isinstance(statement, ThreadStatement):
+            (of_run if statement.of_run else of_others).add(statement.thread_id)
+    return of_run, of_others
 
 
-def _is_there(connection: sqlite3.Connection, thread_id: str, owner: str) -> bool:
-    return any(row["owner"] == owner for row in _rows(connection, thread_id))
-
-
-def _busy(row: dict[str, Any]) -> ThreadBusy:
+def _busy(row: Mapping[str, Any] | None) -> ThreadBusy:
+    if row is None:
+        return ThreadBusy(
+            "The thread has just been claimed by another process. Wait until its run has ended."
+        )
+    left_s = max(0.0, row["left_s"])
     return ThreadBusy(
         f"The thread {row['thread_id']!r} is being run by process {row['pid']} on {row['host']}. Wait "
-        "until it has ended, or stop it; then go on. A run beside it needs another thread."
+        "until it has ended, or stop it; then go on. A run beside it needs another thread. If it is dead, "
+        f"its claim ends by itself in {left_s:.1f} s."
     )

@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -17,6 +17,7 @@ from ..errors import EffectUnknown, InputError, did_you_mean
 from ..json_text import json_text
 from ..statuses import EffectStatus
 from .journal import Journal
+from .records import ThreadStatement
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,12 @@ class EffectRecord:
         return result
 
 
+_NAMES = ", ".join(field.name for field in fields(EffectRecord))
+
+
 def find_effect(journal: Journal, key: str) -> EffectRecord | None:
     """Return the record of a key."""
-    rows = journal.query("SELECT * FROM effects WHERE key = ?", (key,))
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE key = ?", (key,))
     return EffectRecord(**rows[0]) if rows else None
 
 
@@ -70,45 +74,72 @@ def is_of_an_earlier_input(journal: Journal, effect: EffectRecord, thread_id: st
 
 def open_effects(journal: Journal) -> list[EffectRecord]:
     """Return the effects that started and did not end, the oldest first."""
-    rows = journal.query("SELECT * FROM effects WHERE status = 'started' ORDER BY started_at")
+    rows = journal.query(f"SELECT {_NAMES} FROM effects WHERE status = 'started' ORDER BY started_at")
     return [EffectRecord(**row) for row in rows]
 
 
+@dataclass(frozen=True)
+class Started:
+    """An effect that one run has started, told from the same one if another run starts it anew.
+
+    What came of it is put on record by whoever started it last, even if that run has lost its claim by then:
+    it says what happened. A run that lost its claim starts none.
+    """
+
+    key: str
+    thread_id: str
+    started_at: float
+    epoch: int | None
+
+    @property
+    def where(self) -> str:
+        return (
+            "key = ? AND status = 'started' AND thread_id = ? AND started_at = ? "
+            "AND epoch IS NOT DISTINCT FROM ?"
+        )
+
+    def is_in(self, effect: EffectRecord) -> bool:
+        mine = ("started", self.thread_id, self.started_at, self.epoch)
+        return (effect.status, effect.thread_id, effect.started_at, effect.epoch) == mine
+
+
 async def begin_effect(
-    journal: Journal, key: str, thread_id: str, path: str, *, again: bool
-) -> EffectRecord | None:
+    journal: Journal, key: str, thread_id: str, path: str, *, again: bool, epoch: int | None = None
+) -> Started | EffectRecord:
     """Record that an effect starts, so that a loss of power does not undo it.
 
     Returns the record that is in the way, if any: the effect started or happened before. `again` lets one
-    that started before start anew.
+    that started before start anew. `epoch` is that of the run's claim, which it must hold.
     """
-    began = time.time()
+    mine = Started(key, thread_id, time.time(), epoch)
     sql = (
-        "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, ?, ?, 'started', ?) "
+        "INSERT INTO effects (key, thread_id, path, status, started_at, epoch) "
+        "VALUES (?, ?, ?, 'started', ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET thread_id = excluded.thread_id, path = excluded.path, "
-        "started_at = excluded.started_at, result = NULL WHERE status = 'started' AND ?"
+        "started_at = excluded.started_at, epoch = excluded.epoch, result = NULL "
+        "WHERE effects.status = 'started' AND ? = 1"
     )
-    await journal.awrite([(sql, (key, thread_id, path, began, again))], durable=True)
+    values = (key, thread_id, path, mine.started_at, epoch, int(again))
+    await journal.awrite([ThreadStatement((sql, values), thread_id)], durable=True)
     effect = find_effect(journal, key)
-    mine = ("started", thread_id, began)
-    return None if effect and (effect.status, effect.thread_id, effect.started_at) == mine else effect
+    return mine if effect is None or mine.is_in(effect) else effect
 
 
-async def end_effect(journal: Journal, key: str, result: str) -> None:
+async def end_effect(journal: Journal, started: Started, result: str) -> None:
     """Record that an effect happened, and what its node wrote."""
-    sql = "UPDATE effects SET status = 'done', result = ?, ended_at = ? WHERE key = ?"
-    await journal.awrite([(sql, (result, time.time(), key))])
+    sql = f"UPDATE effects SET status = 'done', result = ?, ended_at = ? WHERE {started.where}"
+    await journal.awrite([(sql, (result, time.time(), *astuple(started)))])
 
 
-async def leave_effect(journal: Journal, key: str, error: str) -> None:
+async def leave_effect(journal: Journal, started: Started, error: str) -> None:
     """Record the error that left an effect open, for the person who decides about it."""
-    sql = "UPDATE effects SET result = ? WHERE key = ? AND status = 'started'"
-    await journal.awrite([(sql, (json.dumps({"error": journal.mask.text(error)}), key))])
+    sql = f"UPDATE effects SET result = ? WHERE {started.where}"
+    await journal.awrite([(sql, (json.dumps({"error": journal.mask.text(error)}), *astuple(started)))])
 
 
-async def forget_effect(journal: Journal, key: str) -> None:
+async def forget_effect(journal: Journal, started: Started) -> None:
     """Let an effect that started happen again."""
-    await journal.awrite([("DELETE FROM effects WHERE key = ? AND status = 'started'", (key,))])
+    await journal.awrite([(f"DELETE FROM effects WHERE {started.where}", astuple(started))])
 
 
 def decide_effect(

@@ -1,29 +1,31 @@
-"""The journal: every model call, node run and decision of a run, in SQLite, as it happens.
+"""The journal: every model call, node run and decision of a run, as it happens.
 
-A call's answer is committed before the node that asked sees it, on a connection of the journal's
-own. Answers that arrive together are committed together: the first one in a pass of the event loop
-schedules the commit, the others of that pass join it.
+A call's answer is committed before the node that asked sees it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import Cost
-from ..errors import PromptChanged
+from ..database import PostgresAddress
+from ..errors import PromptChanged, ThreadBusy
+from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
+from .budget_accounts import Settlement
+from .call_commits import CallCommits
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
-from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, ThreadStatement, changed, insert
-from .sqlite import aretrying
-from .store import Store
+from .opening import open_store
+from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, Record, ThreadStatement, changed, insert
 from .sums import cost_columns, cost_in
 from .tables import running_time
 
@@ -32,15 +34,45 @@ HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its
 _BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
 
 
-class Journal(Store):
-    """The record of runs in one SQLite file; safe to use from several threads and event loops."""
+class Journal:
+    """The record of runs in one database; safe to use from several threads and event loops.
 
-    def __init__(self, path: Path) -> None:
-        self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batch] = WeakKeyDictionary()
+    What it does not add to its `store` is called there without a detour.
+    """
+
+    def __init__(self, database: str | Path | PostgresAddress) -> None:
+        self.store = store = open_store(database)
+        self.database, self.dialect = store.database, store.dialect
+        self.mask: Masker = NO_KEYS  # what is kept for readers only goes through it
+        self.listeners: list[Callable[[Record], None]] = []
+        self.add_later, self.is_waiting = store.add_later, store.is_waiting
+        self.write, self.awrite = store.write, store.awrite
+        self.transact, self.atransact = store.transact, store.atransact
+        self.flush, self.aflush, self.try_flush = store.flush, store.aflush, store.try_flush
+        self.query, self.aquery, self.rows, self.arows = store.query, store.aquery, store.rows, store.arows
+        self.blob, self.whole = store.blob, store.whole
+        self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
+        self.check_writable, self.close = store.check_writable, store.close
+        self._commits = CallCommits(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._earlier: dict[str, EarlierLife] = {}
-        super().__init__(path)
+        self._counting = threading.Lock()
+
+    # Records
+
+    def add(self, record: Record) -> None:
+        self.add_later(insert(record))
+        self._tell(record)
+
+    async def aadd(self, record: Record) -> None:
+        """Return once the record is committed."""
+        await self.awrite([insert(record)])
+        self._tell(record)
+
+    def _tell(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener(record)
 
     # Calls
 
@@ -56,7 +88,7 @@ class Journal(Store):
         if execution is None:
             sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
             return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
-        with self._lock:
+        with self._counting:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash, attempt]
             counter[task, request_hash, attempt] += 1
@@ -76,9 +108,11 @@ class Journal(Store):
         if call is not None:
             if earlier is not None:
                 earlier.used.add(call.id)
-            self.add_later(("UPDATE calls SET replays = replays + 1 WHERE id = ?", (call.id,)))
+            again = "UPDATE calls SET replays = replays + 1 WHERE id = ?"
             sql = "INSERT INTO replays (thread_id, task, call_id, replayed_at) VALUES (?, ?, ?, ?)"
-            self.add_later((sql, (call.thread_id, call.task, call.id, time.time())))
+            noted = (sql, (call.thread_id, call.task, call.id, time.time()))
+            for statement in ((again, (call.id,)), noted):
+                self.add_later(ThreadStatement(statement, call.thread_id))
         return call
 
     async def check_unanswered(self, key: CallKey, path: str, step: str, prompt: Callable[[], str]) -> None:
@@ -94,7 +128,7 @@ class Journal(Store):
         candidates = [key.thread_id, *values, step, earlier.before]
         if earlier.since is not None:
             where, candidates = f"{where} AND started_at >= ?", [*candidates, earlier.since]
-        calls = await aretrying(lambda: self._calls(where, candidates), self.path)
+        calls = await self._calls(where, candidates)
         text = prompt() if calls else ""
         try:
             earlier.check(calls, step, text)
@@ -111,8 +145,13 @@ class Journal(Store):
 
         It is kept before, or together with, that answer: so a resume finds it for both.
         """
+        sql = (
+            "INSERT INTO coalesced_calls (thread_id, task, request_hash, occurrence, leader) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (thread_id, task, request_hash, occurrence) "
+            "DO UPDATE SET leader = excluded.leader"
+        )
         values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
-        self.add_later(("INSERT OR REPLACE INTO coalesced_calls VALUES (?, ?, ?, ?, ?)", values))
+        self.add_later(ThreadStatement((sql, values), key.thread_id))
 
     async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
@@ -132,35 +171,19 @@ class Journal(Store):
         )
         values = (key.thread_id, key.task, *_hashes(key.request_hash), key.occurrence)
         await self.aflush()  # what waits may say that an answer was rejected
-        return await aretrying(lambda: self._calls(where, values), self.path)
+        return await self._calls(where, values)
 
-    async def commit_call(self, call: Call) -> None:
-        """Return once the call is committed."""
-        loop = asyncio.get_running_loop()
-        batch = self._batches.get(loop)
-        if batch is None:
-            batch = self._batches[loop] = _Batch(loop.create_future())
-            loop.call_soon(self._start_commit, loop, batch)
-        batch.calls.append(call)
-        await asyncio.shield(batch.done)
-        self._tell(call)
+    async def commit_call(self, call: Call, *settlements: Settlement) -> None:
+        """Return once the call is committed, and with it what it was charged to shared budgets.
 
-    def _start_commit(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
-        del self._batches[loop]
-        batch.task = loop.create_task(self._commit_batch(batch))
-
-    async def _commit_batch(self, batch: _Batch) -> None:
+        Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
+        """
         try:
-            await aretrying(lambda: self._write([insert(call) for call in batch.calls]), self.path)
-            self._check_place()
-        except BaseException as failed:
-            error = self.spill(batch.calls, failed)
-            if not batch.done.done():
-                batch.done.set_exception(error)
-                batch.done.exception()
-        else:
-            if not batch.done.done():
-                batch.done.set_result(None)
+            await self._commits.commit(call, settlements)
+        except ThreadBusy:
+            self._tell(replace(call, status="superseded"))
+            raise
+        self._tell(call)
 
     async def find_cached(self, request_hash: str, lifetime_s: float) -> Call | None:
         """Return the latest fitting answer to an equal request of any thread, if it is young enough."""
@@ -181,22 +204,21 @@ class Journal(Store):
         return await self._first(where, (step, request_hash, messages))
 
     async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
-        return next(iter(await aretrying(lambda: self._calls(where, values), self.path)), None)
+        return next(iter(await self._calls(where, values)), None)
 
-    def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
-        with self._lock:
-            sql = f"SELECT {CALL_NAMES} FROM calls WHERE {where}"
-            rows = self._connection.execute(sql, values).fetchall()
-            return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
+    async def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
+        rows = await self.arows(f"SELECT {CALL_NAMES} FROM calls WHERE {where}", values)
+        return [changed(Call(*row), self.whole, only=ANSWER) for row in rows]
 
-    def note_problem(self, call_id: str, problem: str) -> None:
+    def note_problem(self, thread_id: str, call_id: str, problem: str) -> None:
         """Record why a committed answer did not fit."""
-        self.add_later(("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id)))
+        noted = ("UPDATE calls SET problem = ? WHERE id = ?", (self.mask.text(problem), call_id))
+        self.add_later(ThreadStatement(noted, thread_id))
 
-    def reject(self, call_ids: Sequence[str]) -> None:
+    def reject(self, thread_id: str, call_ids: Sequence[str]) -> None:
         """Mark answers as rejected, so that a resume asks again instead of replaying them."""
-        for call_id in call_ids:
-            self.add_later(("UPDATE calls SET status = 'rejected' WHERE id = ?", (call_id,)))
+        sql = "UPDATE calls SET status = 'rejected' WHERE id = ? AND status <> 'superseded'"
+        self.add_later(*(ThreadStatement((sql, (call_id,)), thread_id) for call_id in call_ids))
         self.try_flush()
 
     # Runs
@@ -296,7 +318,7 @@ class Journal(Store):
             self._unclaimed[thread_id] = LostTail(last["began"], now)
         trace = 0 if last is None else last["trace"] + (0 if going_on or begun is not None else 1)
         row = {"thread_id": thread_id, "trace": trace, "status": "running", "started_at": now, **columns}
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
         insertion = (f"INSERT INTO invocations ({names}) VALUES ({marks})", list(row.values()))
         self.add_later(ThreadStatement(insertion, thread_id))
 
@@ -324,13 +346,14 @@ class Journal(Store):
             "AND started_at >= ? AND started_at < ? ORDER BY started_at, occurrence, rowid"
         )
         values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
-        found = await aretrying(lambda: self._calls(where, values), self.path)
+        found = await self._calls(where, values)
         call = await left.find(key.task, found, written_by)
         if call is None:
             return None
         left.claimed.add(call.id)
         sql = "UPDATE calls SET task = ?, occurrence = ? WHERE id = ?"
-        await self.awrite([(sql, (key.task, key.occurrence, call.id))])
+        claimed = (sql, (key.task, key.occurrence, call.id))
+        await self.awrite([ThreadStatement(claimed, key.thread_id)])
         return await self.find_answer(key)
 
     def earlier_try(self, thread_id: str) -> Unclaimed | None:
@@ -371,12 +394,3 @@ class Journal(Store):
 
 def _hashes(request_hash: str) -> tuple[str, str]:
     return request_hash, request_hash + HEDGE
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Calls that are committed together."""
-
-    done: asyncio.Future[None]
-    calls: list[Call] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None

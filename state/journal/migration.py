@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ..errors import StoreError
 from ..money import PICOS
+from .dialect import SQLITE
 from .records import FORMER_SOURCES
 from .tables import TABLES, VERSION
+from .views import VIEWS, views
 
 _TABLES = {"visits": "node_runs", "hits": "replays", "joins": "coalesced_calls"}
 _COLUMNS = (
@@ -23,7 +25,6 @@ _VALUES = (
     ("effects", "status", "begun", "started"),
 )
 _INDEXES = ("visits_thread", "hits_thread", "calls_sums")  # the last one covers other columns today
-_VIEWS = ("steps", "costs_by_step", "run_costs", "prompt_caching", "budgets")
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -40,9 +41,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             _rename(connection)
             _add_columns(connection)
             _add_amounts(connection)
-            for view in _VIEWS:
+            for view in VIEWS:
                 connection.execute(f"DROP VIEW IF EXISTS {view}")
-            for statement in _statements(TABLES):
+            for statement in statements_of(TABLES + views(SQLITE)):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.commit()
@@ -117,7 +118,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements_of(script: str) -> Iterator[str]:
     """Yield the script's statements: `executescript` would commit before the first one."""
     statement = ""
     for line in script.splitlines(keepends=True):

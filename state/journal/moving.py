@@ -1,7 +1,7 @@
 """Copies threads from one database to another, row by row, and compares what arrived.
 
 What belongs to a thread are the rows with its id, of all tables that have one: so a new table is moved
-without a word here. What else a thread needs goes by `BESIDE`; what stays is named in `STAYS`.
+without a word here. What else a thread needs is in `BESIDE`; what a database keeps to itself, in `STAYS`.
 
 Numbers that a database gives its rows are given anew, in the same order. By the number of an invocation or a
 replay its spans are known elsewhere: so `moved_id` keeps it.
@@ -12,59 +12,37 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Final
 
-from ..errors import InputError, StoreError
-
-PAGE_ROWS = 500
-PAGE_BYTES = 8_000_000
-
-# Tables of which rows go along with those of a thread, though no thread owns them.
-BESIDE = ("batches", "blobs")
-# Tables that are a matter of the place, not of a thread.
-STAYS = {
-    "claims": "who runs a thread here",
-}
-_USED = re.compile(rb";sha256=([0-9a-f]{64})")
-_INT64 = 2**63
-
-
-class Connection(Protocol):
-    """Runs portable SQL in an open transaction."""
-
-    def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table, and the kind of each of its columns: text, int, real or bytes."""
-
-    name: str
-    kinds: Mapping[str, str]
-    numbered: bool  # its column `id` is a number that the database gives
-    paged: bool  # its rows have a `rowid`
-
-    @property
-    def columns(self) -> list[str]:
-        """Return the columns that move."""
-        return [name for name in self.kinds if not (self.numbered and name == "id")]
-
-    @property
-    def quoted(self) -> str:
-        return ", ".join(map(quoted, self.columns))
-
-    def is_of_threads(self) -> bool:
-        return "thread_id" in self.kinds and self.name not in STAYS
-
-    def reads(self) -> str:
-        """Return what a SELECT names to read the columns that move."""
-        known = {"moved_id": "coalesce(moved_id, id)"} if self.numbered else {}
-        return ", ".join(known.get(name, quoted(name)) for name in self.columns)
-
+from ..errors import InputError, StoreError, ThreadBusy
+from .columns import Query, Table
 
 Tables = Mapping[str, Table]
+# Returns a free number of a table's next row that is higher than a given one, if the row has to be given it.
+Above = Callable[[str, int], int | None]
+
+PAGE_ROWS: Final = 500
+PAGE_BYTES: Final = 8_000_000
+
+# Rows that go along with those of a thread, though no thread owns them: with its requests, with its texts.
+BESIDE: Final = ("batches", "blobs")
+# What is no part of a thread, though it may name one, and why.
+STAYS: Final = {
+    "claims": "who runs a thread here; its epoch goes along",
+    "format": "of the tables",
+    "budget_accounts": "what all threads of a scope have paid for here",
+    "budget_holds": "what is set aside for calls under way here",
+    "budget_limits": "what a person allows here",
+    "rate_limits": "how often an endpoint may be asked from here",
+    "rate_leases": "who may ask an endpoint from here",
+}
+APART: Final = ("effects", *STAYS)
+
+_USED = re.compile(rb";sha256=([0-9a-f]{64})")
+_INT64 = 2**63
 
 
 @dataclass
@@ -74,14 +52,17 @@ class Contents:
     rows: int = 0
     sum: int = 0
 
-    def add(self, table: Table, row: Sequence[Any]) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Count a row. The sum is the same in whatever order the rows come."""
         digest = hashlib.sha256()
-        for name, value in sorted(zip(table.columns, row, strict=True)):
+        for name in sorted(row):
             digest.update(f"{name}\0".encode())
-            digest.update(_bytes_of(value))
+            digest.update(_bytes_of(row[name]))
         self.rows += 1
         self.sum = (self.sum + int.from_bytes(digest.digest())) % 2**256
+
+    def with_(self, other: Contents) -> Contents:
+        return Contents(self.rows + other.rows, (self.sum + other.sum) % 2**256)
 
 
 @dataclass
@@ -96,38 +77,47 @@ class Copied:
         if rows:
             self.rows[table] = self.rows.get(table, 0) + rows
 
-
-def quoted(name: str) -> str:
-    return f'"{name}"'
+    def look_at(self, row: Mapping[str, Any]) -> None:
+        """Add up a row's size, and note which images and documents it refers to."""
+        for value in row.values():
+            if isinstance(value, str | bytes):
+                self.size += len(value)
+                self.blobs.update(_used(value))
 
 
 def _bytes_of(value: Any) -> bytes:
-    """Return a value's bytes, which no other value has; a number counts by what it is worth."""
+    """Return bytes that stand for this value only."""
     if value is None:
         return b"n"
     if isinstance(value, int):
-        return b"i%d." % value
+        return b"i%d;" % value
     if isinstance(value, float):
-        return b"f" + struct.pack(">d", value + 0.0)  # -0.0 is 0.0, as in SQLite
-    data = value.encode() if isinstance(value, str) else bytes(value)
-    return (b"t" if isinstance(value, str) else b"b") + b"%d:" % len(data) + data
+        return b"f" + struct.pack(">d", value + 0.0)  # SQLite keeps -0.0 as 0.0
+    data = value.encode() if isinstance(value, str) else value
+    return (b"t" if isinstance(value, str) else b"b") + b"%d;" % len(data) + data
 
 
-def fitting(table: Table, row: Sequence[Any], thread: str) -> list[Any]:
-    """Return a row's values as their columns keep them. SQLite takes any value in any column.
+def _used(value: str | bytes) -> Iterator[str]:
+    data = value if isinstance(value, bytes) else value.encode() if ";sha256=" in value else b""
+    for found in _USED.findall(data):
+        yield found.decode()
 
-    Raises StoreError for one that cannot be kept without a loss.
+
+def fitting(table: Table, row: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """Return a row as its columns keep it: SQLite takes any value in any column.
+
+    Raises StoreError for a value that cannot be kept without a loss.
     """
-    return [_fitting(table, name, value, thread) for name, value in zip(table.columns, row, strict=True)]
+    return {name: _fitting(table, name, row[name], whose) for name in table.columns}
 
 
-def _fitting(table: Table, name: str, value: Any, thread: str) -> Any:
+def _fitting(table: Table, name: str, value: Any, whose: str) -> Any:
     kind = table.kinds[name]
     if isinstance(value, memoryview | bytearray):
         value = bytes(value)
     if value is None:
         return None
-    if kind == "bytes":
+    if kind == "bytes" and isinstance(value, str | bytes):
         return value.encode() if isinstance(value, str) else value
     if kind == "real" and isinstance(value, int | float):
         return float(value)
@@ -136,209 +126,230 @@ def _fitting(table: Table, name: str, value: Any, thread: str) -> Any:
     if kind == "text" and isinstance(value, str):
         return value
     raise StoreError(
-        f"The thread {thread!r} cannot be moved: {table.name}.{name} holds {value!r:.60}, and {kind} belongs "
-        "there. Something else wrote to the database: put the value right with its own tools."
+        f"{whose} cannot be moved: the column {table.name}.{name} holds {value!r:.60}, where {kind} belongs. "
+        "stepgraph did not write that. Put the value right with the database's own tools."
     )
 
 
-def pages(connection: Connection, table: Table, thread: str) -> Iterator[list[list[Any]]]:
+class Copy:
+    """Copies threads from a database that is read by `source` into an open transaction of another one."""
+
+    def __init__(self, source: Query, theirs: Tables, target: Query, ours: Tables, above: Above) -> None:
+        self._source, self._theirs = source, theirs
+        self._target, self._ours = target, ours
+        self._above = above
+        self.copied = Copied()
+
+    @cached_property
+    def _of_threads(self) -> list[str]:
+        return [name for name, table in self._ours.items() if table.has_threads and name not in APART]
+
+    def of_source(self, thread: str) -> dict[str, Contents]:
+        """Return what the source holds of a thread."""
+        return self._contents(self._source, self._theirs, thread)
+
+    def of_target(self, thread: str) -> dict[str, Contents]:
+        """Return what the target holds of a thread."""
+        return self._contents(self._target, self._ours, thread)
+
+    def _contents(self, query: Query, tables: Tables, thread: str) -> dict[str, Contents]:
+        found = {}
+        for name in self._of_threads:
+            here = Contents()
+            for row in self._rows(query, tables, name, thread):
+                here.add(row)
+            if here.rows:
+                found[name] = here
+        return found
+
+    def _rows(self, query: Query, tables: Tables, name: str, thread: str) -> Iterator[dict[str, Any]]:
+        for page in pages(query, tables[name], thread):
+            for row in page:
+                yield fitting(self._ours[name], row, f"The thread {thread!r}")
+
+    def is_there(self, thread: str) -> bool:
+        """Tell whether the target knows a thread; calls that came too late do not count."""
+        return any(
+            self._target(f"SELECT 1 FROM {name} WHERE thread_id = ? LIMIT 1", (thread,))
+            for name in ("runs", "checkpoints")
+        )
+
+    def run(self, threads: Sequence[str]) -> Copied:
+        """Copy all that belongs to some threads, which share no side effect with any other, and compare."""
+        for thread in threads:
+            before = self.of_target(thread)  # what came after the thread had moved away
+            read: dict[str, Contents] = {}
+            for name in self._of_threads:
+                here = self._copy_rows(name, thread)
+                if here.rows:
+                    read[name] = here
+                    self.copied.count(name, here.rows)
+            both = {
+                name: read.get(name, Contents()).with_(before.get(name, Contents()))
+                for name in {*read, *before}
+            }
+            arrived = self.of_target(thread)
+            if arrived != both:
+                wrong = sorted(name for name in both if both[name] != arrived.get(name))
+                raise _not_as_it_was(f"The thread {thread!r}: {', '.join(wrong)}")
+            self._copy_epoch(thread)
+        for thread in threads:
+            self._copy_effects(thread, threads)
+            self._copy_batches(thread)
+        self._copy_blobs()
+        return self.copied
+
+    def _copy_rows(self, name: str, thread: str) -> Contents:
+        here, table = Contents(), self._ours[name]
+        number = self._first_number(table, thread) if "moved_id" in table.kinds else None
+        for row in self._rows(self._source, self._theirs, name, thread):
+            here.add(row)
+            self.copied.look_at(row)
+            own = {} if number is None else {"id": number}
+            self._target(_insert(table, [*own, *row]), [*own.values(), *row.values()])
+            number = None
+        return here
+
+    def _first_number(self, table: Table, thread: str) -> int | None:
+        """Return the number of the first row here, so that no later row gets one that a span is known by."""
+        sql = f"SELECT max(coalesce(moved_id, id)) AS last FROM {table.name} WHERE thread_id = ?"
+        last = self._source(sql, (thread,))[0]["last"]
+        return None if last is None else self._above(table.name, int(last))
+
+    def _copy_epoch(self, thread: str) -> None:
+        """Let the target claim the thread with higher epochs than the source did."""
+        sql = "SELECT epoch FROM claims WHERE thread_id = ?"
+        for row in self._source(sql, (thread,)):
+            self._target(
+                "INSERT INTO claims (thread_id, owner, host, pid, expires_at, epoch) "
+                "VALUES (?, '', '', 0, 0, ?) ON CONFLICT (thread_id) DO UPDATE SET epoch = "
+                "CASE WHEN claims.epoch > excluded.epoch THEN claims.epoch ELSE excluded.epoch END",
+                (thread, row["epoch"]),
+            )
+
+    def _copy_effects(self, thread: str, family: Sequence[str]) -> None:
+        """Copy a thread's side effects. Those that stayed here when it moved away are renewed."""
+        table = self._ours["effects"]
+        others = ", ".join(f'"{name}" = excluded."{name}"' for name in table.columns if name != "key")
+        renewed = f"{_insert(table)} ON CONFLICT (key) DO UPDATE SET {others}"
+        self._target("DELETE FROM effects WHERE thread_id = ? AND status = 'started'", (thread,))
+        for row in self._rows(self._source, self._theirs, "effects", thread):
+            key = row["key"]
+            there = self._effect(key)
+            if there is not None and there["thread_id"] not in family and there != row:
+                raise InputError(
+                    f"The side effect {key!r} of the thread {thread!r} is on record at the target, for the "
+                    f"thread {there['thread_id']!r}. Nothing of {thread!r} was moved: move both, or let one "
+                    "of them use another key."
+                )
+            self._target(renewed, list(row.values()))
+            if self._effect(key) != row:
+                raise _not_as_it_was(f"The side effect {key!r}")
+            self.copied.look_at(row)
+            self.copied.count("effects", 1)
+
+    def _effect(self, key: str) -> dict[str, Any] | None:
+        table = self._ours["effects"]
+        rows = self._target(f"SELECT {table.reads} FROM effects WHERE key = ?", (key,))
+        return fitting(table, rows[0], f"The side effect {key!r}") if rows else None
+
+    def _copy_batches(self, thread: str) -> None:
+        """Copy the batches in which a thread has requests; one that is there already goes on by itself."""
+        table = self._ours["batches"]
+        rows = self._source(
+            f"SELECT {table.reads} FROM batches "
+            "WHERE id IN (SELECT batch FROM batch_requests WHERE thread_id = ?)",
+            (thread,),
+        )
+        for row in rows:
+            kept = fitting(table, row, f"The batch {row['id']!r}")
+            self._target(f"{_insert(table)} ON CONFLICT (id) DO NOTHING", list(kept.values()))
+        self.copied.count("batches", len(rows))
+
+    def _copy_blobs(self) -> None:
+        """Copy the images and documents that the copied rows refer to, one at a time."""
+        table = self._ours["blobs"]
+        for sha256 in sorted(self.copied.blobs):
+            if self._target("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)):
+                continue
+            sql = f"SELECT {table.reads} FROM blobs WHERE sha256 = ?"
+            for row in self._source(sql, (sha256,)):  # none: a text only looks as if it referred to one
+                blob = fitting(table, row, f"The blob {sha256}")
+                if hashlib.sha256(blob["data"]).hexdigest() != sha256:
+                    raise StoreError(
+                        f"The blob {sha256} is damaged: it does not have the sha256 that it is known by. "
+                        "Take it from a copy of the database."
+                    )
+                self._target(f"{_insert(table)} ON CONFLICT (sha256) DO NOTHING", list(blob.values()))
+                self.copied.count("blobs", 1)
+                self.copied.size += len(blob["data"])
+
+
+def refuse_run(target: Query, now: str, thread: str) -> None:
+    """Raise ThreadBusy if somebody runs a thread at the target."""
+    if target(f"SELECT 1 FROM claims WHERE thread_id = ? AND expires_at > {now}", (thread,)):
+        raise ThreadBusy(f"A thread {thread!r} is run at the target. Nothing of it was moved.")
+
+
+def pages(query: Query, table: Table, thread: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows that a thread has in a table, in their order, so many at a time as memory holds."""
     where = f"FROM {table.name} WHERE thread_id = ?"
     if not table.paged:
-        rows = connection.execute(f"SELECT {table.reads()} {where}", (thread,)).fetchall()
-        if rows:
-            yield [fitting(table, row, thread) for row in rows]
+        yield query(f"SELECT {table.reads} {where}", (thread,))
         return
-    after = None
+    after: tuple[int, ...] = ()
     while True:
-        limit = f"{where}{'' if after is None else ' AND rowid > ?'} ORDER BY rowid LIMIT {PAGE_ROWS}"
-        given = (thread,) if after is None else (thread, after)
-        sizes = connection.execute(f"SELECT rowid, {_size(table)} {limit}", given).fetchall()
-        if not sizes:
+        limit = f"{where}{' AND rowid > ?' * len(after)} ORDER BY rowid LIMIT {PAGE_ROWS}"
+        sizes = query(f"SELECT rowid AS at, {table.length} AS size {limit}", (thread, *after))
+        for first, last in _ranges((row["at"], row["size"]) for row in sizes):
+            sql = f"SELECT {table.reads} {where} AND rowid BETWEEN ? AND ? ORDER BY rowid"
+            yield query(sql, (thread, first, last))
+        if len(sizes) < PAGE_ROWS:
             return
-        for first, last in _ranges(sizes):
-            sql = f"SELECT {table.reads()} {where} AND rowid BETWEEN ? AND ? ORDER BY rowid"
-            rows = connection.execute(sql, (thread, first, last)).fetchall()
-            yield [fitting(table, row, thread) for row in rows]
-        after = sizes[-1][0]
+        after = (sizes[-1]["at"],)
 
 
-def _size(table: Table) -> str:
-    large = [name for name in table.columns if table.kinds[name] in ("text", "bytes")]
-    return " + ".join(f"coalesce(length({quoted(name)}), 0)" for name in large)
+def _ranges(rows: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last number of the rows that are read together."""
+    first = last = None
+    held = 0
+    for number, size in rows:
+        if first is not None and last is not None and held + size > PAGE_BYTES:
+            yield first, last
+            first, held = None, 0
+        first = number if first is None else first
+        last, held = number, held + size
+    if first is not None and last is not None:
+        yield first, last
 
 
-def _ranges(sizes: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last number of rows that are read together."""
-    first, held = sizes[0][0], 0
-    for (number, size), before in zip(sizes, [None, *(row[0] for row in sizes)], strict=False):
-        if held and held + size > PAGE_BYTES and before is not None:
-            yield first, before
-            first, held = number, 0
-        held += size
-    yield first, sizes[-1][0]
-
-
-def contents(connection: Connection, tables: Tables, thread: str) -> dict[str, Contents]:
-    """Return what a thread has in each table in which it has anything; its effects are looked at apart."""
-    found: dict[str, Contents] = {}
-    for table in tables.values():
-        if table.is_of_threads() and table.name != "effects":
-            here = Contents()
-            for page in pages(connection, table, thread):
-                for row in page:
-                    here.add(table, row)
-            if here.rows:
-                found[table.name] = here
-    return found
-
-
-def has_any(connection: Connection, tables: Tables, thread: str) -> bool:
-    """Tell whether a database holds anything of a thread; what stays of one that was deleted is nothing."""
-    return any(
-        connection.execute(f"SELECT 1 FROM {table.name} WHERE thread_id = ? LIMIT 1", (thread,)).fetchone()
-        for table in tables.values()
-        if table.is_of_threads() and table.name != "effects"
-    )
-
-
-def common(source: Tables, target: Tables, left: str, right: str) -> dict[str, Table]:
-    """Return the tables that rows are moved in. Raises StoreError where the two databases differ in one."""
-    both = {}
-    for name, table in source.items():
-        other = target.get(name)
-        if other is None and (table.is_of_threads() or name in BESIDE):
-            raise StoreError(
-                f"{left} has a table {name} with threads in it that {right} lacks. If it is not stepgraph's "
-                "own, rename it while you move; else upgrade stepgraph on both sides."
-            )
-        if other is not None and set(other.kinds) - {"rowid"} != set(table.kinds) - {"rowid"}:
-            differ = sorted((set(other.kinds) ^ set(table.kinds)) - {"rowid"})
-            raise StoreError(
-                f"The table {name} has other columns in {left} than in {right}: {', '.join(differ)}. Take "
-                "out what is not stepgraph's own, or upgrade stepgraph on both sides."
-            )
-        if other is not None:
-            both[name] = other
-    return both
-
-
-def copy_threads(
-    source: Connection, target: Connection, theirs: Tables, ours: Tables, threads: Sequence[str]
-) -> Copied:
-    """Copy all that belongs to threads, in the target's open transaction, and compare what arrived."""
-    copied = Copied()
-    for thread in threads:
-        read: dict[str, Contents] = {}
-        for name, table in ours.items():
-            if not table.is_of_threads() or name == "effects":
-                continue
-            into = _insert(table)
-            here = Contents()
-            for page in pages(source, theirs[name], thread):
-                for row in page:
-                    values = _in_order(theirs[name], table, row)
-                    here.add(table, fitting(table, values, thread))
-                    copied.size += sum(len(value) for value in values if isinstance(value, str | bytes))
-                    copied.blobs.update(_used(values))
-                    target.execute(into, values)
-            if here.rows:
-                read[name] = here
-                copied.count(name, here.rows)
-        if (arrived := contents(target, ours, thread)) != read:
-            wrong = sorted(name for name in {*read, *arrived} if read.get(name) != arrived.get(name))
-            raise StoreError(
-                f"The thread {thread!r} did not arrive as it was: {', '.join(wrong)} differ. Nothing was "
-                "moved. This is a fault of stepgraph: please report it."
-            )
-    _copy_effects(source, target, theirs["effects"], ours["effects"], threads, copied)
-    _copy_batches(source, target, ours["batches"], threads, copied)
-    _copy_blobs(source, target, ours["blobs"], copied)
-    return copied
-
-
-def _in_order(of: Table, to: Table, row: Sequence[Any]) -> list[Any]:
-    """Return a row's values in the order of the other database's columns."""
-    named = dict(zip(of.columns, row, strict=True))
-    return [named[name] for name in to.columns]
-
-
-def _insert(table: Table, *, on_conflict: str = "") -> str:
-    marks = ", ".join("?" * len(table.columns))
-    return f"INSERT INTO {table.name} ({table.quoted}) VALUES ({marks}){on_conflict}"
-
-
-def _used(values: Collection[Any]) -> Iterator[str]:
-    """Yield the hashes of the images and documents that values refer to."""
-    for value in values:
-        if isinstance(value, str) and ";sha256=" in value:
-            value = value.encode()
-        if isinstance(value, bytes):
-            for found in _USED.findall(value):
-                yield found.decode()
-
-
-def _copy_effects(
-    source: Connection,
-    target: Connection,
-    of: Table,
-    table: Table,
-    threads: Sequence[str],
-    copied: Copied,
-) -> None:
-    """Copy the side effects of threads. Those that were left when the threads moved away are renewed."""
-    changed = [name for name in table.columns if name != "key"]
-    renew = " ON CONFLICT (key) DO UPDATE SET " + ", ".join(
-        f"{quoted(name)} = excluded.{quoted(name)}" for name in changed
-    )
-    owner = table.columns.index("thread_id")
-    for thread in threads:
-        target.execute("DELETE FROM effects WHERE thread_id = ? AND status = 'started'", (thread,))
-        for page in pages(source, of, thread):
-            for row in page:
-                values = _in_order(of, table, row)
-                key = values[table.columns.index("key")]
-                sql = f"SELECT {table.reads()} FROM effects WHERE key = ?"
-                there = target.execute(sql, (key,)).fetchone()
-                if there is not None and there[owner] not in threads and list(there) != values:
-                    raise InputError(
-                        f"The side effect {key!r} of the thread {thread!r} is on record at the target for "
-                        f"the thread {there[owner]!r}. Two threads cannot share it. Nothing was moved of "
-                        f"{thread!r}."
-                    )
-                target.execute(_insert(table, on_conflict=renew), values)
-                arrived = target.execute(sql, (key,)).fetchone()
-                if fitting(table, arrived, thread) != fitting(table, values, thread):
-                    raise StoreError(f"The side effect {key!r} did not arrive as it was. Nothing was moved.")
-                copied.blobs.update(_used(values))
-                copied.count("effects", 1)
-
-
-def _copy_batches(
-    source: Connection, target: Connection, table: Table, threads: Sequence[str], copied: Copied
-) -> None:
-    """Copy the batches in which threads have requests; one that is there already goes on by itself."""
-    skip = " ON CONFLICT (id) DO NOTHING"
-    for thread in threads:
-        rows = source.execute(
-            f"SELECT {table.quoted} FROM batches WHERE id IN "
-            "(SELECT batch FROM batch_requests WHERE thread_id = ?)",
-            (thread,),
-        ).fetchall()
-        for row in rows:
-            target.execute(_insert(table, on_conflict=skip), fitting(table, row, thread))
-        copied.count("batches", len(rows))
-
-
-def _copy_blobs(source: Connection, target: Connection, table: Table, copied: Copied) -> None:
-    """Copy the images and documents that the copied rows refer to, one at a time."""
-    skip = " ON CONFLICT (sha256) DO NOTHING"
-    for sha256 in sorted(copied.blobs):
-        there = "SELECT 1 FROM blobs WHERE sha256 = ?"
-        if target.execute(there, (sha256,)).fetchone() is not None:
+def matching(theirs: Tables, ours: Tables, left: str, right: str) -> Tables:
+    """Return the tables of the target. Raises StoreError where those of the source hold more or less."""
+    for name, table in theirs.items():
+        if not table.has_threads and name not in BESIDE:
             continue
-        row = source.execute(f"SELECT {table.quoted} FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is not None:  # a text may only look as if it referred to one
-            target.execute(_insert(table, on_conflict=skip), fitting(table, row, ""))
-            copied.count("blobs", 1)
-            copied.size += row[table.columns.index("size")]
+        there = ours.get(name)
+        if there is None:
+            raise StoreError(
+                f"{left} has a table {name} with threads in it, and {right} has none. If it is not "
+                "stepgraph's, rename its column thread_id while you move; else upgrade stepgraph."
+            )
+        if set(there.kinds) != set(table.kinds):
+            differ = sorted(set(there.kinds) ^ set(table.kinds))
+            raise StoreError(
+                f"The table {name} has not the same columns in {left} as in {right}: {', '.join(differ)}. "
+                "Take out what is not stepgraph's, or upgrade stepgraph."
+            )
+    return ours
+
+
+def _insert(table: Table, columns: Sequence[str] = ()) -> str:
+    columns = columns or table.columns
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _not_as_it_was(what: str) -> StoreError:
+    return StoreError(
+        f"{what} did not arrive as it was. Nothing was moved. This is a fault of stepgraph: report it."
+    )

@@ -25,12 +25,13 @@ except ImportError:  # Windows
 
 
 class Owner:
-    """One session, as the owner of the claims that it makes on a database's threads."""
+    """One session, as the owner of the claims that it makes on a database's threads.
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    Nobody sees from elsewhere whether it lives: until they end, its claims say that it does.
+    """
+
+    def __init__(self) -> None:
         self._token = secrets.token_hex(6)
-        self._lock: int | None = None
         self._claims = 0
         self._process: str | None = None
         self._making = threading.Lock()
@@ -38,20 +39,55 @@ class Owner:
     def new_name(self) -> str:
         """Return a name for one claim; from now on others can see that its owner lives."""
         with self._making:  # two threads that make one file would wait for each other's lock on it
-            if not self._claims and fcntl is not None:
-                with suppress(OSError):  # a file system without locks
-                    self._lock = _made(self._sign(self._token))
+            if not self._claims:
+                self._show()
             self._claims += 1
             return f"{self._token}.{self._claims}"
 
-    def row(self, thread_id: str, name: str, expires_at: float) -> tuple[object, ...]:
-        """Return a claim of this owner: the columns of the table, in their order."""
+    def _show(self) -> None:
+        """Make a sign of life."""
+
+    def row(self) -> dict[str, object]:
+        """Return what a claim tells of its owner, by the columns of the table."""
         if self._process is None:
             self._process = process_of()
-        return (thread_id, name, host_name(), os.getpid(), expires_at, this_machine(), self._process)
+        return {
+            "host": host_name(),
+            "pid": os.getpid(),
+            "machine": this_machine(),
+            "process": self._process,
+        }
 
     def lives(self, claim: Mapping[str, Any]) -> bool:
         """Tell whether the owner of a claim may still live, as far as can be seen from here."""
+        return True
+
+    def forget(self, claim: Mapping[str, Any]) -> None:
+        """Delete what a dead owner left."""
+
+    def sweep(self, owners: Iterable[str]) -> None:
+        """Delete what the dead left, but for `owners`, whose claims still say that they live."""
+
+    def close(self, *, forked: bool = False) -> None:
+        """Give up the sign of life; a forked child only lets go of its copy, and is an owner of its own."""
+        self._claims, self._token, self._process = 0, secrets.token_hex(6), None
+        self._making = threading.Lock()  # a fork may have come while the parent held it
+
+
+class FileOwner(Owner):
+    """An owner of claims in a file: a lock on another file beside it shows that it lives."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self._database = database
+        self._lock: int | None = None
+
+    def _show(self) -> None:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                self._lock = _made(self._sign(self._token))
+
+    def lives(self, claim: Mapping[str, Any]) -> bool:
         host, machine = claim["host"], claim["machine"]
         if machine != this_machine():
             # One host that is another machine was started anew. A claim of an older format has no machine.
@@ -64,7 +100,6 @@ class Owner:
         return _is_alive(claim["pid"], claim["process"])
 
     def forget(self, claim: Mapping[str, Any]) -> None:
-        """Delete what a dead owner left beside the database."""
         with suppress(OSError):
             self._sign(claim["owner"].partition(".")[0]).unlink(missing_ok=True)
 
@@ -79,14 +114,13 @@ class Owner:
                     os.close(handle)
 
     def close(self, *, forked: bool = False) -> None:
-        """Give up the sign of life; a forked child only lets go of its copy, and is an owner of its own."""
         if self._lock is not None:
             if not forked:
                 with suppress(OSError):
                     self._sign(self._token).unlink(missing_ok=True)
             os.close(self._lock)
-        self._lock, self._claims, self._token, self._process = None, 0, secrets.token_hex(6), None
-        self._making = threading.Lock()  # a fork may have come while the parent held it
+            self._lock = None
+        super().close(forked=forked)
 
     def _sign(self, token: str) -> Path:
         return self._database.with_name(f"{self._database.name}.owner-{token}")

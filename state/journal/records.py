@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Self
 
 from ..blobs import referring
+from ..errors import ThreadBusy
 from ..money import picos
 from ..statuses import (
     CallSource,
@@ -169,19 +170,57 @@ class ThreadStatement(tuple[str, Sequence[Any]]):
         return self
 
 
-def _insert(table: str, record_type: type[Any], verb: str = "INSERT", *more: str) -> str:
+_NOTHING: dict[str, Any] = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "cost_usd": 0.0,
+    "cost_parts": None,
+    "estimated_tokens": None,
+    "estimated_picos": None,
+}
+
+
+class CallStatement(ThreadStatement):
+    """Adds an answer that is paid for: it is kept, whoever runs the thread by now.
+
+    As `superseded` it is kept where its run has lost the claim (`refused` then says so), and where the call
+    has an answer already: each call is answered once, and the answer of the thread's owner is the one.
+    """
+
+    call: Call
+    refused: ThreadBusy | None
+
+    def __new__(cls, statement: Statement, call: Call, *, of_run: bool = True) -> Self:
+        self = super().__new__(cls, statement, call.thread_id, of_run=of_run)
+        self.call, self.refused = call, None
+        return self
+
+    def superseded(self, refused: ThreadBusy | None = None) -> Statement:
+        """Return the statement to run in its place."""
+        self.refused = refused
+        call = self.call
+        if call.status != "failed":
+            call = replace(call, status="superseded")
+        if call.batch_request is not None:  # its owner collects it too: it is paid for once
+            call = replace(call, batch_request=None, **_NOTHING)
+        return self[0], _values(call)
+
+
+def _insert(table: str, record_type: type[Any], *more: str, conflict: str = "") -> str:
     names = [*(field.name for field in fields(record_type)), *more]
     marks = ", ".join("?" * len(names))
-    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({marks})"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}){conflict}"
 
 
+_LAST_WORD = ", ".join(f"{f.name} = excluded.{f.name}" for f in fields(Decision))
 _INSERT: dict[type[Any], str] = {
-    # A second answer to the same call can only come from two runs of one thread; the first one stays.
-    Call: _insert("calls", Call, "INSERT OR IGNORE", "cost_picos"),
+    Call: _insert("calls", Call, "cost_picos", conflict=" ON CONFLICT DO NOTHING"),
     NodeRun: _insert("node_runs", NodeRun),
     # A node that runs again after a resume decides again: the last word counts.
-    Decision: _insert("decisions", Decision, "INSERT OR REPLACE"),
-    Retrieval: _insert("retrievals", Retrieval, "INSERT OR IGNORE"),
+    Decision: _insert(
+        "decisions", Decision, conflict=f" ON CONFLICT (thread_id, task) DO UPDATE SET {_LAST_WORD}"
+    ),
+    Retrieval: _insert("retrievals", Retrieval, conflict=" ON CONFLICT DO NOTHING"),
 }
 CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
@@ -208,16 +247,20 @@ def changed(
     return replace(call, **new) if new else call
 
 
-def insert(record: Record) -> Statement:
+def insert(record: Record, *, of_run: bool = True) -> ThreadStatement:
     """Return the statement that adds a record."""
-    cls = type(record)
-    values = [getattr(record, name) for name in _FIELD_NAMES[cls]]
+    statement = _INSERT[type(record)], _values(record)
+    if isinstance(record, Call):
+        return CallStatement(statement, record, of_run=of_run)
+    return ThreadStatement(statement, record.thread_id, of_run=of_run)
+
+
+def _values(record: Record) -> list[Any]:
+    values = [getattr(record, name) for name in _FIELD_NAMES[type(record)]]
     if isinstance(record, Call):
         usd = record.cost_usd
         values.append(None if usd is None else bindable(picos(usd)))
-        # An answer that is paid for is kept, whoever runs the thread by now.
-        return _INSERT[cls], values
-    return ThreadStatement((_INSERT[cls], values), record.thread_id)
+    return values
 
 
 MAX_INTEGER = 2**63 - 1
@@ -227,6 +270,6 @@ def bindable(value: Any) -> Any:
     """Return the value as SQLite can keep it: text without lone surrogates, integers of 64 bits."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+    if isinstance(value, int) and not ~MAX_INTEGER <= value <= MAX_INTEGER:
         return MAX_INTEGER if value > 0 else -MAX_INTEGER
     return value

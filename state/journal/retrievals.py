@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from .journal import Journal
+from .records import ThreadStatement
 
 
 async def find_retrieval(
@@ -18,6 +19,7 @@ async def find_retrieval(
     rows = journal.query(f"SELECT passages FROM retrievals WHERE {where}", values)
     if not rows:
         return None
-    journal.add_later((f"UPDATE retrievals SET replays = replays + 1 WHERE {where}", values))
+    again = (f"UPDATE retrievals SET replays = replays + 1 WHERE {where}", values)
+    journal.add_later(ThreadStatement(again, thread_id))
     passages: list[dict[str, Any]] = json.loads(journal.whole(rows[0]["passages"]))
     return passages

@@ -33,7 +33,8 @@ class Spill:
     as unreadable.
     """
 
-    def __init__(self, database: Path, required: Collection[str] = ()) -> None:
+    def __init__(self, database: Path, required: Collection[str] = (), name: str = "") -> None:
+        self._database = name or database.name
         self.path = database.with_name(database.name + ".spill")
         self._folder = database.parent
         self._required = required
@@ -83,10 +84,6 @@ class Spill:
                 "once there is room, before this process ends."
             )
         return StoreError(f"{kept} {self.path}, and taken in when {self._database} is next opened.")
-
-    @property
-    def _database(self) -> str:
-        return self.path.name.removesuffix(".spill")
 
     def _write_out(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self._unwritten).encode()

@@ -23,7 +23,7 @@ def cost_columns(table: str = "") -> str:
         f"coalesce(sum({table}input_tokens), 0) AS input_tokens, "
         f"coalesce(sum({table}output_tokens), 0) AS output_tokens, "
         f"coalesce(sum({table}cost_picos), 0) AS cost_picos, "
-        f"coalesce(sum({unknown(table)}), 0) AS unknown, "
+        f"count(*) FILTER (WHERE {unknown(table)}) AS unknown, "
         f"coalesce(sum({table}estimated_tokens), 0) AS estimated_tokens, "
         f"coalesce(sum({table}estimated_picos), 0) AS estimated_picos"
     )

@@ -8,7 +8,8 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 `path` is the same for human eyes: the names of the nested nodes, joined by "/".
 """
 
-from .sums import USD, unknown
+from .budget_tables import BUDGET_TABLES
+from .job_tables import JOB_TABLES
 
 VERSION = 8
 
@@ -21,8 +22,10 @@ def running_time(where: str = "", *, thread: str = "") -> str:
     """
     node_of, call_of = (f" AND {table}.thread_id = {thread}" if thread else "" for table in ("n", "c"))
     return f"""
-    SELECT thread_id, sum(max(0, b - max(a, coalesce(before, a)))) AS seconds
+    SELECT thread_id, sum(CASE WHEN b > later THEN b - later ELSE 0 END) AS seconds
     FROM (
+        SELECT thread_id, b, CASE WHEN before > a THEN before ELSE a END AS later
+        FROM (
         SELECT thread_id, a, b, max(b) OVER (
             PARTITION BY thread_id ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
@@ -33,19 +36,13 @@ def running_time(where: str = "", *, thread: str = "") -> str:
             UNION ALL
             SELECT c.thread_id, c.task, c.started_at, c.started_at + c.latency_s
             FROM calls c WHERE c.source = 'model'{call_of}
-        ) {where}
-    )
+        ) parts {where}
+        ) ordered
+    ) spans
     GROUP BY thread_id"""
 
 
-_COSTS = f"""CASE WHEN sum({unknown("c.")}) > 0 THEN NULL
-            ELSE coalesce(sum(c.cost_picos), 0) {USD} END AS cost_usd,
-       coalesce(sum(c.cost_picos), 0) {USD} AS known_cost_usd,
-       coalesce(sum({unknown("c.")}), 0) AS unknown_costs,
-       coalesce(sum(c.estimated_tokens), 0) AS estimated_tokens,
-       coalesce(sum(c.estimated_picos), 0) {USD} AS estimated_usd"""
-
-TABLES = f"""
+TABLES = f"""{JOB_TABLES}{BUDGET_TABLES}
 CREATE TABLE IF NOT EXISTS runs (
     thread_id   TEXT PRIMARY KEY,
     graph       TEXT,              -- what to load to resume it: a ready graph, module:attr or file.py:attr
@@ -293,67 +290,4 @@ CREATE TABLE IF NOT EXISTS waits (  -- node executions that wait for a time, or 
     PRIMARY KEY (thread_id, task, name)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waits_due ON waits (status, due);
-CREATE VIEW IF NOT EXISTS steps AS  -- a row for each node execution, as it ended last
-SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
-       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
-       coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
-       CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.picos, 0) {USD} END AS cost_usd,
-       coalesce(c.picos, 0) {USD} AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
-       coalesce(c.estimated_tokens, 0) AS estimated_tokens,
-       coalesce(c.estimated_picos, 0) {USD} AS estimated_usd,
-       n.ended_at - n.started_at AS seconds, n.output, n.error, n.started_at, n.task
-FROM node_runs n
-LEFT JOIN decisions d ON d.thread_id = n.thread_id AND d.task = n.task
-LEFT JOIN (
-    SELECT thread_id, task, count(*) AS calls, sum(status = 'failed') AS failed,
-           sum(source <> 'model') AS shared, sum(input_tokens) AS input_tokens,
-           sum(output_tokens) AS output_tokens, sum(cost_picos) AS picos,
-           sum({unknown()}) AS unknown_costs, sum(estimated_tokens) AS estimated_tokens,
-           sum(estimated_picos) AS estimated_picos
-    FROM calls GROUP BY thread_id, task
-) c ON c.thread_id = n.thread_id AND c.task = n.task
-WHERE n.id IN (SELECT max(id) FROM node_runs GROUP BY thread_id, task);
-CREATE VIEW IF NOT EXISTS costs_by_step AS  -- a row for each step of each graph and model
-SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls, sum(c.status = 'failed') AS failed,
-       sum(c.source <> 'model') AS shared, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},
-       avg(CASE WHEN c.source = 'model' AND c.status <> 'failed' THEN c.latency_s END) AS mean_latency_s
-FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
-GROUP BY r.graph, c.step, c.model_asked;
-CREATE VIEW IF NOT EXISTS run_costs AS  -- a row for each thread
-SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
-       coalesce(sum(c.status = 'failed'), 0) AS failed, coalesce(sum(c.source <> 'model'), 0) AS shared,
-       coalesce(sum(c.replays), 0) AS replays, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-       coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},
-       r.updated_at - r.started_at AS seconds, r.started_at
-FROM runs r LEFT JOIN calls c ON c.thread_id = r.thread_id
-GROUP BY r.thread_id;
-CREATE VIEW IF NOT EXISTS prompt_caching AS  -- a row for each step of each thread and model that says so
-SELECT r.graph, c.thread_id, c.step, c.model_asked AS model, count(*) AS calls,
-       coalesce(sum(c.input_tokens), 0) AS input_tokens, sum(c.cached_tokens) AS cached_tokens,
-       coalesce(sum(c.cache_write_tokens), 0) AS cache_write_tokens,
-       1.0 * sum(c.cached_tokens) / nullif(sum(c.input_tokens), 0) AS cached_share,
-       min(c.started_at) AS started_at, max(c.started_at) AS last_at
-FROM calls c LEFT JOIN runs r ON r.thread_id = c.thread_id
-WHERE c.source = 'model' AND c.status <> 'failed' AND c.cached_tokens IS NOT NULL
-GROUP BY c.thread_id, c.step, c.model_asked;
-CREATE VIEW IF NOT EXISTS budgets AS  -- a row for each limit of each thread
-WITH paid AS (
-    SELECT thread_id, count(*) AS calls,
-           sum(coalesce(cost_picos, 0) + coalesce(estimated_picos, 0)) {USD} AS usd,
-           sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(estimated_tokens, 0))
-               AS tokens
-    FROM calls WHERE source = 'model' GROUP BY thread_id
-), ran AS ({running_time()})
-SELECT thread_id, status, resource, allowed, spent,
-       CASE resource WHEN 'usd' THEN round(allowed - spent, 12) ELSE allowed - spent END AS remaining
-FROM (
-    SELECT r.thread_id, r.status, b.key AS resource, b.value AS allowed,
-           CASE b.key WHEN 'calls' THEN coalesce(p.calls, 0) WHEN 'tokens' THEN coalesce(p.tokens, 0)
-                      WHEN 'usd' THEN coalesce(p.usd, 0)  -- what is known and what is estimated
-                      WHEN 'seconds' THEN coalesce(n.seconds, 0) END AS spent
-    FROM runs r JOIN json_each(r.budget) b
-    LEFT JOIN paid p ON p.thread_id = r.thread_id LEFT JOIN ran n ON n.thread_id = r.thread_id
-    WHERE b.key <> 'answer_tokens'
-);
 """

@@ -32,6 +32,8 @@ class UpkeepSaver(SqliteSaver):
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs wrote, with their pending writes."""
+        if not run_ids:
+            return
         marks = ", ".join("?" * len(run_ids))
         written = f"json_extract(CAST(metadata AS TEXT), '$.run_id') IN ({marks})"
         with self.cursor() as cursor:
@@ -46,6 +48,8 @@ class UpkeepSaver(SqliteSaver):
         """Delete all checkpoints of threads but the latest of each namespace; with "delete", all of them."""
         if strategy not in ("keep_latest", "delete"):
             raise ValueError(f"prune(strategy={strategy!r}): expected 'keep_latest' or 'delete'.")
+        if not thread_ids:
+            return
         marks = ", ".join("?" * len(thread_ids))
         with self.cursor() as cursor:
             for table in TABLES:

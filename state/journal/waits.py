@@ -5,7 +5,7 @@ The first word stands: a node that is entered again, after a restart or an answe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from ..statuses import WaitKind, WaitStatus
@@ -31,9 +31,12 @@ class WaitRecord:
         return datetime.fromtimestamp(self.due, UTC)
 
 
+_NAMES = ", ".join(field.name for field in fields(WaitRecord))
+
+
 def find_wait(journal: Journal, thread_id: str, task: str, name: str) -> WaitRecord | None:
     """Return the record of a wait."""
-    sql = "SELECT * FROM waits WHERE thread_id = ? AND task = ? AND name = ?"
+    sql = f"SELECT {_NAMES} FROM waits WHERE thread_id = ? AND task = ? AND name = ?"
     rows = journal.query(sql, (thread_id, task, name))
     return WaitRecord(**rows[0]) if rows else None
 
@@ -41,7 +44,7 @@ def find_wait(journal: Journal, thread_id: str, task: str, name: str) -> WaitRec
 async def begin_wait(journal: Journal, wait: WaitRecord) -> WaitRecord:
     """Record that a wait begins, so that a loss of power does not begin it anew; return what stands."""
     names = "thread_id, task, name, kind, due, status, started_at"
-    sql = f"INSERT OR IGNORE INTO waits ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    sql = f"INSERT INTO waits ({names}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     values = (wait.thread_id, wait.task, wait.name, wait.kind, wait.due, wait.status, wait.started_at)
     await journal.awrite([ThreadStatement((sql, values), wait.thread_id)], durable=True)
     return find_wait(journal, wait.thread_id, wait.task, wait.name) or wait
@@ -56,8 +59,9 @@ async def end_wait(journal: Journal, wait: WaitRecord, status: WaitStatus, at: d
 
 def waits_of(journal: Journal, thread_id: str, kind: WaitKind | None = None) -> list[WaitRecord]:
     """Return a thread's waits, the oldest first."""
-    sql = "SELECT * FROM waits WHERE thread_id = ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY started_at"
-    return [WaitRecord(**row) for row in journal.query(sql, (thread_id, kind))]
+    of_kind, values = ("", (thread_id,)) if kind is None else (" AND kind = ?", (thread_id, kind))
+    sql = f"SELECT {_NAMES} FROM waits WHERE thread_id = ?{of_kind} ORDER BY started_at"
+    return [WaitRecord(**row) for row in journal.query(sql, values)]
 
 
 def threads_due(journal: Journal, now: float) -> list[str]:

@@ -14,10 +14,11 @@ from weakref import WeakKeyDictionary
 
 from langchain_core.tracers.context import register_configure_hook
 
-from ..budget import Budget, Ledger
+from ..budget import Budgets, Ledger, ThreadBudgets, read_budgets
 from ..errors import InputError, SettingsError
 from ..names import BUDGET
-from .default import default_file, default_sessions, session_table
+from .budget_rules import scopes_of
+from .default import default_database, default_sessions, session_table
 from .foreign_calls import CallObserver
 from .recorder import Recorder, RunObserver
 from .session import Session, text_of_id
@@ -34,8 +35,17 @@ class _Run:
     root: UUID
     recorder: Recorder
     calls: CallObserver
-    ledger: Ledger | None
+    ledgers: tuple[Ledger, ...]
+    scopes: list[str]
     has_own_budget: bool = False
+
+
+@dataclass
+class _Beside:
+    """What counts the spending of a thread that is not recorded."""
+
+    budgets: ThreadBudgets
+    ledgers: tuple[Ledger, ...]
 
 
 class AttachedRuns(RunObserver):
@@ -47,27 +57,27 @@ class AttachedRuns(RunObserver):
     def __init__(self) -> None:
         self._runs: dict[UUID, _Run] = {}  # by LangChain's runs: the root, its nodes, the calls in them
         self._by_thread: dict[str, _Run] = {}
-        self._in_memory: WeakKeyDictionary[Session, dict[str, Ledger]] = WeakKeyDictionary()
+        self._in_memory: WeakKeyDictionary[Session, dict[str, _Beside]] = WeakKeyDictionary()
 
     def ledgers(self, session: Session, thread_id: str, given: Any = None) -> tuple[Ledger, ...]:
         """Return the budgets that a call on a thread counts against; `given` is what its config has."""
         run = self._by_thread.get(thread_id)
-        budget = given if given is None or isinstance(given, Budget) else Budget.read(given, _GIVEN)
+        budget = None if given is None else read_budgets(given, _GIVEN)
         if run is None:
-            return () if budget is None else (self._beside(session, thread_id, budget),)
+            return () if budget is None else self._beside(session, thread_id, budget)
         if budget is not None and not run.has_own_budget:
             run.has_own_budget = True
-            run.ledger = _checked(run.session.ledger(thread_id, budget))
-            run.session.journal.start_run(thread_id, budget=budget.to_json())
-        return () if run.ledger is None else (run.ledger,)
+            run.ledgers, kept = _ledgers(run.session, thread_id, budget, run.scopes)
+            if kept is not None:
+                run.session.journal.start_run(thread_id, budget=kept)
+        return run.ledgers
 
-    def _beside(self, session: Session, thread_id: str, budget: Budget) -> Ledger:
-        """Return the ledger of a thread that is not recorded: its session lies beside an InMemorySaver."""
-        known = self._in_memory.setdefault(session, {})
-        if thread_id not in known or known[thread_id].budget != budget:
-            known[thread_id] = Ledger(budget, session.spent(thread_id))
-            _checked(known[thread_id])
-        return known[thread_id]
+    def _beside(self, session: Session, thread_id: str, given: Budgets) -> tuple[Ledger, ...]:
+        """Return the ledgers of a thread that is not recorded: its session lies beside an InMemorySaver."""
+        known, budgets = self._in_memory.setdefault(session, {}), ThreadBudgets.of(given)
+        if thread_id not in known or known[thread_id].budgets != budgets:
+            known[thread_id] = _Beside(budgets, _checked(session.ledgers(thread_id, budgets)))
+        return known[thread_id].ledgers
 
     def on_chain_start(
         self,
@@ -83,7 +93,13 @@ class AttachedRuns(RunObserver):
         run = None if parent_run_id is None else self._runs.get(parent_run_id)
         thread = told.get("thread_id")
         if thread is not None and (run is None or run.thread != str(thread)) and _is_root(told, kwargs):
-            run = self._begin(thread, run_id)
+            scopes = scopes_of(
+                user=told.get("user_id"),
+                graph=kwargs.get("name"),
+                tags=kwargs.get("tags") or (),
+                metadata=told,
+            )
+            run = self._begin(thread, run_id, scopes)
             parent_run_id = None
         if run is None:
             return
@@ -138,23 +154,23 @@ class AttachedRuns(RunObserver):
         if run is not None:
             run.calls.on_llm_error(error, run_id=run_id)
 
-    def _begin(self, thread_id: object, root: UUID) -> _Run:
+    def _begin(self, thread_id: object, root: UUID, scopes: list[str]) -> _Run:
         session = default_sessions.find(None)
         if session is None:
             raise SettingsError("The session that the settings named is gone; they were changed meanwhile.")
         thread = text_of_id(thread_id)
         budget = None if session.budget_of(thread) is not None else session_table().budget
-        ledger = _checked(session.ledger(thread, budget))
+        ledgers, kept = _ledgers(session, thread, budget, scopes)
         recorder = Recorder(
             session.journal,
             session.claims,
             thread,
             labels=session.labels,
-            ledger=ledger,
-            new_budget=budget,
+            ledgers=ledgers,
+            budgets=kept,
             can_wait=False,
         )
-        return _Run(session, thread, root, recorder, CallObserver(session.journal, thread), ledger)
+        return _Run(session, thread, root, recorder, CallObserver(session.journal, thread), ledgers, scopes)
 
     def _forget(self, run_id: UUID) -> _Run | None:
         run = self._runs.pop(run_id, None)
@@ -169,14 +185,22 @@ def _is_root(metadata: dict[str, Any], kwargs: dict[str, Any]) -> bool:
     return "ls_integration" in metadata and not is_node
 
 
-def _checked(ledger: Ledger | None) -> Ledger | None:
-    if ledger is not None and ledger.budget.supersteps is not None:
+def _ledgers(
+    session: Session, thread: str, given: Budgets | None, scopes: list[str]
+) -> tuple[tuple[Ledger, ...], str | None]:
+    """Return what counts a thread's spending, and what of its budgets is new on record."""
+    budgets, kept = session.budgets_for(thread, given, scopes)
+    return _checked(session.ledgers(thread, budgets)), kept
+
+
+def _checked(ledgers: tuple[Ledger, ...]) -> tuple[Ledger, ...]:
+    if any(ledger.budget.supersteps is not None for ledger in ledgers):
         raise InputError(
             "A budget of supersteps cannot be kept for a graph that LangGraph itself compiled. Give it as "
             'LangGraph\'s own limit: graph.invoke(…, {"recursion_limit": …}); or run the graph with '
             "session.config(thread_id, budget=…)."
         )
-    return ledger
+    return ledgers
 
 
 class _Hook:
@@ -184,7 +208,7 @@ class _Hook:
 
     def get(self) -> AttachedRuns | None:
         with suppress(SettingsError):  # told where a step looks for its session
-            if default_file() is not None:
+            if default_database() is not None:
                 return attached_runs
         return None
 

@@ -128,7 +128,7 @@ class SqliteCheckpointer(UpkeepSaver):
         self._collecting = threading.local()
         self._opened = Reopened(self.path.absolute(), lambda: self.lock, self._begin)
         track(self._opened)
-        read_blob = BlobReader(lambda: self.conn)
+        read_blob = BlobReader(lambda sql, values: self.conn.execute(sql, values).fetchall())
         own = AllowListSerializer(read_blob=read_blob, refer=store is not None)
         super().__init__(self._opened.connection, serde=serde(read_blob) if serde else own)
         with self.lock:
@@ -268,9 +268,7 @@ class SqliteCheckpointer(UpkeepSaver):
         return retrying(lambda: super(SqliteCheckpointer, self).get_tuple(config), self.path)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        starter: Starter | None = config["configurable"].get(STARTER_KEY)
-        if starter is not None and starter.waits:
-            await asyncio.to_thread(starter.start_late)
+        await start_late(config)
         if self._store is not None and self._is_waiting():
             await self._store.aflush()
         get_tuple = super().get_tuple
@@ -310,3 +308,10 @@ class SqliteCheckpointer(UpkeepSaver):
 def _writer(config: RunnableConfig) -> tuple[str, bool]:
     """Return the thread that a config writes to, and whether a run does so, not a call of update_state."""
     return str(config["configurable"]["thread_id"]), CONFIG_KEY_RUNTIME in config["configurable"]
+
+
+async def start_late(config: RunnableConfig) -> None:
+    """Begin the run of a config, if it had to wait until an event loop may wait for the database."""
+    starter: Starter | None = config["configurable"].get(STARTER_KEY)
+    if starter is not None and starter.waits:
+        await asyncio.to_thread(starter.start_late)

@@ -23,15 +23,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..budget import Budget
-from ..errors import InputError, SettingsError
+from ..database import VARIABLE, Database, PostgresAddress, database_of, is_postgres
+from ..errors import InputError, SettingsError, StoreError
 from ..event_loops import aside
 from ..settings_file import FILE_NAME, read_tables, working_folders_file
 from .session import Session, Tracer
 
-VARIABLE = "STEPGRAPH_DB"
 HOW = (
-    f'Name a file for it: [session] url = "runs.sqlite" in {FILE_NAME}, or the variable {VARIABLE}; or run '
-    "with session.config(thread_id)."
+    f'Name a database for it: [session] url = "runs.sqlite" in {FILE_NAME}, or the variable {VARIABLE}; or '
+    "run with session.config(thread_id)."
 )
 
 
@@ -40,12 +40,13 @@ class NotKeptWarning(UserWarning):
 
 
 class SessionTable(BaseModel):
-    """The table `[session]`: the file, and the budget of each thread that is given none."""
+    """The table `[session]`: the database, the budget of threads that are given none, and `Session`'s own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = ""
     budget: Budget | None = None
+    heartbeat_s: float | None = None
 
 
 @cache
@@ -64,12 +65,20 @@ def session_table() -> SessionTable:
         raise SettingsError(f"{path}, [session]: {problems}. Known: {known}.") from None
     if not table.url:
         return table
+    database = named_database(table.url, f"{path}, [session] url")
+    if isinstance(database, PostgresAddress):
+        return table
     # What the file names is meant from where the file lies.
-    return table.model_copy(update={"url": str(path.parent / file_of(table.url, f"{path}, [session] url"))})
+    return table.model_copy(update={"url": str(path.parent / database)})
 
 
-def file_of(url: str, where: str) -> Path:
-    """Return the file that a session's url stands for. Raises SettingsError for what is no file."""
+def named_database(url: str, where: str) -> Database:
+    """Return the database that a session's url stands for. Raises SettingsError for what is none."""
+    if is_postgres(url):
+        try:
+            return database_of(url)
+        except StoreError as error:
+            raise SettingsError(f"{where}: {error}") from None
     if url.startswith("sqlite:"):
         name = url.removeprefix("sqlite:").removeprefix("///")
         if name and not name.startswith("//"):
@@ -78,29 +87,28 @@ def file_of(url: str, where: str) -> Path:
         return Path(url)
     scheme = url.partition(":")[0]
     raise SettingsError(
-        f"{where}: {scheme}: is no session yet. A session is one SQLite file: a path such as runs.sqlite, or "
-        "sqlite:///runs.sqlite (with four slashes, an absolute path)."
+        f"{where}: {scheme}: is no session. Expected: a SQLite file, that is a path such as runs.sqlite, or "
+        "sqlite:///runs.sqlite (with four slashes, an absolute path); or postgresql://user@host/name."
     )
 
 
-def default_file() -> Path | None:
-    """Return the file that the environment or the settings file names, None without one."""
+def default_database() -> Database | None:
+    """Return the database that the environment or the settings file names, None without one."""
     named = os.environ.get(VARIABLE)
     if named:
-        return file_of(named, f"the variable {VARIABLE}")
+        return named_database(named, f"the variable {VARIABLE}")
     # A server may forbid its event loop to read files.
     table = session_table() if session_table.cache_info().currsize else aside(session_table)
-    url = table.url
-    return Path(url) if url else None
+    return database_of(table.url) if table.url else None
 
 
 class DefaultSessions:
-    """The default sessions of this process: one for each file, and one for each InMemorySaver."""
+    """The default sessions of this process: one for each database, and one for each InMemorySaver."""
 
     def __init__(self) -> None:
         self.tracing: Callable[[], Tracer] | None = None
         self._lock = threading.RLock()
-        self._by_file: dict[str, Session] = {}
+        self._by_database: dict[Database, Session] = {}
         self._by_saver: weakref.WeakKeyDictionary[InMemorySaver, Session] = weakref.WeakKeyDictionary()
 
     def find(self, saver: Any) -> Session | None:
@@ -112,20 +120,23 @@ class DefaultSessions:
         own: Session | None = getattr(saver, "session", None)
         if own is not None:
             return own
-        file = default_file()
-        if file is not None:
-            held = self._by_file.get(str(file))
-            return held or aside(lambda: self._open(file))
+        database = default_database()
+        if database is not None:
+            held = self._by_database.get(database)
+            return held or aside(lambda: self._open(database))
         if type(saver) is InMemorySaver:
             return self._by_saver.get(saver) or aside(lambda: self._open_beside(saver))
         return None
 
-    def _open(self, file: Path) -> Session:
+    def _open(self, database: Database) -> Session:
         with self._lock:
-            session = self._by_file.get(str(file))
+            session = self._by_database.get(database)
             if session is None:
                 tracer = None if self.tracing is None else self.tracing()
-                session = self._by_file[str(file)] = Session(file.absolute(), tracing=tracer)
+                place = database.absolute() if isinstance(database, Path) else database
+                session = self._by_database[database] = Session(
+                    place, tracing=tracer, heartbeat_s=session_table().heartbeat_s
+                )
             return session
 
     def _open_beside(self, saver: InMemorySaver) -> Session:
@@ -140,15 +151,15 @@ class DefaultSessions:
 
     def close(self) -> None:
         with self._lock:
-            sessions = [*self._by_file.values()]
-            self._by_file.clear()
+            sessions = [*self._by_database.values()]
+            self._by_database.clear()
         for session in sessions:
             session.close()
 
     def forget(self) -> None:
         """Drop everything, unclosed: a forked child has its parent's connections, and may not use them."""
         self._lock = threading.RLock()
-        self._by_file.clear()
+        self._by_database.clear()
         self._by_saver.clear()
 
 

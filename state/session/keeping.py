@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ..errors import InputError
 from ..names import SESSION_KEY
 from .default import (
-    default_file,
+    default_database,
     default_sessions,
     not_kept,
     session_table,
@@ -97,7 +97,7 @@ def readable(graph: Graph, config: RunnableConfig) -> RunnableConfig:
     values = config.get("configurable") or {}
     if graph.checkpointer is not None or CONFIG_KEY_CHECKPOINTER in values or "thread_id" not in values:
         return config
-    session = default_sessions.find(None) if default_file() is not None else None
+    session = default_sessions.find(None) if default_database() is not None else None
     if session is None:
         return config
     return {**config, "configurable": {CONFIG_KEY_CHECKPOINTER: session.checkpointer, **values}}

@@ -24,6 +24,9 @@ def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
         "scope": ended.scope,
         "budget": ended.budget,
         "spent": ended.spent,
+        "is_shared": ended.is_shared,
+        "per": ended.per,
+        "ends_at": ended.ends_at,
     }
     return GraphInterrupt([Interrupt(value=value, id=f"budget:{task}")])
 

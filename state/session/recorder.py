@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from traceback import walk_tb
 from typing import Any
@@ -17,7 +17,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
 from .. import sigterm
-from ..budget import Budget, Ledger
+from ..budget import Ledger
 from ..errors import ClaimLost, StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
@@ -74,8 +74,8 @@ class Recorder(RunObserver):
         thread_id: str,
         *,
         allow_changed_graph: bool = False,
-        ledger: Ledger | None = None,
-        new_budget: Budget | None = None,
+        ledgers: Sequence[Ledger] = (),
+        budgets: str | None = None,
         description: Description | None = None,
         labels: Mapping[str, str] | None = None,
         restart: bool = False,
@@ -86,8 +86,8 @@ class Recorder(RunObserver):
         self._claims = claims
         self._thread = thread_id
         self._allow_changed_graph = allow_changed_graph
-        self._ledger = ledger
-        self._new_budget = new_budget
+        self._ledgers = ledgers
+        self._budgets = budgets
         self._description = description
         self._labels = labels or {}
         self._restart = restart
@@ -124,7 +124,7 @@ class Recorder(RunObserver):
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
-            if self._can_wait and _in_event_loop() and self._journal.is_locked():
+            if self._can_wait and _in_event_loop() and self._journal.has_to_wait():
                 self._root, self._late = run_id, start
             else:
                 start()
@@ -171,11 +171,11 @@ class Recorder(RunObserver):
         if not self._starting:
             self._root = run_id
         self._ended = "done"
-        if self._ledger is not None:
-            self._ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
+        for ledger in self._ledgers:
+            if not ledger.is_shared:
+                ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
         self._begin(inputs, tags, metadata, name)
-        budget = None if self._new_budget is None else self._new_budget.to_json()
-        self._journal.start_run(self._thread, fingerprint, budget, self._description, lane=self._lane)
+        self._journal.start_run(self._thread, fingerprint, self._budgets, self._description, lane=self._lane)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         if run_id == self._root:

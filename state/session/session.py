@@ -1,9 +1,10 @@
-"""A session: one SQLite file that holds the checkpoints and the journal of many threads."""
+"""A session: one database that holds the checkpoints and the journal of many threads."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -15,14 +16,16 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
-from ..budget import Budget, Ledger
+from ..budget import Budget, Budgets, Ledger, ThreadBudgets, read_budgets
 from ..cost import Cost
+from ..database import PostgresAddress
 from ..errors import InputError, StoreError
 from ..journal.batches import lane_of
 from ..journal.claims import Claims
 from ..journal.effects import EffectRecord, decide_effect, open_effects
 from ..journal.journal import Journal
 from ..journal.records import Description, bindable
+from ..journal.reservations import Reservations
 from ..journal.sqlite import unhindered
 from ..masking import Masker
 from ..names import (
@@ -37,13 +40,14 @@ from ..names import (
     STARTER_KEY,
 )
 from ..serde import allow as declare
-from ..settings_file import working_folders_file
 from ..statuses import Lane, known_lane
-from .checkpoints import SqliteCheckpointer
+from .budget_rules import budget_rules, rule_budgets, ruled, scopes_of
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
+from .opening import checkpointer_of
 from .recorder import Recorder
+from .shared_ledger import SharedLedger
 
 MAX_ID = 500
 
@@ -71,13 +75,16 @@ class Tracer(Protocol):
 
 
 class Session:
-    """Records what a graph does in one SQLite file: pass `session.config(thread_id)` to any LangGraph call.
+    """Records what a graph does in one database: pass `session.config(thread_id)` to any LangGraph call.
 
-    The file is created if it does not exist. `allow` lists types that checkpoints may load, beyond those
-    that steps and patterns declare. `tracing`, such as a `Tracing()`, also sends the traces to Langfuse or
-    elsewhere. `models` answer in all of the session's runs, in whatever thread or task: a dict of roles, or
-    one for every role, of what `using` takes. `clock` tells waits and deadlines what time it is, in tests: a
-    function that returns a datetime with its zone. Raises StoreError if the file cannot be used.
+    That is a SQLite file, which is created if it does not exist, or one of Postgres that several machines
+    share: postgresql://user:password@host:port/name (`stepgraph[postgres]`). `allow` lists types that
+    checkpoints may load, beyond those that steps and patterns declare. `tracing`, such as a `Tracing()`, also
+    sends the traces to Langfuse or elsewhere. `models` answer in all of the session's runs, in whatever
+    thread or task: a dict of roles, or one for every role, of what `using` takes. `clock` tells waits and
+    deadlines what time it is, in tests: a function that returns a datetime with its zone. A process that was
+    not heard of for `heartbeat_s` seconds (6 without it) counts as dead: another one may take its threads
+    over. Raises StoreError if the database cannot be used.
 
         with Session("runs.sqlite") as session:
             app.invoke(Post("tea"), session.config("post-1"))
@@ -85,28 +92,29 @@ class Session:
 
     def __init__(
         self,
-        path: str | Path = "stepgraph.sqlite",
+        path: str | Path | PostgresAddress = "stepgraph.sqlite",
         *,
         allow: Iterable[Any] = (),
         tracing: Tracer | None = None,
         models: Any = None,
         clock: Callable[[], datetime] | None = None,
+        heartbeat_s: float | None = None,
     ) -> None:
         if str(path) in ("", ":memory:") or str(path).startswith("file:"):
             raise StoreError(
                 f"Session({str(path)!r}): a session is kept in a file, so that a resume finds it. Name one; "
                 "for a trial, one in a temporary folder: tempfile.TemporaryDirectory()."
             )
-        self.path = Path(path).absolute()  # the working folder may change
         self._tracer = tracing
         self.models = models
         self._clock = clock
         self.sends_to_langfuse = False  # its tracing does, so Langfuse's own handler need not
         declare(*allow)
-        self.journal = Journal(Path(path))
-        self.claims = Claims(self.journal)
+        self.journal = Journal(path)
+        self.reservations = Reservations(self.journal)
         try:
-            self.checkpointer = SqliteCheckpointer(self.path, store=self.journal)
+            self.claims = Claims(self.journal, heartbeat_s)
+            self.checkpointer = checkpointer_of(self.journal.store)
         except BaseException:
             self.journal.close()
             raise
@@ -115,11 +123,23 @@ class Session:
             self.journal.mask = tracing.stored_mask
             tracing.attach(self)
 
+    @property
+    def database(self) -> Path | PostgresAddress:
+        """Where its runs are kept; as text, without a password."""
+        return self.journal.database
+
+    @property
+    def path(self) -> Path:
+        """The file of a session that is kept in one. Raises StoreError for another one."""
+        if not isinstance(self.database, Path):
+            raise StoreError(f"The session of {self.database} is not kept in a file.")
+        return self.journal.store.file
+
     def config(
         self,
         thread_id: object = None,
         *,
-        budget: Budget | None = None,
+        budget: Budgets | None = None,
         cache_s: float | None = None,
         lane: Lane | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
@@ -136,7 +156,10 @@ class Session:
 
         Without a `thread_id` a new thread begins; an id that is a number, a UUID or the like counts as its
         text. `budget` limits the thread as a whole, what it spent
-        before included; a resume without one goes on under the limits it had, `Budget()` lifts them.
+        before included; a resume without one goes on under the limits it had, `Budget()` lifts them. Budgets
+        with a scope, which threads share, may stand beside it: `budget=[Budget(calls=50), Budget(usd=5,
+        scope="user:ada", per="day")]`. One of them takes the place of the thread's earlier one for that scope
+        and period, and lifts it if it has no limit. What the settings say in `[budgets]` holds too.
         `cache_s` lets answers of other runs serve that are at most so many seconds old. `lane` "batch" makes
         the calls through the providers' batch APIs, at half the price, within a day; the thread stays in its
         lane until it is given another one.
@@ -149,20 +172,25 @@ class Session:
         `description` goes on record when the run begins; `stepgraph resume` goes by it. Further keywords go
         into `configurable`.
         """
-        unhindered(working_folders_file)  # a node may change the working folder
+        unhindered(budget_rules)  # reads the settings; a node may change the working folder
         thread = new_thread_id() if thread_id is None else text_of_id(thread_id)
         if lane is not None:
             known_lane(lane)
         elif thread_id is not None:
             lane = lane_of(self.journal, thread)
-        ledger = self.ledger(thread, budget, is_new=thread_id is None)
+        labels, about = list(tags), dict(metadata or {})
+        scopes = scopes_of(
+            user=user, graph=None if graph is None else graph.get_name(), tags=labels, metadata=about
+        )
+        budgets, kept = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
+        ledgers = self.ledgers(thread, budgets, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
             self.claims,
             thread,
             labels=self.labels,
-            ledger=ledger,
-            new_budget=budget,
+            ledgers=ledgers,
+            budgets=kept,
             description=description,
             allow_changed_graph=allow_changed_graph,
             restart=restart,
@@ -185,20 +213,20 @@ class Session:
             },
             "callbacks": [recorder, CallObserver(self.journal, thread)],
         }
-        if labels := list(tags):
+        if labels:
             config["tags"] = labels
-        if metadata:
-            config["metadata"] = dict(metadata)
+        if about:
+            config["metadata"] = about
         if user is not None:
             config.setdefault("metadata", {})["user_id"] = user
             config["configurable"]["user"] = user
         if graph is not None:
             config.setdefault("metadata", {})[GRAPH_KEY] = GraphMark(graph)
             declare(*graph.builder.schemas)
-        if ledger is not None:
-            config["configurable"][LEDGERS_KEY] = (ledger,)
-            if ledger.budget.supersteps is not None:
-                config["recursion_limit"] = ledger.budget.supersteps
+        if ledgers:
+            config["configurable"][LEDGERS_KEY] = ledgers
+        if budgets.own is not None and budgets.own.supersteps is not None:
+            config["recursion_limit"] = budgets.own.supersteps
         return config
 
     def joined(
@@ -206,7 +234,7 @@ class Session:
         config: RunnableConfig,
         *,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
-        budget: Budget | None = None,
+        budget: Budgets | None = None,
         graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
     ) -> RunnableConfig:
         """Return a config, made elsewhere, under which its thread is kept here too.
@@ -218,7 +246,7 @@ class Session:
         thread = str(given["thread_id"])
         own = given.get(BUDGET)
         if own is not None:
-            budget = own if isinstance(own, Budget) else Budget.read(own, f"configurable {BUDGET!r}")
+            budget = read_budgets(own, f"configurable {BUDGET!r}")
         elif self.journal.budget_of(thread) is not None:
             budget = None
         joined = self.config(
@@ -227,16 +255,36 @@ class Session:
             graph=graph,
             restart=bool(given.get(RESTART)),
             checkpointer=checkpointer,
+            user=(config.get("metadata") or {}).get("user_id"),
+            tags=config.get("tags") or (),
+            metadata=config.get("metadata"),
         )
         return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
-    def ledger(self, thread_id: str, budget: Budget | None = None, *, is_new: bool = False) -> Ledger | None:
-        """Return what counts a thread's spending against a budget, or else against the one it has already."""
-        if budget is None and not is_new:
-            budget = self.budget_of(thread_id)
-        if budget is None:
-            return None
-        return Ledger(budget, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id))
+    def budgets_for(
+        self, thread_id: str, given: Budgets | None, scopes: Iterable[str], *, is_new: bool = False
+    ) -> tuple[ThreadBudgets, str | None]:
+        """Return the budgets of a thread with those that are given now, and what is new of that on record.
+
+        `scopes` are those of the run, for the budgets that the settings have.
+        """
+        recorded = ThreadBudgets.from_json(None if is_new else self.journal.budget_of(thread_id))
+        now = recorded.changed(ThreadBudgets.of(given))
+        now = replace(now, ruled=ruled(scopes, recorded.ruled))
+        return now, None if now == recorded else now.to_json()
+
+    def ledgers(self, thread_id: str, budgets: ThreadBudgets, *, is_new: bool = False) -> tuple[Ledger, ...]:
+        """Return what counts a thread's spending against its budgets."""
+        found: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
+        found += [self.shared_ledger(each) for each in budgets.shared]
+        if budgets.own is not None:
+            found.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
+        return tuple(found)
+
+    def shared_ledger(self, budget: Budget) -> SharedLedger:
+        """Return the ledger of a budget that threads of this session's database share."""
+        now = None if self._clock is None else lambda: self.now().timestamp()
+        return SharedLedger(budget, self.reservations, now)
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -263,9 +311,8 @@ class Session:
         return self.journal.ran_s(thread_id, task)
 
     def budget_of(self, thread_id: str) -> Budget | None:
-        """Return the limits that a thread has, if it has any."""
-        recorded = self.journal.budget_of(thread_id)
-        return Budget.from_json(recorded) if recorded else None
+        """Return the limits that a thread has of its own, if it has any."""
+        return ThreadBudgets.from_json(self.journal.budget_of(thread_id)).own
 
     def decide_effect(
         self, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
@@ -283,8 +330,9 @@ class Session:
         return open_effects(self.journal)
 
     def close(self) -> None:
-        """Write what is still in memory and close the file."""
+        """Write what is still in memory and close the database."""
         self.claims.close()
+        self.reservations.close()
         if self._tracer is not None:
             self.journal.flush()
             self._tracer.close()

@@ -21,6 +21,7 @@ import yaml
 
 from stepgraph.graphs.drawing import to_mermaid
 from stepgraph.providers.settings import read_file
+from stepgraph.state.session.budget_rules import read_rules
 from stepgraph.state.settings_file import read_tables
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,9 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if language == "python":
             exec(compile(code, f"{page.name}:{title or 'python'}", "exec"), vars(module))
         elif language == "toml":
-            assert read_file(tmp_path / title) or "session" in read_tables(tmp_path / title)
+            tables = read_tables(tmp_path / title)
+            rules = read_rules(tables.get("budgets", {}), title)
+            assert read_file(tmp_path / title) or rules or "session" in tables
         elif language == "json":
             json.loads(code)
         elif language == "yaml":

@@ -21,7 +21,13 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, effect, run, step, using, within
 from stepgraph.errors import InputError, SettingsError, ThreadBusy, UnboundRole
-from stepgraph.state.session.default import NotKeptWarning, SessionTable, _warned, default_sessions, file_of
+from stepgraph.state.session.default import (
+    NotKeptWarning,
+    SessionTable,
+    _warned,
+    default_sessions,
+    named_database,
+)
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 done: list[str] = []
@@ -186,7 +192,7 @@ async def test_a_hand_written_graph_is_recorded_claimed_and_budgeted(
             rows = session.journal.query("SELECT path, status FROM node_runs WHERE thread_id = 't'")
             assert {row["path"] for row in rows} == PATHS
             assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]
-            assert not session.journal.query("SELECT 1 FROM claims")
+            assert not session.journal.query("SELECT 1 FROM claims WHERE expires_at > 0")
 
             session.claims.acquire("t")
             with pytest.raises(ThreadBusy):
@@ -258,12 +264,14 @@ async def test_a_graph_of_ours_and_what_is_no_thread_are_left_alone(
         assert not session.journal.query("SELECT 1 FROM runs")
 
 
-def test_urls_of_files_and_of_nothing_yet() -> None:
-    assert file_of("sqlite:///a/b.sqlite", "x") == Path("a/b.sqlite")
-    assert file_of("sqlite:////a/b.sqlite", "x") == Path("/a/b.sqlite")
-    assert file_of("b.sqlite", "x") == Path("b.sqlite")
-    with pytest.raises(SettingsError, match="is no session yet"):
-        file_of("postgresql://user:secret@host/db", "x")
+def test_urls_of_databases_and_of_nothing() -> None:
+    assert named_database("sqlite:///a/b.sqlite", "x") == Path("a/b.sqlite")
+    assert named_database("sqlite:////a/b.sqlite", "x") == Path("/a/b.sqlite")
+    assert named_database("b.sqlite", "x") == Path("b.sqlite")
+    assert str(named_database("postgresql://user:secret@host/db", "x")) == "postgresql://user@host/db"
+    with pytest.raises(SettingsError, match="mysql: is no session") as told:
+        named_database("mysql://user:secret@host/db", "x")
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])

@@ -135,7 +135,7 @@ def test_an_interrupt_inside_is_refused(session: Session, asynchronous: bool) ->
 
 
 def test_what_happened_and_cannot_be_put_on_record_is_said_to_have_happened(session: Session) -> None:
-    connection = session.journal._connection
+    connection = session.journal.store._connection
 
     @effect(key=lambda order: order.id)
     def charge(order: Order) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_what_happened_and_cannot_be_put_on_record_is_said_to_have_happened(sess
 
 async def test_nothing_happens_that_cannot_be_begun(session: Session, shop: Shop) -> None:
     charge = charging(shop)
-    session.journal._connection.execute("DROP TABLE effects")
+    session.journal.store._connection.execute("DROP TABLE effects")
     with pytest.raises(StoreError):
         await charge.ainvoke(Order(), session.config("t"))
     assert shop.charged == []

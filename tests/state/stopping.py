@@ -140,7 +140,9 @@ def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
             seen["code"] = 130
         except SystemExit as stop:
             seen["code"] = stop.code
-        seen["claims"] = session.journal.query("SELECT count(*) AS n FROM claims")[0]["n"]
+        seen["claims"] = session.journal.query("SELECT count(*) AS n FROM claims WHERE expires_at > 0")[0][
+            "n"
+        ]
         seen["status"] = session.journal.query("SELECT status FROM runs")[0]["status"]
         paid = answered(session)
         lingers.go_on.set()

@@ -142,8 +142,9 @@ def test_running_and_unfinished_threads_are_spared(session: Session) -> None:
     big(session, "runs", size=1)
     session.journal.start_run("runs")
     big(session, "claimed", size=1)
-    claim = "INSERT INTO claims (thread_id, owner, host, pid, expires_at) VALUES ('claimed', 'me', 'x', 1, ?)"
-    session.journal.write([(claim, (time.time() + 60,))])
+    session.journal.write(
+        [("UPDATE claims SET expires_at = ? WHERE thread_id = 'claimed'", (time.time() + 60,))]
+    )
     assert names(session, PruneFilter()) == ["waits"]
     assert set(names(session, PruneFilter(force=True))) == {"runs", "claimed", "waits"}
     assert names(session, PruneFilter(), checkpoints_only=True) == []

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...state.errors import StepgraphError
 from ...state.journal.records import Record
-from ...state.journal.sqlite import connect
+from ...state.journal.store import Reader
 from ...state.masking import Masker
 from ...state.session.session import Session
 from ..record.read_spans import SpanReader, filled
@@ -91,7 +91,6 @@ class LiveExporter:
     def __init__(self, session: Session, destination: Destination, sample: float) -> None:
         self.name = destination.name
         self.problem: str | None = None
-        self._path = session.path
         self._journal = session.journal
         self._sample = sample
         self._sender = Sender(destination)
@@ -99,7 +98,7 @@ class LiveExporter:
         self._wake = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._reader: Reader | None = None
         self._threads: dict[str, _FollowedThread] = {}
         self._pause_s, self._resume_at = 0.0, 0.0
         session.journal.listeners.append(self._hear)
@@ -138,10 +137,8 @@ class LiveExporter:
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[Row]:
         if self._reader is None:
-            self._reader = connect(self._path, read_only=True)
-        cursor = self._reader.execute(sql, values)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+            self._reader = self._journal.store.reader()
+        return self._reader.query(sql, values)
 
     def _work(self, final: bool) -> None:
         for thread_id in list(self._news):

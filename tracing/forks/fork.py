@@ -85,7 +85,8 @@ def fork(
 
 def find_call(session: Session, thread_id: str, call: str) -> Row:
     """Return the answered call with an id, the beginning of one, or the last one of a step."""
-    calls = [row for row in read_calls(session.journal, thread_id) if row["status"] != "failed"]
+    rows = read_calls(session.journal, thread_id)
+    calls = [row for row in rows if row["status"] not in ("failed", "superseded")]
     found = [row for row in calls if row["id"].startswith(call)]
     if len(found) != 1:
         found = [row for row in calls if call in (row["step"], row["path"])][-1:]

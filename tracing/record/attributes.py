@@ -92,6 +92,7 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "source": span.source,
             "origin": row["origin"] or (row["id"] if span.source == "replayed" else None),
             "rejected": row["status"] == "rejected" or None,
+            "superseded": row["status"] == "superseded" or None,
             "cost_usd": span.cost_usd,
             "cost_known": span.cost_usd is not None or span.status == "failed",
             "estimated_tokens": span.cost.estimated_tokens or None,

@@ -22,9 +22,9 @@ LOOKED_BACK: Final = 5
 _BEFORE = """
 SELECT p.* FROM prompt_caching p JOIN (
     SELECT r.thread_id, r.started_at FROM runs r
-    WHERE r.started_at < ?1 AND r.thread_id <> ?2 AND coalesce(r.graph, (
-        SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id ORDER BY i.id DESC LIMIT 1)) IS ?3
-    ORDER BY r.started_at DESC LIMIT ?4
+    WHERE r.started_at < ? AND r.thread_id <> ? AND coalesce(r.graph, (
+        SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id ORDER BY i.id DESC LIMIT 1), '') = ?
+    ORDER BY r.started_at DESC LIMIT ?
 ) earlier ON earlier.thread_id = p.thread_id
 ORDER BY earlier.started_at DESC
 """
@@ -100,7 +100,7 @@ def collapses(query: Query, run: Run) -> list[Collapse]:
     if not uses:
         return []
     thread = run.thread
-    rows = query(_BEFORE, (thread.started_at, thread.thread_id, thread.name, LOOKED_BACK))
+    rows = query(_BEFORE, (thread.started_at, thread.thread_id, thread.name or "", LOOKED_BACK))
     earlier = [_use(row) for row in rows]
     mine = sorted(cache_use(run), key=lambda use: -use.run)
     found = []

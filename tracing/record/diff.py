@@ -78,7 +78,7 @@ class Difference:
 def diff(session: Session, a: str, b: str) -> Difference:
     """Compare two threads of a file. Raises InputError for an unknown one."""
     run_a, run_b = read_run(session, a), read_run(session, b)
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         state_a, state_b = final_state(checkpointer, a), final_state(checkpointer, b)
     both = {n: (state_a.get(n), state_b.get(n)) for n in dict.fromkeys((*state_a, *state_b))}
     return Difference(
@@ -133,7 +133,11 @@ def choice_of(span: Span) -> str | None:
 def _answered(calls: list[Row]) -> list[Row]:
     """Return the answers that counted: without those in whose place a fork's answer stands."""
     replaced = {call["origin"] for call in calls if call["source"] == "override"}
-    return [call for call in calls if call["status"] != "failed" and call["id"] not in replaced]
+    return [
+        call
+        for call in calls
+        if call["status"] not in ("failed", "superseded") and call["id"] not in replaced
+    ]
 
 
 def _differences(a: list[Row], b: list[Row]) -> list[CallDifference]:

@@ -61,7 +61,7 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     It needs no graph: values of types that this process does not know are given as plain data.
     """
     session.journal.flush()
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         found = list(checkpointer.list(checkpoint_at(thread_id, None)))
     saved = {_key(item): item for item in reversed(found)}
     views = {key: _view(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
@@ -83,7 +83,7 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
 
 def writers_of(session: Session, thread_id: str, ns: str) -> tuple[str, ...]:
     """Return the nodes whose writes made the last checkpoint of a namespace."""
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
         parent = checkpointer.get_tuple(item.parent_config) if item and item.parent_config else None
     return _wrote(item, parent) if item else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ def levels(task: str) -> Iterator[CheckpointLevel]:
             yield CheckpointLevel("|".join(parts[:number]), task_id, "|".join(parts[: number + 1]))
 
 
+def _step(metadata: bytes | str | None) -> int:
+    """Return the superstep in a checkpoint's metadata, which LangGraph keeps as JSON; -1 before the first."""
+    step: int = json.loads(metadata or "{}").get("step", -1)
+    return step
+
+
 class Lineage:
     """The checkpoints of one thread and the tasks between them, without their contents.
 
@@ -50,11 +57,10 @@ class Lineage:
         self.thread_id = thread_id
         rows = journal.query(
             "SELECT checkpoint_ns AS ns, checkpoint_id AS id, parent_checkpoint_id AS parent, "
-            "coalesce(json_extract(CAST(metadata AS TEXT), '$.step'), -1) AS step "
-            "FROM checkpoints WHERE thread_id = ? ORDER BY checkpoint_id",
+            "metadata FROM checkpoints WHERE thread_id = ? ORDER BY checkpoint_id",
             (thread_id,),
         )
-        self.points = [Point(**row) for row in rows]
+        self.points = [Point(row["ns"], row["id"], row["parent"], _step(row["metadata"])) for row in rows]
         self._at = {(point.ns, point.id): point for point in self.points}
         self.tips = {point.ns: point for point in self.points}
         writers = journal.query(

@@ -12,6 +12,7 @@ from .run import Run
 from .spans import Span
 from .text import duration, one_line, passages_line, show_value, sureness
 
+SUPERSEDED_NOTE = "paid for and not used: another process had taken the thread over"
 CUT_NOTE = "cut at the token limit"
 _SOURCES = {
     "replayed": "replayed at no cost",
@@ -66,6 +67,8 @@ def call_notes(call: Span) -> Iterator[str]:
     """Yield where the answer came from, unless from the model, and which attempt it was."""
     if call.source != "model":
         yield _SOURCES.get(call.source, call.source)
+    if call.row["status"] == "superseded":
+        yield SUPERSEDED_NOTE
     if call.row["finish_reason"] == CUT:
         yield CUT_NOTE
     if call.row["attempt"] > 1:

@@ -87,12 +87,13 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
     It needs no graph, and imports nothing that the file names. Where another checkpointer keeps a thread,
     its record tells.
     """
-    where = "status NOT IN ('done', 'queued') AND (? IS NULL OR thread_id = ?)"
-    threads = session.journal.query(
-        f"SELECT thread_id, updated_at FROM runs WHERE {where}", (thread_id, thread_id)
-    )
+    sql = "SELECT thread_id, updated_at FROM runs WHERE status NOT IN ('done', 'queued')"
+    if thread_id is None:
+        threads = session.journal.query(sql)
+    else:
+        threads = session.journal.query(f"{sql} AND thread_id = ?", (thread_id,))
     found: list[Waiting] = []
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
             if saved is None:  # another checkpointer keeps them
@@ -116,8 +117,8 @@ def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Int
 
 def asked_for_review(session: Session, thread_id: str) -> bool:
     """Tell whether a node of a thread has ever asked for a review."""
-    sql = "SELECT 1 FROM node_runs WHERE thread_id = ? AND instr(interrupts, ?) LIMIT 1"
-    return bool(session.journal.query(sql, (thread_id, f'"{REVIEW}"')))
+    sql = "SELECT 1 FROM node_runs WHERE thread_id = ? AND interrupts LIKE ? LIMIT 1"
+    return bool(session.journal.query(sql, (thread_id, f'%"{REVIEW}"%')))
 
 
 def _on_record(session: Session, thread_id: str) -> list[Interrupt]:

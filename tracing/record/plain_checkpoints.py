@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple
@@ -19,6 +18,8 @@ from ...state.run_context import checkpoint_at
 from ...state.serde import KIND
 from ...state.session.checkpoints import SqliteCheckpointer
 from ...state.session.internals import DeltaSnapshot
+from ...state.session.opening import checkpointer_of
+from ...state.session.session import Session
 
 START = "__start__"
 INTERNAL = ("__", "branch:to:", "join:", PRIVATE)
@@ -48,9 +49,9 @@ class PlainSerializer(SerializerProtocol):
 
 
 @contextmanager
-def plain_checkpoints(path: Path) -> Iterator[SqliteCheckpointer]:
-    """Open the file's checkpoints for reading as plain data."""
-    checkpointer = SqliteCheckpointer(path, serde=PlainSerializer)
+def plain_checkpoints(session: Session) -> Iterator[SqliteCheckpointer]:
+    """Open a session's checkpoints for reading as plain data."""
+    checkpointer = checkpointer_of(session.journal.store, PlainSerializer)
     try:
         yield checkpointer
     finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...state.errors import InputError
+from ...state.journal.dialect import Transaction
 from ...state.journal.effects import lineage_of
 from ...state.journal.records import Statement
 from ...state.journal.sqlite import connect, explained
@@ -33,6 +34,8 @@ _RECORD = (
     "retrievals",
     "waits",
     "batch_requests",
+    "jobs",
+    "job_answers",
     "scores",
     "exports",
 )
@@ -78,9 +81,9 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
         "SELECT r.thread_id, r.status, r.updated_at, "
         "(SELECT count(*) FROM checkpoints c WHERE c.thread_id = r.thread_id) AS checkpoints, "
         "(SELECT count(*) FROM calls c WHERE c.thread_id = r.thread_id) AS calls, "
-        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND c.expires_at > ?) AS claimed "
-        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC",
-        (time.time(),),
+        "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND "
+        f"c.expires_at > {session.journal.dialect.now}) AS claimed "
+        "FROM runs r ORDER BY r.updated_at DESC, r.rowid DESC"
     )
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
@@ -133,23 +136,21 @@ def delete_threads(session: Session, threads: Sequence[str], *, effects: bool = 
 def drop_unused_blobs(session: Session) -> None:
     """Delete the images and documents that no row refers to any more."""
 
-    def drop(connection: sqlite3.Connection) -> None:
-        if connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None:
+    def drop(transaction: Transaction) -> None:
+        # Whoever writes a row that refers to a blob writes the blob first: nobody may from here on.
+        session.journal.dialect.keep_writers_out(transaction, "blobs")
+        kept = {row["sha256"] for row in transaction.execute("SELECT sha256 FROM blobs")}
+        if not kept:
             return
-        used: set[bytes] = set()
         for table in (*_TABLES, "effects"):
-            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            for name in names:
-                column = f"CAST({name} AS BLOB)"
-                rows = connection.execute(
-                    f"SELECT {column} FROM {table} WHERE instr({column}, CAST(';sha256=' AS BLOB))"
-                )
-                for (value,) in rows:
-                    used.update(_USED.findall(value))
-        connection.execute("CREATE TEMP TABLE used (sha256 TEXT PRIMARY KEY)")
-        connection.executemany("INSERT INTO used VALUES (?)", [(each.decode(),) for each in used])
-        connection.execute("DELETE FROM blobs WHERE sha256 NOT IN (SELECT sha256 FROM used)")
-        connection.execute("DROP TABLE used")
+            for name in next(iter(transaction.execute(f"SELECT * FROM {table} LIMIT 1")), {}):
+                refers = session.journal.dialect.mentions(f'"{name}"', ";sha256=")
+                for row in transaction.execute(f'SELECT "{name}" AS value FROM {table} WHERE {refers}'):
+                    value = row["value"]
+                    data = value.encode("utf-8", "replace") if isinstance(value, str) else value
+                    kept -= {each.decode() for each in _USED.findall(data)}
+        for sha256 in kept:
+            transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
 
     session.journal.transact(drop)
 
@@ -203,7 +204,7 @@ def delete_checkpoints(session: Session, threads: Sequence[str]) -> int:
 
 
 def _needed(session: Session, thread_id: str, namespaces: Iterable[str]) -> Iterator[tuple[str, str]]:
-    with plain_checkpoints(session.path) as checkpointer:
+    with plain_checkpoints(session) as checkpointer:
         for ns in namespaces:
             item = checkpointer.get_tuple(checkpoint_at(thread_id, ns))
             if item is None:

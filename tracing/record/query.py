@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...state.database import Database, database_of
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.sqlite import connect, explained
 
@@ -38,11 +39,25 @@ class QueryResult:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-def select(path: Path, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> QueryResult:
+def select(name: str | Database, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> QueryResult:
     """Run one SELECT. Raises InputError for anything else, and for one that takes too long.
 
-    The file is opened read-only, and SQLite itself is told to refuse whatever is not reading.
+    A file is opened read-only, and SQLite itself is told to refuse whatever is not reading; Postgres runs
+    it in a transaction that only reads, with no function that does more than to compute.
     """
+    database = database_of(name)
+    if isinstance(database, Path):
+        return _select_in_file(database, sql, limit, timeout_s)
+    from . import postgres_query  # its driver is loaded where it is used
+
+    try:
+        columns, rows = postgres_query.select(database, sql, limit=limit + 1, timeout_s=timeout_s)
+    except postgres_query.Refused as refused:
+        raise InputError(_only_select(f"Refused ({str(refused).rstrip('.')})")) from None
+    return QueryResult(columns, rows[:limit], len(rows) > limit)
+
+
+def _select_in_file(path: Path, sql: str, limit: int, timeout_s: float) -> QueryResult:
     connection = connect(path, read_only=True)
     try:
         connection.execute("PRAGMA query_only = ON")

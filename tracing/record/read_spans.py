@@ -10,14 +10,13 @@ from ...state.journal.sums import cost_columns, cost_in
 from ...state.money import rounded
 from .assembly import SpanBuilder
 from .lineage import levels
-from .reads import read_rows
+from .reads import among, read_rows
 from .spans import REPLAYED, Query, Row, Span
 
 _CALLS = (
     "SELECT rowid, '{kind}' AS kind, id, task, started_at, latency_s FROM {table} "
     "WHERE thread_id = ? AND rowid > ?"
 )
-_LIST = "(SELECT value FROM json_each(?))"  # any number of values: SQLite takes few parameters
 
 
 def read_spans(query: Query, thread_id: str, *, alive: bool = False) -> list[Span]:
@@ -77,16 +76,11 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
     nodes = [span for span in spans if span.kind == "node"]
     thread = spans[0].trace.thread_id if spans else ""
     asked = [span.row["id"] for span in spans if span.kind == "call"]
-    calls = {
-        row["id"]: row for row in query(f"SELECT * FROM calls WHERE id IN {_LIST}", (json.dumps(asked),))
-    }
+    calls = {row["id"]: row for row in among(query, "SELECT * FROM calls WHERE id IN", asked)}
     sought = [span.row["id"] for span in spans if span.kind == "retrieval"]
-    retrievals = {
-        row["id"]: row
-        for row in query(f"SELECT * FROM retrievals WHERE id IN {_LIST}", (json.dumps(sought),))
-    }
-    tasks = json.dumps([span.task for span in nodes])
-    decisions = query(f"SELECT * FROM decisions WHERE thread_id = ? AND task IN {_LIST}", (thread, tasks))
+    retrievals = {row["id"]: row for row in among(query, "SELECT * FROM retrievals WHERE id IN", sought)}
+    tasks = [span.task for span in nodes]
+    decisions = among(query, "SELECT * FROM decisions WHERE thread_id = ? AND task IN", tasks, (thread,))
     decided = {row["task"]: row for row in decisions}
     checkpoints = _checkpoints(query, thread, nodes)
     for span in spans:
@@ -149,11 +143,11 @@ def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, 
     """Return, by task, the checkpoint after which each node execution ran, as far as the file holds it."""
     places = {span.task: list(levels(span.task))[-1:] for span in nodes}
     namespaces = sorted({place[0].ns for place in places.values() if place})
-    rows = query(
+    sql = (
         "SELECT DISTINCT checkpoint_ns, task_id, checkpoint_id FROM writes "
-        f"WHERE thread_id = ? AND checkpoint_ns IN {_LIST}",
-        (thread, json.dumps(namespaces)),
+        "WHERE thread_id = ? AND checkpoint_ns IN"
     )
+    rows = among(query, sql, namespaces, (thread,))
     found = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
     pairs = ((task, found.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
     return {task: checkpoint for task, checkpoint in pairs if checkpoint is not None}

@@ -42,6 +42,7 @@ _ORDERS: dict[Table, str] = {
     "replays": "id",
     "scores": "scored_at",
 }
+_AT_ONCE = 500
 # Columns that hold JSON are exported as what they say.
 _JSON = {"models", "input", "budget", "fingerprint", "messages", "params", "output", "result"}
 _JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts", "passages"}
@@ -50,6 +51,16 @@ _JSON |= {"interrupts", "tags", "metadata", "reserved", "cost_parts", "passages"
 def read_rows(query: Query, table: Table, thread_id: str) -> list[Row]:
     """Return a thread's rows of one table, oldest first."""
     return query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY {_ORDERS[table]}", (thread_id,))
+
+
+def among(query: Query, sql: str, values: Sequence[Any], before: Sequence[Any] = ()) -> Iterator[Row]:
+    """Yield the rows of a SELECT that ends in IN, for any number of values: a database takes only so many.
+
+    `before` are the values of the marks before IN.
+    """
+    for start in range(0, len(values), _AT_ONCE):
+        part = values[start : start + _AT_ONCE]
+        yield from query(f"{sql} ({', '.join('?' * len(part))})", (*before, *part))
 
 
 def read_calls(journal: Journal, thread_id: str) -> list[Row]:
@@ -85,10 +96,10 @@ def read_answers(journal: Journal, thread_id: str, parts: Mapping[str, str]) -> 
     """
     rows = journal.query(
         "SELECT task, coalesce(nullif(answer, ''), tool_calls) AS said FROM calls "
-        "WHERE thread_id = ?1 AND status = 'answered' AND (source = 'copied' OR started_at >= coalesce("
-        "(SELECT min(started_at) FROM invocations WHERE thread_id = ?1 AND trace = "
-        "(SELECT max(trace) FROM invocations WHERE thread_id = ?1)), 0)) ORDER BY started_at",
-        [thread_id],
+        "WHERE thread_id = ? AND status = 'answered' AND (source = 'copied' OR started_at >= coalesce("
+        "(SELECT min(started_at) FROM invocations WHERE thread_id = ? AND trace = "
+        "(SELECT max(trace) FROM invocations WHERE thread_id = ?)), 0)) ORDER BY started_at",
+        [thread_id] * 3,
     )
     found: dict[str, list[str]] = {begin: [] for begin in parts.values()}
     for row in rows:
@@ -127,9 +138,9 @@ def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | No
         "  UNION ALL SELECT chain.id, chain.step, chain.role, c.origin FROM chain"
         "  JOIN calls c ON c.id = chain.at WHERE c.source IN ('cache', 'coalesced')"
         ") SELECT chain.step, chain.role,"
-        f"  {cost_columns('paid.')}, max(paid.id IS NOT NULL) AS found "
+        f"  {cost_columns('paid.')}, count(paid.id) AS found "
         "FROM chain LEFT JOIN calls paid ON paid.id = chain.at AND paid.source = 'model' "
-        "GROUP BY chain.id",
+        "GROUP BY chain.id, chain.step, chain.role",
         (thread_id,),
     )
     return [
@@ -186,9 +197,9 @@ def unsent_threads(journal: Journal, destination: str, since: float = 0.0) -> li
 
 def changed_at(query: Query, thread_id: str) -> float | None:
     """Return when a thread or its scores changed last."""
-    scored = "coalesce((SELECT max(scored_at) FROM scores WHERE thread_id = ?1), 0)"
-    rows = query(f"SELECT max(updated_at, {scored}) AS at FROM runs WHERE thread_id = ?1", (thread_id,))
-    return rows[0]["at"] if rows else None
+    scored = "(SELECT max(scored_at) FROM scores s WHERE s.thread_id = runs.thread_id)"
+    rows = query(f"SELECT updated_at, {scored} AS scored_at FROM runs WHERE thread_id = ?", (thread_id,))
+    return max(rows[0]["updated_at"], rows[0]["scored_at"] or 0.0) if rows else None
 
 
 def records(session: Session, threads: Sequence[str] = ()) -> Iterator[Row]:

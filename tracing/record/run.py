@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ...state.budget import ThreadBudgets
 from ...state.cost import Cost
 from ...state.journal.batches import Awaited, awaited
+from ...state.journal.budget_reads import BudgetAccount, accounts_of
 from ...state.money import rounded
 from ...state.names import PRIVATE
 from ...state.session.session import Session
@@ -23,25 +25,32 @@ from .threads import Thread, find_thread
 from .timeline import Timeline
 from .tree import SpanNode, tree_of
 
-_VERSION = """
-SELECT (SELECT updated_at FROM runs WHERE thread_id = ?1) AS a,
-       (SELECT max(id) FROM node_runs WHERE thread_id = ?1) AS b,
-       (SELECT max(rowid) FROM calls WHERE thread_id = ?1) AS c,
-       (SELECT max(id) FROM replays WHERE thread_id = ?1) AS d,
-       (SELECT max(id) FROM decisions WHERE thread_id = ?1) AS e,
-       (SELECT count(*) FROM scores WHERE thread_id = ?1) AS f,
-       (SELECT max(id) FROM invocations WHERE thread_id = ?1) AS g
-"""
+_NEWEST = {
+    "runs": "max(updated_at)",
+    "node_runs": "max(id)",
+    "calls": "max(rowid)",
+    "replays": "max(id)",
+    "decisions": "max(id)",
+    "scores": "count(*)",
+    "invocations": "max(id)",
+}
+_VERSION = "SELECT " + ", ".join(
+    f"(SELECT {newest} FROM {table} WHERE thread_id = ?) AS {table}" for table, newest in _NEWEST.items()
+)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit of a run's budget; `left` is None where an unknown cost makes it unknown."""
+    """One limit of a run's budget; `left` is None where an unknown cost makes it unknown.
+
+    Of a budget that threads share, `account` says how it stands.
+    """
 
     resource: str
     allowed: float
     spent: float
     left: float | None
+    account: BudgetAccount | None = None
 
 
 @dataclass(frozen=True)
@@ -194,14 +203,15 @@ def state_of(session: Session, thread: Thread) -> tuple[SpanStatus, bool]:
 
 def run_version(session: Session, thread_id: str) -> str:
     """Return what changes whenever something is added to a run."""
-    (row,) = session.journal.query(_VERSION, (thread_id,))
+    (row,) = session.journal.query(_VERSION, [thread_id] * len(_NEWEST))
     return json.dumps([*row.values(), session.claims.is_run(thread_id)])
 
 
 def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
-    allowed = json.loads(session.journal.budget_of(thread_id) or "{}")
-    if not allowed:
+    recorded = session.journal.budget_of(thread_id)
+    if not recorded:
         return
+    allowed = json.loads(recorded)
     cost = session.journal.spent(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
     spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd, "seconds": seconds}
@@ -211,6 +221,9 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
             yield Limit(
                 resource, limit, spent[resource], rounded(left) if resource == "usd" and left else left
             )
+    for account in accounts_of(session.journal, ThreadBudgets.from_json(recorded)):
+        for resource, limit in account.limits.items():
+            yield Limit(resource, limit, account.spent[resource], account.left[resource], account)
 
 
 def _under_way(spans: Sequence[Span], now: float) -> Iterator[Span]:

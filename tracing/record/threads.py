@@ -13,9 +13,10 @@ from ...state.errors import InputError, did_you_mean
 from ...state.journal.journal import Journal
 from ...state.journal.sums import cost_columns, cost_in
 from ...state.journal.tables import running_time
+from ...state.json_text import json_text
 from ...state.statuses import RunStatus
 
-_RAN = f"""coalesce((SELECT seconds FROM ({running_time(thread="r.thread_id")})), 0.0)"""
+_RAN = f"""coalesce((SELECT seconds FROM ({running_time(thread="r.thread_id")}) AS ran), 0.0)"""
 _SELECT = f"""
 SELECT r.thread_id, r.graph,
        coalesce(r.graph, (SELECT i.graph FROM invocations i WHERE i.thread_id = r.thread_id
@@ -57,7 +58,7 @@ class Thread:
 Order = Literal["latest", "costliest", "longest"]
 _ORDERS: dict[Order, str] = {
     "latest": "r.updated_at DESC",
-    "costliest": "(SELECT sum(cost_picos) FROM calls WHERE thread_id = r.thread_id) DESC",
+    "costliest": "coalesce((SELECT sum(cost_picos) FROM calls WHERE thread_id = r.thread_id), 0) DESC",
     "longest": f"{_RAN} DESC, r.updated_at - r.started_at DESC",
 }
 
@@ -71,15 +72,20 @@ class Search:
 
     def where(self) -> tuple[str, list[Any]]:
         """Return the condition on the table `runs AS r`, and its values."""
-        conditions, values = ["1"], []
+        conditions, values = ["1 = 1"], []
         if self.text:
-            like = "%" + re.sub(r"([%_\\])", r"\\\1", self.text) + "%"
-            conditions.append(
-                "(r.thread_id LIKE ? ESCAPE '\\' OR r.graph LIKE ? ESCAPE '\\' OR r.error LIKE ? ESCAPE '\\' "
-                "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = r.thread_id AND "
-                "(i.user = ? OR EXISTS (SELECT 1 FROM json_each(i.tags) WHERE value = ?))))"
+            # One database tells capitals from small letters in LIKE, the other does not.
+            found_in = (
+                f"lower(r.{name}) LIKE lower(?) ESCAPE '^'" for name in ("thread_id", "graph", "error")
             )
-            values += [like, like, like, self.text, self.text]
+            like = "%" + re.sub(r"([%_^])", r"^\1", self.text) + "%"
+            conditions.append(
+                f"({' OR '.join(found_in)} "
+                "OR EXISTS (SELECT 1 FROM invocations i WHERE i.thread_id = r.thread_id AND "
+                "(i.\"user\" = ? OR replace(i.tags, ?, '') <> i.tags)))"
+            )
+            # A tag is found by its JSON, whose quotes stand nowhere else.
+            values += [like, like, like, self.text, json_text(self.text)]
         if self.status:
             conditions.append("r.status = ?")
             values.append(self.status)
@@ -133,7 +139,7 @@ def find_thread(journal: Journal, thread_id: str) -> Thread:
     if not rows:
         known = [row["thread_id"] for row in journal.query("SELECT thread_id FROM runs")]
         hint = did_you_mean(thread_id, known) if len(known) < 20 else "`stepgraph threads` lists them."
-        raise InputError(f"There is no thread {thread_id!r} in {journal.path}. {hint}")
+        raise InputError(f"There is no thread {thread_id!r} in {journal.database}. {hint}")
     return _thread(rows[0])
 
 

@@ -149,7 +149,7 @@ class Life:
             values = {name: shown(value) for name, value in sorted(result.values.items())}
             values |= {f"unmerged {path}": shown(said) for path, said in result.unmerged.items()}
             if result.status == "interrupted" and not self._order.leaves:
-                answers = {each.id: _word(each.value) for each in result.waiting}
+                answers = {each.id: word(each.value) for each in result.waiting}
                 continue
             return Ending(result.status, values, result.missing)
         raise RuntimeError("The workflow does not end.")
@@ -244,7 +244,7 @@ async def _drain(stream: Any) -> None:
         pass
 
 
-def _word(asked: Any) -> Any:
+def word(asked: Any) -> Any:
     """Answer a person's question: the same question gets the same answer."""
     if isinstance(asked, dict) and "review" in asked:
         number = int(token(str(asked["question"]))[1:-1], 16)
@@ -270,11 +270,11 @@ def lived(folder: Folder, order: Order) -> Ending:
     """Let one life run to its end."""
     with forked(_live, folder, order) as (process, pipe):
         started = time.monotonic()
-        ending = _heard(process, pipe, started + SILENT_S, order)
+        ending = heard(process, pipe, started + SILENT_S, order)
         return Ending(**{**asdict(ending), "seconds": time.monotonic() - started})
 
 
-def _heard(process: Any, pipe: Connection, deadline: float, order: Order | None = None) -> Ending:
+def heard(process: Any, pipe: Connection, deadline: float, order: Order | None = None) -> Ending:
     """Return what a life sends, or how it died."""
     kill_at = None
     while True:
@@ -316,7 +316,7 @@ def taken_over(folder: Folder, first: Order, second: Order, wakes_after_s: float
     """
     with forked(_live, folder, first) as (process, pipe):
         deadline = time.monotonic() + SILENT_S
-        while not _is_stopped(process.pid):
+        while not is_stopped(process.pid):
             if pipe.poll(0.005) and isinstance(said := _peek(pipe), Ending):
                 return said
             if time.monotonic() > deadline:
@@ -325,7 +325,7 @@ def taken_over(folder: Folder, first: Order, second: Order, wakes_after_s: float
         with forked(_live, folder, second) as (other, other_pipe):
             if isinstance(said := _peek(other_pipe), Ending):
                 os.kill(process.pid, signal.SIGCONT)
-                return TakeOver(_heard(process, pipe, deadline), said)
+                return TakeOver(heard(process, pipe, deadline), said)
             while not other_pipe.poll(0.01) and not any(
                 "call" in line and line["life"] == second.life for line in folder.lines()
             ):
@@ -333,8 +333,8 @@ def taken_over(folder: Folder, first: Order, second: Order, wakes_after_s: float
                     return Ending("failed", problem=f"The second life did not end within {SILENT_S} s.")
             time.sleep(wakes_after_s)
             os.kill(process.pid, signal.SIGCONT)
-            ended = _heard(other, other_pipe, deadline)
-            return TakeOver(_heard(process, pipe, time.monotonic() + SILENT_S / 4), ended)
+            ended = heard(other, other_pipe, deadline)
+            return TakeOver(heard(process, pipe, time.monotonic() + SILENT_S / 4), ended)
 
 
 def _peek(pipe: Connection) -> Any:
@@ -344,7 +344,7 @@ def _peek(pipe: Connection) -> Any:
         return Ending("killed")
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:

@@ -318,7 +318,7 @@ def committed(file: Path) -> dict[Key, Committed]:
 
     Raises sqlite3.DatabaseError where it is damaged.
     """
-    rows = _read(
+    rows = read(
         file,
         "SELECT thread_id, task, request_hash, occurrence, step, source, messages, answer "
         "FROM calls WHERE status IN ('answered', 'rejected')",
@@ -337,13 +337,13 @@ def committed(file: Path) -> dict[Key, Committed]:
 
 def votes_counted(file: Path) -> set[str]:
     """Return the tasks of the votes that have given up what the losers wrote."""
-    rows = _read(file, "SELECT task FROM node_runs WHERE node = 'count' AND status = 'done'")
+    rows = read(file, "SELECT task FROM node_runs WHERE node = 'count' AND status = 'done'")
     return {task.rpartition("|")[0] for (task,) in rows}
 
 
 def was_replaced(file: Path, thread: str, answer: frozenset[str]) -> bool:
     """Tell whether a node wrote an answer to a field that another one, which asked nothing, wrote again."""
-    rows = _read(
+    rows = read(
         file,
         f"SELECT output FROM node_runs WHERE thread_id = '{thread}' AND status = 'done' ORDER BY ended_at",
     )
@@ -364,7 +364,7 @@ def vote_of(row: Committed, vote: str) -> str:
     return "|".join(parts[: inside[-1] + 1]) if inside else ""
 
 
-def _read(file: Path, sql: str) -> list[tuple[Any, ...]]:
+def read(file: Path, sql: str) -> list[tuple[Any, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("", "-wal"):
             source = file.with_name(file.name + suffix)

@@ -211,7 +211,16 @@ def test_a_name_used_again_without_its_file_takes_no_result_of_another_case(eval
     assert "I love tea" in str(results.trials["a", 1].output)
 
 
-def test_a_suites_budget_ends_it_and_a_larger_one_goes_on(evaluate: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "budget: {{ calls: {n} }}",
+        "budget: {{ calls: {n}, scope: team:x, per: month }}",
+        "budget: [{{ calls: 90 }}, {{ calls: {n}, scope: team:x }}]",
+        "trial_budget: {{ calls: {n}, scope: team:x }}",
+    ],
+)
+def test_a_suites_budget_ends_it_and_a_larger_one_goes_on(evaluate: Run, tmp_path: Path, limits: str) -> None:
     path = tmp_path / "r.jsonl"
     asked: list[str] = []
 
@@ -219,11 +228,11 @@ def test_a_suites_budget_ends_it_and_a_larger_one_goes_on(evaluate: Run, tmp_pat
         asked.append(context.step)
         return mood_of(request, context)
 
-    results = evaluate("budget: { calls: 3 }\n" + CASES, counting, run="r", results=path)
+    results = evaluate(limits.format(n=3) + "\n" + CASES, counting, run="r", results=path)
     assert (len(results.trials), results.complete, len(asked)) == (1, False, 3)
     report = summarise(results)
     assert report.outcome == "partial"
-    results = evaluate("budget: { calls: 4 }\n" + CASES, counting, run="r", results=path)
+    results = evaluate(limits.format(n=4) + "\n" + CASES, counting, run="r", results=path)
     assert results.complete
     assert len(asked) == 4  # the trial went on in its middle
 

@@ -25,7 +25,7 @@ from stepgraph.evals.files.results import Header, Results
 from stepgraph.state.blobs import Referring, blobs_of, described, named, references_in, referring, whole
 from stepgraph.state.codec.decode import Decoder
 from stepgraph.state.errors import StoreError
-from stepgraph.state.journal.journal import Journal
+from stepgraph.state.journal.sqlite_store import SqliteStore
 from stepgraph.state.serde import serialized
 from stepgraph.tracing.export.langfuse import langfuse_attributes
 from stepgraph.tracing.forks.fork import fork
@@ -266,15 +266,15 @@ async def test_answers_that_cannot_be_committed_are_saved_with_their_images(
     said = f"Here: {url(SMALL)}"
     file = tmp_path / "runs.sqlite"
 
-    original = Journal._write
+    original = SqliteStore._write
 
-    def full(self: Journal, statements: Any, **more: Any) -> None:
+    def full(self: SqliteStore, statements: Any, **more: Any) -> None:
         if any("INTO calls" in sql for sql, _ in statements):
             raise sqlite3.OperationalError("database or disk is full")
         original(self, statements, **more)
 
     with Session(file) as session, using(ScriptedModel([said])):
-        monkeypatch.setattr(Journal, "_write", full)
+        monkeypatch.setattr(SqliteStore, "_write", full)
         with pytest.raises(StoreError):
             await chain(look).compile().ainvoke(Photo(base64.b64encode(PNG).decode()), session.config("t"))
         monkeypatch.undo()

@@ -25,7 +25,7 @@ from langgraph.types import Command, interrupt
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, run, step, using
 from stepgraph.state.errors import ClaimLost, GraphChanged, InputError, StepgraphError, StoreError, ThreadBusy
-from stepgraph.state.journal.owners import Owner
+from stepgraph.state.journal.owners import FileOwner
 from stepgraph.state.journal.records import Description
 
 STEPS = 12
@@ -282,10 +282,11 @@ def test_the_dead_are_known_by_more_than_their_number(
     session: Session, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """The number of a dead process is soon another's: in a container that was restarted it is always 1."""
-    dead = Owner(session.path)
-    row = list(dead.row("t", "nobody.1", time.time() + 60))
-    row[{"machine": 5, "process": 6}[change]] = f"{str(row[6]).split()[0]} 1" if change == "process" else "x"
-    session.journal.write([("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)", row)])
+    row = FileOwner(session.path).row()
+    row[change] = f"{str(row['process']).split()[0]} 1" if change == "process" else "x"
+    names = ", ".join(("thread_id", "owner", "expires_at", *row))
+    values = ("t", "nobody.1", time.time() + 60, *row.values())
+    session.journal.write([(f"INSERT INTO claims ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)])
     session.claims.acquire("t")
 
 
@@ -294,9 +295,11 @@ def test_a_sign_of_life_is_seen_and_ends_with_its_owner(tmp_path: Path) -> None:
         one.claims.acquire("t")
         with pytest.raises(ThreadBusy):
             two.claims.acquire("t")
-        assert one.claims._owner._lock is not None
-        os.close(one.claims._owner._lock)
-        one.claims._owner._lock = None
+        owner = one.claims._owner
+        assert isinstance(owner, FileOwner)
+        assert owner._lock is not None
+        os.close(owner._lock)
+        owner._lock = None
         two.claims.acquire("t")
     assert [file.name for file in tmp_path.iterdir()] == ["runs.sqlite"]
 

@@ -53,12 +53,15 @@ async def test_a_failed_call_is_kept_but_is_no_answer(session: Session) -> None:
 async def test_the_first_answer_to_a_call_stays(session: Session) -> None:
     await session.journal.commit_call(CALL)
     await session.journal.commit_call(replace(CALL, id="2", answer="Steep."))
-    assert session.journal.query("SELECT id, answer FROM calls") == [{"id": "1", "answer": "Boil."}]
+    assert session.journal.query("SELECT answer, status FROM calls ORDER BY id") == [
+        {"answer": "Boil.", "status": "answered"},
+        {"answer": "Steep.", "status": "superseded"},  # it was paid for, too
+    ]
 
 
 async def test_answers_that_arrive_together_are_committed_together(session: Session) -> None:
     commits: list[str] = []
-    session.journal._connection.set_trace_callback(
+    session.journal.store._connection.set_trace_callback(
         lambda sql: commits.append(sql) if sql == "COMMIT" else None
     )
     calls = [replace(CALL, id=str(number), occurrence=number) for number in range(50)]
@@ -79,7 +82,7 @@ async def test_a_cancelled_waiter_takes_nobody_along(session: Session) -> None:
 
 
 async def test_a_failed_commit_reaches_everyone_who_waits(session: Session) -> None:
-    session.journal._connection.execute("DROP TABLE calls")
+    session.journal.store._connection.execute("DROP TABLE calls")
     calls = [session.journal.commit_call(replace(CALL, occurrence=number)) for number in range(2)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StoreError, StoreError]

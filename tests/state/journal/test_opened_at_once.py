@@ -65,5 +65,7 @@ def test_all_open_it_one_makes_its_tables_and_nothing_is_lost(tmp_path: Path, ki
         assert len(now[table]) >= len(rows), table
     with Session(file) as session:
         assert session.journal.query("PRAGMA user_version") == [{"user_version": VERSION}]
-        assert session.journal.query("SELECT * FROM claims") == []
+        assert (
+            session.journal.query("SELECT * FROM claims WHERE expires_at > 0 AND host <> 'elsewhere'") == []
+        )
         assert session.journal.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]

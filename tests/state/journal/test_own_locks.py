@@ -74,7 +74,7 @@ def test_the_lock_is_taken_again_before_the_next_call(tmp_path: Path, harm: str,
         others = [Session(path) for _ in range(sessions - 1)]
         for other in others:
             assert other.journal.query("SELECT * FROM calls") == []
-        locks = session.journal._own_locks
+        locks = session.journal.store._own_locks
         assert run(chain(ask, harmed, ask_more, read, ask).compile(), Note(), session, "t").status == "done"
         for other in others:
             assert len(other.journal.query("SELECT * FROM calls")) == 3
@@ -116,7 +116,7 @@ def test_it_looks_at_most_once_in_a_while(session: Session, monkeypatch: pytest.
     monkeypatch.setattr(own_locks, "LOOK_S", 1000.0)
     session.path.open("rb").close()
     session.journal.check_writable()
-    assert not session.journal._own_locks._is_held()
+    assert not session.journal.store._own_locks._is_held()
     monkeypatch.setattr(own_locks, "LOOK_S", 0.0)
     session.journal.check_writable()
-    assert session.journal._own_locks._is_held()
+    assert session.journal.store._own_locks._is_held()

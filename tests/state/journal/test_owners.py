@@ -14,37 +14,36 @@ from typing import Any
 import pytest
 
 from stepgraph.state.journal import owners
-from stepgraph.state.journal.owners import Owner, host_name, process_of, this_machine
+from stepgraph.state.journal.owners import FileOwner, host_name, process_of, this_machine
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="the system tells no process's start"
 )
-COLUMNS = ("thread_id", "owner", "host", "pid", "expires_at", "machine", "process")
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Iterator[Owner]:
-    owner = Owner(tmp_path / "runs.sqlite")
+def owner(tmp_path: Path) -> Iterator[FileOwner]:
+    owner = FileOwner(tmp_path / "runs.sqlite")
     yield owner
     owner.close()
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Owner]:
-    other = Owner(tmp_path / "runs.sqlite")
+def other(tmp_path: Path) -> Iterator[FileOwner]:
+    other = FileOwner(tmp_path / "runs.sqlite")
     yield other
     other.close()
 
 
-def claim(owner: Owner, **changes: Any) -> dict[str, Any]:
-    return {**dict(zip(COLUMNS, owner.row("t", owner.new_name(), 9.0), strict=True)), **changes}
+def claim(owner: FileOwner, **changes: Any) -> dict[str, Any]:
+    return {"thread_id": "t", "owner": owner.new_name(), "expires_at": 9.0, **owner.row(), **changes}
 
 
-def test_a_claim_says_who_made_it(owner: Owner) -> None:
+def test_a_claim_says_who_made_it(owner: FileOwner) -> None:
     first, second = claim(owner), claim(owner)
     assert first["owner"].endswith(".1")
     assert second["owner"] == first["owner"][:-1] + "2"
-    told = {name: first[name] for name in COLUMNS if name != "owner"}
+    told = {name: value for name, value in first.items() if name != "owner"}
     assert told == {
         "thread_id": "t",
         "host": host_name(),
@@ -55,7 +54,7 @@ def test_a_claim_says_who_made_it(owner: Owner) -> None:
     }
 
 
-def test_the_lock_tells_whatever_else_the_claim_says(owner: Owner, other: Owner) -> None:
+def test_the_lock_tells_whatever_else_the_claim_says(owner: FileOwner, other: FileOwner) -> None:
     held = claim(owner)
     dead = {"pid": 2**22 + 1, "process": "1 1"}
     assert other.lives(held)
@@ -89,14 +88,14 @@ def test_the_lock_tells_whatever_else_the_claim_says(owner: Owner, other: Owner)
     ids=str,
 )
 def test_without_a_lock_the_process_tells(
-    owner: Owner, other: Owner, changes: dict[str, Any], lives: bool, monkeypatch: pytest.MonkeyPatch
+    owner: FileOwner, other: FileOwner, changes: dict[str, Any], lives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owners, "fcntl", None)
     assert other.lives(claim(owner, **changes)) is lives
 
 
 def test_a_process_of_the_same_number_that_began_later_is_another(
-    owner: Owner, other: Owner, monkeypatch: pytest.MonkeyPatch
+    owner: FileOwner, other: FileOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owners, "fcntl", None)
     space, _, start = str(process_of()).partition(" ")
@@ -112,7 +111,7 @@ def test_a_process_that_ended_has_no_start() -> None:
     assert process_of(process.pid) is None
 
 
-def test_an_owner_that_closed_begins_anew(owner: Owner, tmp_path: Path) -> None:
+def test_an_owner_that_closed_begins_anew(owner: FileOwner, tmp_path: Path) -> None:
     first = claim(owner)["owner"]
     assert len(list(tmp_path.glob("*.owner-*"))) == 1
     owner.close()
@@ -124,9 +123,9 @@ def test_an_owner_that_closed_begins_anew(owner: Owner, tmp_path: Path) -> None:
 
 def test_threads_that_begin_at_once_are_one_owner(tmp_path: Path) -> None:
     for number in range(30):
-        owner, begun = Owner(tmp_path / f"runs-{number}.sqlite"), threading.Barrier(6)
+        owner, begun = FileOwner(tmp_path / f"runs-{number}.sqlite"), threading.Barrier(6)
 
-        def name(owner: Owner = owner, begun: threading.Barrier = begun) -> str:
+        def name(owner: FileOwner = owner, begun: threading.Barrier = begun) -> str:
             begun.wait(30)
             return owner.new_name()
 

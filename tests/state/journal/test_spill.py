@@ -95,12 +95,12 @@ def test_a_full_disk_keeps_what_was_paid_for_and_stops(small_disk: Path, server:
 
 
 def fill(session: Session) -> None:
-    (pages,) = session.journal._connection.execute("PRAGMA page_count").fetchone()
-    session.journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = session.journal.store._connection.execute("PRAGMA page_count").fetchone()
+    session.journal.store._connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def make_room(session: Session) -> None:
-    session.journal._connection.execute("PRAGMA max_page_count = 1000000")
+    session.journal.store._connection.execute("PRAGMA max_page_count = 1000000")
 
 
 async def test_calls_that_wait_in_line_are_not_sent_any_more(session: Session, server: ChatServer) -> None:
@@ -220,7 +220,7 @@ async def test_where_no_room_can_be_reserved_no_model_is_asked(
 def test_a_session_leaves_nothing_beside_its_file(tmp_path: Path) -> None:
     with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel(["one"])):
         asks(1).invoke(Batch(), session.config())
-        assert session.journal._spill._reserve is not None
+        assert session.journal.store._spill._reserve is not None
     assert [file.name for file in tmp_path.iterdir()] == ["runs.sqlite"]
 
 

@@ -99,6 +99,6 @@ def test_a_failed_transaction_is_undone(session: Session) -> None:
 
 
 def test_the_file_survives_a_crash_at_little_cost(session: Session) -> None:
-    for connection in (session.checkpointer.conn, session.journal._connection):
+    for connection in (session.checkpointer.conn, session.journal.store._connection):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (1,)

@@ -31,10 +31,10 @@ def two(state: State) -> Ask[str]:
 def test_a_run_of_two_calls_commits_fewer_than_ten_times(tmp_path: Path) -> None:
     commits: list[str] = []
     with Session(tmp_path / "runs.sqlite") as session:
-        for connection in (session.journal._connection, session.checkpointer.conn):
+        for connection in (session.journal.store._connection, session.checkpointer.conn):
             connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         assert run(chain(one, two).compile(), State(), session, "t").status == "done"
-        for connection in (session.journal._connection, session.checkpointer.conn):
+        for connection in (session.journal.store._connection, session.checkpointer.conn):
             connection.set_trace_callback(None)
     assert 0 < len(commits) < 10
 

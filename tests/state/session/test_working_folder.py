@@ -12,7 +12,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stepgraph import Ask, ScriptedModel, Session, chain, resume, run, step, using
-from stepgraph.state.journal.owners import Owner
+from stepgraph.state.journal.owners import FileOwner
 
 from ...servers import ChatServer
 
@@ -102,14 +102,14 @@ def test_a_node_that_changes_the_folder_changes_no_settings(
 
 def test_what_dead_owners_leave_beside_the_file_goes_with_the_next_one(tmp_path: Path) -> None:
     path = tmp_path / "runs[1].sqlite"
-    dead, living = Owner(path), Owner(path)
+    dead, living = FileOwner(path), FileOwner(path)
     dead.new_name()
     assert dead._lock is not None
     os.close(dead._lock)  # as the system does
     name = living.new_name()
-    Owner(path).sweep([f"{dead._token}.1", name])
+    FileOwner(path).sweep([f"{dead._token}.1", name])
     assert len(list(tmp_path.iterdir())) == 2  # a claim needs it, to be known for a dead one's
-    Owner(path).sweep([])
+    FileOwner(path).sweep([])
     assert list(tmp_path.iterdir()) == [living._sign(living._token)]
     living.close()
 
@@ -130,7 +130,7 @@ def test_a_sign_that_is_swept_before_it_is_locked_is_made_again(
         return handle
 
     monkeypatch.setattr(owners, "_locked", swept)
-    owner = Owner(tmp_path / "runs.sqlite")
+    owner = FileOwner(tmp_path / "runs.sqlite")
     owner.new_name()
     assert (len(times), len(list(tmp_path.iterdir()))) == (2, 1)
     owner.close()

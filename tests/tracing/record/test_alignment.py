@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stepgraph import Session
+from stepgraph.state.json_text import json_text
 from stepgraph.tracing.record.attributes import changed_fields, cut_text
 from stepgraph.tracing.record.diff import paired
 from stepgraph.tracing.record.spans import Span, Trace
@@ -58,6 +59,30 @@ def test_threads_are_searched_by_their_words(session: Session, text: str, found:
     search = Search(text)
     assert count_threads(session.journal, search) == found
     assert len(list_threads(session.journal, search=search)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ada", 1),
+        ("Ada", 0),
+        ("beta", 1),
+        ("Beta", 0),
+        ("bet", 0),
+        ('say "hi"', 1),
+        ("hi", 0),
+        ("größe, ok", 1),
+    ],
+)
+def test_threads_are_searched_by_user_and_whole_tags(session: Session, text: str, found: int) -> None:
+    run = "INSERT INTO runs (thread_id, status, started_at, updated_at) VALUES ('t', 'done', 1, 2)"
+    tags = json_text(["beta", 'say "hi"', "größe, ok"])
+    row = (
+        'INSERT INTO invocations (thread_id, trace, status, "user", tags, started_at) '
+        "VALUES ('t', 0, 'done', 'ada', ?, 1)"
+    )
+    session.journal.write([(run, ()), (row, (tags,))])
+    assert count_threads(session.journal, Search(text)) == found
 
 
 def test_threads_are_ordered_and_paged(session: Session) -> None:

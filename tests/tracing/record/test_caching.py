@@ -103,7 +103,7 @@ def test_a_collapse_is_told_with_the_place_where_the_prompts_differ(
     assert fallen(session, "before") == []
 
     session.journal.flush()
-    path = session.journal.path
+    path = session.journal.database
     show_run("after", step=None, waterfall=False, full=False, database=path, as_json=False)
     assert f"warning  {told}" in capsys.readouterr().out
     show_run("before", step=None, waterfall=False, full=False, database=path, as_json=True)

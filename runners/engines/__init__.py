@@ -1,0 +1,1 @@
+"""Engines bring threads to workers: a queue in the record itself, or a server that runs workflows."""

@@ -1,0 +1,41 @@
+"""The name under which workers serve a graph: the same on each machine, wherever its file lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from ..state.errors import InputError
+from .loading import Loaded, load_graph
+
+
+def graph_name(reference: str) -> str:
+    """Return the name of what a reference means: a ready graph, module:attr, or the file's own name and attr.
+
+    A file without an attribute is loaded, to see which graph it has.
+    """
+    if reference.endswith(".py"):
+        reference = load_graph(reference).reference
+    place, sign, attribute = reference.rpartition(":")
+    return f"{PurePath(place).name if place.endswith('.py') else place}{sign}{attribute}"
+
+
+def load_served(references: Iterable[str]) -> dict[str, Loaded]:
+    """Return the graphs that a worker serves, by their names; NAME=REFERENCE gives one another name.
+
+    Raises InputError where two have one name.
+    """
+    served: dict[str, Loaded] = {}
+    for given in references:
+        own, sign, reference = given.partition("=")
+        loaded = load_graph(reference if sign else given)
+        name = own if sign else graph_name(loaded.reference)
+        if name in served:
+            raise InputError(
+                f"Two graphs have the name {name!r}. Give one of them another one: other={given}; and submit "
+                "its jobs under it."
+            )
+        served[name] = loaded
+    if not served:
+        raise InputError("Name the graphs that the worker serves.")
+    return served

@@ -1,0 +1,256 @@
+"""The record of jobs: threads that were handed to workers, and the answers that were given meanwhile.
+
+An engine carries a thread's name and nothing else. What is to be done stands here, and so does how it ended.
+Each turn has an epoch, and only the latest one writes how it ended: a worker that stood still writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ..blobs import referring
+from ..errors import InputError
+from .journal import Journal
+from .records import Description
+
+JobStatus = Literal["queued", "running", "waiting", "done", "partial", "failed", "canceled"]
+LOCAL: Final = "local"
+OVER: Final = ("done", "partial", "failed", "canceled")
+_NAMES: Final = (
+    "thread_id, graph, trace, input, options, engine, link, status, kind, attempts, due_at, epoch, owner, "
+    "stop"
+)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One row; times are Unix seconds of the database's clock. `input` and `options` are plain data."""
+
+    thread_id: str
+    graph: str
+    trace: int
+    input: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    engine: str = LOCAL
+    link: str | None = None
+    status: JobStatus = "queued"
+    kind: str | None = None
+    attempts: int = 0
+    due_at: float | None = None
+    epoch: int = 0
+    owner: str | None = None
+    stop: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it by itself: neither does it run, nor wait for anything."""
+        return self.status in OVER
+
+
+def now_of(journal: Journal) -> str:
+    """Return the SQL that tells the database's time, in Unix seconds."""
+    dialect = getattr(journal, "dialect", None)
+    return "((julianday('now') - 2440587.5) * 86400.0)" if dialect is None else str(dialect.now)
+
+
+def submit_job(journal: Journal, job: JobRecord) -> None:
+    """Record a job, and its thread if it is new; a job that the thread had before is replaced."""
+    described = Description(job.graph, {}, job.input)
+    now = now_of(journal)
+    run = (
+        "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
+        f"VALUES (?, ?, ?, ?, 'queued', {now}, {now}) ON CONFLICT (thread_id) DO NOTHING"
+    )
+    names = "thread_id, graph, trace, input, options, engine, status, due_at, submitted_at, updated_at"
+    changed = ("graph", "trace", "input", "options", "engine", "status", "due_at", "updated_at")
+    row = (
+        f"INSERT INTO jobs ({names}) VALUES (?, ?, ?, ?, ?, ?, 'queued', {now}, {now}, {now}) "
+        f"ON CONFLICT (thread_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in changed)}, "
+        "kind = NULL, attempts = 0, stop = 0, woken = 0, owner = NULL, expires_at = NULL"
+    )
+    values = (
+        job.thread_id,
+        job.graph,
+        job.trace,
+        referring(json.dumps(job.input)),
+        json.dumps(dict(job.options)),
+        job.engine,
+    )
+    journal.write([(run, (job.thread_id, *described.columns())), (row, values)])
+
+
+def find_job(journal: Journal, thread_id: str) -> JobRecord | None:
+    """Return a thread's job, None if the thread was never handed to workers."""
+    rows = journal.query(f"SELECT {_NAMES} FROM jobs WHERE thread_id = ?", (thread_id,))
+    return _job(journal, rows[0]) if rows else None
+
+
+def _job(journal: Journal, row: Mapping[str, Any]) -> JobRecord:
+    texts = {"input": journal.whole(row["input"]), "options": row["options"]}
+    data = {name: json.loads(text) for name, text in texts.items()}
+    return JobRecord(**{**row, **data, "stop": bool(row["stop"])})
+
+
+def last_trace(journal: Journal, thread_id: str) -> int:
+    """Return the number of the thread's latest input that was begun, -1 if none was."""
+    rows = journal.query("SELECT max(trace) AS last FROM invocations WHERE thread_id = ?", (thread_id,))
+    last = rows[0]["last"]
+    return -1 if last is None else int(last)
+
+
+def take_job(
+    journal: Journal, graphs: Collection[str], owner: str, lease_s: float, *, engine: str = LOCAL
+) -> JobRecord | None:
+    """Take the job that waits longest of those that are due, and whose graphs a worker serves; None without.
+
+    A job is due when it is queued, when its deadline has come, or when the worker whose turn it was has not
+    said for too long that it lives.
+    """
+    now = now_of(journal)
+    marks = ", ".join("?" * len(graphs))
+    due = (
+        f"engine = ? AND graph IN ({marks}) AND ((status = 'queued' AND due_at <= {now}) "
+        f"OR (status = 'waiting' AND due_at <= {now}) OR (status = 'running' AND expires_at < {now}))"
+    )
+    values = (engine, *graphs)
+    sql = (
+        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = {now} + ?, epoch = epoch + 1, "
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
+        f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
+        f"RETURNING {_NAMES}"
+    )
+    if not journal.query(f"SELECT 1 FROM jobs WHERE {due} LIMIT 1", values):
+        return None  # nobody waits for a lock in order to find nothing
+    rows = _returned(journal, sql, (owner, lease_s, *values, *values))
+    return _job(journal, rows[0]) if rows else None
+
+
+def begin_turn(journal: Journal, thread_id: str, owner: str) -> JobRecord | None:
+    """Begin a turn that an engine has given to a worker; None if there is no such job, or it was canceled."""
+    now = now_of(journal)
+    sql = (
+        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = epoch + 1, "
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
+        f"AND status <> 'canceled' RETURNING {_NAMES}"
+    )
+    rows = _returned(journal, sql, (owner, thread_id))
+    return _job(journal, rows[0]) if rows else None
+
+
+def end_turn(
+    journal: Journal,
+    job: JobRecord,
+    status: JobStatus,
+    *,
+    kind: str | None = None,
+    due_at: float | None = None,
+    after_s: float | None = None,
+    attempts: int = 0,
+) -> JobStatus | None:
+    """Record how a turn ended, and return how the job stands; None if another turn has begun meanwhile.
+
+    One that is queued is due `after_s` seconds. Whoever was woken while it ran has another turn.
+    """
+    now = now_of(journal)
+    due = "?" if after_s is None else f"{now} + ?"
+    again = "0 = 1" if status in ("done", "canceled") else "woken = 1"
+    stopped = "stop = 1" if status in ("waiting", "queued") else "0 = 1"
+    sql = (
+        f"UPDATE jobs SET status = CASE WHEN {stopped} THEN 'canceled' WHEN {again} THEN 'queued' "
+        "ELSE ? END, "
+        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, owner = NULL, "
+        f"expires_at = NULL, woken = 0, stop = 0, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        "RETURNING status"
+    )
+    when = due_at if after_s is None else after_s
+    rows = _returned(journal, sql, (status, when, kind, attempts, job.thread_id, job.epoch))
+    found: JobStatus | None = rows[0]["status"] if rows else None
+    return found
+
+
+def fail_unbegun(journal: Journal, thread_id: str, error: str) -> None:
+    """Record why a thread could not even begin."""
+    sql = "UPDATE runs SET status = 'failed', error = ? WHERE thread_id = ? AND status = 'queued'"
+    journal.write([(sql, (error, thread_id))])
+
+
+def renew_turns(journal: Journal, owner: str, lease_s: float) -> tuple[set[str], set[str]]:
+    """Say that a worker lives; return the threads whose turn is still its own, and those of them to stop."""
+    now = now_of(journal)
+    sql = (
+        f"UPDATE jobs SET expires_at = {now} + ? WHERE owner = ? AND status = 'running' "
+        "RETURNING thread_id, stop"
+    )
+    rows = _returned(journal, sql, (lease_s, owner))
+    return {row["thread_id"] for row in rows}, {row["thread_id"] for row in rows if row["stop"]}
+
+
+def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None = None) -> JobRecord:
+    """Have a job take another turn: at once, or after the one under way. Raises InputError without a job.
+
+    `options` replace those that it has.
+    """
+    job = find_job(journal, thread_id)
+    if job is None:
+        raise InputError(f"The thread {thread_id!r} was not handed to workers, so none goes on with it.")
+    now = now_of(journal)
+    sql = (
+        f"UPDATE jobs SET woken = CASE status WHEN 'running' THEN 1 ELSE 0 END, "
+        f"due_at = {now}, attempts = 0, stop = 0, options = ?, "
+        "status = CASE status WHEN 'running' THEN 'running' ELSE 'queued' END, "
+        f"updated_at = {now} WHERE thread_id = ?"
+    )
+    journal.write([(sql, (json.dumps({**job.options, **(options or {})}), thread_id))])
+    return job
+
+
+def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
+    """Ask for a job to be canceled: its worker stops it, or nobody begins it. Return how it stands."""
+    now = now_of(journal)
+    sql = (
+        f"UPDATE jobs SET stop = 1, updated_at = {now}, "
+        "status = CASE WHEN status IN ('queued', 'waiting') THEN 'canceled' ELSE status END "
+        "WHERE thread_id = ? RETURNING status"
+    )
+    rows = _returned(journal, sql, (thread_id,))
+    found: JobStatus | None = rows[0]["status"] if rows else None
+    return found
+
+
+def link_job(journal: Journal, thread_id: str, link: str) -> None:
+    """Record an engine's own name for a job."""
+    journal.write([("UPDATE jobs SET link = ? WHERE thread_id = ?", (link, thread_id))])
+
+
+# Answers
+
+
+def give_answers(journal: Journal, thread_id: str, answers: Mapping[str, Any]) -> None:
+    """Keep answers, by the ids of what they answer, until a worker takes them; the first one stands."""
+    now = now_of(journal)
+    sql = (
+        f"INSERT INTO job_answers (thread_id, question, answer, given_at) VALUES (?, ?, ?, {now}) "
+        "ON CONFLICT (thread_id, question) DO NOTHING"
+    )
+    journal.write((sql, (thread_id, name, referring(json.dumps(each)))) for name, each in answers.items())
+
+
+def given_answers(journal: Journal, thread_id: str) -> dict[str, Any]:
+    """Return the answers that no worker has taken, by the ids of what they answer."""
+    rows = journal.query("SELECT question, answer FROM job_answers WHERE thread_id = ?", (thread_id,))
+    return {row["question"]: json.loads(journal.whole(row["answer"])) for row in rows}
+
+
+def drop_answers(journal: Journal, thread_id: str, questions: Iterable[str]) -> None:
+    """Forget answers that were taken, or that answer nothing any more."""
+    sql = "DELETE FROM job_answers WHERE thread_id = ? AND question = ?"
+    journal.write((sql, (thread_id, name)) for name in questions)
+
+
+def _returned(journal: Journal, sql: str, values: Iterable[Any]) -> list[dict[str, Any]]:
+    """Run one statement in a transaction of its own, and return the rows that it returns."""
+    given = list(values)
+    return journal.transact(lambda transaction: transaction.execute(sql, given))

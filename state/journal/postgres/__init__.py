@@ -1,0 +1,1 @@
+"""The store in a Postgres database, which workers on many machines share."""

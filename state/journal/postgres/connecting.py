@@ -1,0 +1,77 @@
+"""Opens connections to Postgres, and explains their errors; no password is ever in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...database import PostgresAddress
+from ...errors import StoreError
+
+try:
+    import psycopg
+    from psycopg.adapt import Loader
+    from psycopg.types.string import StrDumper
+except ImportError as missing:
+    raise StoreError(
+        f"A session in Postgres needs the package psycopg ({missing}). Install it: "
+        "pip install 'stepgraph[postgres]'"
+    ) from None
+
+CONNECT_S = 10
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class _Number(Loader):
+    """Reads what sums of integers come as: an integer, if it is one."""
+
+    def load(self, data: Any) -> int | float:
+        text = bytes(data)
+        return float(text) if b"." in text or b"N" in text or b"I" in text else int(text)
+
+
+def connect(address: PostgresAddress) -> Connection:
+    """Open a connection. It works behind PgBouncer too: nothing is prepared, nothing set in its session."""
+    try:
+        connection = psycopg.connect(
+            address.conninfo, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_S
+        )
+    except psycopg.Error as error:
+        raise explained(error, address) from None
+    connection.adapters.register_loader("numeric", _Number)
+    connection.adapters.register_dumper(str, StrDumper)
+    return connection
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection went, not the statement."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
+
+
+def explained(error: Exception, address: PostgresAddress) -> StoreError:
+    """Return the StoreError that says what is wrong with the database and what to do next, in one line."""
+    text = " ".join(str(error).split())
+    state = getattr(error, "sqlstate", None) or ""
+    if "password authentication failed" in text or state == "28P01":
+        return StoreError(f"{address}: the password is wrong, or missing. Check the address.")
+    if "does not exist" in text and ("database" in text or "role" in text) and not state.startswith("42"):
+        return StoreError(f"{address}: {_reason(text)}. Create it, or check the address.")
+    if "SSL" in text or "TLS" in text or "certificate" in text:
+        return StoreError(f"{address}: TLS failed: {_reason(text)}. See sslmode in the address.")
+    if "refused" in text or "timeout" in text or "could not translate host" in text or "resolve" in text:
+        return StoreError(f"{address} cannot be reached: {_reason(text)}. Check that Postgres runs there.")
+    if state == "53100" or state == "53200":
+        return StoreError(f"{address}: {_reason(text)}. Free some space, then resume the thread.")
+    if state == "42501":
+        return StoreError(
+            f"{address}: {_reason(text)}. Its user needs CREATE on the database, or on the schema "
+            f"{address.schema!r}."
+        )
+    if is_lost(error):
+        return StoreError(f"{address}: the connection was lost ({_reason(text)}). Resume the thread.")
+    return StoreError(f"{address}: {_reason(text)}.")
+
+
+def _reason(text: str) -> str:
+    return text.rpartition("FATAL:")[2].strip().rstrip(".") or text

@@ -1,0 +1,224 @@
+"""Sets aside what calls can cost in the accounts of shared budgets, for all that ask at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from ..errors import StoreError
+from .budget_accounts import (
+    FORGET,
+    HOLDS,
+    LIFETIME_S,
+    RENEW,
+    Amount,
+    Declined,
+    Granted,
+    Settlement,
+    Wanted,
+    reserve,
+    settling,
+)
+from .dialect import Transaction
+from .forking import Forked, track
+
+if TYPE_CHECKING:
+    from .journal import Journal
+
+SLICE_S = 0.002
+RENEW_S = LIFETIME_S / 3
+WAITS_S = (0.05, 1.0)  # for the calls of other processes to end: at first, and at most
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A call that asks, and who waits for the answer."""
+
+    wanted: Wanted
+    outcome: asyncio.Future[Granted | Declined]
+
+
+@dataclass(slots=True)
+class _Line:
+    """What asks in one event loop, and when the last ones were served."""
+
+    asked: list[_Asked] = field(default_factory=list)
+    served_at: float = 0.0
+    serving: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+class Reservations(Forked):
+    """What this process has set aside in one database; safe to use from several threads and event loops."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._ahead_s: float | None = None  # the database's clock, compared with ours
+        self._begin()
+        track(self)
+
+    def _begin(self) -> None:
+        self._owner = secrets.token_hex(6)
+        self._lock = threading.Lock()
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._open = 0
+        self._alive_at = 0.0
+        self._given_back: set[str] = set()
+        self._stop = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    def after_fork(self) -> None:
+        self._begin()
+
+    # Setting aside
+
+    async def reserve(self, wanted: Wanted) -> Granted | Declined:
+        """Set aside what a call can cost, or say why it does not fit."""
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is None:
+            line = self._lines[loop] = _Line()
+        asked = _Asked(wanted, loop.create_future())
+        line.asked.append(asked)
+        if not line.serving:
+            line.serving = True
+            wait = line.served_at + SLICE_S - loop.time()
+            if wait > 0:
+                loop.call_later(wait, self._start, loop, line)
+            else:
+                loop.call_soon(self._start, loop, line)
+        return await asked.outcome
+
+    def _start(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
+        line.task = loop.create_task(self._serve(loop, line))
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
+        """Serve all that asks; what comes while the transaction runs is served by the next one."""
+        asked, line.asked = [each for each in line.asked if not each.outcome.done()], []
+        try:
+            if asked:
+                await self._serve_these(asked)
+        except BaseException as error:
+            for each in asked:
+                if not each.outcome.done():
+                    each.outcome.set_exception(error)
+                    each.outcome.exception()
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            line.served_at = loop.time()
+            line.serving = bool(line.asked)
+            if line.serving:
+                loop.call_later(SLICE_S, self._start, loop, line)
+
+    async def _serve_these(self, asked: Sequence[_Asked]) -> None:
+        wanted = [each.wanted for each in asked]
+        owner = self._owner
+
+        def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
+            return reserve(db, wanted, owner, self.journal.dialect.now)
+
+        began = time.time()
+        outcomes, clock = await self.journal.atransact(work)
+        if clock is not None:
+            self._ahead_s = clock - (began + time.time()) / 2
+        for each, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Granted):
+                self._took()
+            if not each.outcome.done():
+                each.outcome.set_result(outcome)
+            elif isinstance(outcome, Granted):  # it was cancelled meanwhile
+                self.settle(outcome.settled(Amount()))
+
+    async def now(self) -> float:
+        """Return what time it is by the database's clock."""
+        if self._ahead_s is None:
+            (row,) = await self.journal.aquery(f"SELECT {self.journal.dialect.now} AS now")
+            self._ahead_s = float(row["now"]) - time.time()
+        return time.time() + self._ahead_s
+
+    async def freed(self, tries: int) -> None:
+        """Return once something may have been given back, here or elsewhere."""
+        loop = asyncio.get_running_loop()
+        freed: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiters.append((loop, freed))
+        shortest, longest = WAITS_S
+        with suppress(TimeoutError):
+            await asyncio.wait_for(freed, min(longest, shortest * 2**tries))
+
+    # Settling
+
+    def settlements(self, granted: Granted, spent: Amount) -> list[Settlement]:
+        """Return what a call is charged in the place of what it had set aside."""
+        if time.monotonic() - self._alive_at > LIFETIME_S:  # it stood still, and may have lost that
+            self._prove_alive()
+        settled = granted.settled(spent)
+        return [each if self._holds(each) else replace(each, bound=Amount()) for each in settled]
+
+    def _holds(self, settlement: Settlement) -> bool:
+        return settlement.owner not in self._given_back
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle with the next commit; where a call's own commit does it, call only `ended`."""
+        self.journal.add_later(*settling(settlements))
+        self.ended()
+
+    def ended(self) -> None:
+        """Take note that a call which had set something aside is settled."""
+        with self._lock:
+            self._open -= 1
+            waiters, self._waiters = self._waiters, []
+        for loop, freed in waiters:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(_wake, freed)
+
+    # Signs of life
+
+    def _took(self) -> None:
+        with self._lock:
+            self._open += 1
+            self._alive_at = time.monotonic()
+            if self._renewer is None:
+                self._renewer = threading.Thread(
+                    target=self._renew, args=(self._stop,), name="stepgraph-reservations", daemon=True
+                )
+                self._renewer.start()
+
+    def _renew(self, stop: threading.Event) -> None:
+        while not stop.wait(RENEW_S):
+            if self._open:
+                with suppress(StoreError):
+                    self._prove_alive()
+
+    def _prove_alive(self) -> None:
+        owner = self._owner
+        (row,) = self.journal.query(HOLDS, (owner,))
+        if row["n"]:
+            self.journal.write([(RENEW.format(now=self.journal.dialect.now), (LIFETIME_S, owner))])
+        else:
+            with self._lock:
+                self._given_back.add(owner)
+                self._owner = secrets.token_hex(6)
+        self._alive_at = time.monotonic()
+
+    def close(self) -> None:
+        """End the signs of life, and leave no row behind that holds nothing."""
+        self._stop.set()
+        if self._renewer is not None:
+            self.journal.write([(FORGET, (self._owner,))])
+            self._renewer.join(2)
+            self._renewer = None
+
+
+def _wake(freed: asyncio.Future[None]) -> None:
+    if not freed.done():
+        freed.set_result(None)

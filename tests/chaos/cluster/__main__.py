@@ -1,0 +1,157 @@
+"""The kill matrix: random graphs, on each engine and store, disturbed in each way. What was paid twice?
+
+    python -m tests.chaos.cluster --kills 500 --seed 1
+
+A cell is ENGINE/STORE/KIND. Processes are real, and so are their deaths: kill -9 in a call, between the
+commit of an answer and its report, in an effect, and while a review waits; SIGSTOP past the end of the lease,
+with another process that takes over; SIGTERM as at a deploy; a database that is restarted as after a crash.
+All questions are counted by a model server of its own process. `--cells` takes patterns: 'local/*/zombie'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from cluster.postgres import PostgresServer
+from cluster.processes import own_folder
+
+from ..compositions.__main__ import warm_up
+from .client import Models, serving
+from .databases import databases
+from .lives import Place
+from .trial import FITS, HEADINGS, KINDS, Reference, Tally, Trial, undisturbed
+
+ENGINES = ("local",)
+CELLS = [
+    f"{engine}/{store}/{kind}"
+    for engine in ENGINES
+    for store in ("sqlite", "postgres")
+    for kind in KINDS
+    if store == "postgres" or kind != "database"
+]
+
+
+@dataclass
+class Matrix:
+    """The cells that are run, and their tallies."""
+
+    cells: Sequence[str]
+    models: Models
+    folder: Path
+    server: PostgresServer | None
+    keep: bool = False
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def kills(self) -> int:
+        return sum(tally.kills for tally in self.tallies.values())
+
+    def run(self, kills: int, seed: int, limit_s: float) -> None:
+        """Kill so many times, each graph in all cells that it fits."""
+        deadline = time.monotonic() + limit_s
+        for number in range(seed, seed + 100 * kills):
+            for cell in self._graph(number):
+                self._trial(cell, number)
+                if self.kills >= kills or time.monotonic() > deadline:
+                    return
+
+    def _graph(self, seed: int) -> Iterator[str]:
+        """Run a graph undisturbed, and yield the cells for it, those with the fewest kills first."""
+        folder = self.folder / f"{seed}"
+        folder.mkdir()
+        place = Place(folder, seed, seed % 2 == 0, folder / "runs.sqlite", self.models.port, f"{seed}")
+        found = undisturbed(place, self.models)
+        if not isinstance(found, Reference):
+            print(f"seed {seed}: {found}", file=sys.stderr)
+            self.tallies.setdefault("undisturbed", Tally()).errors += 1
+            return
+        self._reference, self._place = found, place
+        for cell in sorted(self.cells, key=lambda cell: self.tallies.get(cell, Tally()).kills):
+            kind = cell.rpartition("/")[2]
+            if kind not in FITS or FITS[kind](found, place):
+                yield cell
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _trial(self, cell: str, seed: int) -> None:
+        _, store, kind = cell.split("/")
+        folder = self.folder / f"{seed}-{cell.replace('/', '-')}"
+        folder.mkdir()
+        with databases(store, folder, self.server) as database:
+            place = replace(self._place, path=folder, address=database.address, run=f"{seed} {cell}")
+            trial = Trial(place, database, self.models, self._reference, random.Random(f"{seed} {cell}"))
+            tally = trial.run(kind)
+            self.tallies.setdefault(cell, Tally())
+            self.tallies[cell] += tally
+            for fault in trial.faults:
+                print(f"seed {seed}, {cell}: {fault}", file=sys.stderr, flush=True)
+            if trial.faults:
+                again = f"python -m tests.chaos.cluster --seed {seed} --kills 1 --cells '{cell}'"
+                print(f"  again: {again}", file=sys.stderr, flush=True)
+        if not (self.keep and trial.faults):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def table(self) -> str:
+        """Return the tallies, a line for each cell, and their sum."""
+        total = Tally()
+        for tally in self.tallies.values():
+            total += tally
+        rows = [(cell, tally.row()) for cell, tally in sorted(self.tallies.items())]
+        lines = [("", HEADINGS), *rows, ("all", total.row())]
+        return "\n".join(
+            f"{name:24}"
+            + "".join(f"{cell:>{len(head) + 2}}" for head, cell in zip(HEADINGS, cells, strict=True))
+            for name, cells in lines
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cells", nargs="+", default=["*"], metavar="PATTERN")
+    parser.add_argument("--limit", type=float, default=3600.0, metavar="S", help="stop after so many seconds")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep the files of trials with faults there")
+    options = parser.parse_args()
+    cells = [cell for cell in CELLS if any(fnmatch(cell, pattern) for pattern in options.cells)]
+    if not cells:
+        parser.error(f"No cell fits. Cells: {', '.join(CELLS)}")
+    warnings.simplefilter("ignore", ResourceWarning)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        warm_up()
+        models = stack.enter_context(serving())
+        folder = Path(
+            options.keep or stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        server = None
+        if any("/postgres/" in cell for cell in cells):
+            import stepgraph.state.journal.postgres.store  # noqa: F401 - so that each fork has it
+
+            data = own_folder()
+            stack.callback(shutil.rmtree, data, ignore_errors=True)
+            server = PostgresServer(data)
+            server.start()
+            stack.callback(server.stop, "immediate")
+        matrix = Matrix(cells, models, folder, server, keep=bool(options.keep))
+        matrix.run(options.kills, options.seed, options.limit)
+    print(matrix.table())
+    print(f"seed {options.seed}, {matrix.kills} kills, {time.monotonic() - started:.0f} s")
+    faults = sum(tally.faults for tally in matrix.tallies.values())
+    if faults or matrix.kills < options.kills:
+        raise SystemExit(f"{faults} faults, {matrix.kills} of {options.kills} kills")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+"""Budgets that threads share: one account for all of them, in a file and in Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+
+from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, run, step, using, within
+from stepgraph.providers.model import CallContext, Request
+from stepgraph.providers.prices import Price
+from stepgraph.runners.result import RunResult
+from stepgraph.state.errors import BudgetExceeded, SettingsError
+from stepgraph.state.journal import budget_accounts, reservations
+from stepgraph.state.journal.budget_accounts import Limits
+from stepgraph.state.journal.budget_reads import BudgetAccount, accounts, release, reset_limits, set_limits
+from stepgraph.state.session.budget_rules import read_rules, rule_budgets, ruled, scopes_of
+
+NOON = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
+PRICE = Price(input=1_000_000, output=1_000_000)  # a dollar a token, which is a word
+
+
+@dataclass
+class Post:
+    topic: str = "tea"
+    plan: str = ""
+    draft: str = ""
+
+
+@step("plan")
+def plan(post: Post) -> Ask[str]:
+    return Ask("plan", max_tokens=1)
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask("write", max_tokens=1)
+
+
+GRAPH = chain(plan, write, name="blog")
+APP = GRAPH.compile()
+
+
+class Exact(ScriptedModel):
+    """A model that knows how many tokens it counts: the words."""
+
+    async def count_tokens(self, request: Request) -> int | None:
+        return sum(len(str(message["content"]).split()) for message in request.messages)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("cluster"))])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return (
+        str(tmp_path / "runs.sqlite")
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@contextmanager
+def opened(database: str, clock: Clock | None = None) -> Iterator[Session]:
+    with using(Exact(lambda *_: "ok", price=PRICE)), Session(database, clock=clock) as session:
+        yield session
+
+
+def ada(**limits: Any) -> Budget:
+    return Budget(**{"scope": "user:ada", "per": "day", **limits})
+
+
+def account(session: Session, scope: str = "user:ada") -> BudgetAccount:
+    (found,) = accounts(session.journal, scope)
+    return found
+
+
+@pytest.mark.parametrize(("limits", "spent"), [({"calls": 5}, 5), ({"usd": 10}, 10), ({"tokens": 11}, 10)])
+def test_threads_share_a_limit_and_go_on_in_the_next_period(
+    database: str, limits: dict[str, Any], spent: int
+) -> None:
+    clock = Clock()
+    (name,) = limits
+    with opened(database, clock) as session:
+        results = [run(APP, Post(), session, f"t{n}", budget=ada(**limits)) for n in range(4)]
+        assert [result.status for result in results] == ["done", "done", "partial", "partial"]
+        ended = results[-1].budget_end
+        assert ended is not None
+        assert (ended.limit, ended.scope, ended.per, ended.is_shared) == (name, "user:ada", "day", True)
+        assert ended.ends_at == datetime(2026, 11, 28, tzinfo=UTC).timestamp()
+        for told in ("user:ada", "per day", f"{name} = ", "of it is spent", "2026-11-28 00:00 UTC"):
+            assert told in ended.message
+        assert resume(APP, session, "t3").status == "partial"
+        assert sum(each.spent[name] for each in accounts(session.journal, past=True)) == spent
+    clock.now += timedelta(days=1)
+    with opened(database, clock) as session:  # another process, the next day
+        assert [resume(APP, session, f"t{n}").status for n in (2, 3)] == ["done", "done"]
+        days = accounts(session.journal, past=True)
+    assert [day.spent["calls"] for day in days] == [3, 5]
+
+
+def test_a_resume_with_a_larger_limit_goes_on_and_keeps_it(database: str) -> None:
+    with opened(database) as session:
+        assert run(APP, Post(), session, "t", budget=[Budget(calls=9), ada(calls=1)]).status == "partial"
+        assert resume(APP, session, "t", budget=Budget(calls=8)).status == "partial"  # its own is another one
+        result = resume(APP, session, "t", budget=ada(calls=2))
+        assert (result.status, session.budget_of("t")) == ("done", Budget(calls=8))
+        again = {"topic": "b"}
+        assert run(APP, again, session, "t", budget=ada()).status == "done"  # no limit: it is lifted
+        assert account(session).spent["calls"] == 2
+
+
+def test_all_scopes_of_a_run_hold_and_of_one_scope_the_tightest(database: str) -> None:
+    team = Budget(calls=3, scope="team:x")
+    with opened(database) as session:
+        assert run(APP, Post(), session, "a", budget=[ada(calls=9), team]).status == "done"
+        result = run(APP, Post(), session, "b", budget=[ada(calls=9), team])
+        assert (result.status, result.budget_end and result.budget_end.scope) == ("partial", "team:x")
+        assert [each.spent["calls"] for each in accounts(session.journal)] == [3, 3]
+        # What does not fit one of them is set aside in none.
+        assert all(not sum(each.reserved.values()) for each in accounts(session.journal))
+        result = run(APP, Post(), session, "c", budget=[ada(calls=9), ada(calls=4)])
+        assert "calls = 4" in str(result.limit)
+        result = run(APP, Post(), session, "d", budget=ada(calls=6))  # another run, another limit
+        assert (result.status, account(session).spent["calls"]) == ("done", 6)
+
+
+async def test_many_at_once_make_exactly_as_many_calls_as_fit(database: str) -> None:
+    calls = 0
+
+    def answer(request: Request, context: CallContext) -> str:
+        nonlocal calls
+        calls += 1
+        return "ok"
+
+    with using(ScriptedModel(answer, delay_s=0.001)), Session(database) as one, Session(database) as other:
+        runs = [
+            arun(APP, Post(str(n)), session, f"{n}-{number}", budget=ada(calls=25))
+            for number, session in enumerate((one, other))
+            for n in range(20)
+        ]
+        results: list[RunResult[Post]] = await asyncio.gather(*runs)
+        done = sum(result.status == "done" for result in results)
+        assert (calls, account(one).spent["calls"], account(one).left) == (25, 25, {"calls": 0})
+        assert done <= 12
+
+
+def test_a_failed_call_counts_as_one_and_gives_the_rest_back(database: str) -> None:
+    with Session(database) as session:
+        with using(Exact([ValueError("no")], price=PRICE)), pytest.raises(ValueError, match="no"):
+            run(APP, Post(), session, "t", budget=ada(usd=100))
+        found = account(session)
+    assert (found.spent, found.reserved["usd"]) == ({"calls": 1, "tokens": 0, "usd": 0}, 0)
+
+
+async def test_a_cancelled_call_gives_back_what_it_set_aside(database: str) -> None:
+    asked = asyncio.Event()
+
+    def answer(request: Request, context: CallContext) -> str:
+        asked.set()
+        return "ok"
+
+    async with Session(database) as session:
+        with using(Exact(answer, delay_s=60, price=PRICE)):
+            task = asyncio.create_task(arun(APP, Post(), session, "t", budget=ada(usd=100)))
+            await asked.wait()
+            assert account(session).reserved["calls"] == 1
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        found = account(session)
+    assert (found.spent["calls"], found.spent["usd"], sum(found.reserved.values())) == (1, 0, 0)
+
+
+def test_what_a_dead_process_set_aside_counts_as_spent_until_somebody_gives_it_back(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_accounts, "LIFETIME_S", -1.0)  # as if it had died long ago
+    with Session(database) as dead, opened(database) as session:
+        ledger = dead.shared_ledger(ada(usd=4))
+        asyncio.run(ledger.reserve(budget_cost(usd=3)))
+        assert account(session).unsettled["usd"] == 3
+        result = run(APP, Post(), session, "t", budget=ada(usd=4))
+        assert (result.status, "$" in str(result.limit)) == ("partial", False)
+        assert "set aside by processes that died" in str(result.limit)
+        release(session.journal, "user:ada", "day")
+        assert account(session).left == {"usd": 4}
+        assert resume(APP, session, "t").status == "done"
+
+
+def budget_cost(**spent: float) -> Any:
+    from stepgraph.state.cost import Cost
+
+    return Cost(1, known_usd=spent["usd"])
+
+
+def test_limits_by_hand_take_the_place_of_what_runs_name(database: str) -> None:
+    with opened(database) as session:
+        set_limits(session.journal, "user:ada", "day", Limits(calls=1))
+        assert account(session).limits == {"calls": 1}
+        assert run(APP, Post(), session, "t", budget=ada(calls=9)).status == "partial"
+        set_limits(session.journal, "user:ada", "day", Limits(calls=2))
+        assert account(session).by_hand == ("calls",)
+        assert resume(APP, session, "t").status == "done"
+        reset_limits(session.journal, "user:ada", "day")
+        assert account(session).limits == {"calls": 9}
+
+
+def test_a_part_may_have_one(database: str) -> None:
+    graph = chain(plan, within(write, [Budget(calls=9), ada(calls=1)])).compile()
+    with opened(database) as session:
+        assert run(graph, Post(), session, "a").status == "done"
+        result = run(graph, Post(), session, "b")
+        assert (result.status, result.values["plan"], "user:ada" in str(result.limit)) == (
+            "partial",
+            "ok",
+            True,
+        )
+
+
+def test_langgraphs_own_calls_keep_it_too(session: Session) -> None:
+    with using(ScriptedModel(lambda *_: "ok")):
+        config = session.config("a", budget=ada(calls=3))
+        assert APP.invoke(Post(), config)["draft"] == "ok"
+        assert "__interrupt__" in APP.invoke(Post(), session.config("b", budget=ada(calls=3)))
+
+
+def test_one_without_a_limit_of_its_own_is_refused_before_anything_is_paid() -> None:
+    wrong: list[dict[str, Any]] = [
+        {"per": "day", "usd": 1},
+        {"scope": "x", "per": "year"},
+        {"scope": ""},
+        {"scope": " x"},
+        {"scope": "a\0b"},
+        {"scope": "x" * 201},
+        {"scope": "x", "seconds": 5},
+        {"scope": "x", "supersteps": 5},
+        {"scope": "x", "usd": float("inf")},
+        {"scope": "x", "usd": float("nan")},
+        {"usd": float("nan")},
+    ]
+    for limits in wrong:
+        with pytest.raises(ValueError, match="Budget"):
+            Budget(**limits)
+
+
+def test_two_budgets_of_its_own_are_refused(session: Session) -> None:
+    with pytest.raises(ValueError, match="one budget of its own"):
+        session.config("t", budget=[Budget(calls=1), Budget(usd=1)])
+
+
+def test_the_error_survives_a_pickle() -> None:
+    error = BudgetExceeded(
+        "m", limit="usd", scope="s", budget={}, spent={}, is_shared=True, per="day", ends_at=9
+    )
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.per, again.ends_at, again.is_shared, str(again)) == ("day", 9, True, "m")
+
+
+# Settings
+
+RULES = """
+[budgets]
+all = { calls = 100 }
+"user:*" = { calls = 3, per = "day" }
+"user:bo" = { calls = 6, per = "day" }
+"tenant:*" = [{ calls = 50, per = "day" }, { calls = 90, per = "month" }]
+"graph:blog" = { calls = 60 }
+"tag:nightly" = { calls = 70 }
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> None:
+    (tmp_path / "stepgraph.toml").write_text(RULES)
+
+
+@pytest.mark.usefixtures("rules")
+def test_the_settings_have_budgets_for_runs_by_their_user_graph_tag_and_metadata(tmp_path: Path) -> None:
+    with opened(str(tmp_path / "runs.sqlite")) as session:
+        about: dict[str, Any] = {"metadata": {"tenant": "acme", "n": 1.5}, "tags": ["nightly", "other"]}
+        assert run(APP, Post(), session, "a", user="ada", **about).status == "done"
+        assert [(each.scope, each.per) for each in accounts(session.journal)] == [
+            ("all", None),
+            ("graph:blog", None),
+            ("tag:nightly", None),
+            ("tenant:acme", "day"),
+            ("tenant:acme", "month"),
+            ("user:ada", "day"),
+        ]
+        assert run(APP, Post(), session, "b", user="ada").status == "partial"
+        assert resume(APP, session, "b").status == "partial"  # whose run it is stays on record
+        assert run(APP, Post(), session, "c", user="cy").status == "done"
+        for thread in ("d", "e", "f"):
+            assert run(APP, Post(), session, thread, user="bo").status == "done"
+        assert run(APP, Post(), session, "g", user="bo").status == "partial"
+        assert resume(APP, session, "g", user="cy").status == "partial"  # it has spent two of three
+        assert run(APP, Post(), session, "h").status == "done"
+
+
+@pytest.mark.usefixtures("rules")
+def test_they_hold_for_runs_without_a_session_of_their_own(tmp_path: Path) -> None:
+    saver = InMemorySaver()
+    app = GRAPH.compile(checkpointer=saver)
+    with using(ScriptedModel(lambda *_: "ok")):
+        for thread in ("a", "b"):
+            config: Any = {"configurable": {"thread_id": thread}, "metadata": {"user_id": "ada"}}
+            found = app.invoke(Post(), config)
+    assert "__interrupt__" in found
+
+
+@pytest.mark.usefixtures("rules")
+def test_they_hold_for_a_graph_written_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPGRAPH_DB", str(tmp_path / "runs.sqlite"))
+    graph = StateGraph(Post)
+    graph.add_node("plan", plan)
+    graph.add_node("write", write)
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "write")
+    graph.add_edge("write", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    with using(ScriptedModel(lambda *_: "ok")):
+        for thread in ("a", "b"):
+            config: Any = {"configurable": {"thread_id": thread}, "metadata": {"user_id": "ada"}}
+            found = app.invoke(Post(), config)
+    assert "__interrupt__" in found
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"ada": {"usd": 5}}, "user:ada"),
+        ({"user:a*": {"usd": 5}}, "whole name"),
+        ({"*:ada": {"usd": 5}}, "whole name"),
+        ({"user:*": {}}, "no limit"),
+        ({"user:*": {"usd": 5, "scope": "x"}}, "scope"),
+        ({"user:*": {"usd": -5}}, "0 or more"),
+        ({"user:*": {"dollars": 5}}, "calls"),
+        ({"user:*": {"usd": 5, "per": "year"}}, "hour"),
+        ({"user:*": 5}, "table"),
+        ({"user:*": [5]}, "table"),
+        (5, "by scope"),
+    ],
+)
+def test_a_wrong_rule_is_named(table: Any, told: str) -> None:
+    with pytest.raises(SettingsError, match=r"here.*") as raised:
+        read_rules(table, "here")
+    assert told in str(raised.value)
+
+
+@pytest.mark.usefixtures("rules")
+def test_a_scope_of_a_kind_that_is_named_anew_takes_the_place_of_the_earlier_one() -> None:
+    assert ruled(["user:cy"], ["user:ada", "tag:nightly", "gone:x"]) == ("tag:nightly", "user:cy")
+    assert [budget.calls for budget in rule_budgets(["user:bo", "user:cy"])] == [6, 3]
+    assert scopes_of(user="a", graph="g", tags=["t"], metadata={"user_id": "a", "k": 1, "b": True}) == [
+        "all",
+        "user:a",
+        "graph:g",
+        "tag:t",
+        "k:1",
+    ]
+
+
+def test_a_reservation_that_nobody_waits_for_any_more_is_given_back(session: Session) -> None:
+    async def main() -> None:
+        ledger = session.shared_ledger(ada(usd=5))
+        task = asyncio.create_task(ledger.reserve(budget_cost(usd=5)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it stands in line
+        task.cancel()
+        await ledger.reserve(budget_cost(usd=5))
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert reservations.SLICE_S < 0.1

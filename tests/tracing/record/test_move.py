@@ -1,0 +1,429 @@
+"""Threads that are moved to another database: everything arrives, exactly, once, and goes on there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from click.testing import CliRunner
+
+import stepgraph
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.cli.app import cli
+from stepgraph.state.errors import InputError, StoreError, ThreadBusy
+from stepgraph.state.journal import moving
+from stepgraph.state.journal.columns import Table, tables_of
+from stepgraph.state.journal.moving import BESIDE, STAYS, pages
+from stepgraph.tracing.record.move import Moved, move_threads
+from stepgraph.tracing.record.read_spans import read_spans
+
+from ...servers import ChatServer
+
+TEXTS = ("", "ab", "\u2400", "\u24000", "\u24001", "Zoë 🦊", "{}", "'; --", "x" * 3000)
+NUMBERS = (0, -1, 2**63 - 1, -(2**63), 2**53 + 1)
+REALS = (0.0, 0.1, 1e-12, 5e-324, -1.7976931348623157e308, 1_700_000_000.123456)
+BYTES = (b"", b"\0\xff", bytes(range(256)), b"\xc3(")
+THREADS = ("one", "two")
+
+
+class Post(TypedDict, total=False):
+    topic: str
+    plan: str
+    draft: str
+
+
+@step("plan")
+def plan(post: Post) -> Ask[str]:
+    return Ask("Plan " + post["topic"] + ".")
+
+
+@step("draft")
+def write(post: Post) -> Ask[str]:
+    return Ask("Write " + post["plan"] + ".")
+
+
+app = chain(plan, write).compile()
+
+
+def run(session: Session, thread: str, topic: str = "tea") -> None:
+    with using(ScriptedModel(["A plan", "A draft"])):
+        app.invoke(Post(topic=topic), session.config(thread))
+
+
+@pytest.fixture
+def other(postgres_url: str) -> str:
+    return postgres_url
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Session]:
+    with Session(tmp_path / "runs.sqlite") as session:
+        yield session
+
+
+def moved(source: Session, target: Session, *threads: str, **options: Any) -> list[Moved]:
+    done = list(move_threads(source, target, threads, **options))
+    for each in done:
+        if each.problem is not None:
+            raise each.problem
+    return done
+
+
+def tables(file: Path) -> dict[str, Table]:
+    with Session(file) as session:
+        return tables_of(session.journal.query, None)
+
+
+def fill(file: Path, seed: int) -> None:
+    """Write random rows of two threads into every table."""
+    chance = random.Random(seed)
+    kinds: dict[str, Sequence[Any]] = {"text": TEXTS, "int": NUMBERS, "real": REALS, "bytes": BYTES}
+    all_tables = tables(file)
+    with closing(sqlite3.connect(file)) as database:
+        for table in all_tables.values():
+            if table.name in STAYS or not (table.has_threads or table.name == "batches"):
+                continue
+            for thread in THREADS:
+                for number in range(1 if table.name in ("runs", "batches", "jobs") else 3):
+                    row = {name: chance.choice(kinds[kind]) for name, kind in table.kinds.items()}
+                    row |= {name: f"{thread}-{number}" for name in ("id", "key", "task") if name in row}
+                    row |= {"thread_id": thread} if "thread_id" in row else {}
+                    row |= {"parent_thread": None} if "parent_thread" in row else {}
+                    row |= {"batch": f"{thread}-0"} if table.name == "batch_requests" else {}
+                    row |= {"question": row["task"]} if {"question", "task"} <= set(row) else {}
+                    for name in ("checkpoint_id", "destination", "question", "sequence"):
+                        if name in row and isinstance(row[name], str):
+                            row[name] += f"-{number}"
+                    if table.numbered:
+                        row["id"] = chance.randrange(10**6)
+                        row |= {"moved_id": None} if "moved_id" in row else {}
+                    marks = ", ".join("?" * len(row))
+                    names = ", ".join(f'"{name}"' for name in row)
+                    database.execute(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", [*row.values()])
+        database.commit()
+
+
+def contents(file: Path) -> dict[str, Counter[str]]:
+    """Return what a file holds of all that moves, whatever numbers the database gave the rows."""
+    found = {}
+    all_tables = tables(file)
+    with closing(sqlite3.connect(file)) as database:
+        for table in all_tables.values():
+            if table.name not in STAYS:
+                rows = database.execute(f"SELECT {table.reads} FROM {table.name}").fetchall()
+                found[table.name] = Counter(map(repr, rows))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_value_of_every_table_comes_back_as_it_was(tmp_path: Path, other: str, seed: int) -> None:
+    begin, end = tmp_path / "begin.sqlite", tmp_path / "end.sqlite"
+    fill(begin, seed)
+    before = contents(begin)
+    with Session(begin) as source, Session(other) as between, Session(end) as target:
+        rows = [sum(each.rows.values()) for each in moved(source, between)]
+        assert rows == [sum(each.rows.values()) for each in moved(between, target)]
+        assert sum(rows) == sum(sum(rows.values()) for rows in before.values())
+        assert not list(move_threads(source, between)) + list(move_threads(between, target))
+    assert contents(end) == before
+    left = contents(begin)
+    assert {name for name, rows in left.items() if rows} == {
+        "effects"
+    }  # they keep a replay from repeating one
+
+
+def test_every_table_is_moved_or_said_to_stay(tmp_path: Path, other: str) -> None:
+    with Session(other) as session:
+        schema = session.database.schema
+        on_postgres = tables_of(session.journal.query, schema)
+    in_file = tables(tmp_path / "runs.sqlite")
+    for known in (in_file, on_postgres):
+        loose = {table.name for table in known.values() if not table.has_threads}
+        assert loose <= {*BESIDE, *STAYS}, "say in state/journal/moving.py what becomes of its rows"
+    assert {name: table.kinds for name, table in in_file.items()} == {
+        name: table.kinds for name, table in on_postgres.items() if name in in_file
+    }
+
+
+FLOW = """
+import os, signal, sys
+from typing import TypedDict
+from stepgraph import Ask, Session, chain, step, using
+from stepgraph.runners.run import arun
+
+class Post(TypedDict, total=False):
+    topic: str
+    plan: str
+    draft: str
+    title: str
+
+@step("plan")
+def plan(post: Post) -> Ask[str]:
+    return Ask("Plan " + post["topic"])
+
+@step("draft")
+def draft(post: Post) -> Ask[str]:
+    if os.environ.get("KILL") == "draft":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Ask("Write " + post["plan"])
+
+@step("title")
+def title(post: Post) -> Ask[str]:
+    if os.environ.get("KILL") == "title":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Ask("Title of " + post["draft"])
+
+app = chain(plan, chain(draft, title, name="inner")).compile()
+with Session(sys.argv[1]) as session, using({"model": "m", "base_url": sys.argv[2]}):
+    print(app.invoke(Post(topic="tea") if sys.argv[3:] else None, session.config("t"))["title"])
+"""
+
+MOVE = """
+import os, signal, sys
+from stepgraph import Session
+from stepgraph.tracing.record import move
+from stepgraph.state.journal.moving import Copy
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[3] == "in the copy":
+    Copy._copy_effects = killed
+elif sys.argv[3] == "between copy and deletion":
+    move.delete_thread = killed
+elif sys.argv[3] == "after the deletion":
+    move.drop_unused_blobs = killed
+with Session(sys.argv[1]) as source, Session(sys.argv[2]) as target:
+    for moved in move.move_threads(source, target):
+        print(moved.problem)
+"""
+
+
+def program(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    home = str(Path(stepgraph.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONPATH": home, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_killed_thread_goes_on_elsewhere_and_pays_only_for_what_was_under_way(
+    tmp_path: Path, other: str, server: ChatServer
+) -> None:
+    file = str(tmp_path / "runs.sqlite")
+    server.will("a plan", "a draft", "a title")
+    assert program(FLOW, file, server.url, "begin", KILL="draft").returncode == -signal.SIGKILL
+    with Session(file) as source, Session(other) as target:
+        moved(source, target)
+    assert program(FLOW, other, server.url, KILL="title").returncode == -signal.SIGKILL
+    with Session(other) as source, Session(file) as target:
+        moved(source, target)
+    resumed = program(FLOW, file, server.url)
+    assert resumed.stdout == "a title\n", resumed.stderr
+    assert server.calls == 3
+
+
+def test_a_move_that_is_killed_again_and_again_moves_once(tmp_path: Path, other: str) -> None:
+    file = tmp_path / "runs.sqlite"
+    with Session(file) as source:
+        run(source, "one")
+    before = contents(file)
+    for where in ("in the copy", "between copy and deletion", "after the deletion"):
+        killed = program(MOVE, str(file), other, where)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not any(rows for name, rows in contents(file).items() if name != "effects")
+    end = tmp_path / "end.sqlite"
+    with Session(other) as source, Session(file) as empty, Session(end) as target:
+        assert not moved(empty, source)
+        moved(source, target)
+    assert contents(end) == before
+
+
+def test_a_thread_that_runs_is_not_moved(source: Session, other: str) -> None:
+    run(source, "idle")
+    run(source, "busy")
+    with Session(other) as target, Session(source.path) as runner:
+        runner.claims.acquire("busy")
+        problems = {each.threads: each.problem for each in move_threads(source, target)}
+        assert problems[("idle",)] is None
+        assert isinstance(problems[("busy",)], ThreadBusy)
+        target.claims.acquire("later")
+        runner.claims.release("busy")
+        run(source, "later")
+        assert isinstance(next(iter(move_threads(source, target, ["later"]))).problem, ThreadBusy)
+        assert not target.journal.query("SELECT 1 FROM runs WHERE thread_id = 'later'")
+
+
+def test_a_thread_that_is_another_one_at_the_target_is_refused(source: Session, tmp_path: Path) -> None:
+    with Session(tmp_path / "other.sqlite") as target:
+        run(source, "one")
+        run(target, "one", topic="coffee")
+        with pytest.raises(InputError, match="'one' is in .*other.sqlite too, with other content"):
+            moved(source, target)
+        assert source.spent("one").calls == target.spent("one").calls == 2
+
+
+def test_a_copy_that_went_on_in_both_places_is_refused(source: Session, tmp_path: Path) -> None:
+    with Session(tmp_path / "other.sqlite") as target:
+        run(source, "one")
+        assert not moved(source, target, keep=True)[0].already
+        assert moved(source, target, keep=True)[0].already
+        run(target, "one", topic="coffee")
+        with pytest.raises(InputError, match="went on in both"):
+            moved(source, target)
+
+
+def test_forks_move_with_what_they_were_forked_from(source: Session, tmp_path: Path) -> None:
+    run(source, "parent")
+    run(source, "alone")
+    with Session(tmp_path / "other.sqlite") as target:
+        source.journal.write(
+            [
+                (
+                    "INSERT INTO runs (thread_id, status, parent_thread, started_at, updated_at) "
+                    "VALUES (?, 'done', ?, 0, 0)",
+                    pair,
+                )
+                for pair in (("child", "parent"), ("grandchild", "child"))
+            ]
+        )
+        assert [set(each.threads) for each in moved(source, target, "child")] == [
+            {"parent", "child", "grandchild"}
+        ]
+        assert source.journal.query("SELECT thread_id FROM runs") == [{"thread_id": "alone"}]
+
+
+def test_an_effect_is_taken_along_renewed_and_never_taken_from_another_thread(
+    source: Session, tmp_path: Path
+) -> None:
+    run(source, "one")
+    put = "INSERT INTO effects (key, thread_id, path, status, started_at) VALUES (?, ?, 'p', ?, 1)"
+    with Session(tmp_path / "other.sqlite") as target:
+        source.journal.write([(put, ("mail", "one", "started")), (put, ("bill", "one", "started"))])
+        moved(source, target)
+        target.journal.write(
+            [
+                ("UPDATE effects SET status = 'done' WHERE key = 'mail'", ()),
+                ("DELETE FROM effects WHERE key = 'bill'", ()),  # it did not happen, a person said
+            ]
+        )
+        moved(target, source)
+        kept = source.journal.query("SELECT key, status FROM effects")
+        assert kept == [{"key": "mail", "status": "done"}]
+        target.journal.write(
+            [
+                ("DELETE FROM effects", ()),
+                (put, ("mail", "stranger", "started")),
+            ]
+        )
+        with pytest.raises(InputError, match="'mail' .*'stranger'"):
+            moved(source, target)
+        assert source.spent("one").calls == 2
+
+
+def test_a_moved_thread_keeps_the_ids_of_its_spans(source: Session, tmp_path: Path) -> None:
+    for number in range(3):
+        run(source, f"before-{number}")
+    run(source, "one")
+    run(source, "one", topic="coffee")
+    known = [span.id for span in read_spans(source.journal.query, "one")]
+    with Session(tmp_path / "other.sqlite") as target:
+        run(target, "first")
+        moved(source, target, "one")
+        assert [span.id for span in read_spans(target.journal.query, "one")] == known
+        for topic in ("cocoa", "milk", "water", "juice"):
+            run(target, "one", topic=topic)
+        ids = [span.id for span in read_spans(target.journal.query, "one")]
+        assert ids[: len(known)] == known
+        assert len(set(ids)) == len(ids) > len(known)
+        moved(target, source)
+        assert [span.id for span in read_spans(source.journal.query, "one")] == ids
+
+
+def test_images_and_documents_arrive_and_a_damaged_one_is_told(source: Session, tmp_path: Path) -> None:
+    run(source, "one")
+    held = b"\x89PNG\r\n\x1a\n" + bytes(3000)
+    digest = hashlib.sha256(held).hexdigest()
+    refers = f"blob:image/png;size={len(held)};sha256={digest}"
+    source.journal.write(
+        [
+            ("INSERT INTO blobs VALUES (?, 'image/png', ?, ?)", (digest, len(held), held)),
+            ("UPDATE calls SET answer = ? WHERE rowid = (SELECT min(rowid) FROM calls)", (refers,)),
+        ]
+    )
+    with Session(tmp_path / "other.sqlite") as target:
+        assert moved(source, target)[0].rows["blobs"] == 1
+        assert target.journal.store.blob(digest) == held
+        assert not source.journal.query("SELECT 1 FROM blobs")
+        target.journal.write([("UPDATE blobs SET data = ?", (b"else",))])
+        with pytest.raises(StoreError, match=f"{digest} is damaged"):
+            moved(target, source)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ALTER TABLE calls ADD COLUMN mine TEXT", "calls has not the same columns .* mine"),
+        ("CREATE TABLE mine (thread_id TEXT, note TEXT)", "has a table mine with threads"),
+        ("UPDATE calls SET latency_s = 'soon'", "calls.latency_s holds 'soon', where real belongs"),
+        ("UPDATE calls SET attempt = 1.5", "calls.attempt holds 1.5, where int belongs"),
+    ],
+)
+def test_what_somebody_else_put_into_the_file_is_told(
+    source: Session, tmp_path: Path, change: str, told: str
+) -> None:
+    run(source, "one")
+    with closing(sqlite3.connect(source.path)) as database:
+        database.execute(change)
+        database.commit()
+    with Session(tmp_path / "other.sqlite") as target, pytest.raises(StoreError, match=told):
+        moved(source, target)
+
+
+def test_a_table_is_read_in_pages_of_bounded_size(source: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "PAGE_BYTES", 5_000)
+    monkeypatch.setattr(moving, "PAGE_ROWS", 7)
+    put = "INSERT INTO writes (thread_id, checkpoint_id, task_id, idx, channel, value) VALUES (?, 'c', 't', ?, '', ?)"
+    sizes = [0, 4000, 900, 1, 20_000, 1, *[300] * 40, 4999, 10]
+    source.journal.write((put, ("one", number, bytes(size))) for number, size in enumerate(sizes))
+    table = tables_of(source.journal.query, None)["writes"]
+    read = [[len(row["value"]) for row in page] for page in pages(source.journal.query, table, "one")]
+    assert [size for page in read for size in page] == sizes
+    assert max(sum(page) for page in read if len(page) > 1) <= 5_000
+    assert max(map(len, read)) <= 7
+
+
+def test_the_command_moves_and_says_so(tmp_path: Path, other: str) -> None:
+    file = tmp_path / "runs.sqlite"
+    with Session(file) as source:
+        run(source, "one")
+        run(source, "two")
+    done = CliRunner().invoke(cli, ["move", "--json", "--from", str(file), "--to", other, "one"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert (told["threads"], told["status"], told["rows"]["calls"]) == (["one"], "moved", 2)
+    rest = CliRunner().invoke(cli, ["move", "--from", str(file), "--to", other])
+    assert rest.exit_code == 0
+    assert "1 threads moved with" in rest.output
+    missing = CliRunner().invoke(cli, ["move", "--from", other, "--to", str(file), "three"])
+    assert "There is no thread 'three' in postgresql://" in str(missing.exception)
+    password = other.split(":")[2].split("@")[0]
+    assert password not in done.output + rest.output + str(missing.exception)
+    for wrong in (["--from", "gone.sqlite", "--to", other], ["--from", other, "--to", other]):
+        assert isinstance(CliRunner().invoke(cli, ["move", *wrong]).exception, InputError)
