@@ -24,6 +24,7 @@ from ..keys import find_key
 from ..settings import ModelSettings, key_variable
 from .http import KEEP_ALIVE_S
 from .httpx_bounds import UNPACKED, bound
+from .usages import fit_usage
 
 # With one of these, another credential than the key opens the door.
 _CREDENTIALS: Final = re.compile(r"credential|token|project|vertexai|profile_name|aws_", re.IGNORECASE)
@@ -228,9 +229,23 @@ _OF_RESPONSES: Final = {
 
 @cache
 def _with_refusals(kind: Any) -> Any:
-    """Return OpenAI's class with streams that keep what a model says instead of an answer: it drops that."""
+    """Return OpenAI's class with streams that keep what a model says instead of an answer: it drops that.
+
+    Of the counts of tokens it gets those that are any: it takes a text, or less than none, for a number.
+    """
+
+    def create(self: Any, response: Any, *rest: Any) -> Any:
+        if isinstance(response, Mapping):
+            response = {**response, "usage": fit_usage(response.get("usage"))}
+        elif hasattr(response, "usage"):
+            told = response.usage
+            told = told.model_dump(warnings=False) if hasattr(told, "model_dump") else told
+            response = response.model_copy(update={"usage": fit_usage(told)})
+        return kind._create_chat_result(self, response, *rest)  # noqa: SLF001
 
     def convert(self: Any, chunk: Any, *rest: Any) -> Any:
+        if chunk.get("usage") is not None:
+            chunk = {**chunk, "usage": fit_usage(chunk["usage"])}
         made = kind._convert_chunk_to_generation_chunk(self, chunk, *rest)  # noqa: SLF001
         choices = chunk.get("choices") or [{}]
         refusal = (choices[0].get("delta") or {}).get("refusal")
@@ -239,6 +254,7 @@ def _with_refusals(kind: Any) -> Any:
         return made
 
     own = {
+        "_create_chat_result": create,
         "_convert_chunk_to_generation_chunk": convert,
         "__module__": kind.__module__,
         "__doc__": kind.__doc__,
