@@ -99,6 +99,8 @@ class ChatMaker:
             raise SettingsError(
                 f"{settings.model}: {known.name} does not take these settings: {self._problem(error)}"
             ) from None
+        if "temperature" in names:  # what the settings and the question say goes with each call
+            chat.__dict__["temperature"] = None  # also where the class takes none for the lack of one
         return chat
 
     def _problem(self, error: Exception) -> str:
@@ -138,8 +140,6 @@ class ChatMaker:
         for name in settings.dials():
             if name != "stop" and name not in names and name not in known.dials:
                 raise SettingsError(f"{settings.model}: {known.name} takes no {name}. Leave it out.")
-        if "temperature" in names:
-            given["temperature"] = None  # what the settings and the question say goes with each call
         if "stream_usage" in names:
             given["stream_usage"] = True
         if known.package == "langchain_openai":
@@ -185,6 +185,12 @@ class ChatMaker:
         address = parts._replace(query="").geturl()
         if name == "azure_endpoint":
             version = {"api_version": query.pop("api-version")} if "api-version" in query else {}
+            if not (version or self.settings.params.get("api_version") or os.environ.get(AZURE_VERSION)):
+                raise SettingsError(
+                    f"{self.settings.model}: Azure OpenAI needs the version of its API. Put it into base_url "
+                    f'("{address}?api-version=2024-10-21"), into params = {{ api_version = "…" }}, or into '
+                    f"the environment variable {AZURE_VERSION}."
+                )
             return {name: address, **version, **({"default_query": query} if query else {})}
         return {name: address, **({"default_query": query} if query and "default_query" in names else {})}
 
@@ -217,6 +223,7 @@ class ChatMaker:
         return bool((model.profile or {}).get("reasoning_output"))
 
 
+AZURE_VERSION: Final = "OPENAI_API_VERSION"
 NOT_OF_RESPONSES: Final = {"seed", "stop", "frequency_penalty", "presence_penalty"}
 _OF_RESPONSES: Final = {
     "reasoning",
