@@ -80,6 +80,7 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     structured: Structured | None = None
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, gt=0)
+    file_tokens: int | None = Field(default=None, gt=0)
     timeout_s: float = Field(default=120, gt=0)
     retries: int = Field(default=2, ge=0, le=20)
     retry_for_s: float = Field(default=300, ge=0)
