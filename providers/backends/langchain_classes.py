@@ -236,7 +236,7 @@ _OF_RESPONSES: Final = {
 
 @cache
 def _with_refusals(kind: Any) -> Any:
-    """Return OpenAI's class with streams that keep what a model says instead of an answer: it drops that.
+    """Return OpenAI's class with streams that keep refusals and sounds: it drops both.
 
     Of the counts of tokens it gets those that are any: it takes a text, or less than none, for a number.
     """
@@ -255,9 +255,16 @@ def _with_refusals(kind: Any) -> Any:
             chunk = {**chunk, "usage": fit_usage(chunk["usage"])}
         made = kind._convert_chunk_to_generation_chunk(self, chunk, *rest)  # noqa: SLF001
         choices = chunk.get("choices") or [{}]
-        refusal = (choices[0].get("delta") or {}).get("refusal")
-        if made is not None and refusal:
-            made.message.additional_kwargs["refusal"] = refusal
+        delta = choices[0].get("delta") or {}
+        if made is not None and delta.get("refusal"):
+            made.message.additional_kwargs["refusal"] = delta["refusal"]
+        if made is not None and isinstance(audio := delta.get("audio"), Mapping):
+            # Pieces of base64 have padding of their own: a list grows where a text would be joined.
+            data = [audio["data"]] if isinstance(audio.get("data"), str) else []
+            made.message.additional_kwargs["audio"] = {
+                "data": data,
+                "transcript": str(audio.get("transcript") or ""),
+            }
         return made
 
     own = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
@@ -220,6 +221,17 @@ STREAMS = {
         delta(tool_calls=[call("", index=0)]),
         delta(tool_calls=[{"index": 0, "function": {"arguments": '{"a": '}}]),
         delta("tool_calls", tool_calls=[{"index": 0, "function": {"arguments": "1}"}}]),
+    ),
+    "a sound in pieces": chunks(
+        delta(audio={"id": "a1", "transcript": "Hel"}),
+        delta(audio={"id": "a1", "data": base64.b64encode(b"ID3" + bytes(range(90))).decode()}),
+        delta(audio={"transcript": "lo.", "data": base64.b64encode(bytes(range(60))).decode()}),
+        delta(audio={"expires_at": 1_800_000_000}),
+        delta("stop"),
+    ),
+    "a sound without its words": chunks(
+        delta(audio={"id": "a1", "data": base64.b64encode(b"ID3" + bytes(range(90))).decode()}),
+        delta("stop", content="Here it is."),
     ),
     "text after the stop": chunks(delta("stop", content="Yes"), delta(content=", I do.")),
 }
