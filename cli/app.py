@@ -25,7 +25,8 @@ GROUPS = {
     "Look": ("look", ("threads", "show", "history", "diff", "budgets", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
-    "Serve": ("serve", ("mcp",)),
+    "Serve": ("serve", ("worker", "mcp")),
+    "Deploy": ("deploy", ("deploy",)),
     "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
 HOMES = {name: module for module, names in GROUPS.values() for name in names}

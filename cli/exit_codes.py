@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     FAILED = 1, "a workflow, a gate or a check failed"
     BAD_INPUT = 2, "bad input: the command line, the graph, the suite, the state, the settings"
     MODEL = 3, "a model could not be reached, or refused"
-    STORE = 4, "the database cannot be used"
+    STORE = 4, "the database, or the server of the engine, cannot be used"
     WAITING = 5, "a workflow waits for an answer"
     PARTIAL = 6, "a budget ended: the result is partial, and the same command goes on"
     NOT_SENT = 7, "not everything arrived at Langfuse or the OTLP endpoint: send it again"
@@ -36,12 +36,12 @@ def exit_code(error: BaseException) -> ExitCode:
     from ..state import errors
 
     wrong = (errors.InputError, errors.DefinitionError, errors.SettingsError)
-    changed = (errors.GraphChanged, errors.PromptChanged)
+    changed = (errors.GraphChanged, errors.MigrationFailed, errors.PromptChanged)
     if isinstance(error, (*wrong, *changed, errors.ThreadBusy, errors.EffectUnknown)):
         return ExitCode.BAD_INPUT
     if isinstance(error, errors.ModelError):
         return ExitCode.MODEL
-    if isinstance(error, errors.StoreError):
+    if isinstance(error, (errors.StoreError, errors.EngineUnreachable)):
         return ExitCode.STORE
     if isinstance(error, errors.BudgetExceeded):
         return ExitCode.PARTIAL

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from ..state.database import VARIABLE, Database, database_of, is_postgres
+from ..state.database import DEFAULT, VARIABLE, Database, database_of, is_postgres
 from ..state.errors import StepgraphError
-from .support.databases import DEFAULT
 
 
 class DatabaseName(click.ParamType[Database]):
@@ -77,6 +76,12 @@ lane_option = click.option(
     "--lane",
     type=click.Choice(["live", "batch"]),
     help="batch: by the providers' batch APIs, at half the price, within a day.",
+)
+on_option = click.option(
+    "--on",
+    metavar="ENGINE",
+    envvar="STEPGRAPH_ON",
+    help="Hand it to workers: local (the queue is the database), temporal://host:port, dbos.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, Generic, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from ..state.errors import AnswerTooLate, DeadlinePassed, InputError, Rejected
+from ..state.journal.standing import asked_by
 from ..state.journal.waits import WaitRecord, end_wait
 from ..state.names import REVIEW
 from ..state.run_context import RunContext
@@ -29,6 +32,7 @@ from .gates import shown_output
 from .node import AnswerNode, Update, record_decision
 
 DECISIONS = ("approve", "reject", "edit")
+TAKES = ("field", "schema", "decisions")  # what of a question says which answers it takes
 
 Label = Literal["approved", "rejected", "expired"]
 
@@ -152,7 +156,9 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             if wait.status == "over":
                 return self._unanswered(wait)
             late = wait.status == "waiting" and session.now() >= wait.until
-        while True:
+        for number in count():
+            if number:
+                asked["again"] = number
             try:
                 answer = interrupt(asked)
             except GraphInterrupt:
@@ -161,6 +167,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 await end_wait(session.journal, wait, "over", session.now())
                 return self._unanswered(wait)
             try:
+                self._check_question(asked, number, here)
                 verdict = self.read(answer)
             except InvalidVerdict as problem:
                 asked["problem"] = str(problem)
@@ -170,6 +177,19 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 if late:
                     raise too_late(wait)
             return verdict
+        raise AssertionError("a review asks until it has an answer")
+
+    def _check_question(self, asked: Mapping[str, Any], number: int, here: RunContext) -> None:
+        """Raise InvalidVerdict for an answer to what was asked by another version, about something else."""
+        if here.session is None:
+            return
+        questions = [
+            value
+            for value in asked_by(here.session.journal, here.thread_id, here.task)
+            if isinstance(value, Mapping) and value.get("kind") == REVIEW and value.get("again", 0) == number
+        ]
+        if questions and any(questions[-1].get(part) != plain(asked[part]) for part in TAKES):
+            raise InvalidVerdict("the answer was to what an earlier version asked. This is what it asks now.")
 
     def _unanswered(self, wait: WaitRecord) -> Verdict:
         """Return the verdict where nobody gave one in time."""
@@ -231,6 +251,11 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             output=output,
             by=verdict.by,
         )
+
+
+def plain(value: Any) -> Any:
+    """Return a part of a question as the record has it."""
+    return json.loads(json.dumps(value, default=repr))
 
 
 def _who(by: str, answer: ReviewAnswer) -> str:

@@ -198,8 +198,8 @@ _PROVIDERS = (
             prefix_mark="cache_control",
             sources={
                 **dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
-                "prefix_mark": "https://openrouter.ai/docs/features/prompt-caching",
-                "strict": "https://openrouter.ai/docs/features/structured-outputs",
+                "prefix_mark": "https://openrouter.ai/docs/guides/features/prompt-caching",
+                "strict": "https://openrouter.ai/docs/structured-outputs",
                 "echo": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
                 **dict.fromkeys(
                     ("finish", "always_finishes"),

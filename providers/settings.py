@@ -90,6 +90,7 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     burst: int = Field(default=1, gt=0)
+    shared: bool | None = None
     pause_after: int = Field(default=10, ge=0)
     pause_s: float = Field(default=15, gt=0)
     price: AnyPrice | None = None

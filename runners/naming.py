@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from ..state.errors import InputError
+from ..state.session.versions import version_of
 from .loading import Loaded, load_graph
 
 
@@ -20,16 +21,22 @@ def graph_name(reference: str) -> str:
     return f"{PurePath(place).name if place.endswith('.py') else place}{sign}{attribute}"
 
 
-def load_served(references: Iterable[str]) -> dict[str, Loaded]:
+def load_served(references: Iterable[str | Mapping[str, Loaded]]) -> dict[str, Loaded]:
     """Return the graphs that a worker serves, by their names; NAME=REFERENCE gives one another name.
 
-    Raises InputError where two have one name.
+    Further versions of one stand under name@version. Raises InputError where two have one name.
     """
     served: dict[str, Loaded] = {}
     for given in references:
+        if not isinstance(given, str):  # loaded already
+            served.update(given)
+            continue
         own, sign, reference = given.partition("=")
         loaded = load_graph(reference if sign else given)
         name = own if sign else graph_name(loaded.reference)
+        version = version_of(loaded.graph)
+        if name in served and version is not None and version != version_of(served[name].graph):
+            name = f"{name}@{version}"  # new threads are begun with the one that is named first
         if name in served:
             raise InputError(
                 f"Two graphs have the name {name!r}. Give one of them another one: other={given}; and submit "

@@ -21,6 +21,7 @@ from ..state.journal.records import Description
 from ..state.journal.sums import cached_tokens
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
+from ..state.session.keeping import abrought_up, told_of_changes
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
@@ -130,11 +131,14 @@ async def aresume(
     has ended, or waits and gets no answer, is only read, unless the time has come for which it waits.
     `answer` goes to the one interrupt that waits, `answers` to several by their ids. Raises InputError for an
     answer to nothing that waits, and for one answer to several interrupts, and AnswerTooLate after a
-    review's deadline; the thread stays as it is then.
+    review's deadline; the thread stays as it is then. ThreadBusy says that it is run by somebody: where a
+    process may have died, that takes until its claim is renewed, or ends.
     """
     run = await _Run.begin(graph, session, thread_id, options)
     thread_id = run.thread
-    snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+    await session.claims.until_known(thread_id)  # of a process that was killed just now
+    with told_of_changes(graph, run.config):
+        snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     if answers:
         answered(session, thread_id, snapshot, answers)
@@ -213,6 +217,7 @@ class _Run(Generic[OutputT]):
             **options.get("extra", {}),
         )
         check_lane(graph, RunContext.of(config))
+        await abrought_up(graph, config)
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 

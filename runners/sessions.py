@@ -7,21 +7,23 @@ import os
 import threading
 from pathlib import Path
 
+from ..state.database import Database, PostgresAddress, database_of
 from ..state.session.session import Session
 
-_opened: dict[str, Session] = {}
+_opened: dict[Database, Session] = {}
 _lock = threading.Lock()
 
 
-def session_at(db: str | Path | Session) -> Session:
+def session_at(db: str | Path | PostgresAddress | Session) -> Session:
     """Return the session of a database; one that was given as a session stays its owner's."""
     if isinstance(db, Session):
         return db
-    name = str(db) if "://" in str(db) else str(Path(db).absolute())
+    database = database_of(db)
+    database = database.absolute() if isinstance(database, Path) else database
     with _lock:
-        if name not in _opened:
-            _opened[name] = Session(db)
-        return _opened[name]
+        if database not in _opened:
+            _opened[database] = Session(database)
+        return _opened[database]
 
 
 def close_sessions() -> None:

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..graphs.engine.writes import same
-from ..state.budget import Budget
+from ..state.budget import Budget, Budgets
+from ..state.database import PostgresAddress
 from ..state.errors import InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread, sync_version
 from ..state.journal.jobs import (
@@ -32,7 +33,8 @@ from ..state.statuses import Lane
 from ..tracing.record.pending import read_waiting
 from ..tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..tracing.record.threads import find_thread, is_known
-from .engines.protocol import Engine, engine_for, engine_of
+from .choosing import engine_for, engine_of
+from .engines.protocol import Engine
 from .inbox import put_answers
 from .loading import load_graph
 from .naming import graph_name
@@ -45,7 +47,7 @@ from .turns import Job
 class JobOptions(TypedDict, total=False):
     """What a job may be given beside its graph and its input; see `Session.config`."""
 
-    budget: Budget | None
+    budget: Budgets | None
     cache_s: float | None
     lane: Lane | None
     user: str | None
@@ -159,7 +161,7 @@ async def asubmit(
     graph: str,
     state: Any,
     *,
-    db: str | Path | Session = "stepgraph.sqlite",
+    db: str | Path | PostgresAddress | Session = "stepgraph.sqlite",
     on: str | None = None,
     thread_id: str | None = None,
     **options: Unpack[JobOptions],
@@ -183,7 +185,7 @@ async def asubmit(
 
 
 async def asubmitted(
-    thread_id: str, *, db: str | Path | Session = "stepgraph.sqlite", on: str | None = None
+    thread_id: str, *, db: str | Path | PostgresAddress | Session = "stepgraph.sqlite", on: str | None = None
 ) -> RunHandle:
     """Return the handle on a thread that was handed to workers before. Raises InputError for any other.
 
@@ -232,7 +234,8 @@ def plain_options(options: JobOptions) -> dict[str, Any]:
     plain: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, False)}
     budget = options.get("budget")
     if budget is not None:
-        plain["budget"] = json.loads(budget.to_json())
+        given = (budget,) if isinstance(budget, Budget) else budget
+        plain["budget"] = [each.values() for each in given]
     try:
         return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
     except TypeError as error:

@@ -10,25 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from ..state.budget import Budget
 from ..state.errors import (
     AnswerTooLate,
-    BranchTimeout,
-    CircuitOpen,
-    MalformedResponse,
-    MCPServerFailed,
-    ModelUnavailable,
-    ModelUnreachable,
-    NoAnswer,
-    RetrievalFailed,
-    StepgraphError,
-    StoreError,
+    ClaimLost,
+    GraphChanged,
+    InputError,
+    MigrationFailed,
     ThreadBusy,
 )
 from ..state.event_loops import in_thread
@@ -40,18 +33,23 @@ from ..state.journal.jobs import (
     drop_answers,
     end_turn,
     fail_unbegun,
+    find_job,
     given_answers,
     last_trace,
+    pin_job,
 )
 from ..state.journal.records import Description
 from ..state.names import HALT_KEY
 from ..state.run_context import for_reading
 from ..state.schema import parse_input, values_of
 from ..state.session.session import Session
+from ..state.session.versions import version_of
 from ..tracing.record.pending import due_of, unanswered
 from .loading import Loaded
+from .passing import is_retryable
 from .result import RunResult
 from .run import RunOptions, aresume, arun
+from .served import Served
 
 DRAINED: Final = "its worker ends"
 MAX_ATTEMPTS: Final = 10
@@ -59,22 +57,6 @@ FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 60.0
 NOT_SERVED_WAIT_S: Final = 5.0
 LOGGER = logging.getLogger("stepgraph.worker")
-
-# Trying these again may help: the next try finds another moment. All else fails in the same way again.
-PASSING: Final = (
-    ModelUnreachable,
-    ModelUnavailable,
-    CircuitOpen,
-    MalformedResponse,
-    RetrievalFailed,
-    MCPServerFailed,
-    BranchTimeout,
-    StoreError,
-    ThreadBusy,
-    TimeoutError,
-    ConnectionError,
-    socket.gaierror,
-)
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "canceled", "handed_over"]
 
@@ -137,11 +119,22 @@ class NoHeartbeat:
 NO_HEARTBEAT: Final[Heartbeat] = NoHeartbeat()
 
 
+class _Running:
+    """A turn under way; `record` is that of the latest time that the engine gave it."""
+
+    outcome: asyncio.Future[Outcome]
+
+    def __init__(self, record: JobRecord) -> None:
+        self.record = record
+        self.halt = Halt()
+
+
 class Turn:
     """Runs the threads of one worker: those of the graphs that it serves, in its session.
 
     What the record says of a job chooses among `graphs` by their names, and nothing else: no module, no
-    model, no address. `grace_s` is how long calls that are under way may go on once a run is to stop.
+    model, no address; see `Served`. `grace_s` is how long calls that are under way may go on once a run is
+    to stop.
     """
 
     def __init__(
@@ -151,13 +144,14 @@ class Turn:
         *,
         models: Mapping[str, str] | None = None,
         grace_s: float = 20.0,
+        finishes: bool = False,
     ) -> None:
         self.session = session
-        self.graphs = graphs
         self.owner = f"worker-{secrets.token_hex(6)}"
         self.grace_s = grace_s
+        self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
-        self._halts: dict[str, Halt] = {}
+        self._running: dict[str, _Running] = {}
         self._draining = asyncio.Event()
 
     @property
@@ -172,46 +166,88 @@ class Turn:
     @property
     def running(self) -> frozenset[str]:
         """The threads that run here."""
-        return frozenset(self._halts)
+        return frozenset(self._running)
 
     def drain(self) -> None:
         """Begin no more calls in any thread: each is handed over as soon as its calls under way are kept."""
         self._draining.set()
-        for halt in self._halts.values():
-            halt.ask(DRAINED)
+        for running in self._running.values():
+            running.halt.ask(DRAINED)
 
     def halt(self, thread: str, reason: str) -> None:
         """Begin no more calls in a thread: it stops, and can be gone on with."""
-        if thread in self._halts:
-            self._halts[thread].ask(reason)
+        if thread in self._running:
+            self._running[thread].halt.ask(reason)
 
-    async def run(self, job: Job, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
-        """Begin or go on with a job's thread, with the answers that came in, and return how that ended."""
-        if job.graph not in self.graphs:  # another worker of the queue may
-            LOGGER.warning("%s: the graph %r is not served here", job.thread, job.graph)
+    def forsake(self, thread: str, token: int) -> None:
+        """Halt a thread, unless the engine has given its turn to this worker again, under a later token."""
+        if thread in self._running and self._running[thread].record.epoch == token:
+            self.halt(thread, "nobody waits for it any more")
+
+    async def run(self, job: Job, token: int, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
+        """Begin or go on with a job's thread, with the answers that came in, and return how that ended.
+
+        The `token` grows with every turn that the engine gives: one that comes too late does nothing.
+        """
+        journal = self.session.journal
+        known = await in_thread(find_job, journal, job.thread)
+        version = None if known is None else known.version
+        if self.served.find(job.graph, version) is None:  # another worker of the queue may serve it
+            told = "" if version is None else f" in version {version!r}"
+            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, told)
             return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
-        record = await in_thread(begin_turn, self.session.journal, job.thread, self.owner)
+        record = await in_thread(begin_turn, journal, job.thread, self.owner, token)
+        if record is not None:
+            return await self.take(record, beat)
+        record = await in_thread(find_job, journal, job.thread)
         if record is None:
-            return Outcome("canceled")
-        return await self.take(record, beat)
+            return Outcome("failed", kind="NoJob")
+        if record.status in ("done", "partial", "failed", "canceled"):
+            return Outcome(record.status, kind=record.kind)
+        return Outcome("failed", kind="TooLate")
 
     async def take(self, record: JobRecord, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
-        """Like `run`, for a turn that has been begun on record."""
-        halt = Halt()
-        thread = record.thread_id
-        if thread in self._halts:
-            raise ThreadBusy(f"The thread {thread!r} is being run by this worker.")
-        self._halts[thread] = halt
+        """Like `run`, for a turn that has been begun on record.
+
+        A worker that was too slow to say that it lives may be given a thread that it still runs: that run is
+        this turn's, then.
+        """
+        running = self._running.get(record.thread_id)
+        if running is None:
+            running = self._running[record.thread_id] = _Running(record)
+            running.outcome = asyncio.ensure_future(self._whole(running))
+        else:
+            running.record = record
+        async with _beating(beat):
+            return await asyncio.shield(running.outcome)
+
+    async def _whole(self, running: _Running) -> Outcome:
+        record, halt = running.record, running.halt
         if record.stop:
             halt.ask("it was canceled")
         if self.is_draining:
             halt.ask(DRAINED)
         try:
-            async with _beating(beat):
-                outcome = await self._outcome(record, halt)
+            if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
+                await in_thread(self.session.claims.end, record.thread_id)
+            outcome = await self._outcome(await self._pinned(record), halt)
+            if outcome.kind in (
+                GraphChanged.__name__,
+                MigrationFailed.__name__,
+            ):  # it is of its version still
+                await in_thread(pin_job, self.session.journal, running.record, record.version)
+            return await self._settle(running.record, outcome)
         finally:
-            del self._halts[thread]
-        return await self._settle(record, outcome)
+            del self._running[record.thread_id]
+
+    async def _pinned(self, record: JobRecord) -> JobRecord:
+        """Return a job that only workers of its graph's version go on with, if that has one."""
+        loaded = self.served.find(record.graph, record.version)
+        version = None if loaded is None else version_of(loaded.graph)
+        if version in (None, record.version):
+            return record
+        await in_thread(pin_job, self.session.journal, record, version)
+        return replace(record, version=version)
 
     async def _outcome(self, record: JobRecord, halt: Halt) -> Outcome:
         if halt.reason:
@@ -247,7 +283,9 @@ class Turn:
     async def _go_on(self, record: JobRecord, halt: Halt) -> RunResult:
         """Begin or go on with a thread, with the answers that came in, in the one way to run."""
         session, thread = self.session, record.thread_id
-        loaded = self.graphs[record.graph]
+        loaded = self.served.find(record.graph, record.version)
+        if loaded is None:
+            raise InputError(f"The graph {record.graph!r} is not served here in version {record.version!r}.")
         graph = loaded.graph
         description = Description(loaded.reference, self._models, record.input)
         options = _options(record, description, halt)
@@ -286,6 +324,8 @@ class Turn:
         LOGGER.warning("%s: %s", record.thread_id, told)
         again = is_retryable(error) and record.attempts < MAX_ATTEMPTS
         wait_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(record.attempts - 1, 10))
+        if isinstance(error, ThreadBusy):  # its worker may have died just now: its claim ends soon
+            again, wait_s = True, FIRST_WAIT_S
         if not again:
             await in_thread(fail_unbegun, self.session.journal, record.thread_id, told)
         kind = type(error).__name__
@@ -301,6 +341,8 @@ class Turn:
             status, after_s = "queued", 0.0
         elif outcome.status == "failed" and outcome.retryable:
             status, after_s, attempts = "queued", outcome.after_s, record.attempts
+            if outcome.kind in (ThreadBusy.__name__, ClaimLost.__name__):  # it was no attempt
+                attempts -= 1
         elif outcome.status == "interrupted":
             status = "waiting"
         else:
@@ -321,23 +363,8 @@ class Turn:
         elif stands == "canceled" and status != "canceled":
             outcome = Outcome("canceled")
         spent = await in_thread(self.session.spent, record.thread_id)
+        LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
         return Outcome(**{**asdict(outcome), "usd": spent.known_usd, "calls": spent.calls})
-
-
-def is_retryable(error: BaseException | None) -> bool:
-    """Tell whether another turn may help: the network, a model's server, the store, somebody else's run.
-
-    What user code raises counts by what caused it: an HTTP client's error is caused by one of a socket.
-    """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, PASSING):
-            return not getattr(error, "lasting", False)
-        if isinstance(error, StepgraphError) and not isinstance(error, NoAnswer):
-            return False
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _options(record: JobRecord, description: Description, halt: Halt) -> RunOptions:
@@ -345,7 +372,7 @@ def _options(record: JobRecord, description: Description, halt: Halt) -> RunOpti
     limits = given.pop("budget", None)
     options = RunOptions(description=description, extra={HALT_KEY: halt})
     if limits is not None:
-        options["budget"] = Budget(**limits)
+        options["budget"] = tuple(Budget(**each) for each in limits)
     options.update(given)  # type: ignore[typeddict-item]
     return options
 

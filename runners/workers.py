@@ -10,20 +10,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..state.database import PostgresAddress
+from ..state.errors import InputError, StoreError
+from ..state.event_loops import in_thread
+from ..state.journal.serving import TOLD_EVERY_S, forget_served, tell_served
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
-from .engines.protocol import engine_of
+from .choosing import engine_of
+from .loading import Loaded
+from .metrics import serving_metrics
 from .naming import load_served
-from .turns import Turn
+from .turns import LOGGER, Turn
 
 
 async def aworker(
-    *graphs: str,
-    db: str | Path = "stepgraph.sqlite",
+    *graphs: str | Mapping[str, Loaded],
+    db: str | Path | PostgresAddress = "stepgraph.sqlite",
     on: str | None = None,
     models: Any = None,
     at_once: int = 100,
     grace_s: float = 20.0,
+    metrics: int | None = None,
+    finish: bool = False,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve graphs until SIGTERM or Ctrl-C: take threads that were handed to workers, and run them.
@@ -31,29 +39,52 @@ async def aworker(
     `graphs` are references; a job chooses among them by name, and nothing else. `models` answer in all runs,
     as in `Session(models=…)`; else those of the settings do. `at_once` is how many threads run at a time.
     When it is to end, it begins no more calls, waits `grace_s` seconds at most for those under way, and
-    hands its threads over. `ready` is called once it can take threads.
+    hands its threads over. One that is to `finish` begins no new threads: it goes on with those that were
+    begun with the versions of its graphs. `metrics` is a port of this machine for Prometheus
+    (`stepgraph[metrics]`). `ready` is called once it can take threads.
     """
     served = load_served(graphs)
     specs = (
         {name: spec for name, spec in models.items() if isinstance(spec, str)} if _are_roles(models) else {}
     )
     with Session(db, models=models or None, tracing=Tracing()) as session:
-        turn = Turn(session, served, models=specs, grace_s=grace_s)
+        turn = Turn(session, served, models=specs, grace_s=grace_s, finishes=finish)
+        if finish and not turn.served.versions:
+            raise InputError(
+                "A worker that is to finish serves the threads of a version, but its graphs have none. Give "
+                'them one: versioned(graph, "1").'
+            )
         engine = engine_of(on, session)
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
             with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or no main thread
                 loop.add_signal_handler(number, _end, turn, number)
+        telling = asyncio.ensure_future(_telling(turn))
         try:
-            await engine.serve(turn, at_once=at_once, ready=ready)
+            with serving_metrics(session, metrics, lambda: len(turn.running)):
+                await engine.serve(turn, at_once=at_once, ready=ready)
         except asyncio.CancelledError:
             turn.drain()
             raise
         finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            with suppress(StoreError):
+                await in_thread(forget_served, session.journal, turn.owner)
             for number in numbers:
                 with suppress(NotImplementedError, RuntimeError, ValueError):
                     loop.remove_signal_handler(number)
+
+
+async def _telling(turn: Turn) -> None:
+    """Say every few seconds what is served here. It never ends."""
+    while True:
+        try:
+            await in_thread(tell_served, turn.session.journal, turn.owner, turn.served.told)
+        except StoreError as error:
+            LOGGER.warning("%s", error)
+        await asyncio.sleep(TOLD_EVERY_S)
 
 
 def worker(*graphs: str, **options: Any) -> None:

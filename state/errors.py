@@ -34,7 +34,9 @@
     ├── ThreadBusy           somebody else runs the thread
     │   └── ClaimLost            this process ran it, stood still, and somebody else took it over
     ├── GraphChanged         a thread would go on with another graph than it began with
+    ├── MigrationFailed      a migration raised, or its state does not fit the new version
     ├── PromptChanged        a resumed call has the words of an answered one in another order
+    ├── EngineUnreachable    no server answers that brings threads to workers
     ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
     └── StoreError           the SQLite file cannot be used
@@ -327,6 +329,19 @@ class GraphChanged(StepgraphError):
         self.changes = changes
 
 
+class MigrationFailed(StepgraphError):
+    """A thread cannot go on with a new version: a migration raised, or what it returned does not fit.
+
+    `thread`, `function` and `field` say where; the thread stays as it was. `field` is "" where it is none.
+    """
+
+    def __init__(self, message: str, *, thread: str, function: str, field: str) -> None:
+        super().__init__(message)
+        self.thread = thread
+        self.function = function
+        self.field = field
+
+
 class PromptChanged(StepgraphError):
     """A resumed call has the words of one that was answered, in another order, so it was not made.
 
@@ -346,6 +361,10 @@ class EffectUnknown(StepgraphError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class EngineUnreachable(StepgraphError):
+    """No server answers that brings threads to workers."""
 
 
 class RunFailed(StepgraphError):

@@ -69,9 +69,18 @@ if TYPE_CHECKING:
         run as run,
         stream_run as stream_run,
     )
+    from .runners.submitting import (
+        RunHandle as RunHandle,
+        asubmit as asubmit,
+        asubmitted as asubmitted,
+        submit as submit,
+        submitted as submitted,
+    )
+    from .runners.workers import aworker as aworker, worker as worker
     from .state.budget import Budget as Budget
     from .state.errors import StepgraphError as StepgraphError
     from .state.session.session import Session as Session
+    from .state.session.versions import Migration as Migration, migration as migration, versioned as versioned
     from .tracing.export.live import Tracing as Tracing
     from .tracing.record.pending import due as due
 else:
@@ -117,9 +126,12 @@ else:
             ".providers.testing.scripted": "ScriptedModel",
             ".runners.result": "RunResult",
             ".runners.run": "aresume arun astream_run resume run stream_run",
+            ".runners.submitting": "RunHandle asubmit asubmitted submit submitted",
+            ".runners.workers": "aworker worker",
             ".state.budget": "Budget",
             ".state.errors": "StepgraphError",
             ".state.session.session": "Session",
+            ".state.session.versions": "Migration migration versioned",
             ".tracing.export.live": "Tracing",
             ".tracing.record.pending": "due",
         },

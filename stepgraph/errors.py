@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         DeadlinePassed as DeadlinePassed,
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
+        EngineUnreachable as EngineUnreachable,
         GateFailed as GateFailed,
         GraphChanged as GraphChanged,
         GuardTripped as GuardTripped,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         InvalidAnswer as InvalidAnswer,
         MalformedResponse as MalformedResponse,
         MCPServerFailed as MCPServerFailed,
+        MigrationFailed as MigrationFailed,
         ModelError as ModelError,
         ModelFiltered as ModelFiltered,
         ModelNotFound as ModelNotFound,
@@ -56,9 +58,9 @@ else:
         {
             ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
             "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
-            "GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MCPServerFailed MalformedResponse ModelError ModelFiltered ModelNotFound ModelRefused "
-            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
+            "EngineUnreachable GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
+            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound "
+            "ModelRefused ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
             "PromptChanged Rejected RetrievalFailed RunFailed SandboxUnavailable ScriptError "
             "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },

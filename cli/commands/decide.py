@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from ..options import budget_option, cache_option, database_option, json_option, model_option
+from ..options import (
+    budget_option,
+    cache_option,
+    database_option,
+    json_option,
+    model_option,
+    on_option,
+)
 
 
 @click.command()
@@ -38,6 +45,7 @@ def review_options(command: Callable[..., None]) -> Callable[..., None]:
         cache_option,
         model_option,
         database_option,
+        on_option,
         json_option,
     ):
         command = option(command)

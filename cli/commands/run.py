@@ -16,6 +16,7 @@ from ..options import (
     json_option,
     lane_option,
     model_option,
+    on_option,
 )
 
 
@@ -33,6 +34,7 @@ from ..options import (
 @lane_option
 @model_option
 @database_option
+@on_option
 @json_option
 def run(graph: str, **options: Any) -> None:
     """Run GRAPH: a ready graph (support-desk), module:attr or file.py:attr.
@@ -60,11 +62,13 @@ def new(name: str) -> None:
 @click.option("--graph", help="The graph to load, instead of the one on record.")
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
 @click.option("--force", is_flag=True, help="Go on although the graph's shape changed.")
+@click.option("--here", is_flag=True, help="Run it in this process, although it was handed to workers.")
 @budget_option
 @cache_option
 @lane_option
 @model_option
 @database_option
+@on_option
 @json_option
 def resume(threads: tuple[str, ...], **options: Any) -> None:
     """Go on with THREADS from their last checkpoint. Answered model calls are not paid again."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..options import budget_option, database_option, model_option
+from ..options import budget_option, database_option, model_option, on_option
 
 
 @click.command()
@@ -26,3 +26,37 @@ def mcp(graph: str, **options: Any) -> None:
     from ..support.mcp_serving import serve_graph
 
     serve_graph(graph, **options)
+
+
+@click.command()
+@click.argument("graphs", nargs=-1, required=True)
+@on_option
+@click.option(
+    "--at-once", type=click.IntRange(min=1), default=100, show_default=True, help="Threads at a time."
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    help="Seconds in which calls under way may end, when the worker is to end.",
+)
+@click.option(
+    "--metrics",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve figures for Prometheus to this machine: http://127.0.0.1:PORT/metrics.",
+)
+@click.option("--finish", is_flag=True, help="Begin no threads: go on with those of the graphs' versions.")
+@model_option
+@database_option
+def worker(graphs: tuple[str, ...], **options: Any) -> None:
+    """Run the threads of GRAPHS that `run --on` or `submit` hand over, until SIGTERM or Ctrl-C.
+
+    Start as many as you like, on any machine that reaches the database. NAME=GRAPH serves one under another
+    name.
+    """
+    from ..support.workers import serve_graphs
+
+    serve_graphs(graphs, **options)

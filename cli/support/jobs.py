@@ -6,10 +6,10 @@ import asyncio
 import json
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -17,6 +17,7 @@ from ...runners.bindings import using_named
 from ...runners.loading import Loaded
 from ...runners.result import RunResult
 from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
+from ...runners.submitting import RunHandle
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.journal.batches import awaited
 from ...state.session.session import Session
@@ -42,6 +43,7 @@ class ThreadJob:
     options: RunOptions = field(default_factory=RunOptions)
     answer: Any = NO_ANSWER
     answers: Mapping[str, Any] | None = None
+    hand: Callable[[], Awaitable[RunHandle]] | None = None  # to workers, which run it
 
 
 def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool) -> ExitCode:
@@ -88,18 +90,22 @@ def _tell_of_batches(session: Session, threads: list[str]) -> None:
 
 async def _run_job(session: Session, job: ThreadJob) -> RunOutcome:
     started = time.perf_counter()
-    if job.refused is not None or job.loaded is None:
+    if job.refused is not None or (job.loaded is None and job.hand is None):
         error = job.refused or InputError("Its graph cannot be loaded.")
         outcome = RunOutcome(job.thread, "refused", exit_code(error), error=str(error))
     else:
-        outcome = await _outcome(session, job, job.loaded.graph)
+        outcome = await _outcome(session, job)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-async def _outcome(session: Session, job: ThreadJob, graph: Graph) -> RunOutcome:
+async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
     thread = job.thread
     try:
+        if job.hand is not None:
+            handle = await job.hand()
+            return _ended(await handle.aresult())
+        graph: Graph = cast("Loaded", job.loaded).graph
         with using_named(job.models):
             if job.state is not None:
                 result = await arun(graph, job.state, session, thread, **job.options)

@@ -19,6 +19,8 @@ import click
 from ...graphs.engine.answering import check_in_time
 from ...state.database import Database
 from ...state.errors import InputError
+from ...state.journal.jobs import find_job
+from ...state.journal.serving import unserved
 from ...tracing.record.pending import Waiting, is_due, is_wait, read_waiting
 from ...tracing.record.text import duration, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
@@ -45,9 +47,12 @@ def show_pending(*, full: bool, database: Database, as_json: bool) -> None:
     """Print what waits for an answer; `full`: with values of any length whole."""
     with open_session(database) as session:
         found, now = read_waiting(session), session.now()
+        jobs = {item.thread_id: find_job(session.journal, item.thread_id) for item in found}
+        missing = {thread: unserved(session.journal, job) for thread, job in jobs.items() if job is not None}
     if as_json:
         for item in found:
-            click.echo(json.dumps(_row(item), ensure_ascii=False))
+            unmet = {"unserved": told} if (told := missing.get(item.thread_id)) else {}
+            click.echo(json.dumps({**_row(item), **unmet}, ensure_ascii=False))
         return
     if not found:
         click.echo("Nothing waits for an answer.")
@@ -55,6 +60,8 @@ def show_pending(*, full: bool, database: Database, as_json: bool) -> None:
     option = option_for(database)
     for item in found:
         _print(item, option, now, several=item.thread_id in several, full=full)
+        if told := missing.get(item.thread_id):
+            click.secho(f"    {one_line(told, 300)}", fg="yellow")
 
 
 def _row(item: Waiting) -> dict[str, Any]:
@@ -107,6 +114,7 @@ def answer_review(
     cache_s: str | None,
     models: Sequence[str],
     database: Database,
+    on: str | None = None,
     as_json: bool,
 ) -> ExitCode:
     """Answer a review, go on with its thread, and return the exit code."""
@@ -136,6 +144,7 @@ def answer_review(
         cache_s=cache_s,
         models=models,
         database=database,
+        on=on,
         as_json=as_json,
     )
     with open_session(database) as session:

@@ -15,6 +15,7 @@ from ...runners.run import NO_ANSWER, RunOptions
 from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
 from ...state.journal.batches import lane_of
+from ...state.journal.jobs import find_job
 from ...state.journal.records import Description
 from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
@@ -29,6 +30,7 @@ from ..exit_codes import ExitCode
 from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
+from .workers import handed_before, is_stopped, submitted, wait_for
 
 PAGE = 1000
 
@@ -46,9 +48,10 @@ def run_graph(
     lane: Lane | None = None,
     models: Sequence[str],
     database: Database,
+    on: str | None = None,
     as_json: bool,
 ) -> ExitCode:
-    """Run a graph on its inputs and return the exit code: the first one that is not DONE."""
+    """Run a graph on its inputs, here or `on` workers; return the exit code: the first that is not DONE."""
     loaded = load_graph(reference)
     items = read_inputs(inputs, loaded.state)[:limit]
     if len(items) == 1 and items[0].error:
@@ -57,11 +60,20 @@ def run_graph(
         raise InputError("--thread names one thread, but there are several inputs.")
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
+    if on is not None and (bound or jobs):
+        raise InputError(
+            "Workers choose the models, and how many threads run at a time: leave out --model and --jobs; "
+            "`stepgraph worker` has --model and --at-once."
+        )
     options = _options(limits, cache_s, lane)
     options["restart"] = restart
     base = thread or new_thread_id(loaded.name)
     names = [base] if len(items) == 1 else [f"{base}-{number:02d}" for number in range(1, len(items) + 1)]
     work = [_job(name, item, loaded, bound, options) for name, item in zip(names, items, strict=True)]
+    if on is not None:
+        with Session(database) as session:
+            work = [job if job.refused else submitted(session, job, loaded, on) for job in work]
+            return wait_for(session, work, on, as_json)
     with Session(database, tracing=Tracing()) as session:
         work = [job if job.refused else _join(session, job, loaded) for job in work]
         work = [job if job.refused else _queued(session, job, loaded) for job in work]
@@ -130,11 +142,14 @@ def resume_threads(
     lane: Lane | None = None,
     models: Sequence[str],
     database: Database,
+    on: str | None = None,
+    here: bool = False,
     as_json: bool,
 ) -> ExitCode:
     """Resume threads from their last checkpoints and return the exit code.
 
-    `answer` goes to a single interrupt, as typed; `answers` are values by the interrupts' ids.
+    `answer` goes to a single interrupt, as typed; `answers` are values by the interrupts' ids. Threads that
+    were handed to workers go on there, unless it is to be `here`.
     """
     if [bool(threads), everything, due].count(True) != 1:
         raise InputError(
@@ -157,6 +172,17 @@ def resume_threads(
         options = _options(limits, cache_s, lane, force=force)
         work = []
         for thread in rows:
+            record = None if here else find_job(session.journal, thread.thread_id)
+            if record is not None:
+                if threads or is_stopped(record):
+                    job = ThreadJob(thread.thread_id, None, "goes on at its workers", {}, options=options)
+                    job = replace(job, answer=_answer(answer), answers=answers)
+                    work.append(handed_before(session, job, record, on, named=bool(graph or bound)))
+                continue
+            if on is not None:
+                raise InputError(
+                    f"The thread {thread.thread_id!r} was not handed to workers: leave out --on."
+                )
             try:
                 found = _loaded(thread, graph, loaded)
                 check_roles(bound, found.graph)
@@ -176,11 +202,17 @@ def resume_threads(
                     asked,
                     data=data,
                     options=options,
-                    answer=NO_ANSWER if answer is None else json_or_text(answer),
+                    answer=_answer(answer),
                     answers=answers,
                 )
             )
+        if any(job.hand is not None for job in work):
+            return wait_for(session, work, on, as_json)
         return run_all(session, work, _at_once(session, work), as_json) if work else ExitCode.DONE
+
+
+def _answer(typed: str | None) -> Any:
+    return NO_ANSWER if typed is None else json_or_text(typed)
 
 
 def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:

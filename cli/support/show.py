@@ -12,6 +12,8 @@ import click
 
 from ...state.database import Database, is_missing
 from ...state.errors import InputError
+from ...state.journal.jobs import JobRecord, find_job
+from ...state.journal.serving import unserved
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
 from ...tracing.record.caching import Collapse, cache_use, collapses
@@ -80,6 +82,8 @@ def show_run(
         run = read_run(session, thread_id)
         given = read_input(session.journal, thread_id)
         fallen = collapses(session.journal.query, run)
+        job = find_job(session.journal, run.thread.thread_id)
+        missing = None if job is None else unserved(session.journal, job)
     if step is not None:
         for node in _steps_named(run, step):
             if as_json:
@@ -90,10 +94,23 @@ def show_run(
     if as_json:
         steps = [step_json(node) for root in run.roots for node in _outermost(root)]
         waits = [{**asdict(item.batch), "calls": item.calls} for item in run.awaits]
-        told = {**thread_json(run.thread), **_cache_json(run, fallen), "awaits": waits, "steps": steps}
+        handed = {"job": {**_job_json(job), "unserved": missing}} if job is not None else {}
+        told = {
+            **thread_json(run.thread),
+            **handed,
+            **_cache_json(run, fallen),
+            "awaits": waits,
+            "steps": steps,
+        }
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     click.secho(f"{one_line(run.thread.thread_id)}  {run.state}", bold=True)
+    if job is not None:
+        link = f", workflow {one_line(job.link, 200)}" if job.link else ""
+        why = f" ({one_line(job.kind, 80)})" if job.kind else ""
+        click.echo(f"handed to workers: {job.status}{why}, on {one_line(job.engine, 200)}{link}")
+        if missing is not None:
+            click.secho(one_line(missing, 300), fg="yellow")
     for item in run.awaits:
         calls = f"{item.calls} of its calls" if item.calls > 1 else "a call"
         click.echo(f"batch  {calls}: {one_line(batch_line(item.batch), 200)}")
@@ -186,6 +203,10 @@ def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     cost = f"  {money(node.cost)}" if node.cost.calls else ""
     said = "".join(f"  {remark}" for remark in remarks)
     return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
+
+
+def _job_json(job: JobRecord) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in ("status", "kind", "engine", "link", "attempts", "version")}
 
 
 def _waterfall_line(run: Run, node: SpanNode) -> str:

@@ -17,6 +17,7 @@ from ...state.errors import (
     BudgetExceeded,
     GraphChanged,
     InputError,
+    MigrationFailed,
     PromptChanged,
     SettingsError,
     StepgraphError,
@@ -34,7 +35,7 @@ from ..suite.targets import Target
 SCOPE = "the suite"
 WAITS = "Interrupted"  # what a case expects as its error if its run must wait for a person
 # These say something about the whole suite, not about one trial of it.
-FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, PromptChanged)
+FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, MigrationFailed, PromptChanged)
 
 
 class TrialSettings(TypedDict, total=False):

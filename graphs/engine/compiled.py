@@ -17,7 +17,16 @@ from ...state.event_loops import run_sync
 from ...state.run_context import RunContext, with_models
 from ...state.run_resources import RunResources, resources_of, with_resources
 from ...state.session.default import default_sessions
-from ...state.session.keeping import awaited, durable, is_root, kept, readable
+from ...state.session.keeping import (
+    abrought_up,
+    awaited,
+    brought_up,
+    durable,
+    is_root,
+    kept,
+    readable,
+    told_of_changes,
+)
 from ...tracing.export.live import Tracing
 from ..picture import to_svg
 from .answering import acheck_answer, check_answer, standing
@@ -58,7 +67,9 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         to_do = input
         if is_root(config):
             config = kept(self, config)
-            to_do = delivered(self, check_answer(self, input, config), config)
+            brought_up(self, config)
+            with told_of_changes(self, config):
+                to_do = delivered(self, check_answer(self, input, config), config)
             kwargs = durable(config, kwargs)
         resources = RunResources()
         try:
@@ -74,7 +85,9 @@ class CompiledWorkflow(CompiledStateGraph[Any, Any, Any, Any]):
         if is_root(config):
             config = kept(self, config or {})
             await awaited(config)
-            to_do = await adelivered(self, await acheck_answer(self, input, config), config)
+            await abrought_up(self, config)
+            with told_of_changes(self, config):
+                to_do = await adelivered(self, await acheck_answer(self, input, config), config)
             kwargs = durable(config, kwargs)
         resources = RunResources()
         stream: Any = super().astream(to_do, with_resources(config, resources), **kwargs)

@@ -131,6 +131,10 @@ class Workflow(StateGraph[StateT, None, StateT, StateT], Generic[StateT, ValueT]
             for node, part in parts.items()
         ]
 
+    def part_of(self, node: str) -> Any:
+        """Return the part that gave a node its name, None if none did."""
+        return self._names.parts.get(node)
+
     def plain_fields(self) -> set[str]:
         """Return the state's fields that have no reducer."""
         schema = self.schemas[self.state]

@@ -6,20 +6,35 @@ import asyncio
 import threading
 from collections import deque
 from typing import cast
+from weakref import WeakSet
 
 from ...state.errors import ModelUnavailable
-from ...state.event_loops import PerLoop, forget_after_fork
+from ...state.event_loops import forget_after_fork
 from ..model import CallContext, Layer, Model, Reply, Request
 from .adaptive_limit import AdaptiveLimit, Sent
 from .rate_limit import busy
+from .shared_limits import SharedSlots, Sharing
 
 CEILING = 256
+
+
+class Ceiling:
+    """The most calls at a time that one model's settings allow, in this process."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+
+    @property
+    def is_free(self) -> bool:
+        return self.running < self.limit
 
 
 class _Waiter:
     """A call in line; `sent` once it is its turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, ceiling: Ceiling) -> None:
+        self.ceiling = ceiling
         self.loop = asyncio.get_running_loop()
         self.turn: asyncio.Future[None] = self.loop.create_future()
         self.sent: Sent | None = None
@@ -39,6 +54,7 @@ class Capacity:
         self._limit = limit
         self._lock = threading.Lock()
         self._line: deque[_Waiter] = deque()
+        self._ceilings: WeakSet[Ceiling] = WeakSet()
         forget_after_fork(self)
 
     def forget(self) -> None:
@@ -46,6 +62,8 @@ class Capacity:
         self._lock = threading.Lock()
         self._line.clear()
         self._limit.running = 0
+        for ceiling in self._ceilings:
+            ceiling.running = 0
 
     def expect(self, calls: int) -> None:
         with self._lock:
@@ -55,16 +73,19 @@ class Capacity:
     def running(self) -> int:
         return self._limit.running
 
-    @property
-    def is_free(self) -> bool:
-        return not self._line and self._limit.is_free
+    def is_free(self, ceiling: Ceiling) -> bool:
+        """Whether a call under a ceiling need not wait."""
+        if not self._limit.is_free or not ceiling.is_free:
+            return False
+        return not any(waiter.ceiling.is_free for waiter in self._line)
 
-    async def enter(self) -> Sent:
+    async def enter(self, ceiling: Ceiling) -> Sent:
         """Wait for a turn."""
         with self._lock:
-            if self.is_free:
-                return self._limit.send()
-            waiter = _Waiter()
+            self._ceilings.add(ceiling)
+            if self.is_free(ceiling):
+                return self._send(ceiling)
+            waiter = _Waiter(ceiling)
             self._line.append(waiter)
         try:
             await waiter.turn
@@ -73,10 +94,24 @@ class Capacity:
                 if waiter.sent is None:
                     self._line.remove(waiter)
                 else:
-                    self._limit.end()
+                    self._end(ceiling)
             self._go_on()
             raise
         return cast("Sent", waiter.sent)
+
+    def _send(self, ceiling: Ceiling) -> Sent:
+        ceiling.running += 1
+        return self._limit.send()
+
+    def _end(self, ceiling: Ceiling) -> None:
+        ceiling.running -= 1
+        self._limit.end()
+
+    def _next(self) -> _Waiter | None:
+        """Return the first in line whose ceiling lets it go."""
+        if not self._limit.is_free:
+            return None
+        return next((waiter for waiter in self._line if waiter.ceiling.is_free), None)
 
     def answered(self, sent: Sent, step: str, seconds: float) -> None:
         with self._lock:
@@ -86,10 +121,10 @@ class Capacity:
         with self._lock:
             return self._limit.refused(sent)
 
-    def leave(self) -> None:
+    def leave(self, ceiling: Ceiling) -> None:
         """End a call: whoever is next may go."""
         with self._lock:
-            self._limit.end()
+            self._end(ceiling)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -99,10 +134,11 @@ class Capacity:
             here = None
         while True:
             with self._lock:
-                if not self._line or not self._limit.is_free:
+                waiter = self._next()
+                if waiter is None:
                     return
-                waiter = self._line.popleft()
-                waiter.sent = self._limit.send()
+                self._line.remove(waiter)
+                waiter.sent = self._send(waiter.ceiling)
             if waiter.loop is here:
                 waiter.wake()
                 continue
@@ -110,28 +146,34 @@ class Capacity:
                 waiter.loop.call_soon_threadsafe(waiter.wake)
             except RuntimeError:  # its loop is closed: nobody waits there any more
                 with self._lock:
-                    self._limit.end()
+                    self._end(waiter.ceiling)
 
 
 class ConcurrencyLayer(Layer):
-    """Lets at most `limit` calls run at once in each event loop, and as many as the `capacity` has room for.
+    """Lets at most `limit` calls run at once, and as many as the `capacity` has room for.
 
-    Whoever's turn it is asks the journal first whether an answer could be kept. Raises CircuitOpen for a
-    call that would wait longer than `queue_s` seconds.
+    Where workers share the limit (`sharing`), it holds for all of them together. Whoever's turn it is asks
+    the journal first whether an answer could be kept. Raises CircuitOpen for a call that would wait longer
+    than `queue_s` seconds.
     """
 
     def __init__(
-        self, inner: Model, limit: int, queue_s: float | None = None, capacity: Capacity | None = None
+        self,
+        inner: Model,
+        limit: int,
+        queue_s: float | None = None,
+        capacity: Capacity | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         super().__init__(inner)
-        self._limit = limit
+        self._ceiling = Ceiling(limit)
         self._queue_s = queue_s
         self._capacity = capacity or Capacity(AdaptiveLimit(limit))
-        self._gates: PerLoop[asyncio.Semaphore] = PerLoop(self._new_gate, _forget)
+        self._sharing = sharing
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        gate = await self._gates.get()
-        sent = await self._enter(gate)
+        slots = None if self._sharing is None else self._sharing.slots(context.session)
+        sent = await self._enter(slots)
         try:
             if context.session is not None:
                 context.session.journal.check_writable()
@@ -143,29 +185,25 @@ class ConcurrencyLayer(Layer):
                 error.crowded = self._capacity.refused(sent)
             raise
         finally:
-            self._capacity.leave()
-            gate.release()
+            self._capacity.leave(self._ceiling)
+            if slots is not None:
+                slots.leave()
 
-    async def _enter(self, gate: asyncio.Semaphore) -> Sent:
-        if self._queue_s is None or (self._capacity.is_free and not gate.locked()):
-            return await self._turn(gate)
+    async def _enter(self, slots: SharedSlots | None) -> Sent:
+        if self._queue_s is None or (slots is None and self._capacity.is_free(self._ceiling)):
+            return await self._turn(slots)
         try:
             async with asyncio.timeout(self._queue_s):
-                return await self._turn(gate)
+                return await self._turn(slots)
         except TimeoutError:
             raise busy(self.name, f"{self._capacity.running} calls are under way") from None
 
-    async def _turn(self, gate: asyncio.Semaphore) -> Sent:
-        await gate.acquire()
-        try:
-            return await self._capacity.enter()
-        except BaseException:
-            gate.release()
-            raise
-
-    async def _new_gate(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(self._limit)
-
-
-async def _forget(_: asyncio.Semaphore) -> None:
-    return None
+    async def _turn(self, slots: SharedSlots | None) -> Sent:
+        sent = await self._capacity.enter(self._ceiling)
+        if slots is not None:
+            try:
+                await slots.enter()
+            except BaseException:
+                self._capacity.leave(self._ceiling)
+                raise
+        return sent

@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,18 @@ from ...state.money import dollars, picos
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ...state.session.session import Session
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
+
+rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+"""Whether a node only tries what is answered already: then nothing is asked, whoever would answer."""
+
+
+class WouldAsk(Exception):
+    """A call that is only rehearsed has no answer on record: this is what it would ask, and of whom."""
+
+    def __init__(self, model: str, prompt: str) -> None:
+        super().__init__(f"{model} would be asked")
+        self.model = model
+        self.prompt = prompt
 
 
 def reject(reply: Reply, context: CallContext, problem: str) -> None:
@@ -44,11 +57,13 @@ class ReplayLayer(Layer):
     async def complete(self, request: Request, context: CallContext) -> Reply:
         session = context.session
         if session is None:
+            _refuse_in_rehearsal(self.name, request, context)
             return await self.inner.complete(request, context)
         key = context.call_key(session, self._identity, request)
         call = await session.journal.find_answer(key)
         call = call or await session.journal.claim_answer(key, context.path, context.run.written_by)
         if call is None:
+            _refuse_in_rehearsal(self.name, request, context)
             prompt = partial(_prompt, request, context)
             await session.journal.check_unanswered(key, context.path, context.step, prompt)
             return await self.inner.complete(request, replace(context, key=key))
@@ -56,8 +71,14 @@ class ReplayLayer(Layer):
         problem = self._doubt(call, context)
         if problem is not None:
             reject(reply, context, problem)
+            _refuse_in_rehearsal(self.name, request, context)
             return await self.inner.complete(request, replace(context, key=key))
         return reply
+
+
+def _refuse_in_rehearsal(model: str, request: Request, context: CallContext) -> None:
+    if rehearsing.get():
+        raise WouldAsk(model, _prompt(request, context))
 
 
 class JournalLayer(Layer):

@@ -13,8 +13,11 @@ import math
 import random
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from ...state.errors import CircuitOpen, ModelUnavailable
+from ...state.session.session import Session
 from ..model import CallContext, Layer, Model, Reply, Request
 
 # Clocks and networks jitter: a little below the limit, hardly a call is refused.
@@ -25,52 +28,105 @@ MAX_HOLD_S = 60.0
 IMPATIENT_S = 2.0
 
 
+class TooLong(Exception):
+    """A call would have to wait longer than it may."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"{wait:.1f} s")
+        self.wait = wait
+
+
+class Line(Protocol):
+    """Where calls take places: that of this process, or one that all workers of a database share."""
+
+    async def place(self, tokens: float, longest: float | None) -> float: ...
+
+    def leave(self, tokens: float) -> None: ...
+
+    def settle(self, reserved: float, spent: float) -> None: ...
+
+    def hold(self, seconds: float) -> None: ...
+
+
+class Shared(Protocol):
+    """Tells which line a session's calls stand in, where workers share one: see shared_limits.py."""
+
+    def rate(self, session: Session | None) -> Line | None: ...
+
+
+class _Alone:
+    def rate(self, session: Session | None) -> Line | None:
+        return None
+
+
+ALONE = _Alone()
+
+
 class RateLimiter:
     """Spreads calls evenly over each minute; `burst` of them may go at once after a quiet time."""
 
-    def __init__(self, requests: float | None = None, tokens: float | None = None, burst: int = 1) -> None:
+    def __init__(
+        self,
+        requests: float | None = None,
+        tokens: float | None = None,
+        burst: int = 1,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.limits = (requests, tokens, burst)
+        self._clock = clock or (lambda: time.monotonic())
         self._lock = threading.Lock()
         self._intervals = tuple(None if not rate else 60.0 / (rate * HEADROOM) for rate in (requests, tokens))
-        self._free_at = [0.0, 0.0]
+        self.free_at = [0.0, 0.0]
         self._slack = (burst - 1) * (self._intervals[0] or 0.0)
-        self._held_until = 0.0
+        self.held_until = 0.0
 
     def join(self, tokens: float) -> float:
         """Take the next place and return the seconds until its turn."""
         with self._lock:
-            now = time.monotonic()
-            starts = [now, self._held_until]
+            now = self._clock()
+            starts = [now, self.held_until]
             for number, (interval, amount) in enumerate(zip(self._intervals, (1.0, tokens), strict=True)):
                 if interval is None:
                     continue
                 slack = self._slack if number == 0 else 0.0
-                start = max(self._free_at[number], now - slack, self._held_until)
-                self._free_at[number] = start + amount * interval
+                start = max(self.free_at[number], now - slack, self.held_until)
+                self.free_at[number] = start + amount * interval
                 starts.append(start)
             return max(starts) - now
 
+    async def place(self, tokens: float, longest: float | None) -> float:
+        """Like `join`; raises TooLong for a place that is further away, and takes none then."""
+        wait = self.join(tokens)
+        if longest is not None and wait > longest:
+            self.leave(tokens)
+            raise TooLong(wait)
+        return wait
+
     def leave(self, tokens: float) -> None:
         """Give a place up that nobody will use."""
+        self.give_back(1.0, tokens)
+
+    def give_back(self, calls: float, tokens: float) -> None:
+        """Move the line up by what nobody will use."""
         with self._lock:
-            for number, (interval, amount) in enumerate(zip(self._intervals, (1.0, tokens), strict=True)):
+            for number, (interval, amount) in enumerate(zip(self._intervals, (calls, tokens), strict=True)):
                 if interval is not None:
-                    self._free_at[number] -= amount * interval
+                    self.free_at[number] -= amount * interval
 
     def settle(self, reserved: float, spent: float) -> None:
         """Correct the tokens of a call that is over."""
         if self._intervals[1] is not None:
             with self._lock:
-                self._free_at[1] += (spent - reserved) * self._intervals[1]
+                self.free_at[1] += (spent - reserved) * self._intervals[1]
 
     def hold(self, seconds: float) -> None:
         """Let nobody go for a while: the endpoint asked for it."""
         with self._lock:
-            self._held_until = max(self._held_until, time.monotonic() + seconds)
+            self.held_until = max(self.held_until, self._clock() + seconds)
 
     @property
     def is_held(self) -> bool:
-        return time.monotonic() < self._held_until
+        return self._clock() < self.held_until
 
 
 class RateLimitLayer(Layer):
@@ -88,8 +144,10 @@ class RateLimitLayer(Layer):
         queue_s: float | None,
         *,
         patient: bool = True,
+        sharing: Shared = ALONE,
     ) -> None:
         self._patient = patient
+        self._sharing = sharing
         super().__init__(inner)
         self._limiter = limiter
         self._max_tokens = max_tokens
@@ -98,7 +156,8 @@ class RateLimitLayer(Layer):
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
-        await self._wait(tokens)
+        places: Line = self._sharing.rate(context.session) or self._limiter
+        await self._wait(tokens, places)
         spent = 0.0
         try:
             reply = await self.inner.complete(request, context)
@@ -108,26 +167,28 @@ class RateLimitLayer(Layer):
             return reply
         except ModelUnavailable as error:
             if error.status == 429 and error.retry_after:
-                self._limiter.hold(min(error.retry_after, MAX_HOLD_S))
+                for line in {places, self._limiter}:
+                    line.hold(min(error.retry_after, MAX_HOLD_S))
             raise
         finally:
-            self._limiter.settle(tokens, spent)
+            places.settle(tokens, spent)
 
-    async def _wait(self, tokens: float) -> None:
+    async def _wait(self, tokens: float, places: Line) -> None:
         while True:
-            wait = self._limiter.join(tokens)
             longest = self._queue_s
             if not self._patient and self._limiter.is_held:
                 longest = min(IMPATIENT_S, math.inf if longest is None else longest)
             try:
-                if longest is not None and wait > longest:
-                    raise busy(self.name, f"its rate limit leaves no room for {wait:.1f} s")
+                wait = await places.place(tokens, longest)
+            except TooLong as far:
+                raise busy(self.name, f"its rate limit leaves no room for {far.wait:.1f} s") from None
+            try:
                 if wait > 0:
                     if self._limiter.is_held:
                         wait += random.uniform(0, 0.1 * wait)
                     await asyncio.sleep(wait)
             except BaseException:
-                self._limiter.leave(tokens)
+                places.leave(tokens)
                 raise
             if not self._limiter.is_held:
                 return

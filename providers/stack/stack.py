@@ -56,6 +56,7 @@ from .rate_limit import RateLimiter, RateLimitLayer
 from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
+from .shared_limits import Sharing
 from .streaming import ReplayStreamingLayer, StreamingLayer
 from .tool_emulation import ToolEmulationLayer
 
@@ -123,9 +124,13 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = StreamingLayer(model)
     model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
     model = SharedBudgetLayer(model)
-    model = RateLimitLayer(model, _rate_limiter(member), settings.max_tokens, settings.queue_s, patient=last)
+    sharing = _sharing(member)
+    limiter = _rate_limiter(member)
+    model = RateLimitLayer(
+        model, limiter, settings.max_tokens, settings.queue_s, patient=last, sharing=sharing
+    )
     ceiling = settings.max_concurrency or CEILING
-    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member))
+    model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member), sharing)
     model = RefusalLayer(BudgetLayer(model, tariff, settings, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
@@ -189,6 +194,13 @@ def _rate_limiter(member: Member) -> RateLimiter:
         return RateLimiter(*limits)
     with _shared:
         return _rate_limiters.setdefault((member.endpoint, *limits), RateLimiter(*limits))
+
+
+def _sharing(member: Member) -> Sharing:
+    """Return which limits of a model are shared by all workers of a database."""
+    settings = member.settings
+    limits = (settings.requests_per_minute, settings.tokens_per_minute, settings.burst)
+    return Sharing(member.endpoint, limits, settings.max_concurrency, settings.shared)
 
 
 def _prefixes(member: Member) -> Prefixes:

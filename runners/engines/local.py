@@ -10,6 +10,7 @@ from typing import Final
 from ...state.errors import StoreError
 from ...state.event_loops import in_thread
 from ...state.journal.jobs import LOCAL, JobRecord, renew_turns, take_job
+from ...state.journal.journal import Journal
 from ...state.session.session import Session
 from ..turns import Job, Turn
 from .protocol import until_stopped
@@ -42,14 +43,14 @@ class LocalEngine:
 
     async def serve(self, turn: Turn, *, at_once: int, ready: Callable[[], None]) -> None:
         journal, running = self._session.journal, set[asyncio.Task[None]]()
-        renewing = asyncio.ensure_future(self._renew(turn))
+        leases = asyncio.ensure_future(renewing(turn, journal))
         ready()
         try:
             while not turn.is_draining:
                 record = None
                 if len(running) < at_once:
                     try:
-                        record = await in_thread(take_job, journal, list(turn.graphs), turn.owner, LEASE_S)
+                        record = await in_thread(self._take, turn)
                     except StoreError as error:
                         LOGGER.warning("%s", error)
                 if record is None:
@@ -58,34 +59,45 @@ class LocalEngine:
                 task = asyncio.ensure_future(self._run(turn, record))
                 running.add(task)
                 task.add_done_callback(running.discard)
+        finally:
+            turn.drain()
             while running:
                 await asyncio.wait(running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            leases.cancel()
+            await asyncio.gather(leases, return_exceptions=True)
 
-    async def _run(self, turn: Turn, record: JobRecord) -> None:
+    def _take(self, turn: Turn) -> JobRecord | None:
+        return take_job(
+            self._session.journal,
+            turn.served.names,
+            turn.owner,
+            LEASE_S,
+            versions=turn.served.versions,
+            begins=turn.served.begins,
+        )
+
+    @staticmethod
+    async def _run(turn: Turn, record: JobRecord) -> None:
         try:
             await turn.take(record)
         except Exception:  # how it ended could not be put on record: its lease ends, and another turn begins
             LOGGER.exception("%s: its turn was lost", record.thread_id)
 
-    async def _renew(self, turn: Turn) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
-            begun = turn.running
-            try:
-                mine, stopped = await in_thread(renew_turns, self._session.journal, turn.owner, LEASE_S)
-            except StoreError as error:
-                LOGGER.warning("%s", error)
-                continue
-            for thread in begun & stopped:
-                turn.halt(thread, "it was canceled")
-            for thread in (begun & turn.running) - mine:
-                turn.halt(thread, "another worker has taken it over")
+
+async def renewing(turn: Turn, journal: Journal) -> None:
+    """Say every second that a worker lives; stop what was canceled, or is another's by now. It never ends."""
+    while True:
+        await asyncio.sleep(RENEW_S)
+        begun = turn.running
+        try:
+            mine, stopped = await in_thread(renew_turns, journal, turn.owner, begun, LEASE_S)
+        except StoreError as error:
+            LOGGER.warning("%s", error)
+            continue
+        for thread in begun & stopped:
+            turn.halt(thread, "it was canceled")
+        for thread in (begun & turn.running) - mine:
+            turn.halt(thread, "another worker has taken it over")
 
 
 def connect(_: str, session: Session) -> LocalEngine:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from importlib import import_module
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
-from ...state.errors import InputError, did_you_mean
+from ...state.errors import InputError
 from ...state.event_loops import in_thread
-from ...state.journal.jobs import LOCAL, JobRecord, find_job
+from ...state.journal.jobs import JobRecord, find_job
 from ...state.session.session import Session
 from ..turns import Job, Turn
 
-MODULES: Final = {LOCAL: "local", "temporal": "temporal", "dbos": "dbos"}
-VARIABLE: Final = "STEPGRAPH_ON"
 FIRST_LOOK_S: Final = 0.02
 LAST_LOOK_S: Final = 0.25
 
@@ -50,46 +46,6 @@ class Engine(Protocol):
     async def serve(self, turn: Turn, *, at_once: int, ready: Callable[[], None]) -> None:
         """Give jobs to a worker, so many at a time, until it drains; call `ready` once it can get some."""
         ...
-
-
-def engine_of(on: str | None, session: Session) -> Engine:
-    """Return the engine that an address names; without one, the queue in the session's own database.
-
-    Raises InputError for an engine that is unknown, or whose package is not installed.
-    """
-    kind = urlsplit(on).scheme or on if on else LOCAL
-    if kind not in MODULES:
-        raise InputError(
-            f"There is no engine {kind!r}. {did_you_mean(str(kind), MODULES)} Expected local, dbos, or "
-            "temporal://host:port."
-        )
-    try:
-        module = import_module(f".{MODULES[kind]}", __package__)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"The engine {kind!r} needs the package {error.name}: pip install 'stepgraph[{kind}]'"
-        ) from None
-    engine: Engine = module.connect(on or LOCAL, session)
-    return engine
-
-
-def engine_for(job: JobRecord, on: str | None, session: Session) -> Engine:
-    """Return the engine that runs a job: the one that is named, else the one on record if it is local.
-
-    A record may come from anywhere. It does not choose where we connect to, with keys from the environment.
-    """
-    if on is None and job.engine != LOCAL and not _is_here(job.engine):
-        raise InputError(
-            f"The thread {job.thread_id!r} runs on {job.engine}. If you trust that address, name it: --on "
-            f"{job.engine}, or the variable {VARIABLE}."
-        )
-    return engine_of(on or job.engine, session)
-
-
-def _is_here(address: str) -> bool:
-    """Tell whether an engine is on this machine, or is no server."""
-    host = urlsplit(address).hostname
-    return host is None or host in ("localhost", "127.0.0.1", "::1")
 
 
 async def until_stopped(session: Session, thread: str) -> JobRecord:

@@ -20,8 +20,8 @@ JobStatus = Literal["queued", "running", "waiting", "done", "partial", "failed",
 LOCAL: Final = "local"
 OVER: Final = ("done", "partial", "failed", "canceled")
 _NAMES: Final = (
-    "thread_id, graph, trace, input, options, engine, link, status, kind, attempts, due_at, epoch, owner, "
-    "stop"
+    "thread_id, graph, version, trace, input, options, engine, link, status, kind, attempts, due_at, "
+    "epoch, owner, former, stop"
 )
 
 
@@ -42,7 +42,9 @@ class JobRecord:
     due_at: float | None = None
     epoch: int = 0
     owner: str | None = None
+    former: str | None = None
     stop: bool = False
+    version: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -50,16 +52,10 @@ class JobRecord:
         return self.status in OVER
 
 
-def now_of(journal: Journal) -> str:
-    """Return the SQL that tells the database's time, in Unix seconds."""
-    dialect = getattr(journal, "dialect", None)
-    return "((julianday('now') - 2440587.5) * 86400.0)" if dialect is None else str(dialect.now)
-
-
 def submit_job(journal: Journal, job: JobRecord) -> None:
     """Record a job, and its thread if it is new; a job that the thread had before is replaced."""
     described = Description(job.graph, {}, job.input)
-    now = now_of(journal)
+    now = journal.dialect.now
     run = (
         "INSERT INTO runs (thread_id, graph, models, input, status, started_at, updated_at) "
         f"VALUES (?, ?, ?, ?, 'queued', {now}, {now}) ON CONFLICT (thread_id) DO NOTHING"
@@ -69,7 +65,7 @@ def submit_job(journal: Journal, job: JobRecord) -> None:
     row = (
         f"INSERT INTO jobs ({names}) VALUES (?, ?, ?, ?, ?, ?, 'queued', {now}, {now}, {now}) "
         f"ON CONFLICT (thread_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in changed)}, "
-        "kind = NULL, attempts = 0, stop = 0, woken = 0, owner = NULL, expires_at = NULL"
+        "kind = NULL, attempts = 0, stop = 0, woken = 0"
     )
     values = (
         job.thread_id,
@@ -102,23 +98,36 @@ def last_trace(journal: Journal, thread_id: str) -> int:
 
 
 def take_job(
-    journal: Journal, graphs: Collection[str], owner: str, lease_s: float, *, engine: str = LOCAL
+    journal: Journal,
+    graphs: Collection[str],
+    owner: str,
+    lease_s: float,
+    *,
+    engine: str = LOCAL,
+    thread: str | None = None,
+    versions: Collection[str] = (),
+    begins: bool = True,
 ) -> JobRecord | None:
     """Take the job that waits longest of those that are due, and whose graphs a worker serves; None without.
+
+    With a `thread`, only its job counts. Of jobs that were begun with a version, the worker serves these
+    `versions`, each as graph@version; whether it `begins` others as well, is its affair.
 
     A job is due when it is queued, when its deadline has come, or when the worker whose turn it was has not
     said for too long that it lives.
     """
-    now = now_of(journal)
-    marks = ", ".join("?" * len(graphs))
+    now = journal.dialect.now
+    serves, names = _serves(graphs, versions, begins)
     due = (
-        f"engine = ? AND graph IN ({marks}) AND ((status = 'queued' AND due_at <= {now}) "
+        f"engine = ? AND {serves} AND ((status = 'queued' AND due_at <= {now}) "
         f"OR (status = 'waiting' AND due_at <= {now}) OR (status = 'running' AND expires_at < {now}))"
     )
-    values = (engine, *graphs)
+    values: tuple[str, ...] = (engine, *names)
+    if thread is not None:
+        due, values = f"thread_id = ? AND {due}", (thread, *values)
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = {now} + ?, epoch = epoch + 1, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
+        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = {now} + ?, "
+        f"epoch = epoch + 1, attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = "
         f"(SELECT thread_id FROM jobs WHERE {due} ORDER BY due_at, thread_id LIMIT 1) AND {due} "
         f"RETURNING {_NAMES}"
     )
@@ -128,15 +137,47 @@ def take_job(
     return _job(journal, rows[0]) if rows else None
 
 
-def begin_turn(journal: Journal, thread_id: str, owner: str) -> JobRecord | None:
-    """Begin a turn that an engine has given to a worker; None if there is no such job, or it was canceled."""
-    now = now_of(journal)
+def _serves(graphs: Collection[str], versions: Collection[str], begins: bool) -> tuple[str, list[str]]:
+    """Return the condition on jobs that a worker serves, and its values."""
+    named = f"graph || '@' || version IN ({', '.join('?' * len(versions))})" if versions else "0 = 1"
+    others = "version IS NULL" if begins else "0 = 1"
+    return f"graph IN ({', '.join('?' * len(graphs))}) AND ({others} OR {named})", [*graphs, *versions]
+
+
+def overdue_jobs(
+    journal: Journal,
+    graphs: Collection[str],
+    engine: str,
+    overdue_s: float,
+    limit: int,
+    *,
+    versions: Collection[str] = (),
+    begins: bool = True,
+) -> list[JobRecord]:
+    """Return jobs that somebody should have begun: due for so long, or of a worker that says nothing more."""
+    now = journal.dialect.now
+    serves, names = _serves(graphs, versions, begins)
     sql = (
-        f"UPDATE jobs SET status = 'running', owner = ?, expires_at = NULL, epoch = epoch + 1, "
-        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? "
-        f"AND status <> 'canceled' RETURNING {_NAMES}"
+        f"SELECT {_NAMES} FROM jobs WHERE engine = ? AND {serves} "
+        f"AND ((status = 'running' AND expires_at < {now}) "
+        f"OR (status IN ('queued', 'waiting') AND due_at < {now} - ?)) ORDER BY due_at LIMIT ?"
     )
-    rows = _returned(journal, sql, (owner, thread_id))
+    return [_job(journal, row) for row in journal.query(sql, (engine, *names, overdue_s, limit))]
+
+
+def begin_turn(journal: Journal, thread_id: str, owner: str, token: int) -> JobRecord | None:
+    """Begin a turn that an engine has given to a worker; None if it comes too late, or nothing is to do.
+
+    The engine's `token` grows with every turn that it gives. A worker that stood still may come with an older
+    one, when another has begun.
+    """
+    now = journal.dialect.now
+    sql = (
+        f"UPDATE jobs SET status = 'running', former = owner, owner = ?, expires_at = NULL, epoch = ?, "
+        f"attempts = attempts + 1, woken = 0, updated_at = {now} WHERE thread_id = ? AND epoch < ? "
+        f"AND status IN ('queued', 'running', 'waiting') RETURNING {_NAMES}"
+    )
+    rows = _returned(journal, sql, (owner, token, thread_id, token))
     return _job(journal, rows[0]) if rows else None
 
 
@@ -154,15 +195,16 @@ def end_turn(
 
     One that is queued is due `after_s` seconds. Whoever was woken while it ran has another turn.
     """
-    now = now_of(journal)
+    now = journal.dialect.now
     due = "?" if after_s is None else f"{now} + ?"
     again = "0 = 1" if status in ("done", "canceled") else "woken = 1"
     stopped = "stop = 1" if status in ("waiting", "queued") else "0 = 1"
     sql = (
         f"UPDATE jobs SET status = CASE WHEN {stopped} THEN 'canceled' WHEN {again} THEN 'queued' "
         "ELSE ? END, "
-        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, owner = NULL, "
-        f"expires_at = NULL, woken = 0, stop = 0, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, "
+        "owner = NULL, former = NULL, expires_at = NULL, woken = 0, stop = 0, "
+        f"updated_at = {now} WHERE thread_id = ? AND epoch = ? "
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
@@ -171,20 +213,30 @@ def end_turn(
     return found
 
 
+def pin_job(journal: Journal, job: JobRecord, version: str | None) -> None:
+    """Record with which version of its graph a job goes on, unless another turn has begun meanwhile."""
+    sql = "UPDATE jobs SET version = ? WHERE thread_id = ? AND epoch = ?"
+    journal.write([(sql, (version, job.thread_id, job.epoch))])
+
+
 def fail_unbegun(journal: Journal, thread_id: str, error: str) -> None:
     """Record why a thread could not even begin."""
     sql = "UPDATE runs SET status = 'failed', error = ? WHERE thread_id = ? AND status = 'queued'"
     journal.write([(sql, (error, thread_id))])
 
 
-def renew_turns(journal: Journal, owner: str, lease_s: float) -> tuple[set[str], set[str]]:
-    """Say that a worker lives; return the threads whose turn is still its own, and those of them to stop."""
-    now = now_of(journal)
+def renew_turns(
+    journal: Journal, owner: str, threads: Collection[str], lease_s: float
+) -> tuple[set[str], set[str]]:
+    """Say that a worker runs threads; return those whose turn is still its own, and those of them to stop."""
+    if not threads:
+        return set(), set()
+    marks = ", ".join("?" * len(threads))
     sql = (
-        f"UPDATE jobs SET expires_at = {now} + ? WHERE owner = ? AND status = 'running' "
-        "RETURNING thread_id, stop"
+        f"UPDATE jobs SET expires_at = {journal.dialect.now} + ? WHERE owner = ? AND status = 'running' "
+        f"AND thread_id IN ({marks}) RETURNING thread_id, stop"
     )
-    rows = _returned(journal, sql, (lease_s, owner))
+    rows = _returned(journal, sql, (lease_s, owner, *threads))
     return {row["thread_id"] for row in rows}, {row["thread_id"] for row in rows if row["stop"]}
 
 
@@ -196,7 +248,7 @@ def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None
     job = find_job(journal, thread_id)
     if job is None:
         raise InputError(f"The thread {thread_id!r} was not handed to workers, so none goes on with it.")
-    now = now_of(journal)
+    now = journal.dialect.now
     sql = (
         f"UPDATE jobs SET woken = CASE status WHEN 'running' THEN 1 ELSE 0 END, "
         f"due_at = {now}, attempts = 0, stop = 0, options = ?, "
@@ -209,7 +261,7 @@ def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None
 
 def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
     """Ask for a job to be canceled: its worker stops it, or nobody begins it. Return how it stands."""
-    now = now_of(journal)
+    now = journal.dialect.now
     sql = (
         f"UPDATE jobs SET stop = 1, updated_at = {now}, "
         "status = CASE WHEN status IN ('queued', 'waiting') THEN 'canceled' ELSE status END "
@@ -218,6 +270,15 @@ def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
     rows = _returned(journal, sql, (thread_id,))
     found: JobStatus | None = rows[0]["status"] if rows else None
     return found
+
+
+def fail_job(journal: Journal, thread_id: str, kind: str) -> None:
+    """Record that no turn follows, because the engine was told so from outside."""
+    sql = (
+        f"UPDATE jobs SET status = 'failed', kind = ?, epoch = epoch + 1, updated_at = {journal.dialect.now} "
+        "WHERE thread_id = ? AND status IN ('queued', 'running', 'waiting')"
+    )
+    journal.write([(sql, (kind, thread_id))])
 
 
 def link_job(journal: Journal, thread_id: str, link: str) -> None:
@@ -230,7 +291,7 @@ def link_job(journal: Journal, thread_id: str, link: str) -> None:
 
 def give_answers(journal: Journal, thread_id: str, answers: Mapping[str, Any]) -> None:
     """Keep answers, by the ids of what they answer, until a worker takes them; the first one stands."""
-    now = now_of(journal)
+    now = journal.dialect.now
     sql = (
         f"INSERT INTO job_answers (thread_id, question, answer, given_at) VALUES (?, ?, ?, {now}) "
         "ON CONFLICT (thread_id, question) DO NOTHING"

@@ -31,6 +31,7 @@ PAGE_BYTES: Final = 8_000_000
 BESIDE: Final = ("batches", "blobs")
 # What is no part of a thread, though it may name one, and why.
 STAYS: Final = {
+    "served_graphs": "what workers of this database serve",
     "claims": "who runs a thread here; its epoch goes along",
     "format": "of the tables",
     "budget_accounts": "what all threads of a scope have paid for here",

@@ -193,6 +193,20 @@ class SqliteCheckpointer(UpkeepSaver):
         of_run = of_run and metadata.get("source") != "update"
         return self._statements(thread, of_run, _put, config, checkpoint, metadata, new)
 
+    def put_statements(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+    ) -> list[Statement]:
+        """Return what writes a checkpoint."""
+        thread = config["configurable"]["thread_id"]
+        return self._statements(thread, True, _put, config, checkpoint, metadata, {})[1]
+
+    def write_statements(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> list[Statement]:
+        """Return what writes the writes of a task."""
+        thread = config["configurable"]["thread_id"]
+        return self._statements(thread, True, _put_writes, config, writes, task_id, task_path)[1]
+
     def put(
         self,
         config: RunnableConfig,

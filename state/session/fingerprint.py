@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import types
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,10 +23,13 @@ from typing_extensions import is_typeddict
 
 from ..errors import GraphChanged
 from ..journal.journal import Journal
+from ..journal.standing import effects_since
 from ..names import PRIVATE
 from ..schema import bare, fields_of, is_state_type, types_in
+from .versions import VERSION_KEY, version_of
 
 ANYWHERE = "anywhere"
+_STATE_KEY = re.compile(r":[0-9a-f]{20}$")  # ends the key of an effect that is known by the whole state
 
 Shape = dict[str, Any]
 
@@ -42,10 +46,22 @@ class GraphMark(str):
 
     _graph: CompiledStateGraph[Any, Any, Any, Any]
 
+    @property
+    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The graph itself."""
+        return self._graph
+
     @cached_property
     def fingerprint(self) -> str:
-        """The graph's shape as JSON, worked out when it is first asked for."""
-        return json.dumps(shape_of(self._graph), sort_keys=True)
+        """The graph's shape and version as JSON, worked out when it is first asked for."""
+        return fingerprint_of(self._graph)
+
+
+def fingerprint_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> str:
+    """Return a graph's shape and version as JSON, as the record keeps them for each thread."""
+    version = version_of(graph)
+    named = {} if version is None else {VERSION_KEY: version}
+    return json.dumps({**shape_of(graph), **named}, sort_keys=True)
 
 
 def shape_of(graph: CompiledStateGraph[Any, Any, Any, Any]) -> Shape:
@@ -148,35 +164,96 @@ def _options(annotation: Any) -> list[str]:
 
 def check_unchanged(journal: Journal, thread_id: str, fingerprint: str) -> None:
     """Raise GraphChanged unless a thread can go on with the graph of that shape."""
-    rows = journal.query("SELECT status, fingerprint FROM runs WHERE thread_id = ?", (thread_id,))
-    if not rows or rows[0]["fingerprint"] in (None, fingerprint):
-        return
-    pending = rows[0]["status"] != "done"
-    changed = changes(json.loads(rows[0]["fingerprint"]), json.loads(fingerprint), pending=pending)
+    changed = changes_for(journal, thread_id, fingerprint)
     if changed:
         raise GraphChanged(
             f"The graph is not the one that the thread {thread_id!r} ran with: {'; '.join(changed)}. Go on "
-            "with the graph as it was, or begin a new thread. To go on all the same: `stepgraph resume "
-            "--force`, or session.config(thread, allow_changed_graph=True).",
+            "with the graph as it was, begin a new thread, or give the graph a function that makes the old "
+            "state one of the new: @migration, see docs/deploying-versions.md. To go on all the same: "
+            "`stepgraph resume --force`, or session.config(thread, allow_changed_graph=True).",
             changes=tuple(changed),
         )
 
 
-def changes(old: Shape, new: Shape, *, pending: bool) -> list[str]:
+def changes_for(journal: Journal, thread_id: str, fingerprint: str) -> list[str]:
+    """Return why a thread cannot go on with a graph of that shape, in words; nothing if it can.
+
+    What comes behind a node that has not ended yet may be another than before: the thread takes the new way.
+    """
+    rows = journal.query("SELECT status, fingerprint FROM runs WHERE thread_id = ?", (thread_id,))
+    if not rows or rows[0]["fingerprint"] in (None, fingerprint):
+        return []
+    pending = rows[0]["status"] != "done"
+    begun, ended = set(), set()
+    if pending:
+        sql = "SELECT DISTINCT path, status FROM node_runs WHERE thread_id = ?"
+        for row in journal.query(sql, (thread_id,)):
+            begun.add(row["path"])
+            ended |= {row["path"]} if row["status"] == "done" else set()
+        calls = journal.query("SELECT DISTINCT path FROM calls WHERE thread_id = ?", (thread_id,))
+        begun.update(row["path"] for row in calls)
+    passed = _Passed(frozenset(begun), frozenset(ended))
+    old, new = json.loads(rows[0]["fingerprint"]), json.loads(fingerprint)
+    changed = changes(old, new, pending=pending, passed=passed)
+    added = sorted(_added(old, new)) if pending and not changed else []
+    if added:
+        known_by_state = (e for e in effects_since(journal, thread_id, 0.0) if _STATE_KEY.search(e["key"]))
+        changed += [
+            f"field {added[0]!r} is new, and the effect in {effect['path']!r}, which began in a node that "
+            "has not ended, would be taken for another one, and happen again"
+            for effect in known_by_state
+        ]
+    return changed
+
+
+def _added(old: Shape, new: Shape) -> set[str]:
+    """Return the fields that a graph, or one nested in it, has now and had not."""
+    added = new["fields"].keys() - old["fields"].keys()
+    for name, inner in old["nodes"].items():
+        now = new["nodes"].get(name)
+        added |= set() if inner is None or now is None else _added(inner, now)
+    return set(added)
+
+
+def changes(old: Shape, new: Shape, *, pending: bool, passed: _Passed | None = None) -> list[str]:
     """Return what changed so that a thread cannot go on as if nothing had happened, in words.
 
     A thread with nothing `pending` only carries its fields' values over, so its nodes do not matter.
     Harmless are new fields with a default, types that take more than before, new branches of a
-    choice, and whatever is not in a shape: names of graphs, prompts, models, code.
+    choice, and whatever is not in a shape: names of graphs, prompts, models, code. Where it is known what a
+    thread has `passed`, so are other edges behind what it has not.
     """
-    changed = list(_graph_changes(old, new, "", pending=pending))
+    changed = list(_graph_changes(old, new, "", pending=pending, passed=passed))
     for name, fields in old["types"].items():
         if name in new["types"]:
             changed += _field_changes(fields, new["types"][name], f"{name}.", "", pending=pending)
     return list(dict.fromkeys(changed))
 
 
-def _graph_changes(old: Shape, new: Shape, where: str, *, pending: bool) -> Iterator[str]:
+@dataclasses.dataclass(frozen=True)
+class _Passed:
+    """Which nodes a thread has begun, and which of them have ended at least once: by their paths."""
+
+    begun: frozenset[str]
+    ended: frozenset[str]
+
+    def leaves(self, edge: str, where: str) -> bool:
+        """Tell whether a thread may have left the edge behind: then it would not follow another one.
+
+        An edge that waits for several nodes is part of what tells its node's executions apart.
+        """
+        sources = _sources(edge)
+        return len(sources) > 1 or any(
+            any(path.startswith(where) for path in self.begun)
+            if name == "__start__"
+            else where + name in self.ended
+            for name in sources
+        )
+
+
+def _graph_changes(
+    old: Shape, new: Shape, where: str, *, pending: bool, passed: _Passed | None
+) -> Iterator[str]:
     yield from _field_changes(old["fields"], new["fields"], "", _inside(where), pending=pending)
     if not pending:
         return
@@ -190,13 +267,15 @@ def _graph_changes(old: Shape, new: Shape, where: str, *, pending: bool) -> Iter
             own = {*inner["fields"], *now["fields"]}
             inner = {**inner, "fields": _fields_inside(old, inner, own)}
             now = {**now, "fields": _fields_inside(new, now, own)}
-            yield from _graph_changes(inner, now, f"{where}{name}/", pending=True)
+            yield from _graph_changes(inner, now, f"{where}{name}/", pending=True, passed=passed)
     for kind, verb in (("edges", "edge"), ("choices", "the choice")):
         for edge in old[kind]:
-            if edge not in new[kind] and _ends(edge) <= _known(new):
+            left = passed is None or passed.leaves(edge, where)
+            if left and edge not in new[kind] and _ends(edge) <= _known(new):
                 yield f"{verb} {edge}{_inside(where)} is gone"
     for edge in new["edges"]:
-        if edge not in old["edges"] and _sources(edge) <= _known(old):
+        left = passed is None or passed.leaves(edge, where)
+        if left and edge not in old["edges"] and _sources(edge) <= _known(old):
             yield f"edge {edge}{_inside(where)} is new"
 
 

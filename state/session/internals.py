@@ -18,15 +18,23 @@ from langgraph._internal._constants import (
 )
 from langgraph._internal._runnable import RunnableCallable
 from langgraph._internal._typing import MISSING
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel._algo import _xxhash_str, prepare_next_tasks
+from langgraph.pregel._checkpoint import channels_from_checkpoint, copy_checkpoint
 from langgraph.pregel._loop import PregelLoop
 from langgraph.pregel._messages import _with_message_ids as with_message_ids
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._task_status import read_task_statuses
 from langgraph.pregel._write import ChannelWrite
-from langgraph.types import _interrupt_id as interrupt_id
+from langgraph.types import PregelExecutableTask, Send, _interrupt_id as interrupt_id
 
 from ..names import LEDGERS_KEY
+
+SENT = "__pregel_tasks"
+NOTHING_WRITTEN = "__no_writes__"
+NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a run's own, such as an answer
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
@@ -34,14 +42,19 @@ __all__ = [
     "CONFIG_KEY_DURABILITY",
     "CONFIG_KEY_RUNTIME",
     "MISSING",
+    "NOTHING_WRITTEN",
+    "NO_TASK",
+    "SENT",
     "DeltaSnapshot",
     "attempt_of",
     "execution_of",
     "hears_tokens",
     "interrupt_id",
     "is_nested",
+    "next_tasks",
     "node_of",
     "read_task_statuses",
+    "sent_ids",
     "through",
     "token_handler",
     "with_message_ids",
@@ -117,6 +130,48 @@ def through(
         return change(value, entry.mapper(value) or ())
 
     return node.copy({"writers": [ChannelWrite((entry._replace(mapper=changed), *rest)), *others]})
+
+
+def next_tasks(
+    graph: CompiledStateGraph[Any, Any, Any, Any],
+    saved: CheckpointTuple,
+    saver: BaseCheckpointSaver[Any],
+) -> dict[str, PregelExecutableTask]:
+    """Return what a graph runs next from a checkpoint, by ids, each with its input. Nothing is run."""
+    checkpoint = copy_checkpoint(saved.checkpoint)
+    graph._migrate_checkpoint(checkpoint)  # noqa: SLF001
+    step = (saved.metadata or {}).get("step", -1) + 1
+    channels, managed = channels_from_checkpoint(graph.channels, checkpoint, saver=saver, config=saved.config)
+    return prepare_next_tasks(
+        checkpoint,
+        saved.pending_writes or [],
+        graph.nodes,
+        channels,
+        managed,
+        saved.config,
+        step,
+        step + 2,
+        for_execution=True,
+        store=None,
+        checkpointer=saver,
+        manager=None,
+    )
+
+
+def sent_ids(checkpoint_id: str, graph_task: str, step: int, sends: Sequence[Send]) -> list[str]:
+    """Return the ids of the tasks that sends make, at the step of a graph that runs as a task."""
+    known = bytes.fromhex(checkpoint_id.replace("-", ""))
+    return [
+        _xxhash_str(
+            known,
+            f"{graph_task}|{sent.node}" if graph_task else sent.node,
+            str(step),
+            sent.node,
+            "__pregel_push",
+            str(number),
+        )
+        for number, sent in enumerate(sends)
+    ]
 
 
 class _NothingToWrite:

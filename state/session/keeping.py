@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -10,7 +11,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from ..errors import InputError
-from ..names import SESSION_KEY
+from ..event_loops import in_thread
+from ..names import SESSION_KEY, STARTER_KEY
 from .default import (
     default_database,
     default_sessions,
@@ -18,7 +20,10 @@ from .default import (
     session_table,
     warn_not_kept,
 )
+from .fingerprint import check_unchanged, fingerprint_of
 from .internals import CONFIG_KEY_CHECKPOINTER, is_nested
+from .migrating import migrate
+from .versions import migrations_of
 
 if TYPE_CHECKING:
     from .session import Session
@@ -72,6 +77,36 @@ def saver_of(graph: Graph, config: RunnableConfig) -> BaseCheckpointSaver[Any] |
     """Return who keeps the checkpoints of a root graph's run."""
     saver = config["configurable"].get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
     return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def brought_up(graph: Graph, config: RunnableConfig) -> None:
+    """Make a thread one of the graph's version before anything of it is read, if it is of an earlier one."""
+    values = config["configurable"]
+    session = values.get(SESSION_KEY)
+    if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
+        return
+    starter = values.get(STARTER_KEY)
+    if not getattr(starter, "allow_changed_graph", False):
+        migrate(session, graph, str(values["thread_id"]))
+
+
+@contextmanager
+def told_of_changes(graph: Graph, config: RunnableConfig) -> Iterator[None]:
+    """Raise GraphChanged where a thread's state cannot be read because the graph is another one."""
+    try:
+        yield
+    except Exception:  # of the state's own constructor, or of the checkpoint
+        values = config["configurable"]
+        session, starter = values.get(SESSION_KEY), values.get(STARTER_KEY)
+        if session is not None and not getattr(starter, "allow_changed_graph", False):
+            check_unchanged(session.journal, str(values["thread_id"]), fingerprint_of(graph))
+        raise
+
+
+async def abrought_up(graph: Graph, config: RunnableConfig) -> None:
+    """Like `brought_up`, and no event loop stands still meanwhile."""
+    if migrations_of(graph):
+        await in_thread(brought_up, graph, config)
 
 
 async def awaited(config: RunnableConfig) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from .. import sigterm
@@ -32,6 +33,7 @@ from .outputs import shown_output
 from .pauses import budget_end
 from .redelivery import digest_of
 
+Graph = CompiledStateGraph[Any, Any, Any, Any]
 LANGCHAINS_LOGGER = "langchain_core.callbacks.manager"
 STOPPED = "stopped before it ended"
 OWN_METADATA = {"thread_id", "ls_integration", "user_id", "user", GRAPH_KEY}
@@ -81,17 +83,19 @@ class Recorder(RunObserver):
         restart: bool = False,
         lane: Lane | None = None,
         can_wait: bool = True,
+        migrate: Callable[[Graph], object] | None = None,
     ) -> None:
         self._journal = journal
         self._claims = claims
         self._thread = thread_id
-        self._allow_changed_graph = allow_changed_graph
+        self.allow_changed_graph = allow_changed_graph
         self._ledgers = ledgers
         self._budgets = budgets
         self._description = description
         self._labels = labels or {}
         self._restart = restart
         self._lane = lane
+        self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
         self._late: Callable[[], None] | None = None
@@ -124,8 +128,10 @@ class Recorder(RunObserver):
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
-            if self._can_wait and _in_event_loop() and self._journal.has_to_wait():
+            under_way = self._root is not None  # then this one is refused at once, and the first goes on
+            if not under_way and self._can_wait and _in_event_loop() and self._journal.has_to_wait():
                 self._root, self._late = run_id, start
+                sigterm.begin(self)  # it begins in another thread, where no handler may be set
             else:
                 start()
 
@@ -155,6 +161,7 @@ class Recorder(RunObserver):
             late()
         except BaseException:
             self._root = None
+            sigterm.end(self)
             raise
         finally:
             self._starting = False
@@ -189,6 +196,7 @@ class Recorder(RunObserver):
         message = STOPPED if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root and (self.waits or self._starting):
             self._root = self._late = None
+            sigterm.end(self)
         elif run_id == self._root:
             self._end("failed", message)
         elif run_id not in self._open:
@@ -208,8 +216,10 @@ class Recorder(RunObserver):
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self._allow_changed_graph:
+        if not self.allow_changed_graph:
             try:
+                if self._migrate is not None:
+                    self._migrate(mark.graph)
                 check_unchanged(self._journal, self._thread, mark.fingerprint)
             except BaseException:
                 self._let_go()
@@ -233,7 +243,7 @@ class Recorder(RunObserver):
             },
             going_on=going_on,
             restart=self._restart,
-            allow_changed=self._allow_changed_graph,
+            allow_changed=self.allow_changed_graph,
             may_have_lost=not self._can_wait,
         )
 

@@ -45,6 +45,7 @@ from .budget_rules import budget_rules, rule_budgets, ruled, scopes_of
 from .fingerprint import GraphMark
 from .foreign_calls import CallObserver
 from .internals import CONFIG_KEY_CHECKPOINTER, CONFIG_KEY_DURABILITY
+from .migrating import migrate
 from .opening import checkpointer_of
 from .recorder import Recorder
 from .shared_ledger import SharedLedger
@@ -196,6 +197,7 @@ class Session:
             restart=restart,
             lane=lane,
             can_wait=checkpointer is None,
+            migrate=None if checkpointer else lambda graph: migrate(self, graph, thread, claimed=True),
         )
         config: RunnableConfig = {
             "configurable": {

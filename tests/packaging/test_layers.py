@@ -25,6 +25,7 @@ INNER = {
         {"ready"},
         {"catalog"},
     ),
+    "runners": ({"engines"}, {"choosing"}, {"submitting", "workers"}),
     "evals": ({"running"}, {"report"}, {"diagnosis", "sweeps", "langfuse"}, {"pytest_plugin"}),
 }
 

@@ -27,6 +27,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "RetrievalFailed": {"step": "find", "retriever": "by_word"},
     "GuardTripped": {"reason": "unsafe"},
     "GraphChanged": {"changes": ("node 'draft' is gone",)},
+    "MigrationFailed": {"thread": "t", "function": "with_tone", "field": "tone"},
     "PromptChanged": {"step": "sort", "before": "{'a', 'b'}", "now": "{'b', 'a'}"},
     "EffectUnknown": {"key": "send_mail:1"},
     "GateFailed": {"step": "plan", "reason": "too short", "output": {"outline": "1."}},

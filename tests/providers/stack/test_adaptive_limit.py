@@ -14,7 +14,7 @@ from benchmarks.adaptive_concurrency import PHASES, shares
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
 from stepgraph.providers.stack import adaptive_limit, rate_limit, retry
 from stepgraph.providers.stack.adaptive_limit import START, AdaptiveLimit
-from stepgraph.providers.stack.concurrency import CEILING, Capacity, ConcurrencyLayer
+from stepgraph.providers.stack.concurrency import CEILING, Capacity, Ceiling, ConcurrencyLayer
 from stepgraph.providers.stack.rate_limit import RateLimiter, RateLimitLayer
 from stepgraph.providers.stack.retry import RetryLayer
 from stepgraph.state.errors import ModelUnavailable
@@ -244,19 +244,20 @@ def test_an_endpoint_has_one_capacity_and_more_is_expected_where_more_is_set() -
 
 async def test_event_loops_in_several_threads_wait_in_one_line() -> None:
     capacity = Capacity(AdaptiveLimit(1))
-    await capacity.enter()
+    ceiling = Ceiling(9)
+    await capacity.enter(ceiling)
     entered = asyncio.Event()
     here = asyncio.get_running_loop()
 
     async def elsewhere() -> None:
-        await capacity.enter()
+        await capacity.enter(ceiling)
         here.call_soon_threadsafe(entered.set)
-        capacity.leave()
+        capacity.leave(ceiling)
 
     thread = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
     while not capacity._line:  # noqa: ASYNC110 nobody tells
         await asyncio.sleep(0.001)
     assert not entered.is_set()
-    capacity.leave()
+    capacity.leave(ceiling)
     await thread
     assert capacity.running == 0
