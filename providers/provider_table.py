@@ -95,7 +95,7 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     schema_first: bool | None = None
 
 
-_CACHING = "https://developers.openai.com/api/docs/guides/prompt-caching"
+_CACHING = "https://developers.openai.com/docs/guides/prompt-caching"
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
 _TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
 _DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
