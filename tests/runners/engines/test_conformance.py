@@ -86,7 +86,7 @@ async def ended(task: asyncio.Task[None]) -> None:
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while not (found := condition()) or (not isinstance(found, bool) and not await found):
+        while not (found := condition()) or (not isinstance(found, bool) and not await found):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
