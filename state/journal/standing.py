@@ -98,21 +98,16 @@ def is_kept(journal: Journal, thread_id: str, ns: str, checkpoint_id: str) -> bo
 
 def renamed_task(thread_id: str, old: str, new: str, old_path: str, new_path: str) -> Iterator[Statement]:
     """Yield what gives all that is on record of a task, and of those inside it, to another one."""
-    for table in _KEYED:
-        changes = "task = ? || substr(task, ?)"
-        values: list[Any] = [new, len(old) + 1]
+    columns = [*((table, "task") for table in _KEYED), *(("coalesced_calls", n) for n in ("task", "leader"))]
+    for table, name in columns:
+        changes, values = f"{name} = ? || substr({name}, length(?) + 1)", [new, old]
         if table in _WITH_PATH and old_path != new_path:
-            changes += ", path = ? || substr(path, ?)"
-            values += [new_path, len(old_path) + 1]
+            changes += ", path = ? || substr(path, length(?) + 1)"
+            values += [new_path, old_path]
         yield (
-            f"UPDATE {table} SET {changes} WHERE thread_id = ? AND (task = ? OR substr(task, 1, ?) = ?)",
-            (*values, thread_id, old, len(old) + 1, f"{old}|"),
-        )
-    for name in ("task", "leader"):
-        yield (
-            f"UPDATE coalesced_calls SET {name} = ? || substr({name}, ?) "
-            f"WHERE thread_id = ? AND ({name} = ? OR substr({name}, 1, ?) = ?)",
-            (new, len(old) + 1, thread_id, old, len(old) + 1, f"{old}|"),
+            f"UPDATE {table} SET {changes} "
+            f"WHERE thread_id = ? AND ({name} = ? OR substr({name}, 1, length(?) + 1) = ? || '|')",
+            (*values, thread_id, old, old, old),
         )
 
 
