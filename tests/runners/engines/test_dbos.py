@@ -182,6 +182,7 @@ async def test_it_works_through_pgbouncer(flow: ChatServer, pgbouncer_url: str) 
         assert (await run.aresult(SEEN_S)).status == "done"
 
 
+@pytest.mark.sqlite_file("a file, which DBOS refuses")
 async def test_a_file_and_a_database_that_is_away_are_told_without_a_password(
     tmp_path: Path, postgres_url: str, flow: ChatServer
 ) -> None:
