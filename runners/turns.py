@@ -119,6 +119,16 @@ class NoHeartbeat:
 NO_HEARTBEAT: Final[Heartbeat] = NoHeartbeat()
 
 
+class _Running:
+    """A turn under way; `record` is that of the latest time that the engine gave it."""
+
+    outcome: asyncio.Future[Outcome]
+
+    def __init__(self, record: JobRecord) -> None:
+        self.record = record
+        self.halt = Halt()
+
+
 class Turn:
     """Runs the threads of one worker: those of the graphs that it serves, in its session.
 
@@ -141,7 +151,7 @@ class Turn:
         self.grace_s = grace_s
         self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
-        self._halts: dict[str, Halt] = {}
+        self._running: dict[str, _Running] = {}
         self._draining = asyncio.Event()
 
     @property
@@ -156,18 +166,23 @@ class Turn:
     @property
     def running(self) -> frozenset[str]:
         """The threads that run here."""
-        return frozenset(self._halts)
+        return frozenset(self._running)
 
     def drain(self) -> None:
         """Begin no more calls in any thread: each is handed over as soon as its calls under way are kept."""
         self._draining.set()
-        for halt in self._halts.values():
-            halt.ask(DRAINED)
+        for running in self._running.values():
+            running.halt.ask(DRAINED)
 
     def halt(self, thread: str, reason: str) -> None:
         """Begin no more calls in a thread: it stops, and can be gone on with."""
-        if thread in self._halts:
-            self._halts[thread].ask(reason)
+        if thread in self._running:
+            self._running[thread].halt.ask(reason)
+
+    def forsake(self, thread: str, token: int) -> None:
+        """Halt a thread, unless the engine has given its turn to this worker again, under a later token."""
+        if thread in self._running and self._running[thread].record.epoch == token:
+            self.halt(thread, "nobody waits for it any more")
 
     async def run(self, job: Job, token: int, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
         """Begin or go on with a job's thread, with the answers that came in, and return how that ended.
@@ -192,26 +207,38 @@ class Turn:
         return Outcome("failed", kind="TooLate")
 
     async def take(self, record: JobRecord, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
-        """Like `run`, for a turn that has been begun on record."""
-        halt = Halt()
-        thread = record.thread_id
-        if thread in self._halts:
-            raise ThreadBusy(f"The thread {thread!r} is being run by this worker.")
-        self._halts[thread] = halt
+        """Like `run`, for a turn that has been begun on record.
+
+        A worker that was too slow to say that it lives may be given a thread that it still runs: that run is
+        this turn's, then.
+        """
+        running = self._running.get(record.thread_id)
+        if running is None:
+            running = self._running[record.thread_id] = _Running(record)
+            running.outcome = asyncio.ensure_future(self._whole(running))
+        else:
+            running.record = record
+        async with _beating(beat):
+            return await asyncio.shield(running.outcome)
+
+    async def _whole(self, running: _Running) -> Outcome:
+        record, halt = running.record, running.halt
         if record.stop:
             halt.ask("it was canceled")
         if self.is_draining:
             halt.ask(DRAINED)
-        if record.former not in (None, self.owner):  # it died, or stood still: if it wakes up, it is too late
-            await in_thread(self.session.claims.end, thread)
         try:
-            async with _beating(beat):
-                outcome = await self._outcome(await self._pinned(record), halt)
+            if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
+                await in_thread(self.session.claims.end, record.thread_id)
+            outcome = await self._outcome(await self._pinned(record), halt)
+            if outcome.kind in (
+                GraphChanged.__name__,
+                MigrationFailed.__name__,
+            ):  # it is of its version still
+                await in_thread(pin_job, self.session.journal, running.record, record.version)
+            return await self._settle(running.record, outcome)
         finally:
-            del self._halts[thread]
-        if outcome.kind in (GraphChanged.__name__, MigrationFailed.__name__):  # it is of its version still
-            await in_thread(pin_job, self.session.journal, record, record.version)
-        return await self._settle(record, outcome)
+            del self._running[record.thread_id]
 
     async def _pinned(self, record: JobRecord) -> JobRecord:
         """Return a job that only workers of its graph's version go on with, if that has one."""

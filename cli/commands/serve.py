@@ -37,6 +37,12 @@ def mcp(graph: str, **options: Any) -> None:
     show_default=True,
     help="Seconds in which calls under way may end, when the worker is to end.",
 )
+@click.option(
+    "--metrics",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve figures for Prometheus to this machine: http://127.0.0.1:PORT/metrics.",
+)
 @click.option("--finish", is_flag=True, help="Begin no threads: go on with those of the graphs' versions.")
 @model_option
 @database_option

@@ -59,12 +59,10 @@ class LocalEngine:
                 task = asyncio.ensure_future(self._run(turn, record))
                 running.add(task)
                 task.add_done_callback(running.discard)
+        finally:
+            turn.drain()
             while running:
                 await asyncio.wait(running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
             leases.cancel()
             await asyncio.gather(leases, return_exceptions=True)
 

@@ -24,14 +24,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from ...state.errors import EngineUnreachable, InputError, StepgraphError
 from ...state.event_loops import in_thread
-from ...state.journal.jobs import (
-    JobRecord,
-    drop_answers,
-    fail_job,
-    find_job,
-    link_job,
-    stop_job,
-)
+from ...state.journal.jobs import JobRecord, drop_answers, fail_job, find_job, link_job, stop_job
 from ...state.session.session import Session
 from ...tracing.record.spans import trace_id
 from ...tracing.record.threads import find_thread
@@ -45,6 +38,7 @@ PORT: Final = 7233
 BEAT_S: Final = 1.0
 STICKY: Final = timedelta(seconds=1)  # how long a step of a workflow waits for a worker that died
 CHECK_S: Final = 5.0
+FORSAKEN_S: Final = 10.0
 LOGGER = logging.getLogger("stepgraph.worker")
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]] = WeakKeyDictionary()
 
@@ -241,7 +235,7 @@ class _Turns:
         token = int(activity.info().current_attempt_scheduled_time.timestamp() * 1e6)
         running = asyncio.ensure_future(self._turn.run(Job(job["graph"], thread), token, _Beat()))
         try:
-            outcome = await _unhurried(running, lambda: self._turn.halt(thread, "it was canceled"))
+            outcome = await _unhurried(running, lambda: self._stop(thread, token))
         except StepgraphError as error:  # the record could not be read or written
             kind = type(error).__name__
             outcome = Outcome("failed", kind=kind, retryable=is_retryable(error), after_s=1.0)
@@ -249,6 +243,14 @@ class _Turns:
             return outcome.to_json()
         delay = timedelta(seconds=max(outcome.after_s, 0.001))
         raise ApplicationError(outcome.kind or outcome.status, next_retry_delay=delay) from None
+
+    def _stop(self, thread: str, token: int) -> None:
+        """Stop a thread that was canceled; one of which Temporal heard too late may be given to us again."""
+        details = activity.cancellation_details()
+        if details is None or details.cancel_requested:
+            self._turn.halt(thread, "it was canceled")
+        else:
+            asyncio.get_running_loop().call_later(FORSAKEN_S, self._turn.forsake, thread, token)
 
     @activity.defn(name=CANCEL)
     async def cancel(self, thread: str) -> None:

@@ -86,6 +86,7 @@ class Claims(Forked):
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
+        self.renewals = 0
 
     @property
     def lifetime_s(self) -> float:
@@ -311,6 +312,7 @@ class Claims(Forked):
         renewed = {thread_id: claim.renewed() for thread_id, claim in held.items()}
         rows = self._journal.transact(lambda transaction: self._prolong(transaction, held))
         kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
+        self.renewals += len(kept)
         with self._lock:
             for thread_id in kept:
                 if self._held.get(thread_id) is held[thread_id]:
