@@ -232,8 +232,7 @@ class Traffic:
     def _lose(self, error: psycopg.Error) -> None:
         """Have what was under way done once more over another connection."""
         if self._wire is not None:
-            self._waking.forget(self._wire)
-            self._wire.close()
+            self._waking.part(self._wire)
             self._wire = None
         self._losses += 1
         flight, self._flight = self._flight, None
@@ -391,6 +390,5 @@ class Traffic:
             self._is_closed = True
             wire, self._wire = self._wire, None
             if wire is not None:
-                self._waking.forget(wire)
-                wire.close()
+                self._waking.part(wire)
             self._waking.close()

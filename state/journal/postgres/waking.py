@@ -9,8 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
-import psycopg
-
 from .wire import Wire
 
 SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by
@@ -63,36 +61,44 @@ class Waking:
         if seen == wanted:
             return
         if seen is None or seen[0] is not wire:
-            loop.remove_reader(wire.fileno())  # of another connection that had this number
-            loop.add_reader(wire.fileno(), look_after, loop)
+            loop.add_reader(wire.handle, look_after, loop)
         if wire.has_unsent:
-            loop.add_writer(wire.fileno(), look_after, loop)
+            loop.add_writer(wire.handle, look_after, loop)
         elif seen is not None and seen[1]:
-            loop.remove_writer(wire.fileno())
+            loop.remove_writer(wire.handle)
         self._watched[loop] = wanted
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         seen = self._watched.pop(loop, None)
         if seen is not None:
-            with suppress(OSError, ValueError, psycopg.Error):
-                loop.remove_reader(seen[0].fileno())
-                loop.remove_writer(seen[0].fileno())
+            loop.remove_reader(seen[0].handle)
+            loop.remove_writer(seen[0].handle)
 
-    def forget(self, wire: Wire) -> None:
-        """Let go of a connection that is about to be closed."""
-        handle = wire.fileno()
-        running = running_loop()
-        for loop, (watched, _) in list(self._watched.items()):
-            if watched is not wire:
-                continue
+    def part(self, wire: Wire) -> None:
+        """Close a connection; its handle once no event loop watches it any more."""
+        wire.close()
+        watching = {loop for loop, (watched, _) in self._watched.items() if watched is wire}
+        for loop in watching:
             del self._watched[loop]
-            with suppress(RuntimeError):  # it is closed
-                if loop is running:
-                    loop.remove_reader(handle)
-                    loop.remove_writer(handle)
-                elif not loop.is_closed():
-                    loop.call_soon_threadsafe(loop.remove_reader, handle)
-                    loop.call_soon_threadsafe(loop.remove_writer, handle)
+
+        def drop(loop: asyncio.AbstractEventLoop) -> None:
+            if not loop.is_closed():
+                loop.remove_reader(wire.handle)
+                loop.remove_writer(wire.handle)
+            watching.discard(loop)
+            if not watching:
+                wire.let_go()
+
+        if not watching:
+            wire.let_go()
+        for loop in list(watching):
+            if loop is running_loop() or loop.is_closed():
+                drop(loop)
+                continue
+            try:
+                loop.call_soon_threadsafe(drop, loop)
+            except RuntimeError:  # it was closed meanwhile
+                drop(loop)
 
     def close(self) -> None:
         os.close(self.handle)

@@ -61,6 +61,7 @@ class Wire:
         self._transformer = Transformer(connection)
         self._sent: deque[Segment] = deque()
         self._unsent = False
+        self.handle = os.dup(self._link.socket)  # libpq closes its own when it likes
         self._link.nonblocking = 1
         self._link.enter_pipeline_mode()
 
@@ -72,9 +73,6 @@ class Wire:
     def has_unsent(self) -> bool:
         """Whether the socket must take more before anything comes back."""
         return self._unsent
-
-    def fileno(self) -> int:
-        return self._link.socket
 
     def send(self, segments: Sequence[Segment]) -> None:
         """Send segments; each is a transaction of its own, unless BEGIN was sent. Raises psycopg.Error."""
@@ -120,7 +118,7 @@ class Wire:
     def wait(self, timeout_s: float, wake: int) -> None:
         """Block until the socket is ready, or `wake` can be read, or the time is over."""
         poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        poll.register(self.handle, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         poll.register(wake, select.POLLIN)
         poll.poll(timeout_s * 1000)
 
@@ -133,11 +131,16 @@ class Wire:
                 self.wait(1.0, wake)
 
     def close(self) -> None:
+        """Close the connection; `let_go` closes the handle, which event loops may still watch."""
         self._connection.close()
+
+    def let_go(self) -> None:
+        os.close(self.handle)
 
     def leave(self) -> None:
         """Let go of it in a forked child: whatever closes it there says nothing to the server."""
         nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self.fileno())
+        os.dup2(nowhere, self._link.socket)
         os.close(nowhere)
-        self._connection.close()
+        self.close()
+        self.let_go()
