@@ -1,4 +1,4 @@
-"""A small seed of the kill matrix: a few kills in each store; `make chaos-cluster` runs 500."""
+"""A small seed of the kill matrix, in both stores; `make chaos-cluster` runs 500 kills on all engines."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.xdist_group("cluster")
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_a_run_survives_what_ends_its_process(store: str) -> None:
-    if store == "postgres" and find_programs() is None and not os.environ.get("CI"):
-        pytest.skip("there is no Postgres on this machine")
+def test_a_run_survives_what_ends_its_process() -> None:
+    both = find_programs() is not None or "CI" in os.environ
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "tests.chaos.cluster",
             "--kills",
-            "5",
+            "8",
             "--seed",
             "5",
             "--cells",
-            f"resume/{store}/*",
+            "resume/*" if both else "resume/sqlite/*",
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"resume/{store}/zombie" in done.stdout
+    assert "resume/sqlite/zombie" in done.stdout
+    assert "resume/postgres/call" in done.stdout or not both

@@ -74,16 +74,20 @@ def calls(session: Session) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in session.journal.query("SELECT * FROM calls")}
 
 
-@pytest.fixture(params=["file", "postgres_url"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return tmp_path / "runs.sqlite" if request.param == "file" else request.getfixturevalue("postgres_url")
-
-
-@pytest.mark.parametrize(("seed", "share"), [(8, 0.3), (34, 0.7), (55, 0.5)])
+@pytest.mark.parametrize(
+    ("store", "seed", "share"),
+    [("file", 8, 0.3), ("file", 55, 0.5), ("postgres", 8, 0.5), ("postgres", 55, 0.7)],
+)
 async def test_an_owner_that_was_taken_over_leaves_nothing_but_what_it_paid_for(
-    tmp_path: Path, database: Any, seed: int, share: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    store: str,
+    seed: int,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 1000.0)  # no claim is sure by the clocks
+    database = tmp_path / "runs.sqlite" if store == "file" else request.getfixturevalue("postgres_url")
     built = Composition(seed, tmp_path / "effects", rich=False)
     alone = Composition(seed, tmp_path / "alone", rich=False)
     with Session(tmp_path / "alone.sqlite") as session:

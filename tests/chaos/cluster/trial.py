@@ -289,7 +289,12 @@ class Trial:
         self.tally.asked, self.tally.repeated = len(lines), repeated.total()
         self.tally.in_flight = self._in_flight.total()
         if beyond:
-            self._fault("beyond", f"{beyond.total()} questions asked again", beyond.total())
+            asks = [
+                f"life {line['life']} at {line['at']:.3f}: {line['step']} {line['call']}"
+                for line in lines
+                if line["call"][1] in beyond
+            ]
+            self._fault("beyond", f"{beyond.total()} questions asked again: {asks}", beyond.total())
         doubled = self.database.rows(
             "SELECT count(*) FROM calls WHERE status = 'answered' "
             "GROUP BY thread_id, task, request_hash, occurrence HAVING count(*) > 1"
