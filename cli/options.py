@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from ..state.database import VARIABLE, Database, database_of, is_postgres
+from ..state.database import DEFAULT, VARIABLE, Database, database_of, is_postgres
 from ..state.errors import StepgraphError
-from .support.databases import DEFAULT
 
 
 class DatabaseName(click.ParamType[Database]):

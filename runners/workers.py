@@ -18,6 +18,7 @@ from ..state.session.session import Session
 from ..tracing.export.live import Tracing
 from .choosing import engine_of
 from .loading import Loaded
+from .metrics import serving_metrics
 from .naming import load_served
 from .turns import LOGGER, Turn
 
@@ -29,6 +30,7 @@ async def aworker(
     models: Any = None,
     at_once: int = 100,
     grace_s: float = 20.0,
+    metrics: int | None = None,
     finish: bool = False,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -38,7 +40,8 @@ async def aworker(
     as in `Session(models=…)`; else those of the settings do. `at_once` is how many threads run at a time.
     When it is to end, it begins no more calls, waits `grace_s` seconds at most for those under way, and
     hands its threads over. One that is to `finish` begins no new threads: it goes on with those that were
-    begun with the versions of its graphs. `ready` is called once it can take threads.
+    begun with the versions of its graphs. `metrics` is a port of this machine for Prometheus
+    (`stepgraph[metrics]`). `ready` is called once it can take threads.
     """
     served = load_served(graphs)
     specs = (
@@ -59,7 +62,8 @@ async def aworker(
                 loop.add_signal_handler(number, _end, turn, number)
         telling = asyncio.ensure_future(_telling(turn))
         try:
-            await engine.serve(turn, at_once=at_once, ready=ready)
+            with serving_metrics(session, metrics, lambda: len(turn.running)):
+                await engine.serve(turn, at_once=at_once, ready=ready)
         except asyncio.CancelledError:
             turn.drain()
             raise

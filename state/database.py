@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .errors import StoreError
 
 VARIABLE = "STEPGRAPH_DB"
+DEFAULT = Path("stepgraph.sqlite")
 SCHEMES = ("postgresql", "postgres")
 SCHEMA = "stepgraph"
 _OURS = "schema"  # a part of the address that is not for libpq

@@ -25,7 +25,12 @@ from .cluster.fixtures import (
     postgres_url as postgres_url,
     temporal_server as temporal_server,
 )
-from .cluster.switch import in_postgres as in_postgres, schemas as schemas, skip_what_is_about_a_file
+from .cluster.switch import (
+    all_in_postgres as all_in_postgres,
+    in_postgres as in_postgres,
+    schemas as schemas,
+    skip_what_is_about_a_file,
+)
 from .servers import ChatServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,6 +13,11 @@ from ..options import budget_option, database_option, model_option, on_option
 @click.argument("graph")
 @click.option("--http", is_flag=True, help="Serve HTTP to this machine, instead of stdin and stdout.")
 @click.option("--port", type=click.IntRange(1, 65535), help="With --http: the port; default: any free one.")
+@click.option(
+    "--token-env",
+    metavar="VARIABLE",
+    help="With --http: which environment variable has the token that clients send; default: a new one.",
+)
 @budget_option
 @model_option
 @database_option
@@ -36,6 +41,12 @@ def mcp(graph: str, **options: Any) -> None:
     default=20.0,
     show_default=True,
     help="Seconds in which calls under way may end, when the worker is to end.",
+)
+@click.option(
+    "--metrics",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve figures for Prometheus to this machine: http://127.0.0.1:PORT/metrics.",
 )
 @click.option("--finish", is_flag=True, help="Begin no threads: go on with those of the graphs' versions.")
 @model_option

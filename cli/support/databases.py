@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 
-from ...state.database import VARIABLE, Database, database_of
-
-DEFAULT = Path("stepgraph.sqlite")
+from ...state.database import DEFAULT, VARIABLE, Database, database_of
 
 
 def option_for(database: Database) -> str:

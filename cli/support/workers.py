@@ -34,6 +34,7 @@ def serve_graphs(
     on: str | None,
     at_once: int,
     grace_s: float,
+    metrics: int | None,
     finish: bool,
     models: Sequence[str],
     database: Database,
@@ -59,6 +60,7 @@ def serve_graphs(
             models=bound,
             at_once=at_once,
             grace_s=grace_s,
+            metrics=metrics,
             finish=finish,
             ready=ready,
         )

@@ -11,7 +11,7 @@ from ..errors import StoreError
 from .dialect import Row
 
 CACHED_BYTES = 32_000_000
-_INSERT = "INSERT INTO blobs (sha256, media_type, size, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+INSERT_BLOB = "INSERT INTO blobs (sha256, media_type, size, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class BlobReader:
@@ -42,4 +42,4 @@ class BlobReader:
 def write_blobs(execute: Callable[[str, tuple[Any, ...]], object], blobs: Iterable[Blob]) -> None:
     """Keep the blobs that the file does not hold yet, in the open transaction."""
     for blob in blobs:
-        execute(_INSERT, (blob.sha256, blob.media_type, blob.size, blob.data))
+        execute(INSERT_BLOB, (blob.sha256, blob.media_type, blob.size, blob.data))

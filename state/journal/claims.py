@@ -29,6 +29,7 @@ LIFETIME_S = 6.0
 RENEW_S = 2.0
 SHORTEST_S, LONGEST_S = 0.3, 3600.0
 TAKEN_OVER = "it stood still for too long, and another process has taken it over"
+LOOK_S = 0.2
 AT_ONCE = 400  # leases that are renewed in one statement
 
 
@@ -85,6 +86,7 @@ class Claims(Forked):
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
+        self.renewals = 0
 
     @property
     def lifetime_s(self) -> float:
@@ -182,6 +184,22 @@ class Claims(Forked):
         """Tell whether an owner, here or elsewhere, is running a thread."""
         rows = self._journal.query(*self._rows_of([thread_id]))
         return any(self._is_live(row) for row in rows)
+
+    async def until_known(self, thread_id: str) -> None:
+        """Return once it is known whether the owner of a thread lives: it renews its claim, or that ends.
+
+        Where nothing else shows that it is dead, this takes as long as its claim still lives.
+        """
+        first = None
+        while thread_id not in self._held:
+            row = next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None)
+            if row is None or not self._is_live(row) or self._owner.can_see(row):
+                return
+            state = row["owner"], row["epoch"], row["expires_at"]
+            if state != (first or state):
+                return
+            first = state
+            await asyncio.sleep(min(LOOK_S, max(0.01, row["left_s"])))
 
     def _is_live(self, row: Mapping[str, Any]) -> bool:
         return row["left_s"] > 0 and self._owner.lives(row)
@@ -294,6 +312,7 @@ class Claims(Forked):
         renewed = {thread_id: claim.renewed() for thread_id, claim in held.items()}
         rows = self._journal.transact(lambda transaction: self._prolong(transaction, held))
         kept = {row["thread_id"] for row in rows if held[row["thread_id"]].is_in(row)}
+        self.renewals += len(kept)
         with self._lock:
             for thread_id in kept:
                 if self._held.get(thread_id) is held[thread_id]:

@@ -62,6 +62,10 @@ class Owner:
         """Tell whether the owner of a claim may still live, as far as can be seen from here."""
         return True
 
+    def can_see(self, claim: Mapping[str, Any]) -> bool:
+        """Tell whether `lives` is sure of what it says."""
+        return False
+
     def forget(self, claim: Mapping[str, Any]) -> None:
         """Delete what a dead owner left."""
 
@@ -98,6 +102,9 @@ class FileOwner(Owner):
         if host != host_name() or _space(claim["process"]) != _space(process_of()):
             return True  # in another container: it cannot be seen
         return _is_alive(claim["pid"], claim["process"])
+
+    def can_see(self, claim: Mapping[str, Any]) -> bool:
+        return bool(claim["machine"] == this_machine() or claim["host"] == host_name())
 
     def forget(self, claim: Mapping[str, Any]) -> None:
         with suppress(OSError):

@@ -51,6 +51,7 @@ class _Line:
 
     asked: list[_Asked] = field(default_factory=list)
     served_at: float = 0.0
+    had: int = 0  # how many these were
     serving: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -90,7 +91,8 @@ class Reservations(Forked):
         line.asked.append(asked)
         if not line.serving:
             line.serving = True
-            wait = line.served_at + SLICE_S - loop.time()
+            # Who asks alone, as a chain's steps do, would gain nothing by waiting.
+            wait = line.served_at + SLICE_S - loop.time() if line.had > 1 else 0.0
             if wait > 0:
                 loop.call_later(wait, self._start, loop, line)
             else:
@@ -114,7 +116,7 @@ class Reservations(Forked):
             if not isinstance(error, Exception):
                 raise
         finally:
-            line.served_at = loop.time()
+            line.served_at, line.had = loop.time(), len(asked)
             line.serving = bool(line.asked)
             if line.serving:
                 loop.call_later(SLICE_S, self._start, loop, line)
@@ -126,8 +128,10 @@ class Reservations(Forked):
         def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
             return reserve(db, wanted, owner, self.journal.dialect.now)
 
+        if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
+            await self.journal.aflush()
         began = time.time()
-        outcomes, clock = await self.journal.atransact(work)
+        outcomes, clock = await self.journal.atransact(work, alone=False)
         if clock is not None:
             self._ahead_s = clock - (began + time.time()) / 2
         for each, outcome in zip(asked, outcomes, strict=True):

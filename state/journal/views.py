@@ -20,7 +20,8 @@ def views(dialect: Dialect) -> str:
     return f"""
 CREATE VIEW steps AS  -- a row for each node execution, as it ended last
 SELECT n.thread_id, n.path, n.node, n.superstep, n.status, d.kind AS decided_by, d.choice, d.confidence,
-       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed, coalesce(c.shared, 0) AS shared,
+       coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed,
+       coalesce(c.superseded, 0) AS superseded, coalesce(c.shared, 0) AS shared,
        coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.output_tokens, 0) AS output_tokens,
        CASE WHEN c.unknown_costs > 0 THEN NULL ELSE coalesce(c.picos, 0) {USD} END AS cost_usd,
        coalesce(c.picos, 0) {USD} AS known_cost_usd, coalesce(c.unknown_costs, 0) AS unknown_costs,
@@ -31,6 +32,7 @@ FROM node_runs n
 LEFT JOIN decisions d ON d.thread_id = n.thread_id AND d.task = n.task
 LEFT JOIN (
     SELECT thread_id, task, count(*) AS calls, count(*) FILTER (WHERE status = 'failed') AS failed,
+           count(*) FILTER (WHERE status = 'superseded') AS superseded,
            count(*) FILTER (WHERE source <> 'model') AS shared, sum(input_tokens) AS input_tokens,
            sum(output_tokens) AS output_tokens, sum(cost_picos) AS picos,
            count(*) FILTER (WHERE {unknown()}) AS unknown_costs, sum(estimated_tokens) AS estimated_tokens,
@@ -41,6 +43,7 @@ WHERE n.id IN (SELECT max(id) FROM node_runs GROUP BY thread_id, task);
 CREATE VIEW costs_by_step AS  -- a row for each step of each graph and model
 SELECT r.graph, c.step, c.model_asked AS model, count(*) AS calls,
        count(*) FILTER (WHERE c.status = 'failed') AS failed,
+       count(*) FILTER (WHERE c.status = 'superseded') AS superseded,
        count(*) FILTER (WHERE c.source <> 'model') AS shared,
        coalesce(sum(c.input_tokens), 0) AS input_tokens,
        coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},
@@ -50,6 +53,7 @@ GROUP BY r.graph, c.step, c.model_asked;
 CREATE VIEW run_costs AS  -- a row for each thread
 SELECT r.thread_id, r.graph, r.status, r.parent_thread, count(c.id) AS calls,
        count(*) FILTER (WHERE c.status = 'failed') AS failed,
+       count(*) FILTER (WHERE c.status = 'superseded') AS superseded,
        count(*) FILTER (WHERE c.source <> 'model') AS shared,
        coalesce(sum(c.replays), 0) AS replays, coalesce(sum(c.input_tokens), 0) AS input_tokens,
        coalesce(sum(c.output_tokens), 0) AS output_tokens, {_COSTS},

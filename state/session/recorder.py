@@ -128,8 +128,10 @@ class Recorder(RunObserver):
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
             start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
-            if self._can_wait and _in_event_loop() and self._journal.has_to_wait():
+            under_way = self._root is not None  # then this one is refused at once, and the first goes on
+            if not under_way and self._can_wait and _in_event_loop() and self._journal.has_to_wait():
                 self._root, self._late = run_id, start
+                sigterm.begin(self)  # it begins in another thread, where no handler may be set
             else:
                 start()
 
@@ -159,6 +161,7 @@ class Recorder(RunObserver):
             late()
         except BaseException:
             self._root = None
+            sigterm.end(self)
             raise
         finally:
             self._starting = False
@@ -193,6 +196,7 @@ class Recorder(RunObserver):
         message = STOPPED if cancelled else f"{type(error).__name__}: {error}"
         if run_id == self._root and (self.waits or self._starting):
             self._root = self._late = None
+            sigterm.end(self)
         elif run_id == self._root:
             self._end("failed", message)
         elif run_id not in self._open:

@@ -29,7 +29,7 @@ def test_a_run_survives_what_ends_its_process(store: str) -> None:
             "--seed",
             "5",
             "--cells",
-            f"local/{store}/*",
+            f"resume/{store}/*",
         ],
         cwd=ROOT,
         capture_output=True,
@@ -38,4 +38,4 @@ def test_a_run_survives_what_ends_its_process(store: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"local/{store}/zombie" in done.stdout
+    assert f"resume/{store}/zombie" in done.stdout

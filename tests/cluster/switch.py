@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,15 @@ class Schemas:
         self._numbers = itertools.count()
         self._free: list[str] = []
         self._used: set[str] = set()
+        self._lock = threading.Lock()
 
     def prepare(self, schema: str) -> None:
         """Rename a free schema to this one, unless there is one."""
-        if schema in self._used or not self._free or schema in self._present():
-            return
-        self._used.add(schema)
-        self._connection.execute(f"ALTER SCHEMA {self._free.pop()} RENAME TO {schema}".encode())
+        with self._lock:
+            if schema in self._used or not self._free or schema in self._present():
+                return
+            self._used.add(schema)
+            self._connection.execute(f"ALTER SCHEMA {self._free.pop()} RENAME TO {schema}".encode())
 
     def present(self) -> set[str]:
         """Return the schemas in use."""
@@ -70,6 +73,10 @@ class Schemas:
             self._connection.execute(_EMPTY.format(schema=schema, name=name).encode())
             self._free.append(name)
             self._used.discard(schema)
+
+    def close(self) -> None:
+        """Leave the database."""
+        self._connection.close()
 
     def _present(self) -> set[str]:
         rows = self._connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\\_%'")
@@ -89,14 +96,22 @@ def skip_what_is_about_a_file(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def schemas(postgres_server: PostgresServer) -> Schemas:
+def schemas(postgres_server: PostgresServer) -> Iterator[Schemas]:
     """Switch this process, and those that it starts, to Postgres."""
     schemas = Schemas(postgres_server)
     for name in sitecustomize.MODULES:
         sitecustomize.switch(importlib.import_module(name), schemas.url, schemas.prepare)
     os.environ[sitecustomize.VARIABLE] = schemas.url
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_CHILDREN, os.environ.get("PYTHONPATH"))))
-    return schemas
+    yield schemas
+    schemas.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_in_postgres(request: pytest.FixtureRequest) -> None:
+    """Switch before any module's own fixture opens a session."""
+    if IN_POSTGRES:
+        request.getfixturevalue("schemas")
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from stepgraph.cli.support.starter import start
 from stepgraph.graphs.catalog import READY
 from stepgraph.state.session.session import Session
 
+from ..committed import until_the_dead_are_known
 from ..servers import Answer, ChatServer
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +217,7 @@ def test_a_support_desk_whose_dev_server_is_killed(tmp_path: Path, server: ChatS
         client.runs.create(thread, "support-desk", input=ticket)
         _wait_until(lambda: server.calls == 3, tmp_path / "server.log")
         dev.kill()
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     server.will(BAD[2], *BAD)
     with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
         client.threads.create(thread_id=thread, if_exists="do_nothing")

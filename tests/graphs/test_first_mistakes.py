@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, refine, route, step, using
 from stepgraph.state.errors import DefinitionError, ScriptError, StoreError
+
+from ..committed import committed
 
 
 @dataclass
@@ -100,9 +101,8 @@ async def test_a_finished_node_is_on_record_before_the_next_one_works(
         return {"text": "one"}
 
     def second(note: Note) -> None:
-        with sqlite3.connect(session.path) as other:
-            seen.extend(other.execute("SELECT node FROM node_runs").fetchall())
-            seen.extend(other.execute("SELECT status FROM runs").fetchall())
+        seen.extend(committed(session, "SELECT node FROM node_runs"))
+        seen.extend(committed(session, "SELECT status FROM runs"))
 
     await chain(first, second).compile().ainvoke(Note(), session.config("t"))
     assert seen == [("first",), ("running",)]

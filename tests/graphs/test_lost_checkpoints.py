@@ -104,6 +104,7 @@ def without_tail(saver: InMemorySaver, last: str, *, writes: bool) -> InMemorySa
     return short
 
 
+@pytest.mark.sqlite_file("a copy of the file")
 @pytest.mark.parametrize("writes", [True, False])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_lost_tail_is_not_paid_for_again(

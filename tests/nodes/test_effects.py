@@ -17,13 +17,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 from pydantic import BaseModel
 
-import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, chain, effect, refine, route, step, using
 from stepgraph.nodes import effects
 from stepgraph.state.errors import DefinitionError, InputError
 from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.prune import delete_threads
 
+from ..child_path import child_path
 from .shop import Order, Shop, approve, charging
 
 # Once
@@ -124,7 +124,7 @@ async def test_two_sessions_on_one_file_wait_for_each_other(
         return shop.charge(key)
 
     app = chain(charge).compile()
-    with Session(session.path) as other:
+    with Session(session.database) as other:
         first = asyncio.create_task(app.ainvoke(Order(), session.config("a")))
         await begun.wait()
         second = asyncio.create_task(app.ainvoke(Order(), other.config("b")))
@@ -329,12 +329,11 @@ print(charge.key_of(Order()))
 
 def test_the_key_is_the_same_in_every_process(tmp_path: Path) -> None:
     (tmp_path / "keyed.py").write_text(KEYED)
-    home = str(Path(stepgraph.__file__).parents[1])
     keys = {
         subprocess.run(
             [sys.executable, "keyed.py"],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": home, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONPATH": child_path(), "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             timeout=60,

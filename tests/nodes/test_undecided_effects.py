@@ -14,11 +14,12 @@ import pytest
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy, interrupt
 
-import stepgraph
 from stepgraph import Session, chain, effect
 from stepgraph.state.errors import DefinitionError, EffectUnknown, InputError, StoreError
 from stepgraph.tracing.forks.fork import fork
 
+from ..child_path import child_path
+from ..committed import until_the_dead_are_known
 from .shop import Order, Shop, charging
 
 
@@ -134,6 +135,7 @@ def test_an_interrupt_inside_is_refused(session: Session, asynchronous: bool) ->
         app.invoke(Order(), session.config("t"))
 
 
+@pytest.mark.sqlite_file("a file that is full")
 def test_what_happened_and_cannot_be_put_on_record_is_said_to_have_happened(session: Session) -> None:
     connection = session.journal.store._connection
 
@@ -154,6 +156,7 @@ def test_what_happened_and_cannot_be_put_on_record_is_said_to_have_happened(sess
     assert app.invoke(None, session.config("t"))["receipt"] == "r1"
 
 
+@pytest.mark.sqlite_file("a table of the file that is gone")
 async def test_nothing_happens_that_cannot_be_begun(session: Session, shop: Shop) -> None:
     charge = charging(shop)
     session.journal.store._connection.execute("DROP TABLE effects")
@@ -217,13 +220,12 @@ def test_a_process_killed_at_any_moment_repeats_nothing(
     tmp_path: Path, moment: str, charged: int, told: str
 ) -> None:
     (tmp_path / "shop.py").write_text(KILLED)
-    home = str(Path(stepgraph.__file__).parents[1])
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "shop.py"],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": home, **more},
+            env={**os.environ, "PYTHONPATH": child_path(), **more},
             capture_output=True,
             text=True,
             timeout=60,
@@ -231,6 +233,7 @@ def test_a_process_killed_at_any_moment_repeats_nothing(
         )
 
     assert run(KILL=moment).returncode == -signal.SIGKILL
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     resumed = run()
     assert resumed.stdout.startswith(told), resumed.stderr
     world = tmp_path / "world"

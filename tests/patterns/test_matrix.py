@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from stepgraph.providers.model import CallContext, Request
 from stepgraph.state.errors import ModelRefused
 from stepgraph.tracing import fork
 
+from ..committed import committed_at
 from ..servers import Answer, ChatServer
 from .cases import CASES, Case, Script, Task, answer_to, note, pause, write
 from .living import label, threads
@@ -281,8 +280,7 @@ def is_still(told: Told, labels: list[str], file: Path) -> bool:
     if any(told.asked[name] < int(name.partition("@")[2]) for name in labels):
         return False
     time.sleep(0.5)
-    with closing(sqlite3.connect(file)) as calls:
-        answered = calls.execute("SELECT count(*) FROM calls WHERE answer IS NOT NULL").fetchone()[0]
+    answered = committed_at(file, "SELECT count(*) FROM calls WHERE answer IS NOT NULL")[0][0]
     return bool(asked == told.asked.total() and asked - answered == len(labels))
 
 

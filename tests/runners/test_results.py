@@ -100,7 +100,7 @@ def test_the_value_is_of_the_states_own_type(state: Any, shape: str, session: Se
         assert (result.status, content(result.value, "draft")) == ("done", "a write")
         assert {name: content(result.value, name) for name in result.values} == result.values
     (row,) = session.journal.query(
-        "SELECT user, tags, metadata FROM invocations WHERE thread_id = 't' LIMIT 1"
+        "SELECT \"user\", tags, metadata FROM invocations WHERE thread_id = 't' LIMIT 1"
     )
     assert (row["user"], row["tags"], row["metadata"]) == ("ada", '["blog"]', '{"shop":7}')
 

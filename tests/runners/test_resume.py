@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +94,8 @@ def test_a_crash_between_a_nodes_writes_and_the_next_checkpoint_does_not_end_the
     graph = chain(write, approve).compile()
     with ScriptedModel({"write": ["a draft"]}) as model, using(model):
         run(graph, Memo("tea"), session, "t")
-        with sqlite3.connect(session.path) as file:
-            file.execute(
-                "DELETE FROM checkpoints WHERE checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints)"
-            )
+        last = "SELECT max(checkpoint_id) FROM checkpoints"
+        session.journal.write([(f"DELETE FROM checkpoints WHERE checkpoint_id = ({last})", ())])
         snapshot = graph.get_state(session.config("t"))
         assert (snapshot.next, [task.name for task in snapshot.tasks]) == ((), ["write"])
         result = resume(graph, session, "t")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import stepgraph
-
+from ..child_path import child_path
 from ..servers import ChatServer
 
 FLOW = """
@@ -56,11 +55,10 @@ if __name__ == "__main__":
 
 
 def run(folder: Path, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    home = str(Path(stepgraph.__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-W", "error::ResourceWarning", "flow.py", url],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": home, **environment},
+        env={**os.environ, "PYTHONPATH": child_path(), **environment},
         capture_output=True,
         text=True,
         timeout=60,

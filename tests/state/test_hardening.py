@@ -92,6 +92,7 @@ async def test_one_name_at_two_addresses_is_two_models(session: Session) -> None
         assert result["text"] == "from b"
 
 
+@pytest.mark.sqlite_file("the lock of the file")
 async def test_the_loop_goes_on_while_somebody_else_holds_the_lock(session: Session) -> None:
     """The loop itself ends the lock: a run that blocked the loop would wait in vain."""
     begun = asyncio.Event()
@@ -223,6 +224,7 @@ async def test_a_usage_that_is_not_told_is_unknown(session: Session, server: Cha
     assert call == {"cost_usd": None, "input_tokens": None}
 
 
+@pytest.mark.sqlite_file("the bytes of the file")
 async def test_a_chat_models_key_is_not_told(session: Session, server: ChatServer) -> None:
     from langchain_openai import ChatOpenAI
 
@@ -238,6 +240,7 @@ async def test_a_chat_models_key_is_not_told(session: Session, server: ChatServe
     assert key.encode() not in session.path.read_bytes()
 
 
+@pytest.mark.sqlite_file("the rights of the file")
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     with Session(tmp_path / "own.sqlite") as session:
         assert session.path.stat().st_mode & 0o077 == 0

@@ -16,6 +16,8 @@ from langgraph.types import Command, interrupt
 from stepgraph import Budget, Session, arun, chain, effect
 from stepgraph.state.errors import GraphChanged, ThreadBusy
 
+pytestmark = pytest.mark.sqlite_file("the lock of the file")
+
 
 @dataclass
 class Post:

@@ -12,7 +12,10 @@ import pytest
 from stepgraph import Session
 from stepgraph.state.private_files import OpenFileWarning, make_folder, open_private
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="modes are POSIX"),
+    pytest.mark.sqlite_file("the rights of files"),
+]
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o277], ids=oct)

@@ -137,7 +137,7 @@ def test_what_makes_no_state_is_refused_at_definition(make: Callable[[], Any], t
 def test_a_closed_session_says_so(session: Session) -> None:
     config = session.config("t")
     session.close()
-    with pytest.raises(StoreError, match=r"The session of .*runs\.sqlite is closed\. Open a new one"):
+    with pytest.raises(StoreError, match=r"The session of .* is closed\. Open a new one"):
         chain(of(Kept)).compile().invoke(Kept(), config)
 
 

@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 from stepgraph import Session
 from stepgraph.tracing.export.outbox import push
 
+from ..committed import until_the_dead_are_known
 from ..patterns.cases import CASES
 from ..patterns.living import label, threads
 from ..patterns.test_matrix import Told, is_still, until
@@ -73,6 +74,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
             until(lambda: is_still(told, labels, file), process)
             process.kill()
         told.holding = False
+        until_the_dead_are_known(file)
         done = subprocess.run(
             [*command, "on"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
         )

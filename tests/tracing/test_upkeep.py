@@ -51,6 +51,7 @@ class Filling(TypedDict, total=False):
     done: Annotated[list[str], operator.add]
 
 
+@pytest.mark.sqlite_file("the size of the file")
 def test_deleting_threads_shrinks_the_file_and_the_others_still_resume(
     session: Session, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_deleting_threads_shrinks_the_file_and_the_others_still_resume(
     assert app.invoke(Command(resume="yes"), session.config("stays"))["approved"] == "yes"
 
 
+@pytest.mark.sqlite_file("the size of the file")
 def test_only_checkpoints_go_and_the_thread_goes_on_from_its_end(session: Session, tmp_path: Path) -> None:
     app = big(session, "t")
     calls_and_node_runs = {table: rows_of(session, "t")[table] for table in ("calls", "node_runs", "runs")}
@@ -172,6 +174,7 @@ def test_side_effects_are_remembered_unless_asked(session: Session) -> None:
     assert session.journal.query("SELECT * FROM effects") == []
 
 
+@pytest.mark.sqlite_file("the lock of the file")
 def test_a_lock_held_elsewhere_is_told_and_loses_nothing(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_lock_held_elsewhere_is_told_and_loses_nothing(
     assert shrink(tmp_path / "runs.sqlite").problem is None
 
 
+@pytest.mark.sqlite_file("the size of the file")
 def test_too_little_disk_is_told_before_anything_happens(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +229,7 @@ def stored(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**line, **packed, **spaced}.items() if name != "record"}
 
 
+@pytest.mark.sqlite_file("the size of the file")
 def test_pruning_leaves_a_thread_that_runs_meanwhile_alone(session: Session, tmp_path: Path) -> None:
     big(session, "old")
     problems: list[BaseException] = []

@@ -130,7 +130,10 @@ def first_run(session: Session, thread: str = "t") -> Any:
 def rows_of(session: Session, thread: str) -> dict[str, list[dict[str, Any]]]:
     """Return everything that the file holds of a thread."""
     tables = ("checkpoints", "writes", "calls", "node_runs", "decisions", "runs")
-    return {
-        table: session.journal.query(f"SELECT * FROM {table} WHERE thread_id = ?", (thread,))
+    found = {
+        table: session.journal.query(f"SELECT * FROM {table} WHERE thread_id = ? ORDER BY rowid", (thread,))
         for table in tables
     }
+    for row in (row for rows in found.values() for row in rows):
+        row.pop("rowid", None)  # which only Postgres shows, and which counts on
+    return found

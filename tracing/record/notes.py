@@ -67,7 +67,7 @@ def call_notes(call: Span) -> Iterator[str]:
     """Yield where the answer came from, unless from the model, and which attempt it was."""
     if call.source != "model":
         yield _SOURCES.get(call.source, call.source)
-    if call.row["status"] == "superseded":
+    if call.row.get("status") == "superseded":
         yield SUPERSEDED_NOTE
     if call.row["finish_reason"] == CUT:
         yield CUT_NOTE

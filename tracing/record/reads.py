@@ -214,7 +214,8 @@ def records(session: Session, threads: Sequence[str] = ()) -> Iterator[Row]:
             for row in read_rows(session.journal.query, table, thread):
                 texts = (value for value in row.values() if isinstance(value, str))
                 referred |= {found.sha256: found for text in texts for found in references_in(text)}
-                values = {name: _plain(name, value) for name, value in row.items()}
+                # Only Postgres shows the order in which rows were written as a column.
+                values = {name: _plain(name, value) for name, value in row.items() if name != "rowid"}
                 yield {"record": table.removesuffix("s"), **values}
     for found in referred.values():
         data = base64.b64encode(session.journal.blob(found.sha256)).decode()

@@ -160,3 +160,9 @@ def list_version(journal: Journal) -> list[Any]:
     """Return what changes whenever the list of threads does."""
     sql = "SELECT count(*) AS n, max(updated_at) AS at, (SELECT max(rowid) FROM calls) AS c FROM runs"
     return list(journal.query(sql)[0].values())
+
+
+def count_statuses(journal: Journal) -> dict[str, int]:
+    """Return how many threads there are with each status."""
+    rows = journal.query("SELECT status, count(*) AS n FROM runs GROUP BY status ORDER BY status")
+    return {row["status"]: int(row["n"]) for row in rows}

@@ -9,36 +9,32 @@ from ...errors import StoreError
 
 try:
     import psycopg
-    from psycopg.adapt import Loader
-    from psycopg.types.string import StrDumper
 except ImportError as missing:
     raise StoreError(
         f"A session in Postgres needs the package psycopg ({missing}). Install it: "
         "pip install 'stepgraph[postgres]'"
     ) from None
 
+from .values import LOADERS
+
 CONNECT_S = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-class _Number(Loader):
-    """Reads what sums of integers come as: an integer, if it is one."""
-
-    def load(self, data: Any) -> int | float:
-        text = bytes(data)
-        return float(text) if b"." in text or b"N" in text or b"I" in text else int(text)
 
 
 def connect(address: PostgresAddress) -> Connection:
     """Open a connection. It works behind PgBouncer too: nothing is prepared, nothing set in its session."""
     try:
         connection = psycopg.connect(
-            address.conninfo, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_S
+            address.conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=CONNECT_S,
+            cursor_factory=psycopg.RawCursor,
         )
     except psycopg.Error as error:
         raise explained(error, address) from None
-    connection.adapters.register_loader("numeric", _Number)
-    connection.adapters.register_dumper(str, StrDumper)
+    for kind, loader in LOADERS:
+        connection.adapters.register_loader(kind, loader)
     return connection
 
 
@@ -46,7 +42,12 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether the connection went, not the statement."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57") or error.sqlstate == "25006"
+
+
+def is_deadlock(error: psycopg.Error) -> bool:
+    """Tell whether another transaction and this one waited for each other: nothing of this one happened."""
+    return error.sqlstate in ("40P01", "40001")
 
 
 def explained(error: Exception, address: PostgresAddress) -> StoreError:

@@ -8,7 +8,7 @@ from ..tables import VERSION
 from ..views import VIEWS
 from .connecting import Connection
 from .sql import translator
-from .tables import names, table_statements, view_statements
+from .tables import column_statements, names, table_statements, view_statements
 
 _LOCK = 0x57E96AF  # for pg_advisory_xact_lock: whoever holds it makes the tables
 
@@ -19,25 +19,28 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
         return
     translated = translator(address.schema, names())
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s::bigint)", (_LOCK,))
-        if _version(connection, address) == VERSION:  # another process was faster
+        connection.execute("SELECT pg_advisory_xact_lock($1)", (_LOCK,))
+        version = _version(connection, address)
+        if version == VERSION:  # another process was faster
             return
-        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (address.schema,))
-        if found.fetchone() is None:
-            connection.execute(f"CREATE SCHEMA {address.schema}".encode())
-        for view in VIEWS:
-            connection.execute(f"DROP VIEW IF EXISTS {address.schema}.{view}".encode())
-        for statement in (*table_statements(), *view_statements()):
-            connection.execute(translated(statement).replace("%%", "%").encode())
-        connection.execute(f"DELETE FROM {address.schema}.format".encode())
-        connection.execute(f"INSERT INTO {address.schema}.format (version) VALUES ({VERSION})".encode())
+        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
+        made = [] if found.fetchone() else [f"CREATE SCHEMA {address.schema}"]
+        if version:
+            made += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
+        made += [*table_statements(), *view_statements()]
+        made += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
+        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in made).encode())
 
 
 def _version(connection: Connection, address: PostgresAddress) -> int:
     """Return the version of the tables, 0 where there are none."""
     table = f"{address.schema}.format"
-    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    if there is None or not there[0]:
+    # Asked of the catalogue itself: to_regclass may still answer from before another process made the table.
+    sql = (
+        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = 'format'"
+    )
+    if connection.execute(sql, (address.schema,)).fetchone() is None:
         return 0
     row = connection.execute(f"SELECT max(version) FROM {table}".encode()).fetchone()
     version = int(row[0] or 0) if row else 0

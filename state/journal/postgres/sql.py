@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 
 from ..dialect import Dialect, Transaction
 
@@ -20,6 +21,8 @@ TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
 _QUERY = re.compile(r"(?i)[\s(]*(SELECT|WITH|VALUES)\b")
 _WRITES = re.compile(r"(?i)\b(INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|MERGE\s+INTO)\b")
 _CAST = re.compile(r"(?i)\bAS (INTEGER|REAL|BLOB)\)")
+_USER = re.compile(r"(?i)\buser\b")  # a column of ours; Postgres takes the word for whoever is connected
+_NULL = re.compile(r"(\$\d+) IS(?= (?:NOT )?NULL)")
 _FILTERED = re.compile(r"json_extract\(CAST\(metadata AS TEXT\), '\$\.([\w.-]+)'\)( = \?| IS \?)?")
 
 
@@ -68,12 +71,12 @@ def translator(schema: str, tables: frozenset[str]) -> Callable[[str], str]:
 
     @lru_cache(4096)
     def translated(sql: str) -> str:
-        parts = _PARTS.split(_of_langgraph(sql))
-        parts[::2] = [
-            _TABLE.sub(qualified, part.replace("%", "%%")).replace("?", "%s") for part in parts[::2]
-        ]
-        parts[1::2] = ["" if part.startswith("--") else part.replace("%", "%%") for part in parts[1::2]]
-        return "".join(parts).replace("%s IS NULL", "CAST(%s AS TEXT) IS NULL")
+        number = count(1)
+        parts = _PARTS.split(of_langgraph(sql))
+        parts[::2] = [_USER.sub('"user"', _TABLE.sub(qualified, part)) for part in parts[::2]]
+        parts[::2] = [re.sub(r"\?", lambda _: f"${next(number)}", part) for part in parts[::2]]
+        parts[1::2] = ["" if part.startswith("--") else part for part in parts[1::2]]
+        return _NULL.sub(r"CAST(\1 AS TEXT) IS", "".join(parts))
 
     return translated
 
@@ -82,7 +85,8 @@ def _typed(match: re.Match[str]) -> str:
     return f"AS {TYPES[match[1].upper()]})"
 
 
-def _of_langgraph(sql: str) -> str:
+def of_langgraph(sql: str) -> str:
+    """Return SQL that LangGraph wrote for SQLite as portable SQL."""
     replacing = _REPLACE.match(sql)
     if replacing is not None:
         table, names = replacing[1], [name.strip() for name in replacing[2].split(",")]

@@ -18,27 +18,31 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from cluster.postgres import PostgresServer
 from cluster.processes import own_folder
+from cluster.temporal import TemporalServer
+from stepgraph.errors import DefinitionError
 
 from ..compositions.__main__ import warm_up
 from .client import Models, serving
 from .databases import databases
+from .engine_trial import EngineTrial
 from .lives import Place
 from .trial import FITS, HEADINGS, KINDS, Reference, Tally, Trial, undisturbed
 
-ENGINES = ("local",)
+ENGINES = ("resume", "local", "temporal", "dbos")  # the first: no worker, another process goes on
 CELLS = [
     f"{engine}/{store}/{kind}"
     for engine in ENGINES
     for store in ("sqlite", "postgres")
-    for kind in KINDS
-    if store == "postgres" or kind != "database"
+    for kind in (*KINDS, "server")
+    if (store == "postgres" or (kind != "database" and engine in ("resume", "local")))
+    and (kind != "server" or engine == "temporal")
 ]
 
 
@@ -50,6 +54,7 @@ class Matrix:
     models: Models
     folder: Path
     server: PostgresServer | None
+    temporal: TemporalServer | None = None
     keep: bool = False
     tallies: dict[str, Tally] = field(default_factory=dict)
 
@@ -57,12 +62,19 @@ class Matrix:
     def kills(self) -> int:
         return sum(tally.kills for tally in self.tallies.values())
 
+    @property
+    def faults(self) -> int:
+        return sum(tally.faults for tally in self.tallies.values())
+
     def run(self, kills: int, seed: int, limit_s: float) -> None:
         """Kill so many times, each graph in all cells that it fits."""
-        deadline = time.monotonic() + limit_s
+        deadline, done = time.monotonic() + limit_s, 0
         for number in range(seed, seed + 100 * kills):
             for cell in self._graph(number):
                 self._trial(cell, number)
+                if self.kills // 20 > done // 20:
+                    print(f"{self.kills} kills, {self.faults} faults", file=sys.stderr, flush=True)
+                done = self.kills
                 if self.kills >= kills or time.monotonic() > deadline:
                     return
 
@@ -71,6 +83,10 @@ class Matrix:
         folder = self.folder / f"{seed}"
         folder.mkdir()
         place = Place(folder, seed, seed % 2 == 0, folder / "runs.sqlite", self.models.port, f"{seed}")
+        try:
+            place.composition()
+        except DefinitionError:
+            return  # parts that say nothing of their state
         found = undisturbed(place, self.models)
         if not isinstance(found, Reference):
             print(f"seed {seed}: {found}", file=sys.stderr)
@@ -84,12 +100,18 @@ class Matrix:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _trial(self, cell: str, seed: int) -> None:
-        _, store, kind = cell.split("/")
+        engine, store, kind = cell.split("/")
         folder = self.folder / f"{seed}-{cell.replace('/', '-')}"
         folder.mkdir()
         with databases(store, folder, self.server) as database:
+            thread = f"{cell.replace('/', '-')}-{seed}"
             place = replace(self._place, path=folder, address=database.address, run=f"{seed} {cell}")
-            trial = Trial(place, database, self.models, self._reference, random.Random(f"{seed} {cell}"))
+            place = replace(place, on=self._on(engine), thread=thread)
+            parts = place, database, self.models, self._reference, random.Random(f"{seed} {cell}")
+            if engine == "resume":
+                trial = Trial(*parts)
+            else:
+                trial = EngineTrial(*parts, restart_engine=self._restart_engine)
             tally = trial.run(kind)
             self.tallies.setdefault(cell, Tally())
             self.tallies[cell] += tally
@@ -100,6 +122,17 @@ class Matrix:
                 print(f"  again: {again}", file=sys.stderr, flush=True)
         if not (self.keep and trial.faults):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _on(self, engine: str) -> str | None:
+        if engine == "temporal":
+            assert self.temporal is not None
+            return f"temporal://{self.temporal.address}"
+        return engine if engine == "dbos" else None
+
+    def _restart_engine(self) -> None:
+        assert self.temporal is not None
+        self.temporal.kill()
+        self.temporal.start()
 
     def table(self) -> str:
         """Return the tallies, a line for each cell, and their sum."""
@@ -137,18 +170,28 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         server = None
         if any("/postgres/" in cell for cell in cells):
-            import stepgraph.state.journal.postgres.store  # noqa: F401 - so that each fork has it
+            import stepgraph.state.journal.postgres.store
 
             data = own_folder()
             stack.callback(shutil.rmtree, data, ignore_errors=True)
             server = PostgresServer(data)
             server.start()
             stack.callback(server.stop, "immediate")
-        matrix = Matrix(cells, models, folder, server, keep=bool(options.keep))
-        matrix.run(options.kills, options.seed, options.limit)
+        temporal = None
+        if any(cell.startswith("temporal/") for cell in cells):
+            import stepgraph.runners.engines.temporal
+
+            temporal = TemporalServer(own_folder(), kept=True)
+            temporal.start()
+            stack.callback(temporal.kill)
+        if any(cell.startswith("dbos/") for cell in cells):
+            import stepgraph.runners.engines.dbos  # noqa: F401
+        matrix = Matrix(cells, models, folder, server, temporal, keep=bool(options.keep))
+        with suppress(KeyboardInterrupt):
+            matrix.run(options.kills, options.seed, options.limit)
     print(matrix.table())
     print(f"seed {options.seed}, {matrix.kills} kills, {time.monotonic() - started:.0f} s")
-    faults = sum(tally.faults for tally in matrix.tallies.values())
+    faults = matrix.faults
     if faults or matrix.kills < options.kills:
         raise SystemExit(f"{faults} faults, {matrix.kills} of {options.kills} kills")
 

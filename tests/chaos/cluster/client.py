@@ -18,7 +18,7 @@ from stepgraph import Reply, Request, ScriptedModel, ToolCall
 from stepgraph.providers.model import CallContext
 from stepgraph.providers.prices import Price
 
-from ..compositions.model import checked_at
+from ..compositions.model import checked_at, looked_at
 
 ROOT = Path(__file__).parents[3]
 PRICE = Price(input=1.0, output=1.0)
@@ -75,6 +75,7 @@ class RemoteModel(ScriptedModel):
             "thread": context.key.thread_id,
             "call": [context.key.task, context.key.request_hash, context.key.occurrence],
             "step": context.step,
+            "looked": looked_at.get(),
             "checked": checked_at.get(),
             "request": {
                 "messages": [dict(message) for message in request.messages],

@@ -17,7 +17,7 @@ from stepgraph.errors import ClaimLost, StoreError, ThreadBusy
 from stepgraph.graphs.engine.race import Race
 
 from ..compositions.building import Composition
-from ..compositions.lives import Ending, Folder, Life, Order
+from ..compositions.lives import THREAD, Ending, Folder, Life, Order
 from ..compositions.model import watch_claims, watch_commits
 from .client import RemoteModel
 
@@ -32,6 +32,8 @@ class Place(Folder):
     address: str | Path = ""
     port: int = 0
     run: str = ""
+    on: str | None = None  # the engine that brings the thread to workers
+    thread: str = THREAD
 
 
 @dataclass(frozen=True)

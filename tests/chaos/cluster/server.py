@@ -2,8 +2,8 @@
 
 It prints its port, and ends when its standard input does. A connection carries one line of JSON each way.
 `{"ask": …}` is a question of a composition: it is counted before it is answered, and each answer is a pure
-function of the question. `{"arm": …}` has the asking process sent a signal at its so manieth question;
-`{"asked": run}` returns all questions of a run.
+function of the question. `{"arm": …}` has the asking process sent a signal at the so manieth question of a
+life, or of the run; `{"asked": run}` returns all questions of a run.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from stepgraph import ToolCall
 
 from ..compositions.building import Composition
 
+ANY = -1  # whichever life asks
+
 
 class ModelServer:
     """What was asked, by run, and which signals are to be sent, by run and life."""
@@ -43,16 +45,23 @@ class ModelServer:
 
     async def _answer(self, said: dict[str, Any]) -> Any:
         if "arm" in said:
-            self._armed[said["arm"], said["life"]] = said["number"], said["signal"]
+            armed = said["arm"], said["life"]
+            self._armed[armed] = (
+                said["number"] + (self._numbers[armed] if said["life"] == ANY else 0),
+                said["signal"],
+            )
             return None
         if "asked" in said:
             return self._asked[said["asked"]]
         run, life = said["ask"], said["life"]
-        line = {name: said[name] for name in ("life", "call", "thread", "step", "checked")}
+        line = {name: said[name] for name in ("life", "call", "thread", "step", "looked", "checked")}
         self._asked[run].append({**line, "at": time.time()})
         self._numbers[run, life] += 1
-        number, signal = self._armed.get((run, life), (0, 0))
-        if self._numbers[run, life] == number:
+        self._numbers[run, ANY] += 1
+        for armed in ((run, life), (run, ANY)):
+            number, signal = self._armed.get(armed, (0, 0))
+            if self._numbers[armed] != number:
+                continue
             with suppress(ProcessLookupError):
                 os.kill(said["pid"], signal)
         await asyncio.sleep(random.uniform(0.0, said["delay_s"]))

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class Trial:
     _life: int = 0
     _asked: int = 0
     _known: set[Key] = field(default_factory=set)
+    _open: list[dict[str, Any]] = field(default_factory=list)
     _in_flight: Counter[str] = field(default_factory=Counter)
 
     def run(self, kind: str) -> Tally:
@@ -106,7 +107,7 @@ class Trial:
 
     def _order(self, **changes: Any) -> Order:
         self._life += 1
-        return Order(self._life, mode=self.luck.choice(MODES), **changes)
+        return Order(self._life, thread=self.place.thread, mode=self.luck.choice(MODES), **changes)
 
     def _some(self) -> int:
         """Return the number of one of the questions that are left."""
@@ -220,31 +221,45 @@ class Trial:
         )
         return {tuple(map(str, row)) for row in self.database.rows(sql)}
 
-    def _count(self) -> None:
-        """Compare what was asked since with what is on record."""
-        lines, now = self.models.asked(self.place.run), self._committed()
+    def _count(self, *victims: int) -> None:
+        """Compare what was asked since with what is on record; `victims` are the lives that ended, or all.
+
+        What is on record is read first: what is asked and answered meanwhile by others counts the next time.
+        """
+        now, lines = self._committed(), self.models.asked(self.place.run)
         gone = self._known - now
         if gone:
             self._fault("lost", f"{len(gone)} answers that were on record are gone: {gone}", len(gone))
-        seen: set[Key] = set()
-        for line in lines[self._asked :]:
-            key = tuple(map(str, (line["thread"], *line["call"])))
-            if key in self._known:
+        fresh = lines[self._asked :]
+        committed = {_key(line): line["at"] for line in reversed(self._notes("committed"))}
+        for line in fresh:
+            if _key(line) in self._known or committed.get(_key(line), math.inf) < line["looked"]:
                 self._fault("beyond", f"life {line['life']} asked {line['step']} again: it was on record")
-            elif key not in now or key in seen:
-                self._in_flight[key[2]] += 1
-            seen.add(key)
-            if key[2] not in self.reference.logical:
+            if line["call"][1] not in self.reference.logical:
                 self._fault("different", f"{line['step']} asked what the undisturbed run never asked")
-        self._asked, self._known = len(lines), now
+        self._open += fresh
+        answered = {_key(line): line for line in self._open if _key(line) in now}  # the last one that asked
+        left = []
+        for line in self._open:
+            if answered.get(_key(line)) is line:
+                continue
+            if not victims or line["life"] in victims:
+                self._in_flight[str(line["call"][1])] += 1
+            else:
+                left.append(line)
+        self._open, self._asked, self._known = left, len(lines), now
+
+    def _notes(self, what: str) -> list[dict[str, Any]]:
+        """Return what the lives noted of their claims, or of the answers that they committed."""
+        return [line for line in self.place.lines() if what in line]
 
     def _check_fence(
         self, first: int, second: int, woken: Ending, before: Mapping[str, list[str]] | None
     ) -> None:
-        claims = [line for line in self.place.lines() if "claimed" in line and line["life"] == second]
-        taken = min((line["at"] for line in claims), default=math.inf)
+        claims = self._notes("claimed")
+        taken = min((line["at"] for line in claims if line["life"] == second), default=math.inf)
         asked = [line for line in self.models.asked(self.place.run) if line["life"] == first]
-        late = [line["step"] for line in asked if line["checked"] > taken]
+        late = [line["step"] for line in asked if _owner(claims, line["checked"]) != first]
         if late:
             self._fault("unfenced", f"the zombie asked {late} after it was taken over", len(late))
         if taken == math.inf:
@@ -289,6 +304,17 @@ class Trial:
         missing = self.reference.effects - Counter(line.rpartition(" ")[0] for line in happened)
         if missing and ended.status == "done":
             self._fault("lost", f"effects that never happened: {missing}")
+
+
+def _owner(claims: Iterable[Mapping[str, Any]], at: float) -> int | None:
+    """Return the life that claimed the thread last before a moment."""
+    before = [(line["at"], line["life"]) for line in claims if line["at"] <= at]
+    return max(before)[1] if before else None
+
+
+def _key(line: Mapping[str, Any]) -> Key:
+    """Return the key of a call that was asked, or committed."""
+    return tuple(map(str, line["committed"] if "committed" in line else (line["thread"], *line["call"])))
 
 
 def undisturbed(place: Place, models: Models) -> Reference | str:

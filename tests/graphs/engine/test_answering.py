@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +15,8 @@ from langgraph.types import Command, interrupt
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, review, section, step, using
 from stepgraph.runners.run import aresume, arun, resume, run
 from stepgraph.state.errors import InputError, Rejected
+
+from ...committed import everything
 
 
 @dataclass
@@ -98,17 +98,11 @@ def model() -> Iterator[ScriptedModel]:
         yield model
 
 
-def content(session: Session) -> list[str]:
-    session.journal.query("SELECT 1")  # what is still queued is written before
-    with closing(sqlite3.connect(session.path)) as file:
-        return list(file.iterdump())
-
-
 def refused(session: Session, way: Answering, graph: Any, thread: str, answer: Any = NO) -> str:
-    before = content(session)
+    before = everything(session)
     with pytest.raises(InputError) as error:
         way(graph, session, thread, answer)
-    assert content(session) == before
+    assert everything(session) == before
     return str(error.value)
 
 

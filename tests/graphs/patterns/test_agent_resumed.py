@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from langgraph.types import Command, interrupt
 
-import stepgraph
 from stepgraph import (
     ScriptedModel,
     Session,
@@ -24,6 +23,8 @@ from stepgraph import (
 from stepgraph.providers.model import ToolCall
 from stepgraph.tracing.forks.fork import fork
 
+from ...child_path import child_path
+from ...committed import committed_at
 from ...servers import Answer, ChatServer
 from .desk import LOOKUP, Ticket, decisions, helper, lookup, told
 
@@ -152,7 +153,7 @@ def test_a_kill_in_the_loop_repeats_no_call_and_no_finished_tool(tmp_path: Path,
         Answer(None, tool_calls=(("note", '{"what": "first"}'),)), Answer(None, tool_calls=beside), "Done."
     )
     command = [sys.executable, "flow.py", server.url]
-    environment = {**os.environ, "PYTHONPATH": str(Path(stepgraph.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": child_path()}
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
         until(lambda: (tmp_path / "waiting").exists() and len(lines(tmp_path)) == 3)
         until(lambda: finished(tmp_path) >= 2)
@@ -177,14 +178,11 @@ def lines(folder: Path) -> list[str]:
 
 def finished(folder: Path) -> int:
     """Return how many of the tools that ran beside each other have their result in the checkpoints."""
-    import sqlite3
-
-    with sqlite3.connect(folder / "runs.sqlite", timeout=10) as connection:
-        sql = (
-            "SELECT count(DISTINCT task_id) FROM writes WHERE channel = 'stepgraph_messages' AND "
-            "checkpoint_id = (SELECT max(checkpoint_id) FROM writes WHERE channel = 'stepgraph_messages')"
-        )
-        return int(connection.execute(sql).fetchone()[0])
+    sql = (
+        "SELECT count(DISTINCT task_id) FROM writes WHERE channel = 'stepgraph_messages' AND "
+        "checkpoint_id = (SELECT max(checkpoint_id) FROM writes WHERE channel = 'stepgraph_messages')"
+    )
+    return int(committed_at(folder / "runs.sqlite", sql)[0][0])
 
 
 def until(true: Any) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-import stepgraph
-
+from ...child_path import child_path
 from ...servers import Answer, ChatServer
 
 FLOW = """
-import os, sqlite3, sys, time
+import os, sys, time
 from dataclasses import dataclass, field
 
 from stepgraph import Ask, Session, chain, map_reduce, orchestrate, rule, step, using
+from stepgraph.state.journal.opening import open_store
 
 
 @dataclass
@@ -49,9 +49,9 @@ def die(part: Part) -> dict:
     # In a worker on a text of the given length, once so many answers are on record.
     length, _, answers = os.environ.get("CRASH", "").partition(":")
     if length == str(len(part.text)):
-        calls = sqlite3.connect("runs.sqlite")
+        calls = open_store("runs.sqlite")
         found = "SELECT count(*) FROM calls WHERE answer IS NOT NULL"
-        while calls.execute(found).fetchone()[0] < int(answers):
+        while calls.rows(found)[0][0] < int(answers):
             time.sleep(0.01)
         os._exit(9)
     return {}
@@ -88,13 +88,12 @@ def test_a_crash_loses_no_answer(
 ) -> None:
     (tmp_path / "flow.py").write_text(FLOW)
     server.decide = lambda: Answer(f"n{server.calls}")
-    home = str(Path(stepgraph.__file__).parents[1])
 
     def run(**environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "flow.py", server.url, pattern],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": home, **environment},
+            env={**os.environ, "PYTHONPATH": child_path(), **environment},
             capture_output=True,
             text=True,
             timeout=60,

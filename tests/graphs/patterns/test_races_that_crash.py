@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,11 @@ from langgraph.types import Command, interrupt
 
 import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, Tally, chain, guard, step, using, vote
+from stepgraph.errors import StoreError
 from stepgraph.graphs.engine import race as racing
 
+from ...child_path import child_path
+from ...committed import committed_at
 from ...servers import Answer, ChatServer
 
 FLOW = """
@@ -73,7 +74,7 @@ def answer(review: Review) -> Ask[str]:
 def test_ballots_cast_before_a_kill_count_in_the_next_process(tmp_path: Path, server: ChatServer) -> None:
     """Of five, two are cast and three under way at the kill; then a single ballot decides."""
     (tmp_path / "flow.py").write_text(FLOW)
-    environment = {**os.environ, "PYTHONPATH": str(Path(stepgraph.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": child_path()}
     command = [sys.executable, "flow.py", server.url]
     server.will(GOOD, GOOD)
     server.always = Answer(GOOD, delay_s=60)
@@ -98,12 +99,11 @@ def test_ballots_cast_before_a_kill_count_in_the_next_process(tmp_path: Path, se
 
 def cast(folder: Path) -> int:
     """Return how many ballots are in the checkpoint."""
-    with closing(sqlite3.connect(folder / "runs.sqlite")) as file:
-        try:
-            found = "SELECT count(*) FROM writes WHERE channel = 'stepgraph_ballots'"
-            return int(file.execute(found).fetchone()[0])
-        except sqlite3.OperationalError:  # not made yet
-            return 0
+    found = "SELECT count(*) FROM writes WHERE channel = 'stepgraph_ballots'"
+    try:
+        return int(committed_at(folder / "runs.sqlite", found)[0][0])
+    except StoreError:  # not made yet
+        return 0
 
 
 @pytest.mark.parametrize("nested", [False, True])

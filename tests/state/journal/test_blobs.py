@@ -107,8 +107,8 @@ def size_of(file: Path) -> int:
 
 
 def many(file: Path) -> int:
-    with closing(sqlite3.connect(file)) as database:
-        return int(database.execute("SELECT count(*) FROM blobs").fetchone()[0])
+    with Session(file) as session:
+        return int(session.journal.query("SELECT count(*) AS n FROM blobs")[0]["n"])
 
 
 def read(text: str) -> str:
@@ -116,6 +116,7 @@ def read(text: str) -> str:
     return whole(str(text), known.__getitem__)
 
 
+@pytest.mark.sqlite_file("the size of the file")
 def test_two_runs_with_one_image_hold_it_once(tmp_path: Path) -> None:
     sizes = []
     for data in (PNG[:60], PNG):
@@ -179,6 +180,7 @@ with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
         assert f"Tell of a kettle, {len(SMALL)} bytes." in calls[1]["messages"]
 
 
+@pytest.mark.sqlite_file("a file of an older version")
 def test_a_run_of_an_older_file_goes_on_without_asking_again(tmp_path: Path) -> None:
     file = tmp_path / "runs.sqlite"
     with closing(sqlite3.connect(file)) as database:
@@ -260,6 +262,7 @@ def test_the_export_holds_each_image_once(tmp_path: Path) -> None:
     assert (last["record"], last["media_type"], last["size"]) == ("blob", "image/png", len(SMALL))
 
 
+@pytest.mark.sqlite_file("a full disk and the spill beside the file")
 async def test_answers_that_cannot_be_committed_are_saved_with_their_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,11 @@ import multiprocessing
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,8 @@ from stepgraph import Ask, Budget, ScriptedModel, Session, arun, chain, resume, 
 from stepgraph.state.errors import ClaimLost, GraphChanged, InputError, StepgraphError, StoreError, ThreadBusy
 from stepgraph.state.journal.owners import FileOwner
 from stepgraph.state.journal.records import Description
+
+from ...committed import everything
 
 STEPS = 12
 RUNNER = """
@@ -114,10 +114,9 @@ def plain(note: Note) -> dict[str, str]:
     return {"more": "x"}
 
 
-def take_over(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("UPDATE claims SET owner = 'them'")
-        other.commit()
+def take_over(session: Session) -> None:
+    with Session(session.database) as other:
+        other.journal.write([("UPDATE claims SET owner = 'them'", ())])
 
 
 @pytest.mark.parametrize("place", ["paid call", "node", "effect"])
@@ -125,7 +124,7 @@ async def test_a_lost_claim_is_noticed_and_nothing_is_written(
     session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     def lose(note: Note) -> dict[str, str]:
-        take_over(session.path)
+        take_over(session)
         monkeypatch.setattr("stepgraph.state.journal.claims.LIFETIME_S", 0.0)
         return {"more": "written by the loser"}
 
@@ -152,7 +151,7 @@ Loud.__name__ = "Recorder"
 
 
 def test_a_refused_run_is_raised_and_not_logged(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    with Session(session.path) as other:
+    with Session(session.database) as other:
         other.claims.acquire("t")
         with pytest.raises(ThreadBusy):
             waiting.invoke(Note(), session.config("t"))
@@ -166,7 +165,7 @@ async def test_a_claim_that_is_lost_between_two_calls_of_one_node_is_noticed(
 ) -> None:
     async def asks_twice(note: Note) -> dict[str, str]:
         first = await ask.answer(note)
-        take_over(session.path)
+        take_over(session)
         monkeypatch.setattr("stepgraph.state.journal.claims.LIFETIME_S", 0.0)
         return {"text": first + await ask.answer(note)}
 
@@ -179,7 +178,7 @@ async def test_a_claim_that_is_lost_between_two_calls_of_one_node_is_noticed(
 def test_a_renewal_that_finds_nothing_is_noticed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepgraph.state.journal.claims.RENEW_S", 0.02)
     session.claims.acquire("t")
-    take_over(session.path)
+    take_over(session)
     deadline = time.monotonic() + 30
     while "t" not in session.claims._lost:
         assert time.monotonic() < deadline
@@ -219,18 +218,12 @@ async def test_a_thread_that_is_run_cannot_be_changed_from_outside(session: Sess
     assert app.get_state(config).values["more"] == "edited"
 
 
-def everything(session: Session) -> dict[str, list[dict[str, Any]]]:
-    """Return the whole file, but for the claims."""
-    tables = session.journal.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'claims'")
-    return {row["name"]: session.journal.query(f"SELECT * FROM {row['name']}") for row in tables}
-
-
 def waits(note: Note) -> dict[str, Any]:
     return {"text": interrupt("what?")}
 
 
 waiting = chain(waits, name="waiting").compile()
-shorter = chain(waits, ask, name="waiting").compile()
+another = chain(ask, name="waiting").compile()
 APPROVED = Command(resume="this")
 ENTRIES: dict[str, Callable[[Any, Session], Any]] = {
     "run": lambda app, session: run(app, Note("x"), session, "t", budget=Budget()),
@@ -266,17 +259,18 @@ async def _events(app: Any, session: Session) -> None:
 def test_a_refused_run_changes_nothing(session: Session, entry: str, refusal: type[StepgraphError]) -> None:
     described = Description("flow.py:graph", {}, {"text": ""})
     run(waiting, Note(), session, "t", budget=Budget(calls=3), description=described)
-    before = everything(session)
-    with Session(session.path) as other:
+    before = everything(session, without=["claims"])
+    with Session(session.database) as other:
         if refusal is ThreadBusy:
             other.claims.acquire("t")
         with pytest.raises(refusal):
-            ENTRIES[entry](waiting if refusal is ThreadBusy else shorter, session)
-        assert everything(session) == before
+            ENTRIES[entry](waiting if refusal is ThreadBusy else another, session)
+        assert everything(session, without=["claims"]) == before
     assert session.budget_of("t") == Budget(calls=3)
     assert resume(waiting, session, "t", answer="that").values["text"] == "that"
 
 
+@pytest.mark.sqlite_file("the dead of this machine; Postgres has leases")
 @pytest.mark.parametrize("change", ["process", "machine"])
 def test_the_dead_are_known_by_more_than_their_number(
     session: Session, monkeypatch: pytest.MonkeyPatch, change: str
@@ -290,6 +284,7 @@ def test_the_dead_are_known_by_more_than_their_number(
     session.claims.acquire("t")
 
 
+@pytest.mark.sqlite_file("a lock on a file beside the database")
 def test_a_sign_of_life_is_seen_and_ends_with_its_owner(tmp_path: Path) -> None:
     with Session(tmp_path / "runs.sqlite") as one, Session(tmp_path / "runs.sqlite") as two:
         one.claims.acquire("t")
@@ -331,6 +326,7 @@ def test_a_session_works_in_a_forked_child_and_in_its_parent(
     assert {row["answer"] for row in session.journal.query("SELECT answer FROM calls")} <= {"child", "parent"}
 
 
+@pytest.mark.sqlite_file("a file that is harmed")
 @pytest.mark.parametrize("harm", ["deleted", "replaced", "cut"])
 def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "runs.sqlite"
@@ -360,6 +356,7 @@ def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(tmp_path: Pat
     assert kept == [{"answer": "paid"}]
 
 
+@pytest.mark.sqlite_file("a file that is made smaller")
 def test_an_open_file_may_be_made_smaller(session: Session) -> None:
     from stepgraph.tracing.record.prune import delete_threads, shrink
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +58,7 @@ async def test_the_first_answer_to_a_call_stays(session: Session) -> None:
     ]
 
 
+@pytest.mark.sqlite_file("the commits of the connection to the file")
 async def test_answers_that_arrive_together_are_committed_together(session: Session) -> None:
     commits: list[str] = []
     session.journal.store._connection.set_trace_callback(
@@ -81,6 +81,7 @@ async def test_a_cancelled_waiter_takes_nobody_along(session: Session) -> None:
     assert journal.query("SELECT count(*) AS n FROM calls") == [{"n": 2}]
 
 
+@pytest.mark.sqlite_file("a table of the file that is gone")
 async def test_a_failed_commit_reaches_everyone_who_waits(session: Session) -> None:
     session.journal.store._connection.execute("DROP TABLE calls")
     calls = [session.journal.commit_call(replace(CALL, occurrence=number)) for number in range(2)]
@@ -150,6 +151,5 @@ def test_only_new_input_begins_a_new_trace(
 def test_what_waits_is_written_when_the_session_ends(session: Session) -> None:
     session.journal.start_run("t")
     session.close()
-    with sqlite3.connect(session.path) as connection:
-        assert connection.execute("SELECT status FROM runs").fetchall() == [("running",)]
-    connection.close()
+    with Session(session.database) as again:
+        assert again.journal.query("SELECT status FROM runs") == [{"status": "running"}]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import interrupt
 
-from stepgraph import Session
+from stepgraph import Ask, ScriptedModel, Session, aresume, arun, chain, step, using
 from stepgraph.errors import ClaimLost, InputError, StoreError, ThreadBusy
 from stepgraph.state.journal.records import Call, ThreadStatement, insert
 
@@ -33,6 +35,24 @@ CALL = Call(
     answer="first",
     cost_usd=0.25,
 )
+
+
+@dataclass
+class Note:
+    text: str = ""
+    more: str = ""
+
+
+@step("text")
+def ask(note: Note) -> Ask[str]:
+    return Ask("something")
+
+
+def wait(note: Note) -> dict[str, Any]:
+    return {"more": interrupt("?")}
+
+
+waits = chain(ask, wait, name="waits").compile()
 
 
 @pytest.fixture(params=["file", "postgres_url"])
@@ -178,10 +198,32 @@ def test_a_fence_fails_where_a_lease_is_lost(owners: tuple[Session, Session], da
     assert one.journal.query(*passes)[0].popitem()[1] == 1
     other.claims.end("u")
     other.claims.acquire("u")
-    if isinstance(database, str):
+    if one.journal.dialect.name == "postgresql":
         with pytest.raises(StoreError, match="division by zero"):
             one.journal.query(*passes)
     else:
         assert one.journal.query(*passes)[0].popitem()[1] is None
     assert one.claims.fence([ThreadStatement(("", ()), "t", of_run=False)]) is None
     assert one.claims.fence(statements[2:]) is None
+
+
+async def test_a_resume_waits_for_a_dead_owners_claim_and_not_for_a_living_ones(postgres_url: str) -> None:
+    given = Note()
+    with Session(postgres_url, heartbeat_s=0.5) as dead, using(ScriptedModel(lambda *_: "kept")):
+        await arun(waits, given, dead, "t")
+        dead.claims.acquire("t")
+        dead.claims._stop.set()  # as kill -9 stops it
+        with Session(postgres_url) as other, Session(postgres_url, heartbeat_s=30.0) as living:
+            assert (await aresume(waits, other, "t", answer="yes")).values["more"] == "yes"
+            living.claims.acquire("t")
+            renewing = asyncio.create_task(renewed(living))
+            with pytest.raises(ThreadBusy):
+                await arun(waits, given, other, "t", restart=True)
+            await asyncio.wait_for(other.claims.until_known("t"), 25)  # it takes 30 s where nobody renews
+            renewing.cancel()
+
+
+async def renewed(session: Session) -> None:
+    while True:
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(session.claims._renew_all)

@@ -23,6 +23,8 @@ from stepgraph.state.journal.tables import TABLES, VERSION
 from stepgraph.tracing.record.query import select
 from stepgraph.tracing.record.read_spans import read_spans
 
+pytestmark = pytest.mark.sqlite_file("files of older versions")
+
 OLDER = sorted((Path(__file__).parent / "older").glob("*.sql"))
 RENAMED = {"visits": "node_runs", "hits": "replays", "joins": "coalesced_calls"}
 COLUMNS = {

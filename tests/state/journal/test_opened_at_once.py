@@ -15,7 +15,10 @@ from stepgraph.state.journal.tables import VERSION
 
 from .test_migration import OLDER, contents, made
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, to be cheap")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, to be cheap"),
+    pytest.mark.sqlite_file("one file opened at once; test_store_conformance.py opens each database so"),
+]
 PROCESSES = 20
 NEW = "new-in-a-new-folder"
 

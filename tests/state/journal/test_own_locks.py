@@ -17,7 +17,10 @@ from stepgraph import Ask, ScriptedModel, Session, chain, run, step, using
 from stepgraph.state.errors import StoreError
 from stepgraph.state.journal import own_locks
 
-pytestmark = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells of locks")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells of locks"),
+    pytest.mark.sqlite_file("locks of this process on the file"),
+]
 READ_AND_CLOSE = (
     "import sqlite3, sys; file = sqlite3.connect(sys.argv[1]); "
     "print(file.execute('SELECT count(*) FROM calls').fetchall()); file.close()"

@@ -16,9 +16,10 @@ import pytest
 from stepgraph.state.journal import owners
 from stepgraph.state.journal.owners import FileOwner, host_name, process_of, this_machine
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="the system tells no process's start"
-)
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system tells no process's start"),
+    pytest.mark.sqlite_file("locks on files that say who lives; Postgres has leases"),
+]
 
 
 @pytest.fixture

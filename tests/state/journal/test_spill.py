@@ -25,6 +25,8 @@ from stepgraph.state.journal.spill import Spill
 
 from ...servers import Answer, ChatServer
 
+pytestmark = pytest.mark.sqlite_file("what lies beside the file; tests/state/journal/postgres has its own")
+
 LONG = "x" * 100_000
 
 

@@ -20,6 +20,8 @@ from stepgraph.state.errors import StoreError
 from stepgraph.state.journal import sqlite as database
 from stepgraph.state.journal.sqlite import connect
 
+pytestmark = pytest.mark.sqlite_file("how SQLite opens, locks and explains its file")
+
 HOLD = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1])

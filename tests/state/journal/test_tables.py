@@ -152,10 +152,11 @@ def test_the_view_shows_every_limit(session: Session) -> None:
         "calls": (1, 1, 0),
         "supersteps": (9, None, None),
     }
-    found = select(session.path, "SELECT status, remaining FROM budgets WHERE resource = 'calls'")
+    found = select(session.database, "SELECT status, remaining FROM budgets WHERE resource = 'calls'")
     assert found.rows == [("interrupted", 0)]
 
 
+@pytest.mark.sqlite_file("a file of an older version")
 def test_a_file_of_an_older_version_gets_the_views(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite"
     with Session(path) as session:

@@ -8,6 +8,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from stepgraph import Session
+from stepgraph.errors import StoreError
 
 
 class State(TypedDict):
@@ -92,12 +93,13 @@ def test_a_failed_transaction_is_undone(session: Session) -> None:
             )
             cursor.execute("INSERT INTO nowhere VALUES (1)")
 
-    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+    with pytest.raises((sqlite3.OperationalError, StoreError), match="nowhere"):
         half()
     with checkpointer.cursor() as cursor:
         assert cursor.execute("SELECT count(*) FROM writes").fetchone() == (0,)
 
 
+@pytest.mark.sqlite_file("how the file is written")
 def test_the_file_survives_a_crash_at_little_cost(session: Session) -> None:
     for connection in (session.checkpointer.conn, session.journal.store._connection):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -11,6 +11,8 @@ import pytest
 from stepgraph import Ask, Session, chain, run, step
 from stepgraph.testing import ScriptedModel
 
+pytestmark = pytest.mark.sqlite_file("the commits of the connection to the file")
+
 
 @dataclass
 class State:

@@ -15,11 +15,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel, create_model
 
-import stepgraph
 from stepgraph import Session, chain, refine, route
 from stepgraph.state.errors import GraphChanged
 from stepgraph.state.names import PRIVATE
 from stepgraph.state.session.fingerprint import changes, shape_of
+
+from ...child_path import child_path
 
 
 class Grade(BaseModel):
@@ -293,12 +294,11 @@ import rich
 from stepgraph.state.session.fingerprint import GraphMark
 print(GraphMark(rich.graph).fingerprint)
 """
-    home = str(Path(stepgraph.__file__).parents[1])
     shapes = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{home}", "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONPATH": child_path(tmp_path), "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             timeout=60,

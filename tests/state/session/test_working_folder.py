@@ -49,6 +49,7 @@ def files(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir() if ".owner-" not in file.name}
 
 
+@pytest.mark.sqlite_file("where the file is")
 def test_a_relative_file_is_where_it_was_named(here: Path) -> None:
     session = Session("runs.sqlite")
     os.chdir("..")
@@ -67,6 +68,7 @@ def test_a_relative_file_is_where_it_was_named(here: Path) -> None:
     assert files(here.parent / "there") == set()
 
 
+@pytest.mark.sqlite_file("where the file is")
 def test_the_default_sessions_file_is_where_it_was_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPGRAPH_DB", "default.sqlite")
     app = chain(ask, go, ask_more).compile(checkpointer=InMemorySaver())

@@ -20,7 +20,6 @@ from typing import Any, TypedDict
 import pytest
 from click.testing import CliRunner
 
-import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.cli.app import cli
 from stepgraph.state.errors import InputError, StoreError, ThreadBusy
@@ -30,7 +29,10 @@ from stepgraph.state.journal.moving import BESIDE, STAYS, pages
 from stepgraph.tracing.record.move import Moved, move_threads
 from stepgraph.tracing.record.read_spans import read_spans
 
+from ...child_path import child_path
 from ...servers import ChatServer
+
+pytestmark = pytest.mark.sqlite_file("moves files to Postgres and back by itself")
 
 TEXTS = ("", "ab", "\u2400", "\u24000", "\u24001", "Zoë 🦊", "{}", "'; --", "x" * 3000)
 NUMBERS = (0, -1, 2**63 - 1, -(2**63), 2**53 + 1)
@@ -213,10 +215,9 @@ with Session(sys.argv[1]) as source, Session(sys.argv[2]) as target:
 
 
 def program(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    home = str(Path(stepgraph.__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": home, **environment},
+        env={**os.environ, "PYTHONPATH": child_path(), **environment},
         capture_output=True,
         text=True,
         timeout=60,

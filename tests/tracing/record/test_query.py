@@ -13,6 +13,8 @@ from stepgraph.tracing.record.query import select
 
 from ..travels import first_run, rows_of
 
+pytestmark = pytest.mark.sqlite_file("SQLite's own authorizer; test_postgres_query.py is about the other")
+
 
 @pytest.fixture
 def file(session: Session, tmp_path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stepgraph import Session
 from stepgraph.tracing.record import threads
 from stepgraph.tracing.record.spans import Kind, Span, Trace
@@ -59,6 +61,7 @@ def test_a_deep_run_is_no_trouble() -> None:
     assert sum(1 for _ in run.walk()) == 3000
 
 
+@pytest.mark.sqlite_file("a plan of SQLite's")
 def test_the_list_of_threads_reads_no_prompts(session: Session) -> None:
     plan = session.journal.query(f"EXPLAIN QUERY PLAN {threads._SELECT} GROUP BY r.thread_id")
     assert any("COVERING INDEX calls_sums" in row["detail"] for row in plan)

@@ -1,0 +1,125 @@
+"""What is under way to Postgres at one time, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import ThreadBusy
+from ..dialect import Row
+from ..fencing import Guard, Refused
+from ..records import Statement
+from .batching import Batching, Group
+from .waking import running_loop
+from .wire import Segment
+
+Finish = Callable[["Write", ThreadBusy], None]
+
+
+@dataclass(eq=False)
+class Work:
+    """What somebody waits for."""
+
+    future: asyncio.Future[None] | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
+    is_done: bool = field(default=False, init=False)
+
+    def finish(self, error: Exception | None = None) -> bool:
+        """Tell whoever waits that it is done; False if that is a thread, which sleeps."""
+        self.error, self.is_done = error, True
+        if self.future is None:
+            return False
+        loop = self.future.get_loop()
+        if running_loop() is loop:
+            self._settle()
+        else:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._settle)
+        return True
+
+    def _settle(self) -> None:
+        if self.future is not None and not self.future.done():
+            if self.error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(self.error)
+
+
+@dataclass(eq=False)
+class Write(Work):
+    """Statements of one transaction; without any, all that was to be written before."""
+
+    statements: Sequence[Statement]
+
+
+@dataclass(eq=False)
+class Read(Work):
+    sql: str
+    values: Sequence[Any]
+    names: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Flight:
+    """What is under way."""
+
+    statements: list[Statement]
+    writes: list[Write]
+    reads: list[Read]
+    groups: list[Group] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+
+    def fence(self, guard: Guard, finish: Finish) -> tuple[Statement | None, bool]:
+        """Return the statement that fails where the guard may refuse something; or that it must be asked."""
+        while self.statements:
+            if guard.question(self.statements) is not None:
+                fence = guard.fence(self.statements)
+                return fence, fence is not None
+            refused = guard.refused(self.statements, [])
+            if not refused:
+                break
+            self.take_out(Refused(refused), finish)
+        return None, True
+
+    def load(self, batching: Batching, fence: Statement | None) -> None:
+        """Make what is sent: a transaction with all statements behind the fence, and one for each SELECT."""
+        self.groups = batching.groups(self.statements)
+        queries = batching.queries(self.groups)
+        if fence is not None and queries:
+            queries.insert(0, batching.query(*fence))
+            self.groups.insert(0, Group("", None))
+        self.segments = [Segment(queries)] if queries else []
+        self.segments += [Segment([batching.query(read.sql, read.values)]) for read in self.reads]
+
+    def take_out(self, refused: Refused, finish: Finish) -> None:
+        """Tell those whose statements are refused, and leave what may be written."""
+        dropped: set[int] = set()
+        left = []
+        for write in self.writes:
+            try:
+                refused.check(write.statements)
+            except ThreadBusy as problem:
+                dropped.update(id(each) for each in write.statements)
+                finish(write, problem)
+            else:
+                left.append(write)
+        self.statements = refused.allowed(each for each in self.statements if id(each) not in dropped)
+        self.writes = left
+
+    def apart(self) -> list[Flight]:
+        """Return it as several: one for each who waits, and for each statement for which nobody does."""
+        owners = {id(each): write for write in self.writes for each in write.statements}
+        apart: list[Flight] = []
+        for statement in self.statements:
+            owner = owners.get(id(statement))
+            if owner is not None and apart and apart[-1].writes == [owner]:
+                apart[-1].statements.append(statement)
+            else:
+                apart.append(Flight([statement], [] if owner is None else [owner], []))
+        if apart:
+            apart[-1].writes += [write for write in self.writes if not write.statements]
+        return apart

@@ -1,0 +1,397 @@
+"""What goes over a process's connection to Postgres: one flight of statements at a time, for everybody.
+
+A flight takes all that waits: what is to be written as one transaction, each SELECT as one of its own. While
+it is under way, the next one fills. Whoever waits for it looks after it: an event loop when the socket can be
+read, a thread by blocking; so nobody waits for another one's event loop. What needs an answer before it goes
+on (a lock, a lease in doubt, a lost connection) is done by a thread that holds the connection meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+from weakref import WeakSet
+
+import psycopg
+
+from ...database import PostgresAddress
+from ...errors import StoreError
+from ..dialect import Transaction
+from ..fencing import Guard, Refused
+from ..records import Statement
+from .batching import Batching
+from .connecting import Connection, explained, is_deadlock, is_lost
+from .flights import Flight, Read, Work, Write
+from .reconnecting import Reconnecting
+from .sql import translator
+from .tables import names
+from .transactions import Looking, PostgresTransaction, in_transaction
+from .waking import Waking
+from .wire import Wire
+
+R = TypeVar("R")
+
+LOSSES = 3  # in a row; then it is not the connection
+DOUBTED = "22012"  # a fence divides by zero
+
+
+class Traffic:
+    """The connection, and who waits for what. `waiting` are the statements that nobody waits for, too."""
+
+    def __init__(
+        self,
+        address: PostgresAddress,
+        connection: Connection,
+        waiting: list[Statement],
+        lock: threading.RLock,
+        guard: Callable[[], Guard],
+    ) -> None:
+        self._address = address
+        self._translated = translator(address.schema, names())
+        self._batching = Batching(self._translated, names())
+        self._waiting = waiting
+        self._guard = guard
+        self._wire: Wire | None = Wire(connection)
+        self._begin(lock)
+
+    def _begin(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._writes: list[Write] = []
+        self._reads: list[Read] = []
+        self._flight: Flight | None = None
+        self._is_held = self._is_closed = False
+        self._losses = 0
+        self._waking = Waking()
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
+        self._called: set[asyncio.AbstractEventLoop] = set()
+        self.trouble: StoreError | None = None
+
+    def after_fork(self, lock: threading.RLock) -> None:
+        """Begin anew in a forked child, which may not use its parent's connection."""
+        if self._wire is not None:
+            self._wire.leave()
+            self._wire = None
+        closed = self._is_closed
+        self._begin(lock)
+        self._is_closed = closed
+
+    @property
+    def is_busy(self) -> bool:
+        return self._flight is not None or self._is_held
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database has been away for so long that nobody waits for it any more."""
+        return self._wire is None and self.trouble is not None
+
+    def is_under_way(self, statement: Statement) -> bool:
+        flight = self._flight
+        return flight is not None and any(each is statement for each in reversed(flight.statements))
+
+    # Waiting for it
+
+    async def until(self, work: Read | Write) -> None:
+        """Return once the work is done. Raises its error."""
+        work.future = asyncio.get_running_loop().create_future()
+        self._add(work)
+        self.start()
+        await work.future
+
+    def start(self) -> None:
+        """Have what waits sent at the end of this pass of the event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._called:
+            self._called.add(loop)
+            loop.call_soon(self._look_after, loop)
+
+    def wait(self, work: Read | Write) -> None:
+        """Block until the work is done. Raises its error."""
+        self._add(work)
+        self._block(lambda: work.is_done)
+        if work.error is not None:
+            raise work.error
+
+    def _block(self, is_over: Callable[[], bool]) -> None:
+        while True:
+            with self._lock:
+                self._pump()
+                if is_over():
+                    return
+                self._waking.begin()
+                wire = None if self._is_held else self._wire
+            self._waking.sleep(wire)
+
+    def _add(self, work: Read | Write) -> None:
+        with self._lock:
+            self._check_open()
+            if isinstance(work, Write):
+                self._waiting += work.statements
+                self._writes.append(work)
+            else:
+                self._reads.append(work)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(f"The session of {self._address} is closed. Open a new one.")
+
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._called.discard(loop)
+        with self._lock:
+            self._pump()
+            self._loops.add(loop)
+            wire = None if self._is_held else self._wire  # whoever holds it calls again
+            self._waking.watch(loop, wire, self._look_after)
+
+    def _call(self) -> None:
+        """Have everybody look after what is left to do, after it was held."""
+        self._waking.rouse()
+        for loop in list(self._loops):
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._look_after, loop)
+
+    def _finish(self, work: Work, error: Exception | None = None) -> None:
+        if not work.finish(error):
+            self._waking.rouse()
+
+    # Flights
+
+    def _pump(self) -> None:
+        """Take what has come, and send what waits, if nothing is under way; called with the lock."""
+        if self._is_held:
+            return
+        flight = self._flight
+        try:
+            if self._wire is not None:
+                self._wire.pump()
+            if flight is not None and all(segment.is_done for segment in flight.segments):
+                self._flight = None
+                self._land(flight)
+            if self._flight is None and not self._is_held:
+                self._launch()
+        except psycopg.Error as error:
+            self._lose(error)
+
+    def _launch(self) -> None:
+        if not (self._waiting or self._writes or self._reads):
+            return
+        wire = self._wire
+        if wire is None:
+            self._hold(self._connect)
+            return
+        flight = Flight(list(self._waiting), self._writes, self._reads)
+        self._waiting.clear()
+        self._writes, self._reads = [], []
+        fence, is_sure = flight.fence(self._guard(), self._finish)
+        if not is_sure:
+            self._hold(lambda: self._commit_apart([flight]))
+            return
+        flight.load(self._batching, fence)
+        if flight.segments:
+            self._flight = flight
+            wire.send(flight.segments)
+        else:
+            self._arrive(flight)
+
+    def _arrive(self, flight: Flight) -> None:
+        for write in flight.writes:
+            self._finish(write)
+
+    def _land(self, flight: Flight) -> None:
+        self._losses, self.trouble = 0, None
+        segments = list(flight.segments)
+        written = segments.pop(0) if flight.groups else None
+        for read, segment in zip(flight.reads, segments, strict=True):
+            if segment.error is None:
+                read.names, read.rows = segment.results[0].names, segment.results[0].rows
+            elif is_lost(segment.error):
+                raise segment.error
+            self._finish(read, segment.error and explained(segment.error, self._address))
+        if written is None or written.error is None:
+            results = [] if written is None else written.results
+            left_out = [
+                statement.superseded()
+                for group, result in zip(flight.groups, results, strict=True)
+                for statement in group.left_out(result)
+            ]
+            if not left_out:
+                self._arrive(flight)
+                return
+            flight.statements = left_out
+            again = [flight]
+        elif is_lost(written.error):
+            self._flight = flight
+            flight.reads = []
+            raise written.error
+        else:
+            again = [flight] if written.error.sqlstate == DOUBTED else flight.apart()
+        self._hold(lambda: self._commit_apart(again))
+
+    def _lose(self, error: psycopg.Error) -> None:
+        """Have what was under way done once more over another connection."""
+        if self._wire is not None:
+            self._waking.part(self._wire)
+            self._wire = None
+        self._losses += 1
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._put_back(flight)
+        if self._losses > LOSSES:
+            self._fail(explained(error, self._address))
+        if not self._is_held:
+            self._hold(self._connect)
+
+    def _put_back(self, flight: Flight) -> None:
+        self._waiting[:0] = flight.statements
+        self._writes[:0] = flight.writes
+        self._reads[:0] = [read for read in flight.reads if not read.is_done]
+
+    def _fail(self, error: StoreError) -> None:
+        """Tell everybody who waits; what they wanted to write is theirs again."""
+        theirs = {id(each) for write in self._writes for each in write.statements}
+        self._waiting[:] = [each for each in self._waiting if id(each) not in theirs]
+        for work in (*self._writes, *self._reads):
+            self._finish(work, error)
+        self._writes, self._reads = [], []
+        self._losses, self.trouble = 0, error
+
+    # Holding the connection
+
+    def _hold(self, work: Callable[[], None]) -> None:
+        """Have a thread do something with the connection, alone; called with the lock."""
+        self._is_held = True
+
+        def held() -> None:
+            try:
+                work()
+            except psycopg.Error as error:
+                with self._lock:
+                    self._lose(error)
+            except StoreError as error:
+                self._give_up(error)
+            finally:
+                self._let_go()
+
+        threading.Thread(target=held, name="stepgraph-postgres", daemon=True).start()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._is_held = False
+        self._call()
+
+    def _give_up(self, error: StoreError) -> None:
+        with self._lock:
+            self._fail(error)
+
+    def _connect(self) -> None:
+        connecting = Reconnecting(self._address, lambda: self._is_closed)
+        connection = connecting.connection(self._give_up, lambda: self.trouble is not None)
+        if connection is not None:
+            with self._lock:
+                self._wire, self.trouble = Wire(connection), None
+
+    def _commit_apart(self, flights: list[Flight]) -> None:
+        """Commit each as a transaction of its own, asking the guard; called by the thread that holds it."""
+        left = list(flights)
+        try:
+            while left:
+                flight = left[0]
+                error = self._committed(flight)
+                if error is not None and len(apart := flight.apart()) > 1:
+                    left[0:1] = apart
+                    continue
+                left.pop(0)
+                with self._lock:
+                    if error is not None and not any(write.statements for write in flight.writes):
+                        self.trouble = error
+                        self._waiting[:0] = flight.statements  # nobody's: it goes on waiting
+                    for write in flight.writes:
+                        self._finish(write, error)
+                    self._reads[:0] = [read for read in flight.reads if not read.is_done]
+        except BaseException:
+            with self._lock:
+                for flight in reversed(left):
+                    self._put_back(flight)
+            raise
+
+    def _committed(self, flight: Flight) -> StoreError | None:
+        """Commit a flight, and return why that cannot be done."""
+        while True:
+            try:
+                in_transaction(self._opened(), flight.statements, self._guard())
+            except Refused as refused:
+                with self._lock:
+                    flight.take_out(refused, self._finish)
+            except psycopg.Error as error:
+                if is_lost(error):
+                    raise
+                if not is_deadlock(error):
+                    return explained(error, self._address)
+            else:
+                return None
+
+    def _opened(self) -> PostgresTransaction:
+        if self._wire is None:
+            raise StoreError(f"{self._address}: the connection was lost.")
+        return PostgresTransaction(self._wire, self._batching, self._waking.handle)
+
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
+        """Do work in one transaction, behind all that waits."""
+        done: list[R] = []
+        while not done:
+            self._block(self._can_hold)
+            with self._lock:
+                flight = Flight(list(self._waiting), self._writes, [])
+                self._waiting.clear()
+                self._writes = []
+            try:
+                opened = self._opened()
+                looking = Looking(lambda each: done.append(work(each)), alone)
+                in_transaction(opened, flight.statements, self._guard(), looking)
+            except Refused as refused:
+                done.clear()
+                with self._lock:
+                    flight.take_out(refused, self._finish)
+                    self._put_back(flight)
+            except psycopg.Error as error:
+                done.clear()
+                with self._lock:
+                    self._put_back(flight)
+                    if is_lost(error) and self._losses < LOSSES:
+                        self._lose(error)
+                        continue
+                if not is_deadlock(error):
+                    raise explained(error, self._address) from None
+            except BaseException:
+                with self._lock:
+                    self._put_back(flight)
+                raise
+            else:
+                with self._lock:
+                    self._losses = 0
+                    self._arrive(flight)
+            finally:
+                self._let_go()
+        return done[-1]
+
+    def _can_hold(self) -> bool:
+        self._check_open()
+        if self.is_away and self.trouble is not None:
+            raise self.trouble
+        if self._is_held or self._flight is not None:
+            return False
+        if self._wire is None:
+            self._hold(self._connect)
+            return False
+        self._is_held = True
+        return True
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            wire, self._wire = self._wire, None
+            if wire is not None:
+                self._waking.part(wire)
+            self._waking.close()
