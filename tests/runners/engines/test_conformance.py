@@ -16,6 +16,7 @@ import pytest
 from stepgraph import Budget, RunHandle, ScriptedModel, Session, asubmit, asubmitted, aworker
 from stepgraph.errors import AnswerTooLate, InputError, RunFailed
 from stepgraph.providers.model import CallContext, Request
+from stepgraph.runners.loading import Loaded
 from stepgraph.runners.sessions import close_sessions
 from stepgraph.state.errors import ModelRefused
 from stepgraph.state.halts import Halt
@@ -239,4 +240,16 @@ def test_a_record_does_not_choose_where_we_connect_to(tmp_path: Path) -> None:
         submit_job(session.journal, elsewhere)
     with pytest.raises(InputError, match="If you trust that address, name it: --on"):
         asyncio.run(asubmitted("one", db=file))
+    close_sessions()
+
+
+async def test_a_result_is_told_where_the_graph_is_not_known(tmp_path: Path) -> None:
+    file, model = tmp_path / "runs.sqlite", Model()
+    served = {"mine": Loaded(flows.plain.compile(), "mine")}
+    worker = asyncio.create_task(aworker(served, db=file, models=model))
+    run = await asubmit("mine", {"to": "Ada"}, db=file, thread_id="one", budget=Budget(calls=1))
+    result = await run.aresult(LIMIT_S)
+    assert (result.status, result.values["text"]) == ("partial", "Write to Ada, 1")
+    assert "calls = 1" in str(result.limit)
+    await ended(worker)
     close_sessions()
