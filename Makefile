@@ -9,7 +9,11 @@ LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandb
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
+<<<<<<< HEAD
 .PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+=======
+.PHONY: help demo test test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+>>>>>>> 69fc011
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
