@@ -172,7 +172,7 @@ async def aread_result(
     """Return how a thread stands, as a run of it would, and run nothing."""
     run = await _Run.begin(graph, session, thread_id, {})
     snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
-    limit = _budget_end(snapshot.interrupts)
+    limit = budget_end_in(snapshot.interrupts)
     waiting = () if limit else tuple(unanswered(session, run.thread, snapshot.interrupts))
     if limit is None and not waiting and not snapshot.tasks:
         return await run.done(reached(graph, snapshot).values)
@@ -243,7 +243,7 @@ class _Run(Generic[OutputT]):
     async def ended(self, output: dict[str, Any], waiting: Sequence[Interrupt]) -> RunResult[OutputT]:
         """Return the result of a run that has stopped by itself."""
         await self.session.journal.until_free()
-        limit = _budget_end(waiting)
+        limit = budget_end_in(waiting)
         if limit is not None or waiting:
             return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
         breakpoints = self.graph.interrupt_before_nodes or self.graph.interrupt_after_nodes
@@ -308,7 +308,7 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
     return None
 
 
-def _budget_end(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
+def budget_end_in(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
     told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
     return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})

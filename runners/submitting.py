@@ -27,7 +27,9 @@ from ..state.journal.jobs import (
     submit_job,
     wake_job,
 )
+from ..state.run_context import checkpoint_at
 from ..state.schema import values_of
+from ..state.session.internals import read_task_statuses
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
 from ..tracing.record.pending import read_waiting
@@ -39,7 +41,7 @@ from .inbox import put_answers
 from .loading import load_graph
 from .naming import graph_name
 from .result import BudgetEnd, RunResult, RunStatus
-from .run import NO_ANSWER, aread_result
+from .run import NO_ANSWER, aread_result, budget_end_in
 from .sessions import session_at
 from .turns import Job
 
@@ -143,12 +145,15 @@ class RunHandle:
         """Return the result as plain data: its graph is known to the workers alone."""
         with plain_checkpoints(self._session) as checkpoints:
             values = final_state(checkpoints, self.thread_id)
+            saved = checkpoints.get_tuple(checkpoint_at(self.thread_id))
+        tasks = {} if saved is None else read_task_statuses(saved.pending_writes or [])
+        limit = budget_end_in([item for task in tasks.values() for item in task.pending_interrupts])
         asked = read_waiting(self._session, self.thread_id)
         stands = find_thread(self._session.journal, self.thread_id).status
         status: RunStatus = "done" if stands == "done" else "interrupted" if asked else "partial"
         waiting = tuple(Interrupt(item.value, id=item.id) for item in asked)
         spent = self._session.spent(self.thread_id)
-        return RunResult(self.thread_id, status, values, spent, waiting=waiting)
+        return RunResult(self.thread_id, status, values, spent, budget_end=limit, waiting=waiting)
 
     status = sync_version(astatus)
     result = sync_version(aresult)

@@ -42,13 +42,16 @@ class ThreadWorkflow:
         while True:
             if outcome["status"] == "interrupted":
                 await self._wait(outcome)
-            elif outcome["status"] == "canceled":
-                raise asyncio.CancelledError
-            elif outcome["status"] == "failed" and not self._woken:
-                raise ApplicationError(str(outcome.get("kind")), type=outcome.get("kind"))
-            elif outcome["status"] == "done" or not self._woken:
-                return outcome
+            elif not self._woken:  # else it was told to go on just now
+                return self._ended(outcome)
             outcome = await self._turn()
+
+    def _ended(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        if outcome["status"] == "canceled":
+            raise asyncio.CancelledError
+        if outcome["status"] == "failed":
+            raise ApplicationError(str(outcome.get("kind")), type=outcome.get("kind"))
+        return outcome
 
     async def _turn(self) -> dict[str, Any]:
         self._woken, self._waiting = False, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ import pytest
 from stepgraph import Budget, RunHandle, ScriptedModel, Session, asubmit, asubmitted, aworker
 from stepgraph.errors import AnswerTooLate, InputError, RunFailed
 from stepgraph.providers.model import CallContext, Request
+from stepgraph.runners.loading import Loaded
 from stepgraph.runners.sessions import close_sessions
 from stepgraph.state.errors import ModelRefused
+from stepgraph.state.halts import Halt
+from stepgraph.state.journal.jobs import JobRecord, submit_job
 
 from . import flows
 
@@ -84,9 +87,9 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while not (found := condition()) or (not isinstance(found, bool) and not await found):  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110  # a worker changes it
             await asyncio.sleep(0.05)
 
 
@@ -176,13 +179,16 @@ async def test_a_failure_is_told_and_only_what_passes_is_tried_again(place: Plac
     assert place.model.asked == {"Write to Ada": 1, "Seal Ada": 2, "Write to Bob": 1, "Seal Bob": 1}
 
 
-async def test_canceling_keeps_the_call_under_way(place: Place) -> None:
+async def test_canceling_keeps_the_call_under_way(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    ask = Halt.ask
+    monkeypatch.setattr(Halt, "ask", lambda halt, reason: (heard.append(reason), ask(halt, reason))[1])
     held = place.model.held["Write to Ada"] = asyncio.Event()
     async with place.worker("plain"):
         run = await place.submit("plain", "Ada")
         await until(lambda: place.model.asked["Write to Ada"] == 1)
         await run.acancel()
-        await asyncio.sleep(1.5)  # until its worker has heard of it
+        await until(lambda: bool(heard))
         held.set()
         result = await run.aresult(LIMIT_S)
         assert (result.status, await run.astatus()) == ("partial", "canceled")
@@ -228,12 +234,22 @@ async def test_a_job_chooses_no_code(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_record_does_not_choose_where_we_connect_to(tmp_path: Path) -> None:
-    from stepgraph.state.journal.jobs import JobRecord, submit_job
-
     file = tmp_path / "runs.sqlite"
     with Session(file) as session:
         elsewhere = JobRecord("one", "blog", 0, {}, engine="temporal://example.org:7233")
         submit_job(session.journal, elsewhere)
     with pytest.raises(InputError, match="If you trust that address, name it: --on"):
         asyncio.run(asubmitted("one", db=file))
+    close_sessions()
+
+
+async def test_a_result_is_told_where_the_graph_is_not_known(tmp_path: Path) -> None:
+    file, model = tmp_path / "runs.sqlite", Model()
+    served = {"mine": Loaded(flows.plain.compile(), "mine")}
+    worker = asyncio.create_task(aworker(served, db=file, models=model))
+    run = await asubmit("mine", {"to": "Ada"}, db=file, thread_id="one", budget=Budget(calls=1))
+    result = await run.aresult(LIMIT_S)
+    assert (result.status, result.values["text"]) == ("partial", "Write to Ada, 1")
+    assert "calls = 1" in str(result.limit)
+    await ended(worker)
     close_sessions()
