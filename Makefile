@@ -9,7 +9,7 @@ LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandb
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -23,6 +23,7 @@ help:
 	@echo "make chaos-cluster  the same on every engine and store: kill -9, SIGSTOP, SIGTERM, databases that restart"
 	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
+	@echo "make schedulers   flows of Prefect, Airflow and Step Functions, with the real packages (installs them)"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
 
@@ -122,6 +123,16 @@ evals-blame: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.evals.planted --faults 0.2 0.15 0.1 --kinds scored --jobs $(JOBS)
 	$(BIN)/python -m tests.evals.planted --faults 0.2 --kinds hidden --jobs $(JOBS)
 	$(BIN)/python -m tests.evals.planted --faults 0.3 0.5 --kinds unscored --jobs $(JOBS)
+
+# Prefect, Airflow and boto3 pin what they need: each has an environment of its own, and stepgraph with it.
+# Airflow's own constraints are for an environment that has nothing else.
+schedulers: $(VENV)/.dev-installed
+	@for packages in "prefect boto3" "apache-airflow"; do \
+		name=$$(echo $$packages | sed 's/apache-//; s/ .*//') && \
+		{ [ -x .venv-$$name/bin/python ] || $(PYTHON) -m venv .venv-$$name; } && \
+		.venv-$$name/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[postgres]" $$packages || exit 1; \
+	done
+	$(BIN)/python -m pytest -q tests/examples/test_schedulers.py
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.cpu_per_call

@@ -125,7 +125,11 @@ def rehearse(session: Session, thread_id: str, level: Level, task: PregelExecuta
 
 def _answered(session: Session, thread_id: str, task: str) -> tuple[Row, ...]:
     found = read_calls(session.journal, thread_id)
-    return tuple(row for row in found if row["task"] == task and row["status"] == "answered")
+    return tuple(
+        row
+        for row in found
+        if row["status"] == "answered" and (row["task"] == task or row["task"].startswith(f"{task}|"))
+    )
 
 
 def _before(calls: tuple[Row, ...], call: Row) -> int:

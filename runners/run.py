@@ -20,7 +20,7 @@ from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
-from ..state.session.keeping import abrought_up, told_of_changes
+from ..state.session.keeping import abrought_up, check_graph, told_of_changes
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
 from ..state.statuses import Lane
@@ -138,14 +138,14 @@ async def aresume(
     await session.claims.until_known(thread_id)  # of a process that was killed just now
     with told_of_changes(graph, run.config):
         snapshot = await graph.aget_state(for_reading(run.config), subgraphs=True)
+        if answers:
+            answered(session, thread_id, snapshot, answers)
+        elif answer is not NO_ANSWER:
+            (question,) = answered(session, thread_id, snapshot, None)
+            answers = {question.id: answer}  # by its id, because LangGraph takes a bare None for no answer
     waiting = snapshot.interrupts if budget_end(snapshot.interrupts) is None else ()
     if answers:
-        answered(session, thread_id, snapshot, answers)
         state = Command(resume=dict(answers))
-    elif answer is not NO_ANSWER:
-        (question,) = answered(session, thread_id, snapshot, None)
-        # By its id, because LangGraph takes a bare None for no answer.
-        state = Command(resume={question.id: answer})
     elif snapshot.created_at is None:
         if state is None:
             data = await in_thread(read_input, session.journal, thread_id)
@@ -157,6 +157,7 @@ async def aresume(
         return await run.stopped("interrupted", snapshot, waiting)
     elif not snapshot.tasks:
         # Not `next`: it leaves out tasks whose writes are kept, though a crash came before their checkpoint.
+        await in_thread(check_graph, graph, run.config)  # else a node that is gone would be the thread's end
         session.journal.end_run(thread_id, "done")
         return await run.done(reached(graph, snapshot).values)
     else:
@@ -223,8 +224,9 @@ class _Run(Generic[OutputT]):
     async def input(self, given: Any) -> Any:
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
         check_input(self.graph.builder.input_schema, given)
-        given = await acheck_answer(self.graph, given, self.config, ours=True)
-        return await adelivered(self.graph, given, self.config)
+        with told_of_changes(self.graph, self.config):
+            given = await acheck_answer(self.graph, given, self.config, ours=True)
+            return await adelivered(self.graph, given, self.config)
 
     async def finish(self, given: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""

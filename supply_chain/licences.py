@@ -22,6 +22,8 @@ APART = {
     "graphviz-pure": "EPL-2.0: Graphviz itself, unchanged, of the extra draw",
     "langgraph-api": "Elastic-2.0: the development server of the extra studio, no part of stepgraph",
     "langgraph-runtime-inmem": "Elastic-2.0: a part of that server",
+    "psycopg": "LGPL: the Postgres driver, unchanged and replaceable, of the extras postgres and dbos",
+    "psycopg-binary": "LGPL: the compiled part of that driver, with libpq",
 }
 """Other licences, and why they may stand here."""
 

@@ -126,7 +126,8 @@ class SharedRate:
                 line.waiters = deque(waiters)
                 with self._lock:
                     back = self._calls_back, self._tokens_back, self._hold_s
-                taken = await self._journal.atransact(partial(self._take, waiters, loop.time(), back))
+                take = partial(self._take, waiters, loop.time(), back)
+                taken = await self._journal.atransact(take, alone=False)
                 with self._lock:
                     self._calls_back -= back[0]
                     self._tokens_back -= back[1]
@@ -275,7 +276,9 @@ class SharedSlots:
                     self._usable = 0
             began = time.monotonic()
             try:
-                usable, contested = self._journal.transact(partial(self._leased, running, wanted))
+                usable, contested = self._journal.transact(
+                    partial(self._leased, running, wanted), alone=False
+                )
             except StoreError:  # told to the call that next finds that its answer could not be kept
                 usable, contested = 0, False
             with self._changed:

@@ -1,4 +1,4 @@
-"""The engine on DBOS: queues in the session's own Postgres, without a server.
+"""The engine on DBOS: a queue in the session's own Postgres, without a server.
 
 A workflow of DBOS brings a thread's name to some worker, for one turn: where the thread then waits, there is
 no workflow but a delayed one, for its deadline. Whether there is a turn to take says the record. So one too
@@ -33,6 +33,7 @@ from .local import LEASE_S, renewing
 from .protocol import until_stopped
 
 NAME: Final = "dbos"
+QUEUE: Final = "stepgraph"
 WORKFLOW: Final = "stepgraph.turn"
 VERSION: Final = "1"  # of what a workflow of ours is given, not of anybody's graphs
 POLL_S: Final = 0.2
@@ -48,14 +49,14 @@ _lock = threading.Lock()
 
 
 class DbosEngine:
-    """A queue for each graph, in a schema beside the record's own."""
+    """One queue, in a schema beside the record's own: DBOS asks the database for each queue by itself."""
 
     name = NAME
 
     def __init__(self, session: Session) -> None:
         if not isinstance(session.database, PostgresAddress):
             raise InputError(
-                f"DBOS keeps its queues in the session's Postgres, and {session.database} is a file: --db "
+                f"DBOS keeps its queue in the session's Postgres, and {session.database} is a file: --db "
                 "postgresql://user@host/name. `stepgraph move` takes threads there."
             )
         self._session = session
@@ -77,13 +78,13 @@ class DbosEngine:
     async def watch(self, job: Job) -> JobRecord:
         return await until_stopped(self._session, job.thread)
 
-    # What stands in the queues
+    # What stands in the queue
 
     async def _wake(self, job: Job, after_s: float = 0.0, *, once: bool = False) -> None:
         """Have a turn begun, after so many seconds; `once` is for those who may all do it."""
         options: EnqueueOptions = {
             "workflow_name": WORKFLOW,
-            "queue_name": _queue(job.graph),
+            "queue_name": QUEUE,
             "workflow_id": f"{_prefix(job.thread)}{secrets.token_hex(6)}",
             "app_version": VERSION,
             "attributes": {"graph": job.graph, "thread": job.thread},
@@ -134,7 +135,7 @@ class DbosEngine:
     def _unreachable(self, error: Exception) -> EngineUnreachable:
         cause = error.__cause__ or error
         return EngineUnreachable(
-            f"The queues of DBOS in {self._address} cannot be used: {str(cause).splitlines()[0]:.200} What "
+            f"The queue of DBOS in {self._address} cannot be used: {str(cause).splitlines()[0]:.200} What "
             "was put on record waits there: any worker on DBOS finds it."
         )
 
@@ -166,7 +167,6 @@ class DbosEngine:
             await asyncio.gather(leave, *beside, return_exceptions=True)
 
     def _launch(self, run_turn: Callable[..., Any], turn: Turn, at_once: int) -> None:
-        queues = [_queue(graph) for graph in turn.served.names]
         config: DBOSConfig = {
             "name": "stepgraph",
             "system_database_url": self._address.conninfo,
@@ -184,10 +184,9 @@ class DbosEngine:
             self._migrate()
             DBOS(config=config)
             DBOS.workflow(name=WORKFLOW)(run_turn)
-            DBOS.listen_queues(queues)
+            DBOS.listen_queues([QUEUE])
             DBOS.launch()
-            for queue in queues:
-                DBOS.register_queue(queue, worker_concurrency=at_once, polling_interval_sec=POLL_S)
+            DBOS.register_queue(QUEUE, worker_concurrency=at_once, polling_interval_sec=POLL_S)
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
 
@@ -251,7 +250,7 @@ class DbosEngine:
             active = found[_prefix(job.thread_id).rstrip("/")]
             begun = [each.workflow_id for each in active if each.status == "PENDING"]
             if begun:  # by a worker that is dead, or that lets it wait
-                await self._client().resume_workflows_async(begun, queue_name=_queue(job.graph))
+                await self._client().resume_workflows_async(begun, queue_name=QUEUE)
             elif not any(each.status == "ENQUEUED" for each in active):
                 await self._wake(Job(job.graph, job.thread_id), once=True)
 
@@ -259,10 +258,6 @@ class DbosEngine:
 def _leave(wait_s: int) -> None:
     """Take no more workflows, and return once those under way have ended."""
     DBOS.destroy(workflow_completion_timeout_sec=wait_s, destroy_registry=True)
-
-
-def _queue(graph: str) -> str:
-    return f"stepgraph {graph}"
 
 
 def _prefix(thread: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from ..cost import Cost
 from ..money import picos
@@ -265,6 +265,30 @@ def _left_by(db: Transaction, owner: str) -> Iterator[tuple[AccountKey, str, Amo
         yield AccountKey(row["scope"], row["per"], row["starts_at"]), owner, _amount(row)
 
 
+class SettlingStatement(tuple[str, Sequence[Any]]):
+    """A statement that settles. Several that are committed together are put together by `in_order`."""
+
+    settlement: Settlement
+
+    def __new__(cls, statement: Statement, settlement: Settlement) -> Self:
+        self = super().__new__(cls, statement)
+        self.settlement = settlement
+        return self
+
+
+def in_order(statements: Iterable[Statement]) -> list[Statement]:
+    """Return statements with what settles at their end, in the order in which everybody locks accounts.
+
+    Else two processes that settle for the same users in another order would wait for each other.
+    """
+    listed = list(statements)
+    settle = [each for each in listed if isinstance(each, SettlingStatement)]
+    if not settle:
+        return listed
+    rest = [each for each in listed if not isinstance(each, SettlingStatement)]
+    return [*rest, *settling(each.settlement for each in settle if each[0] == _SETTLE)]  # one of two each
+
+
 def settling(settlements: Iterable[Settlement]) -> Iterator[Statement]:
     """Yield the statements that settle: as few as can be, and in the order in which accounts are locked."""
     sums: dict[tuple[AccountKey, str], tuple[Amount, Amount]] = {}
@@ -272,5 +296,6 @@ def settling(settlements: Iterable[Settlement]) -> Iterator[Statement]:
         bound, spent = sums.get((each.key, each.owner), (Amount(), Amount()))
         sums[each.key, each.owner] = bound.plus(each.bound), spent.plus(each.spent)
     for (key, owner), (bound, spent) in sorted(sums.items()):
-        yield _SETTLE, (*spent, *bound, *key)
-        yield _LET_GO, (*bound, *key, owner)
+        settled = Settlement(key, owner, bound, spent)
+        yield SettlingStatement((_SETTLE, (*spent, *bound, *key)), settled)
+        yield SettlingStatement((_LET_GO, (*bound, *key, owner)), settled)

@@ -128,8 +128,10 @@ class Reservations(Forked):
         def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
             return reserve(db, wanted, owner, self.journal.dialect.now)
 
+        if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
+            await self.journal.aflush()
         began = time.time()
-        outcomes, clock = await self.journal.atransact(work)
+        outcomes, clock = await self.journal.atransact(work, alone=False)
         if clock is not None:
             self._ahead_s = clock - (began + time.time()) / 2
         for each, outcome in zip(asked, outcomes, strict=True):

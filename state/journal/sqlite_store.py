@@ -62,12 +62,12 @@ class SqliteStore(Store):
         batch = list(statements)
         retrying(lambda: self._write(batch), self.path)
 
-    def transact(self, work: Callable[[Transaction], R]) -> R:
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         done: list[R] = []
         retrying(lambda: self._write([], work=lambda transaction: done.append(work(transaction))), self.path)
         return done[-1]
 
-    async def atransact(self, work: Callable[[Transaction], R]) -> R:
+    async def atransact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         done: list[R] = []
         await aretrying(
             lambda: self._write([], work=lambda transaction: done.append(work(transaction))), self.path

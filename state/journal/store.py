@@ -97,11 +97,14 @@ class Store(ABC):
         """Like `write`; `durable` waits for the disk, so that a loss of power undoes nothing."""
 
     @abstractmethod
-    def transact(self, work: Callable[[Transaction], R]) -> R:
-        """Do work in one transaction, behind all that waits; nobody else's `transact` runs beside it."""
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
+        """Do work in one transaction, behind all that waits; nobody else's `transact` runs beside it.
+
+        Work that locks by itself what it goes by need not be `alone`.
+        """
 
     @abstractmethod
-    async def atransact(self, work: Callable[[Transaction], R]) -> R:
+    async def atransact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Like `transact`, from an event loop; work may run in another thread."""
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:

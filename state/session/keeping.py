@@ -95,12 +95,17 @@ def told_of_changes(graph: Graph, config: RunnableConfig) -> Iterator[None]:
     """Raise GraphChanged where a thread's state cannot be read because the graph is another one."""
     try:
         yield
-    except Exception:  # of the state's own constructor, or of the checkpoint
-        values = config["configurable"]
-        session, starter = values.get(SESSION_KEY), values.get(STARTER_KEY)
-        if session is not None and not getattr(starter, "allow_changed_graph", False):
-            check_unchanged(session.journal, str(values["thread_id"]), fingerprint_of(graph))
+    except Exception:  # of the state's own constructor, of the checkpoint, or of an answer to what is gone
+        check_graph(graph, config)
         raise
+
+
+def check_graph(graph: Graph, config: RunnableConfig) -> None:
+    """Raise GraphChanged unless a run's thread can go on with the graph, or is to all the same."""
+    values = config["configurable"]
+    session, starter = values.get(SESSION_KEY), values.get(STARTER_KEY)
+    if session is not None and not getattr(starter, "allow_changed_graph", False):
+        check_unchanged(session.journal, str(values["thread_id"]), fingerprint_of(graph))
 
 
 async def abrought_up(graph: Graph, config: RunnableConfig) -> None:

@@ -219,7 +219,13 @@ class _Walk:
                 continue
             graph_inside = inner.get(now.name)
             if not isinstance(graph_inside, CompiledStateGraph):
-                self._fail(f"Node {old_path + name!r} was a graph of its own, and is none any more")
+                if self.plan.migrations:
+                    self._fail(
+                        f"Node {old_path + name!r} is inside a graph that its code calls, or that is none "
+                        "any more, so what that one holds cannot be migrated. The thread must finish on the "
+                        "old version"
+                    )
+                continue
             del to_run[now.id]
             self.level(
                 graph_inside,

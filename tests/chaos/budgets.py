@@ -30,6 +30,7 @@ from stepgraph import Ask, Budget, Session, arun, chain, step, using
 from stepgraph.providers.backends.backend import Backend
 from stepgraph.providers.model import CallContext, Reply, Request, Usage
 from stepgraph.providers.prices import Price
+from stepgraph.state.errors import ThreadBusy
 from stepgraph.state.journal import budget_accounts, reservations
 from stepgraph.state.journal.budget_reads import accounts
 from stepgraph.state.money import PICOS, dollars
@@ -168,7 +169,10 @@ def live(database: str, number: int, history: History, address: str) -> None:
                     nonlocal ended
                     while not ended:
                         thread = f"{number}-{next(numbers)}"
-                        result = await arun(GRAPH, Work(number), session, thread, budget=history.budget)
+                        try:
+                            result = await arun(GRAPH, Work(number), session, thread, budget=history.budget)
+                        except ThreadBusy:  # the claim of the one before, who was killed, has not ended yet
+                            continue
                         ended = ended or result.status == "partial"
 
                 await asyncio.gather(*(spend() for _ in range(history.at_once)))

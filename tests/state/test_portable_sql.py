@@ -13,6 +13,10 @@ import psycopg
 import pytest
 
 from stepgraph import Session
+from stepgraph.state.database import PostgresAddress, database_of
+from stepgraph.state.journal.postgres.connecting import connect
+from stepgraph.state.journal.postgres.sql import translator
+from stepgraph.state.journal.postgres.tables import names
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals", "ui", "cli")
@@ -102,10 +106,12 @@ def test_every_whole_statement_runs_on_both(tmp_path: Path, postgres_url: str) -
     assert len(statements) > 60
     file = tmp_path / "empty.sqlite"
     Session(file).close()
-    with Session(postgres_url) as session:
-        translated = session.journal.store._translated  # type: ignore[attr-defined]
+    Session(postgres_url).close()
+    address = database_of(postgres_url)
+    assert isinstance(address, PostgresAddress)
+    translated = translator(address.schema, names())
     failed = []
-    with sqlite3.connect(file) as here, psycopg.connect(postgres_url) as there:
+    with sqlite3.connect(file) as here, connect(address) as there:
         for text, place in statements.items():
             marks = text.count("?")
             if text.rstrip().endswith(("IN", "SET", "WHERE", "AND", "BY", ",", "(")):

@@ -35,7 +35,7 @@ HARMLESS = (
     "timeofday",
 )
 _REFUSED = """
-SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE proname = ANY(%s) AND proname <> ALL(%s)
+SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE proname = ANY($1) AND proname <> ALL($2)
 AND (provolatile = 'v' OR pronamespace <> 'pg_catalog'::pg_catalog.regnamespace)
 """
 _BEGINS = re.compile(r"(?is)(\s|--[^\n]*\n|/\*.*?\*/|\()*(SELECT|WITH|VALUES|TABLE)\b")
@@ -63,7 +63,7 @@ def select(address: PostgresAddress, sql: str, *, limit: int, timeout_s: float) 
             "statement_timeout": str(max(1, math.ceil(timeout_s * 1000))),
         }
         for name, value in settings.items():
-            connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+            connection.execute("SELECT set_config($1, $2, true)", (name, value))
         refused = connection.execute(_REFUSED, (sorted(called), list(HARMLESS))).fetchone()
         if refused is not None:
             raise Refused(f"the function {refused[0]}")

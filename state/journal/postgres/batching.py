@@ -14,6 +14,7 @@ from typing import Any
 
 from ...blobs import CARRIERS, blobs_of
 from ..blobs import INSERT_BLOB
+from ..budget_accounts import in_order
 from ..records import CallStatement, Statement
 from .sql import KEYS, of_langgraph
 from .values import encoded
@@ -77,7 +78,7 @@ class Batching:
         """Return the statements in an order that comes to the same, with rows of one table together."""
         groups: list[Group] = []
         opened: dict[str, Group] = {}  # by the table into which rows go
-        for statement in _with_blobs(statements):
+        for statement in _with_blobs(in_order(statements)):
             sql, values = statement
             form = self._form(sql)
             if form is None:

@@ -45,6 +45,11 @@ def is_lost(error: BaseException) -> bool:
     return error.sqlstate is None or error.sqlstate[:2] in ("08", "57") or error.sqlstate == "25006"
 
 
+def is_deadlock(error: psycopg.Error) -> bool:
+    """Tell whether another transaction and this one waited for each other: nothing of this one happened."""
+    return error.sqlstate in ("40P01", "40001")
+
+
 def explained(error: Exception, address: PostgresAddress) -> StoreError:
     """Return the StoreError that says what is wrong with the database and what to do next, in one line."""
     text = " ".join(str(error).split())

@@ -35,8 +35,12 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
 def _version(connection: Connection, address: PostgresAddress) -> int:
     """Return the version of the tables, 0 where there are none."""
     table = f"{address.schema}.format"
-    there = connection.execute("SELECT to_regclass($1) IS NOT NULL", (table,)).fetchone()
-    if there is None or not there[0]:
+    # Asked of the catalogue itself: to_regclass may still answer from before another process made the table.
+    sql = (
+        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = 'format'"
+    )
+    if connection.execute(sql, (address.schema,)).fetchone() is None:
         return 0
     row = connection.execute(f"SELECT max(version) FROM {table}".encode()).fetchone()
     version = int(row[0] or 0) if row else 0

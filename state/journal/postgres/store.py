@@ -70,11 +70,11 @@ class PostgresStore(Store, Forked):
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         await self._traffic.until(Write(list(statements)))
 
-    def transact(self, work: Callable[[Transaction], R]) -> R:
-        return self._traffic.transact(work)
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
+        return self._traffic.transact(work, alone=alone)
 
-    async def atransact(self, work: Callable[[Transaction], R]) -> R:
-        return await asyncio.to_thread(self._traffic.transact, work)
+    async def atransact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
+        return await asyncio.to_thread(self.transact, work, alone=alone)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         read = Read(sql, values)

@@ -23,12 +23,12 @@ from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
 from .batching import Batching
-from .connecting import Connection, explained, is_lost
+from .connecting import Connection, explained, is_deadlock, is_lost
 from .flights import Flight, Read, Work, Write
 from .reconnecting import Reconnecting
 from .sql import translator
 from .tables import names
-from .transactions import PostgresTransaction, in_transaction
+from .transactions import Looking, PostgresTransaction, in_transaction
 from .waking import Waking
 from .wire import Wire
 
@@ -327,7 +327,8 @@ class Traffic:
             except psycopg.Error as error:
                 if is_lost(error):
                     raise
-                return explained(error, self._address)
+                if not is_deadlock(error):
+                    return explained(error, self._address)
             else:
                 return None
 
@@ -336,7 +337,7 @@ class Traffic:
             raise StoreError(f"{self._address}: the connection was lost.")
         return PostgresTransaction(self._wire, self._batching, self._waking.handle)
 
-    def transact(self, work: Callable[[Transaction], R]) -> R:
+    def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Do work in one transaction, behind all that waits."""
         done: list[R] = []
         while not done:
@@ -347,7 +348,8 @@ class Traffic:
                 self._writes = []
             try:
                 opened = self._opened()
-                in_transaction(opened, flight.statements, self._guard(), lambda each: done.append(work(each)))
+                looking = Looking(lambda each: done.append(work(each)), alone)
+                in_transaction(opened, flight.statements, self._guard(), looking)
             except Refused as refused:
                 done.clear()
                 with self._lock:
@@ -360,7 +362,8 @@ class Traffic:
                     if is_lost(error) and self._losses < LOSSES:
                         self._lose(error)
                         continue
-                raise explained(error, self._address) from None
+                if not is_deadlock(error):
+                    raise explained(error, self._address) from None
             except BaseException:
                 with self._lock:
                     self._put_back(flight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -55,19 +56,27 @@ class PostgresTransaction:
             self.write(left_out)
 
 
+@dataclass(frozen=True)
+class Looking:
+    """Work that looks before it writes: `alone`, unless it locks by itself what it goes by."""
+
+    work: Callable[[PostgresTransaction], None]
+    alone: bool = True
+
+
 def in_transaction(
     opened: PostgresTransaction,
     statements: Sequence[Statement],
     guard: Guard,
-    work: Callable[[PostgresTransaction], None] | None = None,
+    looking: Looking | None = None,
 ) -> None:
     """Run statements and work, and commit, unless the guard refuses. Raises psycopg.Error and Refused."""
-    opened.send([_BEGIN, _IDLE] if work is None else [_BEGIN, _IDLE, _ALONE])
+    opened.send([_BEGIN, _IDLE, _ALONE] if looking is not None and looking.alone else [_BEGIN, _IDLE])
     try:
         if statements:
             opened.write(statements)
-        if work is not None:
-            work(opened)
+        if looking is not None:
+            looking.work(opened)
         check(guard, opened, statements)
         opened.send([Query(b"COMMIT", _NOTHING)])
     except BaseException:

@@ -223,7 +223,7 @@ def waits(note: Note) -> dict[str, Any]:
 
 
 waiting = chain(waits, name="waiting").compile()
-shorter = chain(waits, ask, name="waiting").compile()
+another = chain(ask, name="waiting").compile()
 APPROVED = Command(resume="this")
 ENTRIES: dict[str, Callable[[Any, Session], Any]] = {
     "run": lambda app, session: run(app, Note("x"), session, "t", budget=Budget()),
@@ -264,7 +264,7 @@ def test_a_refused_run_changes_nothing(session: Session, entry: str, refusal: ty
         if refusal is ThreadBusy:
             other.claims.acquire("t")
         with pytest.raises(refusal):
-            ENTRIES[entry](waiting if refusal is ThreadBusy else shorter, session)
+            ENTRIES[entry](waiting if refusal is ThreadBusy else another, session)
         assert everything(session, without=["claims"]) == before
     assert session.budget_of("t") == Budget(calls=3)
     assert resume(waiting, session, "t", answer="that").values["text"] == "that"

@@ -21,9 +21,10 @@ from stepgraph.providers.prices import Price
 from stepgraph.runners.result import RunResult
 from stepgraph.state.errors import BudgetExceeded, SettingsError
 from stepgraph.state.journal import budget_accounts, reservations
-from stepgraph.state.journal.budget_accounts import Limits
+from stepgraph.state.journal.budget_accounts import AccountKey, Amount, Limits, Settlement, in_order, settling
 from stepgraph.state.journal.budget_reads import BudgetAccount, accounts, release, reset_limits, set_limits
 from stepgraph.state.session.budget_rules import read_rules, rule_budgets, ruled, scopes_of
+from stepgraph.state.session.shared_ledger import set_aside
 
 NOON = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
 PRICE = Price(input=1_000_000, output=1_000_000)  # a dollar a token, which is a word
@@ -388,3 +389,40 @@ def test_a_reservation_that_nobody_waits_for_any_more_is_given_back(session: Ses
 
     asyncio.run(asyncio.wait_for(main(), 30))
     assert reservations.SLICE_S < 0.1
+
+
+def test_what_settles_comes_last_and_in_one_order() -> None:
+    ada_key, bo_key = (AccountKey(f"user:{name}", "day", 0) for name in ("ada", "bo"))
+    one, other = (Settlement(key, "p", Amount(1, 9), Amount(1, 4)) for key in (bo_key, ada_key))
+    other_statement = ("UPDATE calls SET problem = ?", ("x",))
+    found = in_order([*settling([one]), *settling([one]), *settling([other]), other_statement])
+    assert found[0] == other_statement
+    assert [tuple(values) for _, values in found[1:]] == [
+        (1, 4, 0, 1, 9, 0, *ada_key),
+        (1, 9, 0, *ada_key, "p"),
+        (2, 8, 0, 2, 18, 0, *bo_key),
+        (2, 18, 0, *bo_key, "p"),
+    ]
+    assert in_order([other_statement]) == [other_statement]
+
+
+async def test_a_call_that_outlives_its_process_takes_over_what_it_had_set_aside(database: str) -> None:
+    with Session(database) as first, Session(database) as second:
+        for session in (first, second):
+            await set_aside([session.shared_ledger(ada(usd=4))], budget_cost(usd=3), "a call in a batch")
+        held = account(second)
+        assert held.reserved["usd"] + held.unsettled["usd"] == 3
+
+
+async def test_many_users_of_many_workers_do_not_wait_for_each_other(database: str) -> None:
+    """Each worker settles for the same users, in another order."""
+    with Session(database) as one, Session(database) as other, using(ScriptedModel(lambda *_: "ok")):
+        users = [f"user:{n}" for n in range(12)]
+        runs = []
+        for number, session in enumerate((one, other)):
+            for user in users if number else reversed(users):
+                budgets = [Budget(calls=5, scope=user), Budget(calls=99, scope="all of them")]
+                runs.append(arun(APP, Post(), session, f"{number}-{user}", budget=budgets))
+        results = await asyncio.wait_for(asyncio.gather(*runs), 60)
+        assert {result.status for result in results} == {"done"}
+        assert [each.spent["calls"] for each in accounts(one.journal)] == [48, *[4] * 12]

@@ -1,0 +1,239 @@
+"""What every engine promises: threads run at workers as they do here, and nothing is paid twice or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph import Budget, RunHandle, ScriptedModel, Session, asubmit, asubmitted, aworker
+from stepgraph.errors import AnswerTooLate, InputError, RunFailed
+from stepgraph.providers.model import CallContext, Request
+from stepgraph.runners.sessions import close_sessions
+from stepgraph.state.errors import ModelRefused
+
+from . import flows
+
+pytestmark = pytest.mark.xdist_group("cluster")
+MODULE = "tests.runners.engines.flows"
+LIMIT_S = 60
+
+
+class Model(ScriptedModel):
+    """Answers at once, or holds a call back until it may; refuses what it is to refuse, once."""
+
+    def __init__(self) -> None:
+        super().__init__(self._say)
+        self.asked: Counter[str] = Counter()
+        self.refused: set[str] = set()
+        self.held: dict[str, asyncio.Event] = {}
+
+    def _say(self, request: Request, context: CallContext) -> Any:
+        prompt = str(request.messages[-1]["content"])
+        self.asked[prompt] += 1
+        if prompt in self.refused:
+            self.refused.remove(prompt)
+            return ModelRefused("it will not do")
+        return f"{prompt}, {self.asked[prompt]}"
+
+    async def complete(self, request: Request, context: CallContext) -> Any:
+        reply = await super().complete(request, context)
+        held = self.held.get(str(request.messages[-1]["content"]))
+        if held is not None:
+            await held.wait()
+        return reply
+
+
+@dataclass
+class Place:
+    """One engine with a database, and the worker's model."""
+
+    db: str | Path
+    on: str
+    model: Model
+
+    async def submit(self, graph: str, to: str, **options: Any) -> RunHandle:
+        name = f"{MODULE}:{graph}"
+        return await asubmit(name, {"to": to}, db=self.db, on=self.on, thread_id=f"{graph}-{to}", **options)
+
+    @asynccontextmanager
+    async def worker(self, *graphs: str) -> AsyncIterator[asyncio.Task[None]]:
+        names = [f"{MODULE}:{graph}" for graph in graphs]
+        ready = asyncio.Event()
+        serving = aworker(*names, db=self.db, on=self.on, models=self.model, ready=ready.set)
+        task = asyncio.create_task(serving)
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        yield task
+        if task.done() and not task.cancelled():
+            await task
+        await ended(task)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """End a worker as SIGTERM does, and wait until it has."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not (found := condition()) or (not isinstance(found, bool) and not await found):
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(params=["local", "local on postgres", "temporal", "dbos"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    kind, _, where = request.param.partition(" on ")
+    db: str | Path = tmp_path / "runs.sqlite"
+    on = kind
+    if where or kind == "dbos":
+        db = request.getfixturevalue("postgres_url")
+    if kind == "dbos":
+        pytest.importorskip("dbos")
+    if kind == "temporal":
+        pytest.importorskip("temporalio")
+        server = request.getfixturevalue("temporal_server")
+        on = f"temporal://{server.address}?queue={secrets.token_hex(4)}"
+    flows.FAILURES.clear()
+    yield Place(db, on, Model())
+    close_sessions()
+
+
+async def test_a_thread_ends_as_it_does_here_and_the_same_input_is_the_same_job(place: Place) -> None:
+    async with place.worker("plain"):
+        run = await place.submit("plain", "Ada", user="ada", tags=["x"])
+        result = await run.aresult(LIMIT_S)
+        again = await place.submit("plain", "Ada")
+        assert (await again.aresult(LIMIT_S)).values == result.values
+        with pytest.raises(InputError, match="JSON, which cannot say it"):
+            await asubmit(f"{MODULE}:plain", {"to": object()}, db=place.db, on=place.on)
+    assert result.status == "done"
+    assert result.value == flows.Mail("Ada", "Write to Ada, 1", "Seal Ada, 1")
+    assert result.spent.calls == 2
+    assert set(place.model.asked.values()) == {1}
+
+
+async def test_an_answer_from_elsewhere_goes_on_and_what_cannot_be_taken_is_refused(place: Place) -> None:
+    async with place.worker("asking"):
+        run = await place.submit("asking", "Ada")
+        result = await run.aresult(LIMIT_S)
+        assert result.status == "interrupted"
+        other = await asubmitted(run.thread_id, db=place.db, on=place.on)
+        for wrong in ("reject", {"decision": "perhaps"}, {"decision": "edit"}):
+            with pytest.raises(InputError, match="cannot take that"):
+                await other.aanswer(wrong)
+        with pytest.raises(InputError, match="No question"):
+            await other.aanswer(answers={"0" * 32: "approve"})
+        await other.aanswer({"decision": "edit", "value": "Better", "by": "grace"})
+        result = await run.aresult(LIMIT_S)
+        assert (result.status, result.values["text"]) == ("done", "Better")
+        with pytest.raises(InputError, match="it has ended"):
+            await run.aanswer("approve")
+    assert set(place.model.asked.values()) == {1}
+
+
+async def test_a_deadline_passes_by_itself(place: Place) -> None:
+    async with place.worker("hasty"):
+        run = await place.submit("hasty", "Ada")
+        await until(lambda: place.model.asked["Seal Ada"] == 1)
+        assert (await run.aresult(LIMIT_S)).status == "done"
+        with pytest.raises((AnswerTooLate, InputError)):
+            await run.aanswer("approve")
+
+
+async def test_a_budgets_end_is_partial_and_goes_on_with_more(place: Place) -> None:
+    async with place.worker("plain"):
+        run = await place.submit("plain", "Ada", budget=Budget(calls=1))
+        result = await run.aresult(LIMIT_S)
+        assert (result.status, result.spent.calls) == ("partial", 1)
+        await run.aresume(budget=Budget(calls=2))
+        result = await run.aresult(LIMIT_S)
+    assert (result.status, result.spent.calls) == ("done", 2)
+    assert set(place.model.asked.values()) == {1}
+
+
+async def test_a_failure_is_told_and_only_what_passes_is_tried_again(place: Place) -> None:
+    place.model.refused = {"Seal Ada"}
+    flows.FAILURES["Bob"] = 1
+    async with place.worker("plain", "shaky"):
+        run, shaken = await place.submit("plain", "Ada"), await place.submit("shaky", "Bob")
+        with pytest.raises(RunFailed, match="it will not do") as failed:
+            await run.aresult(LIMIT_S)
+        assert failed.value.kind == "ModelRefused"
+        assert await run.astatus() == "failed"
+        await run.aresume()
+        assert (await run.aresult(LIMIT_S)).status == "done"
+        assert (await shaken.aresult(LIMIT_S)).values["tries"] == 1
+    assert place.model.asked == {"Write to Ada": 1, "Seal Ada": 2, "Write to Bob": 1, "Seal Bob": 1}
+
+
+async def test_canceling_keeps_the_call_under_way(place: Place) -> None:
+    held = place.model.held["Write to Ada"] = asyncio.Event()
+    async with place.worker("plain"):
+        run = await place.submit("plain", "Ada")
+        await until(lambda: place.model.asked["Write to Ada"] == 1)
+        await run.acancel()
+        await asyncio.sleep(1.5)  # until its worker has heard of it
+        held.set()
+        result = await run.aresult(LIMIT_S)
+        assert (result.status, await run.astatus()) == ("partial", "canceled")
+        assert result.values["text"] == "Write to Ada, 1"
+        await run.aresume()
+        assert (await run.aresult(LIMIT_S)).status == "done"
+    assert set(place.model.asked.values()) == {1}
+
+
+async def test_a_worker_that_ends_hands_over_when_its_call_is_kept(place: Place) -> None:
+    held = place.model.held["Write to Ada"] = asyncio.Event()
+    async with place.worker("plain") as first:
+        run = await place.submit("plain", "Ada")
+        await until(lambda: place.model.asked["Write to Ada"] == 1)
+        ending = asyncio.create_task(ended(first))
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        held.set()
+        await ending
+        assert place.model.asked["Seal Ada"] == 0
+        async with place.worker("plain"):
+            assert (await run.aresult(LIMIT_S)).status == "done"
+    assert set(place.model.asked.values()) == {1}
+
+
+async def test_graphs_of_all_kinds_run_unedited(place: Place) -> None:
+    flows.FAILURES["Ada"] = 1
+    async with place.worker("mixed"):
+        run = await place.submit("mixed", "Ada")
+        result = await run.aresult(LIMIT_S)
+    assert (result.status, result.values["tries"]) == ("done", 1)
+    assert place.model.asked == {"Write to Ada": 4, "Seal Ada": 1}, "equal votes stay draws of their own"
+
+
+async def test_a_job_chooses_no_code(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
+    async with place.worker("plain"):
+        run = await asubmit("evil.py:app", {}, db=place.db, on=place.on, thread_id="evil")
+        other = await place.submit("plain", "Ada")
+        await other.aresult(LIMIT_S)
+        assert await run.astatus() == "queued"
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_record_does_not_choose_where_we_connect_to(tmp_path: Path) -> None:
+    from stepgraph.state.journal.jobs import JobRecord, submit_job
+
+    file = tmp_path / "runs.sqlite"
+    with Session(file) as session:
+        elsewhere = JobRecord("one", "blog", 0, {}, engine="temporal://example.org:7233")
+        submit_job(session.journal, elsewhere)
+    with pytest.raises(InputError, match="If you trust that address, name it: --on"):
+        asyncio.run(asubmitted("one", db=file))
+    close_sessions()
