@@ -9,7 +9,11 @@ LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandb
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire evals-simulation evals-kill evals-blame format sbom lock bench clean
+<<<<<<< HEAD
+.PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+=======
+.PHONY: help demo test test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+>>>>>>> 69fc011
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
@@ -25,6 +29,7 @@ help:
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make schedulers   flows of Prefect, Airflow and Step Functions, with the real packages (installs them)"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
+	@echo "make transformers-serve  the HTTP client against a real server, transformers serve (a venv of some GB)"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
 
 # What a user of the demo needs; the developers' tools come on top for the other targets.
@@ -153,6 +158,15 @@ fuzz: $(VENV)/.dev-installed
 # 1,000 workflow runs over an endpoint that fails 30 % of its calls.
 wire: $(VENV)/.dev-installed
 	STEPGRAPH_CAMPAIGN_RUNS=1000 $(BIN)/python -m pytest -q tests/providers/test_campaign.py
+
+# A tiny model is made and served by `transformers serve`, in an environment of its own: torch needs some GB.
+$(VENV)-transformers/.installed:
+	$(PYTHON) -m venv $(VENV)-transformers
+	$(VENV)-transformers/bin/python -m pip install -q --disable-pip-version-check "transformers[serving]==5.24.0" torch
+	@touch $@
+
+transformers-serve: $(VENV)/.dev-installed $(VENV)-transformers/.installed
+	$(BIN)/python -m tests.real_servers.transformers_serve --python $(VENV)-transformers/bin/python
 
 # What the wheel brings with it, as a CycloneDX document, with the extras that a user may install.
 sbom: $(VENV)/.dev-installed

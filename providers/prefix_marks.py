@@ -5,9 +5,9 @@ part of its own. OpenAI, DeepSeek, vLLM and others do it by themselves, for what
 OpenAI finds the machine that has it by `prompt_cache_key`.
 
 - https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
-- https://openrouter.ai/docs/features/prompt-caching
+- https://openrouter.ai/docs/guides/features/prompt-caching
 - https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
-- https://developers.openai.com/api/docs/guides/prompt-caching
+- https://developers.openai.com/docs/guides/prompt-caching
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     schema_first: bool | None = None
 
 
-_CACHING = "https://developers.openai.com/api/docs/guides/prompt-caching"
+_CACHING = "https://developers.openai.com/docs/guides/prompt-caching"
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
 _TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
 _DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
@@ -198,8 +198,8 @@ _PROVIDERS = (
             prefix_mark="cache_control",
             sources={
                 **dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
-                "prefix_mark": "https://openrouter.ai/docs/features/prompt-caching",
-                "strict": "https://openrouter.ai/docs/features/structured-outputs",
+                "prefix_mark": "https://openrouter.ai/docs/guides/features/prompt-caching",
+                "strict": "https://openrouter.ai/docs/structured-outputs",
                 "echo": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
                 **dict.fromkeys(
                     ("finish", "always_finishes"),

@@ -61,7 +61,7 @@ class BatchSettings(BaseModel, frozen=True, extra="forbid"):
     price: float | None = Field(default=None, ge=0, le=1)
     quiet_s: float = Field(default=1.0, ge=0, le=60)
     poll_s: float = Field(default=30.0, gt=0, le=3600)
-    settle_s: float = Field(default=30.0, ge=0, le=600)
+    settle_s: float | None = Field(default=None, ge=0, le=86_400)
     fallback: Literal["live", "error"] = "live"
 
 
@@ -80,6 +80,7 @@ class ModelSettings(Dials, frozen=True, extra="forbid"):
     structured: Structured | None = None
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, gt=0)
+    file_tokens: int | None = Field(default=None, gt=0)
     timeout_s: float = Field(default=120, gt=0)
     retries: int = Field(default=2, ge=0, le=20)
     retry_for_s: float = Field(default=300, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -18,6 +18,7 @@ from ..nodes.ends import ENDED
 from ..state.budget import Budgets, Ledger
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
+from ..state.journal.sums import cached_tokens
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.keeping import abrought_up, check_graph, told_of_changes
@@ -292,7 +293,8 @@ class _Run(Generic[OutputT]):
         return {name: snapshot.values[name] for name in shown if name in snapshot.values}
 
     def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
-        spent = self.session.spent(self.thread)
+        read = cached_tokens(self.session.journal.query, self.thread)
+        spent = replace(self.session.spent(self.thread), cached_tokens=read)
         state = self.graph.builder.output_schema
         cut = tuple(self.session.journal.cut_answers(self.thread))
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)

@@ -2,6 +2,7 @@
 
 A reference says what it stands for: `blob:image/png;size=300012;sha256=…`. It takes the place of base64, and
 gives back exactly that. What a text said before that looks like one gets a second colon, and loses it again.
+Base64 of another form than one run says so, and gives that back too: `blob:image/png;form=76n;size=…`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from .base64_forms import FORM, encoded, long_runs, may_hold, read_form
+
 MIN_RUN: Final = 1024  # characters of base64 that stand alone; what is called base64 may be shorter
 MIN_CALLED: Final = 64
 MIN_BYTES: Final = 1024
 UNKNOWN_TYPE: Final = "application/octet-stream"
 
 _TYPE = r"[\w.+-]{1,60}/[\w.+-]{1,60}"
-_BEGIN = rf"blob(:+)({_TYPE});size=(\d+);sha256="
+_BEGIN = rf"blob(:+)({_TYPE})(?:;form=({FORM}))?;size=(\d+);sha256="
 _HASH = "[0-9a-f]{64}"
 _LIKE_ONE = re.compile(_BEGIN)
 _REFERENCE = re.compile(rf"{_BEGIN}({_HASH})")
@@ -66,15 +69,18 @@ class Blob:
     media_type: str
     size: int
     data: bytes
+    form: str = ""
 
     @classmethod
-    def of(cls, data: bytes, called: str = "") -> Blob:
+    def of(cls, data: bytes, called: str = "", form: str = "") -> Blob:
         """Return the blob of some bytes; its type is what they are, else what they are `called`."""
-        return cls(hashlib.sha256(data).hexdigest(), sniffed(data) or called or UNKNOWN_TYPE, len(data), data)
+        kind = sniffed(data) or called or UNKNOWN_TYPE
+        return cls(hashlib.sha256(data).hexdigest(), kind, len(data), data, form)
 
     @property
     def reference(self) -> str:
-        return f"blob:{self.media_type};size={self.size};sha256={self.sha256}"
+        form = f";form={self.form}" if self.form else ""
+        return f"blob:{self.media_type}{form};size={self.size};sha256={self.sha256}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +153,10 @@ def named(text: str) -> str:
         return text
     blobs: dict[str, Blob] = {}
     parts, done = [], 0
-    for start, end in sorted({*_called_runs(text), *_long_runs(text)}):
-        blob = _blob_in(text, start, end) if start >= done else None
-        if blob is not None:
+    for start, end in sorted({*_called_runs(text), *_long_runs(text), *long_runs(text)}):
+        found = _found(text, start, end) if start >= done else None
+        if found is not None:
+            blob, end = found
             blobs[blob.sha256] = blob
             parts += [text[done:start], blob.reference]
             done = end
@@ -174,10 +181,10 @@ def whole(text: str, read: ReadBlob) -> str:
     def given_back(found: re.Match[str]) -> str:
         if len(found[1]) > 1:
             return found[0].replace("blob:", "blob", 1)
-        if found[4] is None:
+        if found[5] is None:
             return found[0]
-        data = mine[found[4]] if found[4] in mine else read(found[4])
-        return base64.b64encode(data).decode()
+        data = mine[found[5]] if found[5] in mine else read(found[5])
+        return encoded(data, found[3] or "")
 
     return _KEPT.sub(given_back, str(text))
 
@@ -187,7 +194,7 @@ def references_in(text: str) -> list[Reference]:
     if ";sha256=" not in text:
         return []
     found = (match for match in _REFERENCE.finditer(text) if len(match[1]) == 1)
-    return [Reference(match[4], match[2], int(match[3])) for match in found]
+    return [Reference(match[5], match[2], int(match[4])) for match in found]
 
 
 def described(text: str) -> str:
@@ -197,7 +204,7 @@ def described(text: str) -> str:
         return text
     text = re.sub(rf"data:[^,\"\s]{{0,200}};base64,(?={_REFERENCE.pattern})", "", text)
     return _REFERENCE.sub(
-        lambda found: f"[{Reference(found[4], found[2], int(found[3]))}]" if len(found[1]) == 1 else found[0],
+        lambda found: f"[{Reference(found[5], found[2], int(found[4]))}]" if len(found[1]) == 1 else found[0],
         text,
     )
 
@@ -207,6 +214,15 @@ def sized(size: int) -> str:
     if size < 1000:
         return f"{size} bytes"
     return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _found(text: str, start: int, end: int) -> tuple[Blob, int] | None:
+    """Return the blob that begins at a place, and where its base64 ends."""
+    other = read_form(text, start)
+    if other is not None and (_called(text, start) or sniffed(other.data)):
+        return Blob.of(other.data, _called(text, start), other.form), other.end
+    blob = _blob_in(text, start, end)
+    return (blob, end) if blob is not None else None
 
 
 def _called_runs(text: str) -> Iterator[tuple[int, int]]:
@@ -251,7 +267,8 @@ def may_hold_blobs(packed: bytes) -> bool:
         size = int.from_bytes(packed[found.start() + 1 : start])
         if MIN_BYTES <= size <= len(packed) - start:
             return True
-    return any(_WINDOW_IN_BYTES.match(packed, at) for at in range(0, len(packed) - 63, _STRIDE))
+    windows = range(0, len(packed) - 63, _STRIDE)
+    return any(_WINDOW_IN_BYTES.match(packed, at) for at in windows) or may_hold(packed)
 
 
 def _blob_in(text: str, start: int, end: int) -> Blob | None:
@@ -261,13 +278,19 @@ def _blob_in(text: str, start: int, end: int) -> Blob | None:
         data = base64.b64decode(run)
     except (binascii.Error, ValueError):
         return None
-    called = _CALLED.search(text, max(0, start - 300), start)
-    is_known = called is not None or bool(sniffed(data))
+    called = _called(text, start)
+    is_known = bool(called or sniffed(data))
     if not is_known and (len(run) < MIN_RUN or not _is_mixed(run) or _may_be_key(text, start, end)):
         return None
     if base64.b64encode(data) != run.encode():
         return None
-    return Blob.of(data, called[1] if called else "")
+    return Blob.of(data, called)
+
+
+def _called(text: str, start: int) -> str:
+    """Return the media type that a data address gives to what begins at a place, "" for none."""
+    found = _CALLED.search(text, max(0, start - 300), start)
+    return found[1] if found else ""
 
 
 def _may_be_key(text: str, start: int, end: int) -> bool:

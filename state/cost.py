@@ -17,7 +17,8 @@ class Cost:
 
     `known_usd` sums the costs that are known, `unknown` counts the answered calls whose cost is not known.
     `estimated_tokens` and `estimated_usd` are what budgets are charged where a server did not count the
-    tokens: the most that they can be. They are part of no other number.
+    tokens: the most that they can be. They are part of no other number. `cached_tokens` are the input tokens
+    that the providers say they read from their caches; they are known once a run has ended.
     """
 
     calls: int = 0
@@ -27,6 +28,12 @@ class Cost:
     unknown: int = 0
     estimated_tokens: int = 0
     estimated_usd: float = 0.0
+    cached_tokens: int = 0
+
+    @property
+    def cached_share(self) -> float:
+        """The part of the input that was read from the providers' caches, 0 to 1."""
+        return self.cached_tokens / self.input_tokens if self.input_tokens else 0.0
 
     @property
     def tokens(self) -> int:
@@ -67,6 +74,7 @@ class Cost:
             combine(self.unknown, other.unknown),
             combine(self.estimated_tokens, other.estimated_tokens),
             exactly(self.estimated_usd, other.estimated_usd),
+            combine(self.cached_tokens, other.cached_tokens),
         )
 
 

@@ -1,4 +1,4 @@
-"""Who may see the page: requests to this machine by name, with the token, that only read."""
+"""Who may see the page, or call a workflow: requests to this machine by name, with the token."""
 
 from __future__ import annotations
 
@@ -100,6 +100,23 @@ class AccessGuard:
 
     def _is_right(self, token: str) -> bool:
         return secrets.compare_digest(token.encode(), self._token.encode())
+
+
+class BearerGuard:
+    """Lets through what carries the token in its header `Authorization: Bearer …`."""
+
+    def __init__(self, app: App, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        sent = [value for name, value in scope.get("headers", ()) if name.lower() == b"authorization"]
+        kind, _, token = (sent[0] if len(sent) == 1 else b"").partition(b" ")
+        if secrets.compare_digest(token.strip(), self._token) and kind.lower() == b"bearer":
+            await self._app(scope, receive, send)
+        else:
+            told = "Send the token that `stepgraph mcp --http` printed: Authorization: Bearer TOKEN."
+            await _answer(send, 401, told, {"www-authenticate": "Bearer"})
 
 
 async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:

@@ -13,6 +13,11 @@ from ..options import budget_option, database_option, model_option, on_option
 @click.argument("graph")
 @click.option("--http", is_flag=True, help="Serve HTTP to this machine, instead of stdin and stdout.")
 @click.option("--port", type=click.IntRange(1, 65535), help="With --http: the port; default: any free one.")
+@click.option(
+    "--token-env",
+    metavar="VARIABLE",
+    help="With --http: which environment variable has the token that clients send; default: a new one.",
+)
 @budget_option
 @model_option
 @database_option

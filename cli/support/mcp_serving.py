@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,14 +13,19 @@ from io import TextIOWrapper
 import click
 
 from ...nodes.mcp_sessions import INSTALL_HELP
+from ...providers.keys import find_key
 from ...runners.bindings import check_roles, parse_models
 from ...runners.loading import load_graph
 from ...state.database import Database
 from ...state.errors import InputError, SettingsError
+from ...state.keys_in_use import remember
 from ...state.session.session import Session
 from ...tracing.export.live import Tracing
+from ...ui.guarding import BearerGuard
 from .limits import parse_budget
 from .mcp_tool import WorkflowTool
+
+LEAST_TOKEN = 16
 
 
 def serve_graph(
@@ -27,13 +33,15 @@ def serve_graph(
     *,
     http: bool,
     port: int | None,
+    token_env: str | None,
     limits: Sequence[str],
     models: Sequence[str],
     database: Database,
 ) -> None:
     """Serve a graph until the client leaves, or until interrupted."""
-    if port is not None and not http:
-        raise InputError("--port goes with --http.")
+    if not http and (port is not None or token_env is not None):
+        raise InputError(f"{'--port' if port is not None else '--token-env'} goes with --http.")
+    token = _token(token_env)
     try:
         import mcp as _  # noqa: F401
     except ImportError:
@@ -48,7 +56,22 @@ def serve_graph(
             asyncio.run(_over_stdio(tool, reading, writing))
         else:
             with suppress(KeyboardInterrupt):
-                _over_http(tool, port or 0)
+                _over_http(tool, port or 0, token, told=token_env is None)
+
+
+def _token(variable: str | None) -> str:
+    """Return the token that clients must send: from the environment, else a new one. Raises SettingsError."""
+    if variable is None:
+        token = secrets.token_urlsafe(32)
+        remember(token)  # so that it gets into no record
+        return token
+    token = find_key(variable, "stepgraph mcp --http") or ""
+    if len(token) < LEAST_TOKEN:
+        raise SettingsError(
+            f"{variable} has no token for --http: at least {LEAST_TOKEN} characters, such as those of "
+            '`python -c "import secrets; print(secrets.token_urlsafe(32))"`.'
+        )
+    return token
 
 
 def _kept_for_the_protocol() -> tuple[int, int]:
@@ -74,7 +97,7 @@ async def _over_stdio(tool: WorkflowTool, reading: int, writing: int) -> None:
             await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _over_http(tool: WorkflowTool, port: int) -> None:
+def _over_http(tool: WorkflowTool, port: int, token: str, *, told: bool) -> None:
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
@@ -96,8 +119,10 @@ def _over_http(tool: WorkflowTool, port: int) -> None:
             async with manager.run():
                 yield
 
-        app = Starlette(routes=[Mount("/", app=manager.handle_request)], lifespan=running)
-        click.echo(f"http://{LOOPBACK}:{own}/mcp\nEverybody on this machine can call it. Ctrl-C ends it.")
+        guarded = BearerGuard(manager.handle_request, token)
+        app = Starlette(routes=[Mount("/", app=guarded)], lifespan=running)
+        shown = token if told else "the token that you gave"
+        click.echo(f"http://{LOOPBACK}:{own}/mcp\nAuthorization: Bearer {shown}\nCtrl-C ends it.")
         settings = uvicorn.Config(
             app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=2
         )

@@ -16,7 +16,7 @@ from ...state.journal.jobs import JobRecord, find_job
 from ...state.journal.serving import unserved
 from ...state.session.session import Session
 from ...tracing.record.attributes import changed_fields, public
-from ...tracing.record.caching import Collapse, cache_use, cached_share, collapses
+from ...tracing.record.caching import Collapse, cache_use, collapses
 from ...tracing.record.notes import call_notes, decision_note, notes
 from ...tracing.record.reads import read_input
 from ...tracing.record.run import Run, read_run
@@ -151,7 +151,7 @@ def _cache_lines(run: Run, fallen: Sequence[Collapse]) -> Iterator[str]:
     uses = cache_use(run)
     if any(use.cached_tokens for use in uses):
         steps = ", ".join(f"{one_line(use.step, 40)} {use.share:.0%}" for use in uses)
-        yield f"cache  {cached_share(uses):.0%} of the input was read from the provider's cache: {steps}"
+        yield f"cache  {run.cached_share or 0:.0%} of the input was read from the provider's cache: {steps}"
     for collapse in fallen:
         yield click.style(f"warning  {clean(str(collapse))}", fg="yellow")
 
@@ -159,7 +159,7 @@ def _cache_lines(run: Run, fallen: Sequence[Collapse]) -> Iterator[str]:
 def _cache_json(run: Run, fallen: Sequence[Collapse]) -> dict[str, Any]:
     uses = cache_use(run)
     return {
-        "cached_share": cached_share(uses),
+        "cached_share": run.cached_share,
         "cache": [{**vars(use), "share": use.share} for use in uses],
         "cache_warnings": [str(collapse) for collapse in fallen],
     }

@@ -21,6 +21,7 @@ from ...state.session.internals import interrupt_id
 from ...state.session.keeping import session_of
 from ...state.session.pauses import is_budget_end
 from ...state.session.session import Session
+from ...state.session.versions import source_of
 from ...tracing.record.pending import asked_for_review, is_wait, unanswered
 
 MAX_ANSWERS: Final = 50  # to one question: those that could not be taken, and one more
@@ -123,7 +124,7 @@ def _is_answer(input: Any, config: RunnableConfig) -> bool:
 def _checked(
     command: Command[Any], snapshot: StateSnapshot, config: RunnableConfig, *, ours: bool = False
 ) -> Command[Any]:
-    if (snapshot.metadata or {}).get("source") == "update":
+    if source_of(snapshot.metadata) == "update":
         return command  # the state was edited while a question waited: its node asks again, and takes it
     context = RunContext.of(config)
     session, thread_id, resume = context.session, context.thread_id, command.resume

@@ -125,9 +125,16 @@ def _lasting(error: ModelError) -> ModelError:
 
 
 TIMEOUT = TimeoutError()
-# OpenAI's and Anthropic's clients, httpx, LangChain
-_TIMEOUTS = {"APITimeoutError", "TimeoutException", "ModelTimeoutError"}
+# OpenAI's and Anthropic's clients, httpx, LangChain, AWS's
+_TIMEOUTS = {
+    "APITimeoutError",
+    "TimeoutException",
+    "ModelTimeoutError",
+    "ReadTimeoutError",
+    "ConnectTimeoutError",
+}
 _CONNECTIONS = {"APIConnectionError", "TransportError", "ModelConnectionError", *_TIMEOUTS}
+_CONNECTIONS |= {"HTTPClientError", "EndpointConnectionError", "ConnectionClosedError"}
 
 
 def _broken_connection(error: Exception) -> BaseException | None:
@@ -150,7 +157,8 @@ def status_of(error: BaseException | None) -> HTTPStatusError | None:
     while error is not None:
         if isinstance(error, HTTPStatusError):
             return error
-        found = _of_openai(error) or _of_google(error) or _of_langchain(error)
+        found = _of_openai(error) or _of_httpx(error) or _of_aws(error) or _of_google(error)
+        found = found or _of_langchain(error)
         if found is not None:
             return found
         error = error.__cause__
@@ -171,6 +179,49 @@ def _of_openai(error: BaseException) -> HTTPStatusError | None:
     if isinstance(error, ValueError) and error.args and isinstance(error.args[0], Mapping):
         return HTTPStatusError(_status_named(error.args[0]), {"error": error.args[0]}, {})
     return None
+
+
+def _of_httpx(error: BaseException) -> HTTPStatusError | None:
+    """Read the error of a package that asks by httpx itself."""
+    response = getattr(error, "response", None)
+    status, text = getattr(response, "status_code", None), getattr(response, "text", None)
+    if type(status) is not int or not isinstance(text, str) or not 300 <= status < 600:
+        return None
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = text
+    return HTTPStatusError(status, body or str(error), getattr(response, "headers", {}))
+
+
+def _of_aws(error: BaseException) -> HTTPStatusError | None:
+    """Read the errors of AWS's client, also those that come in a stream, which have no status."""
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return HTTPStatusError(401, str(error), {})
+    response = getattr(error, "response", None)
+    if not isinstance(response, Mapping) or not isinstance(response.get("Error"), Mapping):
+        return None
+    told, around = response["Error"], response.get("ResponseMetadata") or {}
+    status, code = around.get("HTTPStatusCode"), str(told.get("Code", ""))
+    if type(status) is not int or status < 300:
+        status = _OF_AWS.get(code[:1].upper() + code[1:], 502)
+    headers = around.get("HTTPHeaders")
+    body = {"error": {"message": told.get("Message") or str(error), "code": code}}
+    return HTTPStatusError(status, body, headers if isinstance(headers, Mapping) else {})
+
+
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
+_OF_AWS = {
+    "AccessDeniedException": 403,
+    "InternalServerException": 500,
+    "ModelNotReadyException": 429,
+    "ModelStreamErrorException": 424,
+    "ModelTimeoutException": 408,
+    "ResourceNotFoundException": 404,
+    "ServiceUnavailableException": 503,
+    "ThrottlingException": 429,
+    "ValidationException": 400,
+}
 
 
 def _of_google(error: BaseException) -> HTTPStatusError | None:

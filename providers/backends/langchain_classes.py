@@ -24,6 +24,7 @@ from ..keys import find_key
 from ..settings import ModelSettings, key_variable
 from .http import KEEP_ALIVE_S
 from .httpx_bounds import UNPACKED, bound
+from .usages import fit_usage
 
 # With one of these, another credential than the key opens the door.
 _CREDENTIALS: Final = re.compile(r"credential|token|project|vertexai|profile_name|aws_", re.IGNORECASE)
@@ -98,6 +99,8 @@ class ChatMaker:
             raise SettingsError(
                 f"{settings.model}: {known.name} does not take these settings: {self._problem(error)}"
             ) from None
+        if "temperature" in names:  # what the settings and the question say goes with each call
+            chat.__dict__["temperature"] = None  # also where the class takes none for the lack of one
         return chat
 
     def _problem(self, error: Exception) -> str:
@@ -137,8 +140,6 @@ class ChatMaker:
         for name in settings.dials():
             if name != "stop" and name not in names and name not in known.dials:
                 raise SettingsError(f"{settings.model}: {known.name} takes no {name}. Leave it out.")
-        if "temperature" in names:
-            given["temperature"] = None  # what the settings and the question say goes with each call
         if "stream_usage" in names:
             given["stream_usage"] = True
         if known.package == "langchain_openai":
@@ -184,6 +185,12 @@ class ChatMaker:
         address = parts._replace(query="").geturl()
         if name == "azure_endpoint":
             version = {"api_version": query.pop("api-version")} if "api-version" in query else {}
+            if not (version or self.settings.params.get("api_version") or os.environ.get(AZURE_VERSION)):
+                raise SettingsError(
+                    f"{self.settings.model}: Azure OpenAI needs the version of its API. Put it into base_url "
+                    f'("{address}?api-version=2024-10-21"), into params = {{ api_version = "…" }}, or into '
+                    f"the environment variable {AZURE_VERSION}."
+                )
             return {name: address, **version, **({"default_query": query} if query else {})}
         return {name: address, **({"default_query": query} if query and "default_query" in names else {})}
 
@@ -216,6 +223,7 @@ class ChatMaker:
         return bool((model.profile or {}).get("reasoning_output"))
 
 
+AZURE_VERSION: Final = "OPENAI_API_VERSION"
 NOT_OF_RESPONSES: Final = {"seed", "stop", "frequency_penalty", "presence_penalty"}
 _OF_RESPONSES: Final = {
     "reasoning",
@@ -228,17 +236,39 @@ _OF_RESPONSES: Final = {
 
 @cache
 def _with_refusals(kind: Any) -> Any:
-    """Return OpenAI's class with streams that keep what a model says instead of an answer: it drops that."""
+    """Return OpenAI's class with streams that keep refusals and sounds: it drops both.
+
+    Of the counts of tokens it gets those that are any: it takes a text, or less than none, for a number.
+    """
+
+    def create(self: Any, response: Any, *rest: Any) -> Any:
+        if isinstance(response, Mapping):
+            response = {**response, "usage": fit_usage(response.get("usage"))}
+        elif hasattr(response, "usage"):
+            told = response.usage
+            told = told.model_dump(warnings=False) if hasattr(told, "model_dump") else told
+            response = response.model_copy(update={"usage": fit_usage(told)})
+        return kind._create_chat_result(self, response, *rest)  # noqa: SLF001
 
     def convert(self: Any, chunk: Any, *rest: Any) -> Any:
+        if chunk.get("usage") is not None:
+            chunk = {**chunk, "usage": fit_usage(chunk["usage"])}
         made = kind._convert_chunk_to_generation_chunk(self, chunk, *rest)  # noqa: SLF001
         choices = chunk.get("choices") or [{}]
-        refusal = (choices[0].get("delta") or {}).get("refusal")
-        if made is not None and refusal:
-            made.message.additional_kwargs["refusal"] = refusal
+        delta = choices[0].get("delta") or {}
+        if made is not None and delta.get("refusal"):
+            made.message.additional_kwargs["refusal"] = delta["refusal"]
+        if made is not None and isinstance(audio := delta.get("audio"), Mapping):
+            # Pieces of base64 have padding of their own: a list grows where a text would be joined.
+            data = [audio["data"]] if isinstance(audio.get("data"), str) else []
+            made.message.additional_kwargs["audio"] = {
+                "data": data,
+                "transcript": str(audio.get("transcript") or ""),
+            }
         return made
 
     own = {
+        "_create_chat_result": create,
         "_convert_chunk_to_generation_chunk": convert,
         "__module__": kind.__module__,
         "__doc__": kind.__doc__,

@@ -84,7 +84,8 @@ class ChunkedMessage:
             function = {"name": call["name"], "arguments": call["args"]}
             self._calls.add({"index": call["index"], "id": call["id"], "function": function}, place)
         self._chunks.append(message)
-        return str(message.text), reasoning_in(message)
+        text = str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
+        return text, reasoning_in(message)
 
     def reply(self, asked: str, can: Capabilities) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""

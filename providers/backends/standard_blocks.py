@@ -94,9 +94,11 @@ class AudioDraft:
         """Add the `audio` of a message or a delta; return the text that is new."""
         if not isinstance(audio, Mapping):
             return ""
-        if isinstance(audio.get("data"), str):
-            with suppress(binascii.Error, ValueError):  # what was said stays
-                self._data.append(base64.b64decode(audio["data"]))
+        data = audio.get("data")
+        for piece in data if isinstance(data, list) else [data]:
+            if isinstance(piece, str):
+                with suppress(binascii.Error, ValueError):  # what was said stays
+                    self._data.append(base64.b64decode(piece))
         said = audio.get("transcript")
         return said if isinstance(said, str) else ""
 

@@ -21,6 +21,7 @@ from typing import Any
 from ...state.money import rounded
 from ..model import Usage
 
+MOST = 2**53  # what every reader of JSON takes, and every record
 OPENAI_NAMES = {"prompt_tokens", "completion_tokens", "total_tokens"}
 
 
@@ -89,8 +90,35 @@ def _money(value: Any) -> float | None:
 
 def count_in(raw: Mapping[str, Any], *paths: str) -> int | None:
     """Return the first of the values that is a count."""
-    values = (value_at(raw, path) for path in paths)
-    return next((n for n in values if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
+    counts = (as_count(value_at(raw, path)) for path in paths)
+    return next((n for n in counts if n is not None), None)
+
+
+def as_count(value: Any) -> int | None:
+    """Return a count, also of a whole number as text or with a point, as OpenAI's package does."""
+    if isinstance(value, str):
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 17 else None
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else None
+    return int(value) if isinstance(value, int) and 0 <= value <= MOST else None
+
+
+def fit_usage(raw: Any) -> dict[str, Any] | None:
+    """Return a `usage` object without what is no count, None for what is no object.
+
+    A client that takes a negative count, or a text, for a number would count another way than ours.
+    """
+    if not isinstance(raw, Mapping):
+        return None
+    fit: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name.endswith("_details"):
+            fit |= {name: fit_usage(value)} if isinstance(value, Mapping) else {}
+        elif not name.endswith("_tokens"):
+            fit[name] = value
+        elif (count := as_count(value)) is not None:
+            fit[name] = count
+    return fit
 
 
 def value_at(values: Any, path: str) -> Any:

@@ -3,6 +3,8 @@
 A batch carries nothing of ours but the ids of its requests, and these are only told with its results. So a
 batch that may have been begun before a crash is looked for among those that began at that time with as many
 requests, and known by its results: https://platform.claude.com/docs/en/api/creating-message-batches
+The API has no key that makes a submit count once, and nothing whose deletion bars one: so it is looked for as
+long as a request can be on its way.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from .web import BatchWeb, id_in
 PATH: Final = "/v1/messages/batches"
 VERSION: Final = "2023-06-01"
 PAGE: Final = 100
+SETTLE_S: Final = 600.0  # its own limit on a request: https://platform.claude.com/docs/en/api/errors
 SKEW_S: Final = 300.0  # between its clock and ours
 # https://platform.claude.com/docs/en/api/errors
 _STATUS: Final = {
@@ -48,6 +51,7 @@ class AnthropicBatches:
     """One model at Anthropic's Message Batches API."""
 
     name = "anthropic"
+    settle_s = SETTLE_S
 
     def __init__(self, settings: ModelSettings) -> None:
         self.model = settings.model

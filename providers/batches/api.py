@@ -56,6 +56,9 @@ class BatchApi(Protocol):
     name: str
     address: str
     model: str
+    settle_s: (
+        float  # after which a submit that nobody knows of does not arrive any more, unless set otherwise
+    )
 
     def body(self, request: Request) -> Body:
         """Return the body of a request, without what the model is known to refuse."""

@@ -22,6 +22,7 @@ from .web import BatchWeb, id_in
 URL: Final = "/v1/chat/completions"
 MARK: Final = "stepgraph_batch"
 PAGE: Final = 100
+SETTLE_S: Final = 30.0  # a submit that comes later finds no file
 SKEW_S: Final = 3600.0  # between its clock and ours
 _ENDED: Final = ("completed", "failed", "expired", "cancelled")
 
@@ -30,6 +31,7 @@ class OpenAIBatches:
     """One model at OpenAI's Batch API, or at one that is like it."""
 
     name = "openai"
+    settle_s = SETTLE_S
 
     def __init__(self, settings: ModelSettings) -> None:
         self._endpoint = Endpoint(settings)

@@ -37,6 +37,8 @@ R = TypeVar("R")
 
 FIRST_POLL_S = 1.0
 MOST_GARBLED = 5
+LISTED_S: Final = 30.0  # after which a provider that answered lists the batch, if it began it
+OVERLOADED: Final = 529
 STOPPED = "stopped before it was handed in"
 _WIRE: Final = (HTTPStatusError, MalformedBody, OSError, aiohttp.ClientError, ModelError)
 
@@ -91,29 +93,39 @@ class BatchRun:
         try:
             provider_id = await self._api.submit(self._id, file_id, bodies)
         except _WIRE as error:
-            if isinstance(error, HTTPStatusError) and 400 <= error.status < 500 and error.status != 408:
-                await self._note("gathered")  # it says for sure that nothing was begun
+            if _began_nothing(error):
+                await self._note("gathered")
                 raise
-            provider_id = await self._look_for()
+            answered = isinstance(error, (HTTPStatusError, MalformedBody))  # so nothing is on its way
+            provider_id = await self._look_for(LISTED_S if answered else None)
             if provider_id is None:
                 await self._note("gathered", file_id=None)
                 raise
         await self._note("waiting", provider_id=provider_id)
 
-    async def _look_for(self) -> str | None:
+    async def _look_for(self, at_most_s: float | None = None) -> str | None:
         """Return the provider's id of a batch whose submit nobody knows the end of; None: it was not begun.
 
         A submit may still be on its way. So it counts as not begun only after a while, and once it is barred.
         """
         requests = await requests_of(self._journal, self._id)
-        barred = False
+        settle_s = self._api.settle_s if self._settings.settle_s is None else self._settings.settle_s
+        settle_s = settle_s if at_most_s is None else min(settle_s, at_most_s)
+        barred = told = False
         while (batch := await self._read()) is not None:
             others = await known_at(self._journal, self._api.address)
             found = await self._patiently(_find(self._api, batch, others, requests))
             if found is not None or barred:
                 return found
-            left = (batch.submitted_at or 0.0) + self._settings.settle_s - time.time()
+            left = (batch.submitted_at or 0.0) + settle_s - time.time()
             if left > 0:
+                if not told:
+                    told = True
+                    log.warning(
+                        "Nobody knows whether the batch %s arrived. It is looked for at %s for %.0f s more, "
+                        "and handed in again if it is not there: batch.settle_s.",
+                        self._id, self._api.address, left,
+                    )  # fmt: skip
                 await asyncio.sleep(min(left, self._settings.poll_s))
             else:
                 await self._patiently(_bar(self._api, batch))
@@ -207,6 +219,13 @@ class BatchRun:
             yield
         finally:
             self._session.claims.release(self._id)
+
+
+def _began_nothing(error: Exception) -> bool:
+    """Tell whether an error says for sure that the provider began nothing."""
+    if isinstance(error, HTTPStatusError):
+        return (400 <= error.status < 500 and error.status != 408) or error.status == OVERLOADED
+    return isinstance(error, (aiohttp.ClientConnectorError, ConnectionRefusedError))
 
 
 def _find(

@@ -9,24 +9,29 @@ from dataclasses import replace
 
 from ...state.budget import Ledger
 from ...state.cost import Cost
-from ...state.errors import CircuitOpen, ModelUnreachable, SettingsError
+from ...state.errors import BudgetExceeded, CircuitOpen, ModelUnreachable, SettingsError
 from ...state.json_text import json_text
 from ...state.session.shared_ledger import NoRoom, own, set_aside, shared
 from ..backends.backend import Backend
 from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request
+from ..settings import ModelSettings
+from .file_tokens import UNKNOWN
 from .pricing import Tariff
-from .prompt_bound import split_media, text_bound
+from .prompt_bound import split_media, text_bound, unknown_files
 from .tool_emulation import emulated
 
 
 class BudgetLayer(Layer):
     """Makes only calls that fit the budgets of their run; an attempt that fails settles for a call."""
 
-    def __init__(self, inner: Model, tariff: Tariff | None, max_tokens: int | None, backend: Backend) -> None:
+    def __init__(
+        self, inner: Model, tariff: Tariff | None, settings: ModelSettings, backend: Backend
+    ) -> None:
         super().__init__(inner)
         self._backend = backend
         self._tariff = tariff
-        self._max_tokens = max_tokens
+        self._max_tokens = settings.max_tokens
+        self._file_tokens = settings.file_tokens
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         ledgers = context.run.ledgers
@@ -45,10 +50,24 @@ class BudgetLayer(Layer):
         except CircuitOpen:
             outcome.sent = False
             raise
+        except BudgetExceeded as error:
+            error.args = (f"{error}{self._why_so_much(request)}",)
+            raise
         finally:
             spent = outcome.cost
             for ledger in held:
                 ledger.settle(bound, spent)
+
+    def _why_so_much(self, request: Request) -> str:
+        """Say which files nobody could look into, and how to say what they are at most."""
+        files = unknown_files(request, self._backend.name) if self._file_tokens is None else 0
+        if not files:
+            return ""
+        return (
+            f" {files} of the prompt's files could not be looked into, such as those behind an address, and "
+            f"count as {UNKNOWN:,} tokens each: send the files themselves, or set file_tokens of {self.name} "
+            "to the most that one has."
+        )
 
     async def _in_turn(self, ledgers: Sequence[Ledger], request: Request, context: CallContext) -> Reply:
         """Make the call once the budgets that threads share have room for it, outside of all queues."""
@@ -65,7 +84,7 @@ class BudgetLayer(Layer):
         limiting = [ledger for ledger in ledgers if ledger.limits_tokens]
         if not limiting:
             return request, Cost(calls=1)
-        prompt = await prompt_tokens(request, self._backend)
+        prompt = await prompt_tokens(request, self._backend, self._file_tokens)
         answer = request.max_tokens or self._max_tokens or self._backend.max_tokens
         if answer is None:
             answer = min(ledger.budget.answer_tokens for ledger in limiting)
@@ -120,9 +139,12 @@ class SharedBudgetLayer(Layer):
                 outcome.held = None
 
 
-async def prompt_tokens(request: Request, backend: Backend) -> int:
-    """Return the most tokens that a prompt can have: as the model's tokenizer says, else by its bytes."""
+async def prompt_tokens(request: Request, backend: Backend, file_tokens: int | None = None) -> int:
+    """Return the most tokens that a prompt can have: as the model's tokenizer says, else by its bytes.
+
+    `file_tokens` is what a file that cannot be looked into has at most.
+    """
     sent = emulated(request) if backend.tools == "emulated" else request
-    text, media = split_media(sent, backend.name)
+    text, media = split_media(sent, backend.name, file_tokens)
     counted = await backend.count_tokens(text)
     return (text_bound(text) if counted is None else counted) + media

@@ -44,11 +44,24 @@ def text_bound(request: Request) -> int:
     return size + OVERHEAD_TOKENS * (1 + len(request.messages))
 
 
-def split_media(request: Request, model: str = "") -> tuple[Request, int]:
-    """Return the request without its media, and the most that these can be billed."""
+def split_media(request: Request, model: str = "", unknown: int | None = None) -> tuple[Request, int]:
+    """Return the request without its media, and the most that these can be billed.
+
+    A file that cannot be looked into counts as `unknown`, if that is given.
+    """
     media: list[int] = []
     messages = tuple(_without_media(message, media, model) for message in request.messages)
+    if unknown is not None:
+        media = [unknown if tokens >= UNKNOWN else tokens for tokens in media]
     return (replace(request, messages=messages) if media else request), sum(media)
+
+
+def unknown_files(request: Request, model: str = "") -> int:
+    """Return how many files of a request cannot be looked into: those behind an address, say."""
+    media: list[int] = []
+    for message in request.messages:
+        _without_media(message, media, model)
+    return sum(tokens >= UNKNOWN for tokens in media)
 
 
 def _without_media(message: Message, media: list[int], model: str) -> Message:

@@ -131,7 +131,7 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
     )
     ceiling = settings.max_concurrency or CEILING
     model = ConcurrencyLayer(model, ceiling, settings.queue_s, _capacity(member), sharing)
-    model = RefusalLayer(BudgetLayer(model, tariff, settings.max_tokens, backend))
+    model = RefusalLayer(BudgetLayer(model, tariff, settings, backend))
     if member.endpoint is not None:
         model = CircuitBreakerLayer(model, _circuit_breaker(member.endpoint, settings))
     if settings.hedge_after_s is not None:
@@ -152,7 +152,7 @@ def _in_batches(member: Member) -> Model | None:
     model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
     model = JournalLayer(PricingLayer(model, tariff), settings.dials())
     model = SharedBudgetLayer(model, outlives=True)
-    return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings.max_tokens, backend))
+    return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings, backend))
 
 
 @lru_cache(maxsize=256)

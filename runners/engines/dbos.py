@@ -200,7 +200,7 @@ class DbosEngine:
             record = await in_thread(
                 lambda: take_job(
                     journal,
-                    [job.graph],
+                    turn.served.names,
                     turn.owner,
                     LEASE_S,
                     engine=NAME,

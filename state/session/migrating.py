@@ -30,10 +30,9 @@ from .fingerprint import fingerprint_of
 from .internals import NO_TASK, SENT, interrupt_id, next_tasks, sent_ids
 from .opening import checkpointer_of
 from .parts import PartsSerializer
-from .versions import Migration, migrations_from, migrations_of, version_in
+from .versions import SOURCE, Migration, migrations_from, migrations_of, source_of, version_in
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
-SOURCE = "migration"
 _ROOM = 2**16  # ids right before a checkpoint's, for what it held before
 _ANSWERS = 50  # questions that one node execution can have asked
 
@@ -173,7 +172,8 @@ class _Walk:
         )
         checkpoint: Any = converter.checkpoint(old.checkpoint)
         config = _at(thread, new_ns, checkpoint["id"])
-        metadata = cast("Any", {**old.metadata, "source": SOURCE, "migrated_from": self.plan.was})
+        told = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
+        metadata = cast("Any", {**old.metadata, "source": SOURCE, **told})
         saved = old._replace(config=config, checkpoint=checkpoint, metadata=metadata, pending_writes=[])
         tasks = self._next(graph, saved)
         since = datetime.fromisoformat(checkpoint["ts"]).timestamp()

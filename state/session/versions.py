@@ -18,6 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ..errors import DefinitionError
 
 VERSION_KEY = "version"
+SOURCE = "migration"  # of a checkpoint that was migrated, in its metadata
 _ATTRIBUTE = "stepgraph_version"
 
 GraphT = TypeVar("GraphT", bound="StateGraph[Any, Any, Any, Any] | CompiledStateGraph[Any, Any, Any, Any]")
@@ -131,3 +132,10 @@ def migrations_from(graph: Any, fingerprint: str | None) -> tuple[Migration, ...
     was = version_in(fingerprint)
     start = next((number for number, item in enumerate(chain) if item.from_ == was), None)
     return () if start is None else chain[start:]
+
+
+def source_of(metadata: Mapping[str, Any] | None) -> str | None:
+    """Return where a checkpoint comes from, whether it was migrated since or not."""
+    known = metadata or {}
+    source: str | None = known.get("source_before", known.get("source"))
+    return source

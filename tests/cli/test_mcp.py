@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import ElicitResult
+
+from .conftest import Command
 
 WORKFLOW = '''
 """Prints, as careless code does."""
@@ -101,11 +107,12 @@ async def over_stdio(folder: Path, answer: Any) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def over_http(url: str, *, can_ask: bool) -> AsyncIterator[Client]:
+async def over_http(url: str, *, can_ask: bool, bearer: str) -> AsyncIterator[Client]:
     client = Client(None)
     asked = client.elicited if can_ask else None
     async with (
-        streamable_http_client(url) as (reading, writing, _),
+        create_mcp_http_client(headers={"Authorization": bearer}) as web,
+        streamable_http_client(url, http_client=web) as (reading, writing, _),
         ClientSession(reading, writing, elicitation_callback=asked) as client.session,
     ):
         await client.session.initialize()
@@ -131,28 +138,77 @@ async def test_a_workflow_is_a_tool_whose_review_asks_the_clients_user(folder: P
         assert wrong["message"] == "ValueError: there is nobody"
 
 
-def started(command: list[str], folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def served(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Serve the workflow over HTTP; yield the address and the header that it prints."""
+    command = [sys.executable, "-m", "stepgraph", "mcp", "post.py:letters", "--http", *options]
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=nothing, text=True)
-
-
-async def test_over_http_a_run_waits_for_who_answers_later(folder: Path) -> None:
-    command = [sys.executable, "-m", "stepgraph", "mcp", "post.py:letters", "--http"]
-    process = started(command, folder)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=pipe, stderr=nothing, text=True, env={**os.environ, **(env or {})}
+    )
     try:
         assert process.stdout is not None
         url = next(line.strip() for line in process.stdout if line.startswith("http"))
-        assert url.startswith("http://127.0.0.1:")
-        async with over_http(url, can_ask=False) as client:
+        yield url, next(process.stdout).strip().removeprefix("Authorization: ")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def asked(url: str, headers: Mapping[str, str]) -> int:
+    """Return the status of a request to begin a session."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    form = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    return httpx.post(url, json=body, headers={**form, **headers}).status_code
+
+
+def test_over_http_only_who_has_the_token_can_call(folder: Path) -> None:
+    with served(folder) as (url, bearer):
+        assert re.fullmatch(r"Bearer [\w-]{43}", bearer)
+        assert asked(url, {"Authorization": bearer}) == 200
+        for wrong in ("", "Bearer", "Bearer x", f"Basic {bearer[7:]}", bearer[:-1], bearer + "x"):
+            assert asked(url, {"Authorization": wrong} if wrong else {}) == 401, wrong
+        assert asked(url, {"Authorization": bearer, "Origin": "https://evil.example"}) == 403
+        assert asked(url, {"Authorization": bearer, "Host": "evil.example"}) == 421
+
+
+def test_the_token_may_be_that_of_a_variable(folder: Path) -> None:
+    token = "a-token-of-ones-own-0123"
+    with served(folder, "--token-env", "OWN_TOKEN", env={"OWN_TOKEN": token}) as (url, told):
+        assert token not in told
+        assert asked(url, {"Authorization": f"Bearer {token}"}) == 200
+        assert asked(url, {"Authorization": "Bearer another-token-0123456"}) == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "value", "told"),
+    [
+        (("--http", "--token-env", "OWN_TOKEN"), None, "OWN_TOKEN is not set"),
+        (("--http", "--token-env", "OWN_TOKEN"), "short", "at least 16 characters"),
+        (("--token-env", "OWN_TOKEN"), "a-token-of-ones-own-0123", "--token-env goes with --http"),
+    ],
+)
+def test_a_token_that_cannot_be_is_told(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, options: Any, value: Any, told: str
+) -> None:
+    monkeypatch.delenv("OWN_TOKEN", raising=False)
+    if value:
+        monkeypatch.setenv("OWN_TOKEN", value)
+    done = command("mcp", "post.py:letters", *options)
+    assert done.code == 2
+    assert told in done.err
+
+
+async def test_over_http_a_run_waits_for_who_answers_later(folder: Path) -> None:
+    with served(folder) as (url, bearer):
+        async with over_http(url, can_ask=False, bearer=bearer) as client:
             waiting = await client.call("letters", to="Ada")
             assert waiting["status"] == "interrupted"
             assert "Send this to Ada?" in waiting["waiting"][0]["question"]
             assert client.heard[0] == "write"
-        async with over_http(url, can_ask=True) as client:  # who declines to say has not answered
+        async with over_http(url, can_ask=True, bearer=bearer) as client:  # who declines has not answered
             again = await client.call("resume_letters", thread_id=waiting["thread_id"])
             assert (again["status"], len(client.asked)) == ("interrupted", 1)
             done = await client.call("resume_letters", thread_id=waiting["thread_id"], answer="approve")
             assert (done["status"], done["output"]["sent"]) == ("done", True)
-    finally:
-        process.terminate()
-        process.communicate()

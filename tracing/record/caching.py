@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -92,13 +92,6 @@ def _sum(thread_id: str, number: int, step: str, model: str, rows: Sequence[Row]
     )
     times = [row["started_at"] for row in rows]
     return CacheUse(thread_id, step, model, len(rows), given, cached, written, min(times), max(times), number)
-
-
-def cached_share(uses: Iterable[CacheUse]) -> float | None:
-    """Return the part of all input that was read from a cache; None where no provider says."""
-    uses = list(uses)
-    given = sum(use.input_tokens for use in uses)
-    return sum(use.cached_tokens for use in uses) / given if given else None
 
 
 def collapses(query: Query, run: Run) -> list[Collapse]:

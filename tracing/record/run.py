@@ -107,6 +107,16 @@ class Run:
     def cost(self) -> Cost:
         return self.thread.cost
 
+    @property
+    def cached_share(self) -> float | None:
+        """The part of the input that was read from the providers' caches; None where no provider says."""
+        paid = [
+            s.row for s in self.spans if s.kind == "call" and s.source == "model" and s.status != "failed"
+        ]
+        told = [row for row in paid if row["cached_tokens"] is not None]
+        given = sum(row["input_tokens"] or 0 for row in told)
+        return sum(row["cached_tokens"] for row in told) / given if given else None
+
     @cached_property
     def output(self) -> list[OutputField]:
         """The run's last output, field by field."""

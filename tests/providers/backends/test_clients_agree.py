@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -221,8 +222,75 @@ STREAMS = {
         delta(tool_calls=[{"index": 0, "function": {"arguments": '{"a": '}}]),
         delta("tool_calls", tool_calls=[{"index": 0, "function": {"arguments": "1}"}}]),
     ),
+    "a sound in pieces": chunks(
+        delta(audio={"id": "a1", "transcript": "Hel"}),
+        delta(audio={"id": "a1", "data": base64.b64encode(b"ID3" + bytes(range(90))).decode()}),
+        delta(audio={"transcript": "lo.", "data": base64.b64encode(bytes(range(60))).decode()}),
+        delta(audio={"expires_at": 1_800_000_000}),
+        delta("stop"),
+    ),
+    "a sound without its words": chunks(
+        delta(audio={"id": "a1", "data": base64.b64encode(b"ID3" + bytes(range(90))).decode()}),
+        delta("stop", content="Here it is."),
+    ),
     "text after the stop": chunks(delta("stop", content="Yes"), delta(content=", I do.")),
 }
+
+
+USAGES: dict[str, Any] = {
+    "negative": {"prompt_tokens": -5, "completion_tokens": -1, "total_tokens": -6},
+    "one negative": {"prompt_tokens": 5, "completion_tokens": -1, "total_tokens": 4},
+    "text": {"prompt_tokens": "12", "completion_tokens": "3", "total_tokens": "15"},
+    "words": {"prompt_tokens": "many", "completion_tokens": 3, "total_tokens": 3},
+    "fractions": {"prompt_tokens": 5.5, "completion_tokens": 3.0, "total_tokens": 8.5},
+    "huge": {"prompt_tokens": 10**30, "completion_tokens": 3, "total_tokens": 10**30},
+    "past what a record holds": {"prompt_tokens": 2**63, "completion_tokens": 2**53 + 1, "total_tokens": 1},
+    "missing answer": {"prompt_tokens": 12},
+    "missing prompt": {"completion_tokens": 3, "total_tokens": 15},
+    "only a total": {"total_tokens": 15},
+    "null": {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+    "truth": {"prompt_tokens": True, "completion_tokens": False, "total_tokens": 1},
+    "list": [1, 2, 3],
+    "word": "unknown",
+    "number": 7,
+    "nothing": None,
+    "empty": {},
+    "zeros": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "details of another form": {
+        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": [1],
+        "completion_tokens_details": "none",
+    },
+    "details that cannot be": {
+        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": -4},
+        "completion_tokens_details": {"reasoning_tokens": "2"},
+    },
+    "details past the whole": {
+        "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 90}, "completion_tokens_details": {"reasoning_tokens": 40},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of OpenAI's package
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", USAGES)
+async def test_a_malformed_usage_is_counted_the_same(name: str, server: ChatServer, streamed: bool) -> None:
+    """What is no count is unknown; the answer stands."""
+    usage = USAGES[name]
+    if streamed:
+        server.always = chunks(delta(content="Yes."), delta("stop"), {"choices": [], "usage": usage})
+    else:
+        whole = completion(content="Yes.")
+        server.always = Fault(body=json.dumps({**json.loads(whole.body), "usage": usage}))
+    settings = {"provider": "openai"}
+    ours = await seen_by("http", server, REQUESTS["text"], streamed=streamed, **settings)
+    theirs = await seen_by("langchain", server, REQUESTS["text"], streamed=streamed, **settings)
+    assert (theirs.problem, theirs.reply, theirs.said) == (ours.problem, ours.reply, ours.said)
+    assert ours.reply is not None
+    assert ours.reply.text == "Yes."
+    counts = [n for n in astuple(ours.reply.usage) if n is not None]
+    assert all(type(n) is int and 0 <= n <= 2**53 for n in counts)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -21,6 +21,9 @@ from stepgraph.errors import (
     SettingsError,
 )
 from stepgraph.providers.batch_terms import BATCH_TERMS, BatchTerms
+from stepgraph.providers.batches.anthropic import AnthropicBatches
+from stepgraph.providers.batches.openai import OpenAIBatches
+from stepgraph.providers.settings import BatchSettings
 from stepgraph.providers.stack.batch_desk import parts_of
 
 from ...batch_apis import LIVE, BatchServer, doubled, said
@@ -164,6 +167,40 @@ async def test_a_batch_that_the_provider_lists_late_is_found(
         await arun(one, Word("tea"), session, "t", lane="batch")
     assert server.unlisted == 0
     assert len(server.batches) == 1
+
+
+def test_what_cannot_be_barred_is_looked_for_as_long_as_a_request_can_be_on_its_way() -> None:
+    """Anthropic's API has no key that makes a submit count once; OpenAI's has a file that can be deleted."""
+    assert BatchSettings().settle_s is None
+    assert AnthropicBatches.settle_s >= 600 > OpenAIBatches.settle_s
+
+
+async def test_a_submit_that_comes_late_is_found_and_not_paid_twice(
+    server: BatchServer, session: Session, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnthropicBatches, "settle_s", 20.0)
+    monkeypatch.setattr(OpenAIBatches, "settle_s", 20.0)
+    server.unlisted = 5
+    server.will.append("lose")
+    with using(server.spec(api, batch={"settle_s": None, "poll_s": 0.1})):
+        await arun(one, Word("tea"), session, "t", lane="batch")
+    assert server.unlisted == 0
+    assert len(server.batches) == 1
+
+
+@pytest.mark.parametrize("fault", [529, 429, 400])
+async def test_what_says_that_it_began_nothing_is_handed_in_again_at_once(
+    server: BatchServer, session: Session, api: str, fault: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnthropicBatches, "settle_s", 600.0)
+    monkeypatch.setattr(OpenAIBatches, "settle_s", 600.0)
+    server.will.append(fault)
+    with using(server.spec(api, batch={"settle_s": None})):
+        result = await asyncio.gather(
+            arun(one, Word("tea"), session, "t", lane="batch"), return_exceptions=True
+        )
+    assert isinstance(result[0], ModelRefused) == (fault == 400)
+    assert len(server.batches) == (fault != 400)
 
 
 async def test_a_batch_that_was_never_begun_is_handed_in_anew(

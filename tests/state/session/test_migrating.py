@@ -231,6 +231,13 @@ def test_a_node_that_waits_and_is_gone_is_told(parked: tuple[Session, Any]) -> N
     assert result.values["text"] == "hi Ada"
 
 
+def test_a_state_that_was_edited_while_a_question_waits_is_migrated(parked: tuple[Session, Any]) -> None:
+    session, new = parked
+    graph(states("dataclass")[0], "1").update_state(session.config("t"), {"name": "Grace Hopper"})
+    values = graph(new, "2", split).invoke(Command(resume="hi"), session.config("t"))
+    assert values == {"first": "Grace", "last": "Hopper", "text": "hi Grace"}
+
+
 def test_a_thread_that_runs_is_left_alone(parked: tuple[Session, Any]) -> None:
     session, new = parked
     with Session(session.database) as other:

@@ -13,7 +13,7 @@ from stepgraph import Ask, Session, chain, fan_out, run, step, using
 from stepgraph.cli.support.show import show_run
 from stepgraph.providers.stack.stack import forget_endpoints
 from stepgraph.tracing.record import caching as module
-from stepgraph.tracing.record.caching import cache_use, cached_share, collapses
+from stepgraph.tracing.record.caching import cache_use, collapses
 from stepgraph.tracing.record.run import read_run
 
 from ...caching_server import CachingServer
@@ -84,14 +84,10 @@ def test_the_record_says_what_share_was_read(session: Session, caching: CachingS
     (use,) = cache_use(read_run(session, "t"))
     assert (use.step, use.calls) == ("answer", 4)
     assert (use.input_tokens, use.cached_tokens) == (caching.input, caching.cached)
-    assert cached_share([use]) == pytest.approx(caching.share)
+    assert read_run(session, "t").cached_share == pytest.approx(caching.share)
     (row,) = session.journal.query("SELECT * FROM prompt_caching")
     assert (row["thread_id"], row["step"], row["calls"]) == ("t", "answer", 4)
     assert row["cached_share"] == pytest.approx(caching.share)
-
-
-def test_what_no_provider_says_is_unknown(session: Session) -> None:
-    assert cached_share([]) is None
 
 
 def test_a_collapse_is_told_with_the_place_where_the_prompts_differ(

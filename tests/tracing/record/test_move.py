@@ -34,7 +34,7 @@ from ...servers import ChatServer
 
 pytestmark = pytest.mark.sqlite_file("moves files to Postgres and back by itself")
 
-TEXTS = ("", "ab", "\u2400", "\u24000", "\u24001", "Zoë 🦊", "{}", "'; --", "x" * 3000)
+TEXTS = ("", "a\0b", "\u2400", "\u24000", "\u24001\0", "Zoë 🦊", "{}", "'; --", "x" * 3000)
 NUMBERS = (0, -1, 2**63 - 1, -(2**63), 2**53 + 1)
 REALS = (0.0, 0.1, 1e-12, 5e-324, -1.7976931348623157e308, 1_700_000_000.123456)
 BYTES = (b"", b"\0\xff", bytes(range(256)), b"\xc3(")
