@@ -20,7 +20,6 @@ from ..database import PostgresAddress
 from ..errors import PromptChanged, ThreadBusy
 from ..masking import NO_KEYS, Masker
 from ..statuses import CUT, Lane, RunStatus
-from .answered import AnsweredRequests
 from .budget_accounts import Settlement
 from .call_commits import CallCommits
 from .earlier import EarlierLife
@@ -55,26 +54,27 @@ class Journal:
         self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
         self.check_writable, self.close = store.check_writable, store.close
         self._commits = CallCommits(store)
-        self._answered = AnsweredRequests(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._earlier: dict[str, EarlierLife] = {}
         self._counting = threading.Lock()
 
+    # Records
+
     def add(self, record: Record) -> None:
-        self._answered.note(record)
         self.add_later(insert(record))
         self._tell(record)
 
     async def aadd(self, record: Record) -> None:
         """Return once the record is committed."""
-        self._answered.note(record)
         await self.awrite([insert(record)])
         self._tell(record)
 
     def _tell(self, record: Record) -> None:
         for listener in self.listeners:
             listener(record)
+
+    # Calls
 
     def occurrence(
         self, execution: Any, thread_id: str, task: str, request_hash: str, *, attempt: int = 1
@@ -104,7 +104,7 @@ class Journal:
         earlier = self._earlier.get(key.thread_id)
         if earlier is not None:
             earlier.asked.update(_hashes(key.request_hash))
-        call = await self._first(where, values, key)
+        call = await self._first(where, values)
         if call is not None:
             if earlier is not None:
                 earlier.used.add(call.id)
@@ -161,8 +161,7 @@ class Journal:
             "WHERE thread_id = ? AND task = ? AND request_hash = ? AND occurrence = ?)"
         )
         mine = (key.thread_id, key.task, key.request_hash, key.occurrence)
-        values = (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine)
-        return await self._first(where, values, key)
+        return await self._first(where, (key.thread_id, *_hashes(key.request_hash), key.occurrence, *mine))
 
     async def find_rejected(self, key: CallKey) -> list[Call]:
         """Return the answers to this very call that were paid for and rejected, in their order."""
@@ -179,7 +178,6 @@ class Journal:
 
         Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
         """
-        self._answered.note(call)
         try:
             await self._commits.commit(call, settlements)
         except ThreadBusy:
@@ -205,9 +203,7 @@ class Journal:
         )
         return await self._first(where, (step, request_hash, messages))
 
-    async def _first(self, where: str, values: Sequence[Any], key: CallKey | None = None) -> Call | None:
-        if key is not None and not self._answered.may_have(key.thread_id, _hashes(key.request_hash)):
-            return None
+    async def _first(self, where: str, values: Sequence[Any]) -> Call | None:
         return next(iter(await self._calls(where, values)), None)
 
     async def _calls(self, where: str, values: Sequence[Any]) -> list[Call]:
@@ -224,6 +220,8 @@ class Journal:
         sql = "UPDATE calls SET status = 'rejected' WHERE id = ? AND status <> 'superseded'"
         self.add_later(*(ThreadStatement((sql, (call_id,)), thread_id) for call_id in call_ids))
         self.try_flush()
+
+    # Runs
 
     def queue_run(self, thread_id: str, description: Description) -> None:
         """Record a thread that is still to begin, so that another process can run it.
@@ -310,7 +308,6 @@ class Journal:
         last = next(iter(self.query(sql, (thread_id,))), None)
         begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
-        self._answered.begin(thread_id)
         self._earlier.pop(thread_id, None)
         if (going_on or begun is not None) and not allow_changed:
             self._earlier[thread_id] = EarlierLife(now, begun)
@@ -381,7 +378,6 @@ class Journal:
         """Record how a run ended; unless the run itself does (`of_run`), nothing while the thread is run."""
         if of_run:
             self._earlier.pop(thread_id, None)
-            self._answered.end(thread_id)
         now = time.time()
         run = "UPDATE runs SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
         invocation = (
