@@ -103,7 +103,10 @@ class Claims(Forked):
     def acquire(self, thread_id: str) -> None:
         """Claim a thread for a run. Raises ThreadBusy while another owner runs it."""
         name = self._owner.new_name()
-        claim = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
+        if self._is_file:
+            claim = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
+        else:
+            claim = self._take(self._journal.store, thread_id, name)  # in one statement
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
@@ -113,8 +116,9 @@ class Claims(Forked):
 
     def _take(self, transaction: Transaction, thread_id: str, name: str) -> _Claim:
         claim, now = _Claim(name), self._dialect.now
-        dead = self._dead(transaction, thread_id) if self._is_file else ""
-        if name.endswith(".1"):  # the first one of this session
+        # Its own, where the connection was lost before the answer came: then it is sent again.
+        dead = self._dead(transaction, thread_id) if self._is_file else name
+        if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
             self._owner.sweep(row["owner"] for row in transaction.execute(held))
         mine = self._owner.row()

@@ -107,6 +107,10 @@ class Store(ABC):
     async def atransact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Like `transact`, from an event loop; work may run in another thread."""
 
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Run one statement as a transaction of its own, behind all that waits, and return its rows."""
+        return self.transact(lambda transaction: transaction.execute(sql, values))
+
     @abstractmethod
     def try_flush(self) -> None:
         """Write what waits, unless something delays it: then it goes on waiting."""

@@ -76,6 +76,11 @@ class PostgresStore(Store, Forked):
     async def atransact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         return await asyncio.to_thread(self.transact, work, alone=alone)
 
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        read = Read(sql, values)
+        self._traffic.wait(read)
+        return dicts(read.names, read.rows)
+
     def try_flush(self) -> None:
         if self._closed or not self._waiting:
             return
@@ -97,9 +102,7 @@ class PostgresStore(Store, Forked):
 
     def _query(self, sql: str, values: Sequence[Any]) -> Rows:
         _check_reads(sql)
-        read = Read(sql, values)
-        self._traffic.wait(read)
-        return dicts(read.names, read.rows)
+        return self.execute(sql, values)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         return self._query(sql, values)
