@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ def _short(place: Place) -> None:
 
 
 def _work(pipe: Connection, place: Place, life: int, cut: Cut, moment: Moment | None) -> None:
+    signal.alarm(int(2 * CLIENT_S))  # nobody outlives a matrix that was killed itself
     _short(place)
     watch_claims(place.asked, life)
     watch_commits(place.asked, moment)
