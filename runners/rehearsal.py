@@ -28,7 +28,7 @@ from ..state.journal.dialect import Transaction
 from ..state.journal.earlier import prompt_of
 from ..state.journal.moving import Copy
 from ..state.journal.standing import effects_since
-from ..state.run_context import RunContext, with_models
+from ..state.run_context import RunContext, for_reading, with_models
 from ..state.session.migrating import Level
 from ..state.session.session import Session
 from ..tracing.record.pending import read_waiting
@@ -79,7 +79,7 @@ def _schema(session: Session) -> str | None:
 
 def config_for(session: Session, graph: Compiled, thread_id: str) -> RunnableConfig:
     """Return the config under which nodes are rehearsed."""
-    config: RunnableConfig = {"configurable": session.config(thread_id, graph=graph)["configurable"]}
+    config = for_reading(session.config(thread_id, graph=graph))
     own = RunContext.of(graph.config).models
     return with_models(config, own) if own else config
 

@@ -44,7 +44,6 @@ _UNPREPARED: Final = {"prepare_threshold": None}
 ACTIVE: Final = ["ENQUEUED", "DELAYED", "PENDING"]
 LOGGER = logging.getLogger("stepgraph.worker")
 
-_migrated: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -63,6 +62,7 @@ class DbosEngine:
         self._address = session.database
         self._schema = f"{session.database.schema}_dbos"
         self._opened: DBOSClient | None = None
+        self._is_migrated = False
 
     async def submit(self, job: Job) -> None:
         await self._wake(job)
@@ -126,11 +126,10 @@ class DbosEngine:
 
     def _migrate(self) -> None:
         """Make the tables of DBOS where there are none yet: a client does not."""
-        place = f"{self._address.conninfo} {self._schema}"
         with _lock:
-            if place not in _migrated:
+            if not self._is_migrated:
                 DBOS.migrate(self._address.conninfo, schema=self._schema)
-                _migrated.add(place)
+                self._is_migrated = True
 
     def _unreachable(self, error: Exception) -> EngineUnreachable:
         cause = error.__cause__ or error

@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS jobs (     -- a row for each thread that was handed t
     trace        INTEGER NOT NULL,    -- which input of the thread it is, see invocations
     input        TEXT NOT NULL,       -- JSON
     options      TEXT NOT NULL,       -- JSON: budget, user, tags, metadata, lane, cache_s
-    engine       TEXT NOT NULL,       -- local, or an engine's address, without secrets
+    engine       TEXT NOT NULL,       -- local, or an engine's address, without its password
     link         TEXT,                -- the engine's own name for it
     status       TEXT NOT NULL,       -- queued | running | waiting | done | partial | failed | canceled
     kind         TEXT,                -- the class of the error of one that failed

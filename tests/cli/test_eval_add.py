@@ -101,7 +101,7 @@ def test_langfuse_never_changes_how_a_run_ends(
     monkeypatch.setenv("LANGFUSE_BASE_URL", unused_url().removesuffix("/v1"))
     done = ran("eval", "run", "memo.eval.yaml", "--run", "main", "--langfuse")
     assert (done.code, "cannot be reached" in done.err) == (0, True)
-    assert "stepgraph eval push memo.eval.yaml --run main --db stepgraph.sqlite" in done.err
+    assert "stepgraph eval push memo.eval.yaml --run main" in done.err
     monkeypatch.setenv("LANGFUSE_BASE_URL", langfuse.url)
     langfuse.refuses, langfuse.status = "/traces", 401
     done = ran("eval", "push", "memo.eval.yaml", "--run", "main")

@@ -195,7 +195,7 @@ async def test_a_certificate_that_nobody_vouches_for(
         (None, (None, None)),
         ('{"prompt_tokens": -5, "completion_tokens": "many"}', (None, None)),
         ('{"prompt_tokens": 7, "completion_tokens": 0}', (7, None)),
-        ('{"prompt_tokens": true, "completion_tokens": 1.5}', (None, None)),
+        ('{"prompt_tokens": true, "completion_tokens": 1.5}', (1, None)),
         ("[1, 2]", (None, None)),
     ],
 )

@@ -28,6 +28,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "GuardTripped": {"reason": "unsafe"},
     "GraphChanged": {"changes": ("node 'draft' is gone",)},
     "MigrationFailed": {"thread": "t", "function": "with_tone", "field": "tone"},
+    "RunFailed": {"thread_id": "t", "kind": "ValueError"},
     "PromptChanged": {"step": "sort", "before": "{'a', 'b'}", "now": "{'b', 'a'}"},
     "EffectUnknown": {"key": "send_mail:1"},
     "GateFailed": {"step": "plan", "reason": "too short", "output": {"outline": "1."}},

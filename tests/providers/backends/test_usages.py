@@ -33,8 +33,8 @@ COUNTS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
             Usage(100, 70, reasoning=50),
         ),
         ({"prompt_tokens_details": {"cached_tokens": 500}}, Usage(100, 20, cached=100)),
-        ({"prompt_tokens": -5, "completion_tokens": "20"}, Usage(None, None)),
-        ({"prompt_tokens": None, "completion_tokens": True}, Usage(None, None)),
+        ({"prompt_tokens": -5, "completion_tokens": "20"}, Usage(None, 20)),
+        ({"prompt_tokens": None, "completion_tokens": True}, Usage(None, 1)),
     ],
 )
 def test_every_spelling_is_understood(more: dict[str, Any], usage: Usage) -> None:

@@ -65,7 +65,7 @@ async def test_the_journal_gives_calls_back(session: Session) -> None:
         assert json.loads(row["params"])["tools"] == [LOOKUP]
         from stepgraph.providers.stack.journal import reply_of
 
-        (kept,) = session.journal._calls("thread_id = ?", ("t",))
+        (kept,) = await session.journal._calls("thread_id = ?", ("t",))
         assert reply_of(kept).tool_calls == first.tool_calls == (call,)
         await full(model).complete(REQUEST, context)
 
