@@ -9,11 +9,12 @@ LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandb
 HASHES := --generate-hashes --no-header --no-annotate
 EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test schedulers test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test schedulers test-engines test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
+	@echo "make test-engines run the tests of workers on Temporal and DBOS"
 	@echo "make test-postgres run the tests of the record and the graphs with Postgres in the file's place"
 	@echo "make cluster      start Postgres and Temporal on this machine (make cluster-down stops them)"
 	@echo "make check        lint, types, and the licences of all dependencies"
@@ -73,6 +74,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev-installed $(VENV)/.browser $(VENV)/.cluster
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# Workers on a Temporal server and on DBOS: they mostly wait, so `make test` leaves them out.
+test-engines: $(VENV)/.dev-installed $(VENV)/.cluster
+	$(BIN)/python -m pytest -m engine tests/runners/engines
 
 # The tests of these packages once more, with every session in Postgres instead of a file.
 test-postgres: $(VENV)/.dev-installed $(VENV)/.cluster

@@ -13,8 +13,10 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from cluster.postgres import PostgresServer
 
@@ -45,11 +47,18 @@ class Schemas:
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self.url = server.create("suite")
-        self._connection = server.connect("suite")
+        self._opened = server.connect("suite")
         self._numbers = itertools.count()
         self._free: list[str] = []
         self._used: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def _connection(self) -> Connection[Any]:
+        """The connection; a test that stops the server closes it."""
+        if self._opened.closed:
+            self._opened = self._server.connect("suite")
+        return self._opened
 
     def prepare(self, schema: str) -> None:
         """Rename a free schema to this one, unless there is one."""
@@ -76,7 +85,7 @@ class Schemas:
 
     def close(self) -> None:
         """Leave the database."""
-        self._connection.close()
+        self._opened.close()
 
     def _present(self) -> set[str]:
         rows = self._connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\\_%'")

@@ -93,7 +93,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture(params=["local", "local on postgres", "temporal", "dbos"])
+@pytest.fixture(
+    params=[
+        "local",
+        "local on postgres",
+        *(pytest.param(name, marks=pytest.mark.engine) for name in ("temporal", "dbos")),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     kind, _, where = request.param.partition(" on ")
     db: str | Path = tmp_path / "runs.sqlite"

@@ -62,6 +62,7 @@ app = chain(plan, write).compile()
 asked = chain(plan, write, check).compile()
 hurried = chain(plan, write, check_soon).compile()
 """
+pytestmark = pytest.mark.engine
 GRAPHS = ("flow.py:app", "flow.py:asked", "flow.py:hurried")
 SEEN_S = 30
 
@@ -72,7 +73,6 @@ def flow(tmp_path: Path, server: ChatServer) -> Iterator[ChatServer]:
     server.always = Answer("fine")
     yield server
     close_sessions()  # the next test has an empty database under the same address
-    dbos._migrated.clear()
     sys.modules.pop("flow", None)
 
 

@@ -16,7 +16,7 @@ from stepgraph.runners.loading import Loaded
 from stepgraph.runners.sessions import close_sessions
 
 temporal = pytest.importorskip("stepgraph.runners.engines.temporal")
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("cluster")]
 SECRET = "what only the prompt says"
 CALLS = 200
 
