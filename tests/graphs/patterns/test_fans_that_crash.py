@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ...child_path import child_path
+from ...committed import until_the_dead_are_known
 from ...servers import Answer, ChatServer
 
 FLOW = """
@@ -103,6 +104,7 @@ def test_a_crash_loses_no_answer(
     crashed = run(CRASH=crash)
     assert crashed.returncode == 9, crashed.stderr
     assert server.calls == int(crash.partition(":")[2])
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     resumed = run()
     assert resumed.stdout == f"n{calls}\n", resumed.stderr
     assert server.calls == calls

@@ -21,7 +21,7 @@ from stepgraph.errors import StoreError
 from stepgraph.graphs.engine import race as racing
 
 from ...child_path import child_path
-from ...committed import committed_at
+from ...committed import committed_at, until_the_dead_are_known
 from ...servers import Answer, ChatServer
 
 FLOW = """
@@ -83,6 +83,7 @@ def test_ballots_cast_before_a_kill_count_in_the_next_process(tmp_path: Path, se
             assert process.poll() is None
             time.sleep(0.02)
         process.kill()
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     server.will(GOOD)
     on = subprocess.run(
         [*command, "on"],

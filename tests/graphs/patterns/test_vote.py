@@ -137,7 +137,8 @@ def test_draws_of_a_pattern_are_never_joined_either(session: Session) -> None:
     result = run(app, model, session.config("t"))
     thoughts = {request.sample for name, request in model.asks if name == "think"}
     assert len(thoughts) == 3
-    assert (result["mood"], result["thoughts"]) == ("good", "a")
+    assert result["mood"] == "good"
+    assert result["thoughts"] in {"a", "b", "c"}  # the first draw's; which is asked first is not said
 
 
 def test_a_vote_in_a_vote_has_draws_of_its_own(session: Session) -> None:
