@@ -170,6 +170,15 @@ async def invoke(app: Any, given: Any, config: Any, how: str) -> Any:
     return await app.ainvoke(given, config)
 
 
+async def status(session: Session, thread: str) -> str:
+    """Return a thread's status once it has ended: another session writes that with its next commit."""
+    while True:
+        (row,) = session.journal.query("SELECT status FROM runs WHERE thread_id = ?", (thread,))
+        if row["status"] != "running":
+            return str(row["status"])
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("saver_name", "how"),
     [("memory", "async"), ("memory", "sync"), ("sqlite", "async"), ("sqlite", "stream")],
@@ -185,13 +194,13 @@ async def test_a_hand_written_graph_is_recorded_claimed_and_budgeted(
             broken = True
             with pytest.raises(RuntimeError, match="broken"):
                 await invoke(app, Tea(), CONFIG, how)
-            assert session.journal.query("SELECT status FROM runs") == [{"status": "failed"}]
+            assert await status(session, "t") == "failed"
             broken = False
             assert (await invoke(app, None, CONFIG, how))["note"] == "green"
             assert (len(model.asks), done, session.spent("t").calls) == (2, ["pour:one pot"], 3)
             rows = session.journal.query("SELECT path, status FROM node_runs WHERE thread_id = 't'")
             assert {row["path"] for row in rows} == PATHS
-            assert session.journal.query("SELECT status FROM runs") == [{"status": "done"}]
+            assert await status(session, "t") == "done"
             assert not session.journal.query("SELECT 1 FROM claims WHERE expires_at > 0")
 
             session.claims.acquire("t")
@@ -203,10 +212,7 @@ async def test_a_hand_written_graph_is_recorded_claimed_and_budgeted(
             limited: Any = {"configurable": {"thread_id": "u", "stepgraph_budget": {"calls": 1}}}
             assert "__interrupt__" in await app.ainvoke(Tea(), limited)
             assert len(model.asks) == 3
-            status = "SELECT status FROM runs WHERE thread_id = 'u'"
-            while session.journal.query(status) == [{"status": "running"}]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # another session writes it with its next commit
-            assert session.journal.query(status) == [{"status": "partial"}]
+            assert await status(session, "u") == "partial"
             assert "__interrupt__" in await app.ainvoke(None, {"configurable": {"thread_id": "u"}})
             assert len(model.asks) == 3  # the thread has that budget, whoever goes on with it
             more: Any = {"configurable": {"thread_id": "u", "stepgraph_budget": {"calls": 9}}}
