@@ -181,6 +181,7 @@ def test_a_killed_dev_server_pays_for_nothing_twice(tmp_path: Path, server: Chat
             _post(f"{dev.url}/threads/{thread}/runs/wait", {"assistant_id": "order", "input": order})
     assert not (tmp_path / "crash").exists()
     assert server.calls == 2
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     with serving(tmp_path, server) as dev, get_sync_client(url=dev.url) as client:
         client.threads.create(thread_id=thread, if_exists="do_nothing")
         _settle(client, thread)

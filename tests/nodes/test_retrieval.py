@@ -45,6 +45,8 @@ from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.attributes import genai_attributes
 from stepgraph.ui.steps import step_view
 
+from ..committed import until_the_dead_are_known
+
 
 @dataclass
 class QA:
@@ -346,6 +348,7 @@ def test_after_a_kill_it_is_not_asked_again(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
+        until_the_dead_are_known(tmp_path / "runs.sqlite")
     assert done.stdout.split("\n")[0] == "five days done", done.stderr
     assert (tmp_path / "asked.txt").read_text() == "refunds?\n"
 

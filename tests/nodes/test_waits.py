@@ -25,6 +25,8 @@ from stepgraph.tracing.forks.fork import fork
 from stepgraph.tracing.record.notes import notes
 from stepgraph.ui.steps import step_view
 
+from ..committed import until_the_dead_are_known
+
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = BEGIN.replace(tzinfo=None)
 DAY = timedelta(days=1)
@@ -354,4 +356,5 @@ def test_after_a_kill_the_time_counts_from_the_first_entry(tmp_path: Path) -> No
         command = [sys.executable, "-c", KILLED, hour]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         outputs.append(done.stdout.strip())
+        until_the_dead_are_known(tmp_path / "runs.sqlite")
     assert outputs == ["", "sent True", "sent False"], done.stderr

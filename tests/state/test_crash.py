@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..child_path import child_path
+from ..committed import until_the_dead_are_known
 from ..servers import ChatServer
 
 FLOW = """
@@ -73,6 +74,7 @@ def test_a_crash_between_the_calls_of_a_node_loses_none_of_them(tmp_path: Path, 
     crashed = run(tmp_path, server.url, CRASH="1")
     assert (crashed.returncode, server.calls) == (9, 3), crashed.stderr
 
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     resumed = run(tmp_path, server.url)
     assert resumed.stdout == "['first', 'second', 'third'] ['start', 'voted']\n", resumed.stderr
     assert server.calls == 4

@@ -121,8 +121,8 @@ def read_shape(journal: Journal, thread_id: str) -> Row | None:
 
 def threads_with_calls(journal: Journal, prefix: str) -> list[str]:
     """Return the threads whose ids begin with a prefix and that made calls."""
-    sql = "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, ?) = ?"
-    return [row["thread_id"] for row in journal.query(sql, (len(prefix), prefix))]
+    sql = "SELECT DISTINCT thread_id FROM calls WHERE substr(thread_id, 1, length(?)) = ?"
+    return [row["thread_id"] for row in journal.query(sql, (prefix, prefix))]
 
 
 def unshared_costs(journal: Journal, thread_id: str) -> list[tuple[str, str | None, Cost]]:

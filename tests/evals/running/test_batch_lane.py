@@ -52,7 +52,9 @@ def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
         using(server.spec(batch={"quiet_s": 0.5})),
     ):
         results = run_suite(suite, app, session, run="r", lane="batch")
-        calls = session.journal.query("SELECT count(*) AS n, sum(batch_request IS NULL) AS live FROM calls")
+        calls = session.journal.query(
+            "SELECT count(*) AS n, count(*) FILTER (WHERE batch_request IS NULL) AS live FROM calls"
+        )
     assert len(results.trials) == TRIALS
     assert all(trial.passed for trial in results.trials.values())
     assert calls == [{"n": 2 * TRIALS, "live": 0}]

@@ -24,7 +24,7 @@ from stepgraph.providers.model import ToolCall
 from stepgraph.tracing.forks.fork import fork
 
 from ...child_path import child_path
-from ...committed import committed_at
+from ...committed import committed_at, until_the_dead_are_known
 from ...servers import Answer, ChatServer
 from .desk import LOOKUP, Ticket, decisions, helper, lookup, told
 
@@ -160,6 +160,7 @@ def test_a_kill_in_the_loop_repeats_no_call_and_no_finished_tool(tmp_path: Path,
         process.send_signal(signal.SIGKILL)
     assert server.calls == 2
 
+    until_the_dead_are_known(tmp_path / "runs.sqlite")
     environment["RESUME"] = "1"
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -34,6 +34,8 @@ from stepgraph.tracing.record.prune import delete_threads
 from stepgraph.tracing.record.read_spans import read_spans
 from stepgraph.tracing.record.reads import read_calls, records
 
+from ...committed import until_the_dead_are_known
+
 PNG = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(300_000)
 SMALL = b"\x89PNG\r\n\x1a\n" + random.Random(2).randbytes(1_200)
 
@@ -169,6 +171,7 @@ with Session({str(file)!r}) as session, using(ScriptedModel(answers)):
 """
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "KILL": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL
+    until_the_dead_are_known(file)
     environment = {name: value for name, value in os.environ.items() if name != "KILL"}
     ended = subprocess.run(
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True

@@ -19,6 +19,7 @@ from stepgraph.tracing.export.settings import TracingSettings, langfuse
 from stepgraph.tracing.record.read_spans import read_spans
 from stepgraph.tracing.record.reads import unsent_threads
 
+from ...committed import until_the_dead_are_known
 from ...servers import unused_url
 from ..receivers import Receiver, attributes, cost_of
 
@@ -189,6 +190,7 @@ def test_a_killed_run_joins_its_trace_when_it_goes_on(tmp_path: Path, receiver: 
         return subprocess.run(words, cwd=tmp_path, env={**os.environ}, check=False).returncode
 
     assert process("die") == -signal.SIGKILL
+    until_the_dead_are_known(file)
     assert process("go on") == 0
     spans = receiver.spans
     ids = {span.span_id for span in spans}
