@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from cluster.postgres import PostgresServer
 
@@ -56,7 +56,9 @@ class Schemas:
     @property
     def _connection(self) -> Connection[Any]:
         """The connection; a test that stops the server closes it."""
-        if self._opened.closed:
+        try:
+            self._opened.execute("SELECT 1")
+        except OperationalError:
             self._opened = self._server.connect("suite")
         return self._opened
 
