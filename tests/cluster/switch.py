@@ -19,6 +19,7 @@ import pytest
 from psycopg import Connection, OperationalError
 
 from cluster.postgres import PostgresServer
+from stepgraph.state.session.default import default_sessions
 
 from .children import sitecustomize
 
@@ -134,4 +135,5 @@ def in_postgres(request: pytest.FixtureRequest) -> Iterator[None]:
     schemas: Schemas = request.getfixturevalue("schemas")
     before = schemas.present()
     yield
+    default_sessions.close()  # one that a test left would write to what is another's by then
     schemas.empty(schemas.present() - before)

@@ -106,7 +106,11 @@ async def test_tokens_are_streamed_and_the_usage_is_kept(server: ChatServer, ses
         graph = chain(write).compile()
         stream = graph.astream(Post(), session.config(), stream_mode="messages")
         tokens = [(message.text, meta["langgraph_node"]) async for message, meta in stream]
-    assert [t for t in tokens if t[0]] == [("Boil ", "write"), ("the ", "write"), ("water. ", "write")]
+    shown = [text for text, node in tokens if text and node == "write"]
+    assert ("".join(shown), len(shown)) == (
+        "Boil the water. ",
+        3,
+    )  # where they are cut depends on the keys in use
     assert server.bodies[0]["stream"] is True
     (call,) = session.journal.query("SELECT * FROM calls")
     assert (call["answer"].strip(), call["reasoning"]) == ("Boil the water.", "Hm.")
