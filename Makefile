@@ -136,7 +136,7 @@ schedulers: $(VENV)/.dev-installed
 	@for packages in "prefect boto3" "apache-airflow"; do \
 		name=$$(echo $$packages | sed 's/apache-//; s/ .*//') && \
 		{ [ -x .venv-$$name/bin/python ] || $(PYTHON) -m venv .venv-$$name; } && \
-		.venv-$$name/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[postgres]" $$packages || exit 1; \
+		.venv-$$name/bin/python -m pip install -q --disable-pip-version-check -e ".[postgres]" $$packages || exit 1; \
 	done
 	$(BIN)/python -m pytest -q tests/examples/test_schedulers.py
 
