@@ -77,7 +77,7 @@ test: $(VENV)/.dev-installed $(VENV)/.browser $(VENV)/.cluster
 
 # Workers on a Temporal server and on DBOS: they mostly wait, so `make test` leaves them out.
 test-engines: $(VENV)/.dev-installed $(VENV)/.cluster
-	$(BIN)/python -m pytest -m engine tests/runners/engines
+	$(BIN)/python -m pytest -m engine tests/runners/engines tests/cluster
 
 # The tests of these packages once more, with every session in Postgres instead of a file.
 test-postgres: $(VENV)/.dev-installed $(VENV)/.cluster

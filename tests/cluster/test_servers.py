@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 from temporalio.client import Client
 
 from cluster.pgbouncer import PgBouncer
@@ -61,6 +62,7 @@ def test_what_was_committed_survives_an_immediate_stop(
     assert _one(postgres_url, "SELECT a FROM kept") == 7
 
 
+@pytest.mark.engine
 async def test_temporal_serves(temporal_server: TemporalServer) -> None:
     client = await Client.connect(temporal_server.address)
     assert (await client.count_workflows()).count >= 0
