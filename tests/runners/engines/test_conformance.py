@@ -226,7 +226,9 @@ async def test_graphs_of_all_kinds_run_unedited(place: Place) -> None:
         run = await place.submit("mixed", "Ada")
         result = await run.aresult(LIMIT_S)
     assert (result.status, result.values["tries"]) == ("done", 1)
-    assert place.model.asked == {"Write to Ada": 4, "Seal Ada": 1}, "equal votes stay draws of their own"
+    # Equal votes stay draws of their own; the third is not asked where two have decided before it begins.
+    assert place.model.asked["Write to Ada"] in {3, 4}
+    assert place.model.asked["Seal Ada"] == 1
 
 
 async def test_a_job_chooses_no_code(place: Place, tmp_path: Path) -> None:
