@@ -85,9 +85,10 @@ class Address:
             try:
                 clients[str(self)] = await Client.connect(**profile.to_client_connect_config())
             except (RuntimeError, RPCError, OSError) as error:
+                why = "nothing listens there" if "ConnectionRefused" in str(error) else f"{error!s:.200}"
                 raise EngineUnreachable(
-                    f"No Temporal server answers at {self.target}: {error!s:.200} Start it, or name another "
-                    "one. What was put on record waits there."
+                    f"No Temporal server answers at {self.target}: {why}. Start it, or name another one. "
+                    "What was put on record waits there."
                 ) from None
         return clients[str(self)]
 

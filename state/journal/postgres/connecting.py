@@ -75,4 +75,5 @@ def explained(error: Exception, address: PostgresAddress) -> StoreError:
 
 
 def _reason(text: str) -> str:
+    text = text.partition(" Is the server running")[0]  # libpq's own advice: ours follows
     return text.rpartition("FATAL:")[2].strip().rstrip(".") or text
