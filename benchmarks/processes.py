@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -36,10 +37,12 @@ def options_of(doc: str | None, rounds: int = 7) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def process(*command: str | Path) -> Iterator[tuple[IO[str], IO[str]]]:
+def process(*command: str | Path, tree: Path = HERE.parent) -> Iterator[tuple[IO[str], IO[str]]]:
     """Start a Python process, which ends with its standard input, and yield its input and output."""
-    pipe = subprocess.PIPE
-    started = subprocess.Popen([sys.executable, *command], stdin=pipe, stdout=pipe, text=True)
+    pipe, env = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(tree)}
+    started = subprocess.Popen(
+        [sys.executable, *command], stdin=pipe, stdout=pipe, text=True, cwd=tree, env=env
+    )
     assert started.stdin is not None
     assert started.stdout is not None
     with started.stdin:
@@ -73,8 +76,13 @@ def compare(
     measured: Callable[[T], Awaitable[dict[str, float]]],
     table: Callable[[Rounds], str],
 ) -> None:
-    """Run the command line of a benchmark whose contenders take turns: all of them, or one as a worker."""
+    """Run the command line of a benchmark whose contenders take turns: all of them, or one as a worker.
+
+    With `--beside FOLDER`, those whose names begin with "stepgraph" take turns with the same ones of that
+    tree, if its benchmark has them too; what the others cost does not depend on the tree.
+    """
     parser = options_of(doc)
+    parser.add_argument("--beside", type=Path, help="another tree, such as a worktree of an earlier commit")
     parser.add_argument("--worker", nargs=2, metavar=("NAME", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -83,10 +91,18 @@ def compare(
         return
     with ExitStack() as stack:
         url = stack.enter_context(stub_server())
-        workers = {
-            name: stack.enter_context(process("-m", module, "--worker", name, url)) for name in contenders
-        }
-        times: Rounds = {name: [] for name in contenders}
+
+        def started(name: str, tree: Path) -> tuple[IO[str], IO[str]]:
+            return stack.enter_context(process("-m", module, "--worker", name, url, tree=tree))
+
+        beside = options.beside.resolve() if options.beside else HERE.parent
+        known_there = (beside / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+        workers = {}
+        for name in contenders:
+            workers[name] = started(name, HERE.parent)
+            if options.beside and name.startswith("stepgraph") and f'"{name}"' in known_there:
+                workers[f"{name} (beside)"] = started(name, beside)
+        times: Rounds = {name: [] for name in workers}
         for number in range(options.rounds):
             print(f"round {number + 1}", file=sys.stderr)
             for name, worker in workers.items():

@@ -25,7 +25,10 @@ GROUPS = {
     "Look": ("look", ("threads", "show", "history", "diff", "budgets", "ui")),
     "Decide": ("decide", ("pending", "approve", "edit", "reject", "effects", "effect")),
     "Measure": ("measure", ("eval", "models")),
+    "Replay": ("replay", ("replay",)),
+    "Code": ("code", ("code",)),
     "Serve": ("serve", ("worker", "mcp")),
+    "Schedule": ("schedule", ("schedule",)),
     "Deploy": ("deploy", ("deploy",)),
     "Keep house": ("keep", ("sql", "export", "trace", "prune", "move")),
 }
@@ -94,20 +97,20 @@ def _end_on_sigterm() -> threading.Event:
     return terminated
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one message and an exit code."""
     out, err, line = sys.stdout, sys.stderr, warnings.formatwarning
     make_visible()
     try:
-        _run()
+        _run(arguments)
     finally:
         sys.stdout, sys.stderr, warnings.formatwarning = out, err, line
 
 
-def _run() -> None:
+def _run(arguments: list[str] | None) -> None:
     terminated = _end_on_sigterm()
     try:
-        cli.main(standalone_mode=False)
+        cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

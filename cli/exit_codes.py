@@ -36,7 +36,7 @@ def exit_code(error: BaseException) -> ExitCode:
     from ..state import errors
 
     wrong = (errors.InputError, errors.DefinitionError, errors.SettingsError)
-    changed = (errors.GraphChanged, errors.MigrationFailed, errors.PromptChanged)
+    changed = (errors.FilesChanged, errors.GraphChanged, errors.MigrationFailed, errors.PromptChanged)
     if isinstance(error, (*wrong, *changed, errors.ThreadBusy, errors.EffectUnknown)):
         return ExitCode.BAD_INPUT
     if isinstance(error, errors.ModelError):

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ BEGIN
   CREATE SCHEMA public AUTHORIZATION {ROLE};
 END $$;
 """
+REPLICATED = ("wal_level=replica", "max_wal_senders=4")  # what a server with a standby needs
 _STOPS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
@@ -57,12 +59,18 @@ class PostgresServer:
     """One server. `start` makes its data where there is none yet; with `quick`, for tests, without fsync."""
 
     def __init__(
-        self, folder: Path, *, tied: bool = True, quick: bool = True, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        tied: bool = True,
+        quick: bool = True,
+        port: int | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         programs = find_programs()
         if programs is None:
             raise ServerFailed("Postgres is not installed: `apt-get install postgresql`, as root.")
-        self._programs, self._quick = programs, quick
+        self._programs, self._quick, self._settings = programs, quick, settings
         self._data, self._secrets = folder / "postgres", folder / "postgres.passwords"
         self.port = port or free_port()
         self.server = Server("postgres-server", folder, tied=tied, death=signal.SIGQUIT)
@@ -75,7 +83,7 @@ class PostgresServer:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "jit=off"]
-        settings += ["timezone=UTC", "max_connections=200", *(_QUICK if self._quick else ())]
+        settings += ["timezone=UTC", "max_connections=200", *(_QUICK if self._quick else ()), *self._settings]
         (self._data / "postmaster.pid").unlink(
             missing_ok=True
         )  # of a killed one: its pid may be another's now
@@ -95,6 +103,23 @@ class PostgresServer:
         """Stop and start it: every connection ends, what was committed stays."""
         self.stop(mode)
         self.start()
+
+    def follow(self, folder: Path) -> PostgresServer:
+        """Return a standby of this server, with its data in a folder of its own, before it is started.
+
+        This server needs the settings REPLICATED. `promote` makes the standby one that is written to.
+        """
+        standby = PostgresServer(folder, settings=self._settings)
+        standby._secrets.write_bytes(self._secrets.read_bytes())
+        standby._data.mkdir(mode=0o700)
+        give(standby._data)
+        given = ["-D", str(standby._data), "-d", self.url("postgres", superuser=True)]
+        _run(self._programs / "pg_basebackup", *given, "-R", "-c", "fast", "--no-sync")
+        return standby
+
+    def promote(self) -> None:
+        """Have a standby end its following; returns once it can be written to."""
+        self.admin.execute("SELECT pg_promote()")
 
     @property
     def admin(self) -> psycopg.Connection[Any]:
@@ -168,24 +193,29 @@ class PostgresServer:
             "UTF8",
             "--locale=C",
         ]
-        command = command_of(self._programs / "initdb", *options, *(["--no-sync"] if self._quick else []))
-        done = subprocess.run(  # noqa: S603 - our own list, no shell
-            command,
-            cwd=self._data.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        only.unlink()
-        if done.returncode:
-            raise ServerFailed(f"initdb failed: {done.stderr or done.stdout}")
+        try:
+            _run(self._programs / "initdb", *options, *(["--no-sync"] if self._quick else []))
+        finally:
+            only.unlink()
 
     def _is_ready(self) -> bool:
         """Its pid file says so in the eighth line."""
         try:
-            return (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[
-                7
-            ].strip() == "ready"
+            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            return lines[7].strip() in ("ready", "standby")
         except (OSError, IndexError):
             return False
+
+
+def _run(program: Path, *arguments: str) -> None:
+    """Run one of Postgres's own programs to its end. Raises ServerFailed."""
+    done = subprocess.run(  # noqa: S603 - our own list, no shell
+        command_of(program, *arguments),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode:
+        raise ServerFailed(f"{program.name} failed: {done.stderr or done.stdout}")

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 ROOT = Path(__file__).resolve().parents[1]
 FACES = {
     "stepgraph": "the names that a workflow needs",
+    "stepgraph.coding": "search, compression and edits of code, without a model",
     "stepgraph.errors": "every error that stepgraph raises on purpose",
     "stepgraph.evals": "suites, evaluators, reports, comparisons, blame and sweeps",
     "stepgraph.testing": "a scripted model, recorded traffic, and a check of an endpoint",

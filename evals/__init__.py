@@ -8,17 +8,24 @@ from ..state.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from ..providers.prices import Price as Price
-    from .diagnosis.blame import Blame as Blame, ablame as ablame, blame as blame
+    from .diagnosis.blame import ablame as ablame, blame as blame
+    from .diagnosis.findings import Blame as Blame
     from .diagnosis.locate import RunDiagnosis as RunDiagnosis, locate as locate
     from .files.pydantic_evals import as_evaluation_report as as_evaluation_report, cases_of as cases_of
     from .files.results import Results as Results, Trial as Trial, read_results as read_results
     from .files.suite_file import read_suite as read_suite
+    from .improving.improve import Improvement as Improvement, aimprove as aimprove, improve as improve
+    from .langfuse.imports import import_dataset as import_dataset, import_export as import_export
+    from .replays.cases import CaseDifference as CaseDifference
+    from .replays.replay import ReplayReport as ReplayReport, areplay as areplay, replay as replay
+    from .replays.sections import replay_sections as replay_sections
     from .report.gates import GateResult as GateResult
     from .report.junit import as_junit as as_junit
     from .report.render import as_html as as_html, as_markdown as as_markdown, as_text as as_text
     from .report.sections import comparison_sections as comparison_sections, sections as sections
     from .report.summary import Report as Report, summarise as summarise
     from .running.runner import arun_suite as arun_suite, run_suite as run_suite
+    from .scoring.agreement import Agreement as Agreement
     from .scoring.evaluators import (
         Code as Code,
         Exact as Exact,
@@ -27,13 +34,13 @@ if TYPE_CHECKING:
         Similarity as Similarity,
     )
     from .scoring.judge import (
-        Agreement as Agreement,
         Judge as Judge,
         Label as Label,
         calibrate as calibrate,
         read_labels as read_labels,
     )
     from .scoring.openevals import Messages as Messages
+    from .scoring.tool_matching import ToolCalls as ToolCalls
     from .statistics.compare import Comparison as Comparison, compare as compare
     from .statistics.confusion import Confusion as Confusion, confusion as confusion
     from .suite.loading import load_suite as load_suite, load_target as load_target
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
         RoundsExpected as RoundsExpected,
         Score as Score,
         Suite as Suite,
+        ToolUse as ToolUse,
     )
     from .sweeps.assignment import Axis as Axis
     from .sweeps.frontier import Sweep as Sweep
@@ -57,25 +65,33 @@ else:
         __name__,
         {
             "..providers.prices": "Price",
-            ".diagnosis.blame": "Blame ablame blame",
+            ".diagnosis.blame": "ablame blame",
+            ".diagnosis.findings": "Blame",
             ".diagnosis.locate": "RunDiagnosis locate",
             ".files.pydantic_evals": "as_evaluation_report cases_of",
             ".files.results": "Results Trial read_results",
             ".files.suite_file": "read_suite",
+            ".improving.improve": "Improvement aimprove improve",
+            ".langfuse.imports": "import_dataset import_export",
+            ".replays.cases": "CaseDifference",
+            ".replays.replay": "ReplayReport areplay replay",
+            ".replays.sections": "replay_sections",
             ".report.gates": "GateResult",
             ".report.junit": "as_junit",
             ".report.render": "as_html as_markdown as_text",
             ".report.sections": "comparison_sections sections",
             ".report.summary": "Report summarise",
             ".running.runner": "arun_suite run_suite",
+            ".scoring.agreement": "Agreement",
             ".scoring.evaluators": "Code Exact Numeric Schema Similarity",
-            ".scoring.judge": "Agreement Judge Label calibrate read_labels",
+            ".scoring.judge": "Judge Label calibrate read_labels",
             ".scoring.openevals": "Messages",
+            ".scoring.tool_matching": "ToolCalls",
             ".statistics.compare": "Comparison compare",
             ".statistics.confusion": "Confusion confusion",
             ".suite.loading": "load_suite load_target",
             ".suite.model": "Case Evaluator EvaluatorInput Expected Gate PathExpected "
-            "RoundsExpected Score Suite",
+            "RoundsExpected Score Suite ToolUse",
             ".sweeps.assignment": "Axis",
             ".sweeps.frontier": "Sweep",
             ".sweeps.savings": "Savings Used savings used_calls",

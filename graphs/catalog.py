@@ -10,6 +10,8 @@ from .engine.workflow import Workflow
 
 READY = (
     "code",
+    "code-search",
+    "coding-agent",
     "contract-review",
     "device-first",
     "dialogue",

@@ -20,6 +20,7 @@ from ..providers.model import Model
 from ..state.errors import DefinitionError
 from ..state.json_text import json_text
 from ..state.serde import allow
+from .excerpts import Excerpts
 
 READ: Final = "read_earlier"
 PAGE_CHARS: Final = 4_000
@@ -42,6 +43,17 @@ READ_SCHEMA: Final[Mapping[str, Any]] = {
     },
 }
 
+READ_LINES_SCHEMA: Final[Mapping[str, Any]] = {
+    **READ_SCHEMA,
+    "parameters": {
+        "type": "object",
+        "properties": {
+            **READ_SCHEMA["parameters"]["properties"],
+            "lines": {"type": "string", "description": "Which lines of the result, as 40-180."},
+        },
+    },
+}
+
 
 @dataclass(frozen=True)
 class Context:
@@ -52,11 +64,15 @@ class Context:
     `read_earlier`, by the call's id or by words. `summary` is a role or a model that sums up the turns which
     are left out; without one, a list of their calls stands in their place.
 
+    With `compress`, the model is shown of a long result the lines that the question and its call need, whole
+    and with their numbers, and not its first characters. It reads others by their numbers.
+
         agent(help, tools=[search], turns=200, context=Context(tokens=32_000))
     """
 
     tokens: int
     summary: str | Model | Runnable[Any, Any] | None = None
+    compress: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.tokens, int) or self.tokens < LEAST:
@@ -79,15 +95,23 @@ class LeftOut:
 allow(LeftOut)
 
 
-def shown(messages: Sequence[AnyMessage], out: LeftOut, room: int) -> list[AnyMessage]:
-    """Return the messages as the model gets them; a list of what is left out takes at most `room` bytes."""
+def shown(
+    messages: Sequence[AnyMessage], out: LeftOut, room: int, excerpts: Excerpts | None = None
+) -> list[AnyMessage]:
+    """Return the messages as the model gets them; a list of what is left out takes at most `room` bytes.
+
+    With `excerpts`, long results are compressed, and not cut.
+    """
     pinned = _pinned(messages)
     seen: list[AnyMessage] = []
     for place, message in enumerate(messages):
         if place < out.turns and place not in pinned:
             continue
         if isinstance(message, ToolMessage):
-            seen.append(_result(message, left_out=place < out.results, chars=out.chars))
+            excerpt = None
+            if excerpts is not None and place >= out.results and _is_long(message, out.chars):
+                excerpt = excerpts.of(message, text_of(message), messages[:place], out.chars)
+            seen.append(_result(message, excerpt, left_out=place < out.results, chars=out.chars))
         else:
             seen.append(message)
     if out.turns:
@@ -122,11 +146,20 @@ def boundaries(messages: Sequence[AnyMessage]) -> list[int]:
     ]
 
 
-def _result(message: ToolMessage, *, left_out: bool, chars: int) -> AnyMessage:
+def _is_long(message: ToolMessage, chars: int) -> bool:
+    return bool(chars) and len(text_of(message)) > chars and not _has_media(message)
+
+
+def _result(message: ToolMessage, excerpt: str | None, *, left_out: bool, chars: int) -> AnyMessage:
     text = text_of(message)
     if not left_out:
-        if not chars or len(text) <= chars or _has_media(message):
+        if not _is_long(message, chars):
             return message
+        if excerpt is not None:
+            count, _, lines = excerpt.partition("\n")
+            how = f'{READ}(id="{message.tool_call_id}", lines="40-180") has the others'
+            mark = f"[{count} are shown; @n is the number of the line below it; {how}]"
+            return message.model_copy(update={"content": f"{mark}\n{lines}"})
         mark = (
             f'[{chars:,} of {len(text):,} characters are shown; {READ}(id="{message.tool_call_id}") has all]'
         )
@@ -229,6 +262,8 @@ def _first(
 def read_again(messages: Sequence[AnyMessage], arguments: Mapping[str, Any]) -> str:
     """Return what the tool `read_earlier` answers."""
     name, words, page = arguments.get("id"), arguments.get("search"), arguments.get("page") or 1
+    if name and arguments.get("lines"):
+        return _lines_again(messages, str(name), str(arguments["lines"]))
     if name:
         return _page(messages, str(name), page if isinstance(page, int) else 1)
     if words:
@@ -245,6 +280,23 @@ def _page(messages: Sequence[AnyMessage], name: str, page: int) -> str:
                 return f"There is no page {page}: the result of {name} has {pages}."
             part = text[(page - 1) * PAGE_CHARS : page * PAGE_CHARS]
             return part if pages == 1 else f"{part}\n[page {page} of {pages}]"
+    return f"There is no call with the id {name!r:.100}. Search for words instead."
+
+
+def _lines_again(messages: Sequence[AnyMessage], name: str, lines: str) -> str:
+    numbers = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", lines)
+    if numbers is None:
+        return f"There are no lines {lines!r:.100}: give the first and the last, as 40-180."
+    start, end = int(numbers[1]), int(numbers[2] or numbers[1])
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.tool_call_id == name:
+            every = text_of(message).split("\n")
+            if not 1 <= start <= min(end, len(every)):
+                return f"There are no lines {start}-{end}: the result of {name} has {len(every)}."
+            part = "\n".join(every[start - 1 : end])
+            if len(part) <= 2 * PAGE_CHARS:
+                return part
+            return f"{part[: 2 * PAGE_CHARS]}\n[cut: ask for fewer lines, or by page]"
     return f"There is no call with the id {name!r:.100}. Search for words instead."
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
 
 from langgraph.graph.state import CompiledStateGraph
 
@@ -13,6 +13,7 @@ from ..providers.stack.roles import layered
 from ..state.run_context import RunContext
 from .edges import runs_of
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 Weight: TypeAlias = Callable[["Asks"], float]
 
 
@@ -109,8 +110,8 @@ def most(cost: Cost, weight: Weight = lambda _: 1) -> float:
 def cost_of(part: Any) -> Cost:
     """Return what a part costs: its own word for it, or what the graph's edges say.
 
-    Plain functions count as free: what they ask inside cannot be seen. See `runs_of` for what is seen of
-    graphs that are written by hand.
+    Plain functions count as free, unless they are told to be `asking`: what they ask cannot be seen. See
+    `runs_of` for what is seen of graphs that are written by hand.
     """
     own = getattr(part, "cost", None)
     if isinstance(own, (Asks, All, OneOf, Times, Unbounded)):
@@ -134,10 +135,20 @@ def _asked_of(cost: Cost, models: Mapping[str, Any]) -> Cost:
             return All(tuple(_asked_of(part, models) for part in parts))
         case OneOf(parts):
             return OneOf(tuple(_asked_of(part, models) for part in parts))
-        case Times(part, low, high):
-            return Times(_asked_of(part, models), low, high)
+        case Times(part, _, _):
+            return replace(cost, part=_asked_of(part, models))
         case Unbounded(name, part):
             return Unbounded(name, _asked_of(part, models))
+
+
+def asking(*parts: Any) -> Callable[[_Function], _Function]:
+    """Say of a plain function which parts it runs inside, each at most once: an estimate counts them."""
+
+    def told(function: _Function) -> _Function:
+        function.__dict__["cost"] = Times(costs_of(parts), 0, 1)
+        return function
+
+    return told
 
 
 def costs_of(parts: Iterable[Any]) -> All:

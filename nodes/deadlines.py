@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -12,15 +12,18 @@ from langchain_core.runnables import RunnableConfig
 
 from ..state.errors import DefinitionError, InputError
 from ..state.event_loops import in_thread
-from ..state.journal.waits import WaitRecord, begin_wait, find_wait
+from ..state.journal.waits import WaitRecord, begin_wait, end_wait, find_wait
 from ..state.run_context import RunContext
 from ..state.schema import StateType, accepts, check_known, fields_of, values_of
 from ..state.session.session import Session
 from ..state.statuses import WaitKind
+from ..tracing.forks.recorded import recorded_run
 
 Moment: TypeAlias = datetime | timedelta
 Until: TypeAlias = Moment | str | Callable[[Any], Moment | Awaitable[Moment]]
 """A time with its zone; a span from the node's first entry; or the field, or function, that says it."""
+
+ANSWERABLE_S = 30 * 86400.0  # how long a review can be answered in a replay, where a person answered in time
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,21 @@ class Deadline:
         if begun is not None:
             return begun
         now = session.now()
-        due = await self._due(state, now)
-        wait = WaitRecord(
-            here.thread_id, here.task, name, kind, due.timestamp(), "waiting", now.timestamp(), None
-        )
-        return await begin_wait(session.journal, wait)
+        recorded = recorded_run(here)
+        before = None if recorded is None else await recorded.wait(here.path, name)
+        at = now.timestamp()
+        if before is None:
+            due = (await self._due(state, now)).timestamp()
+        elif before.status == "over":
+            due = min(before.due, at)
+        else:
+            due = max(before.due, at + ANSWERABLE_S)  # the answer came in time, so it does here
+        wait = WaitRecord(here.thread_id, here.task, name, kind, due, "waiting", at, None)
+        begun = await begin_wait(session.journal, wait)
+        if before is None or kind == "wait" or before.status != "over":
+            return begun
+        await end_wait(session.journal, begun, "over", now)
+        return replace(begun, status="over", ended_at=at)
 
     async def _due(self, state: Any, now: datetime) -> datetime:
         said: Any = self.until

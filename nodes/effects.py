@@ -28,6 +28,7 @@ from ..state.journal.effects import (
     Started,
     begin_effect,
     end_effect,
+    find_effect,
     forget_effect,
     leave_effect,
     lineage_of,
@@ -50,6 +51,8 @@ from ..state.schema import (
 from ..state.serde import allow
 from ..state.session.internals import node_of
 from ..state.session.session import Session
+from ..tracing.forks.recorded import RecordedRun, recorded_run
+from .departures import depart
 from .node import Node, Update
 
 Function = Callable[Concatenate[StateT, ...], Any]
@@ -129,6 +132,9 @@ class Effect(Node[StateT], Generic[StateT]):
             return await self._do(input, config, self.key_of(input, config))
         await session.journal.until_free()
         key = self.key_of(input, config)
+        recorded = recorded_run(here)
+        if recorded is not None and not recorded.allows(self.name):
+            return await self._as_recorded(input, key, here, session, recorded)
         async with _turn(session.journal, key):
             record = await self._begin(session, key, here)
             if isinstance(record, Started):
@@ -136,6 +142,18 @@ class Effect(Node[StateT], Generic[StateT]):
             if record.status == "started":
                 raise unknown(record)
             return self._recorded(record, session)
+
+    async def _as_recorded(
+        self, state: StateT, key: str, here: RunContext, session: Session, recorded: RecordedRun
+    ) -> dict[str, Any]:
+        """Return what the effect wrote in the recorded run; one that is not on record does not happen."""
+        record = find_effect(session.journal, key)
+        if record is None and self.key is None:
+            known = await recorded.effect_key(here.path, state)
+            record = None if known is None else find_effect(session.journal, known)
+        if record is None or record.status != "done":
+            depart(here, "effect", self.name, repr(key))
+        return self._recorded(record, session)
 
     async def _begin(self, session: Session, key: str, here: RunContext) -> Started | EffectRecord:
         """Begin, or return the record that is in the way; waits for another thread that is at it."""

@@ -28,6 +28,7 @@ from ..state.schema import (
 )
 from .ask import Choice
 from .deadlines import Deadline, Until
+from .escalations import Escalation
 from .gates import shown_output
 from .node import AnswerNode, Update, record_decision
 
@@ -96,6 +97,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         reason: str | None,
         until: Until | None = None,
         default: Literal["approve", "reject"] | None = None,
+        escalation: Escalation | None = None,
     ) -> None:
         self.__doc__ = function.__doc__
         self.name = function.__name__
@@ -108,6 +110,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         self._schema = json_schema_of(state, field)
         self._deadline = None if until is None else Deadline(until, f"The deadline of review {self.name!r}")
         self._default = default
+        self._escalation = escalation
         if self._deadline is not None:
             self._deadline.check_state(state)
 
@@ -119,8 +122,11 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
 
     @property
     def promise(self) -> str | None:
-        """What a graph with this node promises, if it has a deadline."""
-        return None if self._deadline is None else f"The review {self.name!r} has a deadline"
+        """What a graph with this node promises, if it has a deadline, or somebody to ask next."""
+        if self._deadline is None and self._escalation is None:
+            return None
+        what = "names whom it asks" if self._deadline is None else "has a deadline"
+        return f"The review {self.name!r} {what}"
 
     def question(self, state: StateT) -> dict[str, Any]:
         """Return what a person is asked about a state: JSON, as the interrupt holds it."""
@@ -147,15 +153,17 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         asked = {**self.question(state), "path": here.path}
         wait, late = None, False
         session = here.session
-        if self._deadline is not None:
-            if session is None:
-                here.check_kept(str(self.promise))
-                raise InputError(f"{self.promise}, which only a session can keep: session.config(thread_id).")
+        if self.promise is not None and session is None:
+            here.check_kept(self.promise)
+            raise InputError(f"{self.promise}, which only a session can keep: session.config(thread_id).")
+        if self._deadline is not None and session is not None:
             wait = await self._deadline.begin("review", self.name, state, config, session)
             asked["due"] = wait.until.isoformat()
             if wait.status == "over":
                 return self._unanswered(wait)
             late = wait.status == "waiting" and session.now() >= wait.until
+        if self._escalation is not None and session is not None and not late:
+            asked |= await self._escalation.ask(self.name, here, session)
         for number in count():
             if number:
                 asked["again"] = number
@@ -165,6 +173,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 if not late or wait is None or session is None:
                     raise
                 await end_wait(session.journal, wait, "over", session.now())
+                await self._end_asking(here)
                 return self._unanswered(wait)
             try:
                 self._check_question(asked, number, here)
@@ -176,8 +185,13 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
                 await end_wait(session.journal, wait, "over" if late else "answered", session.now())
                 if late:
                     raise too_late(wait)
+            await self._end_asking(here)
             return verdict
         raise AssertionError("a review asks until it has an answer")
+
+    async def _end_asking(self, here: RunContext) -> None:
+        if self._escalation is not None and here.session is not None:
+            await self._escalation.end(self.name, here, here.session)
 
     def _check_question(self, asked: Mapping[str, Any], number: int, here: RunContext) -> None:
         """Raise InvalidVerdict for an answer to what was asked by another version, about something else."""

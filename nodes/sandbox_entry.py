@@ -41,13 +41,48 @@ def begin(limits: dict, main: str) -> None:  # type: ignore[type-arg]
     """Say that the walls stand, which the code cannot say: what it inherits is its output alone."""
     os.write(limits["begun_fd"], b"1")
     os.close(limits["begun_fd"])
-    with open(limits["files_fd"], encoding="utf-8") as file:  # noqa: PTH123
-        write(json.load(file))
+    if "command" in limits:
+        unpack(limits["files_fd"])
+    else:
+        with open(limits["files_fd"], encoding="utf-8") as file:  # noqa: PTH123
+            write(json.load(file))
     confine(limits)
     sys.argv = [main]
     sys.path[:0] = [os.getcwd()]  # noqa: PTH109
 
 
+def unpack(files_fd: int) -> None:
+    """Write a project's files into a folder of its own, and go there."""
+    import tarfile
+
+    os.mkdir("project")  # noqa: PTH102
+    os.chdir("project")
+    with os.fdopen(files_fd, "rb") as file, tarfile.open(fileobj=file, errorlevel=2) as archive:
+        archive.extractall(filter="data")
+
+
+def become(limits: dict) -> None:  # type: ignore[type-arg]
+    """Become the command, with an environment of its own."""
+    here = os.getcwd()  # noqa: PTH109
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": os.path.dirname(here),  # noqa: PTH120
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join([here, os.path.join(here, "src"), *limits["paths"]]),  # noqa: PTH118
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **limits["environment"],
+    }
+    command = limits["command"]
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606
+    except OSError as error:
+        raise SystemExit(f"{command[0]}: {error.strerror}") from None
+
+
 if __name__ == "__main__":
-    begin(json.loads(sys.argv[1]), sys.argv[2])
+    told = json.loads(sys.argv[1])
+    begin(told, sys.argv[2])
+    if "command" in told:
+        become(told)
     runpy.run_path(sys.argv[0], run_name="__main__")

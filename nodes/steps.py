@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, get_args, get_origin
@@ -37,6 +38,7 @@ from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
 from .asking_again import asked_again, correction
 from .node import AnswerNode
+from .revisions import Revision, revised, revising
 
 T = TypeVar("T")
 
@@ -59,6 +61,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         model: str | Model | Runnable[Any, AIMessage] | None,
         tries: int,
         cache_s: float | None,
+        keeps_misfits: bool = False,
     ) -> None:
         self.__doc__ = function.__doc__
         self.name = function.__name__
@@ -67,6 +70,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         self.state = state
         self.tries = tries
         self.cache_s = cache_s
+        self.keeps_misfits = keeps_misfits  # answers that do not fit are replayed as well, not asked for anew
         self._function = function
         self._form: AnswerForm = form_of(answer)
         self.role, self.own_model = _binding(model, self.name)
@@ -84,6 +88,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             raise DefinitionError(
                 f"Step {self.name!r} returned {type(question).__name__}; expected Ask(prompt)."
             )
+        question = revised(self._function, state, question)
         if not isinstance(question.prompt, (str, list, tuple)):
             raise DefinitionError(
                 f"Step {self.name!r} asks {type(question.prompt).__name__}; expected text, or a "
@@ -95,6 +100,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
                 "LangChain messages."
             )
         return question
+
+    def revising(self, revision: Revision) -> AbstractContextManager[None]:
+        """Have this step's questions revised in a block, wherever the step is used: to try another prompt."""
+        return revising(self._function, revision)
 
     def request(self, state: StateT) -> Request:
         """Return the request that goes to the model for a state."""
@@ -142,6 +151,8 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         asked = request.messages
         problems = ""
         replies: list[Reply] = []
+        session = None if self.keeps_misfits else context.session
+        journal = None if session is None else session.journal
         for _ in range(self.tries):
             reply = await self._reply(model, request, context)
             try:
@@ -151,16 +162,14 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
             else:
                 return value
             replies.append(reply)
-            if context.session is not None and reply.call_id and not reply.replayed:
-                context.session.journal.note_problem(context.thread_id, reply.call_id, problems)
+            if journal is not None and reply.call_id and not reply.replayed:
+                journal.note_problem(context.thread_id, reply.call_id, problems)
             again = asked_again(asked, request, replies, problems, model)
             if again is None:
                 break
             request = again
-        if context.session is not None:
-            context.session.journal.reject(
-                context.thread_id, [reply.call_id for reply in replies if reply.call_id]
-            )
+        if journal is not None:
+            journal.reject(context.thread_id, [reply.call_id for reply in replies if reply.call_id])
         answers = tuple(reply.text for reply in replies)
         raise InvalidAnswer(
             f"Step {self.name!r}: {model.name} gave no valid {self._form.name} in {_times(len(replies))}. "
@@ -195,6 +204,10 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
     def is_same_question(self, other: Step[Any, Any]) -> bool:
         """Tell whether another step asks the same thing of the same model."""
         return self._function is other._function and self.model_label == other.model_label
+
+    def has_prompt_of(self, other: Step[Any, Any]) -> bool:
+        """Tell whether another step's prompt comes from the same function."""
+        return self._function is other._function
 
     async def bound_model(self, config: RunnableConfig | None) -> Model:
         """Return the model that answers in a run now. Raises UnboundRole."""

@@ -36,7 +36,10 @@ from ..state.journal.effects import find_effect, is_of_an_earlier_input
 from ..state.json_text import json_text
 from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
+from ..tracing.forks.recorded import RecordedRun, recorded_run
+from ..tracing.record.recorded_run import CHANGED
 from .content_blocks import is_medium
+from .departures import depart
 from .effects import Effect
 from .mcp_servers import MCPServer, check_servers
 from .mcp_sessions import MadeAgain
@@ -151,6 +154,16 @@ class Tools(Node[Any]):
         """The tools as OpenAI function schemas, without those of servers."""
         return tuple(convert_to_openai_tool(tool)["function"] for tool in self.by_name.values())
 
+    @property
+    def once(self) -> Sequence[str]:
+        """The names of the tools of which each call happens once."""
+        return self._named["once"]
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether servers list some of the tools."""
+        return bool(self.servers)
+
     def check_names(self, served: Sequence[ServerTool]) -> None:
         """Raise DefinitionError for an option that names none of the tools."""
         known = [*self.by_name, *(tool.name for tool in served)]
@@ -204,7 +217,10 @@ class Tools(Node[Any]):
                 return f"A person rejected this call: {verdict.comment} Do not make it again.", "rejected"
             if verdict.edited:
                 call = {**call, "args": _arguments(verdict)}
-                note = f"A person changed the arguments to {json_text(call['args'])}.\n"
+                note = f"{CHANGED}{json_text(call['args'])}.\n"
+        recorded = recorded_run(RunContext.of(config))
+        if recorded is not None and not recorded.tools:
+            return await self._as_recorded(recorded, call, config, note)
         try:
             content = await self._content(made, call, config)
         except (GraphBubbleUp, *STOPPING):
@@ -222,6 +238,18 @@ class Tools(Node[Any]):
             outcome: Outcome = "timed out" if timed_out else "failed"
             return f"{note}{tool.name} failed: {scrubbed(reason)}{open_end}", outcome
         return (note + content if isinstance(content, str) else content), "ran"
+
+    async def _as_recorded(
+        self, recorded: RecordedRun, call: ToolCall, config: RunnableConfig, note: str
+    ) -> tuple[Content, Outcome]:
+        """Return what the call brought in the recorded run; one that is not on record is not made."""
+        here = RunContext.of(config)
+        arguments = json_text(call["args"])
+        found = await recorded.tool(here.path, call["name"], arguments)
+        if found is None:
+            depart(here, "tool", call["name"], f"{call['name']}({arguments[:MAX_REASON]})")
+        content = note + found.content if isinstance(found.content, str) else found.content
+        return content, cast("Outcome", found.outcome)
 
     async def _content(self, made: _Call, call: ToolCall, config: RunnableConfig) -> Content:
         make = self._only_once if self._is_once(made, config) else self._in_time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from ..providers.stack.budgeting import prompt_tokens
 from ..providers.stack.prompt_bound import bound_of
 from ..providers.stack.stack import ModelStack
 from ..state.errors import ContextTooLong
-from .contexts import Context, LeftOut, less, shown
+from .contexts import READ_LINES_SCHEMA, READ_SCHEMA, Context, LeftOut, less, shown
+from .excerpts import Excerpts
 from .steps import Step
 from .summaries import transcript
 
@@ -38,10 +39,16 @@ class Window:
         self._step = step
         self._tokens = context.tokens
         self._chars = max_chars
+        self._excerpts = Excerpts() if context.compress else None
         self.summariser: Step[Any, Any] | None = None
         if context.summary is not None:
             self.summariser = copy.copy(step.on(context.summary))
             self.summariser.name = f"{step.name}_summary"
+
+    @property
+    def tool(self) -> Mapping[str, Any]:
+        """The schema of the tool with which the model reads what it is not shown."""
+        return READ_SCHEMA if self._excerpts is None else READ_LINES_SCHEMA
 
     async def fitted(
         self, build: Build, messages: Sequence[AnyMessage], out: LeftOut, config: RunnableConfig | None
@@ -81,7 +88,7 @@ class Window:
         return out, request
 
     def _built(self, build: Build, messages: Sequence[AnyMessage], out: LeftOut, room: int) -> Request:
-        return build(shown(messages, out, min(room // LIST_SHARE, out.chars)))
+        return build(shown(messages, out, min(room // LIST_SHARE, out.chars), self._excerpts))
 
     def _less(
         self, build: Build, messages: Sequence[AnyMessage], out: LeftOut, room: int, size: float

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import SecretStr
@@ -13,6 +16,24 @@ from ..state.keys_in_use import remember
 
 SERVICE = "stepgraph"
 INSTALL_HELP = 'Install it with: pip install "stepgraph[keyring]" (in a clone: ".[keyring]")'
+
+
+NO_KEY = "no-key"  # sent nowhere: no model is asked where it stands for a key
+_asking_nobody: ContextVar[bool] = ContextVar("stepgraph_asking_nobody", default=False)
+
+
+@contextmanager
+def asking_nobody() -> Iterator[None]:
+    """Let models be made without their keys, to read their settings and prices; they must not be asked."""
+    token = _asking_nobody.set(True)
+    try:
+        yield
+    finally:
+        _asking_nobody.reset(token)
+
+
+def is_asking_nobody() -> bool:
+    return _asking_nobody.get()
 
 
 class PlainKeyWarning(UserWarning):
@@ -28,6 +49,8 @@ def find_key(variable: str | None, model: str, plain: SecretStr | None = None) -
     if variable is None:
         return None if plain is None else fit_key(plain.get_secret_value(), f"{model}: api_key")
     key = os.environ.get(variable) or (stored_key(variable) if plain is None else plain.get_secret_value())
+    if not key and _asking_nobody.get():
+        return NO_KEY
     if not key:
         raise SettingsError(
             f"{model}: the environment variable {variable} is not set; it holds the key. Set it, or keep the "

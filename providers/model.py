@@ -21,6 +21,9 @@ from ..state.session.session import Session
 from ..state.session.shared_ledger import Held
 from ..state.statuses import CallSource
 
+repr_json = json.JSONEncoder(default=repr).encode
+"""Returns a value as JSON, with what JSON does not know as its repr."""
+
 Message = Mapping[str, Any]
 PrefixEnd = tuple[int, int]
 """Where what requests share ends: in which message, and after how many characters (or parts) of it."""
@@ -222,10 +225,10 @@ class CallContext:
     sink: TokenSink | None = None
     check: Callable[[Reply], ReplyCheck] | None = None
     outcome: AttemptOutcome | None = None
+    run: RunContext = field(init=False, repr=False, compare=False)
 
-    @property
-    def run(self) -> RunContext:
-        return RunContext.of(self.config)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", RunContext.of(self.config))  # many ask for it
 
     @property
     def session(self) -> Session | None:
@@ -245,7 +248,7 @@ class CallContext:
 
     def call_key(self, session: Session, model: str, request: Request) -> CallKey:
         """Return the key under which the journal finds this very call again."""
-        content = json.dumps([model, request.messages, request.params()], default=repr)
+        content = repr_json([model, request.messages, request.params()])
         digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
         run = self.run
         number = session.journal.occurrence(

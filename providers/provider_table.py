@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from .chat_classes import CHAT_CLASSES
 from .prefix_marks import Mark
+from .sources import NOT_CONFIRMED, sources_of
 
 Structured = Literal["json_schema", "json_object", "prompt"]
 Tools = Literal["native", "emulated"]
@@ -39,7 +40,8 @@ class Capabilities:
     endpoint's own; with `always_finishes` an answer without one was cut. `prefix_mark` marks the end of a
     prefix that requests share, where nothing is cached without; `cache_key` names the prefix beside it;
     `schema_first` says that the schema is read before the prefix. `sources` says for each field where it is
-    documented; a field without one is what an endpoint compatible with OpenAI's is taken to do.
+    documented, see providers/sources.py; a field without one is what an endpoint compatible with OpenAI's is
+    taken to do.
     """
 
     structured: Structured = "json_schema"
@@ -69,7 +71,7 @@ class Capabilities:
                 continue
             value = getattr(self, item.name)
             text = ", ".join(value) if isinstance(value, tuple) else str(value)
-            shown.append((item.name, text, self.sources.get(item.name, "")))
+            shown.append((item.name, text, self.sources.get(item.name, NOT_CONFIRMED)))
         return shown
 
 
@@ -94,14 +96,6 @@ class Overrides(BaseModel, frozen=True, extra="forbid"):
     cache_key: bool | None = None
     schema_first: bool | None = None
 
-
-_CACHING = "https://developers.openai.com/docs/guides/prompt-caching"
-_OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
-_TOGETHER = "https://docs.together.ai/docs/inference/chat/structured-outputs"
-_DEEPSEEK = "https://api-docs.deepseek.com/zh-cn/api/create-chat-completion"
-_VLLM = "https://docs.vllm.ai/en/stable/features/reasoning_outputs/"
-_STRICT = "https://platform.openai.com/docs/guides/structured-outputs#supported-schemas"
-_OLLAMA = "https://docs.ollama.com/api/openai-compatibility"
 
 # What can be assumed of an endpoint that only says it is compatible with OpenAI's.
 COMPATIBLE = Capabilities()
@@ -157,6 +151,7 @@ _PROVIDERS = (
         client="langchain",
         prices="openai",
         capabilities=Capabilities(
+            sources=sources_of("openai"),
             strict=True,
             reasoning=(),
             max_tokens="max_completion_tokens",
@@ -165,21 +160,6 @@ _PROVIDERS = (
             always_finishes=True,
             cache_key=True,
             schema_first=True,
-            sources={
-                **dict.fromkeys(("cache_key", "schema_first"), _CACHING),
-                "tokenizer": "https://pypi.org/project/bpe-openai/",
-                "strict": _STRICT,
-                "echo": "https://platform.openai.com/docs/api-reference/chat/create",
-                **dict.fromkeys(
-                    ("finish", "always_finishes"),
-                    "https://platform.openai.com/docs/api-reference/chat/object",
-                ),
-                "structured": "https://github.com/arena-ai/structured-logprobs",
-                "logprobs": "https://github.com/arena-ai/structured-logprobs",
-                "stream_usage": "https://docs.stigg.io/documentation/ai-agents/llm-wrappers/providers/openai",
-                "max_tokens": "https://github.com/simonw/llm/issues/724",
-                "cached": "https://docs.rs/crate/openai-cost/0.1.0",
-            },
         ),
     ),
     Provider(
@@ -188,6 +168,7 @@ _PROVIDERS = (
         api_key_env="OPENROUTER_API_KEY",
         prices="openrouter",
         capabilities=Capabilities(
+            sources=sources_of("openrouter"),
             strict=True,
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
@@ -196,16 +177,6 @@ _PROVIDERS = (
             echo=("reasoning_details",),
             always_finishes=True,
             prefix_mark="cache_control",
-            sources={
-                **dict.fromkeys(("stream_usage", "cached", "cost"), _OPENROUTER),
-                "prefix_mark": "https://openrouter.ai/docs/guides/features/prompt-caching",
-                "strict": "https://openrouter.ai/docs/structured-outputs",
-                "echo": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
-                **dict.fromkeys(
-                    ("finish", "always_finishes"),
-                    "https://openrouter.ai/announcements/standardized-finish-reasons",
-                ),
-            },
         ),
     ),
     Provider(
@@ -214,23 +185,13 @@ _PROVIDERS = (
         api_key_env="TOGETHER_API_KEY",
         prices="together",
         capabilities=Capabilities(
+            sources=sources_of("together"),
             schema_in_prompt=True,
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=("cached_tokens", "prompt_tokens_details.cached_tokens"),
             echo=(),
             always_finishes=True,
-            sources={
-                "structured": _TOGETHER,
-                "schema_in_prompt": _TOGETHER,
-                "max_tokens": _TOGETHER,
-                "tools": "https://docs.together.ai/docs/reasoning-overview",
-                "reasoning": "https://docs.together.ai/docs/inference/chat/reasoning",
-                **dict.fromkeys(
-                    ("echo", "finish", "always_finishes"),
-                    "https://docs.together.ai/reference/chat-completions-1",
-                ),
-            },
         ),
     ),
     Provider(
@@ -239,46 +200,24 @@ _PROVIDERS = (
         api_key_env="DEEPSEEK_API_KEY",
         prices="deepseek",
         capabilities=Capabilities(
+            sources=sources_of("deepseek"),
             structured="json_object",
             max_tokens="max_tokens",
             reasoning=("reasoning_content",),
             cached=("prompt_cache_hit_tokens", "prompt_tokens_details.cached_tokens"),
             echo=("reasoning_content",),
             always_finishes=True,
-            sources={
-                "structured": _DEEPSEEK,
-                "tools": "https://www.promptfoo.dev/docs/providers/deepseek/",
-                "logprobs": _DEEPSEEK,
-                "stream_usage": _DEEPSEEK,
-                **dict.fromkeys(("finish", "always_finishes"), _DEEPSEEK),
-                "echo": "https://github.com/anomalyco/opencode/issues/24722",
-                "reasoning": "https://share.apidog.com/apidoc/docs-site/747793/reasoning-model-deepseek-reasoner-835841m0",
-                "max_tokens": _DEEPSEEK,
-                "cached": "https://platform.deepseek.com/api-docs/guides/kv_cache/",
-            },
         ),
     ),
     Provider(
         "vllm",
         "http://localhost:8000/v1",
         capabilities=Capabilities(
+            sources=sources_of("vllm"),
             reasoning=("reasoning", "reasoning_content"),
             tokenizer="vllm",
             echo=("reasoning", "reasoning_content"),
             always_finishes=True,
-            sources={
-                "tokenizer": "https://docs.vllm.ai/en/v0.15.0/api/vllm/entrypoints/serve/tokenize/protocol/",
-                "echo": "https://docs.vllm.ai/en/v0.17.1/features/interleaved_thinking/",
-                **dict.fromkeys(
-                    ("finish", "always_finishes"),
-                    "https://docs.vllm.ai/en/stable/serving/openai_compatible_server/",
-                ),
-                "structured": _VLLM,
-                "tools": _VLLM,
-                "reasoning": _VLLM,
-                "max_tokens": "https://github.com/vllm-project/vllm/issues/28266",
-                "cached": "https://github.com/vllm-project/vllm/pull/18192",
-            },
         ),
     ),
     Provider(
@@ -286,16 +225,12 @@ _PROVIDERS = (
         "http://localhost:11434/v1",
         address_env="OLLAMA_HOST",
         capabilities=Capabilities(
+            sources=sources_of("ollama"),
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=(),
             echo=("reasoning",),
             always_finishes=True,
-            sources={
-                **dict.fromkeys(("structured", "tools", "logprobs", "stream_usage", "reasoning"), _OLLAMA),
-                "max_tokens": "https://github.com/ollama/ollama/issues/7125",
-                **dict.fromkeys(("echo", "finish", "always_finishes"), _OLLAMA),
-            },
         ),
     ),
     # llama.cpp's server, for the model on this machine. Its small models never emit tool calls (measured).
@@ -303,53 +238,19 @@ _PROVIDERS = (
         LOCAL,
         is_free=True,
         capabilities=Capabilities(
+            sources=sources_of(LOCAL),
             tools="emulated",
             max_tokens="max_tokens",
             tokenizer="llama.cpp",
             echo=(),
             always_finishes=True,
-            sources={
-                "tokenizer": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
-                "structured": "https://github.com/ggml-org/llama.cpp/issues/11847",
-                "tools": "measured with SmolLM2-135M-Instruct, which ignores tools and tool_choice",
-                "reasoning": "https://pypi.org/project/langchain-llama-cpp/",
-                "max_tokens": "https://github.com/ggml-org/llama.cpp/issues/13700",
-                **dict.fromkeys(
-                    ("echo", "finish", "always_finishes"),
-                    "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
-                ),
-            },
         ),
     ),
 )
 
 # What LangChain's classes make of their providers' answers is alike for all of them.
-_BY_LANGCHAIN = Capabilities(
-    reasoning=(),
-    logprobs=False,
-    echo=(),
-    sources={
-        **dict.fromkeys(
-            ("structured", "tools"),
-            "https://docs.langchain.com/oss/python/langchain/models#model-profiles",
-        ),
-        **dict.fromkeys(
-            ("stream_usage", "cached"), "https://docs.langchain.com/oss/python/langchain/models#token-usage"
-        ),
-        "reasoning": "https://docs.langchain.com/oss/python/langchain/models#reasoning",
-    },
-)
+_BY_LANGCHAIN = Capabilities(reasoning=(), logprobs=False, echo=())
 _ANSWERS_WITH_AN_END = {"azure_openai", "anthropic", "google_genai"}
-_ENDS = {
-    "azure_openai": {
-        "strict": "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/structured-outputs",
-        "always_finishes": "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference",
-    },
-    "anthropic": {
-        "always_finishes": "https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons",
-    },
-    "google_genai": {"always_finishes": "https://ai.google.dev/api/generate-content#FinishReason"},
-}
 _OF_LANGCHAIN = tuple(
     Provider(
         name,
@@ -360,8 +261,8 @@ _OF_LANGCHAIN = tuple(
             _BY_LANGCHAIN,
             max_tokens="max_completion_tokens" if name == "azure_openai" else "max_tokens",
             always_finishes=name in _ANSWERS_WITH_AN_END,
+            sources=sources_of(name),
             strict=name == "azure_openai",
-            sources={**_BY_LANGCHAIN.sources, **_ENDS.get(name, {})},
             schema_first="anthropic" in name,
         ),
         address_env=known.address_env,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from ..state.errors import SettingsError, did_you_mean
+from ..state.keys_in_use import key_in_query, names_key
 from ..state.settings_file import (
     FILE_NAME as FILE_NAME,
     find_file as find_file,
@@ -47,7 +47,6 @@ OWN_PARAMS = {
     "api_key": "the setting api_key_env",
     "organization": "the setting organization",
 }
-_SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 Failure = Literal["busy", "unreachable", "denied", "refused", "filtered", "too_long", "garbled"]
 Trigger = Failure | Literal["invalid", "unsure"]
 ALWAYS: tuple[Trigger, ...] = get_args(Failure)
@@ -245,7 +244,7 @@ def _checked(settings: ModelSettings, where: str) -> ModelSettings:
     if provider is None and settings.base_url is None:
         raise SettingsError(f"{where}: neither provider nor base_url is given. {SPEC_HELP}")
     address = urlsplit(settings.base_url or "")
-    if address.username or address.password or _secret_in(address.query):
+    if address.username or address.password or key_in_query(address.query):
         raise SettingsError(
             f"{where}: base_url holds a user, a password or a key. Keys go into an environment variable, "
             "named by api_key_env, or into headers as $NAME."
@@ -289,15 +288,11 @@ def _check_no_key(name: str, value: Any, where: str) -> None:
     if isinstance(value, Mapping):
         for inner, part in value.items():
             _check_no_key(f"{name}.{inner}", part, where)
-    elif isinstance(value, str) and _SECRET.search(name.rpartition(".")[2]) and not value.startswith("$"):
+    elif isinstance(value, str) and names_key(name.rpartition(".")[2]) and not value.startswith("$"):
         raise SettingsError(
             f"{where}: params.{name} looks like a key. Keys go into the environment: name the variable by "
             f'api_key_env, or write params.{name} = "$NAME".'
         )
-
-
-def _secret_in(query: str) -> bool:
-    return any(_SECRET.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
 def environment_variable(role: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from typing import Any
 
 from ..nodes.costs import asks_in, cost_of
 from ..providers.settings import (
@@ -16,8 +18,12 @@ from ..providers.settings import (
     named_binding,
     parse_binding,
 )
-from ..providers.stack.roles import EVERY_ROLE, Bindable, using
-from ..state.errors import InputError, SettingsError, did_you_mean
+from ..providers.stack.roles import EVERY_ROLE, Bindable, find_model, using
+from ..providers.stack.stack import ModelStack
+from ..state.errors import InputError, SettingsError, UnboundRole, did_you_mean
+from ..state.names import MODELS_KEY, SESSION_KEY
+from ..state.run_context import RunContext, fields_in
+from ..state.session.session import Session
 from .loading import Compiled
 
 
@@ -86,3 +92,38 @@ def check_roles(roles: Iterable[str], graph: Compiled) -> None:
                 f"{did_you_mean(role.lower(), seen)} A role that only functions and tools use is bound in "
                 f"{FILE_NAME} instead."
             )
+
+
+def check_models(models: Mapping[str, Bindable], graph: Compiled) -> None:
+    """Make the models that a graph's steps ask, so that nothing is on record yet when one cannot be made.
+
+    A role that nothing binds is not told here: a branch that is not taken needs none. Raises SettingsError
+    for a missing key or package, and for settings that do not fit.
+    """
+    with using_named(models):
+        for role, find in _steps_models(graph):
+            with suppress(UnboundRole):
+                find(role)
+
+
+def answering_models(graph: Compiled, session: Session) -> dict[str, list[str]]:
+    """Return what tells the models apart that answer each role of a graph's steps in a session, by role.
+
+    A role that nothing binds, or whose model cannot be made, has none.
+    """
+    found: dict[str, list[str]] = {}
+    for role, find in _steps_models(graph, {SESSION_KEY: session}):
+        with suppress(SettingsError):
+            found[role or DEFAULT_ROLE] = [member.identity for member in find(role).members]
+    return found
+
+
+def _steps_models(
+    graph: Compiled, fields: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str | None, Callable[[str | None], ModelStack]]]:
+    """Yield the role of each step without a model of its own, and what finds the role's model there."""
+    given = {**fields_in(graph.config or {}), **(fields or {})}
+    for asks in asks_in(cost_of(graph)):
+        if getattr(asks.step, "own_model", None) is None and hasattr(asks.step, "role"):
+            run = RunContext({**given, MODELS_KEY: asks.models})
+            yield asks.step.role, partial(find_model, run=run)

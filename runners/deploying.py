@@ -16,6 +16,7 @@ from ..state.session.fingerprint import changes_for, fingerprint_of
 from ..state.session.migrating import migrate, standing_of
 from ..state.session.session import Session
 from ..state.session.versions import version_in, version_of
+from ..state.statuses import RUNNING
 from ..tracing.record.pending import due_of, is_wait, read_waiting
 from ..tracing.record.reads import cost_of_calls, read_input
 from ..tracing.record.spans import Row
@@ -141,7 +142,7 @@ class DeployCheck:
             return "its turn"
         if thread.status == "partial":
             return "a budget"
-        if thread.status == "running" and self._session.claims.is_run(thread.thread_id):
+        if thread.status == RUNNING:
             return "nothing: it runs"
         waiting = read_waiting(self._session, thread.thread_id)
         if waiting:

@@ -28,10 +28,7 @@ async def put_answers(session: Session, thread: str, given: Any, *, by_id: bool)
 
 
 def _put(session: Session, thread: str, given: Any, by_id: bool) -> list[str]:
-    questions = answered(session, thread, _snapshot(session, thread), given if by_id else None)
-    answers = dict(given) if by_id else {questions[0].id: given}
-    for question in questions:
-        _check(question.value, answers[question.id])
+    answers = checked_answers(session, thread, given, by_id=by_id)
     try:
         kept = {name: json.loads(json.dumps(answer)) for name, answer in answers.items()}
     except (TypeError, ValueError) as error:
@@ -46,6 +43,18 @@ def _put(session: Session, thread: str, given: Any, by_id: bool) -> list[str]:
                 "is about to take."
             )
     return list(answers)
+
+
+def checked_answers(session: Session, thread: str, given: Any, *, by_id: bool) -> dict[str, Any]:
+    """Return answers by the ids of their questions, which need no graph to be known here.
+
+    Raises InputError for what could not be taken, and AnswerTooLate.
+    """
+    questions = answered(session, thread, _snapshot(session, thread), given if by_id else None)
+    answers = dict(given) if by_id else {questions[0].id: given}
+    for question in questions:
+        _check(question.value, answers[question.id])
+    return answers
 
 
 def _check(asked: Any, answer: Any) -> None:

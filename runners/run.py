@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
@@ -21,6 +22,7 @@ from ..state.journal.records import Description
 from ..state.journal.sums import cached_tokens
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
+from ..state.session.foreign_calls import handlers_of
 from ..state.session.keeping import abrought_up, check_graph, told_of_changes
 from ..state.session.pauses import budget_end
 from ..state.session.session import Session, new_thread_id, text_of_id
@@ -41,7 +43,7 @@ class RunOptions(TypedDict, total=False):
     """What a run may be given beside its graph and its state; see `Session.config`.
 
     `user`, `tags` and `metadata` go on record, and into the trace. `ledgers` are budgets that the run shares
-    with others. `extra` goes into the config that LangGraph gets.
+    with others. `extra` goes into the config that LangGraph gets, as do `callbacks`.
     """
 
     budget: Budgets | None
@@ -55,6 +57,7 @@ class RunOptions(TypedDict, total=False):
     description: Description | None
     ledgers: Sequence[Ledger]
     extra: Mapping[str, Any]
+    callbacks: Sequence[BaseCallbackHandler]
 
 
 async def arun(
@@ -217,6 +220,7 @@ class _Run(Generic[OutputT]):
             description=options.get("description"),
             **options.get("extra", {}),
         )
+        config["callbacks"] = [*handlers_of(config), *options.get("callbacks", ())]
         check_lane(graph, RunContext.of(config))
         await abrought_up(graph, config)
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from langgraph.types import Interrupt
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from ..graphs.engine.writes import same
-from ..state.budget import Budget, Budgets
 from ..state.database import PostgresAddress
 from ..state.errors import InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread, sync_version
@@ -27,36 +23,25 @@ from ..state.journal.jobs import (
     submit_job,
     wake_job,
 )
+from ..state.journal.parts import open_parts
 from ..state.run_context import checkpoint_at
-from ..state.schema import values_of
 from ..state.session.internals import read_task_statuses
 from ..state.session.session import Session, new_thread_id, text_of_id
-from ..state.statuses import Lane
 from ..tracing.record.pending import read_waiting
 from ..tracing.record.plain_checkpoints import final_state, plain_checkpoints
 from ..tracing.record.threads import find_thread, is_known
 from .choosing import engine_for, engine_of
 from .engines.protocol import Engine
 from .inbox import put_answers
+from .job_data import JobOptions, plain_input, plain_options
 from .loading import load_graph
 from .naming import graph_name
+from .outcomes import Job
 from .result import BudgetEnd, RunResult, RunStatus
 from .run import NO_ANSWER, aread_result, budget_end_in
 from .sessions import session_at
-from .turns import Job
-
-
-class JobOptions(TypedDict, total=False):
-    """What a job may be given beside its graph and its input; see `Session.config`."""
-
-    budget: Budgets | None
-    cache_s: float | None
-    lane: Lane | None
-    user: str | None
-    tags: list[str]
-    metadata: Mapping[str, Any]
-    allow_changed_graph: bool
-    restart: bool
+from .streams.hearing import JobStream, heard
+from .streams.parts import DEFAULT_MODES, Part
 
 
 class RunHandle:
@@ -72,6 +57,7 @@ class RunHandle:
         self._engine = engine
         self._reference = reference
         self._job = Job(graph, thread_id)
+        self._told: set[str] = set()  # the calls whose answers were streamed
 
     def __repr__(self) -> str:
         return f"RunHandle({self.thread_id!r}, {self.graph!r}, on {self._engine.name!r})"
@@ -109,8 +95,39 @@ class RunHandle:
 
     async def acancel(self) -> None:
         """Have the run stop: calls under way are kept, and the thread can be gone on with."""
-        await in_thread(stop_job, self._session.journal, self.thread_id)
-        await self._engine.cancel(self._job)
+        journal = self._session.journal
+        parts = await in_thread(open_parts, journal, self.thread_id)
+        stands = await in_thread(stop_job, journal, self.thread_id)
+        for thread, graph, _ in parts:
+            await RunHandle(self._session, self._engine, graph, graph, thread).acancel()
+        if stands == "queued":  # another turn takes what its parts have brought
+            await self._engine.submit(self._job)
+        else:
+            await self._engine.cancel(self._job)
+
+    async def astream(
+        self, *, stream_mode: str | Sequence[str] = DEFAULT_MODES, subgraphs: bool = True
+    ) -> AsyncGenerator[Part | RunResult, None]:
+        """Yield what happens in the run, wherever it runs; the last item is the RunResult.
+
+        The parts are LangGraph's v2 stream parts, as in `astream_run`: `part["type"]` is messages, updates or
+        custom. Two more types are a job's own: "nodes" tells which node begins, ends or begins again,
+        "status" how the run stands. What was answered before comes first, each answer as a whole and marked
+        as `replayed`; of a handle that has streamed before, only what is new. A run does not end when its
+        caller stops listening. Raises RunFailed if the run failed.
+        """
+        modes = [stream_mode] if isinstance(stream_mode, str) else stream_mode
+        told = heard(self._session, self.thread_id, self._told, modes=modes, subgraphs=subgraphs)
+        async with aclosing(told) as parts:
+            async for part in parts:
+                yield part
+        yield await self.aresult()
+
+    def stream(
+        self, *, stream_mode: str | Sequence[str] = DEFAULT_MODES, subgraphs: bool = True
+    ) -> JobStream[Part | RunResult]:
+        """Like `astream`, for sync callers; `async for` takes it as well."""
+        return JobStream(lambda: self.astream(stream_mode=stream_mode, subgraphs=subgraphs))
 
     async def _record(self) -> JobRecord:
         record = await in_thread(find_job, self._session.journal, self.thread_id)
@@ -232,46 +249,3 @@ def _put(session: Session, engine: Engine, thread: str, name: str, data: Any, op
     trace = begun + 1
     submit_job(journal, JobRecord(thread, name, trace, data, options=plain, engine=engine.name))
     return True
-
-
-def plain_options(options: JobOptions) -> dict[str, Any]:
-    """Return options as JSON can say them, without those that say nothing."""
-    plain: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, False)}
-    budget = options.get("budget")
-    if budget is not None:
-        given = (budget,) if isinstance(budget, Budget) else budget
-        plain["budget"] = [each.values() for each in given]
-    try:
-        return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
-    except TypeError as error:
-        raise InputError(f"A job's options are kept as JSON, which cannot say them: {error}.") from None
-
-
-def plain_input(state: Any) -> dict[str, Any]:
-    """Return an input as JSON can say it, without fields that nobody set. Raises InputError if it cannot."""
-    try:
-        values = values_of(state)
-    except TypeError:
-        raise InputError(
-            f"A job's input is a state, or some of its fields by their names, not {type(state).__name__}."
-        ) from None
-    if isinstance(state, BaseModel):
-        values = {name: value for name, value in values.items() if name in state.model_fields_set}
-    elif dataclasses.is_dataclass(state):
-        values = {
-            f.name: values[f.name] for f in dataclasses.fields(state) if not _is_unset(f, values[f.name])
-        }
-    try:
-        plain: dict[str, Any] = to_jsonable_python(values, inf_nan_mode="strings")
-    except (PydanticSerializationError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(
-            f"A job's input is kept as JSON, which cannot say it: {error}. Give plain data, or the name of "
-            "where the worker finds it."
-        ) from None
-    return plain
-
-
-def _is_unset(field: dataclasses.Field[Any], value: Any) -> bool:
-    if field.default_factory is not dataclasses.MISSING:
-        return same(field.default_factory(), value)
-    return field.default is not dataclasses.MISSING and same(field.default, value)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Protocol
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
 
 from ..state.budget import Budget
 from ..state.errors import (
@@ -27,6 +28,7 @@ from ..state.errors import (
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED, Halt
 from ..state.journal.jobs import (
+    Attempts,
     JobRecord,
     JobStatus,
     begin_turn,
@@ -34,99 +36,52 @@ from ..state.journal.jobs import (
     end_turn,
     fail_unbegun,
     find_job,
+    forgive_turn,
     given_answers,
+    is_due_now,
     last_trace,
     pin_job,
 )
+from ..state.journal.parts import PartRecord, find_part, has_parts
 from ..state.journal.records import Description
-from ..state.names import HALT_KEY
-from ..state.run_context import for_reading
+from ..state.names import HALT_KEY, MODELS_KEY, SPREAD_KEY
+from ..state.run_context import RunContext, for_reading
 from ..state.schema import parse_input, values_of
+from ..state.session.internals import Tap
 from ..state.session.session import Session
 from ..state.session.versions import version_of
-from ..tracing.record.pending import due_of, unanswered
-from .loading import Loaded
+from ..tracing.record.pending import is_for_parts, unanswered, wakes_at
+from .loading import Compiled, Loaded
+from .outcomes import NO_HEARTBEAT, Heartbeat, Job, Outcome, beating
 from .passing import is_retryable
 from .result import RunResult
 from .run import RunOptions, aresume, arun
 from .served import Served
+from .spreading import LOOK_AGAIN_S, JobSpreader, Submit, parent_to_wake, part_of
+from .streams.sending import Broadcast
 
 DRAINED: Final = "its worker ends"
+CANCELED: Final = "it was canceled"
+UNCHANGED: Final = (GraphChanged.__name__, MigrationFailed.__name__)  # the job is of its version still
 MAX_ATTEMPTS: Final = 10
 FIRST_WAIT_S: Final = 0.5
 MOST_WAIT_S: Final = 60.0
 NOT_SERVED_WAIT_S: Final = 5.0
 LOGGER = logging.getLogger("stepgraph.worker")
 
-OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "canceled", "handed_over"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A thread that was handed to workers, as an engine carries it: names, no state, no prompt, no key."""
-
-    graph: str
-    thread: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a turn ended, as an engine carries it: words and ids; the record has all the rest.
-
-    `waiting` has the ids of the questions that wait for an answer, `due_at` the Unix time of the next
-    deadline. Of one that failed, `kind` is the error's class, and `retryable` says whether another turn may
-    help, after `after_s` seconds. `handed_over` means that another turn goes on: the worker had to stop, or
-    something came in meanwhile.
-    """
-
-    status: OutcomeStatus
-    waiting: tuple[str, ...] = ()
-    due_at: float | None = None
-    kind: str | None = None
-    retryable: bool = False
-    after_s: float = 0.0
-    usd: float | None = None
-    calls: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data, without what says nothing."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, (), 0, False)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
-        return cls(**{**data, "waiting": tuple(data.get("waiting", ()))})
-
-
-class Heartbeat(Protocol):
-    """Tells an engine, while a turn runs, that its worker lives."""
-
-    every_s: float
-
-    def beat(self) -> None:
-        """Say so; called every so many seconds."""
-        ...
-
-
-class NoHeartbeat:
-    """For an engine that hears of its workers in another way."""
-
-    every_s = 3600.0
-
-    def beat(self) -> None:
-        return
-
-
-NO_HEARTBEAT: Final[Heartbeat] = NoHeartbeat()
-
 
 class _Running:
-    """A turn under way; `record` is that of the latest time that the engine gave it."""
+    """A turn under way; `record` is that of the latest time that the engine gave it.
+
+    One that `is_ending` is of no use to whoever is given the thread again.
+    """
 
     outcome: asyncio.Future[Outcome]
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
         self.halt = Halt()
+        self.is_ending = False
 
 
 class Turn:
@@ -147,12 +102,15 @@ class Turn:
         finishes: bool = False,
     ) -> None:
         self.session = session
+        session.claims.may_be_ended = True  # by a worker that is given a thread of ours
         self.owner = f"worker-{secrets.token_hex(6)}"
         self.grace_s = grace_s
         self.served = Served(graphs, finishes=finishes)
         self._models = models or {}
+        self._broadcast = Broadcast(session)
         self._running: dict[str, _Running] = {}
         self._draining = asyncio.Event()
+        self.submit: Submit = _nobody  # tells the engine of a job that is on record
 
     @property
     def is_draining(self) -> bool:
@@ -164,9 +122,9 @@ class Turn:
             await asyncio.wait_for(self._draining.wait(), timeout_s)
 
     @property
-    def running(self) -> frozenset[str]:
-        """The threads that run here."""
-        return frozenset(self._running)
+    def running(self) -> dict[str, int]:
+        """The threads that run here, and the tokens of their turns."""
+        return {thread: running.record.epoch for thread, running in self._running.items()}
 
     def drain(self) -> None:
         """Begin no more calls in any thread: each is handed over as soon as its calls under way are kept."""
@@ -174,32 +132,39 @@ class Turn:
         for running in self._running.values():
             running.halt.ask(DRAINED)
 
-    def halt(self, thread: str, reason: str) -> None:
+    def cancel(self, thread: str) -> None:
         """Begin no more calls in a thread: it stops, and can be gone on with."""
         if thread in self._running:
-            self._running[thread].halt.ask(reason)
+            self._running[thread].halt.ask(CANCELED)
 
     def forsake(self, thread: str, token: int) -> None:
-        """Halt a thread, unless the engine has given its turn to this worker again, under a later token."""
-        if thread in self._running and self._running[thread].record.epoch == token:
-            self.halt(thread, "nobody waits for it any more")
+        """Begin no more calls in a thread whose turn is another's by now, unless it is ours again."""
+        running = self._running.get(thread)
+        if running is not None and running.record.epoch == token:
+            running.is_ending = True
+            running.halt.ask("its turn is another worker's by now")
 
     async def run(self, job: Job, token: int, beat: Heartbeat = NO_HEARTBEAT) -> Outcome:
         """Begin or go on with a job's thread, with the answers that came in, and return how that ended.
 
         The `token` grows with every turn that the engine gives: one that comes too late does nothing.
         """
+        begun = await in_thread(self._begun, job, token)
+        return begun if isinstance(begun, Outcome) else await self.take(begun, beat)
+
+    def _begun(self, job: Job, token: int) -> JobRecord | Outcome:
+        """Begin a turn on record; where it cannot, return how that ended."""
         journal = self.session.journal
-        known = await in_thread(find_job, journal, job.thread)
+        known = find_job(journal, job.thread)
         version = None if known is None else known.version
         if self.served.find(job.graph, version) is None:  # another worker of the queue may serve it
             told = "" if version is None else f" in version {version!r}"
             LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, told)
             return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
-        record = await in_thread(begin_turn, journal, job.thread, self.owner, token)
+        record = begin_turn(journal, job.thread, self.owner, token)
         if record is not None:
-            return await self.take(record, beat)
-        record = await in_thread(find_job, journal, job.thread)
+            return record
+        record = find_job(journal, job.thread)
         if record is None:
             return Outcome("failed", kind="NoJob")
         if record.status in ("done", "partial", "failed", "canceled"):
@@ -210,32 +175,31 @@ class Turn:
         """Like `run`, for a turn that has been begun on record.
 
         A worker that was too slow to say that it lives may be given a thread that it still runs: that run is
-        this turn's, then.
+        this turn's, then, unless it is ending: how that ended is no outcome of this turn.
         """
-        running = self._running.get(record.thread_id)
-        if running is None:
-            running = self._running[record.thread_id] = _Running(record)
-            running.outcome = asyncio.ensure_future(self._whole(running))
-        else:
-            running.record = record
-        async with _beating(beat):
+        async with beating(beat):
+            while (running := self._running.get(record.thread_id)) is not None and running.is_ending:
+                await asyncio.wait({running.outcome})
+            if running is None:
+                running = self._running[record.thread_id] = _Running(record)
+                running.outcome = asyncio.ensure_future(self._whole(running))
+            else:
+                running.record = record
             return await asyncio.shield(running.outcome)
 
     async def _whole(self, running: _Running) -> Outcome:
         record, halt = running.record, running.halt
         if record.stop:
-            halt.ask("it was canceled")
+            halt.ask(CANCELED)
         if self.is_draining:
             halt.ask(DRAINED)
         try:
             if record.former not in (None, self.owner):  # it died, or stood still: if it wakes, too late
                 await in_thread(self.session.claims.end, record.thread_id)
             outcome = await self._outcome(await self._pinned(record), halt)
-            if outcome.kind in (
-                GraphChanged.__name__,
-                MigrationFailed.__name__,
-            ):  # it is of its version still
+            if outcome.kind in UNCHANGED:
                 await in_thread(pin_job, self.session.journal, running.record, record.version)
+            running.is_ending = True
             return await self._settle(running.record, outcome)
         finally:
             del self._running[record.thread_id]
@@ -250,7 +214,8 @@ class Turn:
         return replace(record, version=version)
 
     async def _outcome(self, record: JobRecord, halt: Halt) -> Outcome:
-        if halt.reason:
+        journal = self.session.journal
+        if halt.reason and not (record.stop and await in_thread(has_parts, journal, record.thread_id)):
             return self._halted(record, halt)
         if record.attempts > MAX_ATTEMPTS:
             LOGGER.error("%s: given up after %s turns that did not end", record.thread_id, MAX_ATTEMPTS)
@@ -276,40 +241,63 @@ class Turn:
                 running.cancel()
                 with suppress(BaseException):
                     await running
-        if result.budget_end is not None and result.budget_end.limit == HALTED:
+        is_halted = result.budget_end is not None and result.budget_end.limit == HALTED
+        if is_halted and (halt.reason or record.stop):  # else a part of it was canceled
             return self._halted(record, halt)
         return self._ended(result)
 
     async def _go_on(self, record: JobRecord, halt: Halt) -> RunResult:
         """Begin or go on with a thread, with the answers that came in, in the one way to run."""
-        session, thread = self.session, record.thread_id
         loaded = self.served.find(record.graph, record.version)
         if loaded is None:
             raise InputError(f"The graph {record.graph!r} is not served here in version {record.version!r}.")
-        graph = loaded.graph
+        graph, state = loaded.graph, None
+        part, begun = await in_thread(self._known, record.thread_id)
+        if part is not None:
+            graph, state = part_of(loaded.graph, part)
         description = Description(loaded.reference, self._models, record.input)
-        options = _options(record, description, halt)
-        begun = await in_thread(last_trace, session.journal, thread)
+        stream = await self._broadcast.begin(record)
+        try:
+            options = _options(record, description, halt, stream.tap)
+            spreader = JobSpreader(self.session, record, graph, self.submit)
+            models = {} if part is None else {MODELS_KEY: RunContext.of(loaded.graph.config).models}
+            options["extra"] = {**options["extra"], **models, SPREAD_KEY: spreader}
+            return await self._heard(record, graph, state, begun, options)
+        finally:
+            await self._broadcast.end(stream)
+
+    def _known(self, thread: str) -> tuple[PartRecord | None, int]:
+        """Return what a thread is a part of, and the number of its latest input that was begun."""
+        journal = self.session.journal
+        return find_part(journal, thread), last_trace(journal, thread)
+
+    async def _heard(
+        self, record: JobRecord, graph: Compiled, given: Any, begun: int, options: RunOptions
+    ) -> RunResult:
+        """Begin or go on with a thread; a part is `given` its input, which is no plain data."""
+        session, thread = self.session, record.thread_id
         if begun < record.trace:
-            state = parse_input(graph.builder.input_schema, record.input)
+            state = given or parse_input(graph.builder.input_schema, record.input)
             if begun >= 0:  # the next thing that is said on a thread; what it knows stays
                 state = {name: value for name, value in values_of(state).items() if name in record.input}
             return await arun(graph, state, session, thread, **options)
-        given = await in_thread(given_answers, session.journal, thread)
+        came = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}
-        if given:
+        if came:
             snapshot = await graph.aget_state(for_reading(session.config(thread)), subgraphs=True)
             waiting = {item.id for item in unanswered(session, thread, snapshot.interrupts)}
-            answers = {name: answer for name, answer in given.items() if name in waiting}
+            answers = {name: answer for name, answer in came.items() if name in waiting}
         try:
-            result = await aresume(graph, session, thread, answers=answers or None, **options)
+            result = await aresume(graph, session, thread, state=given, answers=answers or None, **options)
         except AnswerTooLate:
-            result = await aresume(graph, session, thread, **options)
-        await in_thread(drop_answers, session.journal, thread, given)
+            result = await aresume(graph, session, thread, state=given, **options)
+        await in_thread(drop_answers, session.journal, thread, came)
         return result
 
     def _ended(self, result: RunResult) -> Outcome:
-        dues = [due for item in result.waiting if (due := due_of(item.value)) is not None]
+        if result.waiting and all(is_for_parts(item) for item in result.waiting):
+            return Outcome("spread", due_at=time.time() + LOOK_AGAIN_S)
+        dues = [due for item in result.waiting if (due := wakes_at(item.value)) is not None]
         return Outcome(
             result.status,
             waiting=tuple(item.id for item in result.waiting),
@@ -317,7 +305,7 @@ class Turn:
         )
 
     def _halted(self, record: JobRecord, halt: Halt) -> Outcome:
-        return Outcome("canceled" if record.stop or halt.reason != DRAINED else "handed_over")
+        return Outcome("canceled" if record.stop or halt.reason == CANCELED else "handed_over")
 
     async def _failed(self, record: JobRecord, error: Exception) -> Outcome:
         told = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
@@ -333,61 +321,65 @@ class Turn:
 
     async def _settle(self, record: JobRecord, outcome: Outcome) -> Outcome:
         """Record how a turn ended, and return that with what its thread has cost."""
+        outcome, waits = await in_thread(self._settled, record, outcome)
+        if waits is not None:
+            await self.submit(waits)
+        LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
+        return outcome
+
+    def _settled(self, record: JobRecord, outcome: Outcome) -> tuple[Outcome, Job | None]:
+        """Like `_settle`; tell as well which job goes on now, with what this one has brought."""
         journal = self.session.journal
         status: JobStatus
         after_s: float | None = None
-        attempts = 0
+        attempts: Attempts = "none"
         if outcome.status == "handed_over":
             status, after_s = "queued", 0.0
         elif outcome.status == "failed" and outcome.retryable:
-            status, after_s, attempts = "queued", outcome.after_s, record.attempts
+            status, after_s, attempts = "queued", outcome.after_s, "kept"
             if outcome.kind in (ThreadBusy.__name__, ClaimLost.__name__):  # it was no attempt
-                attempts -= 1
+                attempts = "one less"
+        elif outcome.status == "spread":
+            status, after_s = "queued", LOOK_AGAIN_S
         elif outcome.status == "interrupted":
             status = "waiting"
         else:
             status = outcome.status
-        stands = await in_thread(
-            lambda: end_turn(
-                journal,
-                record,
-                status,
-                kind=outcome.kind,
-                due_at=outcome.due_at,
-                after_s=after_s,
-                attempts=attempts,
-            )
+        stands = end_turn(
+            journal,
+            record,
+            status,
+            kind=outcome.kind,
+            due_at=outcome.due_at,
+            after_s=after_s,
+            attempts=attempts,
+            is_stopped=outcome.status != "spread",
         )
-        if stands == "queued" and status != "queued":  # it was woken meanwhile
+        if stands is None:
+            forgive_turn(journal, record)
+        elif stands == "queued" and status != "queued":  # it was woken meanwhile
             outcome = Outcome("handed_over")
         elif stands == "canceled" and status != "canceled":
             outcome = Outcome("canceled")
-        spent = await in_thread(self.session.spent, record.thread_id)
-        LOGGER.info("%s: %s", record.thread_id, outcome.status.replace("_", " "))
-        return Outcome(**{**asdict(outcome), "usd": spent.known_usd, "calls": spent.calls})
+        if outcome.status == "spread" and is_due_now(journal, record.thread_id):
+            outcome = Outcome("handed_over")  # its parts have ended meanwhile
+        waits: Job | None = None
+        if outcome.status in ("done", "partial", "failed", "canceled") and not outcome.retryable:
+            waits = parent_to_wake(journal, record.thread_id)
+        spent = self.session.spent(record.thread_id)
+        return replace(outcome, usd=spent.known_usd, calls=spent.calls), waits
 
 
-def _options(record: JobRecord, description: Description, halt: Halt) -> RunOptions:
+async def _nobody(_: Job) -> None:
+    """Tell nobody: the engine finds on record what is to be done."""
+
+
+def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
     given = dict(record.options)
     limits = given.pop("budget", None)
-    options = RunOptions(description=description, extra={HALT_KEY: halt})
+    extra = {HALT_KEY: halt, **tap.configurable}
+    options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])
     if limits is not None:
         options["budget"] = tuple(Budget(**each) for each in limits)
     options.update(given)  # type: ignore[typeddict-item]
     return options
-
-
-@asynccontextmanager
-async def _beating(beat: Heartbeat) -> AsyncIterator[None]:
-    async def beats() -> None:
-        while True:
-            beat.beat()
-            await asyncio.sleep(beat.every_s)
-
-    task = asyncio.ensure_future(beats())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from ..state.journal.serving import TOLD_EVERY_S, forget_served, tell_served
 from ..state.session.session import Session
 from ..tracing.export.live import Tracing
 from .choosing import engine_of
+from .firing import firing
 from .loading import Loaded
 from .metrics import serving_metrics
 from .naming import load_served
@@ -55,12 +57,15 @@ async def aworker(
                 'them one: versioned(graph, "1").'
             )
         engine = engine_of(on, session)
+        turn.submit = engine.submit
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
             with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or no main thread
                 loop.add_signal_handler(number, _end, turn, number)
-        telling = asyncio.ensure_future(_telling(turn))
+        beside = [asyncio.ensure_future(_telling(turn))]
+        if turn.served.begins and not engine.has_schedules:
+            beside.append(asyncio.ensure_future(firing(turn, engine.name, engine.submit)))
         try:
             with serving_metrics(session, metrics, lambda: len(turn.running)):
                 await engine.serve(turn, at_once=at_once, ready=ready)
@@ -68,8 +73,9 @@ async def aworker(
             turn.drain()
             raise
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             with suppress(StoreError):
                 await in_thread(forget_served, session.journal, turn.owner)
             for number in numbers:
@@ -87,9 +93,15 @@ async def _telling(turn: Turn) -> None:
         await asyncio.sleep(TOLD_EVERY_S)
 
 
-def worker(*graphs: str, **options: Any) -> None:
+def worker(*graphs: str | Mapping[str, Loaded], **options: Any) -> None:
     """Like `aworker`, for a program that does nothing else."""
-    asyncio.run(aworker(*graphs, **options))
+    ready = options.pop("ready", lambda: None)
+
+    def settled() -> None:
+        gc.freeze()  # modules and graphs live as long as it does: not to be looked through again and again
+        ready()
+
+    asyncio.run(aworker(*graphs, ready=settled, **options))
 
 
 def _end(turn: Turn, number: int) -> None:

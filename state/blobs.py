@@ -149,7 +149,7 @@ def carried(old: str, new: str) -> str:
 
 def named(text: str) -> str:
     """Return the text with references in the place of base64; those that it has stay as they are."""
-    if len(text) < MIN_CALLED:
+    if len(text) < MIN_CALLED or (len(text) < MIN_RUN and not _is_called(text)):
         return text
     blobs: dict[str, Blob] = {}
     parts, done = [], 0
@@ -225,9 +225,13 @@ def _found(text: str, start: int, end: int) -> tuple[Blob, int] | None:
     return (blob, end) if blob is not None else None
 
 
+def _is_called(text: str) -> bool:
+    return "base64" in text or '"data"' in text
+
+
 def _called_runs(text: str) -> Iterator[tuple[int, int]]:
     """Yield where base64 stands that is called so."""
-    if "base64" not in text and '"data"' not in text:
+    if not _is_called(text):
         return
     for call in _CALLS:
         at = text.find(call)

@@ -21,6 +21,7 @@ from .periods import PERIODS, Period
 
 SHARED_LIMITS: Final = ("calls", "tokens", "usd")
 MAX_SCOPE: Final = 200
+_ON_RECORD: Final = "A budget in the record"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Budget:
 
     @classmethod
     def from_json(cls, text: str) -> Budget:
-        return cls(**json.loads(text))
+        return cls.read(json.loads(text), _ON_RECORD)
 
     @classmethod
     def read(cls, limits: Any, where: str) -> Budget:
@@ -148,9 +149,9 @@ class ThreadBudgets:
     def from_json(cls, text: str | None) -> ThreadBudgets:
         """Return what the record keeps."""
         values = json.loads(text) if text else {}
-        shared = tuple(Budget(**limits) for limits in values.pop("shared", ()))
+        shared = tuple(Budget.read(limits, _ON_RECORD) for limits in values.pop("shared", ()))
         ruled = tuple(values.pop("ruled", ()))
-        return cls(Budget(**values) if values else None, shared, ruled)
+        return cls(Budget.read(values, _ON_RECORD) if values else None, shared, ruled)
 
     def to_json(self) -> str:
         values = {} if self.own is None else self.own.values()

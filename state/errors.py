@@ -39,6 +39,10 @@
     ├── EngineUnreachable    no server answers that brings threads to workers
     ├── RunFailed            a run that was handed to workers failed there
     ├── EffectUnknown        nobody knows whether a side effect happened
+    ├── FilesChanged         files are newer than what was read of them, so they are not written
+
+
+    ├── ApplyRefused         an edit does not fit a file, or fits at more than one place
     └── StoreError           the SQLite file cannot be used
 
 Messages say what was expected and what to do next. All of them survive pickling.
@@ -80,10 +84,7 @@ class NotSerializable(DefinitionError):
         self, message: str, *, place: str = "", type_name: str = "", reason: str = "", node: str = ""
     ) -> None:
         super().__init__(message)
-        self.place = place
-        self.type_name = type_name
-        self.reason = reason
-        self.node = node
+        self.place, self.type_name, self.reason, self.node = place, type_name, reason, node
 
     @classmethod
     def of(cls, place: str, type_name: str, reason: str, node: str = "") -> NotSerializable:
@@ -106,8 +107,7 @@ class AnswerTooLate(InputError):
 
     def __init__(self, message: str, *, review: str, due: str) -> None:
         super().__init__(message)
-        self.review = review
-        self.due = due
+        self.review, self.due = review, due
 
 
 class SettingsError(StepgraphError):
@@ -231,8 +231,7 @@ class DeadlinePassed(StepgraphError):
 
     def __init__(self, message: str, *, review: str, due: str) -> None:
         super().__init__(message)
-        self.review = review
-        self.due = due
+        self.review, self.due = review, due
 
 
 class GateFailed(StepgraphError):
@@ -273,13 +272,8 @@ class BudgetExceeded(StepgraphError):
         ends_at: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.is_shared = is_shared
-        self.per = per
-        self.ends_at = ends_at
-        self.limit = limit
-        self.scope = scope
-        self.budget = budget
-        self.spent = spent
+        self.is_shared, self.per, self.ends_at = is_shared, per, ends_at
+        self.limit, self.scope, self.budget, self.spent = limit, scope, budget, spent
 
 
 class NoRoute(StepgraphError):
@@ -361,6 +355,22 @@ class EffectUnknown(StepgraphError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class FilesChanged(StepgraphError):
+    """Files changed after they were read, so nothing is written over them; `files` names them."""
+
+    def __init__(self, message: str, *, files: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
+
+
+class ApplyRefused(StepgraphError):
+    """An edit was not merged into a file: `reason` says why, `hint` what would make it fit."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(f"{reason}; {hint}" if hint else reason)
+        self.reason, self.hint = reason, hint
 
 
 class EngineUnreachable(StepgraphError):

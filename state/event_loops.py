@@ -184,6 +184,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def begin_in_thread(function: Callable[[], R]) -> Future[R]:
+    """Have plain code run in a thread of our own, whatever becomes of the event loop here."""
+    return _threads.submit(contextvars.copy_context().run, function)
+
+
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run plain code in a thread of our own, so that code which waits for code finds a thread too."""
     context = contextvars.copy_context()
@@ -201,7 +214,7 @@ async def outcome_of(function: Callable[P, Any], *args: P.args, **kwargs: P.kwar
 
 def aside(function: Callable[[], R]) -> R:
     """Run plain code in a thread, and wait: for what a server forbids in its event loop, briefly as it is."""
-    return _threads.submit(contextvars.copy_context().run, function).result()
+    return begin_in_thread(function).result()
 
 
 async def in_new_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -31,6 +31,20 @@ def json_text(value: Any, *, addresses: bool = False) -> str:
         return json.dumps(_plain(value, frozenset(), addresses))
 
 
+def object_in(text: str | None) -> dict[str, Any]:
+    """Return the object that a JSON text holds, which is empty where it holds none."""
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def text_or_json(value: Any) -> str:
+    """Return a text as it is, and any other plain data as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def is_too_deep(value: Any) -> bool:
     """Tell whether lists and objects lie in each other deeper than what comes from outside may."""
     level = [value]

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
+from urllib.parse import parse_qsl
+
+from .escapes import flat, places, raw, squeezed, start_of
 
 MARK: Final = "[key]"
 SHORTEST = 8
@@ -18,19 +22,23 @@ MOST_KEYS = 1024
 MOST_REMEMBERED = 16_384  # characters of a text
 # What people write where a server takes any key.
 _STAND_INS = {"not-needed", "not_needed", "no-key-needed", "no-key-required", "placeholder"}
-_BLANK = r"[\s\u00ad\u200b-\u200d\u2060\ufeff]"
-_BLANKS = re.compile(_BLANK)
-_ESCAPE = re.compile(
-    r"%(?:25){0,3}([0-9a-f]{2})|\\{1,8}(?:u(?:0000)?00|x)([0-9a-f]{2})|&#0{0,4}(\d{2,3});|&#x0{0,4}([0-9a-f]{2});",
-    re.I,
-)
 _OPEN_ESCAPE = re.compile(
     r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,7}|x[0-9a-f]?)?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I
 )
-_NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
-_SHORT_ESCAPE = re.compile(r"\\+([\"'/\\])")
+_KEY_NAME = re.compile(r"key|token|secret|passw|sig|auth|credential", re.I)
 
 _keys: dict[str, None] = {}
+generation = 0  # another one whenever a key has come: what was without keys may hold one now
+
+
+def names_key(name: str) -> bool:
+    """Tell whether a header, a parameter or a field has the name of a key."""
+    return _KEY_NAME.search(name) is not None
+
+
+def key_in_query(query: str) -> bool:
+    """Tell whether the query of an address holds a key."""
+    return any(names_key(name) for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
 def remember(key: str | None) -> None:
@@ -41,7 +49,9 @@ def remember(key: str | None) -> None:
         return
     while len(_keys) >= MOST_KEYS:
         del _keys[next(iter(_keys))]
+    global generation
     _keys[key] = None
+    generation += 1
     _remembered.cache_clear()
     _rows.cache_clear()
 
@@ -59,79 +69,71 @@ def without_keys(text: str, mark: str = MARK) -> str:
 
 
 def _cleaned(text: str, mark: str) -> str:
-    plain, small = _plain(text)
     for key in tuple(_keys):
-        forms = _forms(key)
-        if any(row in small for row in forms.small) or any(row in plain for row in forms.exact):
-            text = forms.pattern.sub(mark, text)
-    return text
+        text = text.replace(key, mark)
+    plain = raw(text)
+    data = flat(plain)
+    text = _marked(text, data, mark)
+    # What looks like an escape may be the beginning of a key.
+    return text if data is plain else _marked(text, raw(text), mark)
+
+
+def _marked(text: str, data: bytes, mark: str) -> str:
+    """Return the text with a mark for each key that is found in its raw or flat form."""
+    exact = squeezed(data)
+    small = exact.lower()
+    found = sorted(
+        (at, at + len(row) - 1)
+        for key in tuple(_keys)
+        for row, loose in _forms(key).rows
+        for at in _each(row, small if loose else exact)
+    )
+    ends: list[int] = []
+    for start, end in found:
+        if not ends or start > ends[-1]:
+            ends += (start, end)
+    place = places(data, ends)
+    parts: list[str] = []
+    done = 0
+    for start, end in zip(place, place, strict=True):
+        parts += (text[done : max(done, start_of(text, data, start))], mark)
+        done = end + 1
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _each(row: bytes, text: bytes) -> Iterator[int]:
+    at = text.find(row)
+    while at >= 0:
+        yield at
+        at = text.find(row, at + len(row))
 
 
 # An answer passes here on its way to the caller, to the record and to the trace: the same text each time.
 _remembered = lru_cache(maxsize=256)(_cleaned)
 
 
-def _plain(text: str) -> tuple[str, str]:
-    """Return the text without escapes and blanks, as it is and in lower case."""
-    if "%" in text or "\\" in text or "&" in text:
-        text = _ESCAPE.sub(_unescaped, text)
-        for name, character in _NAMED.items():
-            text = text.replace(name, character)
-        text = _SHORT_ESCAPE.sub(r"\1", text)
-    text = "".join(text.split()) if text.isascii() else _BLANKS.sub("", text)
-    return text, text.lower()
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    percent, unicode, decimal, hexadecimal = match.groups()
-    code = int(decimal) if decimal else int(percent or unicode or hexadecimal, 16)
-    return chr(code)
-
-
 class _Forms:
-    """The rows of characters that stand for one key, and the pattern that finds all of their spellings."""
+    """The rows of characters that stand for one key, each with whether its case is loose."""
 
     def __init__(self, key: str) -> None:
         data = key.encode()
         # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
-        own = dict.fromkeys((key.lower(), _plain(key)[1] or key.lower()))
-        self.small = (*("".join(row.split()) for row in own), data.hex())
-        cores = {
+        own = {squeezed(data)}
+        if key.isascii():
+            own |= {squeezed(flat(each)) for each in (data, data.replace(b"\\", b""))}
+        small = {row.lower() for row in own if row} | {data.hex().encode()}
+        exact = {
             core
             for before in range(3)
             for encode in (base64.b64encode, base64.urlsafe_b64encode)
-            if len(core := _core(encode(b"-" * before + data).decode(), before, len(data))) >= SHORTEST
+            if len(core := _core(encode(b"-" * before + data), before, len(data))) >= SHORTEST
         }
-        self.exact = tuple(sorted(cores))
-        self.rows = (*((row, True) for row in self.small), *((core, False) for core in self.exact))
-        spelt = [_spelt(row, True) for row in (*own, data.hex())] + [
-            _spelt(core, False) for core in self.exact
-        ]
-        self.pattern = re.compile("|".join(spelt))
+        self.rows = (*((row, True) for row in sorted(small)), *((core, False) for core in sorted(exact)))
 
 
-def _core(text: str, before: int, length: int) -> str:
+def _core(text: bytes, before: int, length: int) -> bytes:
     """Return the characters of a base64 text that stand for the key alone, whatever is around it."""
     return text[(before * 8 + 5) // 6 : (before + length) * 8 // 6]
-
-
-def _spelt(row: str, small: bool) -> str:
-    """Return the pattern of a row: each character as it is or escaped, with at most eight blanks between."""
-    parts = [_spellings(character, small) + "?" * character.isspace() for character in row]
-    return f"{_BLANK}{{0,8}}".join(parts)
-
-
-def _spellings(character: str, small: bool) -> str:
-    codes = {ord(character), *((ord(character.upper()), ord(character.lower())) if small else ())}
-    forms = [name for name, meant in _NAMED.items() if meant == character]
-    for code in sorted(codes):
-        digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
-        forms += [rf"%(?:25){{0,3}}{digits}", rf"\\{{1,8}}(?:[uU](?:0000)?00|[xX]){digits}"]
-        forms += [rf"&#0{{0,4}}{code};", rf"&#[xX]0{{0,4}}{digits};"]
-    if character in "\"'/\\":
-        forms.append(r"\\{1,8}" + re.escape(character))
-    own = "".join(sorted({re.escape(chr(code)) for code in codes}))
-    return f"(?:[{own}]|{'|'.join(forms)})"
 
 
 @lru_cache(maxsize=MOST_KEYS)
@@ -165,8 +167,8 @@ class _Rows:
 
     def __init__(self) -> None:
         self.all = [row for key in _keys for row in _forms(key).rows]
-        begin = ((row[0], row[0].upper()) if loose else row[0] for row, loose in self.all)
-        self.firsts = {character for characters in begin for character in characters} | set("%\\&")
+        begin = {chr(row[0]) for row, _ in self.all}
+        self.firsts = begin | {first.upper() for first in begin} | set("%\\&")
         self.longest = max(len(row) for row, _ in self.all) * 14
 
 
@@ -179,8 +181,15 @@ def _beginning(text: str) -> int:
     """Return where the end of a text could begin a key, or the text's length."""
     rows = _rows()
     for number in range(max(0, len(text) - rows.longest), len(text)):
-        if text[number] in rows.firsts:
-            plain, small = _plain(_OPEN_ESCAPE.sub("", text[number:]))
-            if any(row.startswith(small if loose else plain) for row, loose in rows.all):
-                return number
+        rest = text[number:]
+        if text[number] in rows.firsts and any(
+            _begins(rows, data) for data in (raw(rest), flat(raw(_OPEN_ESCAPE.sub("", rest))))
+        ):
+            return number
     return len(text)
+
+
+def _begins(rows: _Rows, data: bytes) -> bool:
+    exact = squeezed(data)
+    small = exact.lower()
+    return any(row.startswith(small if loose else exact) for row, loose in rows.all)

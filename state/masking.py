@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from . import keys_in_use
 from .blobs import carried
 from .errors import SettingsError
 from .keys_in_use import without_keys
@@ -21,12 +22,23 @@ from .keys_in_use import without_keys
 Check = Callable[[str], bool]
 
 _DIGITS = re.compile(r"\d(?:\D{0,3}\d){6}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")  # is nobody's number
 MOST_CHECKS = 2000  # of a rule in one text
 SHORT = 100  # names and paths come again and again
 _ESCAPES = re.compile(r'\\["\\/bfnrt]')
 
 
+# Characters that few texts have, the rarest first.
+_RARE = "\uff20&%@#{}<>()]/_-QXZJjqxzKVWYUGBFHPMDLOCRNSITAE0123456789:."
+
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+def _has_long_number(text: str) -> bool:
+    """Tell whether there are seven digits close together, not counting the id of something."""
+    if text.isascii() and sum(map(text.count, "0123456789")) < 7:
+        return False
+    return _DIGITS.search(text) is not None and not _UUID.fullmatch(text)
 
 
 def _luhn(text: str) -> bool:
@@ -71,6 +83,11 @@ class Rule:
 
     def mask(self, text: str) -> str:
         """Mask what the rule finds. In a text with too much to check, the rest of it is not checked."""
+        if self.pattern.startswith(_AFTER_APART):  # which finds a secret at the start of the text, too
+            return self._masked(f"\n{text}")[1:]
+        return self._masked(text)
+
+    def _masked(self, text: str) -> str:
         found, check = f"[{self.name}]", self.check
         pattern = _compiled(self.pattern)
         part = pattern.groupindex.get("secret", 0)
@@ -101,7 +118,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 # Blanks, dots and dashes as people, pages and office programs write them between digits.
 _GAPS = r" \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\u2010-\u2015\u2212\ufeff-"
 _GAP = f"[{_GAPS}]"
-_GAP_OR_DOT = f"(?:{_GAP}{{1,2}}|[.·/])"
+# The character before a number, and the number's begin: to look at it first is faster than to look back.
+_AFTER_APART = r"[^\w.-](?P<secret>"
+_GAP_OR_DOT = f"(?:{_GAP}{_GAP}?+|[.·/])"
 
 # In two parts, which a long text is looked through for one after the other: many prefixes at once are slow.
 _PREFIXES = (
@@ -111,15 +130,37 @@ _MORE_PREFIXES = (
     "whsec_", "pplx-", "nvapi-", "csk-", "tvly-", "jina_", "lin_api_", "figd_", "glsa_", "sntrys_", "shpat_",
     "dckr_pat_", "rpa_", "fw_", "xapp-", "ATATT", "ya29.", "SG.", "hvs.", "AGE-SECRET-KEY-",
 )  # fmt: skip
-_NAMED = (
-    r"(?:api|access|account|secret|private|auth)[-_ ]?(?:key|token)|aws[-_]secret|client[-_]secret|password"
+# A name is looked for from its end, and only where a secret follows. What is looked back for has one length.
+_NAMES = (
+    *(
+        f"{whose}{gap}{what}"
+        for whose in ("api", "access", "account", "secret", "private", "auth")
+        for gap in ("", "[-_ ]")
+        for what in ("key", "token")
+    ),
+    "aws[-_]secret",
+    "client[-_]secret",
+    "password",
 )
+_NAMED = "|".join(f"(?<={name})(?<![a-z]{name})" for name in _NAMES)
 
 
 # How an address is written so that no program finds it.
-_AT = r"(?: {0,2}[\[({<] {0,2}(?:at|AT|At|@) {0,2}[\])}>] {0,2}|&#64;|&#[xX]40;|&commat;)"
-_DOT = r"(?:\.| {0,2}[\[({<] {0,2}(?:dot|DOT|Dot|\.) {0,2}[\])}>] {0,2})"
+def _written(sign: str) -> str:
+    """Return the pattern of a sign in brackets; each alternative begins with a character, which is fast."""
+    inside = rf"[\[({{<] {{0,2}}+(?:{sign}) {{0,2}}+[\])}}>] {{0,2}}+"
+    return f"{inside}|[ ] ?+{inside}"
+
+
+_AT = rf"(?:{_written('[aA][tT]|@')}|&(?:#64|#[xX]40|commat);)"
+_DOT = rf"(?:\.|{_written('dot|DOT|Dot|[.]')})"
+_DOMAIN = r"[\w-]{1,63}+\.[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,7}"
 _AT_HINTS = ("at]", "at)", "at}", "at>", "at ", "AT", "At", "@]", "@)", "&#", "&commat;")
+
+
+def _is_no_version(text: str) -> bool:
+    """Tell whether a domain does not end like the version of a package."""
+    return not text.rpartition(".")[2].isdigit()
 
 
 def _has_digit(text: str) -> bool:
@@ -147,7 +188,8 @@ KEYS: tuple[Rule, ...] = (
     ),
     Rule(
         "key",
-        rf"(?i)(?=[acps])(?<![a-z])(?:{_NAMED})[\"']?[=: ]{{1,3}}[\"']?(?P<secret>[\w+/.~-]{{16,}}={{0,2}})",
+        r"[yYnNtTdD](?=[\"'=: ])(?=[\"']?[=: ]{1,3}[\"']?[\w+/.~-]{16})"
+        rf"(?i:{_NAMED})[\"']?[=: ]{{1,3}}[\"']?(?P<secret>[\w+/.~-]{{16,}}={{0,2}})",
         ("key", "Key", "KEY", "oken", "OKEN", "ecret", "ECRET", "assword", "ASSWORD"),
         check=_has_digit,
     ),
@@ -163,13 +205,15 @@ KEYS: tuple[Rule, ...] = (
 PERSONAL: tuple[Rule, ...] = (
     Rule(
         "email",
-        r"(?<![\w.+%-])[\w.+%-]+(?:@|\uff20|(?<=\w)%40)[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
-        ("@", "\uff20", "%40"),
-        check=lambda text: not text.rpartition(".")[2].isdigit(),  # the version of a package
+        rf"(?<![\w.+%-])[\w.+%-]++[@\uff20]{_DOMAIN}",
+        ("@", "\uff20"),
+        check=_is_no_version,
     ),
+    Rule("email", rf"(?<![\w.+%-])[\w.+%-]+%(?<=\w%)40{_DOMAIN}", ("%40",), check=_is_no_version),
     Rule(
         "email",
-        rf"(?<![\w.+-])[\w.+-]++(?:@localhost\b|{_AT}[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{1,8}})",
+        r"(?<![\w.+-])[\w.+-]++"
+        rf"(?:@localhost\b|{_AT}[\w-]{{1,63}}+{_DOT}[\w-]{{1,63}}+(?:{_DOT}[\w-]{{1,63}}+){{0,7}})",
         ("@localhost", *_AT_HINTS),
     ),
     Rule(
@@ -185,26 +229,26 @@ PERSONAL: tuple[Rule, ...] = (
     ),
     Rule(
         "card",
-        rf"(?=\d)(?<![\w.-])(?:\d{{13,19}}|\d{{4}}(?:{_GAP_OR_DOT}\d{{4}}){{3}}(?:{_GAP_OR_DOT}\d{{1,3}})?"
-        rf"|\d{{4}}{_GAP_OR_DOT}\d{{6}}{_GAP_OR_DOT}\d{{4,5}})(?![\w-])",
+        rf"{_AFTER_APART}\d{{4}}(?:\d{{9,15}}|{_GAP_OR_DOT}\d{{4}}(?:\d\d{_GAP_OR_DOT}\d{{4,5}}"
+        rf"|{_GAP_OR_DOT}\d{{4}}{_GAP_OR_DOT}\d{{4}}(?:{_GAP_OR_DOT}\d{{1,3}})?)))(?![\w-])",
         check=_luhn,
         numeric=True,
     ),
     Rule(
         "card",
-        rf"(?=\d)(?<![\w.-])(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,}}+(?![\w-])",
+        rf"{_AFTER_APART}(?=\d{_GAP}?\d)(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,}}+)(?![\w-])",
         check=lambda text: len(text) < 40 and 12 < sum(map(str.isdigit, text)) < 20 and _luhn(text),
         numeric=True,
     ),
     Rule(
         "card",  # stuck to letters: only with a number that an issuer has
-        rf"(?=\w)(?<![\w-])[^\W\d]{{0,12}}(?P<secret>4\d{{3}}(?:{_GAP}?\d{{4}}){{3}}"
+        rf"(?=\w)(?<![\w-])[^\W\d]{{0,12}}+(?=[2-6]\d)(?P<secret>4\d{{3}}(?:{_GAP}?\d{{4}}){{3}}"
         rf"|(?:5[1-5]|2[2-7])\d\d(?:{_GAP}?\d{{4}}){{3}}|3[47]\d{{13}}|6(?:011|5\d\d)(?:{_GAP}?\d{{4}}){{3}})"
-        r"(?=[^\W\d]{0,12}(?![\w-]))",
+        r"(?=[^\W\d]{0,12}+(?![\w-]))",
         check=_luhn,
         numeric=True,
     ),
-    Rule("ssn", rf"(?=\d)(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
+    Rule("ssn", rf"(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])", numeric=True),
     Rule(
         "phone",
         rf"(?=[+0])(?<![\w.+])(?<!\d[ -])(?:\+|00)[1-9][\d()./{_GAPS}]{{6,16}}\d(?!\w)",
@@ -214,7 +258,7 @@ PERSONAL: tuple[Rule, ...] = (
     Rule("phone", rf"(?=\()(?<!\w)\(\d{{2,5}}\){_GAP}?\d[\d{_GAPS}]{{4,10}}\d(?!\w)", numeric=True),
     Rule(
         "phone",
-        rf"(?=\d)(?<![\w.-])(?:1(?:{_GAP}|\.))?\d{{3}}(?:{_GAP}|\.)\d{{3}}(?:{_GAP}|\.)\d{{4}}(?![\w-])",
+        rf"(?<![\w.-])(?:1[.{_GAPS}])?+\d{{3}}[.{_GAPS}]\d{{3}}[.{_GAPS}]\d{{4}}(?![\w-])",
         numeric=True,
     ),
     Rule(
@@ -227,11 +271,19 @@ PERSONAL: tuple[Rule, ...] = (
 )
 """Personal data with a form of its own: e-mail, IBAN, payment card, US social security number, phone."""
 
-_USERINFO = Rule("user", r"(?<=://)[^\s/?#\"<>\\]+(?=@)")
+# A database's user is no secret, and says which address is meant; with a password it is masked as a whole.
+_USERINFO = Rule(
+    "user",
+    r"(?<=://)(?<!postgresql://)(?<!postgres://)[^\s/?#\"<>\\]+(?=@)"
+    r"|(?<=://)[^\s/?#\"<>\\:@]*:[^\s/?#\"<>\\]+(?=@)",
+)
 
 
 def without_userinfo(text: str) -> str:
-    """Return the text without users and passwords in the addresses that it names."""
+    """Return the text without users and passwords in the addresses that it names.
+
+    A Postgres address keeps its user, unless a password stands beside it.
+    """
     return _USERINFO.mask(text) if "://" in text and "@" in text else text
 
 
@@ -240,20 +292,25 @@ class Masker:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
-        # Most hints have a sign that few texts have: without it, none of them is looked for.
+        # Most hints have a sign that few texts have: to look for one character is cheap, and without it none
+        # of its hints is looked for.
         self._hints: dict[str, list[tuple[str, int]]] = {}
         for number, rule in enumerate(self.rules):
             for hint in rule.hints:
-                sign = next((sign for sign in "_-." if sign in hint), "")
+                sign = next((sign for sign in _RARE if sign in hint), "")
                 self._hints.setdefault(sign, []).append((hint, number))
         self._numeric = [n for n, rule in enumerate(self.rules) if rule.numeric and not rule.hints]
         self._always = [n for n, rule in enumerate(self.rules) if not rule.numeric and not rule.hints]
-        self._short = lru_cache(maxsize=4096)(self._masked)
+        self._short = lru_cache(maxsize=4096)(self._without_keys)
 
     def text(self, text: str) -> str:
         """Mask plain text; the keys that this process uses are masked by whatever rules."""
-        text = without_keys(text)
-        return self._short(text) if len(text) <= SHORT else self._masked(text)
+        if len(text) <= SHORT:
+            return self._short(text, keys_in_use.generation)
+        return self._masked(without_keys(text))
+
+    def _without_keys(self, text: str, _: int) -> str:
+        return self._masked(without_keys(text))
 
     def _masked(self, text: str) -> str:
         tried = {
@@ -263,7 +320,7 @@ class Masker:
             for hint, number in hints
             if hint in text
         }
-        if self._numeric and _DIGITS.search(text) is not None:
+        if self._numeric and _has_long_number(text):
             tried.update(self._numeric)
         tried.update(self._always)
         for number in sorted(tried):

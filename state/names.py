@@ -18,8 +18,10 @@ STARTER_KEY = "__stepgraph_starter"
 RESTART_KEY = "__stepgraph_restart"
 LANE_KEY = "__stepgraph_lane"
 HALT_KEY = "__stepgraph_halt"
+SPREAD_KEY = "__stepgraph_spread"
 CHECKED_KEY = "__stepgraph_checked"
 RESOURCES_KEY = "__stepgraph_resources"
+RECORDED_KEY = "__stepgraph_recorded"
 RESTART = "stepgraph_restart"  # true: begin anew, from who cannot call session.config
 BUDGET = "stepgraph_budget"  # a thread's budget, from who cannot call session.config: limits by their names
 
@@ -28,7 +30,12 @@ GRAPH_KEY = "__stepgraph_graph"  # a key of a config's `metadata`
 # What an interrupt's value says under `kind`
 REVIEW = "stepgraph_review"
 WAIT = "stepgraph_wait"
+PARTS = "stepgraph_parts"
 BUDGET_ENDED = "stepgraph_budget_ended"
+DEPARTED = "stepgraph_departed"
+
+REPLAYS = "replay/"  # how the threads begin on which recorded runs are replayed
+LANGFUSE = "langfuse/"  # how the threads begin that were imported from there
 
 # Channels that an agent and its tools share
 MESSAGES = "stepgraph_messages"

@@ -22,6 +22,7 @@ from .names import (
     LANE_KEY,
     LEDGERS_KEY,
     MODELS_KEY,
+    RECORDED_KEY,
     RESTART_KEY,
     SESSION_KEY,
     STARTER_KEY,
@@ -46,13 +47,14 @@ class RunContext:
     @classmethod
     def of(cls, config: RunnableConfig | None) -> RunContext:
         """Return what a config says."""
-        return cls((config or {}).get("configurable") or {})
+        return cls((config.get("configurable") or {}) if config else {})
 
     @property
     def session(self) -> Session | None:
         """The session that the run was given, else the default one, if there is any, of a thread's nodes."""
-        given: Session | None = self._values.get(SESSION_KEY)
-        if given is None and self.task and self.thread_id:
+        values = self._values
+        given: Session | None = values.get(SESSION_KEY)
+        if given is None and "thread_id" in values and self.task and self.thread_id:
             found = default_sessions.find(self.checkpointer)
             if found is None and isinstance(self.checkpointer, BaseCheckpointSaver):
                 warn_not_kept(self.checkpointer)
@@ -113,7 +115,7 @@ class RunContext:
         given: tuple[Ledger, ...] | None = self._values.get(LEDGERS_KEY)
         if given is None and SESSION_KEY not in self._values:
             return self._attached_ledgers()
-        return tuple(given or ())
+        return given or ()
 
     def _attached_ledgers(self) -> tuple[Ledger, ...]:
         budget, session = self._values.get(BUDGET), self.session
@@ -136,12 +138,18 @@ class RunContext:
     @property
     def lane(self) -> Lane:
         """How the calls of the run are made: live, or through the providers' batch APIs."""
-        return cast("Lane", self._values.get(LANE_KEY) or "live")
+        lane: Lane = self._values.get(LANE_KEY) or "live"
+        return lane
 
     @property
     def models(self) -> Mapping[str, Any]:
         """The models that the graphs around a call were compiled with, by their roles."""
         return self._values.get(MODELS_KEY) or {}
+
+    @property
+    def recorded(self) -> Any:
+        """What a replay is told in the place of models and the world; see tracing/forks/recorded.py."""
+        return self._values.get(RECORDED_KEY)
 
     @property
     def draw(self) -> tuple[int, ...]:

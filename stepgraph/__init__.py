@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .graphs.patterns.vote import Tally as Tally, vote as vote
     from .graphs.patterns.within import within as within
     from .nodes.ask import Ask as Ask, Choice as Choice
+    from .nodes.code_tools import code_tools as code_tools
     from .nodes.content_blocks import attachment as attachment
     from .nodes.contexts import Context as Context
     from .nodes.effects import effect as effect
@@ -68,6 +69,14 @@ if TYPE_CHECKING:
         resume as resume,
         run as run,
         stream_run as stream_run,
+    )
+    from .runners.scheduling import (
+        ScheduleHandle as ScheduleHandle,
+        aschedule as aschedule,
+        ascheduled as ascheduled,
+        schedule as schedule,
+        scheduled as scheduled,
+        schedules as schedules,
     )
     from .runners.submitting import (
         RunHandle as RunHandle,
@@ -109,6 +118,7 @@ else:
             ".graphs.patterns.vote": "Tally vote",
             ".nodes.ask": "Ask Choice",
             ".nodes.contexts": "Context",
+            ".nodes.code_tools": "code_tools",
             ".nodes.content_blocks": "attachment",
             ".nodes.effects": "effect",
             ".nodes.ends": "end",
@@ -126,6 +136,7 @@ else:
             ".providers.testing.scripted": "ScriptedModel",
             ".runners.result": "RunResult",
             ".runners.run": "aresume arun astream_run resume run stream_run",
+            ".runners.scheduling": "ScheduleHandle aschedule ascheduled schedule scheduled schedules",
             ".runners.submitting": "RunHandle asubmit asubmitted submit submitted",
             ".runners.workers": "aworker worker",
             ".state.budget": "Budget",

@@ -12,6 +12,7 @@ from .state.lazy_names import lazy_names
 if TYPE_CHECKING:
     from .state.errors import (
         AnswerTooLate as AnswerTooLate,
+        ApplyRefused as ApplyRefused,
         AuthenticationFailed as AuthenticationFailed,
         BatchFailed as BatchFailed,
         BranchTimeout as BranchTimeout,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         DefinitionError as DefinitionError,
         EffectUnknown as EffectUnknown,
         EngineUnreachable as EngineUnreachable,
+        FilesChanged as FilesChanged,
         GateFailed as GateFailed,
         GraphChanged as GraphChanged,
         GuardTripped as GuardTripped,
@@ -56,12 +58,13 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            ".state.errors": "AnswerTooLate AuthenticationFailed BatchFailed BranchTimeout BudgetExceeded "
-            "CircuitOpen ClaimLost ContextTooLong DeadlinePassed DefinitionError EffectUnknown "
-            "EngineUnreachable GateFailed GraphChanged GuardTripped InputError InvalidAnswer "
-            "MCPServerFailed MalformedResponse MigrationFailed ModelError ModelFiltered ModelNotFound "
-            "ModelRefused ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
-            "PromptChanged Rejected RetrievalFailed RunFailed SandboxUnavailable ScriptError "
-            "SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
+            ".state.errors": "AnswerTooLate ApplyRefused AuthenticationFailed BatchFailed BranchTimeout "
+            "BudgetExceeded CircuitOpen ClaimLost ContextTooLong DeadlinePassed "
+            "DefinitionError EffectUnknown EngineUnreachable FilesChanged GateFailed GraphChanged "
+            "GuardTripped InputError InvalidAnswer MCPServerFailed MalformedResponse "
+            "MigrationFailed ModelError ModelFiltered ModelNotFound ModelRefused "
+            "ModelUnavailable ModelUnreachable NoAnswer NoRoute NotSerializable "
+            "PromptChanged Rejected RetrievalFailed RunFailed SandboxUnavailable "
+            "ScriptError SettingsError StepgraphError StoreError ThreadBusy UnboundRole"
         },
     )

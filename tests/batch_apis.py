@@ -21,37 +21,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from aiohttp import web
 
-Fate = Literal["ok", "expire", "cancel", "error", "refuse", "missing"]
+from .batch_messages import LIVE, Fate, ServedBatch, answer_to, check_message, error, failed_line, said, spec
+
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-LIVE = "live: "
-
-
-@dataclass
-class ServedBatch:
-    """One batch at the provider."""
-
-    id: str
-    requests: dict[str, dict[str, Any]]
-    made_at: float
-    row: dict[str, Any] = field(default_factory=dict)
-    polls: int = 0
-    ended: bool = False
-
-
-def said(body: Mapping[str, Any]) -> str:
-    """Return the last text of a request."""
-    content = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else str(content[-1].get("text") or content[-1])
-
-
-def answer_to(prompt: str) -> str:
-    return prompt.rpartition("Say ")[2] if "Say " in prompt else f"re: {prompt}"
 
 
 class BatchServer:
@@ -75,6 +52,7 @@ class BatchServer:
         self.tool_calls: Callable[[Mapping[str, Any]], list[tuple[str, str]]] = lambda _: []
         self.cut_files = 0  # so many downloads break off
         self.page = 100
+        self.archived: set[str] = set()  # batches whose results are no longer there
         self.unlisted = 0  # how many more lists leave the latest batch out
         self.slow_s = (
             0.0  # the most that a request and its answer are on their way, each; longer for a submit
@@ -246,9 +224,7 @@ class BatchServer:
             return {**row, "status": "in_progress" if batch.polls else "validating"}
         fates = {name: self.fate(body) for name, body in batch.requests.items()}
         done = [self._openai_line(n, b) for n, b in batch.requests.items() if fates[n] == "ok"]
-        failed = [
-            self._openai_failed(name, fate) for name, fate in fates.items() if fate not in ("ok", "missing")
-        ]
+        failed = [failed_line(name, fate) for name, fate in fates.items() if fate not in ("ok", "missing")]
         for name, lines in (("output_file_id", done), ("error_file_id", failed)):
             if lines:
                 file = f"{name}_{batch.id}"
@@ -261,17 +237,6 @@ class BatchServer:
     def _openai_line(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         response = {"status_code": 200, "request_id": "r", "body": self._completion(body)}
         return {"id": f"batch_req_{name}", "custom_id": name, "response": response, "error": None}
-
-    def _openai_failed(self, name: str, fate: Fate) -> dict[str, Any]:
-        row: dict[str, Any] = {"id": f"batch_req_{name}", "custom_id": name, "response": None}
-        if fate == "expire":
-            told = "This request could not be executed before the completion window expired."
-            return {**row, "error": {"code": "batch_expired", "message": told}}
-        if fate == "cancel":
-            return {**row, "error": {"code": "batch_cancelled", "message": "The batch was cancelled."}}
-        status = 400 if fate == "refuse" else 500
-        fault = {"error": {"message": "not like this", "type": "invalid_request_error", "code": None}}
-        return {**row, "response": {"status_code": status, "body": fault}, "error": None}
 
     async def _openai_list(self, request: web.Request) -> web.Response:
         rows = self._listed()
@@ -351,6 +316,7 @@ class BatchServer:
             "request_counts": counts,
             "created_at": datetime.fromtimestamp(batch.made_at, UTC).isoformat(),
             "results_url": url if batch.ended else None,
+            "archived_at": "2026-01-01T00:00:00Z" if batch.id in self.archived else None,
         }
 
     async def _anthropic_list(self, request: web.Request) -> web.Response:
@@ -379,6 +345,8 @@ class BatchServer:
         batch = self._find(request)
         assert batch is not None
         assert batch.ended
+        if batch.id in self.archived:
+            return error(404, "no such batch", kind="not_found_error")
         lines = [
             {"custom_id": name, "result": self._anthropic_result(body)}
             for name, body in reversed(batch.requests.items())
@@ -412,48 +380,6 @@ class BatchServer:
             "usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "output_tokens": 20},
         }
         return {"type": "succeeded", "message": message}
-
-
-def check_message(body: Mapping[str, Any]) -> None:
-    """Raise AssertionError for what the Messages API would refuse."""
-    assert {"model", "max_tokens", "messages"} <= body.keys()
-    known = {"model", "max_tokens", "messages", "system", "temperature", "top_p", "service_tier"}
-    known |= {"stop_sequences", "tools", "tool_choice", "output_config", "thinking", "metadata", "top_k"}
-    assert body.keys() <= known, body.keys() - known
-    open_calls: set[str] = set()
-    roles = [turn["role"] for turn in body["messages"]]
-    assert roles[0] == "user"
-    assert set(roles) <= {"user", "assistant"}
-    for turn in body["messages"]:
-        blocks = turn["content"]
-        results = {b["tool_use_id"] for b in blocks if b["type"] == "tool_result"}
-        assert results == open_calls, "each tool_use needs its tool_result in the next turn"
-        open_calls = {b["id"] for b in blocks if b["type"] == "tool_use"}
-        assert all(b["text"] for b in blocks if b["type"] == "text"), "text content blocks must be non-empty"
-
-
-def error(
-    status: int, message: str, headers: Mapping[str, str] | None = None, *, kind: str = "error"
-) -> web.Response:
-    fault = {"type": "error", "error": {"type": kind, "message": message, "code": None}}
-    return web.json_response(fault, status=status, headers=headers)
-
-
-def spec(address: str, api: str, **settings: Any) -> dict[str, Any]:
-    """Return the model settings that lead to an address, with times for tests."""
-    times = {"quiet_s": 0.02, "poll_s": 0.01, "settle_s": 0.1}
-    return {
-        "model": "served",
-        "base_url": f"{address}/v1",
-        "price": {"input": 2.0, "output": 8.0},
-        **settings,
-        "batch": {"api": api, **times, **settings.get("batch", {})},
-    }
-
-
-def doubled(prompts: Mapping[str, int]) -> dict[str, int]:
-    """Return what was paid for more than once."""
-    return {prompt: n for prompt, n in prompts.items() if n > 1}
 
 
 async def main() -> None:

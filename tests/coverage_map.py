@@ -1,35 +1,41 @@
-"""Which lines of the core modules each test file runs: a pytest plugin that notes it, and the map it makes.
+"""Which lines of the core modules each test runs: a pytest plugin that notes it, and the map it makes.
 
     python -m pytest -p tests.coverage_map --coverage-map FOLDER
+    python -m pytest -p tests.coverage_map --only-tests FILE
 
-Modules load once a process, so lines outside functions count for no file. Nor do lines that a process runs
-which a test starts.
+The second runs the tests that a file names, in its order. Modules load once a process, so lines outside
+functions count for no test. Nor do lines that a process runs which a test starts, nor what a function does
+only after its first calls in one test.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = ("state", "tracing", "providers", "nodes", "graphs", "runners", "evals")
-NEAREST = 4
+NEAREST = 3  # files that are asked before all others
+TRACED_CALLS = 4  # of one function in one test
+RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclass
 class Covered:
-    """What one test file runs: its seconds, and the lines of each module."""
+    """What one test runs, or what defines the tests of a file: its seconds, and the lines of each module."""
 
     seconds: float = 0.0
     lines: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -40,34 +46,54 @@ CoverageMap = dict[str, Covered]
 
 def read_map(folder: Path) -> CoverageMap:
     """Read what the processes of one pytest run noted."""
-    files: CoverageMap = defaultdict(Covered)
+    tests: CoverageMap = defaultdict(Covered)
     for noted in folder.glob("*.json"):
-        name, seconds, lines = json.loads(noted.read_text("utf-8"))
-        files[name].seconds += seconds
-        for module, numbers in lines.items():
-            files[name].lines[module].update(numbers)
-    return dict(files)
+        for name, seconds, lines in json.loads(noted.read_text("utf-8")):
+            tests[name].seconds += seconds
+            for module, numbers in lines.items():
+                tests[name].lines[module].update(numbers)
+    return dict(tests)
 
 
-def files_for(module: str, lines: range, covered: CoverageMap, most_s: float) -> list[str]:
-    """Return the test files that run these lines, or else the module: as many as take `most_s` together.
+def nearest_tests(module: str, lines: range, covered: CoverageMap, most_s: float) -> list[str]:
+    """Return the tests that run these lines, or else the module: as many as take `most_s` together.
 
-    The nearest come first, which run most of the module, then the quick ones: more files see more.
+    Those of the nearest files come first, then the quick ones: more tests see more.
     """
-    hit = [name for name, each in covered.items() if each.lines.get(module, set()).intersection(lines)]
-    hit = hit or [name for name, each in covered.items() if each.lines.get(module)]
-    by_lines = sorted(hit, key=lambda name: (-len(covered[name].lines[module]), covered[name].seconds))
-    by_time = sorted(by_lines[NEAREST:], key=lambda name: covered[name].seconds)
+    names = [name for name in covered if "::" in name]
+    hit = [name for name in names if _runs(name, module, lines, covered)]
+    hit = hit or [name for name in names if _runs(name, module, None, covered)]
+    files = sorted({_file(name) for name in hit}, key=lambda file: _nearness(file, module), reverse=True)
+    near = set(files[:NEAREST])
     chosen: list[str] = []
-    for name in [*by_lines[:NEAREST], *by_time]:
+    for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds)):
         most_s -= covered[name].seconds
         if most_s >= 0 or not chosen:
             chosen.append(name)
     return chosen
 
 
+def _file(name: str) -> str:
+    return name.partition("::")[0]
+
+
+def _runs(name: str, module: str, lines: range | None, covered: CoverageMap) -> bool:
+    """Say whether a test, or the file that defines it, runs lines of a module."""
+    either = (covered[each].lines.get(module, set()) for each in (name, _file(name)) if each in covered)
+    return any(found.intersection(lines) if lines is not None else found for found in either)
+
+
+def _nearness(file: str, module: str) -> tuple[float, str]:
+    """Say how near a test file stands to a module: by its name, and by the folders that both share."""
+    test, code = Path(file).parts[1:], Path(module).parts
+    name, stem = Path(file).stem.removeprefix("test_"), Path(module).stem
+    shared = sum(1 for one, other in zip(test[:-1], code[:-1], strict=False) if one == other)
+    same = 3 if name == stem else 2 if stem in name or name in stem else 0
+    return shared + same, file
+
+
 class Tracer:
-    """Notes the lines of core modules that run, for one test file after the other, each in a file of its own.
+    """Notes the lines of core modules that run, for one test after the other, each file's in one of its own.
 
     So what was noted is kept if the process dies.
     """
@@ -78,13 +104,17 @@ class Tracer:
         self._file = ""
         self._written = 0
         self._now = Covered()
+        self._noted: CoverageMap = {}
+        self._calls: Counter[CodeType] = Counter()
         self._modules: dict[str, str] = {}
 
     @contextmanager
-    def noting(self, file: str) -> Iterator[None]:
-        if file != self._file:
+    def noting(self, name: str) -> Iterator[None]:
+        if _file(name) != self._file:
             self.write()
-            self._file, self._now = file, Covered()
+            self._file = _file(name)
+        self._now = self._noted.setdefault(name, Covered())
+        self._calls.clear()
         begun = time.perf_counter()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
@@ -92,27 +122,33 @@ class Tracer:
             yield
         finally:
             sys.settrace(None)
-            threading.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
             self._now.seconds += time.perf_counter() - begun
 
     def write(self) -> None:
-        if self._file:
-            lines = {module: sorted(lines) for module, lines in self._now.lines.items()}
-            name = f"{os.getpid()}-{self._written}.json"
+        if self._noted:
+            noted = [
+                [name, each.seconds, {module: sorted(lines) for module, lines in each.lines.items()}]
+                for name, each in self._noted.items()
+            ]
+            file = self._folder / f"{os.getpid()}-{self._written}.json"
+            file.write_text(json.dumps(noted), "utf-8")
             self._written += 1
-            noted = json.dumps([self._file, self._now.seconds, lines])
-            (self._folder / name).write_text(noted, "utf-8")
+            self._noted = {}
 
-    def _trace(self, frame: Any, event: str, argument: object) -> Callable[..., Any] | None:
-        name = frame.f_code.co_filename
-        module = self._modules.get(name)
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+        code = frame.f_code
+        module = self._modules.get(code.co_filename)
         if module is None:
-            module = self._modules[name] = _module_of(name)
-        if not module or frame.f_code.co_name == "<module>":
+            module = self._modules[code.co_filename] = _module_of(code.co_filename)
+        if not module or code.co_name == "<module>":
+            return None
+        self._calls[code] += 1
+        if self._calls[code] > TRACED_CALLS and not code.co_flags & RESUMED:
             return None
         lines = self._now.lines[module]
 
-        def local(frame: Any, event: str, argument: object) -> Callable[..., Any]:
+        def local(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
             if frame.f_lineno is not None:
                 lines.add(frame.f_lineno)
             return local
@@ -130,21 +166,30 @@ def _module_of(name: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--coverage-map", metavar="FOLDER", help="where to note which lines each test file runs")
+    parser.addoption("--coverage-map", metavar="FOLDER", help="where to note which lines each test runs")
+    parser.addoption("--only-tests", metavar="FILE", help="a file that names the tests to run, in order")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if folder := config.getoption("--coverage-map"):
-        config.pluginmanager.register(_Plugin(Path(folder)))
+        config.pluginmanager.register(_Noting(Path(folder)))
 
 
-class _Plugin:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if file := config.getoption("--only-tests"):
+        by_name = {item.nodeid: item for item in items}
+        named = Path(file).read_text("utf-8").splitlines()
+        items[:] = [by_name[name] for name in named if name in by_name]
+
+
+class _Noting:
     def __init__(self, folder: Path) -> None:
         self._tracer = Tracer(folder)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        with self._tracer.noting(item.nodeid.partition("::")[0]):
+        with self._tracer.noting(item.nodeid):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stepgraph.providers.sources import CREATE, OLLAMA, TOGETHER, openai, read, unread
+
 from .imitator import WINDOW, Deviation, Imitator, call_of, delta_of, error
+from .openrouter_imitator import OpenRouter
 from .servers import Fault
 
 
@@ -22,31 +25,33 @@ class OpenAI(Imitator):
     deviations = (
         Deviation(
             "the newer models reject max_tokens: 400, unsupported_parameter",
-            "https://github.com/griptape-ai/ComfyUI-Griptape/issues/312",
+            openai(f"{CREATE}.max_tokens"),
         ),
         Deviation(
             "a strict schema is refused unless it requires all fields, takes no others, and has no default",
-            "https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
+            unread("https://platform.openai.com/docs/guides/structured-outputs#supported-schemas"),
         ),
         Deviation(
             "a context overflow is a 400 with the code context_length_exceeded",
-            "https://github.com/crewAIInc/crewAI-examples/issues/121",
+            unread("https://github.com/crewAIInc/crewAI-examples/issues/121"),
         ),
         Deviation(
             "a stream has usage only if stream_options asks for it; its last chunk has no choices then",
-            "https://github.com/ollama/ollama/issues/4448",
+            openai(
+                "chat.chat_completion_stream_options_param.ChatCompletionStreamOptionsParam.include_usage"
+            ),
         ),
         Deviation(
             "an empty account is a 429, like a rate limit, with the code insufficient_quota",
-            "https://github.com/mattvr/ShellGPT/issues/23",
+            unread("https://github.com/mattvr/ShellGPT/issues/23"),
         ),
         Deviation(
             "reasoning is counted (completion_tokens_details), never shown",
-            "https://platform.openai.com/docs/guides/reasoning",
+            openai("completion_usage.CompletionTokensDetails.reasoning_tokens"),
         ),
         Deviation(
             "cached tokens are in prompt_tokens_details, as a part of prompt_tokens",
-            "https://platform.openai.com/docs/guides/prompt-caching",
+            openai("completion_usage.PromptTokensDetails.cached_tokens"),
         ),
     )
 
@@ -103,23 +108,23 @@ class VLLM(Imitator):
     deviations = (
         Deviation(
             "reasoning is in the field reasoning; it was reasoning_content",
-            "https://docs.vllm.ai/en/stable/features/reasoning_outputs/",
+            read("https://docs.vllm.ai/en/stable/features/reasoning_outputs/"),
         ),
         Deviation(
             "tools are rejected unless the server was started for them: 400",
-            "https://github.com/vllm-project/vllm/issues/9986",
+            unread("https://github.com/vllm-project/vllm/issues/9986"),
         ),
         Deviation(
             "errors were flat objects ({object: error, message, …}), without an error inside",
-            "https://github.com/vllm-project/vllm/issues/4667",
+            unread("https://github.com/vllm-project/vllm/issues/4667"),
         ),
         Deviation(
             "a context overflow is a 400 whose code is the number 400; only the message tells",
-            "https://github.com/harbor-framework/harbor/pull/996",
+            unread("https://github.com/harbor-framework/harbor/pull/996"),
         ),
         Deviation(
             "prompt_tokens_details is null unless --enable-prompt-tokens-details is set",
-            "https://github.com/vllm-project/vllm/issues/18062",
+            unread("https://github.com/vllm-project/vllm/issues/18062"),
         ),
     )
 
@@ -167,27 +172,27 @@ class DeepSeek(Imitator):
     deviations = (
         Deviation(
             "a JSON schema is rejected: This response_format type is unavailable now",
-            "https://github.com/llm-exe/llm-exe/issues/662",
+            unread("https://github.com/llm-exe/llm-exe/issues/662"),
         ),
         Deviation(
             "JSON mode wants the word json in the prompt",
-            "https://github.com/browserbase/stagehand/issues/1204",
+            unread("https://github.com/browserbase/stagehand/issues/1204"),
         ),
         Deviation(
             "reasoning is in the field reasoning_content",
-            "https://api-docs.deepseek.com/guides/reasoning_model",
+            unread("https://api-docs.deepseek.com/guides/reasoning_model"),
         ),
         Deviation(
             "cached tokens are prompt_cache_hit_tokens",
-            "https://api-docs.deepseek.com/guides/kv_cache",
+            unread("https://api-docs.deepseek.com/guides/kv_cache"),
         ),
         Deviation(
             "while it works, empty lines come before the JSON and `: keep-alive` comments in a stream",
-            "https://api-docs.deepseek.com/quick_start/rate_limit",
+            unread("https://api-docs.deepseek.com/quick_start/rate_limit"),
         ),
         Deviation(
             "an empty account is a 402, wrong parameters are a 422",
-            "https://api-docs.deepseek.com/quick_start/error_codes",
+            unread("https://api-docs.deepseek.com/quick_start/error_codes"),
         ),
     )
 
@@ -245,15 +250,15 @@ class Together(Imitator):
     deviations = (
         Deviation(
             "the schema must be in the prompt as well as in response_format",
-            "https://docs.together.ai/docs/inference/chat/structured-outputs",
+            unread("https://docs.together.ai/docs/inference/chat/structured-outputs"),
         ),
         Deviation(
             "reasoning is in the field reasoning",
-            "https://github.com/togethercomputer/openapi/pull/132",
+            TOGETHER,
         ),
         Deviation(
             "a model that is not served is a 400 with the code model_not_available",
-            "https://github.com/HeyPuter/puter/issues/3168",
+            unread("https://github.com/HeyPuter/puter/issues/3168"),
         ),
     )
 
@@ -275,72 +280,6 @@ class Together(Imitator):
         return _together_error(429, "You have reached the rate limit.", "rate_limit", "rate_limit_exceeded")
 
 
-class OpenRouter(Imitator):
-    provider = "openrouter"
-    limits = ("max_tokens",)
-    reasoning_field = "reasoning"
-    streams_usage = "always"
-    comment = ": OPENROUTER PROCESSING"
-    deviations = (
-        Deviation(
-            "usage with the cost in dollars comes with every answer, streamed or not, unasked",
-            "https://openrouter.ai/docs/use-cases/usage-accounting",
-        ),
-        Deviation(
-            "`: OPENROUTER PROCESSING` comments in a stream",
-            "https://openrouter.ai/docs/api-reference/streaming",
-        ),
-        Deviation(
-            "once it has begun, an error comes with a 200: in the body, or as a chunk",
-            "https://openrouter.ai/docs/api/reference/errors-and-debugging",
-        ),
-        Deviation(
-            "the reason of an upstream error is in error.metadata.raw",
-            "https://github.com/open-webui/computer/issues/293",
-        ),
-        Deviation(
-            "an empty account is a 402",
-            "https://openrouter.ai/docs/api/reference/errors-and-debugging",
-        ),
-    )
-
-    def denied(self, key: str) -> Fault:
-        return error(401, {"error": {"message": "No auth credentials found", "code": 401}})
-
-    def missing(self, model: str) -> Fault:
-        return error(400, {"error": {"message": f"{model} is not a valid model ID", "code": 400}})
-
-    def too_long(self, tokens: int) -> Fault:
-        said = (
-            f"This endpoint's maximum context length is {WINDOW} tokens. However, you requested about "
-            f"{tokens} tokens ({tokens} of text input). Please reduce the length of either one."
-        )
-        return error(400, {"error": {"message": said, "code": 400}})
-
-    def busy(self) -> Fault:
-        raw = "z-ai/glm is temporarily rate-limited upstream. Please retry shortly."
-        metadata = {"raw": raw, "provider_name": "Upstream"}
-        return error(
-            200, {"error": {"message": "Provider returned error", "code": 429, "metadata": metadata}}
-        )
-
-    def broke(self) -> Fault:
-        return error(402, {"error": {"message": "Insufficient credits. Add more.", "code": 402}})
-
-    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
-        return {
-            **super().usage(given, answered, cached, thought),
-            "cost": 0.00125,
-            "cost_details": {"upstream_inference_cost": None},
-            "is_byok": False,
-            "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": thought},
-        }
-
-    def finish(self, choice: dict[str, Any]) -> dict[str, Any]:
-        return {"native_finish_reason": choice["finish_reason"], **choice}
-
-
 class Ollama(Imitator):
     provider = "ollama"
     takes_any_key = True
@@ -350,24 +289,24 @@ class Ollama(Imitator):
     deviations = (
         Deviation(
             "max_completion_tokens is not among the fields that it reads",
-            "https://docs.ollama.com/api/openai-compatibility",
+            read("https://docs.ollama.com/api/openai-compatibility"),
         ),
-        Deviation("any key will do", "https://docs.ollama.com/api/openai-compatibility"),
+        Deviation("any key will do", read("https://docs.ollama.com/api/openai-compatibility")),
         Deviation(
             "a prompt beyond num_ctx is cut without a word",
-            "https://github.com/ollama/ollama/issues/4967",
+            unread("https://github.com/ollama/ollama/issues/4967"),
         ),
         Deviation(
             "a model that was not pulled is a 404 of the type api_error",
-            "https://github.com/abi/screenshot-to-code/issues/354",
+            unread("https://github.com/abi/screenshot-to-code/issues/354"),
         ),
         Deviation(
             "reasoning is in the field reasoning",
-            "https://github.com/rohitg00/agentmemory/pull/240",
+            OLLAMA,
         ),
         Deviation(
             "a streamed tool call comes whole, in one chunk",
-            "https://github.com/ollama/ollama/issues/13581",
+            OLLAMA,
         ),
     )
 

@@ -6,19 +6,19 @@ key's header, signatures and encrypted reasoning that must come back with a tool
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from stepgraph.providers.sources import anthropic, openai, unread
+
+from .gemini_imitator import Gemini
 from .imitator import THOUGHT, WINDOW, Deviation, Imitator, Said, error
 from .imitators import OpenAI
+from .native_imitator import SIGNATURE, Native, texts_in, words_in
 from .servers import Fault
-
-SIGNATURE = "c2lnbmVk"
 
 
 class Azure(OpenAI):
@@ -29,11 +29,11 @@ class Azure(OpenAI):
     deviations = (
         Deviation(
             "the key is in the header api-key; the deployment is in the path, the version in the query",
-            "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference",
+            "openai 3.52.0: openai.lib.azure.AzureOpenAI",
         ),
         Deviation(
             "a filtered prompt is a 400 with the code content_filter",
-            "https://learn.microsoft.com/en-us/azure/ai-foundry/openai/concepts/content-filter",
+            unread("https://learn.microsoft.com/en-us/azure/ai-foundry/openai/concepts/content-filter"),
         ),
     )
 
@@ -48,37 +48,6 @@ class Azure(OpenAI):
         return error(400, {"error": inner})
 
 
-class Native(Imitator):
-    """A wire that is not OpenAI's chat completions."""
-
-    reasoning_field = "reasoning"
-
-    def whole(self, said: Said, counts: Mapping[str, int], body: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def events(
-        self, said: Said, counts: Mapping[str, int], body: Mapping[str, Any]
-    ) -> Iterable[Mapping[str, Any]]:
-        raise NotImplementedError
-
-    def usage(self, given: int, answered: int, cached: int, thought: int) -> dict[str, Any]:
-        return {"given": given, "answered": answered, "cached": cached, "thought": thought}
-
-    def _whole(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        said = self._say(body)
-        return self.whole(said, self._counts(body, said), body)
-
-    async def _stream_out(self, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
-        said = self._say(body)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for event in self.events(said, self._counts(body, said), body):
-            name = f"event: {event['type']}\n" if "type" in event else ""
-            await response.write(f"{name}data: {json.dumps(event)}\n\n".encode())
-            await asyncio.sleep(self.slow_s)
-        return response
-
-
 class Anthropic(Native):
     provider = "anthropic"
     model = "claude-haiku-4-5"
@@ -88,24 +57,26 @@ class Anthropic(Native):
     deviations = (
         Deviation(
             "the key is in the header x-api-key, or a bearer token, as its own client sends it",
-            "https://platform.claude.com/docs/en/api/overview",
+            "anthropic 2.14.0: anthropic.Anthropic.auth_headers",
         ),
-        Deviation("max_tokens is required", "https://platform.claude.com/docs/en/api/messages"),
+        Deviation(
+            "max_tokens is required", anthropic("message_create_params.MessageCreateParamsBase.max_tokens")
+        ),
         Deviation(
             "input_tokens leaves out what was read from the cache or written to it",
-            "https://platform.claude.com/docs/en/build-with-claude/prompt-caching",
+            "langchain-anthropic 1.7.7: langchain_anthropic.chat_models._create_usage_metadata",
         ),
         Deviation(
             "thinking that came with a tool's call must come back with its signature",
-            "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
+            anthropic("thinking_block_param.ThinkingBlockParam.signature"),
         ),
         Deviation(
             "a schema goes into output_config.format, and every object in it takes no other fields",
-            "https://platform.claude.com/docs/en/build-with-claude/structured-outputs",
+            anthropic("message_create_params.MessageCreateParamsBase.output_config"),
         ),
         Deviation(
             "an error may come in a stream that has begun: the event error, with overloaded_error",
-            "https://platform.claude.com/docs/en/api/errors",
+            anthropic("shared.overloaded_error.OverloadedError"),
         ),
     )
 
@@ -115,11 +86,11 @@ class Anthropic(Native):
     def read(self, body: dict[str, Any], request: web.Request) -> dict[str, Any]:
         messages: list[dict[str, Any]] = []
         if body.get("system"):
-            messages.append({"role": "system", "content": _texts(body["system"])})
+            messages.append({"role": "system", "content": texts_in(body["system"])})
         for message in body["messages"]:
             parts = message["content"] if isinstance(message["content"], list) else []
             role = "tool" if any(part["type"] == "tool_result" for part in parts) else message["role"]
-            messages.append({"role": role, "content": _texts(message["content"])})
+            messages.append({"role": role, "content": texts_in(message["content"])})
         tools = [
             {"function": {"name": tool["name"], "parameters": tool["input_schema"]}}
             for tool in body.get("tools", ())
@@ -240,10 +211,10 @@ def _block_events(index: int, block: dict[str, Any]) -> Iterable[dict[str, Any]]
     ]
     yield {"type": "content_block_start", "index": index, "content_block": {**block, **start}}
     if kind == "thinking":
-        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in _words(block["thinking"])]
+        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in words_in(block["thinking"])]
         deltas.append({"type": "signature_delta", "signature": block["signature"]})
     elif kind == "text":
-        deltas = [{"type": "text_delta", "text": piece} for piece in _words(block["text"])]
+        deltas = [{"type": "text_delta", "text": piece} for piece in words_in(block["text"])]
     else:
         given = json.dumps(block["input"])
         pieces = (given[at : at + 5] for at in range(0, len(given), 5))
@@ -257,140 +228,6 @@ def _claudes(status: int, kind: str, message: str, **headers: str) -> Fault:
     return error(status, {"type": "error", "error": {"type": kind, "message": message}}, **headers)
 
 
-class Gemini(Native):
-    provider = "google_genai"
-    model = "gemini-3.5-flash"
-    paths = ("/v1beta/models/{model}",)
-    root = ""
-    limits = ("max_output_tokens",)
-    deviations = (
-        Deviation(
-            "a wrong key is a 400, API_KEY_INVALID",
-            "https://ai.google.dev/gemini-api/docs/troubleshooting",
-        ),
-        Deviation(
-            "a blocked prompt is a 200 without candidates; promptFeedback says why",
-            "https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse",
-        ),
-        Deviation(
-            "a thought's signature must come back with the function's call",
-            "https://ai.google.dev/gemini-api/docs/thought-signatures",
-        ),
-        Deviation(
-            "the body of a 429 says when to try again (RetryInfo)",
-            "https://ai.google.dev/gemini-api/docs/rate-limits",
-        ),
-        Deviation(
-            "thoughts are counted apart from the answer, and shown if includeThoughts asks for them",
-            "https://ai.google.dev/gemini-api/docs/thinking",
-        ),
-    )
-
-    def key_in(self, request: web.Request) -> str:
-        return request.headers.get("x-goog-api-key", "")
-
-    def read(self, body: dict[str, Any], request: web.Request) -> dict[str, Any]:
-        model, _, method = request.match_info["model"].partition(":")
-        messages = [{"role": "system", "content": _parts(body.get("systemInstruction", {}))}]
-        for content in body["contents"]:
-            answers = any("functionResponse" in part for part in content["parts"])
-            messages.append({"role": "tool" if answers else content.get("role"), "content": _parts(content)})
-        config = body.get("generationConfig", {})
-        tools = [
-            {
-                "function": {
-                    "name": f["name"],
-                    "parameters": f.get("parametersJsonSchema") or _lower(f.get("parameters")),
-                }
-            }
-            for tool in body.get("tools") or ()
-            for f in tool.get("functionDeclarations", ())
-        ]
-        mode = body.get("toolConfig", {}).get("functionCallingConfig", {}).get("mode", "AUTO")
-        read = {
-            "model": model,
-            "messages": messages,
-            "tools": tools,
-            "tool_choice": mode.lower(),
-            "raw": body,
-        }
-        schema = config.get("responseJsonSchema")
-        if schema:
-            read["response_format"] = {"json_schema": {"schema": schema}}
-        if "maxOutputTokens" in config:
-            read["max_output_tokens"] = config["maxOutputTokens"]
-        return {**read, "stream": method.startswith("stream")}
-
-    def refuse(self, body: Mapping[str, Any]) -> Fault | None:
-        for content in body["raw"]["contents"]:
-            for part in content["parts"]:
-                if "functionCall" in part and part.get("thoughtSignature") != SIGNATURE:
-                    return self.invalid("Function call is missing a thought_signature in functionCall parts.")
-        return None
-
-    def invalid(self, message: str) -> Fault:
-        return _googles(400, "INVALID_ARGUMENT", message)
-
-    def denied(self, key: str) -> Fault:
-        return _googles(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")
-
-    def missing(self, model: str) -> Fault:
-        return _googles(404, "NOT_FOUND", f"models/{model} is not found for API version v1beta")
-
-    def too_long(self, tokens: int) -> Fault:
-        said = f"The input token count ({tokens}) exceeds the maximum number of tokens allowed ({WINDOW})."
-        return self.invalid(said)
-
-    def busy(self) -> Fault:
-        details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.02s"}]
-        return _googles(429, "RESOURCE_EXHAUSTED", "You exceeded your rate limit.", details=details)
-
-    def filtered(self) -> Fault:
-        return Fault(body=json.dumps({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}))
-
-    def whole(self, said: Said, counts: Mapping[str, int], body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._part_of(self._content(said, body), said.finish_reason, counts)
-
-    def events(
-        self, said: Said, counts: Mapping[str, int], body: Mapping[str, Any]
-    ) -> Iterable[Mapping[str, Any]]:
-        for part in self._content(said, body):
-            if set(part) == {"text"}:
-                for word in _words(part["text"]):
-                    yield self._part_of([{"text": word}], None, counts)
-            else:
-                yield self._part_of([part], None, counts)
-        yield self._part_of([{"text": ""}], said.finish_reason, counts)
-
-    def _part_of(self, parts: list[Any], finish: str | None, counts: Mapping[str, int]) -> dict[str, Any]:
-        candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
-        if finish:
-            candidate["finishReason"] = "MAX_TOKENS" if finish == "length" else "STOP"
-        usage = {
-            "promptTokenCount": counts["given"],
-            "candidatesTokenCount": counts["answered"] - counts["thought"],
-            "thoughtsTokenCount": counts["thought"],
-            "cachedContentTokenCount": counts["cached"],
-            "totalTokenCount": counts["given"] + counts["answered"],
-        }
-        return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": self.model}
-
-    def _content(self, said: Said, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        thinking = body["raw"].get("generationConfig", {}).get("thinkingConfig", {})
-        shown = thinking.get("includeThoughts") or thinking.get("include_thoughts")
-        parts: list[dict[str, Any]] = [{"text": THOUGHT, "thought": True}] if shown else []
-        if said.text:
-            parts.append({"text": said.text})
-        if said.tool_call:
-            call = {"name": said.tool_call[0], "args": said.tool_call[1]}
-            parts.append({"functionCall": call, "thoughtSignature": SIGNATURE})
-        return parts
-
-
-def _googles(status: int, kind: str, message: str, **more: Any) -> Fault:
-    return error(status, {"error": {"code": status, "message": message, "status": kind, **more}})
-
-
 class Responses(OpenAI, Native):
     """OpenAI's Responses API."""
 
@@ -400,11 +237,11 @@ class Responses(OpenAI, Native):
     deviations = (
         Deviation(
             "reasoning is an item of its own; without storage it is encrypted, and goes back so",
-            "https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items",
+            openai("responses.response_reasoning_item.ResponseReasoningItem.encrypted_content"),
         ),
         Deviation(
             "an answer that is cut has the status incomplete, with its reason in incomplete_details",
-            "https://platform.openai.com/docs/api-reference/responses/object",
+            openai("responses.response.IncompleteDetails.reason"),
         ),
     )
 
@@ -413,7 +250,7 @@ class Responses(OpenAI, Native):
         for item in body["input"]:
             kind = item.get("type", "message")
             if kind == "message":
-                messages.append({"role": item["role"], "content": _texts(item["content"])})
+                messages.append({"role": item["role"], "content": texts_in(item["content"])})
             elif kind == "function_call_output":
                 messages.append({"role": "tool", "content": item["output"]})
         form = (body.get("text") or {}).get("format", {})
@@ -498,12 +335,12 @@ class Responses(OpenAI, Native):
             if item["type"] == "reasoning":
                 empty = {"type": "summary_text", "text": ""}
                 yield event("reasoning_summary_part.added", **where, summary_index=0, part=empty)
-                for word in _words(THOUGHT):
+                for word in words_in(THOUGHT):
                     yield event("reasoning_summary_text.delta", **where, summary_index=0, delta=word)
             elif item["type"] == "message":
                 empty = {"type": "output_text", "text": "", "annotations": []}
                 yield event("content_part.added", **where, content_index=0, part=empty)
-                for word in _words(item["content"][0]["text"]):
+                for word in words_in(item["content"][0]["text"]):
                     yield event("output_text.delta", **where, content_index=0, delta=word, logprobs=[])
             else:
                 for start in range(0, len(item["arguments"]), 5):
@@ -513,31 +350,9 @@ class Responses(OpenAI, Native):
         yield event("completed" if response["status"] == "completed" else "incomplete", response=response)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\S+\s*", text)
-
-
-def _texts(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return " ".join(str(p.get("text") or p.get("content") or "") for p in content if isinstance(p, dict))
-
-
-def _parts(content: Mapping[str, Any]) -> str:
-    return " ".join(str(part.get("text", "")) for part in content.get("parts", ()))
-
-
-def _lower(schema: Any) -> Any:
-    """Return a schema of Gemini's with JSON Schema's names of types."""
-    if isinstance(schema, Mapping):
-        return {
-            name: value.lower() if name == "type" and isinstance(value, str) else _lower(value)
-            for name, value in schema.items()
-        }
-    return [_lower(part) for part in schema] if isinstance(schema, list) else schema
-
-
 CLASS_IMITATORS: tuple[type[Imitator], ...] = (Responses, Azure, Anthropic, Gemini)
+
+
 # Settings with which each shows its thoughts.
 THINKING: dict[str, Any] = {
     "anthropic": {"params": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},

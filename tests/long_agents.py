@@ -45,14 +45,19 @@ def check_request(messages: Iterable[Mapping[str, Any]]) -> None:
 
 @dataclass
 class LongRun:
-    """`facts` are planted in the question and in early results of tools, and asked for at the end."""
+    """`facts` are planted in the question and in early results of tools, and asked for at the end.
+
+    With `compress`, the results have many lines, and the model is shown those that the question needs.
+    """
 
     turns: int
     facts: int
     tokens: int
+    compress: bool = False
     most_tokens: int = 0
     answered: int = 0
     left_out: int = 0
+    excerpts: int = 0
     asked: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +71,9 @@ class LongRun:
         """Read what lies in a room."""
         filler = self.fillers[number % len(self.fillers)]
         fact = f" The code of chest {number} is {self.codes[number]}. " if 0 < number < self.facts else " "
+        if self.compress:
+            lines = [filler[place : place + 60] for place in range(0, len(filler), 60)] * 4
+            return "\n".join([*lines, fact.strip(), *lines])
         half = len(filler) // 2
         return filler[:half] + fact + filler[half:]
 
@@ -74,6 +82,7 @@ class LongRun:
         self.most_tokens = max(self.most_tokens, bound_of(request) + 1_000)
         seen = str(request.messages)
         self.left_out += "left out" in seen
+        self.excerpts += "lines are shown" in seen
         reading = self.turns - self.facts
         self.asked += 1
         if self.asked <= reading:
@@ -94,7 +103,9 @@ class LongRun:
             """Read what lies in a room."""
             return self.room(number)
 
-        app = agent(work, tools=[room], turns=self.turns, context=Context(tokens=self.tokens)).compile()
+        context = Context(tokens=self.tokens, compress=self.compress)
+        chars = 1_000 if self.compress else 10_000
+        app = agent(work, tools=[room], turns=self.turns, context=context, max_chars=chars).compile()
         asked = Work(f"The code of chest 0 is {self.codes[0]}.")
         with Session(folder / "runs.sqlite") as session, using(ScriptedModel(self.model)):
             run(app, asked, session, "t")
@@ -103,10 +114,12 @@ class LongRun:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        done = LongRun(turns=200, facts=40, tokens=32_000).run(Path(place))
-        size = sum(file.stat().st_size for file in Path(place).iterdir())
-        print(
-            f"{done.asked} calls, {done.answered} of {done.facts} facts, at most {done.most_tokens:,} of "
-            f"{done.tokens:,} tokens, {done.left_out} calls with something left out, {size / 1e6:.1f} MB"
-        )
+    for compress in (False, True):
+        with tempfile.TemporaryDirectory() as place:
+            done = LongRun(turns=200, facts=40, tokens=32_000, compress=compress).run(Path(place))
+            size = sum(file.stat().st_size for file in Path(place).iterdir())
+            print(
+                f"compress={compress}: {done.asked} calls, {done.answered} of {done.facts} facts, at most "
+                f"{done.most_tokens:,} of {done.tokens:,} tokens, {done.left_out} calls with something left "
+                f"out, {size / 1e6:.1f} MB"
+            )

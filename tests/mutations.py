@@ -1,16 +1,18 @@
 """Plants small faults in core modules, one at a time, and reports which of them the tests notice.
 
-    python -m tests.mutations --count 100 --seed 7 --jobs 2
+    python -m tests.mutations --count 100 --seed 7 --map FOLDER
 
-Each fault is tried in a copy of the tree, against the test files that run its lines: those that run most of
-the module first, as many as take --seconds together. The whole suite runs once before, to see which run what.
-Tests that fail or take too long without the fault too notice nothing.
+Each fault is tried against the tests that run its lines, those of the nearest files first, as many as take
+--seconds together. The whole suite runs once before, to see which run what; --map keeps that. Where the tests
+fail or take too long without the fault too, it has no verdict.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
+import math
 import os
 import random
 import re
@@ -19,21 +21,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
-from .coverage_map import CORE, ROOT, CoverageMap, files_for, read_map
+from .coverage_map import CORE, ROOT, CoverageMap, nearest_tests, read_map
+from .planting import LOADED, NO_VERDICT
 
 LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
 ORDERLESS = ("min", "max")
+MEASURE = 100  # where one more or less means nothing
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
 
@@ -95,8 +98,9 @@ def faults_in(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         case ast.Constant(value=bool(value)):
             yield node, str(not value)
         case ast.Constant(value=int(value) | float(value)):
-            yield node, str(value + 1)
-            yield node, f"({value - 1})"
+            step = value // 2 if value >= MEASURE else 1
+            yield node, str(value + step)
+            yield node, f"({value - step})"
         case ast.Call(args=[first, second, *rest]) if ast.unparse(first) != ast.unparse(second):
             starred = any(isinstance(argument, ast.Starred) for argument in (first, second))
             if not starred and ast.unparse(node.func) not in ORDERLESS:
@@ -116,36 +120,79 @@ def _changed(node: ast.expr, **changes: object) -> str:
 
 
 def covered_by_tests(root: Path, folder: Path, jobs: int) -> CoverageMap:
-    """Run all tests of a tree; return the lines that each file runs, which `folder` then holds too."""
+    """Run all tests of a tree; return the lines that each runs, which `folder` then holds too."""
     noted = ["-p", "tests.coverage_map", "--coverage-map", str(folder)]
     noted += ["-n", str(jobs), "--dist", "loadfile"] if jobs > 1 else []
     subprocess.run([sys.executable, *PYTEST, *noted], **_settings(root), check=False)
     return read_map(folder)
 
 
+def verdicts_of(
+    mutations: Sequence[Mutation], asked: Sequence[list[str]], root: Path, limit_s: float
+) -> Iterator[str]:
+    """Yield which test notices each fault, nothing, or that there is no verdict.
+
+    They are tried in one process that has loaded all. What only runs as a module loads is tried in a copy.
+    """
+    faults = [
+        {"number": number, "file": str(root / each.module), "source": each.source, "tests": tests}
+        for number, (each, tests) in enumerate(zip(mutations, asked, strict=True))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        plan, said, tree = (Path(folder, name) for name in ("plan", "verdicts", "tree"))
+        plan.write_text(json.dumps(faults), "utf-8")
+        said.touch()
+        files = sorted({name.partition("::")[0] for tests in asked for name in tests})
+        words = ["-p", "tests.planting", "--faults", str(plan), "--verdicts", str(said), *files]
+        shutil.copytree(root, tree, symlinks=True, ignore=NOT_COPIED)
+        settings = _settings(root) | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(
+            [sys.executable, *PYTEST, *words, "--fault-limit", str(limit_s)], **settings
+        ) as process:
+            for number, (each, tests) in enumerate(zip(mutations, asked, strict=True)):
+                answer = _awaited(said, number, process)
+                yield killer_of(each, tests, tree, root, limit_s) if answer == LOADED else answer
+
+
+def _awaited(said: Path, number: int, process: subprocess.Popen[str]) -> str:
+    while True:
+        ended = process.poll() is not None
+        lines = said.read_text("utf-8").splitlines()
+        if number < len(lines):
+            return str(json.loads(lines[number])[1])
+        if ended:
+            return NO_VERDICT
+        time.sleep(0.2)
+
+
 def failing(root: Path, tests: list[str], limit_s: float) -> list[str]:
     """Run tests in a tree; return the first that fails, all where they take too long, or none."""
     settings = _settings(root) | {"start_new_session": True}
-    with subprocess.Popen([sys.executable, *PYTEST, "-x", "-rfE", *tests], **settings) as process:
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return tests
+    with tempfile.NamedTemporaryFile("w", suffix=".tests") as named:
+        named.write("\n".join(tests))
+        named.flush()
+        files = list(dict.fromkeys(name.partition("::")[0] for name in tests))
+        words = ["-p", "tests.coverage_map", "--only-tests", named.name, "-x", "-rfE", *files]
+        with subprocess.Popen([sys.executable, *PYTEST, *words], **settings) as process:
+            try:
+                output, _ = process.communicate(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return tests
     if process.returncode in (0, 5):  # 5: no test was left to run
         return []
-    named = re.search(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE)
-    return [named[1]] if named else tests
+    named_test = re.search(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE)
+    return [named_test[1]] if named_test else tests
 
 
 def killer_of(mutation: Mutation, tests: list[str], tree: Path, clean: Path, limit_s: float) -> str:
-    """Plant a fault in a tree; return which of the tests notices it, or nothing."""
+    """Plant a fault in a tree; return which of the tests notices it, nothing, or that there is no verdict."""
     file = tree / mutation.module
     original = file.read_text("utf-8")
     try:
         _write(file, mutation.source)
         failed = failing(tree, tests, limit_s) if tests else []
-        return " ".join(failed) if failed and not failing(clean, failed, limit_s) else ""
+        return "" if not failed else NO_VERDICT if failing(clean, failed, limit_s) else " ".join(failed)
     finally:
         _write(file, original)
 
@@ -165,40 +212,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="processes of the run that makes the map")
     parser.add_argument("--seconds", type=float, default=60, help="of tests to ask for each fault")
     parser.add_argument("--map", type=Path, metavar="FOLDER", help="which tests run what, made if missing")
-    parser.add_argument("--only", default="", metavar="PATH", help="modules whose path begins so")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], metavar="PATH", help="modules whose path begins so"
+    )
     parser.add_argument("--at-least", type=float, default=0.0, metavar="SHARE", help="else the status is 1")
     options = parser.parse_args()
     files = (file.relative_to(ROOT).as_posix() for top in CORE for file in sorted((ROOT / top).rglob("*.py")))
-    modules = [name for name in files if name.startswith(options.only) and not name.startswith(LEFT_OUT)]
+    modules = [
+        name for name in files if name.startswith(tuple(options.only)) and not name.startswith(LEFT_OUT)
+    ]
     possible = [each for name in modules for each in mutations_of(name, (ROOT / name).read_text("utf-8"))]
     chosen = random.Random(options.seed).sample(possible, min(options.count, len(possible)))
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
-        clean, *trees = (Path(folder, str(number)) for number in range(options.jobs + 1))
-        free: SimpleQueue[Path] = SimpleQueue()
-        for tree in (clean, *trees):
-            shutil.copytree(ROOT, tree, symlinks=True, ignore=NOT_COPIED)
-        for tree in trees:
-            free.put(tree)
+    with tempfile.TemporaryDirectory() as folder:
         known = options.map or Path(folder, "map")
-        covered = read_map(known) or covered_by_tests(clean, known.resolve(), options.jobs)
+        covered = read_map(known) or covered_by_tests(ROOT, known.resolve(), options.jobs)
         if not covered:
             sys.exit("No test ran: see what pytest says.")
+        asked = [nearest_tests(each.module, each.lines, covered, options.seconds) for each in chosen]
+        said: list[str] = []
+        for each, tests, answer in zip(
+            chosen, asked, verdicts_of(chosen, asked, ROOT, 4 * options.seconds), strict=True
+        ):
+            said.append(answer)
+            what = "SURVIVED" if not answer else answer if answer == NO_VERDICT else "killed"
+            print(f"{what:10} {each}  [{answer or f'{len(tests)} tests asked'}]", flush=True)
+    judged = [answer for answer in said if answer != NO_VERDICT]
+    noticed = sum(map(bool, judged))
+    low, high = interval(noticed, len(judged))
+    print(f"{noticed} of {len(judged)} were noticed [{low:.1%}, {high:.1%}]; {len(possible)} are possible.")
+    print(f"{len(said) - len(judged)} more have no verdict. The seed was {options.seed}.")
+    sys.exit(noticed < options.at_least * len(judged))
 
-        def tried(mutation: Mutation) -> bool:
-            tests = files_for(mutation.module, mutation.lines, covered, options.seconds)
-            tree = free.get()
-            killer = killer_of(mutation, tests, tree, clean, 4 * options.seconds)
-            free.put(tree)
-            asked = killer or f"{len(tests)} files asked"
-            print(f"{'killed' if killer else 'SURVIVED':9} {mutation}  [{asked}]", flush=True)
-            return bool(killer)
 
-        killed = sum(pool.map(tried, chosen))
-    print(f"{killed} of {len(chosen)} were noticed ({len(possible)} are possible, seed {options.seed}).")
-    sys.exit(killed < options.at_least * len(chosen))
+def interval(noticed: int, tried: int) -> tuple[float, float]:
+    """Return Wilson's interval of 95 % for a share."""
+    if not tried:
+        return 0.0, 1.0
+    z, share = 1.96, noticed / tried
+    middle = (share + z * z / (2 * tried)) / (1 + z * z / tried)
+    half = z * math.sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried)) / (1 + z * z / tried)
+    return middle - half, middle + half
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -61,6 +63,7 @@ class ChatServer:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
         self.most_in_flight = 0
         self.always: Answer | Fault = Answer()
         self.decide: Callable[[], Answer | Fault] | None = None
@@ -109,6 +112,7 @@ class ChatServer:
         self.bodies.append(body)
         self.asked.set()
         self.keys.append(request.headers.get("Authorization"))
+        self.headers.append(dict(request.headers))
         later = self.always if self.decide is None else self.decide()
         outcome = self._next.popleft() if self._next else later
         self._in_flight += 1
@@ -127,10 +131,21 @@ class ChatServer:
             self._in_flight -= 1
 
 
+def free_port() -> int:
+    """Return a port of loopback where nobody listens, for a server that must be told one.
+
+    It lies below those that the system gives to whoever asks for any, so nobody takes it in the meantime.
+    """
+    while True:
+        port = 16_000 + secrets.randbelow(16_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
 def unused_url() -> str:
     """Return an address on loopback where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    return f"http://127.0.0.1:{free_port()}/v1"
 
 
 async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:

@@ -10,11 +10,12 @@ import pytest
 from stepgraph.state.json_text import json_text
 from stepgraph.state.names import path_of, without_private
 
-from . import coverage_map
-from .coverage_map import Covered, Tracer, files_for, read_map
-from .mutations import Mutation, covered_by_tests, killer_of, mutations_of
+from . import coverage_map, planting
+from .coverage_map import Covered, Tracer, nearest_tests, read_map
+from .mutations import Mutation, covered_by_tests, interval, killer_of, mutations_of, verdicts_of
+from .planting import NO_VERDICT
 
-ASKED = ["tests/state/test_limits.py"]
+ASKED = ["tests/state/test_limits.py::test_the_limit_itself_fits"]
 LIMITS = "def fits(size: int, most: int = 10) -> bool:\n    return size <= most\n"
 TEST = """
 from state.limits import fits
@@ -34,6 +35,7 @@ def test_the_limit_itself_fits():
         ("a = not b", ["(b)"]),
         ("a = True", ["False"]),
         ("a = 3", ["4", "(2)"]),
+        ("a = 404", ["606", "(202)"]),
         ("f(b, c)", ["pass", "f(c, b)"]),
         ("a.b = c", ["pass"]),
         ("a += b", ["pass"]),
@@ -62,6 +64,9 @@ def planted(root: Path, test: str) -> Path:
     for name, text in {"state/limits.py": LIMITS, "tests/state/test_limits.py": test}.items():
         (root / name).parent.mkdir(parents=True)
         (root / name).write_text(text)
+    (root / "pytest.ini").write_text("[pytest]\n")  # nodes are named from here
+    for plugin in (coverage_map, planting):
+        (root / "tests" / Path(plugin.__file__).name).write_text(Path(plugin.__file__).read_text("utf-8"))
     return root
 
 
@@ -80,67 +85,86 @@ def test_one_fault_is_noticed_and_one_is_not(
     clean: Path, tmp_path: Path, faults: dict[str, Mutation]
 ) -> None:
     tree = planted(tmp_path / "tree", TEST)
-    killer = killer_of(faults["(size < most)"], ASKED, tree, clean, 60)
-    assert killer == "tests/state/test_limits.py::test_the_limit_itself_fits"
+    assert killer_of(faults["(size < most)"], ASKED, tree, clean, 60) == ASKED[0]
     assert killer_of(faults["11"], ASKED, tree, clean, 60) == ""
     assert killer_of(faults["(size < most)"], [], tree, clean, 60) == ""
     assert (tree / "state/limits.py").read_text() == LIMITS
 
 
-def test_a_test_that_fails_anyway_notices_nothing(
+def test_a_test_that_fails_anyway_gives_no_verdict(
     clean: Path, tmp_path: Path, faults: dict[str, Mutation]
 ) -> None:
     broken = "def test_the_limit_itself_fits():\n    assert False\n"
     (clean / "tests/state/test_limits.py").write_text(broken)
-    assert killer_of(faults["11"], ASKED, planted(tmp_path / "tree", broken), clean, 60) == ""
+    assert killer_of(faults["11"], ASKED, planted(tmp_path / "tree", broken), clean, 60) == NO_VERDICT
 
 
 def test_a_fault_that_never_ends_is_noticed(clean: Path, tmp_path: Path, faults: dict[str, Mutation]) -> None:
-    tree = planted(tmp_path / "tree", "def test_it():\n    while True: ...\n")
-    assert killer_of(faults["11"], ASKED, tree, clean, 2) == "tests/state/test_limits.py"
-    assert killer_of(faults["11"], ASKED, tree, tree, 0.5) == ""
+    tree = planted(
+        tmp_path / "tree", "import time\n\ndef test_the_limit_itself_fits():\n    time.sleep(600)\n"
+    )
+    assert killer_of(faults["11"], ASKED, tree, clean, 20) == ASKED[0]
+    assert killer_of(faults["11"], ASKED, tree, tree, 0.5) == NO_VERDICT
 
 
-def test_the_tests_that_are_asked_run_the_lines(clean: Path) -> None:
+def test_faults_are_planted_in_a_process_that_has_loaded_all(
+    clean: Path, faults: dict[str, Mutation]
+) -> None:
+    """All but what a module does as it loads, such as the default of a parameter."""
+    chosen = [faults["(size < most)"], faults["11"], faults["(size < most)"]]
+    (clean / "state/limits.py").write_text(f"{LIMITS}TOP = 3\n")
+    of_top = [each for each in mutations_of("state/limits.py", f"{LIMITS}TOP = 3\n") if each.line == 3]
+    said = list(verdicts_of([*chosen, of_top[0]], [ASKED, ASKED, [], ASKED], clean, 60))
+    assert said == [ASKED[0], "", "", ""]
+
+
+def test_the_tests_that_are_asked_run_the_lines() -> None:
     covered = {
-        "a.py": Covered(50, {"m.py": {1, 2, 3}}),
-        "b.py": Covered(9, {"m.py": {1, 2}, "n.py": {1}}),
-        "c.py": Covered(2, {"m.py": {1, 2}}),
-        "d.py": Covered(1, {"n.py": {1, 2}}),
+        "tests/a/test_m.py": Covered(1, {}),
+        "tests/a/test_m.py::one": Covered(50, {"a/m.py": {1, 2, 3}}),
+        "tests/a/test_m.py::two": Covered(9, {"a/m.py": {3}}),
+        "tests/b/test_m_x.py::three": Covered(9, {"a/m.py": {1, 2}, "n.py": {1}}),
+        "tests/a/test_b.py": Covered(1, {"a/m.py": {7}}),
+        "tests/a/test_b.py::four": Covered(2, {"a/m.py": {1, 2}}),
+        "tests/c/test_c.py::five": Covered(1, {"n.py": {1, 2}, "a/m.py": {2}}),
     }
-    assert files_for("m.py", range(2, 3), covered, 100) == ["a.py", "c.py", "b.py"]
-    assert files_for("m.py", range(3, 5), covered, 100) == ["a.py"]
-    assert files_for("m.py", range(9, 10), covered, 100) == ["a.py", "c.py", "b.py"]
-    assert files_for("m.py", range(2, 3), covered, 52) == ["a.py", "c.py"]
-    assert files_for("m.py", range(2, 3), covered, 1) == ["a.py"]
-    assert files_for("o.py", range(1, 2), covered, 100) == []
-    for number in range(4):
-        covered[f"near{number}.py"] = Covered(9, {"m.py": {1, 2, 3, 4}})
-    assert files_for("m.py", range(2, 3), covered, 100)[4:] == ["c.py", "b.py", "a.py"]
+    one, two, three, four, five = (name for name in covered if "::" in name)
+    assert nearest_tests("a/m.py", range(2, 3), covered, 100) == [four, three, one, five]
+    assert nearest_tests("a/m.py", range(3, 5), covered, 100) == [two, one]
+    assert nearest_tests("a/m.py", range(7, 8), covered, 100) == [four]
+    assert nearest_tests("a/m.py", range(9, 10), covered, 1000) == [four, two, three, one, five]
+    assert nearest_tests("a/m.py", range(2, 3), covered, 20) == [four, three]
+    assert nearest_tests("a/m.py", range(2, 3), covered, 1) == [four]
+    assert nearest_tests("o.py", range(1, 2), covered, 100) == []
 
 
-def test_the_lines_of_core_modules_are_noted_for_each_file(tmp_path: Path) -> None:
+def test_the_lines_of_core_modules_are_noted_for_each_test(tmp_path: Path) -> None:
     tracer = Tracer(tmp_path)
-    with tracer.noting("tests/a.py"):
+    with tracer.noting("tests/a.py::one"):
         path_of("a:1")
-    with tracer.noting("tests/b.py"):
+    with tracer.noting("tests/b.py::two"):
         worker = threading.Thread(target=without_private, args=({},))
         worker.start()
         worker.join()
     json_text({})
     tracer.write()
     covered = read_map(tmp_path)
-    first, second = covered["tests/a.py"], covered["tests/b.py"]
+    first, second = covered["tests/a.py::one"], covered["tests/b.py::two"]
     assert first.lines.keys() == second.lines.keys() == {"state/names.py"}
     assert first.lines["state/names.py"].isdisjoint(second.lines["state/names.py"])
     assert first.seconds > 0
 
 
-def test_a_run_of_all_tests_says_which_lines_each_file_runs(clean: Path, tmp_path: Path) -> None:
-    (clean / "tests/coverage_map.py").write_text(Path(coverage_map.__file__).read_text("utf-8"))
+def test_a_run_of_all_tests_says_which_lines_each_runs(clean: Path, tmp_path: Path) -> None:
     (clean / "tests/test_other.py").write_text("def test_nothing(): pass\n")
     covered = covered_by_tests(clean, tmp_path / "map", 1)
-    assert covered["tests/state/test_limits.py"].lines == {"state/limits.py": {2}}
-    assert covered["tests/test_other.py"].lines == {}
-    assert covered.keys() == {"tests/state/test_limits.py", "tests/test_other.py"}
+    assert covered[ASKED[0]].lines == {"state/limits.py": {2}}
+    assert covered["tests/test_other.py::test_nothing"].lines == {}
+    assert {name for name in covered if "::" in name} == {ASKED[0], "tests/test_other.py::test_nothing"}
     assert read_map(tmp_path / "map") == covered
+
+
+def test_the_interval_of_a_share() -> None:
+    low, high = interval(95, 100)
+    assert (round(low, 3), round(high, 3)) == (0.888, 0.978)
+    assert interval(0, 0) == (0.0, 1.0)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .record.query import QueryResult as QueryResult, select as select
     from .record.reads import records as records
     from .record.run import Run as Run, read_run as read_run
+    from .record.search import Search as Search
     from .record.spans import Span as Span
     from .record.threads import (
-        Search as Search,
         Thread as Thread,
         find_thread as find_thread,
         list_threads as list_threads,
@@ -40,7 +40,8 @@ else:
             ".record.query": "QueryResult select",
             ".record.reads": "records",
             ".record.run": "Run read_run",
+            ".record.search": "Search",
             ".record.spans": "Span",
-            ".record.threads": "Search Thread find_thread list_threads",
+            ".record.threads": "Thread find_thread list_threads",
         },
     )

@@ -9,9 +9,11 @@ from ..tracing.record.diff import Pair, paired
 from ..tracing.record.run import Run
 from ..tracing.record.spans import Span
 from .steps import StepView, step_view
+from .waterfalls import note_of
 
 SAME_AROUND = 200  # characters shown of what is the same before and after a difference
 LONGEST = 4000
+GIVEN = ("input",)  # what differs between two steps that did the same with different inputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, their steps in pairs, and one of the pairs in full."""
+    """Two runs, their steps in pairs, and one of the pairs in full.
+
+    `first` is the first pair that differs in anything, `parted` the first in which a step did something else.
+    """
 
     a: Run
     b: Run
@@ -44,13 +49,23 @@ class Comparison:
     contrasts: Sequence[Contrast]
     same: Sequence[str]
     first: Pair | None
+    parted: Pair | None
+
+    def note(self, pair: Pair, side: str) -> str:
+        """Return in a few words what the step of one side did, nothing where that run did not make it."""
+        run, span = (self.a, pair.a) if side == "a" else (self.b, pair.b)
+        return "" if span is None else note_of(run, span)
 
 
 def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
-    """Compare two runs, and show the pair `at`, or else the first that differs, in full."""
+    """Compare two runs, and show the pair `at` in full.
+
+    Without it, the first in which a step did something else; or, if none did, was given something else.
+    """
     pairs = list(paired(a.spans, b.spans))
     first = next((pair for pair in pairs if pair.what), None)
-    chosen = pairs[at] if at is not None and 0 <= at < len(pairs) else first
+    parted = next((pair for pair in pairs if pair.what and pair.what != GIVEN), first)
+    chosen = pairs[at] if at is not None and 0 <= at < len(pairs) else parted
     views = (None, None) if chosen is None else (_view(a, chosen.a), _view(b, chosen.b))
     found = list(_contrasts(*views)) if chosen is not None else []
     return Comparison(
@@ -62,6 +77,7 @@ def compare(a: Run, b: Run, at: int | None = None) -> Comparison:
         contrasts=[item for item in found if isinstance(item, Contrast)],
         same=[item for item in found if isinstance(item, str)],
         first=first,
+        parted=parted,
     )
 
 
@@ -87,8 +103,8 @@ def _facts(view: StepView | None) -> Iterator[tuple[str, str]]:
     for item in view.fields:
         if item.before is not None:
             yield f"given {item.name}", item.before.whole
-    for number, call in enumerate(view.calls):
-        which = f"call {number + 1}: " if len(view.calls) > 1 else ""
+    for number, call in enumerate(view.answers):
+        which = f"call {number + 1}: " if len(view.answers) > 1 else ""
         yield f"{which}model", call.span.model
         for place, message in enumerate(call.messages):
             yield f"{which}prompt {place + 1}, {message.role}", message.text.whole

@@ -22,7 +22,7 @@ from ..tracing.record.tree import SpanNode
 START, END = "__start__", "__end__"
 MOST_NODES = 150
 FEW_NODES = 20  # up to which nested graphs that did not run are drawn with what is in them
-LONGEST, LONGEST_FACTS = 24, 36
+LONGEST, LONGEST_FACTS = 60, 36
 PAD, HEAD = 14.0, 26.0
 NODE_HEIGHT = 46.0
 _WORST = ("failed", "running", "interrupted", "partial", "unfinished", "done")
@@ -98,6 +98,7 @@ class _Passage:
     usd: float
     deep: bool
     whole: bool
+    ended: bool
 
 
 def draw(run: Run) -> Drawing | None:
@@ -105,13 +106,13 @@ def draw(run: Run) -> Drawing | None:
 
     In a large graph, nested graphs are folded: first those that did not run, then all.
     """
-    taken = _taken(run.steps)
+    taken = _taken(run.steps, ended=run.state == "done")
     shape = _with_seen(run.shape, "", run.steps, taken)
     if not shape["nodes"] or len(shape["nodes"]) > MOST_NODES:
         return None
     number = _count(shape)
     deep, whole = number <= MOST_NODES, number <= FEW_NODES
-    passage = _Passage(_passed(run.steps), taken, run.cost.known_usd, deep, whole)
+    passage = _Passage(_passed(run.steps), taken, run.cost.known_usd, deep, whole, run.state == "done")
     return _drawn(shape, "", passage, outermost=True)
 
 
@@ -132,8 +133,11 @@ def _rank(status: str) -> int:
     return _WORST.index(status) if status in _WORST else len(_WORST)
 
 
-def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
-    """Count, by the path of the graph, from which node the run went on to which."""
+def _taken(steps: Sequence[SpanNode], *, ended: bool) -> Counter[tuple[str, str, str]]:
+    """Count, by the path of the graph, from which node the run went on to which.
+
+    A run went to its end only if it has `ended`: one that waits or failed stands where it stopped.
+    """
     found: Counter[tuple[str, str, str]] = Counter()
     runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     paths: dict[str, str] = {}
@@ -146,6 +150,8 @@ def _taken(steps: Sequence[SpanNode]) -> Counter[tuple[str, str, str]]:
         for before, after in pairwise([Counter({START: 1}), *order, Counter({END: 1})]):
             for source in before:
                 for target, number in after.items():
+                    if target == END and not outer and not ended:
+                        continue
                     found[paths[outer], source, target] += number
     return found
 
@@ -231,7 +237,7 @@ def _drawn(shape: Shape, path: str, passage: _Passage, *, outermost: bool = Fals
 def _times(edge: Edge, path: str, choice: bool, passage: _Passage) -> int:
     """Return how often an edge was taken. A branch that others waited for goes on later than at once."""
     times = passage.edges.get((path, *edge), 0)
-    if times or choice:
+    if times or choice or (edge[1] == END and not passage.ended):
         return times
     below = f"{path}/" if path else ""
     ends = [passage.nodes.get(below + name) for name in edge if name not in (START, END)]

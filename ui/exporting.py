@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..state.masking import Masker
-from ..tracing.record.run import Run
+from ..tracing.record.run import Limit, Run
 from ..tracing.record.spans import Row, Span, Trace
 from ..tracing.record.threads import Thread
 from .drawings import draw
@@ -60,10 +60,19 @@ def masked_run(run: Run, mask: Masker) -> Run:
     """Return a run without keys and personal data."""
     return replace(
         run,
-        thread=_masked_texts(run.thread, mask, "thread_id", "graph", "error"),
+        thread=replace(
+            _masked_texts(run.thread, mask, "thread_id", "graph", "name", "error"),
+            models={role: mask.text(spec) for role, spec in run.thread.models.items()},
+        ),
+        limits=[_masked_limit(limit, mask) for limit in run.limits],
         spans=[_masked_span(span, mask) for span in run.spans],
         scores={span: [_masked_row(row, mask) for row in rows] for span, rows in run.scores.items()},
     )
+
+
+def _masked_limit(limit: Limit, mask: Masker) -> Limit:
+    account = limit.account  # a budget of one person has the person's name
+    return replace(limit, account=account and replace(account, scope=mask.text(account.scope)))
 
 
 def _masked_texts(value: V, mask: Masker, *names: str) -> V:
@@ -72,7 +81,7 @@ def _masked_texts(value: V, mask: Masker, *names: str) -> V:
 
 
 def _masked_span(span: Span, mask: Masker) -> Span:
-    trace = _masked_texts(span.trace, mask, "thread_id", "user", "parent_thread")
+    trace = _masked_texts(span.trace, mask, "thread_id", "user", "environment", "version", "parent_thread")
     return replace(
         _masked_texts(span, mask, "error"),
         trace=replace(trace, tags=tuple(map(mask.text, trace.tags))),

@@ -21,11 +21,14 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer, browsers do not say where a form comes from
     "cache-control": "no-store",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+UNTOLD = {"referrer-policy": "no-referrer"}  # the address has the token in it
+TOLD = "Open the address that `stepgraph ui` printed; it has a token in it."
+FORM = "application/x-www-form-urlencoded"
 HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -33,15 +36,17 @@ class AccessGuard:
     """Lets through what carries the token as a cookie; a first request may carry it in its address.
 
     A request under any other name than this machine's own is refused, whatever it carries: a page from
-    elsewhere may have had its name point here.
+    elsewhere may have had its name point here. A POST is let through only where the pages have forms
+    (`writes`), and only from one of these pages itself.
     """
 
-    def __init__(self, app: App, token: str, port: int) -> None:
+    def __init__(self, app: App, token: str, port: int, *, writes: bool = False) -> None:
         self._app = app
         self._token = token
         self._cookie = f"stepgraph_{port}"
         self._hosts = {f"{host}:{port}" for host in HOSTS}
         self._once: set[str] = set()
+        self._writes = writes
 
     def admit_once(self) -> str:
         """Return a token that lets in whoever shows it first."""
@@ -68,6 +73,13 @@ class AccessGuard:
         }
         if headers.get("host", "") not in self._hosts:
             await _answer(send_safely, 421, "This page is at 127.0.0.1 only.")
+        elif scope["method"] == "POST" and self._writes:
+            if not self._is_right(self._sent_cookie(headers.get("cookie", ""))):
+                await _answer(send_safely, 403, TOLD)
+            elif not _is_from_here(headers):
+                await _answer(send_safely, 403, "A form is taken from these pages only.")
+            else:
+                await self._app(scope, receive, send_safely)
         elif scope["method"] not in ("GET", "HEAD"):
             await _answer(send_safely, 405, "The page only reads.")
         else:
@@ -80,8 +92,7 @@ class AccessGuard:
             elif known:
                 await self._app(scope, receive, send_safely)
             else:
-                told = "Open the address that `stepgraph ui` printed; it has a token in it."
-                await _answer(send_safely, 403, told)
+                await _answer(send_safely, 403, TOLD)
 
     async def _enter(self, path: str, query: list[tuple[str, str]], send: Send) -> None:
         """Take the token out of the address, into a cookie."""
@@ -89,7 +100,7 @@ class AccessGuard:
         path = "/" + quote(path.lstrip("/"))
         cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
         to = f"{path}?{rest}" if rest else path
-        await _answer(send, 303, "", {"location": to, "set-cookie": cookie})
+        await _answer(send, 303, "", {"location": to, "set-cookie": cookie, **UNTOLD})
 
     def _sent_cookie(self, text: str) -> str:
         try:
@@ -100,6 +111,13 @@ class AccessGuard:
 
     def _is_right(self, token: str) -> bool:
         return secrets.compare_digest(token.encode(), self._token.encode())
+
+
+def _is_from_here(headers: Mapping[str, str]) -> bool:
+    """Tell whether a browser sent a form of a page that it got from the same address."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    same = headers.get("origin") == f"http://{headers.get('host', '')}"
+    return kind == FORM and same and headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 class BearerGuard:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from ..state.errors import InputError, SettingsError
 from ..state.masking import EVERYTHING, Masker
 from ..state.session.session import Session
+from .actions import Actions, FormData
 from .guarding import AccessGuard
-from .pages import Pages, Query
+from .pages import Pages
+from .queries import Query
 from .records import Reader
 from .templating import INSTALL_HELP, prepare
 
 LOOPBACK = "127.0.0.1"
 
 
-def application(session: Session, *, token: str, port: int, mask: Masker = EVERYTHING) -> AccessGuard:
-    """Return the pages on a session's record as an ASGI application.
+MOST_POSTED = 20_000_000  # bytes of a form
+
+
+def application(
+    session: Session, *, token: str, port: int, mask: Masker = EVERYTHING, actions: Actions | None = None
+) -> AccessGuard:
+    """Return the pages on a session's record as an ASGI application; without `actions`, they only read.
 
     Raises SettingsError without the extra.
     """
@@ -33,16 +41,38 @@ def application(session: Session, *, token: str, port: int, mask: Masker = EVERY
     except ImportError:
         raise SettingsError(INSTALL_HELP) from None
     prepare()
-    pages = Pages(Reader(session), mask)
+    form_token = hmac.new(token.encode(), b"forms", "sha256").hexdigest()  # the token itself is on no page
+    pages = Pages(Reader(session), mask, actions, form_token)
 
     async def page(request: Request) -> Response:
-        query = Query(request.query_params.multi_items())
-        made = await run_in_threadpool(pages.answer, request.url.path, query)
+        if request.method == "POST":
+            form = await _form_of(request.stream())
+            if form is None:
+                return Response("The form is too large.", 413, media_type="text/plain")
+            made = await run_in_threadpool(pages.post, request.url.path, form)
+        else:
+            query = Query(request.query_params.multi_items())
+            made = await run_in_threadpool(pages.answer, request.url.path, query)
         headers = {"content-disposition": f'attachment; filename="{made.save_as}"'} if made.save_as else {}
         body = made.body.encode("utf-8", "replace") if isinstance(made.body, str) else made.body
         return Response(body, made.status, headers={**made.headers, **headers, "content-type": made.kind})
 
-    return AccessGuard(Starlette(routes=[Route("/{path:path}", page)]), token, port)
+    app = Starlette(routes=[Route("/{path:path}", page, methods=["GET", "HEAD", "POST"])])
+    return AccessGuard(app, token, port, writes=actions is not None)
+
+
+async def _form_of(stream: AsyncIterator[bytes]) -> FormData | None:
+    """Return what a form says, None if that is too much."""
+    body = bytearray()
+    async for part in stream:
+        body += part
+        if len(body) > MOST_POSTED:
+            return None
+    try:
+        text = body.decode("latin-1")
+        return FormData(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=1000))
+    except ValueError:
+        return None
 
 
 def listen(port: int) -> socket.socket:
@@ -82,6 +112,7 @@ def serve(
     port: int = 0,
     mask: Masker = EVERYTHING,
     thread: str | None = None,
+    actions: Actions | None = None,
     ready: Callable[[str, str], None],
 ) -> None:
     """Serve the pages until interrupted.
@@ -91,7 +122,7 @@ def serve(
     """
     token = secrets.token_urlsafe(32)
     with listen(port) as listening:
-        app = application(session, token=token, port=listening.getsockname()[1], mask=mask)
+        app = application(session, token=token, port=listening.getsockname()[1], mask=mask, actions=actions)
         where = f"run?thread={quote(thread, safe='')}&" if thread is not None else "?"
         at = f"http://{LOOPBACK}:{listening.getsockname()[1]}/{where}token="
         ready(at + token, at + app.admit_once())

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..state.json_text import text_or_json
 from ..state.names import PRIVATE, WAIT
-from ..tracing.record.attributes import changed_fields, cut_text, dials_of
+from ..tracing.forks.copies import OVERRIDE
+from ..tracing.record.attributes import dials_of
 from ..tracing.record.run import OutputField, Run
-from ..tracing.record.spans import Row, Span
+from ..tracing.record.spans import REPLAYED, Row, Span
 from ..tracing.record.tree import SpanNode
+from ..tracing.record.values import changed_fields, cut_text
 from .texts import Text, read_json, text_of
+
+LONGEST_PROMPT = 100_000  # characters that a form holds
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class CallView:
     costs: Sequence[tuple[str, float]]
     params: str
     reserved: Row
+    prompt: str = ""
 
     @property
     def row(self) -> Row:
@@ -83,6 +89,21 @@ class StepView:
     @property
     def span(self) -> Span:
         return self.bar.span
+
+    @property
+    def answers(self) -> Sequence[CallView]:
+        """The calls that gave the step its answers, each once.
+
+        Replays of these are left out, and the call that was asked for an answer that a fork put in its place.
+        """
+        asked = {call.row.get("origin") for call in self.calls if call.span.source == OVERRIDE}
+        own = [call for call in self.calls if call.span.source != REPLAYED and call.row["id"] not in asked]
+        return own or self.calls
+
+    @property
+    def budget_left(self) -> str:
+        left = read_json(self.span.row.get("budget_left")) or {}
+        return ", ".join(f"{name} {text_or_json(value)}" for name, value in left.items())
 
     @property
     def inner(self) -> list[SpanNode]:
@@ -184,9 +205,18 @@ def call_view(span: Span) -> CallView:
         tool_calls=text_of(f"{span.id} tools", read_json(row["tool_calls"])) if row["tool_calls"] else None,
         usage=[(n.replace("_", " "), row[f"{n}_tokens"]) for n in usage if row.get(f"{n}_tokens")],
         costs=list((read_json(row.get("cost_parts")) or {}).items()),
-        params=", ".join(f"{name} {value}" for name, value in params.items()),
+        params=", ".join(f"{name} {text_or_json(value)}" for name, value in params.items()),
         reserved=read_json(row.get("reserved")) or {},
+        prompt="" if known.get("prefix") else _last_asked(span),
     )
+
+
+def _last_asked(span: Span) -> str:
+    """Return the last message of the user, nothing for one that is no text, or too long for a form."""
+    found = read_json(span.row["messages"])
+    asked = [each for each in found or () if isinstance(each, dict) and each.get("role") == "user"]
+    text = asked[-1].get("content") if asked else None
+    return text if isinstance(text, str) and len(text) <= LONGEST_PROMPT else ""
 
 
 def _messages(span: Span) -> Iterator[Message]:

@@ -25,6 +25,9 @@ class PageLinks:
     def runs(self) -> str:
         return "/"
 
+    def waiting(self, **more: Any) -> str:
+        return self._to("/waiting", **more)
+
     def run(self, thread: str, **more: Any) -> str:
         return self._to("/run", thread=thread, **more)
 
@@ -37,17 +40,25 @@ class PageLinks:
     def compare(self, *threads: str, **more: Any) -> str:
         return self._to("/compare", thread=list(threads), **more)
 
+    def prompts(self, *threads: str, **more: Any) -> str:
+        return self._to("/prompts", thread=list(threads), **more)
+
     def export(self, thread: str) -> str:
         return self._to("/export", thread=thread)
 
-    def blob(self, found: Reference) -> str:
-        return self._to("/blob", sha256=found.sha256)
+    def judges(self) -> str:
+        return "/judges"
+
+    def blob(self, found: Reference, name: str = "", *, save: bool = False) -> str:
+        more = {**({"name": name[:120]} if name else {}), **({"save": "1"} if save else {})}
+        return self._to("/blob", sha256=found.sha256, **more)
 
     def version(self, thread: str) -> str:
         return self._to("/version", thread=thread)
 
-    def page(self, **query: Any) -> str:
-        return self._to("/", **{name: value for name, value in query.items() if value})
+    def to(self, path: str, query: Mapping[str, Any], **more: Any) -> str:
+        """Return the address of the list or of the charts, with these filters and `more`."""
+        return self._to(path, **{**query, **more})
 
     def _to(self, path: str, **query: Any) -> str:
         return f"{path}?{urlencode(query, doseq=True, errors='replace')}" if query else path
@@ -108,6 +119,7 @@ def _environment() -> Any:
         "duration": duration,
         "tokens": tokens,
         "amount": lambda number, limit: f"${shown(number)}" if limit == "usd" else f"{number:.6g}",
+        "count": lambda number: f"{number:,}",
         "one_line": one_line,
         "batch_line": batch_line,
         "sureness": sureness,

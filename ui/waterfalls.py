@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..state.cost import NOTHING, Cost
+from ..state.statuses import RUNNING
 from ..tracing.record.notes import notes
 from ..tracing.record.run import Run
-from ..tracing.record.spans import RUNNING, Span
+from ..tracing.record.spans import Span
 from ..tracing.record.tree import SpanNode
 
 MANY = 150  # rows, from which on what lies deep is folded
@@ -103,11 +104,22 @@ def _searched(bar: SpanNode) -> str:
     return "\n".join(parts).lower()
 
 
+def note_of(run: Run, span: Span) -> str:
+    """Return what stands beside a step: what it wrote, decided or asks, or why it failed."""
+    bar = run.by_id.get(span.id)
+    return ", ".join(notes(run, span, _only_call(bar)[1])) if bar else ""
+
+
+def _only_call(bar: SpanNode) -> tuple[bool, Span | None]:
+    """Tell whether a node made one call and nothing else, and return that call, or the one that this is."""
+    calls = [inner for inner in bar.children if inner.span.kind == "call"]
+    single = bar.span.kind == "node" and len(bar.children) == len(calls) == 1
+    return single, calls[0].span if single else bar.span if bar.span.kind == "call" else None
+
+
 def _row(run: Run, bar: SpanNode, *, fold: bool = False, alone: bool = False) -> WaterfallRow:
     span = bar.span
-    calls = [inner for inner in bar.children if inner.span.kind == "call"]
-    single = span.kind == "node" and len(bar.children) == len(calls) == 1
-    shown = calls[0].span if single else span if span.kind == "call" else None
+    single, shown = _only_call(bar)
     x, width = run.timeline.bar(span)
     row = WaterfallRow(
         bar=bar,

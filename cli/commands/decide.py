@@ -104,6 +104,8 @@ def effects(**options: Any) -> None:
 @click.argument("key")
 @click.option("--done/--again", "happened", default=None, help="It happened; or it did not: do it again.")
 @click.option("--wrote", metavar="JSON", help="With --done: what its node would have written to the state.")
+@click.option("--by", help="Who decides. Default: your user name on this machine.")
+@click.option("--change", is_flag=True, help="Change what was decided before.")
 @database_option
 def effect(key: str, **options: Any) -> None:
     """Say whether the side effect KEY happened, so that its thread can go on."""

@@ -49,6 +49,7 @@ def export(threads: tuple[str, ...], **options: Any) -> None:
 @click.option("--force", is_flag=True, help="Take threads that seem to be running, too.")
 @click.option("--yes", is_flag=True, help="Do it; without it, only say what would go.")
 @database_option
+@json_option
 def prune(**options: Any) -> None:
     """Delete threads that fit all options, and shrink the file."""
     from ..support.upkeep import prune_threads
@@ -84,6 +85,7 @@ def trace() -> None:
 @click.argument("threads", nargs=-1)
 @click.option("--since", metavar="AGE", help="Only runs changed in that time: 12h, 7d.")
 @database_option
+@json_option
 def trace_push(threads: tuple[str, ...], **options: Any) -> None:
     """Send the traces of THREADS, or of all, that have not arrived yet. Can be repeated."""
     from ..support.push import push_traces

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from ...state.statuses import RUN_STATES
 from ..options import database_option, json_option
 
-STATUSES = ("done", "failed", "interrupted", "partial", "running", "queued")
 ORDERS = ("latest", "costliest", "longest")
 PERIODS = ("hour", "day", "week", "month", "ever")
 
@@ -18,7 +18,7 @@ PERIODS = ("hour", "day", "week", "month", "ever")
 @click.option(
     "--search", metavar="TEXT", default="", help="In the thread's id, graph or error; a user or tag."
 )
-@click.option("--status", type=click.Choice(STATUSES), help="Only threads with this status.")
+@click.option("--status", type=click.Choice(RUN_STATES), help="Only threads with this status.")
 @click.option("--order", type=click.Choice(ORDERS), default="latest", show_default=True)
 @database_option
 @json_option
@@ -69,11 +69,24 @@ def diff(a: str, b: str, **options: Any) -> None:
 
 @click.command()
 @click.argument("thread", required=False)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: one that is free.")
-@click.option("--open/--no-open", "browse", default=True, show_default=True, help="Open it in the browser.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port. Default: one that is free.")
+@click.option(
+    "--open/--no-open", "browse", default=True, show_default=True, help="Open the page in the browser."
+)
+@click.option("--read-only", is_flag=True, help="Pages without forms: nothing can be decided or run.")
+@click.option("--graph", help="The graph to go on with, of threads that were run from Python: file.py:attr.")
 @database_option
+@click.option(
+    "--on",
+    metavar="ENGINE",
+    envvar="STEPGRAPH_ON",
+    help="The engine of the threads that workers run, if it is elsewhere: temporal://host:port.",
+)
 def ui(thread: str | None, **options: Any) -> None:
-    """Look at the runs, or at THREAD, on a web page that only this machine can reach."""
+    """Show the runs, or THREAD, on a web page that only this machine can reach.
+
+    There you decide what waits for a person, let runs go on, and run them again. Ctrl-C ends the page.
+    """
     from ..support.pages import serve_pages
 
     serve_pages(thread, **options)

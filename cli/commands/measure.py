@@ -92,6 +92,18 @@ def eval_run(
     help="What of the run to expect again; fill: the output is left to be written. Default: all but fill.",
 )
 @click.option("--field", "only", multiple=True, metavar="NAME", help="Only this field of the output.")
+@click.option(
+    "--verdict",
+    type=click.Choice(["right", "wrong"]),
+    default="right",
+    show_default=True,
+    help="What you say of the run. Of a wrong one, the case does not expect the output again.",
+)
+@click.option(
+    "--correct", multiple=True, metavar="FIELD=VALUE", help="What a wrong run should have given. Repeatable."
+)
+@click.option("--judge", metavar="NAME", help="Add your verdict to the labels of this judge of the suite.")
+@click.option("--by", metavar="NAME", help="Whose verdict it is.")
 @click.option("--graph", help="The graph, instead of the suite's or the record's.")
 @database_option
 @json_option
@@ -121,11 +133,12 @@ def eval_push(suite: str, **options: Any) -> None:
 @evaluate.command("check")
 @click.argument("suite")
 @click.option("--graph", help="The graph to check against, instead of the suite's.")
-def eval_check(suite: str, graph: str | None) -> None:
+@json_option
+def eval_check(suite: str, graph: str | None, as_json: bool) -> None:
     """Check SUITE against its graph, without asking any model."""
     from ..support.eval_run import check_eval
 
-    check_eval(suite, graph)
+    check_eval(suite, graph, as_json=as_json)
 
 
 @evaluate.command("report")
@@ -220,6 +233,66 @@ def eval_sweep(suite: str, html: Path | None, markdown: Path | None, **options: 
     from ..support.eval_sweep import run_sweep
 
     sys.exit(run_sweep(suite, files={"html": html, "markdown": markdown}, **options))
+
+
+@evaluate.command("improve")
+@click.argument("suite")
+@click.argument("node")
+@click.option("--graph", help="The graph to run, instead of the suite's.")
+@click.option(
+    "--metric",
+    help="The score to raise. Default: the node's own, else the first gate's, else one of whole runs.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["prompt", "system"]),
+    help="Rewrite the prompt or the system message. Default: the longer one.",
+)
+@click.option("--seed", default=0, show_default=True, help="By which the cases to hold out are drawn.")
+@click.option(
+    "--held-out",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="The share of the cases that is held out for the test.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=12, show_default=True, help="How many new prompts to try."
+)
+@click.option(
+    "--run", "name", metavar="NAME", help="The search's name. One of that name that was stopped goes on."
+)
+@results_option("The folder for the results on the held-out cases.")
+@click.option("--repeats", type=click.IntRange(min=1), help="How often each case runs.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.")
+@click.option(
+    "--budget",
+    "limits",
+    multiple=True,
+    metavar="LIMIT=N",
+    help="A limit for search and test together: calls=400, usd=2. Default: the suite's. Repeatable.",
+)
+@model_option
+@click.option(
+    "--write",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the new prompt there, if it is better.",
+)
+@click.option("--force", is_flag=True, help="With --write: put it in the place of a file that is there.")
+@database_option
+@html_option
+@markdown_option
+@json_option
+def eval_improve(suite: str, node: str, html: Path | None, markdown: Path | None, **options: Any) -> None:
+    """Look for a better prompt of NODE in SUITE's workflow, and test it on held-out cases.
+
+    The model of the role `reflector` (else `default`) reads what failed and proposes prompts. No code is
+    changed: the report has the new prompt.
+    """
+    from ..support.eval_improve import improve_prompt
+
+    sys.exit(improve_prompt(suite, node, files={"html": html, "markdown": markdown}, **options))
 
 
 @click.group()

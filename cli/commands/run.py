@@ -29,6 +29,7 @@ from ..options import (
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Inputs at a time. Default: 1, or all in the batch lane."
 )
+@click.option("--stream", is_flag=True, help="Print what the steps say while they say it.")
 @budget_option
 @cache_option
 @lane_option
@@ -63,6 +64,7 @@ def new(name: str) -> None:
 @click.option("--answer", help="The answer to a thread that waits for one: JSON, or else text.")
 @click.option("--force", is_flag=True, help="Go on although the graph's shape changed.")
 @click.option("--here", is_flag=True, help="Run it in this process, although it was handed to workers.")
+@click.option("--stream", is_flag=True, help="Print what the steps of a single thread say.")
 @budget_option
 @cache_option
 @lane_option
@@ -117,6 +119,7 @@ def estimate(graph: str, **options: Any) -> None:
 @click.option("--answer", help="With --call: ask nobody, take this as the answer.")
 @click.option("--as-node", metavar="NODE", help="With --set: whose edges to follow from there.")
 @click.option("--thread", "new_thread", metavar="NEW", help="The new thread's id; default: a new one.")
+@click.option("--graph", help="The graph to load, instead of the one on record.")
 @click.option("--run/--no-run", default=True, show_default=True, help="Run the new thread, and compare.")
 @budget_option
 @model_option

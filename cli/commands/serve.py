@@ -18,11 +18,16 @@ from ..options import budget_option, database_option, model_option, on_option
     metavar="VARIABLE",
     help="With --http: which environment variable has the token that clients send; default: a new one.",
 )
+@click.option("--folder", metavar="FOLDER", help="With code-tools: the folder; default: this one.")
+@click.option("--write", is_flag=True, help="With code-tools: apply_edit writes the files.")
 @budget_option
 @model_option
 @database_option
 def mcp(graph: str, **options: Any) -> None:
-    """Serve GRAPH as an MCP tool: its state is the tool's input, its end the result."""
+    """Serve GRAPH as an MCP tool: its state is the tool's input, its end the result.
+
+    `code-tools` serves the workers on code instead, without a model: search_code, compress_code, apply_edit.
+    """
     from ..support.mcp_serving import serve_graph
 
     serve_graph(graph, **options)

@@ -15,7 +15,8 @@ from ...providers.stack.roles import Bindable, as_model, find_model
 from ...runners.bindings import using_named
 from ...state.budget import Budgets
 from ...state.errors import InputError
-from ...state.run_context import with_ledgers
+from ...state.journal.earlier import OF_THE_MODEL
+from ...state.run_context import RunContext, with_ledgers
 from ...state.session.session import Session
 from ...tracing.forks.copies import ForkPoint
 
@@ -29,21 +30,24 @@ async def ask_again(
     model: Bindable | None = None,
     models: Mapping[str, str] | None = None,
     budget: Budgets | None = None,
+    run: RunContext | None = None,
 ) -> ForkPoint:
     """Ask what a recorded call asked, on the account of `thread_id`, and return the answer for `fork`.
 
     `prompt` replaces the last message of the user; `model` is a model, or a spec such as
     "openai:gpt-5-mini", for this call alone; without one the call's role is looked up, in `models`
-    first. It must fit the `budget`, by default that of the call's thread. Raises a ModelError or
-    BudgetExceeded.
+    first, then in the `run`, which knows those that the graph was compiled with. It must fit the
+    `budget`, by default that of the call's thread. Raises a ModelError or BudgetExceeded.
     """
     messages, params = tuple(json.loads(session.journal.whole(call["messages"]))), json.loads(call["params"])
-    params.pop("settings", None)  # of the model that was asked; who is asked now has its own
+    for name in OF_THE_MODEL:  # of the model that was asked; who is asked now has its own
+        params.pop(name, None)
     if prompt is not None:
         messages = _reworded(messages, prompt, params.get("prefix"))
         params.pop("prompt", None)  # it is no longer what a managed prompt says
     with using_named(models or {}):
-        asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"])
+        where = run or RunContext.of(None)
+        asked = as_model(model, f"model={model}") if model is not None else find_model(call["role"], where)
     config: RunnableConfig = session.config(thread_id, checkpoint_ns=call["task"])
     # The fork will have them, and this call is the first that counts there.
     budgets, _ = session.budgets_for(call["thread_id"], budget, ())

@@ -19,12 +19,10 @@ from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
 from ...state.journal.reading import readable
 from ...state.session.session import Session
-from ...tracing.record.prune import UNFINISHED
+from ...tracing.record.listing import unended_threads
 from ...tracing.record.text import clean, money
-from ...tracing.record.threads import Search, Thread, list_threads
+from ...tracing.record.threads import Thread
 from ..exit_codes import ExitCode
-
-PAGE = 1000
 
 
 def check_deploy(
@@ -45,7 +43,7 @@ def check_deploy(
     found: list[Outlook] = []
     others: Counter[str] = Counter()
     with readable(database) as kept, Session(kept) as session, deploy_check(session, bound) as check:
-        for thread in _unfinished(session):
+        for thread in unended_threads(session.journal):
             try:
                 loaded = versions.of(thread)
             except StepgraphError as problem:
@@ -137,14 +135,6 @@ def _tail(reference: str) -> tuple[str, str]:
     place, _, attribute = reference.rpartition(":")
     name = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
     return name, attribute
-
-
-def _unfinished(session: Session) -> Iterator[Thread]:
-    for status in UNFINISHED:
-        offset = 0
-        while page := list_threads(session.journal, PAGE, offset=offset, search=Search(status=status)):
-            yield from page
-            offset += len(page)
 
 
 def _row(outlook: Outlook) -> Mapping[str, Any]:

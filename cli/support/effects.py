@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from ...state.database import Database
+from ...runners.deciding import system_user
+from ...state.database import Database, option_for
 from ...state.errors import InputError
 from ...state.journal.effects import EffectRecord
 from ...tracing.record.text import one_line
-from .databases import option_for
 from .show import open_session
 
 
@@ -46,12 +46,16 @@ def _line(effect: EffectRecord, *, running: bool) -> str:
     return f"{one_line(effect.key, 1000)}  {one_line(effect.thread_id)}  {when}  {one_line(why, 160)}"
 
 
-def decide(key: str, *, happened: bool | None, wrote: str | None, database: Database) -> None:
+def decide(
+    key: str, *, happened: bool | None, wrote: str | None, by: str | None, change: bool, database: Database
+) -> None:
     """Put it on record whether a side effect happened."""
     if happened is None:
         raise InputError("Say whether it happened: --done, or --again if it did not.")
     with open_session(database) as session:
-        found = session.decide_effect(key, happened=happened, update=_update(wrote))
+        found = session.decide_effect(
+            key, happened=happened, update=_update(wrote), by=by or system_user(), change=change
+        )
     click.echo(f"{one_line(key, 1000)}  {'done' if happened else 'will be done again'}")
     option = option_for(database)
     thread = shlex.quote(one_line(found.thread_id, 1000))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ...graphs.cost_bound import Estimate, StepEstimate, estimate
+from ...providers.keys import asking_nobody
 from ...runners.bindings import check_roles, parse_models, using_named
 from ...runners.loading import load_graph
 from ...state.budget import ThreadBudgets
@@ -46,6 +47,7 @@ def show_estimate(
     check_roles(bound, loaded.graph)
     with ExitStack() as stack:
         session = None if is_missing(database) else stack.enter_context(Session(database))
+        stack.enter_context(asking_nobody())
         stack.enter_context(using_named(bound))
         found = estimate(loaded.graph, given, session=session, lane=lane or "live")
         budgets = () if session is None else ruled(scopes_of(graph=found.graph))

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import click
+
 from ...evals.diagnosis.blame import ablame
+from ...evals.diagnosis.findings import GraftPlan
 from ...evals.diagnosis.locate import case_of, locate
 from ...evals.diagnosis.sections import blame_sections, located_sections
 from ...evals.files.results import Results, read_results
@@ -51,9 +54,15 @@ def blame_runs(
     loaded = load_target(suite, graph)
     bound = parse_models(models) or known_models(after.header.models, f"The run {after.header.run!r}")
     with open_session(database) as session, using_named(bound):
-        found = asyncio.run(ablame(before, after, suite, loaded.graph, session, graft=graft))
+        asked = ablame(before, after, suite, loaded.graph, session, graft=graft, announce=_announce)
+        found = asyncio.run(asked)
     show_sections(blame_sections(found), asdict(found), as_json, files)
     return ExitCode.DONE if found.complete else ExitCode.PARTIAL
+
+
+def _announce(plan: GraftPlan) -> None:
+    """Say what the grafts may take before the first one runs, beside what the command prints."""
+    click.echo(f"{plan} Most end earlier; --budget limits what they cost.", err=True)
 
 
 def _locate(

@@ -12,13 +12,12 @@ from ...evals.files.results import Results, read_results
 from ...evals.langfuse.push import ExperimentReceipt, project_of, push_run
 from ...evals.suite.loading import load_suite
 from ...evals.suite.model import Suite
-from ...state.database import Database
+from ...state.database import Database, option_for
 from ...state.session.session import Session
 from ...tracing.export.otlp import Destination
 from ...tracing.export.settings import read_settings
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
-from .databases import option_for
 from .show import open_session
 
 

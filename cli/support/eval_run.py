@@ -26,7 +26,7 @@ from ...evals.suite.model import Suite
 from ...evals.suite.targets import target_of
 from ...runners.bindings import parse_models, using_named
 from ...state.cost import NOTHING
-from ...state.database import Database
+from ...state.database import Database, option_for
 from ...state.errors import InputError, did_you_mean
 from ...state.money import shown
 from ...state.private_files import make_folder, open_private
@@ -34,7 +34,6 @@ from ...state.session.session import Session
 from ...state.statuses import Lane
 from ...tracing.record.text import clean, one_line
 from ..exit_codes import ExitCode
-from .databases import option_for
 from .limits import parse_budget
 
 OUTCOMES: dict[Outcome, ExitCode] = {
@@ -168,11 +167,15 @@ class EvalProgress:
             click.echo("", err=True)
 
 
-def check_eval(reference: str, graph: str | None) -> None:
+def check_eval(reference: str, graph: str | None, *, as_json: bool = False) -> None:
     """Say that a suite fits its graph, or raise what is wrong with it; nothing is asked or paid."""
     suite = load_suite(reference)
     check_suite(suite, target_of(load_target(suite, graph).graph, suite.node))
     trials = len(suite.cases) * suite.repeats
+    if as_json:
+        told = {"suite": suite.name, "cases": len(suite.cases), "trials": trials, "gates": len(suite.gates)}
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
     counts = f"{len(suite.cases)} cases, {trials} trials, {len(suite.gates)} gates"
     click.echo(clean(f"{suite.name}: {counts}. It fits its graph."))
 

@@ -21,12 +21,13 @@ from ...runners.submitting import RunHandle
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.journal.batches import awaited
 from ...state.session.session import Session
-from ...tracing.record.pending import is_wait
+from ...tracing.record.pending import is_review, is_wait
 from ...tracing.record.text import batch_line, one_line, plain
 from ..exit_codes import ExitCode, exit_code
 from .outcomes import RunOutcome, outcome_json, print_outcome, print_summary
 from .progress import Progress
-from .text import is_review, show_question
+from .streaming import Printer
+from .text import show_question
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class ThreadJob:
     answer: Any = NO_ANSWER
     answers: Mapping[str, Any] | None = None
     hand: Callable[[], Awaitable[RunHandle]] | None = None  # to workers, which run it
+    printer: Printer | None = None  # of what its steps say while they say it
 
 
 def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool) -> ExitCode:
     """Run jobs, at most `at_once` at a time, and return the first exit code that is not DONE."""
-    progress = Progress(live=at_once == 1)
+    printer = jobs[0].printer if len(jobs) == 1 else None
+    progress = Progress(live=at_once == 1, before=printer.end if printer else None)
     if not as_json:
         session.journal.listeners.append(progress)
 
@@ -57,6 +60,8 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
             if not as_json and at_once == 1:
                 click.echo(f"{one_line(job.thread)}  {job.title}")
             outcome = await _run_job(session, job)
+            if job.printer is not None:
+                job.printer.end()
             if as_json:
                 click.echo(json.dumps(outcome_json(session, outcome)))
             else:
@@ -104,14 +109,20 @@ async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
     try:
         if job.hand is not None:
             handle = await job.hand()
-            return _ended(await handle.aresult())
+            if job.printer is None:
+                return _ended(await handle.aresult())
+            async for part in handle.astream():
+                if isinstance(part, RunResult):
+                    return _ended(part)
+                job.printer(part)
         graph: Graph = cast("Loaded", job.loaded).graph
+        options = job.options if job.printer is None else job.printer.options(job.options)
         with using_named(job.models):
             if job.state is not None:
-                result = await arun(graph, job.state, session, thread, **job.options)
+                result = await arun(graph, job.state, session, thread, **options)
             else:
                 result = await aresume(
-                    graph, session, thread, answer=job.answer, answers=job.answers, **job.options
+                    graph, session, thread, answer=job.answer, answers=job.answers, **options
                 )
     except StepgraphError as error:
         rejected = isinstance(error, Rejected)

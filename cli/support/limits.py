@@ -17,13 +17,14 @@ TEXTS = ("scope", "per")
 def parse_budget(limits: Sequence[str]) -> Budgets | None:
     """Return the budgets that the LIMIT=N texts describe, None without any; "none" lifts the run's limits.
 
-    A text with commas, with scope=… among its parts, is a budget that threads share; the others make one.
+    Commas part limits as well. A text with scope=… among its parts is a budget that threads share; the
+    others make one.
     """
     if not limits:
         return None
     if list(limits) == ["none"]:
         return Budget()
-    own = [text for text in limits if not _is_shared(text)]
+    own = [part for text in limits if not _is_shared(text) for part in text.split(",")]
     found = [_budget(text.split(","), text) for text in limits if _is_shared(text)]
     if own:
         found.insert(0, _budget(own, " ".join(own)))

@@ -9,9 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...nodes.code_tools import code_server, code_tools
 from ...nodes.mcp_sessions import INSTALL_HELP
 from ...providers.keys import find_key
 from ...runners.bindings import check_roles, parse_models
@@ -25,7 +27,15 @@ from ...ui.guarding import BearerGuard
 from .limits import parse_budget
 from .mcp_tool import WorkflowTool
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp.server.lowlevel import Server
+
+    Serve = Callable[[], Server[Any, Any]]
+
 LEAST_TOKEN = 16
+CODE_TOOLS = "code-tools"
 
 
 def serve_graph(
@@ -34,6 +44,8 @@ def serve_graph(
     http: bool,
     port: int | None,
     token_env: str | None,
+    folder: str | None,
+    write: bool,
     limits: Sequence[str],
     models: Sequence[str],
     database: Database,
@@ -46,17 +58,27 @@ def serve_graph(
         import mcp as _  # noqa: F401
     except ImportError:
         raise SettingsError(f"The packages of MCP are not installed. {INSTALL_HELP}") from None
-    reading, writing = (None, None) if http else _kept_for_the_protocol()
+    if reference != CODE_TOOLS and (folder is not None or write):
+        raise InputError(f"{'--folder' if folder is not None else '--write'} goes with {CODE_TOOLS}.")
+
+    def offer(serve: Serve) -> None:
+        if pipes is not None:
+            asyncio.run(_over_stdio(serve, *pipes))
+        else:
+            with suppress(KeyboardInterrupt):
+                _over_http(serve, port or 0, token, told=token_env is None)
+
+    if reference == CODE_TOOLS:
+        tools = code_tools(folder or ".", write=write)
+        pipes = None if http else _kept_for_the_protocol()
+        offer(lambda: code_server(tools))
+        return
+    pipes = None if http else _kept_for_the_protocol()
     loaded = load_graph(reference)
     bound = parse_models(models)
     check_roles(bound, loaded.graph)
     with Session(database, tracing=Tracing()) as session:
-        tool = WorkflowTool(loaded, session, bound, parse_budget(limits))
-        if reading is not None and writing is not None:
-            asyncio.run(_over_stdio(tool, reading, writing))
-        else:
-            with suppress(KeyboardInterrupt):
-                _over_http(tool, port or 0, token, told=token_env is None)
+        offer(WorkflowTool(loaded, session, bound, parse_budget(limits)).server)
 
 
 def _token(variable: str | None) -> str:
@@ -85,7 +107,7 @@ def _kept_for_the_protocol() -> tuple[int, int]:
     return reading, writing
 
 
-async def _over_stdio(tool: WorkflowTool, reading: int, writing: int) -> None:
+async def _over_stdio(serve: Serve, reading: int, writing: int) -> None:
     import anyio
     from mcp.server.stdio import stdio_server
 
@@ -93,11 +115,11 @@ async def _over_stdio(tool: WorkflowTool, reading: int, writing: int) -> None:
         source = anyio.wrap_file(TextIOWrapper(stdin, encoding="utf-8", errors="replace"))
         target = anyio.wrap_file(TextIOWrapper(stdout, encoding="utf-8"))
         async with stdio_server(source, target) as (incoming, outgoing):
-            server = tool.server()
+            server = serve()
             await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _over_http(tool: WorkflowTool, port: int, token: str, *, told: bool) -> None:
+def _over_http(serve: Serve, port: int, token: str, *, told: bool) -> None:
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
@@ -110,7 +132,7 @@ def _over_http(tool: WorkflowTool, port: int, token: str, *, told: bool) -> None
         own = listening.getsockname()[1]
         hosts = [f"{LOOPBACK}:{own}", f"localhost:{own}"]
         manager = StreamableHTTPSessionManager(
-            tool.server(),
+            serve(),
             security_settings=TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[]),
         )
 

@@ -17,11 +17,11 @@ from ...state.errors import DefinitionError, StepgraphError
 from ...state.journal.records import Description
 from ...state.schema import fields_of, input_schema, json_schema_of, parse_input
 from ...state.session.session import Session, new_thread_id
-from ...tracing.record.pending import is_wait
+from ...tracing.record.pending import is_review, is_wait
 from ...tracing.record.text import clean, plain
 from ...tracing.record.threads import is_known
 from .inputs import json_or_text
-from .text import is_review, show_question
+from .text import show_question
 
 if TYPE_CHECKING:
     from langgraph.types import Interrupt

@@ -73,7 +73,7 @@ def _check_one(role: str, settings: ModelSettings, *, offline: bool, as_json: bo
             seen_as = finding.outcome
         click.echo(f"  {name:17} {value:30} ", nl=False)
         click.secho(f"{seen_as:12} ", fg="yellow" if name in found else None, nl=False)
-        click.echo(source or "as OpenAI's")
+        click.echo(source)
     if settings.by_langchain and settings.provider not in REMOTE:
         known = chat_class(settings.provider)
         missing = "" if known.is_installed else f" Its package is missing: {known.install}"

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import click
 
 from ...runners.bindings import model_options
+from ...state.database import option_for
 from ...state.session.session import Session
 from ...tracing.record.reads import cost_of_calls, read_calls
 from ...tracing.record.text import clean, cost_line, duration, estimates_json, one_line, show_value
 from ...tracing.record.threads import find_thread
 from ..exit_codes import ExitCode
-from .databases import option_for
 from .text import asked_lines
 
 OutcomeStatus = Literal["done", "partial", "interrupted", "failed", "refused"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict
 
 import click
@@ -18,8 +19,9 @@ from ...tracing.record.text import duration, money, one_line, passages_line, sur
 class Progress:
     """Listens to a journal and prints; with several runs at a time it prints each run when it ends."""
 
-    def __init__(self, *, live: bool) -> None:
+    def __init__(self, *, live: bool, before: Callable[[], None] | None = None) -> None:
         self._live = live
+        self._before = before  # called before each line that is printed at once
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._calls: dict[str, list[Call]] = defaultdict(list)
         self._decisions: dict[str, Decision] = {}
@@ -76,6 +78,8 @@ class Progress:
 
     def _say(self, thread: str, line: str) -> None:
         if self._live:
+            if self._before is not None:
+                self._before()
             click.echo(line)
         else:
             self._lines[thread].append(line)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
 from ...state.database import Database
 from ...state.errors import InputError
-from ...tracing.export.outbox import push
+from ...tracing.export.outbox import PushReceipt, push
 from ...tracing.export.settings import read_settings
 from ...tracing.record.text import clean
 from ...tracing.record.threads import find_thread
@@ -18,7 +20,9 @@ from .limits import parse_age
 from .show import open_session
 
 
-def push_traces(threads: Sequence[str], *, since: str | None, database: Database) -> ExitCode:
+def push_traces(
+    threads: Sequence[str], *, since: str | None, database: Database, as_json: bool = False
+) -> ExitCode:
     """Send what has not been sent, and return the exit code: DONE, or NOT_SENT if something still waits."""
     settings = read_settings()
     if not settings.destinations:
@@ -31,8 +35,19 @@ def push_traces(threads: Sequence[str], *, since: str | None, database: Database
             find_thread(session.journal, thread)
         start = 0.0 if since is None else time.time() - parse_age(since)
         done = push(session, settings.destinations, threads or None, sample=settings.sample, since=start)
-    for pushed in done:
-        refused = f", {pushed.refused} refused" if pushed.refused else ""
-        problem = f"  {clean(pushed.problem)}; nothing is lost, push again" if pushed.problem else ""
-        click.echo(f"{clean(pushed.destination)}: {pushed.arrived} spans sent{refused}{problem}")
-    return ExitCode.NOT_SENT if any(pushed.problem for pushed in done) else ExitCode.DONE
+    if as_json:
+        click.echo(json.dumps([asdict(pushed) for pushed in done]))
+    for pushed in () if as_json else done:
+        click.echo(_line(pushed))
+    return ExitCode.NOT_SENT if any(pushed.waits for pushed in done) else ExitCode.DONE
+
+
+def _line(pushed: PushReceipt) -> str:
+    refused = f", {pushed.refused} refused" if pushed.refused else ""
+    line = f"{clean(pushed.destination)}: {pushed.arrived} spans and scores sent{refused}"
+    if pushed.problem is None:
+        return line
+    next_ = (
+        "nothing is lost, push again" if pushed.waits else "not sent again, as the answer would be the same"
+    )
+    return f"{line}  {clean(pushed.problem)}; {next_}"

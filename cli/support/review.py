@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import hashlib
 import json
-import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,19 +14,19 @@ from typing import Any
 import click
 
 from ...graphs.engine.answering import check_in_time
-from ...state.database import Database
+from ...runners.deciding import UNCHANGED, review_answer
+from ...state.database import Database, option_for
 from ...state.errors import InputError
 from ...state.journal.jobs import find_job
 from ...state.journal.serving import unserved
-from ...tracing.record.pending import Waiting, is_due, is_wait, read_waiting
+from ...tracing.record.pending import Waiting, is_review, is_wait, read_waiting
 from ...tracing.record.text import duration, one_line, plain, show_value
 from ...tracing.record.threads import Thread, find_thread
 from ..exit_codes import ExitCode
-from .databases import option_for
 from .inputs import json_or_text
 from .run import resume_threads
 from .show import open_session
-from .text import asked_lines, is_long, is_review, show_question
+from .text import asked_lines, is_long, show_question, show_time
 
 SHORT_ID = 8
 
@@ -69,6 +66,7 @@ def _row(item: Waiting) -> dict[str, Any]:
     asked = item.value if known else {"value": plain(item.value)}
     names = ("review", "question", "field", "value", "schema", "problem")
     told = {name: asked.get(name) for name in names}
+    told |= {name: asked[name] for name in ("to", "asked", "escalates") if name in asked}
     due = None if item.due is None else item.due.timestamp()
     place = {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, "due": due}
     return {**place, "wait": asked.get("wait") if known else None, **told}
@@ -82,7 +80,10 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     click.echo(
         f"    {show_question(item.value, full=full)}{'' if item.due is None else _left(item.due - now)}"
     )
-    if is_due(item.value, now) or is_wait(item.value):
+    for line in _asked(item.value):
+        click.echo(f"    {line}")
+    is_over = item.due is not None and item.due <= now
+    if is_over or is_wait(item.value):
         click.echo(f"    stepgraph resume {one_line(item.thread_id, 1000)}{option}")
         return
     if not is_review(item.value):
@@ -93,6 +94,16 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     which = f" --review {item.id[:SHORT_ID]}" if several else ""
     which += " --full" if is_long(item.value.get("value")) else ""
     click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
+
+
+def _asked(asked: Any) -> Iterator[str]:
+    """Yield whom a review asks, who was asked before, and when it asks the next one."""
+    if not is_review(asked) or not asked.get("to"):
+        return
+    for each in asked["asked"]:
+        yield f"asks {one_line(str(each['to']), 100)} since {show_time(datetime.fromisoformat(each['at']))}"
+    if asked.get("escalates"):
+        yield f"asks the next one at {show_time(datetime.fromisoformat(asked['escalates']))}"
 
 
 def _left(left: timedelta) -> str:
@@ -129,13 +140,8 @@ def answer_review(
         if full and not as_json:
             for line in asked_lines(item.value, "", full=True):
                 click.echo(line)
-    user = _user()
-    answer: dict[str, Any] = {"decision": decision, "by": user if by is None else by}
-    answer |= {"user": user, "seen": _seen(item)}
-    if reason:
-        answer["reason"] = reason
-    if edit is not None:
-        answer["value"] = edited(edit, item.value)
+    value = UNCHANGED if edit is None else edited(edit, item.value)
+    answer = review_answer(item, decision, reason=reason, by=by, value=value)
     code = resume_threads(
         [thread],
         answers={item.id: answer},
@@ -162,26 +168,6 @@ def _check_seen(item: Waiting, thread: str, *, full: bool) -> None:
             f"What waits on the thread {thread!r} has {len(show_value(value, None)):,} characters, more than "
             "are shown. See it whole: stepgraph pending --full. Then approve it with --full."
         )
-
-
-def _seen(item: Waiting) -> str:
-    """Return what tells the value that is decided on from any other; the value itself is on record, too."""
-    text = show_value(item.value.get("value"), None)
-    return f"saw {len(text):,} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _user() -> str:
-    """Return the user as the system knows them, whatever the environment says."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        pass
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
 
 
 def _pick(waiting: list[Waiting], found: Thread, name: str | None) -> Waiting:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...runners.bindings import check_roles, known_models, parse_models
+from ...runners.bindings import check_models, check_roles, known_models, parse_models
 from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.database import Database, is_missing
@@ -21,18 +21,18 @@ from ...state.schema import values_of
 from ...state.session.session import Session, new_thread_id
 from ...state.statuses import Lane
 from ...tracing.export.live import Tracing
+from ...tracing.record.listing import unended_threads
 from ...tracing.record.pending import due as read_due
-from ...tracing.record.prune import UNFINISHED
 from ...tracing.record.reads import read_input
+from ...tracing.record.recorded_run import is_replay
 from ...tracing.record.text import one_line
-from ...tracing.record.threads import Search, Thread, find_thread, is_known, list_threads
+from ...tracing.record.threads import Thread, find_thread, is_known
 from ..exit_codes import ExitCode
 from .inputs import RunInput, json_or_text, read_inputs
 from .jobs import ThreadJob, run_all
 from .limits import parse_age, parse_budget
+from .streaming import Printer
 from .workers import handed_before, is_stopped, submitted, wait_for
-
-PAGE = 1000
 
 
 def run_graph(
@@ -49,6 +49,7 @@ def run_graph(
     models: Sequence[str],
     database: Database,
     on: str | None = None,
+    stream: bool = False,
     as_json: bool,
 ) -> ExitCode:
     """Run a graph on its inputs, here or `on` workers; return the exit code: the first that is not DONE."""
@@ -65,6 +66,10 @@ def run_graph(
             "Workers choose the models, and how many threads run at a time: leave out --model and --jobs; "
             "`stepgraph worker` has --model and --at-once."
         )
+    if stream and len(items) > 1:
+        raise InputError("--stream prints what the steps of one thread say: give one input.")
+    if on is None:
+        check_models(bound, loaded.graph)
     options = _options(limits, cache_s, lane)
     options["restart"] = restart
     base = thread or new_thread_id(loaded.name)
@@ -73,10 +78,12 @@ def run_graph(
     if on is not None:
         with Session(database) as session:
             work = [job if job.refused else submitted(session, job, loaded, on) for job in work]
+            work = _printing(work, as_json) if stream else work
             return wait_for(session, work, on, as_json)
     with Session(database, tracing=Tracing()) as session:
         work = [job if job.refused else _join(session, job, loaded) for job in work]
         work = [job if job.refused else _queued(session, job, loaded) for job in work]
+        work = _printing(work, as_json) if stream else work
         return run_all(session, work, jobs or _at_once(session, work), as_json)
 
 
@@ -144,6 +151,7 @@ def resume_threads(
     database: Database,
     on: str | None = None,
     here: bool = False,
+    stream: bool = False,
     as_json: bool,
 ) -> ExitCode:
     """Resume threads from their last checkpoints and return the exit code.
@@ -206,9 +214,14 @@ def resume_threads(
                     answers=answers,
                 )
             )
+        work = _printing(work, as_json) if stream and len(work) == 1 else work
         if any(job.hand is not None for job in work):
             return wait_for(session, work, on, as_json)
         return run_all(session, work, _at_once(session, work), as_json) if work else ExitCode.DONE
+
+
+def _printing(work: Sequence[ThreadJob], as_json: bool) -> list[ThreadJob]:
+    return [replace(job, printer=Printer(job.thread, as_json=as_json)) for job in work]
 
 
 def _answer(typed: str | None) -> Any:
@@ -222,13 +235,9 @@ def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:
 
 
 def _unfinished(session: Session) -> list[Thread]:
-    """Return all threads that have not ended, the oldest first."""
-    rows: list[Thread] = []
-    for status in UNFINISHED:
-        search, found = Search(status=status), len(rows)
-        while page := list_threads(session.journal, PAGE, offset=len(rows) - found, search=search):
-            rows += page
-    return sorted(rows, key=lambda thread: (thread.started_at, thread.thread_id))
+    """Return all threads that have not ended, the oldest first; replays go on by their own command alone."""
+    found = unended_threads(session.journal)
+    return [thread for thread in found if not is_replay(session.journal, thread.thread_id)]
 
 
 def _loaded(thread: Thread, graph: str | None, known: dict[str, Loaded]) -> Loaded:

@@ -15,7 +15,6 @@ from ...state.errors import InputError
 from ...state.journal.jobs import JobRecord, find_job
 from ...state.journal.serving import unserved
 from ...state.session.session import Session
-from ...tracing.record.attributes import changed_fields, public
 from ...tracing.record.caching import Collapse, cache_use, collapses
 from ...tracing.record.notes import call_notes, decision_note, notes
 from ...tracing.record.reads import read_input
@@ -37,6 +36,7 @@ from ...tracing.record.text import (
 from ...tracing.record.threads import Thread
 from ...tracing.record.timeline import SCALE
 from ...tracing.record.tree import SpanNode
+from ...tracing.record.values import changed_fields, public
 from .budget_lines import account_lines
 from .text import show_asked
 

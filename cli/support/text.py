@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ...state.names import REVIEW
-from ...tracing.record.pending import due_of, is_wait
+from ...tracing.record.pending import due_of, is_review, is_wait
 from ...tracing.record.text import clean, show_value
 
 MOST_SHOWN = 2000  # characters of what a person decides on, unless they ask for all
@@ -34,11 +33,6 @@ def asked_lines(asked: Any, inner: str, *, full: bool = False) -> Iterator[str]:
     if is_review(asked):
         shown = show_asked(asked.get("value"), full=full).replace("\n", f"\n{inner}    ")
         yield f"{inner}{clean(str(asked.get('field')))}: {shown}"
-
-
-def is_review(asked: Any) -> bool:
-    """Tell whether an interrupt's value is the question of a review."""
-    return isinstance(asked, dict) and asked.get("kind") == REVIEW
 
 
 def show_question(asked: Any, *, full: bool = False) -> str:

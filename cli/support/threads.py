@@ -11,8 +11,9 @@ from ...state.database import Database
 from ...state.journal.batches import awaited
 from ...tracing.export.settings import read_settings
 from ...tracing.record.reads import unsent_threads
+from ...tracing.record.search import Search
 from ...tracing.record.text import batch_line, cost_line, duration, one_line
-from ...tracing.record.threads import Order, Search, Thread, list_threads
+from ...tracing.record.threads import Order, Thread, list_threads
 from .show import open_session, thread_json
 
 SAID_FROM_S = 1.0

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from ...runners.bindings import check_roles, known_models, parse_models
-from ...runners.loading import Loaded, load_recorded
+from ...runners.loading import Loaded, load_graph, load_recorded
 from ...state.budget import Budgets
 from ...state.database import Database
 from ...state.errors import InputError
+from ...state.run_context import RunContext
 from ...state.session.session import Session, new_thread_id
 from ...tracing.forks.copies import ForkPoint
 from ...tracing.forks.fork import find_call, fork
@@ -81,6 +82,7 @@ def fork_thread(
     models: Sequence[str],
     as_node: str | None,
     new_thread: str | None,
+    graph: str | None = None,
     limits: Sequence[str],
     run: bool,
     database: Database,
@@ -93,12 +95,13 @@ def fork_thread(
         raise InputError("With --answer nobody is asked, so --prompt and --model make no sense beside it.")
     with open_session(database) as session:
         thread = find_thread(session.journal, thread_id)
-        loaded = _load(thread) if run or sets else None
+        loaded = _load(thread, graph) if run or sets or graph else None
         new = new_thread or new_thread_id(thread_id)
         stand: ForkPoint | str | None = answer
         bound = parse_models(models)
         if call is not None and (prompt is not None or models):
-            stand = _asked_again(session, thread, call, new, prompt, bound, parse_budget(limits))
+            run_of = None if loaded is None else RunContext.of(loaded.graph.config)
+            stand = _asked_again(session, thread, call, new, prompt, bound, parse_budget(limits), run_of)
             bound = {}
         if loaded:
             check_roles(bound, loaded.graph)
@@ -122,6 +125,7 @@ def fork_thread(
         return ExitCode.DONE
     code = resume_threads(
         [new],
+        graph=graph,
         limits=limits,
         models=[f"{role}={spec}" for role, spec in bound.items()],
         database=database,
@@ -131,11 +135,13 @@ def fork_thread(
     return code
 
 
-def _load(thread: Thread) -> Loaded:
+def _load(thread: Thread, graph: str | None) -> Loaded:
+    if graph is not None:
+        return load_graph(graph)
     if thread.graph is None:
         raise InputError(
-            f"The thread {thread.thread_id!r} was run from Python, so only Python knows its graph: fork it "
-            "there, or here with --no-run and without --set."
+            f"The thread {thread.thread_id!r} was run from Python, so its record names no graph. Name it: "
+            "--graph file.py:attr. Or fork it with --no-run and without --set."
         )
     return load_recorded(thread.graph)
 
@@ -155,6 +161,7 @@ def _asked_again(
     prompt: str | None,
     models: dict[str, str],
     budget: Budgets | None,
+    run: RunContext | None,
 ) -> ForkPoint:
     if len(models) > 1:
         raise InputError("One call is asked by one model: give --model once.")
@@ -163,5 +170,5 @@ def _asked_again(
     whose = f"The record of the thread {thread.thread_id!r}"
     bound = known_models(thread.models, whose) if model is None else {}
     return asyncio.run(
-        ask_again(session, recorded, new, prompt=prompt, model=model, models=bound, budget=budget)
+        ask_again(session, recorded, new, prompt=prompt, model=model, models=bound, budget=budget, run=run)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def prune_threads(
     force: bool,
     yes: bool,
     database: Database,
+    as_json: bool = False,
 ) -> None:
     """Delete threads or their old checkpoints and shrink the file; without `yes`, say what would go."""
     if not (threads or statuses or older_than or keep is not None or checkpoints_only):
@@ -72,6 +74,10 @@ def prune_threads(
     with open_session(database) as session:
         chosen = choose(session, choice, checkpoints_only=checkpoints_only)
         names = [candidate.thread_id for candidate in chosen]
+        told: dict[str, Any] = {"done": yes, "threads": [asdict(candidate) for candidate in chosen]}
+        if not yes and as_json:
+            click.echo(json.dumps(told, ensure_ascii=False))
+            return
         if not yes:
             for candidate in chosen:
                 click.echo(_line(candidate))
@@ -81,15 +87,23 @@ def prune_threads(
             click.echo(f"{len(chosen)} threads {what}. Nothing was done; --yes does it.")
             return
         if checkpoints_only:
-            click.echo(f"{delete_checkpoints(session, names)} checkpoints of {len(names)} threads deleted.")
+            told["checkpoints"] = delete_checkpoints(session, names)
+            line = f"{told['checkpoints']} checkpoints of {len(names)} threads deleted."
         else:
             delete_threads(session, names, effects=with_effects)
-            click.echo(f"{len(names)} threads deleted.")
-    if not isinstance(database, Path):
+            line = f"{len(names)} threads deleted."
+    if not as_json:
+        click.echo(line)
+    shrunk = shrink(database) if isinstance(database, Path) else None
+    if as_json:
+        told["bytes"] = shrunk and {"before": shrunk.before, "after": shrunk.after}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    elif shrunk is None:
         click.echo("Postgres gives the space to new rows by itself (autovacuum).")
+    else:
+        click.echo(f"{database}: {shrunk.before:,} bytes before, {shrunk.after:,} after.")
+    if shrunk is None:
         return
-    shrunk = shrink(database)
-    click.echo(f"{database}: {shrunk.before:,} bytes before, {shrunk.after:,} after.")
     if shrunk.problem:
         click.echo(shrunk.problem, err=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 import time
@@ -14,11 +13,12 @@ import click
 
 from ...runners.bindings import check_roles, parse_models
 from ...runners.choosing import engine_for
+from ...runners.job_data import JobOptions
 from ...runners.loading import Loaded
 from ...runners.naming import graph_name, load_served
 from ...runners.run import NO_ANSWER, RunOptions
-from ...runners.submitting import JobOptions, RunHandle, asubmit
-from ...runners.workers import aworker
+from ...runners.submitting import RunHandle, asubmit
+from ...runners.workers import worker
 from ...state.database import Database
 from ...state.errors import InputError
 from ...state.journal.jobs import JobRecord
@@ -52,18 +52,16 @@ def serve_graphs(
         where = on or f"the queue in {database}"
         click.echo(f"Serves {', '.join(served)} on {where}. Ctrl-C ends it.", err=True)
 
-    asyncio.run(
-        aworker(
-            served,
-            db=database,
-            on=on,
-            models=bound,
-            at_once=at_once,
-            grace_s=grace_s,
-            metrics=metrics,
-            finish=finish,
-            ready=ready,
-        )
+    worker(
+        served,
+        db=database,
+        on=on,
+        models=bound,
+        at_once=at_once,
+        grace_s=grace_s,
+        metrics=metrics,
+        finish=finish,
+        ready=ready,
     )
     click.echo("Ended. What ran here is kept, and goes on elsewhere.", err=True)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean
-from typing import Literal
+from collections.abc import Sequence
 
-from ...state.cost import NOTHING, Cost
+from ...state.cost import Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, sync_version
 from ...state.session.session import Session
@@ -16,59 +13,16 @@ from ...tracing.record.reads import read_node_runs, threads_with_calls
 from ..files.results import Results, Trial
 from ..running.trial import ledgers_of
 from ..scoring.trial_record import cost_of
-from ..statistics.compare import Comparison, Difference, compare, ordered
+from ..statistics.compare import Difference, compare, ordered
 from ..suite.check import check_suite
 from ..suite.model import COMPLETED, Suite
 from ..suite.targets import shape_digest, target_of
 from ..suite.topology import Compiled
-from .graft import Grafting, Stage, stages_of
-from .screen import Healthy, Key, ScreenedNode, healthy, in_order, owners, screen
-
-Verdict = Literal["blamed", "suspected", "undecided"]
-
-
-@dataclass(frozen=True)
-class Graft:
-    """What B's part does on A's recorded states, beside what A's did from there; `change` is B minus A.
-
-    alone: the node by itself, by its own score. onward: all of B from the state before the node,
-    beside all of B from the state after it, by a score of the whole run.
-    """
-
-    node: str
-    metric: str
-    kind: Literal["alone", "onward"]
-    cases: int
-    a: float
-    b: float
-    change: float
-    interval: tuple[float, float]
-    p: float
-    worse: bool
-
-
-@dataclass(frozen=True)
-class Blame:
-    """The first node that got worse from A to B.
-
-    blamed: a graft reproduces the loss. suspected: the scores say so, but no graft was run, or the
-    budget ended before. undecided: nobody can tell. `also` names nodes behind the first one of which a
-    graft says the same. `left_out` counts what could not be grafted, by reason.
-    """
-
-    a: str
-    b: str
-    level: float
-    verdict: Verdict
-    node: str | None
-    why: str
-    comparison: Comparison
-    screened: tuple[ScreenedNode, ...]
-    grafts: tuple[Graft, ...]
-    also: tuple[str, ...] = ()
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    cost: Cost = NOTHING
-    complete: bool = True
+from .alone import LOOKS, worse_alone, worth_trying
+from .findings import Announce, Blame, Graft, GraftPlan, Verdict
+from .graft import Grafting
+from .onward import Onward
+from .screen import Healthy, ScreenedNode, healthy, in_order, owners, screen
 
 
 async def ablame(
@@ -80,21 +34,24 @@ async def ablame(
     *,
     graft: bool = True,
     level: float | None = None,
+    announce: Announce | None = None,
 ) -> Blame:
     """Say which node made B worse than A.
 
     `graph` is B's, with B's models bound, and the session's file holds A's runs. Nodes that have
-    scores of their own are compared where all before them went well; those that got worse run alone on
-    the states that A recorded. Where that tells nothing but the runs got worse as a whole, B goes on
-    from A's states before and after each node of the outer graph. `suite.budget` limits the grafts; a
-    call with the same runs goes on with them.
+    scores of their own are compared where all before them went well; those that may have got worse run
+    alone on the states that A recorded, up to five times, until it is clear. Where that tells nothing but
+    the runs got worse as a whole, B goes on from A's states before and after each node. `announce` is
+    told, before the first graft, how many there will be at most. `suite.budget` limits the grafts; a call
+    with the same runs goes on with them. By its own scores, a node that did not change is blamed in at most
+    three tenths of `level` (1.5 % of all suites), all nodes together.
     """
     if suite.node is not None:
         raise InputError(
             f"The suite {suite.name!r} runs {suite.node} alone, so there is no other node to blame."
         )
     check_suite(suite, target_of(graph))
-    work = _BlameRun(a, b, suite, graph, session, b.header.level if level is None else level)
+    work = _BlameRun(a, b, suite, graph, session, b.header.level if level is None else level, announce)
     await in_thread(work.prepare)
     return await work.decide(graft=graft)
 
@@ -102,10 +59,22 @@ async def ablame(
 blame = sync_version(ablame)
 
 
+def _silent(plan: GraftPlan) -> None:
+    """Tell nobody what the grafts may cost."""
+
+
 class _BlameRun:
     def __init__(
-        self, a: Results, b: Results, suite: Suite, graph: Compiled, session: Session, level: float
+        self,
+        a: Results,
+        b: Results,
+        suite: Suite,
+        graph: Compiled,
+        session: Session,
+        level: float,
+        announce: Announce | None,
     ) -> None:
+        self._announce = announce or _silent
         self._a, self._b = a, b
         self._suite, self._session, self._level = suite, session, level
         shape = shape_digest(graph)
@@ -119,6 +88,7 @@ class _BlameRun:
         self._topology = target_of(graph).topology
         self._run = f"{b.header.run}.{a.header.run}"
         self._grafts: list[Graft] = []
+        self._among: tuple[str, ...] = ()
         self._healthy: dict[tuple[str, str], Healthy] = {}
         self._screened: list[ScreenedNode] = []
 
@@ -147,11 +117,12 @@ class _BlameRun:
         suspects = in_order(list(dict.fromkeys(s.node for s in self._screened if s.suspect)), self._b)
         if suspects and not graft:
             return self._blame("suspected", suspects[0], "its scores on healthy inputs; no graft was run")
-        confirmed = [node for node in suspects if await self._is_worse_alone(node)]
+        confirmed = await self._tried_alone(suspects) if graft else []
         untold = [node for node in suspects if not any(graft.node == node for graft in self._grafts)]
         if confirmed:
             why = "B's node does worse on the inputs that A recorded"
-            if before := [node for node in untold if suspects.index(node) < suspects.index(confirmed[0])]:
+            places = in_order([*untold, confirmed[0]], self._b)
+            if before := places[: places.index(confirmed[0])]:
                 why += f"; {', '.join(before)} before it could not be grafted"
             return self._blame("blamed", confirmed[0], why, confirmed[1:])
         if self._grafting.ended and suspects:
@@ -172,7 +143,13 @@ class _BlameRun:
             return self._blame("undecided", None, f"{why}; no graft was run")
         if not self._same_shape:
             return self._blame("undecided", None, f"{why}: A's graph had other nodes or edges")
-        first = await self._first_worse_onward(lost.metric)
+        trials = [trial for trial in ordered(self._a) if trial.case in self._cases]
+        scores = {t.key: t.scores[lost.metric].value for t in trials if lost.metric in t.scores}
+        ends = {key: value for key, value in scores.items() if value is not None}
+        onward = Onward(self._grafting, trials, ends, lost.metric, self._level, self._announce)
+        first = await onward.run()
+        self._grafts += onward.grafts
+        self._among = onward.among
         if self._grafting.ended:
             return self._blame("undecided", None, f"{why} before the budget ended")
         if first is None:
@@ -192,10 +169,17 @@ class _BlameRun:
             screened=tuple(self._screened),
             grafts=tuple(self._grafts),
             also=tuple(also),
+            among=() if verdict == "blamed" else self._among or tuple(self._leaning()),
             left_out=Counter(self._grafting.left_out.values()),
             cost=self._paid(),
             complete=not self._grafting.ended,
         )
+
+    def _leaning(self) -> list[str]:
+        """Return the nodes that grafts point to, in their order."""
+        last = {(graft.node, graft.metric): graft for graft in self._grafts}
+        nodes = [g.node for g in last.values() if g.p < self._level and g.change < 0]
+        return in_order(list(dict.fromkeys(nodes)), self._b)
 
     def _paid(self) -> Cost:
         """Return what the grafts have cost so far, in earlier calls and by judges too."""
@@ -215,109 +199,35 @@ class _BlameRun:
         worse = [d for d in ends if d.verdict == "worse"]
         return min(worse, key=lambda d: (d.corrected, d.metric == COMPLETED), default=None)
 
-    async def _is_worse_alone(self, node: str) -> bool:
-        """Run B's node on A's healthy inputs; any of the scores that got worse may tell."""
-        found = False
-        for screened in [s for s in self._screened if s.node == node and s.suspect]:
-            before = self._healthy[node, screened.metric]
-            trials = [t for t in ordered(self._a) if t.key in before.values and t.case in self._cases]
-            after = await self._grafting.node_alone(node, screened.metric, trials)
-            if self._grafting.ended:
-                return found
-            both = [key for key in after if key in before.values]
-            old, new = ({key: values[key] for key in both} for values in (before.values, after))
-            graft = _graft(node, screened.metric, "alone", old, new, self._level)
-            if graft is not None:
-                self._grafts.append(graft)
-                found = found or graft.worse
-        return found
+    async def _tried_alone(self, suspects: Sequence[str]) -> list[str]:
+        """Run nodes of B on A's healthy inputs, the first ones first; return those that are worse."""
+        tried = worth_trying(self._screened)
+        nodes = in_order(list(dict.fromkeys(score.node for score in tried)), self._b)
+        trials = {(s.node, s.metric): self._trials_of(s) for s in tried}
+        if tried:
+            self._announce(GraftPlan("alone", tuple(nodes), len(LOOKS) * sum(map(len, trials.values()))))
+        confirmed: list[str] = []
+        for node in nodes:
+            if confirmed and node not in suspects:
+                continue  # the first one is found: only what got worse for sure is worth telling beside it
+            for score in [s for s in tried if s.node == node]:
+                graft = await worse_alone(
+                    self._grafting,
+                    score,
+                    self._healthy[node, score.metric],
+                    trials[node, score.metric],
+                    level=self._level,
+                    tests=len(self._screened),
+                )
+                if graft is not None:
+                    self._grafts.append(graft)
+                    if graft.worse:
+                        confirmed.append(node)
+                        break
+                if self._grafting.ended:
+                    return confirmed
+        return confirmed
 
-    async def _first_worse_onward(self, metric: str) -> str | None:
-        """Let B go on from A's states before and after each node; the first step down is the node's."""
-        from ..statistics.intervals import holm
-
-        trials = [t for t in ordered(self._a) if t.case in self._cases]
-        stages = {t.key: await in_thread(stages_of, self._session, t.thread) for t in trials}
-        points = [
-            (trial, point)
-            for trial in trials
-            for point in dict.fromkeys(
-                point
-                for stage in stages[trial.key]
-                for point in ([] if stage.first else [stage.before]) + ([stage.after] if stage.after else [])
-            )
-        ]
-        # B from before a node beside B from after it: they differ by that node alone, as all behind is B.
-        onward = await self._grafting.from_states(points, metric)
-        if self._grafting.ended:
-            return None
-        a, b = _values(self._a, metric), _values(self._b, metric)
-        found: dict[str, Graft] = {}
-        for label in _labels(stages):
-            before: dict[Key, float] = {}
-            after: dict[Key, float] = {}
-            for key, path in stages.items():
-                stage = next((s for s in path if " + ".join(s.nodes) == label), None)
-                if stage is None:
-                    continue
-                # B from the very beginning is B's own run; past the last node there is only A's result.
-                worse = b.get(key) if stage.first else onward.get((key, stage.before.id))
-                better = a.get(key) if stage.after is None else onward.get((key, stage.after.id))
-                if worse is not None and better is not None:
-                    after[key], before[key] = worse, better
-            graft = _graft(label, metric, "onward", before, after, self._level)
-            if graft is not None:
-                found[label] = graft
-        # Of many nodes one looks worse by chance, so p-values are corrected for their number. Those of nodes
-        # alone are not among them: such a graft runs only for a node that is suspected already.
-        corrected = holm({label: graft.p for label, graft in found.items()})
-        for label, graft in found.items():
-            worse_now = corrected[label] < self._level and graft.change < 0
-            self._grafts.append(replace(graft, p=corrected[label], worse=worse_now))
-        worse_nodes = [graft.node for graft in self._grafts if graft.kind == "onward" and graft.worse]
-        return worse_nodes[0] if worse_nodes else None
-
-
-def _labels(stages: Mapping[Key, Sequence[Stage]]) -> list[str]:
-    """Return the nodes, those of one superstep together, in the order in which they usually run."""
-    places: dict[str, list[int]] = {}
-    for path in stages.values():
-        for number, stage in enumerate(path):
-            places.setdefault(" + ".join(stage.nodes), []).append(number)
-    return sorted(places, key=lambda label: fmean(places[label]))
-
-
-def _values(results: Results, metric: str) -> dict[Key, float]:
-    scores = {trial.key: trial.scores.get(metric) for trial in ordered(results)}
-    return {key: s.value for key, s in scores.items() if s is not None and s.value is not None}
-
-
-def _graft(
-    node: str,
-    metric: str,
-    kind: Literal["alone", "onward"],
-    before: Mapping[Key, float],
-    after: Mapping[Key, float],
-    level: float,
-) -> Graft | None:
-    """Compare by case; None without anything to compare."""
-    from ..statistics.intervals import difference_interval, difference_p
-
-    a, b = Healthy(node, metric, before).means(), Healthy(node, metric, after).means()
-    both = [case for case in a if case in b]
-    if not both:
-        return None
-    changes = [b[case] - a[case] for case in both]
-    p = difference_p(changes, only_worse=kind == "alone")
-    return Graft(
-        node=node,
-        metric=metric,
-        kind=kind,
-        cases=len(both),
-        a=fmean(a[case] for case in both),
-        b=fmean(b[case] for case in both),
-        change=fmean(changes),
-        interval=difference_interval(changes, level),
-        p=p,
-        worse=p < level and fmean(changes) < 0,
-    )
+    def _trials_of(self, score: ScreenedNode) -> list[Trial]:
+        before = self._healthy[score.node, score.metric]
+        return [t for t in ordered(self._a) if t.key in before.values and t.case in self._cases]

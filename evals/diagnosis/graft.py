@@ -19,13 +19,13 @@ from ...state.event_loops import in_thread
 from ...state.run_context import checkpoint_at
 from ...state.schema import fields_of
 from ...state.session.session import Session
-from ...tracing.forks.fork import fork
-from ...tracing.record.attributes import cut_text
+from ...tracing.forks.fork import fork_before
 from ...tracing.record.history import TASKS
 from ...tracing.record.lineage import Lineage, Point, levels
 from ...tracing.record.plain_checkpoints import fields_in
 from ...tracing.record.reads import read_node_runs
 from ...tracing.record.threads import is_known
+from ...tracing.record.values import cut_text
 from ..files.results import Trial
 from ..running.runner import spread
 from ..running.trial import run_trial
@@ -35,6 +35,7 @@ from ..scoring.trial_record import Record, read_record
 from ..suite.model import Case, Suite, digest
 from ..suite.targets import Target, target_of
 from ..suite.topology import Compiled
+from .places import Place
 from .screen import ENDED, Key
 
 T = TypeVar("T")
@@ -53,8 +54,13 @@ class Grafting:
     left_out: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
-    async def node_alone(self, node: str, metric: str, trials: Sequence[Trial]) -> dict[Key, float]:
-        """Run B's node on its recorded inputs in A's trials, and return its scores there by trial."""
+    async def node_alone(
+        self, node: str, metric: str, trials: Sequence[Trial], number: int = 1
+    ) -> dict[Key, float]:
+        """Run B's node on its recorded inputs in A's trials, and return its scores there by trial.
+
+        `number` counts the times that the same inputs are run.
+        """
         target = target_of(self.graph, node)
         cases = {case.id: case for case in self.suite.cases}
         found: dict[Key, float] = {}
@@ -65,9 +71,9 @@ class Grafting:
                 self.left_out[f"{node} in {trial.thread}"] = inputs
                 return
             endings, records = [], []
-            for number, state in enumerate(inputs):
-                thread = f"eval/{self.run}/graft/{node}/{trial.case}/{trial.repeat}.{number}-" + digest(
-                    [trial.thread, self.shape]
+            for visit, state in enumerate(inputs):
+                thread = f"eval/{self.run}/graft/{node}/{trial.case}/{trial.repeat}.{visit}-" + digest(
+                    [trial.thread, self.shape, *_again(number)]
                 )
                 ran = await self._run(target, Case(trial.case, state), thread)
                 if ran is None:
@@ -81,37 +87,37 @@ class Grafting:
         await self._spread(trials, one)
         return found
 
-    async def from_states(
-        self, points: Sequence[tuple[Trial, Point]], metric: str
+    async def from_places(
+        self, points: Sequence[tuple[Trial, Place]], metric: str, number: int = 1
     ) -> dict[tuple[Key, str], float]:
-        """Run B from states of A's trials to the end, and return the scores by trial and checkpoint."""
+        """Run B from places in A's trials to the end, and return the scores by trial and place."""
         target = target_of(self.graph)
         cases = {case.id: case for case in self.suite.cases}
         found: dict[tuple[Key, str], float] = {}
 
-        async def one(place: tuple[Trial, Point]) -> None:
-            trial, point = place
+        async def one(point: tuple[Trial, Place]) -> None:
+            trial, place = point
             thread = f"eval/{self.run}/graft/from/{trial.case}/{trial.repeat}-" + digest(
-                [trial.thread, point.id, self.shape]
+                [trial.thread, place.key, self.shape, *_again(number)]
             )
             try:
-                await in_thread(self._fork, trial.thread, point.id, thread)
+                await in_thread(self._fork, trial.thread, place.tasks, thread)
             except InputError as error:
-                self.left_out[f"{trial.thread} at {point.step}"] = str(error)
+                self.left_out[f"{trial.thread} at {place.key}"] = str(error)
                 return
             ran = await self._run(target, cases[trial.case], thread)
             if ran is None:
                 return
             value = await self._score(cases[trial.case], *ran, metric)
             if value is not None:
-                found[trial.key, point.id] = value
+                found[trial.key, place.key] = value
 
         await self._spread(points, one)
         return found
 
-    def _fork(self, old: str, at: str, new: str) -> None:
+    def _fork(self, old: str, tasks: Sequence[str], new: str) -> None:
         if not is_known(self.session.journal, new):
-            fork(self.session, old, at, new_thread=new)
+            fork_before(self.session, old, tasks, new)
 
     async def _run(self, target: Target, case: Case, thread: str) -> tuple[TrialOutcome, Record] | None:
         ending = await run_trial(self.session, target, self.suite, case, thread, self.ledgers)
@@ -146,6 +152,11 @@ class Grafting:
         """Do the work, as much at a time as the suite says, until the budget ends."""
         with judged_on(self.session, f"eval/{self.run}/judges", self.ledgers):
             await spread(items, work, self.suite.concurrency, lambda: self.ended)
+
+
+def _again(number: int) -> list[int]:
+    """Return what tells the threads of a repetition from those of the first time."""
+    return [number] if number > 1 else []
 
 
 def _renamed(record: Record, node: str) -> Record:
@@ -197,33 +208,3 @@ def _state_at(
     if not isinstance(sent, Mapping) or cut_text(sent) or any(map(cut_text, sent.values())):
         return None
     return sent
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One superstep of the whole graph in a trial: its nodes, and the states before and after it."""
-
-    nodes: tuple[str, ...]
-    before: Point
-    after: Point | None
-    first: bool
-
-
-def stages_of(session: Session, thread: str) -> list[Stage]:
-    """Return the supersteps of a thread's graph, in order; `after` is None for the last one."""
-    lineage = Lineage(session.journal, thread)
-    nodes: dict[Point, list[str]] = {}
-    for row in read_node_runs(session.journal, thread):
-        if "|" in row["task"]:
-            continue
-        point = lineage.before(next(levels(row["task"])))
-        if point is not None and row["path"] not in nodes.setdefault(point, []):
-            nodes[point].append(row["path"])
-    following = {point.parent: point for point in lineage.points if not point.ns}
-    tip = lineage.tips.get("")
-    stages = []
-    for number, point in enumerate(sorted(nodes, key=lambda point: point.id)):
-        after = following.get(point.id)
-        last = after is None or after == tip
-        stages.append(Stage(tuple(sorted(nodes[point])), point, None if last else after, number == 0))
-    return stages

@@ -25,8 +25,8 @@ Failing = Callable[[Trial], str | None]
 class ScreenedNode:
     """One score of one node over the cases in which, in both versions, its input was healthy.
 
-    `change` is B minus A, `corrected` the p-value of "not worse" after Holm's correction for all nodes
-    and scores.
+    `change` is B minus A, `p` the p-value of "not worse", `corrected` the same after Holm's correction for
+    all nodes and scores.
     `smallest` is the smallest change that these cases would have shown in four runs of five.
     """
 
@@ -37,6 +37,7 @@ class ScreenedNode:
     b: float
     change: float
     interval: tuple[float, float]
+    p: float
     corrected: float
     smallest: float | None
     suspect: bool
@@ -141,7 +142,8 @@ def screen(
             pairs[key] = both
     changes = {key: [after - before for before, after in both] for key, both in pairs.items()}
     names = {key: "\n".join(key) for key in pairs}
-    corrected = holm({names[key]: difference_p(values, only_worse=True) for key, values in changes.items()})
+    ps = {names[key]: difference_p(values, only_worse=True) for key, values in changes.items()}
+    corrected = holm(ps)
     return [
         ScreenedNode(
             node=key[0],
@@ -151,6 +153,7 @@ def screen(
             b=fmean(after for _, after in both),
             change=fmean(changes[key]),
             interval=difference_interval(changes[key], level),
+            p=ps[names[key]],
             corrected=corrected[names[key]],
             smallest=smallest_effect(changes[key], level),
             suspect=corrected[names[key]] < level and fmean(changes[key]) < 0,

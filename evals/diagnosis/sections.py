@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..report.sections import Section, Table, between, comparison_sections, money
 from ..statistics.grouping import grouped
-from .blame import Blame, Graft
+from .findings import Blame, Graft
 from .locate import RunDiagnosis
 
 KINDS = {"alone": "the node alone", "onward": "all of B from there"}
@@ -32,11 +32,17 @@ def _head(found: Blame) -> Section:
         lines.append("That does not mean that nothing got worse; see what these cases could see.")
     if found.also:
         lines.append(f"Also worse on A's inputs, confirmed by graft: {', '.join(found.also)}.")
+    if found.among:
+        lines.append(f"Grafts point to {_one_of(found.among)}, but such a loss may still be chance.")
     lines += [f"Not grafted: {count} runs: {reason}." for reason, count in found.left_out.items()]
     if not found.complete:
         lines.append("PARTIAL: the budget of the grafts ended. The same command goes on under a larger one.")
     lines.append(f"the grafts cost {money(found.cost)}")
     return Section(title, tuple(lines))
+
+
+def _one_of(nodes: Sequence[str]) -> str:
+    return nodes[0] if len(nodes) == 1 else f"one of {', '.join(nodes)}"
 
 
 def _screened(found: Blame) -> Iterator[Section]:
@@ -65,7 +71,19 @@ def _screened(found: Blame) -> Iterator[Section]:
 def _grafts(found: Blame) -> Iterator[Section]:
     if not found.grafts:
         return
-    head = ("node", "score", "graft", "A", "B", "change", "interval", "p", "cases", "verdict")
+    head = (
+        "node",
+        "score",
+        "graft",
+        "A",
+        "B",
+        "change",
+        "interval",
+        "p (all)",
+        "cases",
+        "times",
+        "verdict",
+    )
     lines = ("B's nodes from the states that A recorded, beside what A did there.",)
     yield Section("Grafts", lines, Table(head, tuple(map(_graft_row, found.grafts))))
 
@@ -79,8 +97,9 @@ def _graft_row(graft: Graft) -> tuple[str, ...]:
         f"{graft.b:.3f}",
         f"{graft.change:+.3f}",
         between(graft.interval, "+"),
-        f"{graft.p:.3g}",
+        f"{graft.corrected:.3g}",
         str(graft.cases),
+        str(graft.rounds),
         "worse" if graft.worse else "undecided",
     )
 

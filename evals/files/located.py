@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...state.errors import InputError
 
@@ -46,6 +46,14 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {str(path)!r} cannot be read: {error}.") from None
+
+
+def opened(path: Path, what: str) -> BinaryIO:
+    """Open a file to read its bytes. Raises InputError that says what the file is."""
+    try:
+        return path.open("rb")
+    except OSError as error:
         raise InputError(f"{what} {str(path)!r} cannot be read: {error}.") from None
 
 

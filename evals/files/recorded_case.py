@@ -15,9 +15,9 @@ from ...state.journal.journal import Journal
 from ...state.masking import EVERYTHING
 from ...state.names import without_private
 from ...state.schema import StateType
-from ...tracing.record.attributes import cut_text
 from ...tracing.record.reads import read_node_runs, read_rows
 from ...tracing.record.threads import find_thread
+from ...tracing.record.values import cut_text
 from ..scoring.trial_record import Record, read_record
 from ..suite.check import TO_FILL
 
@@ -38,11 +38,13 @@ def case_of(
     node: str | None = None,
     parts: Collection[Part] = ("output", "route", "path"),
     only: Collection[str] = (),
+    correct: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the case that a recorded run makes, as a suite's file has it.
 
     `node` takes the node's last visit instead of the whole run. `only` names the fields of the output that
-    count; "fill" among the parts leaves the output to be filled in by hand. Raises InputError for a
+    count; "fill" among the parts leaves the output to be filled in by hand, `correct` says what it must be
+    where a person knows better. Raises InputError for a
     run that did not end well, or whose input is not whole on record.
     """
     find_thread(journal, thread_id)
@@ -50,7 +52,9 @@ def case_of(
     told = _visit(journal, thread_id, node) if node else _invocation(journal, thread_id)
     given, output = _loaded(told["input"], thread_id), _loaded(told["output"], thread_id)
     expect: dict[str, Any] = {}
-    if "fill" in parts:
+    if correct is not None:
+        expect["output"] = dict(correct)
+    elif "fill" in parts:
         expect["output"] = TO_FILL
     elif "output" in parts:
         expect["output"] = _changed(given, output, only)
@@ -60,6 +64,13 @@ def case_of(
         expect["path"] = path
     found = {"id": case, "input": _without_defaults(given, state)}
     return {**found, "expect": expect} if expect else found
+
+
+def ended_run(journal: Journal, thread_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a run was given and what it gave, whole. Raises InputError if the record has it not so."""
+    find_thread(journal, thread_id)
+    told = _invocation(journal, thread_id)
+    return _loaded(told["input"], thread_id), _loaded(told["output"], thread_id)
 
 
 def _invocation(journal: Journal, thread_id: str) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,11 +22,14 @@ from ...state.blobs import named
 from ...state.cost import Cost
 from ...state.errors import InputError, StepgraphError
 from ...state.private_files import make_folder, open_private
+from ..scoring.agreement import Agreement
 from ..scoring.trial_record import Loop, Route, VoteResult
 from ..suite.model import Gate, Score, Suite, TrialStatus
-from .located import read_text
+from .filed import Filed
+from .located import opened
 
 FORMAT = 2
+MOST_HEAD = 50_000_000  # characters
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Trial:
     limit: str | None = None
     missing: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
+    roles: Mapping[str, Cost] = field(default_factory=dict)
     seconds: float = 0.0
     output: Any = None
 
@@ -63,8 +68,17 @@ class Trial:
         return all(score.passed is not False for score in self.scores.values())
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return TypeAdapter(cls).validate_python(data)
+    def from_json(cls, data: Mapping[str, Any]) -> Trial:
+        return _adapter().validate_python(data)
+
+
+@cache
+def _adapter() -> TypeAdapter[Trial]:
+    return TypeAdapter(Trial)
+
+
+def _trial_in(line: bytes) -> Trial:
+    return Trial.from_json(json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,7 @@ class Header:
     level: float
     shape: str = ""
     source: str | None = None
+    main: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, suite: Suite, run: str, models: Mapping[str, str], shape: str = "") -> Self:
@@ -99,19 +114,24 @@ class Header:
             level=suite.level,
             shape=shape,
             source=None if suite.source is None else str(suite.source),
+            main=tuple(suite.main),
         )
 
 
 @dataclass
 class Results:
-    """The trials of one run of a suite, in memory and in their file."""
+    """The trials of one run of a suite, in their file; so many as memory bears are there too."""
 
     path: Path | None
     header: Header
-    trials: dict[tuple[str, int], Trial] = field(default_factory=dict)
+    trials: Filed[tuple[str, int], Trial] = field(init=False)
     judged: Cost = field(default_factory=Cost)
     notes: list[str] = field(default_factory=list)
     trusted: dict[str, bool] = field(default_factory=dict)
+    agreements: list[Agreement] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.trials = Filed(self.path, _trial_in, lambda trial: self.append(asdict(trial)))
 
     @property
     def wanted(self) -> int:
@@ -123,25 +143,27 @@ class Results:
 
     def add(self, trial: Trial) -> None:
         """Keep a trial; no end of this process loses it any more."""
-        key = trial.case, trial.repeat
-        if key not in self.trials:
-            self.trials[key] = trial
-            self.append(asdict(trial))
+        self.trials.setdefault((trial.case, trial.repeat), trial)
 
     def note(self, judged: Cost, notes: list[str], trusted: Mapping[str, bool]) -> None:
         """Keep what the judges cost and how far they are to be believed."""
         self.judged, self.notes, self.trusted = judged, list(notes), dict(trusted)
-        self.append({"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted})
+        agreed = [asdict(agreement) for agreement in self.agreements]
+        told = {"judged": asdict(judged), "notes": self.notes, "trusted": self.trusted}
+        self.append({**told, "agreements": agreed} if agreed else told)
 
     def refresh(self) -> None:
         """Take in what other processes have added."""
         if self.path is not None:
-            self.trials.update(read_results(self.path).trials)
+            self.trials.take(read_results(self.path).trials)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row in one write, on a line of its own even after one that a crash cut short."""
+    def append(self, row: Mapping[str, Any]) -> int | None:
+        """Add a row in one write, on a line of its own even after one that a crash cut short.
+
+        Returns where its line begins.
+        """
         if self.path is None:
-            return
+            return None
         # An image is told by its hash: the record has it.
         line = named(json.dumps(to_jsonable_python(row, fallback=repr, inf_nan_mode="strings")))
         with open_private(self.path, "ab+", buffering=0) as file:
@@ -150,7 +172,10 @@ class Results:
                 file.seek(end - 1)
                 if file.read(1) != b"\n":
                     line = "\n" + line
-            file.write(line.encode("utf-8", "replace") + b"\n")
+            data = line.encode("utf-8", "replace") + b"\n"
+            file.write(data)
+            # Others may have added lines since: what counts is where this write ended.
+            return file.tell() - len(data.lstrip(b"\n"))
 
 
 def open_results(path: Path, header: Header) -> Results:
@@ -192,24 +217,50 @@ def read_results(path: Path) -> Results:
 
 
 def _read(path: Path) -> Results:
-    rows = []
-    for line in read_text(path, "The results").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue  # a crash cut it short
-    head = rows[0] if rows and isinstance(rows[0], dict) else {}
+    rows = _rows(path)
+    _, head = next(rows, (0, {}))
     if head.pop("stepgraph_eval", None) != FORMAT:
         raise InputError(f"{path} holds no results of an eval suite (format {FORMAT}).")
     head["gates"] = tuple(Gate(**gate) for gate in head["gates"])
     results = Results(path, TypeAdapter(Header).validate_python(head))
-    for row in rows[1:]:
-        if not isinstance(row, dict):
-            continue
+    for place, row in rows:
         if "scores" in row:
             trial = Trial.from_json(row)
-            results.trials.setdefault(trial.key, trial)
+            results.trials.keep((trial.case, trial.repeat), trial, place)
         elif "judged" in row:
             results.judged, results.notes = Cost(**row["judged"]), row["notes"]
             results.trusted = row["trusted"]
+            results.agreements = TypeAdapter(list[Agreement]).validate_python(row.get("agreements", []))
     return results
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a file with where their lines begin, one in memory at a time."""
+    place = 0
+    with opened(path, "The results") as file:
+        for line in file:
+            try:
+                row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+            except UnicodeDecodeError as error:
+                raise InputError(f"The results {str(path)!r} cannot be read: {error}.") from None
+            except ValueError:
+                row = None  # a crash cut it short
+            if isinstance(row, dict):
+                yield place, row
+            place += len(line)
+
+
+def read_agreements(path: Path) -> tuple[str, str, list[Agreement]]:
+    """Return a run's name, its suite's, and how far its judges agree with people, without reading trials."""
+    head: Any = None
+    last = ""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = json.loads(file.readline(MOST_HEAD))
+            for line in file:
+                last = line if line.startswith('{"judged"') else last
+        told = json.loads(last) if last else {}
+        agreed = TypeAdapter(list[Agreement]).validate_python(told.get("agreements", []))
+        return str(head["run"]), str(head["suite"]), agreed
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} holds no results that can be read: {type(error).__name__}.") from None

@@ -16,6 +16,7 @@ from ...state.errors import DefinitionError, InputError, did_you_mean
 from ..scoring.evaluators import Code, Exact, Numeric, Schema, Similarity
 from ..scoring.judge import Judge
 from ..scoring.openevals import Messages, rubric_named
+from ..scoring.tool_matching import ToolCalls
 from ..suite.check import Problem, refuse
 from ..suite.model import (
     PATH_MATCHES,
@@ -38,10 +39,11 @@ KINDS: dict[str, type[Any]] = {
     "numeric": Numeric,
     "schema": Schema,
     "similarity": Similarity,
+    "tool_calls": ToolCalls,
 }
 SUITE_KEYS = (
     "suite", "graph", "node", "evaluators", "gates", "repeats", "concurrency", "budget", "trial_budget",
-    "level", "files", "cases",
+    "level", "files", "main", "cases",
 )  # fmt: skip
 LEVEL = 0.05
 AMOUNT = NonNegativeInt | Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -90,6 +92,7 @@ class _SuiteReader:
         name = data.get("suite", self._source.stem if self._source else "suite")
         level = data.get("level", LEVEL)
         files = self._value(("files",), data.get("files"), list[str] | None, "a list of fields of the inputs")
+        main = self._value(("main",), data.get("main"), list[str] | None, "a list of model roles")
         return Suite(
             name=str(name),
             cases=cases,
@@ -104,6 +107,7 @@ class _SuiteReader:
             level=self._value(("level",), level, SHARE, "a number between 0 and 1", LEVEL),
             source=self._source,
             files=tuple(files or ()),
+            main=tuple(main or ()),
         )
 
     def _known(self, key: Key, data: Mapping[Any, Any], known: Iterable[str], what: str) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ...tracing.export.langfuse import langfuse_attributes
+from ...tracing.export.langfuse import langfuse_attributes, langfuse_name
+from ...tracing.export.otlp_spans import Dialect
 from ...tracing.export.outbox import ExportBatch
 from ...tracing.record.attributes import Attributes
 from ...tracing.record.spans import Span, Trace
@@ -46,6 +47,9 @@ def item_attributes(span: Span) -> Attributes:
         if span.parent_id is None:
             found |= span.trace.root
     return found
+
+
+ITEMS = Dialect(item_attributes, langfuse_name, merges=True)
 
 
 def parcel_of(

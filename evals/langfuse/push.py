@@ -16,13 +16,15 @@ from ...state.errors import InputError, SettingsError
 from ...state.session.session import Session
 from ...tracing.export.otlp import Delivery, Destination, Sender
 from ...tracing.export.outbox import ExportBatch, deliver, grouped
+from ...tracing.export.roots import delivery_id, with_whole_roots
 from ...tracing.record.read_spans import read_spans
+from ...tracing.record.reads import already_sent
 from ...tracing.record.threads import is_known
 from ..files.results import Results
 from ..report.summary import summarise
 from ..suite.model import Suite
 from .items import comparable, experiment_id, item_of, stable_id
-from .link import ENVIRONMENT, Experiment, item_attributes, parcel_of
+from .link import ENVIRONMENT, ITEMS, Experiment, parcel_of
 
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
@@ -49,8 +51,7 @@ def project_of(destinations: Sequence[Destination]) -> Destination:
             _ = destination.client.api  # without the SDK, say so before anything is paid
             return destination
     raise SettingsError(
-        "There is no Langfuse project to send to. Set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and "
-        "LANGFUSE_BASE_URL."
+        "No Langfuse project is set. Set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL."
     )
 
 
@@ -80,6 +81,10 @@ def push_run(suite: Suite, results: Results, session: Session, project: Destinat
     return pusher.pushed
 
 
+def _is_there(parcel: ExportBatch, arrived: set[str]) -> bool:
+    return bool(parcel.spans) and {span.id for span in parcel.spans} <= arrived
+
+
 class _Unreachable(Exception):
     """Langfuse takes nothing now, so that the rest waits."""
 
@@ -96,10 +101,13 @@ class _Pusher:
     def push(self) -> None:
         experiment = self._experiment()
         self._send_items()
-        sender = Sender(replace(self._project, dialect=item_attributes))
+        sender = Sender(replace(self._project, dialect=ITEMS))
+        # The note of what arrived is the experiment's own: its spans say what those of a mere run do not.
+        sender.name = f"{self._project.name} experiment {experiment.id}"
+        also = (self._project.name,)
         try:
-            for group in grouped(self._parcels(experiment)):
-                delivery = deliver(self._session.journal.write, sender, group)
+            for group in grouped(self._parcels(experiment, sender.name)):
+                delivery = deliver(self._session.journal.write, sender, group, also)
                 self._count(group, delivery)
                 if delivery.blocked:
                     raise _Unreachable(delivery.problem)
@@ -138,19 +146,37 @@ class _Pusher:
             yield from ((item.id, comparable(vars(item))) for item in answer.data)
             page, pages = page + 1, answer.meta.total_pages
 
-    def _parcels(self, experiment: Experiment) -> Iterator[ExportBatch]:
+    def _parcels(self, experiment: Experiment, noted_as: str) -> Iterator[ExportBatch]:
+        """Yield what has not arrived of each trial; a trial of which all has is counted."""
+        query = self._session.journal.query
         for trial in self._results.trials.values():
             if trial.case not in self._items:
                 continue
-            if spans := read_spans(self._session.journal.query, trial.thread):
-                yield parcel_of(experiment, trial, self._items[trial.case], spans)
+            if spans := with_whole_roots(read_spans(query, trial.thread)):
+                whole = parcel_of(experiment, trial, self._items[trial.case], spans)
+                sent = already_sent(query, noted_as, trial.thread)
+                left = replace(
+                    whole,
+                    spans=[span for span in whole.spans if delivery_id(span) not in sent],
+                    scores=[scored for scored in whole.scores if scored[1]["id"] not in sent],
+                )
+                self._count_earlier(whole, left)
+                yield left
+
+    def _count_earlier(self, whole: ExportBatch, left: ExportBatch) -> None:
+        before = self.pushed
+        self.pushed = replace(
+            before,
+            traces=before.traces + (not left.spans),
+            scores=before.scores + len(whole.scores) - len(left.scores),
+        )
 
     def _count(self, group: Sequence[ExportBatch], delivery: Delivery) -> None:
         arrived = set(delivery.arrived)
         before = self.pushed
         self.pushed = replace(
             before,
-            traces=before.traces + sum({span.id for span in parcel.spans} <= arrived for parcel in group),
+            traces=before.traces + sum(_is_there(parcel, arrived) for parcel in group),
             scores=before.scores
             + sum(score["id"] in arrived for parcel in group for _, score in parcel.scores),
             problem=delivery.problem or before.problem,
@@ -170,9 +196,11 @@ class _Pusher:
             for metric in summarise(self._results, skip_baseline=True).metrics
             if metric.mean is not None
         ]
-        if body:
-            with self._api() as api:
-                api.scores.create(request=body)
+        if self._project.client is not None:
+            outcome = self._project.client.send_bodies(body)
+            if outcome.refused or outcome.stopped:
+                why = outcome.refused[0][1] if outcome.refused else outcome.status or outcome.error
+                raise _Unreachable(f"{self._project.name} refused the means of the metrics: {why}")
 
     @contextmanager
     def _api(self) -> Iterator[LangfuseAPI]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...state.cost import Cost
+from ...state.cost import NOTHING, Cost
 from ...state.money import shown
 from ..files.results import Trial
 from ..statistics.compare import Comparison, Difference
@@ -59,6 +59,8 @@ def sections(report: Report) -> list[Section]:
         cuts = tuple((c.limit, str(c.trials), ", ".join(c.missing) or "-") for c in report.cuts)
         head = ("limit", "trials cut", "not run")
         found.append(Section("What budgets cut", table=Table(head, cuts, numbers=False)))
+    if len(report.roles) > 1:
+        found.append(_roles(report))
     if report.notes:
         found.append(Section("Judges", report.notes))
     return found
@@ -114,7 +116,7 @@ def _metrics(metrics: Sequence[Metric]) -> Section:
     return Section("Metrics", table=Table(head, rows))
 
 
-def comparison_sections(found: Comparison) -> list[Section]:
+def comparison_sections(found: Comparison, title: str = "Compared with the baseline") -> list[Section]:
     """Return what a comparison says."""
     rows = tuple(
         (
@@ -140,7 +142,9 @@ def comparison_sections(found: Comparison) -> list[Section]:
     if found.left_out:
         shown = "; ".join(found.left_out[:10]) + (" …" if len(found.left_out) > 10 else "")
         lines.append(f"Not compared: {len(found.left_out)} ({shown})")
-    sections = [Section("Compared with the baseline", tuple(lines), Table(head, rows))]
+    sections = [Section(title, tuple(lines), Table(head, rows))] if rows else []
+    if not found.changes:
+        return sections
     measures = tuple(
         (
             c.measure,
@@ -194,6 +198,21 @@ def _confusion(path: str, table: Confusion) -> Section:
     head = ("expected \\ taken", *table.labels)
     title = f"Route {path}: {table.right} of {table.total} right" if path else "Routes"
     return Section(title, table=Table(head, rows))
+
+
+def _roles(report: Report) -> Section:
+    """Say what each model role used, and what the main agent's roles and all of them used together."""
+    costs = dict(sorted(report.roles.items()))
+    own = [cost for role, cost in costs.items() if role in report.header.main]
+    if own:
+        costs["main agent"] = sum(own, NOTHING)
+    costs["all agents"] = sum(report.roles.values(), NOTHING)
+    rows = tuple(
+        (role, str(c.calls), str(c.input_tokens), str(c.output_tokens), str(c.tokens))
+        for role, c in costs.items()
+    )
+    lines = (f"main agent: {', '.join(report.header.main)}",) if own else ()
+    return Section("Tokens by role", lines, Table(("role", "calls", "input", "output", "tokens"), rows))
 
 
 def _rounds(found: Sequence[RoundStatistics]) -> Section:

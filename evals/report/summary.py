@@ -59,7 +59,7 @@ class Report:
 
     header: Header
     wanted: int
-    trials: tuple[Trial, ...]
+    trials: Sequence[Trial]
     statuses: dict[str, int]
     metrics: tuple[Metric, ...]
     confusions: dict[str, Confusion]
@@ -67,6 +67,7 @@ class Report:
     votes: tuple[Votes, ...]
     cuts: tuple[BudgetCut, ...]
     cost: Cost
+    roles: dict[str, Cost]
     judged: Cost
     seconds: tuple[float, float]
     notes: tuple[str, ...]
@@ -102,7 +103,7 @@ def summarise(results: Results, baseline: Results | None = None, *, skip_baselin
     return Report(
         header=results.header,
         wanted=results.wanted,
-        trials=tuple(trials),
+        trials=trials,
         statuses=dict(Counter(trial.status for trial in trials)),
         metrics=tuple(_metric(results, name, trials) for name in _names(trials)),
         confusions=_confusions(trials),
@@ -110,12 +111,21 @@ def summarise(results: Results, baseline: Results | None = None, *, skip_baselin
         votes=tuple(_votes(trials)),
         cuts=tuple(_cuts(trials)),
         cost=sum((trial.cost for trial in trials), NOTHING),
+        roles=_roles(trials),
         judged=results.judged,
         seconds=(median(slow) if slow else 0.0, late),
         notes=tuple(results.notes),
         gates=rule_on(results, baseline, skip=skip_baseline),
         comparison=None if baseline is None else compare(baseline, results),
     )
+
+
+def _roles(trials: Sequence[Trial]) -> dict[str, Cost]:
+    costs: dict[str, Cost] = {}
+    for trial in trials:
+        for role, cost in trial.roles.items():
+            costs[role] = costs.get(role, NOTHING) + cost
+    return costs
 
 
 def _names(trials: Sequence[Trial]) -> list[str]:

@@ -20,6 +20,7 @@ from ...state.session.session import Session
 from ...state.statuses import Lane
 from ..files.located import INSTALL_HELP
 from ..files.results import Header, Results, Trial, open_results
+from ..scoring.agreement import Agreement
 from ..scoring.judge import Judge, calibrate, judged_on, read_labels
 from ..scoring.score import score_trial
 from ..scoring.trial_record import cost_of, read_record
@@ -143,12 +144,14 @@ class Runner:
             for repeat in range(1, self.suite.repeats + 1):
                 if not self.ended and (case.id, repeat) not in self.results.trials:
                     await self._one(case, repeat)
-        return [trial for key, trial in self.results.trials.items() if key[0] == case.id]
+        trials = self.results.trials
+        return [trials[key] for key in trials if key[0] == case.id]
 
     async def calibrate(self) -> None:
         """Compare each judge that has labels with the people who gave them."""
         notes: list[str] = []
         trusted: dict[str, bool] = {}
+        agreements: list[Agreement] = []
         try:
             with self._judged():
                 for evaluator in self.suite.evaluators:
@@ -158,9 +161,10 @@ class Runner:
                             agreement = await calibrate(evaluator, read_labels(evaluator.labels))
                             trusted[evaluator.name] = agreement.trusted
                             notes.append(str(agreement))
+                            agreements.append(agreement)
         except BudgetExceeded:
             self.ended = True
-        self.results.notes, self.results.trusted = notes, trusted
+        self.results.notes, self.results.trusted, self.results.agreements = notes, trusted, agreements
 
     def note(self) -> None:
         """Put what the judges cost on record."""
@@ -216,6 +220,7 @@ class Runner:
             limit=outcome.limit,
             missing=outcome.missing,
             cost=record.cost,
+            roles=record.roles,
             seconds=record.seconds,
             output=as_json(outcome.values),
         )

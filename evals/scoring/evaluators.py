@@ -141,7 +141,8 @@ def _near(actual: str, expected: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Code(Where):
-    """A Python function of the value; it may take `expected`, `input`, `values`, `route`, `path` too.
+    """A Python function of the value; it may take `expected`, `input`, `values`, `route`, `path` too, and
+    `tool_calls`, a list of `ToolUse`.
 
     It returns a bool, a number from 0 to 1, a (value, reason) pair, or a `Score`; None is unscored.
     A number passes from `at_least` on. A function that raises scores nothing: that is its own fault.
@@ -165,7 +166,7 @@ class Code(Where):
         parameters = inspect.signature(self.function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names = list(parameters)[1:]  # the first takes the value, whatever it is called
-        offered = ("expected", "input", "values", "route", "path", "case")
+        offered = ("expected", "input", "values", "route", "path", "case", "tool_calls")
         extra = {name: getattr(given, name) for name in offered if takes_all or name in names}
         try:
             if inspect.iscoroutinefunction(self.function):

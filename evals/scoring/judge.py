@@ -26,6 +26,7 @@ from ...state.session.session import Session
 from ...state.statuses import Lane
 from ..files.located import json_lines, read_text
 from ..suite.model import EvaluatorInput, Score
+from .agreement import Agreement
 from .evaluators import Where, shown_whole
 
 CACHE_S = 10 * 365 * 86400.0
@@ -81,7 +82,17 @@ SYSTEM = (
 
 
 def _step(answer: Any, role: str) -> Step[Exhibit, Any]:
-    return Step(judge, "verdict", state=Exhibit, answer=answer, model=role, tries=2, cache_s=CACHE_S)
+    # A verdict that nobody can read is kept as well: equal questions are asked once, whatever is answered.
+    return Step(
+        judge,
+        "verdict",
+        state=Exhibit,
+        answer=answer,
+        model=role,
+        tries=2,
+        cache_s=CACHE_S,
+        keeps_misfits=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,42 +146,6 @@ class Label:
     expected: Any = None
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How often a judge and people said the same of `labels` examples, with a 95 % interval.
-
-    `kappa` is Cohen's, which takes out what chance alone would bring; None where people gave one label
-    only. `unscored` examples count as disagreement.
-    """
-
-    judge: str
-    labels: int
-    agreed: int
-    unscored: int
-    interval: tuple[float, float]
-    kappa: float | None
-    wrongly_passed: int
-    wrongly_failed: int
-    trust: float
-
-    @property
-    def trusted(self) -> bool:
-        """Whether a gate may believe the judge."""
-        return self.labels > 0 and self.interval[0] >= self.trust
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        share = self.agreed / self.labels if self.labels else 0.0
-        kappa = "" if self.kappa is None else f", kappa {self.kappa:.2f}"
-        said = "" if self.trusted else f"; below {self.trust:.2f}, so no gate believes it"
-        unread = f", {self.unscored} without a verdict" if self.unscored else ""
-        return (
-            f"{self.judge} agrees with people on {self.agreed} of {self.labels} examples: {share:.2f} "
-            f"[{low:.2f}, {high:.2f}]{kappa}; {self.wrongly_passed} wrongly passed, "
-            f"{self.wrongly_failed} wrongly failed{unread}{said}"
-        )
-
-
 def read_labels(path: Path) -> list[Label]:
     """Read what people said. Raises InputError that names the line."""
     text = read_text(path, "The judge's labels")
@@ -186,7 +161,7 @@ def read_labels(path: Path) -> list[Label]:
 
 async def calibrate(judge: Judge, labels: Sequence[Label]) -> Agreement:
     """Let a judge judge what people have labelled, and return how far they agree."""
-    from ..statistics.intervals import kappa_of, share_interval
+    from ..statistics.intervals import kappa_interval, kappa_of, share_interval
 
     pairs: list[tuple[bool, bool]] = []
     unscored = 0
@@ -214,4 +189,6 @@ async def calibrate(judge: Judge, labels: Sequence[Label]) -> Agreement:
         wrongly_passed=sum(judged and not person for person, judged in pairs),
         wrongly_failed=sum(person and not judged for person, judged in pairs),
         trust=judge.trust,
+        kappa_interval=kappa_interval(pairs),
+        rightly_passed=sum(person and judged for person, judged in pairs),
     )

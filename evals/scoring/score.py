@@ -20,6 +20,7 @@ from ..suite.model import (
 )
 from .evaluators import shown
 from .path_match import path_problem
+from .tool_matching import ToolCalls
 from .trial_record import NodeVisit, Record
 
 NODE = "node:"
@@ -83,6 +84,8 @@ def expected_of(evaluator: Evaluator, case: Case) -> Any:
     expect = case.expect
     if evaluator.name in expect.values:
         return expect.values[evaluator.name]
+    if isinstance(evaluator, ToolCalls):  # an output is no list of calls
+        return NOTHING_EXPECTED
     source: Any = expect.output if expect.has_output else None
     if evaluator.node is not None:
         source = expect.nodes.get(evaluator.node, {}).get(evaluator.visit)
@@ -164,15 +167,17 @@ async def score_passage(
     evaluator: Evaluator, expected: Any, case: Case, outcome: TrialOutcome, record: Record, passage: NodeVisit
 ) -> Score:
     """Return what an evaluator says of one execution of its node, or of the whole run's final state."""
-    if passage.cut:
+    looks_at_calls = isinstance(evaluator, ToolCalls)
+    if passage.cut and not looks_at_calls:
         return Score.unscored("the record keeps only the start of a large output")
     actual = passage.output
-    if evaluator.field is not None:
+    if evaluator.field is not None and not looks_at_calls:
         if not isinstance(actual, Mapping) or evaluator.field not in actual:
             return Score.of(False, f"there is no field {evaluator.field!r}")
         actual = actual[evaluator.field]
     expected = None if expected is NOTHING_EXPECTED else expected
     routes = tuple(route.choice for route in record.routes)
+    calls = record.tool_calls if evaluator.node is None else record.tool_calls_in(passage)
     return await evaluator.score(
-        EvaluatorInput(actual, expected, case.id, case.input, outcome.values, routes, record.path)
+        EvaluatorInput(actual, expected, case.id, case.input, outcome.values, routes, record.path, calls)
     )

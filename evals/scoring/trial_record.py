@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...state.cost import NOTHING, Cost
 from ...state.journal.journal import Journal
-from ...tracing.record.attributes import cut_text, public
 from ...tracing.record.read_spans import read_spans
 from ...tracing.record.run import busy_seconds, by_beginning
 from ...tracing.record.spans import Row, outer_task
+from ...tracing.record.values import cut_text, public
+from ..suite.model import ToolUse
+from .tool_calls import read_tool_calls
 
 APPROVED = "approved"
 UNCHANGED = "unchanged"
@@ -26,6 +28,7 @@ class NodeVisit:
     status: str
     output: Any
     cut: bool = False
+    task: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,23 @@ class Record:
     routes: tuple[Route, ...] = ()
     loops: tuple[Loop, ...] = ()
     votes: tuple[VoteResult, ...] = ()
+    tool_calls: tuple[ToolUse, ...] = ()
     cost: Cost = NOTHING
+    roles: Mapping[str, Cost] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def path(self) -> tuple[str, ...]:
         """The nodes in the order in which they began, graphs before what is in them."""
         return tuple(passage.path for passage in self.passages)
+
+    def tool_calls_in(self, passage: NodeVisit) -> tuple[ToolUse, ...]:
+        """Return the tool calls that were made in one execution of a node."""
+        return tuple(
+            call
+            for call in self.tool_calls
+            if call.task == passage.task or call.task.startswith(f"{passage.task}|")
+        )
 
     def is_leaf(self, passage: NodeVisit) -> bool:
         """Tell whether no other node ran inside of this one."""
@@ -91,10 +104,16 @@ def read_record(journal: Journal, thread_id: str) -> Record:
     decisions = sorted(last.values(), key=lambda row: int(row["id"]))
     judged = [row for row in decisions if row["kind"] == "refine"]
     written = [(span, public(span.row["output"])) for span in by_beginning(nodes)]
+    asked = [span for span in spans if span.kind == "call" and span.source == "model"]
+    called = any(span.kind == "call" and span.row["tool_calls"] for span in spans)
     outputs = [(span, output, cut_text(output)) for span, output in written]
+    roles: dict[str, Cost] = {}  # steps with a model of their own by their names
+    for span in asked:
+        role = str(span.row.get("role") or span.row.get("step") or "")
+        roles[role] = roles.get(role, NOTHING) + span.cost
     return Record(
         passages=tuple(
-            NodeVisit(span.path, span.status, output if cut is None else cut[0], cut is not None)
+            NodeVisit(span.path, span.status, output if cut is None else cut[0], cut is not None, span.task)
             for span, output, cut in outputs
         ),
         routes=tuple(
@@ -108,7 +127,9 @@ def read_record(journal: Journal, thread_id: str) -> Record:
             for d in decisions
             if d["kind"] == "vote"
         ),
-        cost=sum((span.cost for span in spans if span.kind == "call" and span.source == "model"), NOTHING),
+        tool_calls=read_tool_calls(spans) if called else (),
+        cost=sum((span.cost for span in asked), NOTHING),
+        roles=roles,
         seconds=busy_seconds(nodes),
     )
 

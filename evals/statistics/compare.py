@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from ..files.filed import Chosen
 from ..files.results import Results, Trial
 from ..suite.model import MEASURES
 from .grouping import grouped
@@ -80,7 +81,7 @@ def compare(a: Results, b: Results, level: float | None = None) -> Comparison:
         a.header.run,
         b.header.run,
         level,
-        tuple(_differences(rows, level)),
+        tuple(differences(rows, level)),
         tuple(change for name in MEASURES if (change := _change(a, b, name, shared))),
         tuple(left_out),
     )
@@ -104,10 +105,12 @@ def means_by_case(values: Iterable[tuple[str, float | None]]) -> dict[str, float
     return {case: fmean(own) for case, own in by_case.items()}
 
 
-def ordered(results: Results) -> list[Trial]:
-    """Return the trials in the order of the suite, whatever order they ended in."""
+def ordered(results: Results) -> Sequence[Trial]:
+    """Return the trials in the order of the suite, whatever order they ended in; each is read when needed."""
     rank = {case: number for number, case in enumerate(results.header.cases)}
-    return sorted(results.trials.values(), key=lambda trial: (rank.get(trial.case, len(rank)), trial.repeat))
+    return Chosen(
+        results.trials, sorted(results.trials, key=lambda key: (rank.get(key[0], len(rank)), key[1]))
+    )
 
 
 def _shared(a: Results, b: Results) -> tuple[list[str], list[str]]:
@@ -120,7 +123,7 @@ def _shared(a: Results, b: Results) -> tuple[list[str], list[str]]:
         else:
             shared.append(case)
     left_out += [f"{case}: only in {a.header.run}" for case in a.header.cases if case not in b.header.cases]
-    ran = [{trial.case for trial in results.trials.values()} for results in (a, b)]
+    ran = [{case for case, _ in results.trials} for results in (a, b)]
     left_out += [f"{case}: not run in both" for case in shared if not all(case in cases for cases in ran)]
     return shared, left_out
 
@@ -130,7 +133,8 @@ def _metrics(a: Results, b: Results) -> list[str]:
     return [name for name in names[0] if name in names[1]]
 
 
-def _differences(rows: dict[str, dict[str, tuple[float, float]]], level: float) -> Iterator[Difference]:
+def differences(rows: dict[str, dict[str, tuple[float, float]]], level: float) -> Iterator[Difference]:
+    """Yield the difference in each metric, given each case's scores before and after."""
     from .intervals import difference_interval, difference_p, holm, smallest_effect
 
     changes = {name: [after - before for before, after in pairs.values()] for name, pairs in rows.items()}
@@ -168,14 +172,17 @@ def measure_of(trial: Trial, name: str) -> float | None:
 
 
 def _change(a: Results, b: Results, name: str, cases: Sequence[str]) -> Change | None:
-    from .intervals import unbounded_interval
-
     one, other = (
         means_by_case((t.case, measure_of(t, name)) for t in ordered(results)) for results in (a, b)
     )
-    both = [case for case in cases if case in one and case in other]
-    if not both:
-        return None
-    values = [other[case] - one[case] for case in both]
-    before, after = fmean(one[case] for case in both), fmean(other[case] for case in both)
-    return Change(name, before, after, fmean(values), unbounded_interval(values), len(cases) - len(both))
+    both = [(one[case], other[case]) for case in cases if case in one and case in other]
+    return change_of(name, both, len(cases) - len(both)) if both else None
+
+
+def change_of(measure: str, pairs: Sequence[tuple[float, float]], unknown: int) -> Change:
+    """Return how a measure changed, given each case's values before and after."""
+    from .intervals import unbounded_interval
+
+    values = [after - before for before, after in pairs]
+    before, after = fmean(pair[0] for pair in pairs), fmean(pair[1] for pair in pairs)
+    return Change(measure, before, after, fmean(values), unbounded_interval(values), unknown)

@@ -191,12 +191,30 @@ def below_p(values: Sequence[float], bound: float) -> float:
     return float(found.pvalue)
 
 
-def kappa_of(pairs: Sequence[tuple[bool, bool]]) -> float | None:
-    """Return Cohen's kappa of (person, judge) pairs; None where chance alone would agree on all."""
+def kappa_interval(pairs: Sequence[tuple[bool, bool]], level: float = 0.05) -> Interval | None:
+    """Return an interval of Cohen's kappa: Wilson's of the agreement, with chance taken out as it was found.
+
+    Unlike Wald's, it has a width where all agree.
+    """
+    chance = _chance(pairs)
+    if chance is None:
+        return None
+    low, high = share_interval(sum(a == b for a, b in pairs), len(pairs), level)
+    return (low - chance) / (1 - chance), (high - chance) / (1 - chance)
+
+
+def _chance(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Return how often chance alone would agree; None where it always would."""
     if not pairs:
         return None
-    total = len(pairs)
-    agreed = sum(a == b for a, b in pairs) / total
-    yes, also = sum(a for a, _ in pairs) / total, sum(b for _, b in pairs) / total
+    yes, also = (sum(said) / len(pairs) for said in zip(*pairs, strict=True))
     chance = yes * also + (1 - yes) * (1 - also)
-    return None if chance >= 1 else (agreed - chance) / (1 - chance)
+    return None if chance >= 1 else chance
+
+
+def kappa_of(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Return Cohen's kappa of (person, judge) pairs; None where chance alone would agree on all."""
+    chance = _chance(pairs)
+    if chance is None:
+        return None
+    return (sum(a == b for a, b in pairs) / len(pairs) - chance) / (1 - chance)

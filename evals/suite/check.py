@@ -13,9 +13,10 @@ from ...state.schema import fields_of, parse_input
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem
 from ..scoring.score import NODE
+from ..scoring.tool_matching import ToolCalls, expected_calls
 from .model import COMPLETED, MEASURES, Case, Evaluator, Gate, PathExpected, Suite
 from .targets import Target
-from .topology import Topology
+from .topology import Topology, tools_in
 
 MAX_SHOWN = 20
 TO_FILL = "TO BE FILLED IN"
@@ -132,23 +133,27 @@ def _against(suite: Suite, target: Target) -> Iterator[Problem]:
             yield Problem(None, f"files: the input has no field {name!r}. {hint}")
     for case in suite.cases:
         if case.expect.error != "InputError":
-            state = suite.input_of(case)
-            for name in suite.files:
-                path = state.get(name)
-                if isinstance(path, str) and not _is_near(path, suite):
+            away = False
+            for name, path in suite.files_of(case).items() if suite.files else ():
+                if not _is_near(path, suite):
+                    away = True
                     text = f"{name}: {path} lies neither in the suite's folder nor in this one"
                     yield Problem(case.line, f"case {case.id!r}: {text}")
-                elif isinstance(path, str) and not Path(path).exists():
+                elif not path.exists():
+                    away = True
                     yield Problem(case.line, f"case {case.id!r}: {name}: there is no file or folder {path}")
             try:
-                parse_input(target.state, state)
+                parse_input(target.state, case.input if away else suite.input_of(case))
             except InputError as error:
                 yield Problem(case.line, f"case {case.id!r}: {error}")
         for text in _expectations(case, target, topology):
             yield Problem(case.line, f"case {case.id!r}: {text}")
+    for evaluator in suite.evaluators:
+        if isinstance(evaluator, ToolCalls):
+            yield from _tool_calls(evaluator, suite, target)
 
 
-def _is_near(path: str, suite: Suite) -> bool:
+def _is_near(path: Path, suite: Suite) -> bool:
     """Tell whether a file that a suite names lies in its folder or the working one, links resolved.
 
     A suite may come from elsewhere, and what its cases name is read and sent to models.
@@ -156,7 +161,7 @@ def _is_near(path: str, suite: Suite) -> bool:
     if suite.source is None:
         return True
     try:
-        place = Path(path).resolve()
+        place = path.resolve()
     except (OSError, ValueError, RuntimeError):
         return False
     folders = (suite.source.absolute().parent, Path.cwd())
@@ -213,6 +218,20 @@ def _expectations(case: Case, target: Target, topology: Topology) -> Iterator[st
     for one, other in combinations(visited, 2):
         if (problem := topology.conflict(one, other)) and topology.conflict(other, one):
             yield f"no run visits both nodes: {problem}"
+
+
+def _tool_calls(evaluator: ToolCalls, suite: Suite, target: Target) -> Iterator[Problem]:
+    tools = tools_in(target.graph)
+    for case in suite.cases:
+        expected = case.expect.values.get(evaluator.name, False)
+        problem = evaluator.problem_with(expected)
+        if problem is not None:
+            yield Problem(case.line, f"case {case.id!r}: {evaluator.name}: {problem}")
+        elif tools is not None and not isinstance(expected, bool):
+            for name in dict.fromkeys(call.name for call in expected_calls(expected)):
+                if name not in tools:
+                    text = f"{evaluator.name}: the graph has no tool {name!r}. {did_you_mean(name, tools)}"
+                    yield Problem(case.line, f"case {case.id!r}: {text}")
 
 
 def _path(expected: PathExpected, topology: Topology) -> Iterator[str]:

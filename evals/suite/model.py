@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic_core import to_jsonable_python
 
 from ...state.budget import Budgets, ThreadBudgets
+from .trees import SUFFIX, unpacked
 
 Visit = Literal["first", "last", "each"]
 PathMatch = Literal["strict", "order", "unordered", "subset", "superset"]
@@ -46,8 +47,30 @@ class Score:
 
 
 @dataclass(frozen=True)
+class ToolUse:
+    """One tool call that a model made, in which node, and what came of it.
+
+    `result` is what the model got to read, None if the call was never carried out, or its result is not
+    on record. `problem` says why its arguments cannot be read, if they cannot.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    result: str | None = None
+    is_error: bool = False
+    problem: str | None = None
+    path: str = ""
+    task: str = field(default="", repr=False)
+    id: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
 class EvaluatorInput:
-    """What an evaluator may look at: one value of a trial, and where it comes from."""
+    """What an evaluator may look at: one value of a trial, and where it comes from.
+
+    `tool_calls` are those that the models made in the node that the evaluator looks at, or in the whole run,
+    in their order; None where nobody knows.
+    """
 
     actual: Any
     expected: Any
@@ -56,6 +79,7 @@ class EvaluatorInput:
     values: Mapping[str, Any]
     route: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
+    tool_calls: tuple[ToolUse, ...] | None = None
 
 
 class Evaluator(Protocol):
@@ -175,7 +199,8 @@ class Suite:
 
     Each case runs `repeats` times. `budget` limits the whole suite, `trial_budget` each trial.
     `level` is the level of significance of comparisons. `files` names fields of the inputs that hold the
-    path of a file or folder, which is looked for beside the suite's file.
+    path of a file or folder, which is looked for beside the suite's file; a `.tree` is a folder in one text.
+    `main` names the model roles of the main agent: the report tells its tokens apart from the workers'.
     """
 
     name: str
@@ -191,6 +216,7 @@ class Suite:
     level: float = 0.05
     source: Path | None = None
     files: Sequence[str] = ()
+    main: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -216,11 +242,19 @@ class Suite:
 
     def input_of(self, case: Case) -> Mapping[str, Any]:
         """Return what a case's run is given: its input, with its files as they are found from here."""
-        if not self.files or self.source is None:
+        if not self.files:
             return case.input
+        placed = self.files_of(case)
+        found = {name: unpacked(path) if path.suffix == SUFFIX else path for name, path in placed.items()}
+        return {**case.input, **{name: str(path) for name, path in found.items()}}
+
+    def files_of(self, case: Case) -> dict[str, Path]:
+        """Return where the files of a case's input lie."""
+        if self.source is None:
+            return {}
         folder = self.source.absolute().parent
-        placed = {name: case.input[name] for name in self.files if isinstance(case.input.get(name), str)}
-        return {**case.input, **{name: str(folder / path) for name, path in placed.items()}}
+        given = {name: case.input.get(name) for name in self.files}
+        return {name: folder / path for name, path in given.items() if isinstance(path, str)}
 
     def only(self, ids: Sequence[str]) -> Suite:
         """Return the suite with some of its cases."""

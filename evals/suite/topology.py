@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args, get_origin
 from langgraph.graph import END, START
 from langgraph.graph.state import CompiledStateGraph
 
+from ...nodes.tools import Tools
+
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
 
@@ -206,3 +208,27 @@ def node_in(graph: Compiled, path: str) -> tuple[Compiled, str] | None:
     inner: Mapping[str, Any] = dict(graph.get_subgraphs())
     found = inner.get(name)
     return node_in(found, rest) if isinstance(found, CompiledStateGraph) else None
+
+
+def tools_in(graph: Compiled) -> frozenset[str] | None:
+    """Return the names of the tools that a graph's agents have; None where not all can be known before a run.
+
+    So it is with the tools of servers, and with agents that are written by hand.
+    """
+    found: set[str] = set()
+    nodes = list(runnables_of(graph))
+    for runnable in nodes:
+        if isinstance(runnable, Tools):
+            if runnable.servers:
+                return None
+            found |= set(runnable.by_name)
+    return frozenset(found) if found else None
+
+
+def runnables_of(graph: Compiled) -> Iterator[Any]:
+    """Yield what runs in the nodes of a graph, and of those nested in it."""
+    for spec in graph.builder.nodes.values():
+        yield spec.runnable
+    for _, inner in graph.get_subgraphs():
+        if isinstance(inner, CompiledStateGraph):
+            yield from runnables_of(inner)

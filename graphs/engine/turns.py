@@ -19,7 +19,7 @@ from ...state.errors import InputError
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.schema import values_of
 from ...state.session.keeping import saver_of
-from ...state.session.redelivery import aundelivered, undelivered
+from ...state.session.redelivery import aundelivered, is_untouched, undelivered
 from .writes import reduced, same
 
 NOTHING: Final = object()
@@ -40,6 +40,8 @@ def delivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
 
 async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
     """Like `delivered`, for checkpointers that are async."""
+    if await is_untouched(config):
+        return input
     given = await aundelivered(input, config)
     saver = _asked(graph, given, config)
     if saver is None:

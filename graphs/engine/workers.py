@@ -29,6 +29,7 @@ from .workflow import Workflow, as_runnable, as_workflow, name_of
 
 ITEMS = "stepgraph_items"
 DONE = "stepgraph_done"
+SHARED = "stepgraph_shared"  # the results of items that jobs of their own have run
 MAX_ITEMS = 1000
 
 Items = list[Any]
@@ -76,7 +77,8 @@ def send_items(graph: Workflow[Any], source: str, work: str, otherwise: str | No
 
 def finished(state: Any) -> list[WorkerResult]:
     """Return the results of the workers that have just run, in the order of their items."""
-    return sorted(values_of(state).get(DONE) or (), key=lambda result: result.index)
+    values = values_of(state)
+    return sorted(values.get(SHARED) or values.get(DONE) or (), key=lambda result: result.index)
 
 
 def left_out(results: Iterable[WorkerResult]) -> dict[str, str]:

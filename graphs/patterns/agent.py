@@ -27,7 +27,7 @@ from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
 from ...nodes.answers import ValidationFailed, form_of
-from ...nodes.contexts import READ, READ_SCHEMA, Context, LeftOut, read_again
+from ...nodes.contexts import READ, Context, LeftOut, read_again
 from ...nodes.costs import All, Asks, Times
 from ...nodes.mcp_servers import MCPServer
 from ...nodes.mcp_tools import ServerTool
@@ -122,7 +122,7 @@ class _Turn(Node[Any]):
         self._limit = turns
         self._calls = calls
         self._window = window
-        self._tools = (*tools.schemas, *([READ_SCHEMA] if window else []))
+        self._tools = (*tools.schemas, *([window.tool] if window else []))
         self._final: tuple[Mapping[str, Any], ...] = ()
         if self._form.schema is not None:
             final = dereference_refs(self._form.schema)

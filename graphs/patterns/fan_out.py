@@ -11,15 +11,17 @@ from langgraph.graph import END, START
 from langgraph.typing import StateT
 from typing_extensions import TypeVar
 
-from ...nodes.costs import All, Times, cost_of
+from ...nodes.costs import All, cost_of
 from ...nodes.node import Decider, Node, PlainFunction, Update
 from ...state.schema import extended
 from ..engine.deciding import begin_with, reader_of
 from ..engine.options import check_field
+from ..engine.sharing import SHARING, SharedPart, check_spread, share_items, times
 from ..engine.workers import (
     DONE,
     ITEMS,
     MAX_ITEMS,
+    SHARED,
     SplitItems,
     WorkerJob,
     WorkerResults,
@@ -40,13 +42,14 @@ class _Collect(Node[Any]):
 
     into: str
     missing: str | None
+    is_shared: bool = False
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         results = finished(input)
         update: Update = {self.into: [r.item for r in results if r.failure is None], ITEMS: []}
         if self.missing is not None:
             update[self.missing] = left_out(results)
-        return update
+        return {**update, SHARED: [], SHARING: ""} if self.is_shared else update
 
 
 def fan_out(
@@ -58,6 +61,7 @@ def fan_out(
     timeout_s: float | None = None,
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
+    spread: int | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]:
     """Run a worker on every item of a list, all at once, and collect the results.
@@ -70,9 +74,13 @@ def fan_out(
     (`failed="fail"`) or is left out (`failed="skip"`). `missing` names a field of type `dict[str, str]`
     for those: their number in the list, from 0, and the reason.
 
+    With `spread`, a run at workers shares the items over so many jobs, which any of them take, and waits
+    without a process: for branches that burn CPU. Everywhere else it runs them as without.
+
     Costs what `split` costs, and what the worker costs for each item: N items make N model calls.
     """
     check_limits("fan_out", max_items, timeout_s, failed)
+    check_spread("fan_out", spread)
     decider = reader_of(split, "fan_out")
     state, worker_state = decider.state, state_of([worker], "fan_out")
     check_field("fan_out", state, list[worker_state], into=into)  # type: ignore[valid-type]
@@ -84,7 +92,11 @@ def fan_out(
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
     seen = extended(state, DONE, WorkerResults)
-    end = graph.add_part(_Collect(into, missing), "collect", reads=seen, writes=[into, missing])
+    plan = None if spread is None else SharedPart(worker, worker_state, timeout_s, failed, spread)
+    if plan is not None:
+        seen = extended(extended(seen, SHARED, list), SHARING, str)
+    collect = _Collect(into, missing, plan is not None)
+    end = graph.add_part(collect, "collect", reads=seen, writes=[into, missing])
 
     def so_far(values: Mapping[str, Any]) -> SoFar:
         done = [result.item for result in finished(values) if result.failure is None]
@@ -93,8 +105,11 @@ def fan_out(
     graph.so_far = so_far
     graph.writes = into
     graph.add_edge(START, first)
-    send_items(graph, begin, work, end)
+    if plan is None:
+        send_items(graph, begin, work, end)
+    else:
+        share_items(graph, begin, work, end, plan)
     graph.add_edge(work, end)
     graph.add_edge(end, END)
-    graph.cost = All((cost_of(decider), Times(cost_of(worker), 0, max_items)))
+    graph.cost = All((cost_of(decider), times(cost_of(worker), 0, max_items, plan)))
     return graph

@@ -20,10 +20,12 @@ from ...state.schema import StateType, extended, values_of
 from ...state.serde import allow
 from ..engine.deciding import begin_with, reader_of
 from ..engine.options import check_counts, check_field
+from ..engine.sharing import SHARING, SharedPart, check_spread, share_items, times
 from ..engine.workers import (
     DONE,
     ITEMS,
     MAX_ITEMS,
+    SHARED,
     SplitItems,
     WorkerJob,
     WorkerResults,
@@ -91,11 +93,12 @@ class _Gather(Node[Any]):
     missing: str | None
     levels: int
     sizes: PromptSizes
+    is_shared: bool = False
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         level: Level = values_of(input)[CHANNEL]
         results = finished(input)
-        update: dict[str, Any] = {}
+        update: dict[str, Any] = {SHARED: [], SHARING: ""} if self.is_shared else {}
         if level.number == 0:
             items = [result.item for result in results if result.failure is None]
             if self.parts is not None:
@@ -174,6 +177,7 @@ def map_reduce(
     failed: Literal["fail", "skip"] = "fail",
     missing: str | None = None,
     count: Count = estimate_tokens,
+    spread: int | None = None,
     name: str | None = None,
 ) -> Workflow[StateT]:
     """Run a worker on each piece at once, and reduce the results in levels until one is left.
@@ -187,6 +191,7 @@ def map_reduce(
 
     `timeout_s`, `failed` and `missing` are as in `fan_out` and concern the pieces; a reduction that
     fails, fails the whole. Raises InputError where a piece, or two results together, do not fit.
+    `spread` is as in `fan_out`, and shares the pieces.
     `count` counts tokens; by default they are estimated on the high side, see `estimate_tokens`.
 
     Costs N calls for N pieces, and one for each group of a level: N - 1 at most.
@@ -194,6 +199,7 @@ def map_reduce(
         map_reduce(passages, sum_up, join=together, into="digest", tokens=1500)
     """
     check_limits("map_reduce", max_items, timeout_s, failed)
+    check_spread("map_reduce", spread)
     check_counts("map_reduce", tokens=tokens, levels=levels)
     if not callable(join):
         raise DefinitionError("map_reduce(join=…): expected a function that makes one state of several.")
@@ -211,7 +217,10 @@ def map_reduce(
     first, begin = begin_with(graph, decider, splitting, writes=[decider.writes])
     node = worker_node(worker, worker_state, timeout_s, failed)
     work = graph.add_part(worker, reads=WorkerJob, writes=(), runs_as=node)
-    gathering = _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes)
+    plan = None if spread is None else SharedPart(worker, worker_state, timeout_s, failed, spread)
+    if plan is not None:
+        seen = extended(extended(seen, SHARED, list), SHARING, str)
+    gathering = _Gather(reducer, join, worker_state, into, parts, missing, levels, sizes, plan is not None)
     gather = graph.add_part(gathering, "gather", reads=seen, writes=[into, parts, missing])
     title = "reduce" if reducer is worker else None
     node = worker_node(reducer, worker_state, timeout_s, "fail")
@@ -230,11 +239,18 @@ def map_reduce(
     graph.so_far = so_far
     graph.writes = into
     graph.add_edge(START, first)
-    send_items(graph, begin, work)
+    if plan is None:
+        send_items(graph, begin, work)
+    else:
+        share_items(graph, begin, work, gather, plan)
     graph.add_edge(work, gather)
     send_items(graph, gather, combine, END)
     graph.add_edge(combine, gather)
     graph.cost = All(
-        (cost_of(decider), Times(cost_of(worker), 1, max_items), Times(cost_of(reducer), 0, max_items - 1))
+        (
+            cost_of(decider),
+            times(cost_of(worker), 1, max_items, plan),
+            Times(cost_of(reducer), 0, max_items - 1),
+        )
     )
     return graph

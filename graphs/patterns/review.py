@@ -14,6 +14,7 @@ from langgraph.typing import StateT
 
 from ...nodes.costs import All, OneOf, cost_of
 from ...nodes.deadlines import Until
+from ...nodes.escalations import Escalation, Steps
 from ...nodes.node import Node, Update, record_decision
 from ...nodes.reviews import Review, choice_of
 from ...state.errors import DefinitionError
@@ -63,11 +64,23 @@ class _Reviewed(Node[Any]):
 
 @overload
 def review(
-    field: str, *, reason: str | None = None, deadline: Until | None = None, otherwise: Default | None = None
+    field: str,
+    *,
+    reason: str | None = None,
+    deadline: Until | None = None,
+    otherwise: Default | None = None,
+    to: str | None = None,
+    escalate_to: Steps | None = None,
 ) -> Callable[[Callable[[StateT], str]], Review[StateT]]: ...
 @overload
 def review(
-    field: str, *, reason: str | None = None, deadline: Until, otherwise: NodeLike[StateT]
+    field: str,
+    *,
+    reason: str | None = None,
+    deadline: Until,
+    otherwise: NodeLike[StateT],
+    to: str | None = None,
+    escalate_to: Steps | None = None,
 ) -> Callable[[Callable[[StateT], str]], Workflow[StateT]]: ...
 def review(
     field: str,
@@ -75,6 +88,8 @@ def review(
     reason: str | None = None,
     deadline: Until | None = None,
     otherwise: Default | NodeLike[Any] | None = None,
+    to: str | None = None,
+    escalate_to: Steps | None = None,
 ) -> Any:
     """Make a review of a function that turns the state into the question for a person.
 
@@ -99,6 +114,11 @@ def review(
     The run goes on when `stepgraph resume --due` or `resume` finds that the time has come. An answer after
     the deadline is refused with AnswerTooLate.
 
+    `to` says whom it asks; `escalate_to` who is asked next where nobody has answered so long after the first
+    question: `{"grace": timedelta(hours=4), "on call": timedelta(days=1)}`. The question tells who is asked
+    now and who was when, under `to` and `asked`, and so does `stepgraph pending`. Anybody may still answer.
+    Workers do it by themselves; without them, `stepgraph resume --due` does.
+
     Costs no model call, and then what `otherwise` costs.
 
         @review("draft", deadline=timedelta(days=2), otherwise="reject")
@@ -122,9 +142,16 @@ def review(
         state, _ = signature_types(function, namespace)
         _check_fields(name, state, field, reason)
         allow(state)
+        escalation = Escalation.of(f"Review {name!r}", to, escalate_to, deadline)
         default = otherwise if otherwise in ("approve", "reject") else None
         made: Review[StateT] = Review(
-            function, field, state=state, reason=reason, until=deadline, default=default
+            function,
+            field,
+            state=state,
+            reason=reason,
+            until=deadline,
+            default=default,
+            escalation=escalation,
         )
         if otherwise is None or default is not None:
             return made

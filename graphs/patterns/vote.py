@@ -69,10 +69,13 @@ allow(Ballot, Tally)
 def is_decided(answers: Sequence[str | None], voters: int, needed: int) -> bool:
     """Tell whether the ballots that are missing can no longer change the outcome; None failed.
 
-    It is decided both ways: by a winner, and when no answer can reach `needed` any more.
+    It is decided both ways: by a winner, and when no answer can reach `needed` any more. Failures alone
+    decide nothing: else who comes first would say whether nobody has won, or nobody has answered.
     """
     counts = Counter(answer for answer in answers if answer is not None)
-    lead = max(counts.values(), default=0)
+    if not counts:
+        return False
+    lead = max(counts.values())
     return lead >= needed or lead + voters - len(answers) < needed
 
 

@@ -11,6 +11,7 @@ class Backend:
     """Base class of the backends. Any other `Model` may set these attributes as well; the defaults are here.
 
     `address` is the endpoint's: its circuit breaker, its rate limits and the clock of its machine go by it.
+    `provider` is who answers, where that is known.
     `variant` tells models of one name and address apart whose settings make them answer differently.
     `tools` is "emulated" for a model that takes no tools. With `emits_tokens` the model passes its tokens to
     LangChain's callbacks itself. `count_tokens` asks the model's own tokenizer. `max_tokens` bounds an answer
@@ -20,6 +21,7 @@ class Backend:
 
     name: str
     address: str = ""
+    provider: str = ""
     variant: str = ""
     tools: Tools = "native"
     emits_tokens: bool = False
@@ -37,7 +39,8 @@ class Backend:
 
 
 _OWN = (
-    "address", "variant", "tools", "emits_tokens", "max_tokens", "streams", "schema_first", "price"
+    "address", "provider", "variant", "tools", "emits_tokens", "max_tokens", "streams", "schema_first",
+    "price",
 )  # fmt: skip
 
 

@@ -158,7 +158,7 @@ class Endpoint(Backend):
     def _options(self, request: Request) -> dict[str, Any]:
         temperature = request.temperature if request.temperature is not None else self._settings.temperature
         limit = request.max_tokens or self._settings.max_tokens
-        options = on_the_wire(self._dials, request.dials or {})
+        options = on_the_wire(self._dials, request.dials or {}) if self._dials or request.dials else {}
         if temperature is not None:
             options["temperature"] = temperature
         if limit is not None:

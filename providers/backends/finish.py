@@ -8,7 +8,7 @@ Gemini and gateways to it; "insufficient_system_resource" https://api-docs.deeps
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from .http import HTTPStatusError, MalformedBody
@@ -43,6 +43,21 @@ _GIVEN_UP: Final = {
     "abort", "aborted", "cancelled", "canceled", "error", "timeout", "time_limit", "overloaded",
     "insufficient_system_resource", "network_error",
 }  # fmt: skip
+
+
+_CUT: Final = {"length", "content_filter", "refusal"}
+
+
+def last_finish(before: str | None, reason: str) -> str:
+    """Return the finish reason that counts of two in one stream: the later, unless it hides a cut."""
+    cut = before is not None and (before.lower() in _GIVEN_UP or _MEANINGS.get(before.lower()) in _CUT)
+    return before if before is not None and cut and reason.lower() not in _GIVEN_UP else reason
+
+
+def checked_calls(finish: str | None, calls: Sequence[Any]) -> None:
+    """Raise MalformedBody for an answer that ends to call tools, and has no call: it was lost on the way."""
+    if finish == "tool_calls" and not calls:
+        raise MalformedBody("it ends to call tools (finish_reason), and calls none")
 
 
 def checked_finish(reason: str | None, *, always: bool, known: Collection[str] = ()) -> str | None:

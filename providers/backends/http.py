@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from ...state.errors import SettingsError
 from ...state.event_loops import PerLoop
 from ...state.json_text import MAX_NESTING, is_too_deep
 
@@ -64,7 +64,7 @@ class ChatClient:
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the whole answer. Raises HTTPStatusError, MalformedBody, or what aiohttp raises."""
-        async with self._post(body) as response:
+        async with await self._post(body) as response:
             return json_object(await read_body(response), response)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -72,12 +72,17 @@ class ChatClient:
 
         Raises as `ask` does, and MalformedBody if the stream ends before `[DONE]` or a finish_reason.
         """
-        async with self._post({**body, "stream": True}) as response:
-            if response.content_type != "text/event-stream":
-                yield json_object(await read_body(response), response)
-                return
+        async with await self._post({**body, "stream": True}) as response:
+            if response.content_type == "text/event-stream":
+                lines = lines_in(response)
+            else:
+                whole = await read_body(response)
+                if not is_event_stream(whole):
+                    yield json_object(whole, response)
+                    return
+                lines = lines_of(one_part(whole))
             finished = False
-            async for data in _events(response):
+            async for data in events_in(lines):
                 if data == b"[DONE]":
                     return
                 chunk = json_object(data, response)
@@ -86,14 +91,14 @@ class ChatClient:
             if not finished:
                 raise MalformedBody("the stream ended before the answer did")
 
-    @asynccontextmanager
-    async def _post(self, request: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await clients.get()
+    async def _post(self, request: Mapping[str, Any]) -> aiohttp.ClientResponse:
+        """Return the response to a request. Raises HTTPStatusError for one that is no answer."""
         data = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
-        async with await self._sent(client, data) as response:
-            if response.status >= 300:
-                raise HTTPStatusError(response.status, await error_body(response), response.headers)
-            yield response
+        response = await self._sent(await clients.get(), data)
+        if response.status < 300:
+            return response
+        async with response:
+            raise HTTPStatusError(response.status, await error_body(response), response.headers)
 
     async def _sent(self, client: aiohttp.ClientSession, data: bytes) -> aiohttp.ClientResponse:
         """Send the request; once more if the server had closed the kept connection before it was whole."""
@@ -181,10 +186,17 @@ def json_object(data: bytes, response: aiohttp.ClientResponse) -> dict[str, Any]
     check_nesting(data, answer)
     if not isinstance(answer, dict):
         raise MalformedBody(f"a JSON {type(answer).__name__} where an object should be")
-    fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
-    if fault:
-        raise HTTPStatusError(status_in(fault), {"error": fault}, response.headers)
+    check_fault(answer, response.headers)
     return answer
+
+
+def check_fault(answer: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    """Raise HTTPStatusError for an answer or a chunk that says that something went wrong."""
+    fault = answer.get("error") or next((c["error"] for c in choices_in(answer) if c.get("error")), None)
+    if not fault and answer.get("object") == "error":  # vLLM's flat form
+        fault = {name: answer[name] for name in ("message", "type", "param", "code") if name in answer}
+    if fault:
+        raise HTTPStatusError(status_in(fault), {"error": fault}, headers)
 
 
 def check_nesting(data: bytes, value: Any) -> None:
@@ -193,34 +205,76 @@ def check_nesting(data: bytes, value: Any) -> None:
         raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
 
 
+# The words of OpenAI, vLLM and Anthropic (https://platform.claude.com/docs/en/api/errors) for their statuses.
+_NAMED: Final = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "BadRequestError": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "NotFoundError": 404,
+    "request_too_large": 413,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
 def status_in(fault: Any) -> int:
-    """Return the HTTP status that an error body names, 502 where it names none."""
-    code = fault.get("code", fault.get("status")) if isinstance(fault, dict) else None
-    try:
-        status = int(code or 0)
-    except (TypeError, ValueError, OverflowError):
-        status = 0
-    return status if 400 <= status < 600 else 502
+    """Return the HTTP status that an error body names, by a number or by a word; 502 where it names none."""
+    words = ("code", "status", "type")
+    named: list[Any] = [fault.get(word) for word in words] if isinstance(fault, Mapping) else []
+    for name in named:
+        try:
+            status = int(name)
+        except (TypeError, ValueError, OverflowError):
+            status = _NAMED.get(name, 0) if isinstance(name, str) else 0
+        if 400 <= status < 600:
+            return status
+    return 502
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield the data of each server-sent event."""
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def is_event_stream(body: bytes) -> bool:
+    """Tell whether a body holds server-sent events, whatever its headers say."""
+    return body.removeprefix(_BOM).lstrip().startswith((b"data:", b"event:", b":"))
+
+
+async def events_in(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the data of each server-sent event that has some."""
     data: list[bytes] = []
-    async for line in lines_in(response):
-        if line.startswith(b"data:"):
-            data.append(line[5:].strip())
-        elif not line and data:
-            yield b"\n".join(data)
-            data = []
-    if data and data != [b""]:
+    async for whole in lines:
+        # A lone carriage return ends a line as well, and a stream may begin with a mark of its byte order.
+        for line in whole.split(b"\r") if b"\r" in whole else (whole,):
+            if line.startswith((b"data:", b"\xef\xbb\xbfdata:")):
+                data.append(line[line.index(b":") + 1 :].strip())
+            elif not line and data:
+                if any(data):
+                    yield b"\n".join(data)
+                data = []
+    if any(data):
         yield b"\n".join(data)
 
 
-async def lines_in(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYTES) -> AsyncIterator[bytes]:
+def lines_in(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYTES) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a body, each of which may come in any number of pieces."""
+    return lines_of(response.content.iter_any(), limit)
+
+
+async def lines_of(parts: AsyncIterator[bytes], limit: int = MAX_ANSWER_BYTES) -> AsyncGenerator[bytes, None]:
+    """Yield the lines that the parts hold."""
     pieces: list[bytes] = []  # of a line that has not ended
     size = 0
-    async for part in response.content.iter_any():
+    async for part in parts:
         size += len(part)
         if size > limit:
             raise MalformedBody(f"the stream has more than {limit >> 20} MiB", lasting=True)
@@ -233,10 +287,24 @@ async def lines_in(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYT
         yield last
 
 
+async def one_part(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
 def proxy_for(address: str) -> str | None:
-    """Return the proxy that the environment names for an address."""
+    """Return the proxy that the environment names for an address. Raises SettingsError for no HTTP proxy."""
     parts = urlsplit(address)
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     proxy = getproxies().get(parts.scheme)
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+    if not proxy:
+        return None
+    scheme, separator, _ = proxy.partition("://")
+    if not separator:
+        return f"http://{proxy.lstrip('/')}"
+    if scheme.lower() not in ("http", "https"):
+        raise SettingsError(
+            f"The environment names a {scheme} proxy for {parts.hostname}; only HTTP proxies can be used. "
+            f"Set {parts.scheme}_proxy to one, or add {parts.hostname} to no_proxy."
+        )
+    return proxy

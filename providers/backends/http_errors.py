@@ -71,7 +71,7 @@ def explained(
     """Return the ModelError for whatever a client raised."""
     if isinstance(error, ModelError):
         return error
-    error = _malformed_in(error) or error
+    error = _ours_in(error) or error
     at = f" at {address}" if address else ""
     broken = _broken_connection(error)
     if broken is TIMEOUT:
@@ -112,9 +112,9 @@ def explained(
     )
 
 
-def _malformed_in(error: BaseException | None) -> MalformedBody | None:
-    """Return the answer that is none behind an error: OpenAI's client takes it for a broken connection."""
-    while error is not None and not isinstance(error, MalformedBody):
+def _ours_in(error: BaseException | None) -> MalformedBody | HTTPStatusError | None:
+    """Return what our reader says, behind an error: OpenAI's client takes it for a broken connection."""
+    while error is not None and not isinstance(error, (MalformedBody, HTTPStatusError)):
         error = error.__cause__
     return error
 
@@ -171,14 +171,18 @@ def _of_openai(error: BaseException) -> HTTPStatusError | None:
     if isinstance(status, int) and response is not None:
         body = getattr(error, "body", None) or getattr(error, "message", "")
         if status < 300:  # it came with a stream that had begun
-            status = _status_named(body)
+            status = status_in(_fault_in(body))
         return HTTPStatusError(status, body, response.headers)
     body = getattr(error, "body", None)
-    if "APIError" in {cls.__name__ for cls in type(error).__mro__} and isinstance(body, Mapping):
-        return HTTPStatusError(_status_named(body), {"error": body}, {})
+    if "APIError" in {cls.__name__ for cls in type(error).__mro__} and body:
+        return HTTPStatusError(status_in(_fault_in(body)), {"error": body}, {})
     if isinstance(error, ValueError) and error.args and isinstance(error.args[0], Mapping):
-        return HTTPStatusError(_status_named(error.args[0]), {"error": error.args[0]}, {})
+        return HTTPStatusError(status_in(_fault_in(error.args[0])), {"error": error.args[0]}, {})
     return None
+
+
+def _fault_in(body: Any) -> Any:
+    return body.get("error", body) if isinstance(body, Mapping) else body
 
 
 def _of_httpx(error: BaseException) -> HTTPStatusError | None:
@@ -189,7 +193,7 @@ def _of_httpx(error: BaseException) -> HTTPStatusError | None:
         return None
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = text
     return HTTPStatusError(status, body or str(error), getattr(response, "headers", {}))
 
@@ -251,28 +255,6 @@ _LANGCHAINS = {
     "ContextOverflowError": 413,
     "ModelInvalidRequestError": 400,
 }
-# Anthropic's words for its statuses: https://platform.claude.com/docs/en/api/errors
-_NAMED = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-
-
-def _status_named(body: Any) -> int:
-    """Return the status that an error in an answer that had begun stands for; 502 where it names none."""
-    fault = body.get("error", body) if isinstance(body, Mapping) else {}
-    if not isinstance(fault, Mapping):
-        return 502
-    named = (_NAMED.get(str(fault.get(name))) for name in ("type", "code"))
-    return next((status for status in named if status), None) or status_in(fault)
 
 
 def _by_status(
@@ -299,7 +281,7 @@ def _by_status(
             f" is not there (HTTP {answer}). Check the model's name and the address; most servers list their "
             "models under /models.",
         )
-    if _TOO_LONG.search(whole) and status in (400, 413, 422, 500):
+    if status == 413 or (_TOO_LONG.search(whole) and status in (400, 422, 500)):
         return error(
             ContextTooLong,
             f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
@@ -313,7 +295,7 @@ def _by_status(
                 "after this one.",
             )
         )
-    if status in (408, 409, 425, 429) or status >= 500:
+    if status in (408, 409, 425, 429, 498) or status >= 500:  # 498: Groq's flex tier is full
         return error(
             ModelUnavailable,
             f" could not serve the call (HTTP {answer}). Try again later, or bind another model after this "
@@ -344,7 +326,8 @@ def _retry_after(headers: Mapping[str, str], body: str = "") -> float | None:
     precise = headers.get("retry-after-ms")  # OpenAI and Azure
     if precise is not None:
         with suppress(ValueError):
-            return max(0.0, float(precise) / 1000)
+            if math.isfinite(milliseconds := float(precise)):
+                return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")
     if value is None:
         delay = _DELAY.search(body)

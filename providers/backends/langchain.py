@@ -109,8 +109,9 @@ class ChatModel(Backend):
         self.max_tokens = _limit_of(chat, self._arguments)
         self._package = type(chat).__module__.partition(".")[0]
         classes = {cls.__name__ for cls in type(chat).__mro__}
-        known = (entry.no_call for entry in CHAT_CLASSES.values() if entry.name in classes)
-        self._no_call = next(known, None)
+        known = {name: entry for name, entry in CHAT_CLASSES.items() if entry.name in classes}
+        self.provider = next(iter(known), "")
+        self._no_call = next((entry.no_call for entry in known.values()), None)
         self._is_openai = "BaseChatOpenAI" in classes
         self._host = _host_of(chat)
         self.tools = "emulated" if type(chat).bind_tools is BaseChatModel.bind_tools else "native"

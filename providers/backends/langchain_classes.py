@@ -13,7 +13,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import SecretStr, ValidationError
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from ...state.errors import SettingsError, did_you_mean
 from ...state.event_loops import PerLoop
@@ -24,7 +26,6 @@ from ..keys import find_key
 from ..settings import ModelSettings, key_variable
 from .http import KEEP_ALIVE_S
 from .httpx_bounds import UNPACKED, bound
-from .usages import fit_usage
 
 # With one of these, another credential than the key opens the door.
 _CREDENTIALS: Final = re.compile(r"credential|token|project|vertexai|profile_name|aws_", re.IGNORECASE)
@@ -75,7 +76,7 @@ class ChatMaker:
         """Import the class."""
         try:
             kind = getattr(importlib.import_module(self.known.module), self.known.name)
-            return _with_refusals(kind) if self.known.package == "langchain_openai" else kind
+            return _reading_nothing(kind) if self.known.package == "langchain_openai" else kind
         except (ImportError, AttributeError) as error:
             raise SettingsError(
                 f"{self.settings.model}: {self.known.name} of the package "
@@ -234,40 +235,40 @@ _OF_RESPONSES: Final = {
 }
 
 
-@cache
-def _with_refusals(kind: Any) -> Any:
-    """Return OpenAI's class with streams that keep refusals and sounds: it drops both.
+COMPLETION: Final = "stepgraph_completion"
+"""Where a result, or a chunk, of OpenAI's classes has the answer as it came."""
 
-    Of the counts of tokens it gets those that are any: it takes a text, or less than none, for a number.
+
+OWN_FIELDS: Final = "stepgraph_fields"
+"""Where a message has what its provider wants back, and OpenAI's class would not send."""
+
+
+@cache
+def _reading_nothing(kind: Any) -> Any:
+    """Return OpenAI's class with chat completions handed on as they came, for the reader of our own client.
+
+    It reads fewer of them: no reasoning, cost, refusals or sounds in streams, and counts that it adds up. Nor
+    does it send back what a compatible endpoint wants back with a message.
     """
 
-    def create(self: Any, response: Any, *rest: Any) -> Any:
-        if isinstance(response, Mapping):
-            response = {**response, "usage": fit_usage(response.get("usage"))}
-        elif hasattr(response, "usage"):
-            told = response.usage
-            told = told.model_dump(warnings=False) if hasattr(told, "model_dump") else told
-            response = response.model_copy(update={"usage": fit_usage(told)})
-        return kind._create_chat_result(self, response, *rest)  # noqa: SLF001
+    def create(_: Any, response: Any, *__: Any) -> ChatResult:
+        told = response.model_dump(warnings=False) if isinstance(response, BaseModel) else response
+        generation = ChatGeneration(message=AIMessage(""), generation_info={COMPLETION: told})
+        return ChatResult(generations=[generation])
 
-    def convert(self: Any, chunk: Any, *rest: Any) -> Any:
-        if chunk.get("usage") is not None:
-            chunk = {**chunk, "usage": fit_usage(chunk["usage"])}
-        made = kind._convert_chunk_to_generation_chunk(self, chunk, *rest)  # noqa: SLF001
-        choices = chunk.get("choices") or [{}]
-        delta = choices[0].get("delta") or {}
-        if made is not None and delta.get("refusal"):
-            made.message.additional_kwargs["refusal"] = delta["refusal"]
-        if made is not None and isinstance(audio := delta.get("audio"), Mapping):
-            # Pieces of base64 have padding of their own: a list grows where a text would be joined.
-            data = [audio["data"]] if isinstance(audio.get("data"), str) else []
-            made.message.additional_kwargs["audio"] = {
-                "data": data,
-                "transcript": str(audio.get("transcript") or ""),
-            }
+    def convert(_: Any, chunk: Any, *__: Any) -> ChatGenerationChunk:
+        return ChatGenerationChunk(message=AIMessageChunk(content=""), generation_info={COMPLETION: chunk})
+
+    def payload(self: Any, given: Any, **options: Any) -> dict[str, Any]:
+        made: dict[str, Any] = kind._get_request_payload(self, given, **options)  # noqa: SLF001
+        for message, sent in zip(given, made.get("messages") or (), strict=False):
+            held = message.additional_kwargs.get(OWN_FIELDS)
+            if held is not None:
+                sent |= held
         return made
 
     own = {
+        "_get_request_payload": payload,
         "_create_chat_result": create,
         "_convert_chunk_to_generation_chunk": convert,
         "__module__": kind.__module__,

@@ -26,12 +26,13 @@ from ..prefix_marks import cache_key, mark_for, marked
 from ..provider_table import Capabilities, capabilities_of
 from ..settings import ModelSettings
 from .backend import Backend
-from .completion import ThoughtSplitter
+from .completion import ThoughtSplitter, read_completion
+from .finish import checked_calls
 from .http import MalformedBody
 from .http_errors import explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
-from .langchain_classes import NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
-from .langchain_replies import ChunkedMessage, read_message
+from .langchain_classes import COMPLETION, NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
+from .langchain_replies import ChunkedCompletion, ChunkedMessage, checked_completion, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
 from .refused_params import ParameterLeftOut, RefusedParams
@@ -148,15 +149,21 @@ class LangChainEndpoint(Backend):
         if not result.generations:
             raise MalformedBody("the answer has no choices")
         generation = result.generations[0]
+        if COMPLETION in (generation.generation_info or {}):
+            return read_completion(checked_completion(generation.generation_info), self.can, self.name)
         message: Any = generation.message
         told = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
         metadata = {name: value for part in told for name, value in part.items() if value is not None}
-        return read_message(message, metadata, self.name, self.can)
+        reply = read_message(message, metadata, self.name, self.can)
+        checked_calls(reply.finish_reason, reply.tool_calls)
+        return reply
 
     async def _streamed(
         self, chat: BaseChatModel, messages: list[BaseMessage], stop: Any, fit: Any, sink: TokenSink
     ) -> Reply:
-        draft, splitter = ChunkedMessage(), ThoughtSplitter()
+        by_chunks = self._is_openais and not _uses_responses(chat)
+        draft = (ChunkedCompletion if by_chunks else ChunkedMessage)(self.name, self.can)
+        splitter = ThoughtSplitter()
         stream: Any = chat._astream(messages, stop, **fit)  # noqa: SLF001 as above
         async with aclosing(stream):
             async for chunk in stream:
@@ -171,7 +178,7 @@ class LangChainEndpoint(Backend):
         said, meant = splitter.rest()
         if said or meant:
             await sink.emit(said, reasoning=meant)
-        return draft.reply(self.name, self.can)
+        return draft.reply()
 
     def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         """Return the messages, and the arguments of the call."""
@@ -195,7 +202,8 @@ class LangChainEndpoint(Backend):
             if native is None or self.can.schema_in_prompt or self.can.structured == "json_object":
                 shared = request.prefix is not None
                 messages = with_schema_in_prompt(messages, request.schema, behind=shared)
-        return to_langchain(messages, self._maker.known.package), arguments
+        echo = self.can.echo if self._is_openais and not _uses_responses(chat) else ()
+        return to_langchain(messages, self._maker.known.package, echo), arguments
 
     def _native(
         self, chat: BaseChatModel, schema: Mapping[str, Any], request: Request
@@ -263,7 +271,7 @@ class LangChainEndpoint(Backend):
     def _explain(self, error: Exception) -> ModelError:
         unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
         if isinstance(error, unreadable) and status_of(error) is None:
-            told = str(error)
+            told = f"{error} {getattr(error, 'doc', '')}"
             # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
             page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
             error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)

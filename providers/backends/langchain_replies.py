@@ -13,12 +13,14 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from ...state.json_text import is_too_deep
+from ...state.json_text import MAX_NESTING, is_too_deep
 from ..model import Reply, ToolCall, Usage
 from ..provider_table import Capabilities
-from .completion import split_thought
-from .finish import checked_finish
-from .http import HTTPStatusError, MalformedBody
+from .completion import PartialCompletion, split_thought
+from .finish import checked_calls, checked_finish
+from .http import HTML_HELP, HTTPStatusError, MalformedBody, check_fault
+from .httpx_bounds import UNFINISHED
+from .langchain_classes import COMPLETION
 from .message_state import LANGCHAIN
 from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
 from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments
@@ -61,10 +63,56 @@ def media_in(message: AIMessage) -> tuple[Block, ...]:
     return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in told else ()
 
 
+class ChunkedCompletion:
+    """A chat completion that OpenAI's class hands on chunk by chunk."""
+
+    def __init__(self, asked: str, can: Capabilities) -> None:
+        self._draft = PartialCompletion(can, asked)
+        self._chunks = 0
+
+    @property
+    def calls_tools(self) -> bool:
+        return bool(self._draft.tool_calls)
+
+    def add(self, chunk: Any) -> tuple[str, str]:
+        """Add a chunk; return the text and the reasoning that are new in it."""
+        part = checked_completion(chunk.generation_info)
+        if UNFINISHED in part:
+            if self._draft.finish_reason is None:
+                raise MalformedBody("the stream ended before the answer did")
+            return "", ""
+        self._chunks += bool(part.get("choices"))
+        return self._draft.chunk(part)
+
+    def reply(self) -> Reply:
+        """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
+        if not self._chunks:
+            raise MalformedBody("the answer has no choices")
+        return self._draft.reply()
+
+
+def checked_completion(info: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the completion, or the chunk, in what OpenAI's class hands on.
+
+    Raises MalformedBody for what is none, and HTTPStatusError for what says that something went wrong.
+    """
+    part = (info or {}).get(COMPLETION)
+    if not isinstance(part, Mapping):
+        page = isinstance(part, str) and part.lstrip().startswith("<")
+        kind = HTML_HELP if page else f"a JSON {type(part).__name__} where an object should be"
+        raise MalformedBody(kind, lasting=page)
+    if is_too_deep(part):
+        raise MalformedBody(f"the answer is nested more than {MAX_NESTING} deep")
+    check_fault(part, {})
+    return part
+
+
 class ChunkedMessage:
     """A message that is still coming in."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: str, can: Capabilities) -> None:
+        self._asked = asked
+        self._can = can
         self.metadata: dict[str, Any] = {}
         self._chunks: list[AIMessageChunk] = []
         self._calls = ToolCallDrafts()
@@ -87,14 +135,15 @@ class ChunkedMessage:
         text = str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
         return text, reasoning_in(message)
 
-    def reply(self, asked: str, can: Capabilities) -> Reply:
+    def reply(self) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
         if not self._chunks:
             raise MalformedBody("the stream has no chunks")
         first, *rest = self._chunks
         message = add_ai_message_chunks(first, *rest) if rest else first
-        reply = read_message(message, self.metadata, asked, can)
+        reply = read_message(message, self.metadata, self._asked, self._can)
         calls = self._calls.calls()
+        checked_calls(reply.finish_reason, calls)
         return Reply(**{**_fields(reply), "tool_calls": calls})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,16 +12,20 @@ from langchain_core.runnables import RunnableBinding, RunnableSequence
 
 from ..model import Message
 from .completion import split_thought, text_in
+from .langchain_classes import OWN_FIELDS
 from .message_state import LANGCHAIN, with_state
 from .standard_blocks import standard_block
 from .tool_calls import read_arguments
 from .tool_media import with_media_beside
 
 
-def to_langchain(messages: Sequence[Message], package: str) -> list[BaseMessage]:
-    """Return the messages in LangChain's form, with what the classes of this package want back."""
+def to_langchain(messages: Sequence[Message], package: str, echo: Collection[str] = ()) -> list[BaseMessage]:
+    """Return the messages in LangChain's form, with what the classes of this package want back.
+
+    `echo` are fields that the endpoint itself wants back, see message_state.py.
+    """
     given = with_media_beside(messages) if package == "langchain_openai" else messages
-    return [_converted(_encodable(message), package) for message in given]
+    return [_converted(_encodable(message), package, echo) for message in given]
 
 
 def _encodable(value: Any) -> Any:
@@ -36,7 +40,7 @@ def _encodable(value: Any) -> Any:
     return [_encodable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _converted(message: Message, package: str) -> BaseMessage:
+def _converted(message: Message, package: str, echo: Collection[str]) -> BaseMessage:
     if message["role"] != "assistant":
         return convert_to_messages([_with_blocks(with_state(message, ()), package)])[0]
     good, bad = [], []
@@ -55,10 +59,20 @@ def _converted(message: Message, package: str) -> BaseMessage:
         held.get("content") or message.get("content") or "",
         tool_calls=good,
         invalid_tool_calls=bad,
-        additional_kwargs=held.get("kwargs") or {},
+        additional_kwargs={**(held.get("kwargs") or {}), **_own_fields(message, echo)},
         response_metadata=held.get("metadata") or {},
         id=held.get("id"),
     )
+
+
+def _own_fields(message: Message, echo: Collection[str]) -> dict[str, Any]:
+    """Return the fields of a message, and of its calls, that the endpoint wants back."""
+    kept = with_state(message, echo)
+    fields = {name: kept[name] for name in echo if name in kept}
+    calls = kept.get("tool_calls") or ()
+    if any(call.keys() & set(echo) for call in calls):
+        fields["tool_calls"] = calls
+    return {OWN_FIELDS: fields} if fields else {}
 
 
 def _with_blocks(message: dict[str, Any], package: str) -> dict[str, Any]:

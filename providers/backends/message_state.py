@@ -21,6 +21,8 @@ _CALL_FIELDS: Final = {"id", "type", "function"}
 
 def with_state(message: Message, echo: Collection[str]) -> dict[str, Any]:
     """Return the message with those fields of a provider's own that this endpoint wants back."""
+    if type(message) is dict and STATE_FIELDS.isdisjoint(message) and "tool_calls" not in message:
+        return message
     kept = {name: value for name, value in message.items() if name not in STATE_FIELDS or name in echo}
     if calls := kept.get("tool_calls"):
         kept["tool_calls"] = [_part(call, {*echo, *_CALL_FIELDS}) for call in calls]

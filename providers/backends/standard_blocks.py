@@ -66,8 +66,9 @@ def _located(address: str) -> dict[str, Any]:
 
 def blocks_in(parts: Any) -> list[Block]:
     """Return the images and files among the parts of an answer, as standard blocks."""
-    given = parts if isinstance(parts, list) else []
-    found = (standard_block(part) for part in given)
+    if not isinstance(parts, list):
+        return []
+    found = map(standard_block, parts)
     return [block for block in found if isinstance(block, Mapping) and is_medium(block)]
 
 

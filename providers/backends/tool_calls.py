@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ MAX_CALLS = 1000
 MAX_NAME = 1000
 MAX_LOOKED_INTO = 8192  # characters
 TOO_DEEP = f"nested more than {MAX_NESTING} deep"
+_FENCED = re.compile(r"(```|~~~)(?:[ \t]*\w+)?(?=\s|[{\[\"`~])(.*)\1", re.DOTALL)
 _OWN = {"id", "index", "type", "function"}
 
 
@@ -85,6 +87,9 @@ class ToolCallDrafts:
         if arguments is not None and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         if arguments:
+            if draft.pieces == ["{}"] and arguments.startswith("{"):
+                draft.pieces.clear()  # it held the place of those that come now
+                draft.length = 0
             draft.pieces.append(arguments)
             draft.length += len(arguments)
         for key, value in piece.items():
@@ -110,8 +115,12 @@ class ToolCallDrafts:
 
     def calls(self, echo: Collection[str] = ()) -> tuple[ToolCall, ...]:
         """Return the calls, by their numbers where they have some, with the fields that go back with them."""
-        drafts = sorted(self._drafts, key=lambda draft: draft.index or 0)  # stable
-        return tuple(_call(draft, number, echo) for number, draft in enumerate(drafts))
+        told: dict[Any, _Draft] = {}
+        for draft in sorted(self._drafts, key=lambda draft: draft.index or 0):  # stable
+            # Some send a whole call again at the end; one without an id of its own may be meant twice.
+            again = (draft.id, draft.name, "".join(draft.pieces)) if draft.id else id(draft)
+            told.setdefault(again, draft)
+        return tuple(_call(draft, number, echo) for number, draft in enumerate(told.values()))
 
 
 def _differ(one: str, other: str) -> bool:
@@ -130,13 +139,15 @@ def read_arguments(text: str) -> tuple[dict[str, Any], str | None]:
     No arguments are spelled "", "null" or "{}"; some models put theirs between code fences, or quote the
     object as a JSON string.
     """
-    bare = _unfenced(text)
-    if bare in ("", "null", "None"):
+    bare = _unfenced(text.removeprefix("\ufeff"))
+    if bare in ("", "null", "None", "undefined"):
         return {}, None
     try:
-        value = json.loads(bare)
+        value = json.loads(bare, strict=False)  # a line's end within a text is one, escaped or not
         if isinstance(value, str):
-            value = json.loads(value) if value.strip() else {}
+            value = json.loads(value, strict=False) if value.strip() else {}
+        if value == []:  # PHP's empty object
+            value = {}
     except (ValueError, RecursionError) as error:
         return {}, f"no valid JSON: {error}"
     if is_too_deep(value):
@@ -148,8 +159,5 @@ def read_arguments(text: str) -> tuple[dict[str, Any], str | None]:
 
 def _unfenced(text: str) -> str:
     text = text.strip()
-    if text.startswith("```") and text.endswith("```") and len(text) > 6:
-        inside = text[3:-3]
-        first, newline, rest = inside.partition("\n")
-        return (rest if newline and not first.strip().startswith("{") else inside).strip()
-    return text
+    fenced = _FENCED.fullmatch(text)
+    return fenced[2].strip() if fenced else text

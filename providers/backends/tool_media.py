@@ -16,7 +16,7 @@ def with_media_beside(messages: Sequence[Message]) -> Sequence[Message]:
 
     What a model said is told by its text, which goes without the sound.
     """
-    if not any(_media_of(message) for message in messages):
+    if not any(map(_media_of, messages)):
         return messages
     found: list[Message] = []
     waiting: list[Any] = []

@@ -90,8 +90,11 @@ def _money(value: Any) -> float | None:
 
 def count_in(raw: Mapping[str, Any], *paths: str) -> int | None:
     """Return the first of the values that is a count."""
-    counts = (as_count(value_at(raw, path)) for path in paths)
-    return next((n for n in counts if n is not None), None)
+    for path in paths:
+        value = value_at(raw, path) if "." in path else raw.get(path)
+        if value is not None and (count := as_count(value)) is not None:
+            return count
+    return None
 
 
 def as_count(value: Any) -> int | None:
@@ -103,28 +106,12 @@ def as_count(value: Any) -> int | None:
     return int(value) if isinstance(value, int) and 0 <= value <= MOST else None
 
 
-def fit_usage(raw: Any) -> dict[str, Any] | None:
-    """Return a `usage` object without what is no count, None for what is no object.
-
-    A client that takes a negative count, or a text, for a number would count another way than ours.
-    """
-    if not isinstance(raw, Mapping):
-        return None
-    fit: dict[str, Any] = {}
-    for name, value in raw.items():
-        if name.endswith("_details"):
-            fit |= {name: fit_usage(value)} if isinstance(value, Mapping) else {}
-        elif not name.endswith("_tokens"):
-            fit[name] = value
-        elif (count := as_count(value)) is not None:
-            fit[name] = count
-    return fit
-
-
 def value_at(values: Any, path: str) -> Any:
     """Return the value at a path of names with dots between them, None if there is none."""
     for name in path.split("."):
-        values = values.get(name) if isinstance(values, Mapping) else None
+        if not isinstance(values, Mapping):
+            return None
+        values = values.get(name)
     return values
 
 

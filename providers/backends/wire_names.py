@@ -39,6 +39,8 @@ class WireNames:
 
     @classmethod
     def of(cls, request: Request) -> WireNames:
+        if not request.tools:
+            return NO_NAMES
         return cls({wire_name(str(tool["name"])): str(tool["name"]) for tool in request.tools})
 
     def request(self, request: Request) -> Request:
@@ -50,8 +52,13 @@ class WireNames:
 
     def reply(self, reply: Reply) -> Reply:
         """Return the reply with the tools' own names."""
+        if not reply.tool_calls:
+            return reply
         calls = tuple(replace(call, name=self.own.get(call.name, call.name)) for call in reply.tool_calls)
         return replace(reply, tool_calls=calls) if calls != reply.tool_calls else reply
+
+
+NO_NAMES: Final = WireNames({})
 
 
 def _message(message: Message) -> Message:

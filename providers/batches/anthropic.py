@@ -1,10 +1,12 @@
 """Anthropic's Message Batches API: the requests go in with the batch, the results come as one file.
 
 A batch carries nothing of ours but the ids of its requests, and these are only told with its results. So a
-batch that may have been begun before a crash is looked for among those that began at that time with as many
-requests, and known by its results: https://platform.claude.com/docs/en/api/creating-message-batches
-The API has no key that makes a submit count once, and nothing whose deletion bars one: so it is looked for as
-long as a request can be on its way.
+batch that may have been begun before a crash is looked for among all that began since with as many requests,
+however many they are and however long ago that was, and known by its results:
+https://platform.claude.com/docs/en/api/creating-message-batches
+The API has no key that makes a submit count once, and nothing whose deletion bars one: so a submit whose end
+nobody saw is waited for as long as a request can be on its way. Results are kept for 29 days; what nobody
+collected until then is gone, and asked anew.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 
 from ...state.errors import ModelError
 from ...state.journal.batches import Batch
-from ..backends.http import HTTPStatusError
+from ..backends.http import HTTPStatusError, status_in
 from ..backends.http_errors import explained
 from ..backends.refused_params import RefusedParams
 from ..headers import sent_headers
@@ -29,22 +31,9 @@ from .web import BatchWeb, id_in
 
 PATH: Final = "/v1/messages/batches"
 VERSION: Final = "2023-06-01"
-PAGE: Final = 100
+PAGE: Final = 1000  # the most: anthropic.types.messages.batch_list_params.BatchListParams.limit
 SETTLE_S: Final = 600.0  # its own limit on a request: https://platform.claude.com/docs/en/api/errors
-SKEW_S: Final = 300.0  # between its clock and ours
-# https://platform.claude.com/docs/en/api/errors
-_STATUS: Final = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
+SKEW_S: Final = 86_400.0  # between its clock and ours: only its results tell whose a batch is, not its time
 
 
 class AnthropicBatches:
@@ -110,7 +99,14 @@ class AnthropicBatches:
         return None
 
     async def _holds(self, row: Mapping[str, Any], requests: Sequence[str]) -> bool:
-        lines = await self._web.lines(f"{PATH}/{row['id']}/results")
+        if row.get("archived_at"):
+            return False
+        try:
+            lines = await self._web.lines(f"{PATH}/{row['id']}/results")
+        except HTTPStatusError as error:
+            if error.status != 404:  # deleted, or archived since it was listed
+                raise
+            return False
         return bool(lines) and lines[0].get("custom_id") in requests
 
     async def bar(self, batch: Batch) -> None:
@@ -148,5 +144,4 @@ def _result(result: Mapping[str, Any]) -> Result:
         case "canceled":
             return Result("canceled")
     error = result.get("error") or {}
-    kind = (error.get("error") or error).get("type")
-    return Result("refused", error, _STATUS.get(str(kind), 500))
+    return Result("refused", error, status_in(error.get("error") or error))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ...state.errors import ModelRefused
-from ..backends.finish import checked_finish
+from ..backends.finish import checked_calls, checked_finish
 from ..backends.http import MalformedBody
 from ..backends.langchain import with_schema_in_prompt
 from ..backends.message_state import with_state
@@ -77,6 +77,8 @@ def message_reply(request: Request, answer: Mapping[str, Any], asked: str) -> Re
         for block in blocks
         if block.get("type") == "tool_use"
     ]
+    finish = checked_finish(reason, always=True)
+    checked_calls(finish, calls)
     return WireNames.of(request).reply(
         Reply(
             text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
@@ -84,7 +86,7 @@ def message_reply(request: Request, answer: Mapping[str, Any], asked: str) -> Re
             tool_calls=tuple(calls),
             usage=_usage(answer.get("usage") or {}),
             reasoning="".join(str(block.get("thinking") or "") for block in thought) or None,
-            finish_reason=checked_finish(reason, always=True),
+            finish_reason=finish,
             state={STATE: thought} if thought else {},
         )
     )

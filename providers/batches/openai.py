@@ -23,7 +23,7 @@ URL: Final = "/v1/chat/completions"
 MARK: Final = "stepgraph_batch"
 PAGE: Final = 100
 SETTLE_S: Final = 30.0  # a submit that comes later finds no file
-SKEW_S: Final = 3600.0  # between its clock and ours
+SKEW_S: Final = 86_400.0  # between its clock and ours
 _ENDED: Final = ("completed", "failed", "expired", "cancelled")
 
 

@@ -126,7 +126,8 @@ class SharedBudgetLayer(Layer):
         self._outlives = outlives  # its process: a batch goes on
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        ledgers, outcome = shared(context.run.ledgers), context.outcome
+        outcome = context.outcome
+        ledgers = () if outcome is None else shared(context.run.ledgers)
         if not ledgers or outcome is None:
             return await self.inner.complete(request, context)
         owner = hashlib.sha256(repr(context.key).encode()).hexdigest() if self._outlives else None

@@ -10,9 +10,8 @@ from weakref import WeakKeyDictionary
 
 from ...state.errors import BudgetExceeded, StepgraphError
 from ...state.journal.journal import Journal
-from ...state.statuses import CallSource
 from ..model import CallContext, Layer, Model, Reply, Request
-from .journal import answer_columns, call_record, reply_of
+from .journal import call_record, reply_of, share
 
 InFlightKey = tuple[str, str, int]
 COALESCED = "an equal call was under way"
@@ -47,13 +46,13 @@ class CoalescingLayer(Layer):
             cached = await journal.find_cached(key.request_hash, context.cache_s)
             if cached is not None:
                 reason = f"answered {time.time() - cached.started_at:.0f} s ago in {cached.thread_id}"
-                return await self._share(journal, request, context, reply_of(cached), "cache", reason)
+                return await share(self.name, request, context, reply_of(cached), "cache", reason)
             reason = await _why_asked(journal, self.name, request, context, key.request_hash)
             context = replace(context, reason=reason)
 
         coalesced = await journal.find_coalesced(key)
         if coalesced is not None:
-            return await self._share(journal, request, context, reply_of(coalesced), "coalesced", COALESCED)
+            return await share(self.name, request, context, reply_of(coalesced), "coalesced", COALESCED)
 
         flights = self._flights.setdefault(journal, {})
         scope = key.thread_id if context.cache_s is None else ""
@@ -73,7 +72,7 @@ class CoalescingLayer(Layer):
                 continue  # the leader's own budget ended, which says nothing about this call's
             except StepgraphError as error:
                 raise copy.copy(error) from None
-            return await self._share(journal, request, context, reply, "coalesced", COALESCED)
+            return await share(self.name, request, context, reply, "coalesced", COALESCED)
         return await self._lead(flights, flight, request, context)
 
     async def _lead(
@@ -96,29 +95,6 @@ class CoalescingLayer(Layer):
                 del flights[flight]
         mine.set_result(reply)
         return reply
-
-    async def _share(
-        self,
-        journal: Journal,
-        request: Request,
-        context: CallContext,
-        reply: Reply,
-        source: CallSource,
-        reason: str,
-    ) -> Reply:
-        """Commit the answer as this call's own, at no cost, and return it."""
-        call = replace(
-            call_record(self.name, request, context, time.time()),
-            **answer_columns(reply),
-            input_tokens=0,
-            output_tokens=0,
-            cost_usd=0.0,
-            source=source,
-            origin=reply.call_id,
-            reason=reason,
-        )
-        await journal.commit_call(call)
-        return reply_of(call)
 
 
 async def _why_asked(

@@ -57,6 +57,13 @@ class Capacity:
         self._ceilings: WeakSet[Ceiling] = WeakSet()
         forget_after_fork(self)
 
+    def ceiling(self, limit: int) -> Ceiling:
+        """Return a ceiling for calls that take their turns here."""
+        made = Ceiling(limit)
+        with self._lock:
+            self._ceilings.add(made)
+        return made
+
     def forget(self) -> None:
         """Drop all calls under way and in line."""
         self._lock = threading.Lock()
@@ -75,14 +82,13 @@ class Capacity:
 
     def is_free(self, ceiling: Ceiling) -> bool:
         """Whether a call under a ceiling need not wait."""
-        if not self._limit.is_free or not ceiling.is_free:
+        if ceiling.running >= ceiling.limit or not self._limit.is_free:
             return False
-        return not any(waiter.ceiling.is_free for waiter in self._line)
+        return not self._line or not any(waiter.ceiling.is_free for waiter in self._line)
 
     async def enter(self, ceiling: Ceiling) -> Sent:
         """Wait for a turn."""
         with self._lock:
-            self._ceilings.add(ceiling)
             if self.is_free(ceiling):
                 return self._send(ceiling)
             waiter = _Waiter(ceiling)
@@ -125,6 +131,8 @@ class Capacity:
         """End a call: whoever is next may go."""
         with self._lock:
             self._end(ceiling)
+            if not self._line:
+                return
         self._go_on()
 
     def _go_on(self) -> None:
@@ -166,17 +174,18 @@ class ConcurrencyLayer(Layer):
         sharing: Sharing | None = None,
     ) -> None:
         super().__init__(inner)
-        self._ceiling = Ceiling(limit)
         self._queue_s = queue_s
         self._capacity = capacity or Capacity(AdaptiveLimit(limit))
+        self._ceiling = self._capacity.ceiling(limit)
         self._sharing = sharing
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        slots = None if self._sharing is None else self._sharing.slots(context.session)
+        session = context.session
+        slots = None if self._sharing is None or session is None else self._sharing.slots(session)
         sent = await self._enter(slots)
         try:
-            if context.session is not None:
-                context.session.journal.check_writable()
+            if session is not None:
+                session.journal.check_writable()
             reply = await self.inner.complete(request, context)
             self._capacity.answered(sent, context.step, reply.latency_s)
             return reply
@@ -190,7 +199,9 @@ class ConcurrencyLayer(Layer):
                 slots.leave()
 
     async def _enter(self, slots: SharedSlots | None) -> Sent:
-        if self._queue_s is None or (slots is None and self._capacity.is_free(self._ceiling)):
+        if slots is None and (self._queue_s is None or self._capacity.is_free(self._ceiling)):
+            return await self._capacity.enter(self._ceiling)
+        if self._queue_s is None:
             return await self._turn(slots)
         try:
             async with asyncio.timeout(self._queue_s):

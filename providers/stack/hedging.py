@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
-from ...state.journal.journal import HEDGE
+from ...state.journal.records import HEDGE
 from ..model import CallContext, Layer, Model, Reply, Request
 from .streaming import is_listened
 

@@ -20,7 +20,8 @@ from ...state.json_text import json_text
 from ...state.money import dollars, picos
 from ...state.session.foreign_calls import COUNTED, Seen, handlers_of, is_langfuses, under_way
 from ...state.session.session import Session
-from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage
+from ...state.statuses import CallSource
+from ..model import AttemptOutcome, CallContext, Layer, Model, Reply, Request, ToolCall, Usage, repr_json
 
 rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 """Whether a node only tries what is answered already: then nothing is asked, whoever would answer."""
@@ -84,12 +85,14 @@ def _refuse_in_rehearsal(model: str, request: Request, context: CallContext) -> 
 class JournalLayer(Layer):
     """Commits each attempt, answered or failed, before anyone sees its outcome.
 
-    `dials` are those of the model's settings; they go on record with the question's own.
+    `dials` are those of the model's settings; they go on record with the question's own, and the provider.
     """
 
-    def __init__(self, inner: Model, dials: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, inner: Model, dials: Mapping[str, Any] | None = None, provider: str | None = None
+    ) -> None:
         super().__init__(inner)
-        self._dials = dials or {}
+        self._beside = {"settings": dials, "provider": provider}
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         session = context.session
@@ -98,7 +101,7 @@ class JournalLayer(Layer):
         context.run.check_halt()
         await context.run.check_claim()
         started = time.time()
-        call = call_record(self.name, request, context, started, self._dials)
+        columns = call_columns(self.name, request, context, started, self._beside)
         outcome = context.outcome or AttemptOutcome()
         outcome.sent = True
         token = under_way.set(seen := Seen())
@@ -108,13 +111,8 @@ class JournalLayer(Layer):
             if not outcome.sent:
                 raise  # it waits in a batch, and can still be collected
             message = session.journal.mask.text(f"{type(error).__name__}: {error}")
-            failed = replace(
-                call,
-                status="failed",
-                latency_s=time.time() - started,
-                problem=message,
-                batch_request=outcome.batch_request,
-            )
+            columns |= {"status": "failed", "latency_s": time.time() - started, "problem": message}
+            failed = Call(**columns, batch_request=outcome.batch_request)
             if isinstance(error, ModelError):
                 await _commit(session, failed, outcome)
             else:
@@ -124,30 +122,29 @@ class JournalLayer(Layer):
             under_way.reset(token)
         outcome.reply = reply = _estimated(reply, context.reserved)
         first = seen.first_token_at
-        reply = replace(reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning))
-        await _commit(
-            session,
-            replace(
-                call,
-                latency_s=reply.latency_s,
-                first_token_s=None if first is None else first - started,
-                **answer_columns(reply),
-                input_tokens=reply.usage.input,
-                output_tokens=reply.usage.output,
-                cached_tokens=reply.usage.cached,
-                reasoning_tokens=reply.usage.reasoning,
-                cache_write_tokens=reply.usage.cache_write,
-                cost_usd=reply.cost_usd,
-                cost_parts=json_text(reply.cost_parts) if reply.cost_parts else None,
-                price_source=reply.price_source,
-                price_date=reply.price_date,
-                estimated_tokens=reply.estimated_tokens or None,
-                estimated_picos=picos(reply.estimated_usd) or None,
-                batch_request=outcome.batch_request,
-            ),
-            outcome,
+        reply = replace(
+            reply, text=bindable(reply.text), reasoning=bindable(reply.reasoning), call_id=columns["id"]
         )
-        return replace(reply, call_id=call.id)
+        columns["latency_s"] = reply.latency_s
+        call = Call(
+            **columns,
+            first_token_s=None if first is None else first - started,
+            **answer_columns(reply),
+            input_tokens=reply.usage.input,
+            output_tokens=reply.usage.output,
+            cached_tokens=reply.usage.cached,
+            reasoning_tokens=reply.usage.reasoning,
+            cache_write_tokens=reply.usage.cache_write,
+            cost_usd=reply.cost_usd,
+            cost_parts=json_text(reply.cost_parts) if reply.cost_parts else None,
+            price_source=reply.price_source,
+            price_date=reply.price_date,
+            estimated_tokens=reply.estimated_tokens or None,
+            estimated_picos=picos(reply.estimated_usd) or None if reply.estimated_usd else None,
+            batch_request=outcome.batch_request,
+        )
+        await _commit(session, call, outcome)
+        return reply
 
 
 async def _commit(session: Session, call: Call, outcome: AttemptOutcome) -> None:
@@ -233,9 +230,9 @@ def _prompt(request: Request, context: CallContext) -> str:
     return prompt_of(_masked(context, json_text(request.messages)), _params(request))
 
 
-def _params(request: Request, dials: Mapping[str, Any] | None = None) -> str:
-    beside = {"prompt": request.prompt, "settings": dials}
-    return json.dumps({**request.params(), **{n: v for n, v in beside.items() if v}}, default=repr)
+def _params(request: Request, beside: Mapping[str, Any] | None = None) -> str:
+    told = {"prompt": request.prompt, **(beside or {})}
+    return repr_json({**request.params(), **{n: v for n, v in told.items() if v}})
 
 
 def _masked(context: CallContext, text: str) -> str:
@@ -244,29 +241,66 @@ def _masked(context: CallContext, text: str) -> str:
 
 
 def call_record(
-    model: str, request: Request, context: CallContext, started: float, dials: Mapping[str, Any] | None = None
+    model: str,
+    request: Request,
+    context: CallContext,
+    started: float,
+    beside: Mapping[str, Any] | None = None,
 ) -> Call:
-    """Return the journal's row for an attempt, without what only an answer tells."""
-    key = context.key
-    return Call(
-        id=secrets.token_hex(8),
-        thread_id=context.thread_id,
-        task=context.task,
-        path=context.path,
-        step=context.step,
-        role=context.role,
-        request_hash=key.request_hash if key else "",
-        occurrence=key.occurrence if key else 0,
-        attempt=context.attempt,
-        status="answered",
-        model_asked=model,
-        messages=_masked(context, json_text(request.messages)),
-        reserved=context.reserved,
-        params=_params(request, dials),
-        latency_s=0.0,
-        started_at=started,
-        reason=_reason(context),
+    """Return the journal's row for an attempt, without what only an answer tells.
+
+    `beside` goes on record with the request's own parameters, where it says anything.
+    """
+    return Call(**call_columns(model, request, context, started, beside))
+
+
+def call_columns(
+    model: str,
+    request: Request,
+    context: CallContext,
+    started: float,
+    beside: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the values of that row by their names."""
+    key, run = context.key, context.run
+    return {
+        "id": secrets.token_hex(8),
+        "thread_id": run.thread_id,
+        "task": run.task,
+        "path": run.path,
+        "step": context.step,
+        "role": context.role,
+        "request_hash": key.request_hash if key else "",
+        "occurrence": key.occurrence if key else 0,
+        "attempt": context.attempt,
+        "status": "answered",
+        "model_asked": model,
+        "messages": _masked(context, json_text(request.messages)),
+        "reserved": context.reserved,
+        "params": _params(request, beside),
+        "latency_s": 0.0,
+        "started_at": started,
+        "reason": _reason(context),
+    }
+
+
+async def share(
+    model: str, request: Request, context: CallContext, reply: Reply, source: CallSource, reason: str
+) -> Reply:
+    """Commit an answer that is there already as this call's own, at no cost, and return it."""
+    call = replace(
+        call_record(model, request, context, time.time()),
+        **answer_columns(reply),
+        input_tokens=0,
+        output_tokens=0,
+        cost_usd=0.0,
+        source=source,
+        origin=reply.call_id,
+        reason=reason,
     )
+    if context.session is not None:
+        await context.session.journal.commit_call(call)
+    return reply_of(call)
 
 
 def _reason(context: CallContext) -> str | None:

@@ -63,12 +63,13 @@ class LaneLayer(Layer):
         self._settings = settings
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
-        if context.run.lane != "batch" or context.session is None:
+        session = context.session
+        if session is None or context.run.lane != "batch":
             return await self.inner.complete(request, context)
         problem = batch_problem(context.role, self.name, self._settings)
         if problem is not None or self._batch is None:
             raise problem or _no_batches(context.role, self.name)
-        context.session.journal.check_writable()
+        session.journal.check_writable()
         try:
             return await self._batch.complete(request, context)
         except ModelError as error:

@@ -128,6 +128,11 @@ class RateLimiter:
     def is_held(self) -> bool:
         return self._clock() < self.held_until
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to stand in line: there is no limit, and nothing holds."""
+        return self._intervals == (None, None) and not self.is_held
+
 
 class RateLimitLayer(Layer):
     """Waits for its turn before each call. Raises CircuitOpen if that is more than `queue_s` away.
@@ -157,7 +162,8 @@ class RateLimitLayer(Layer):
     async def complete(self, request: Request, context: CallContext) -> Reply:
         tokens = self._estimate(request) if self._counts_tokens else 0.0
         places: Line = self._sharing.rate(context.session) or self._limiter
-        await self._wait(tokens, places)
+        if places is not self._limiter or not self._limiter.is_open:
+            await self._wait(tokens, places)
         spent = 0.0
         try:
             reply = await self.inner.complete(request, context)

@@ -8,7 +8,9 @@ from typing import Any
 
 from ...state.errors import ModelError
 from ...state.keys_in_use import StreamCleaner, any_known, without_keys
-from ..model import CallContext, Layer, Reply, Request, TokenSink
+from ..model import CallContext, Layer, Reply, Request, TokenSink, ToolCall
+
+_TEXTS = ("text", "reasoning", "model", "finish_reason")  # of a reply
 
 
 class RedactionLayer(Layer):
@@ -28,26 +30,28 @@ class RedactionLayer(Layer):
 
 
 def _without_keys(reply: Reply) -> Reply:
-    cleaned = replace(
-        reply,
-        text=without_keys(reply.text),
-        reasoning=reply.reasoning and without_keys(reply.reasoning),
-        model=without_keys(reply.model),
-        finish_reason=reply.finish_reason and without_keys(reply.finish_reason),
-        state=_cleaned(reply.state),
-        tool_calls=tuple(
-            replace(
-                call,
-                name=without_keys(call.name),
-                arguments=_cleaned(call.arguments),
-                id=without_keys(call.id),
-                extra=_cleaned(call.extra),
-                problem=call.problem and without_keys(call.problem),
-            )
-            for call in reply.tool_calls
-        ),
+    """Return the reply without the keys in use; the same object where it holds none."""
+    changed: dict[str, Any] = {}
+    for name in _TEXTS:
+        text = getattr(reply, name)
+        if text and (clean := without_keys(text)) is not text:
+            changed[name] = clean
+    if reply.state and (state := _cleaned(reply.state)) != reply.state:
+        changed["state"] = state
+    if reply.tool_calls and (calls := tuple(map(_clean_call, reply.tool_calls))) != reply.tool_calls:
+        changed["tool_calls"] = calls
+    return replace(reply, **changed) if changed else reply
+
+
+def _clean_call(call: ToolCall) -> ToolCall:
+    return replace(
+        call,
+        name=without_keys(call.name),
+        arguments=_cleaned(call.arguments),
+        id=without_keys(call.id),
+        extra=_cleaned(call.extra),
+        problem=call.problem and without_keys(call.problem),
     )
-    return reply if cleaned == reply else cleaned
 
 
 def _cleaned(value: Any) -> Any:

@@ -44,7 +44,7 @@ class RetryLayer(Layer):
         while True:
             try:
                 return await self.inner.complete(
-                    request, replace(context, attempt=context.attempt + attempts)
+                    request, replace(context, attempt=context.attempt + attempts) if attempts else context
                 )
             except ModelError as error:
                 attempts += type(error).attempts

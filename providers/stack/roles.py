@@ -38,12 +38,12 @@ from ..settings import (
     parse_binding,
     parse_spec,
 )
-from .stack import Member, ModelStack, from_settings, member_of, stacked
+from .stack import GIVEN as GIVEN_PROVIDER, Member, ModelStack, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
 NOWHERE = RunContext.of(None)
 _TABLE = {"provider", "model", "base_url", "models"}  # what makes a table of settings of a dict
-GIVEN = ModelSettings(model="", provider="given")
+GIVEN = ModelSettings(model="", provider=GIVEN_PROVIDER)
 
 ModelLike = str | Mapping[str, Any] | ModelSettings | Runnable[Any, AIMessage] | Model
 Bindable = ModelLike | ChainSettings | Sequence[ModelLike]
@@ -223,6 +223,12 @@ def find_model(role: str | None, run: RunContext = NOWHERE) -> ModelStack:
     The block around the call counts first, then the run's graphs and session, environment, settings file.
     """
     wanted = (role or DEFAULT_ROLE).lower()
+    overrides, block = _overrides(wanted, run)
+    return _overriding(wanted, overrides) or _by_settings(wanted, overrides, block)
+
+
+def _overrides(wanted: str, run: RunContext) -> tuple[Mapping[str, ModelStack], _Block | None]:
+    """Return what binds models here, over the settings, and the block around the call."""
     overrides = _bound_outside(run)
     try:
         block = _block_here()
@@ -232,8 +238,15 @@ def find_model(role: str | None, run: RunContext = NOWHERE) -> ModelStack:
         block = None
     if block is not None:
         overrides = block.models if block.alone else layered(overrides, block.models)
-    if wanted in overrides or EVERY_ROLE in overrides:
-        return overrides.get(wanted) or overrides[EVERY_ROLE]
+    return overrides, block
+
+
+def _overriding(wanted: str, overrides: Mapping[str, ModelStack]) -> ModelStack | None:
+    return overrides.get(wanted) or overrides.get(EVERY_ROLE)
+
+
+def _by_settings(wanted: str, overrides: Mapping[str, ModelStack], block: _Block | None) -> ModelStack:
+    """Return the model that the settings bind; the role "default" is the last that counts."""
     settings = binding_of(wanted)
     if settings is None and DEFAULT_ROLE in overrides:
         return overrides[DEFAULT_ROLE]
@@ -262,7 +275,7 @@ def _tell_of_others(role: str, block: _Block | None) -> None:
             "this call. If it is meant for this call too, hand its context over, or bind the models where "
             "the program starts: Session(models=…) or compile(models=…).",
             UsingElsewhereWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif MARK in os.environ and multiprocessing.parent_process() is not None:
         raise UnboundRole(
@@ -277,4 +290,12 @@ async def find_model_async(role: str | None, run: RunContext = NOWHERE) -> Model
     """Like `find_model`, without reading files in the event loop."""
     if is_loaded():
         return find_model(role, run)
-    return await asyncio.to_thread(find_model, role, run)
+    session = run.session
+    if session is not None and session.models is not None and session not in _of_sessions:
+        return await asyncio.to_thread(find_model, role, run)
+    wanted = (role or DEFAULT_ROLE).lower()
+    overrides, block = _overrides(wanted, run)
+    found = _overriding(wanted, overrides)
+    if found is not None:
+        return found
+    return await asyncio.to_thread(_by_settings, wanted, overrides, block)

@@ -8,11 +8,15 @@ an id of its own for each attempt. Its chunks may carry marks under `response_me
 
 from __future__ import annotations
 
+import copy
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.callbacks import (
+    AsyncCallbackHandler,
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
@@ -21,11 +25,15 @@ from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messag
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
+from ...state.journal.records import CallKey
 from ...state.session.foreign_calls import OWN_TYPE, CallObserver, handlers_of, is_langfuses
 from ...state.session.internals import hears_tokens
 from ..model import CallContext, Layer, Reply, Request, TokenSink, Usage
 
+LOGGER = logging.getLogger("stepgraph")
 MARKS = "stepgraph"
+CALL = "stepgraph_call"  # in a message's metadata: which call it answers
+_NOTHING: Final = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
 
 
 class StreamingLayer(Layer):
@@ -65,7 +73,9 @@ class ReplayStreamingLayer(Layer):
         reply = await self.inner.complete(request, context)
         if (reply.replayed or reply.source != "model") and is_listened(context):
             marks = {"replayed": True} if reply.replayed else {"source": reply.source}
-            emitter = await TokenEmitter.begin(request, context, self.name, marks, tokens_only=True)
+            emitter = await TokenEmitter.begin(
+                request, context, self.name, marks, tokens_only=True, call=reply.call_id
+            )
             await emitter.end(replace(reply, usage=Usage()))
         return reply
 
@@ -78,6 +88,7 @@ class TokenEmitter:
     ) -> None:
         self.listened = listened
         self._run = run
+        self._inline, self._others = _takers(run)
         self._id = f"run-{run.run_id}"
         self._model = model
         self._marks = dict(marks)
@@ -92,14 +103,22 @@ class TokenEmitter:
         marks: Mapping[str, Any],
         *,
         tokens_only: bool = False,
+        call: str | None = None,
     ) -> TokenEmitter:
-        """Notify all handlers that a model is asked; with `tokens_only`, only those that want tokens."""
+        """Notify all handlers that a model is asked; with `tokens_only`, only those that want tokens.
+
+        `call` is what names the call on record, where it has a row.
+        """
         config = context.config or {}
+        about = {"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": context.step}
+        call = call or (None if context.key is None else named(context.key))
+        if call is not None:
+            about[CALL] = call
         manager = AsyncCallbackManager.configure(
             config.get("callbacks"),
             inheritable_tags=config.get("tags"),
             inheritable_metadata=config.get("metadata"),
-            local_metadata={"ls_model_name": model, "ls_model_type": "chat", "stepgraph_step": context.step},
+            local_metadata=about,
         )
         manager.handlers = [handler for handler in manager.handlers if _is_notified(handler, context)]
         if tokens_only:
@@ -152,7 +171,43 @@ class TokenEmitter:
 
     async def _send(self, text: str, **fields: Any) -> None:
         chunk = ChatGenerationChunk(message=AIMessageChunk(content=text, id=self._id, **fields))
-        await self._run.on_llm_new_token(text, chunk=chunk)
+        run = self._run
+        for handler in self._inline:
+            try:
+                handler.on_llm_new_token(
+                    text, chunk=chunk, run_id=run.run_id, parent_run_id=run.parent_run_id, tags=run.tags
+                )
+            except Exception as error:
+                LOGGER.warning("%s did not take a token: %r", type(handler).__name__, error)
+                if handler.raise_error:
+                    raise
+        if self._others is not None:
+            await self._others.on_llm_new_token(text, chunk=chunk)
+
+
+def _takers(
+    run: AsyncCallbackManagerForLLMRun,
+) -> tuple[list[BaseCallbackHandler], AsyncCallbackManagerForLLMRun | None]:
+    """Return who gets each token at once, and the run of all others that want it.
+
+    LangChain makes a task for each token, which runs once all else that is ready has had its turn.
+    """
+    takers = [handler for handler in run.handlers if not handler.ignore_llm and _takes_tokens(handler)]
+    inline = [
+        one for one in takers if one.run_inline and not inspect.iscoroutinefunction(one.on_llm_new_token)
+    ]
+    others = copy.copy(run)
+    others.handlers = [handler for handler in takers if handler not in inline]
+    return inline, others if others.handlers else None
+
+
+def _takes_tokens(handler: BaseCallbackHandler) -> bool:
+    return type(handler).on_llm_new_token not in _NOTHING
+
+
+def named(key: CallKey) -> str:
+    """Return what names a call within its thread, whichever attempt answers it."""
+    return f"{key.task} {key.request_hash[:16]} {key.occurrence}"
 
 
 def is_listened(context: CallContext) -> bool:

@@ -80,7 +80,7 @@ def _refusal_text(refusal: HTTPStatusError) -> str:
 def _fits(text: str) -> bool:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return (
         isinstance(value, dict)
@@ -161,7 +161,7 @@ async def _json_mode(probe: Probe) -> str:
         raise Unsupported(_refusal_text(refusal)) from None
     try:
         json.loads(_content(answer))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unsupported(f"taken, but the answer is not JSON: {_content(answer)[:80]!r}") from None
     return "the answer is JSON"
 
@@ -198,7 +198,7 @@ async def _tools(probe: Probe) -> str:
     function = calls[0].get("function") or {}
     try:
         arguments = json.loads(function.get("arguments") or "")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise CheckFailed(f"the arguments are not JSON: {str(function.get('arguments'))[:80]!r}") from None
     if function.get("name") != WEATHER["name"] or not isinstance(arguments, dict):
         raise CheckFailed(f"it called {function!r}")

@@ -28,9 +28,10 @@ from ...state.errors import EngineUnreachable, InputError, StepgraphError
 from ...state.event_loops import in_thread
 from ...state.journal.jobs import JobRecord, overdue_jobs, take_job
 from ...state.session.session import Session
-from ..turns import Job, Outcome, Turn
+from ..outcomes import Job, Outcome
+from ..turns import Turn
 from .local import LEASE_S, renewing
-from .protocol import until_stopped
+from .protocol import ByRecord, until_stopped
 
 NAME: Final = "dbos"
 QUEUE: Final = "stepgraph"
@@ -47,7 +48,7 @@ LOGGER = logging.getLogger("stepgraph.worker")
 _lock = threading.Lock()
 
 
-class DbosEngine:
+class DbosEngine(ByRecord):
     """One queue, in a schema beside the record's own: DBOS asks the database for each queue by itself."""
 
     name = NAME
@@ -267,7 +268,7 @@ def _seconds_to_next(outcome: Outcome) -> float | None:
     """Return in how many seconds another turn is due, None if it ended, or waits for answers alone."""
     if outcome.status == "handed_over":
         return 0.0
-    if outcome.status == "interrupted" and outcome.due_at is not None:
+    if outcome.status in ("interrupted", "spread") and outcome.due_at is not None:
         return max(0.0, outcome.due_at - time.time())
     return outcome.after_s if outcome.retryable else None
 

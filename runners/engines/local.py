@@ -12,8 +12,9 @@ from ...state.event_loops import in_thread
 from ...state.journal.jobs import LOCAL, JobRecord, renew_turns, take_job
 from ...state.journal.journal import Journal
 from ...state.session.session import Session
-from ..turns import Job, Turn
-from .protocol import until_stopped
+from ..outcomes import Job
+from ..turns import Turn
+from .protocol import ByRecord, until_stopped
 
 LEASE_S: Final = 3.0  # a worker that says nothing for so long has lost its jobs
 RENEW_S: Final = 1.0
@@ -21,7 +22,7 @@ LOOK_S: Final = 0.2
 LOGGER = logging.getLogger("stepgraph.worker")
 
 
-class LocalEngine:
+class LocalEngine(ByRecord):
     """A queue in the session's database. What is to be done is on record already, so nobody is told."""
 
     name = LOCAL
@@ -94,10 +95,10 @@ async def renewing(turn: Turn, journal: Journal) -> None:
         except StoreError as error:
             LOGGER.warning("%s", error)
             continue
-        for thread in begun & stopped:
-            turn.halt(thread, "it was canceled")
-        for thread in (begun & turn.running) - mine:
-            turn.halt(thread, "another worker has taken it over")
+        for thread in stopped:
+            turn.cancel(thread)
+        for thread in begun.keys() - mine:
+            turn.forsake(thread, begun[thread])
 
 
 def connect(_: str, session: Session) -> LocalEngine:

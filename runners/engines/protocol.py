@@ -9,8 +9,10 @@ from typing import Final, Protocol
 from ...state.errors import InputError
 from ...state.event_loops import in_thread
 from ...state.journal.jobs import JobRecord, find_job
+from ...state.journal.schedules import ScheduleRecord
 from ...state.session.session import Session
-from ..turns import Job, Turn
+from ..outcomes import Job
+from ..turns import Turn
 
 FIRST_LOOK_S: Final = 0.02
 LAST_LOOK_S: Final = 0.25
@@ -43,9 +45,34 @@ class Engine(Protocol):
         """Return how a job stands once it has ended, or waits."""
         ...
 
+    @property
+    def has_schedules(self) -> bool:
+        """Whether it begins the jobs of schedules by itself; else its workers do, by the record."""
+        ...
+
+    async def schedule(self, schedule: ScheduleRecord) -> None:
+        """Take notice of a schedule that was put on record, was paused, or goes on."""
+        ...
+
+    async def unschedule(self, name: str) -> None:
+        """Take notice that there is no such schedule any more."""
+        ...
+
     async def serve(self, turn: Turn, *, at_once: int, ready: Callable[[], None]) -> None:
         """Give jobs to a worker, so many at a time, until it drains; call `ready` once it can get some."""
         ...
+
+
+class ByRecord:
+    """What an engine is for schedules if its workers begin them by the record."""
+
+    has_schedules = False
+
+    async def schedule(self, schedule: ScheduleRecord) -> None:
+        return
+
+    async def unschedule(self, name: str) -> None:
+        return
 
 
 async def until_stopped(session: Session, thread: str) -> JobRecord:

@@ -6,95 +6,50 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
-from weakref import WeakKeyDictionary
 
 from temporalio import activity
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
-from temporalio.envconfig import ClientConfigProfile
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from ...state.errors import EngineUnreachable, InputError, StepgraphError
+from ...state.errors import InputError
 from ...state.event_loops import in_thread
 from ...state.journal.jobs import JobRecord, drop_answers, fail_job, find_job, link_job, stop_job
+from ...state.journal.schedules import ScheduleRecord
 from ...state.session.session import Session
 from ...tracing.record.spans import trace_id
 from ...tracing.record.threads import find_thread
-from ..passing import is_retryable
-from ..turns import Job, Outcome, Turn
+from ..outcomes import Job
+from ..turns import Turn
+from . import temporal_schedules
 from .protocol import until_stopped
-from .temporal_workflow import CANCEL, COST, GRAPH, STATUS, TURN, USER, ThreadWorkflow
+from .temporal_activities import Activities
+from .temporal_client import AWAY, Address
+from .temporal_workflow import CANCEL, COST, GRAPH, STATUS, STEP, USER, ThreadWorkflow
 
-QUEUE: Final = "stepgraph"
-PORT: Final = 7233
-BEAT_S: Final = 1.0
 STICKY: Final = timedelta(seconds=1)  # how long a step of a workflow waits for a worker that died
+# Who has asked for longest gets a step, even a worker that stands still: so as few as do ask at a time.
+POLLS: Final = PollerBehaviorAutoscaling(minimum=1, maximum=5, initial=1)
 CHECK_S: Final = 5.0
-FORSAKEN_S: Final = 10.0
+ANSWER_S: Final = 5.0  # so long a worker may take to look at an answer
 LOGGER = logging.getLogger("stepgraph.worker")
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a server is: temporal://host:port/namespace?queue=name. Keys come from the environment alone."""
-
-    target: str
-    namespace: str | None
-    queue: str
-
-    @classmethod
-    def read(cls, on: str) -> Address:
-        """Return what an address says. Raises InputError for what it may not, or cannot."""
-        parts = urlsplit(on)
-        options = parse_qs(parts.query)
-        if parts.username or parts.password or not {*options} <= {"queue"}:
-            raise InputError(
-                f"--on temporal://{parts.hostname}…: expected temporal://host:port/namespace?queue=name. "
-                "Keys and certificates come from the environment: TEMPORAL_API_KEY, TEMPORAL_TLS_…"
-            )
-        try:
-            port = parts.port or PORT
-        except ValueError:
-            raise InputError(f"{on}: the port is no number.") from None
-        queue = options.get("queue", [QUEUE])[0]
-        return cls(f"{parts.hostname or 'localhost'}:{port}", parts.path.strip("/") or None, queue)
-
-    def __str__(self) -> str:
-        queue = "" if self.queue == QUEUE else f"?{urlencode({'queue': self.queue})}"
-        return f"temporal://{self.target}{f'/{self.namespace}' if self.namespace else ''}{queue}"
-
-    async def client(self) -> Client:
-        """Return the client of this event loop. Raises EngineUnreachable.
-
-        The rest of what it needs stands in the environment, as for Temporal's own tools.
-        """
-        clients = _clients.setdefault(asyncio.get_running_loop(), {})
-        if str(self) not in clients:
-            profile = ClientConfigProfile.load()
-            namespace = self.namespace or profile.namespace or "default"
-            profile = replace(profile, address=self.target, namespace=namespace)
-            try:
-                clients[str(self)] = await Client.connect(**profile.to_client_connect_config())
-            except (RuntimeError, RPCError, OSError) as error:
-                why = "nothing listens there" if "ConnectionRefused" in str(error) else f"{error!s:.200}"
-                raise EngineUnreachable(
-                    f"No Temporal server answers at {self.target}: {why}. Start it, or name another one. "
-                    "What was put on record waits there."
-                ) from None
-        return clients[str(self)]
 
 
 class TemporalEngine:
     """A workflow for each thread, on one task queue."""
+
+    has_schedules = True
 
     def __init__(self, address: Address, session: Session) -> None:
         self._address = address
@@ -107,17 +62,24 @@ class TemporalEngine:
 
     async def submit(self, job: Job) -> None:
         client = await self._address.client()
-        while True:
-            try:
-                await self._start(client, job)
-            except WorkflowAlreadyStartedError:
+        with self._address.reaching():
+            while True:
                 try:
-                    await client.get_workflow_handle(self.workflow_id(job)).signal(ThreadWorkflow.wake)
-                except RPCError as error:
-                    if error.status == RPCStatusCode.NOT_FOUND:
+                    await self._start(client, job)
+                except WorkflowAlreadyStartedError:
+                    if not await self._wake(client, job):
                         continue  # it ended just now
-                    raise
-            return
+                return
+
+    async def _wake(self, client: Client, job: Job) -> bool:
+        """Have a thread's workflow go on, once a worker is there; return whether there is one."""
+        try:
+            await client.get_workflow_handle(self.workflow_id(job)).signal(ThreadWorkflow.wake)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
 
     async def _start(self, client: Client, job: Job) -> None:
         record = await in_thread(find_job, self._session.journal, job.thread)
@@ -127,6 +89,7 @@ class TemporalEngine:
         started: dict[str, Any] = {
             "id": self.workflow_id(job),
             "task_queue": self._address.queue,
+            "task_timeout": STEP,
             "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
         }
         named = {"graph": job.graph, "thread": job.thread}
@@ -150,13 +113,18 @@ class TemporalEngine:
     async def answer(self, job: Job, questions: Collection[str]) -> None:
         client = await self._address.client()
         handle = client.get_workflow_handle(self.workflow_id(job))
+        given: Any = {"arg": list(questions), "rpc_timeout": timedelta(seconds=ANSWER_S)}
         try:
-            await handle.execute_update(ThreadWorkflow.answer, list(questions))
+            await handle.execute_update(ThreadWorkflow.answer, **given)
         except WorkflowUpdateFailedError as error:
             await in_thread(drop_answers, self._session.journal, job.thread, questions)
             raise InputError(f"The answer to {job.thread!r} was not taken: {error.cause}") from None
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            if isinstance(error.__cause__, asyncio.CancelledError):
+                raise error.__cause__ from None
+            await self.submit(job)  # no worker is there to take it: the record has it for the next one
         except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
+            if error.status not in (RPCStatusCode.NOT_FOUND, *AWAY):
                 raise
             await self.submit(job)  # its workflow was ended from outside
 
@@ -164,6 +132,14 @@ class TemporalEngine:
         client = await self._address.client()
         with suppress(RPCError):  # it has ended
             await client.get_workflow_handle(self.workflow_id(job)).cancel()
+
+    async def schedule(self, schedule: ScheduleRecord) -> None:
+        client = await self._address.client()
+        await _register(client)
+        await temporal_schedules.put(client, self._address.queue, schedule)
+
+    async def unschedule(self, name: str) -> None:
+        await temporal_schedules.drop(await self._address.client(), self._address.queue, name)
 
     async def watch(self, job: Job) -> JobRecord:
         while True:
@@ -188,23 +164,24 @@ class TemporalEngine:
             client,
             task_queue=self._address.queue,
             workflows=[ThreadWorkflow],
-            activities=[_Turns(turn).turn, _Turns(turn).cancel],
+            activities=[_Canceling(turn).cancel],
+            no_remote_activities=True,
             workflow_runner=UnsandboxedWorkflowRunner(),
-            max_concurrent_activities=at_once,
+            debug_mode=True,  # no thread for each of its steps: they are short, and wait for nothing
             sticky_queue_schedule_to_start_timeout=STICKY,
-            max_heartbeat_throttle_interval=timedelta(seconds=BEAT_S),
-            default_heartbeat_throttle_interval=timedelta(seconds=BEAT_S),
-            graceful_shutdown_timeout=timedelta(seconds=turn.grace_s + 5),
+            workflow_task_poller_behavior=POLLS,
         )
         running = asyncio.ensure_future(worker.run())
-        draining = asyncio.ensure_future(turn.until_draining())
+        working = asyncio.ensure_future(Activities(client, self._address.queue, turn, at_once).serve())
         ready()
         try:
-            await asyncio.wait({running, draining}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, working}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             turn.drain()
-            draining.cancel()
-            await worker.shutdown()
+            try:
+                await asyncio.shield(working)
+            finally:
+                await worker.shutdown()
         await running
 
 
@@ -216,58 +193,16 @@ def _trace_of(session: Session, record: JobRecord | None) -> dict[str, str]:
     return {"trace": trace_id(record.thread_id, began, record.trace)}
 
 
-class _Beat:
-    every_s = BEAT_S
-
-    def beat(self) -> None:
-        activity.heartbeat()
-
-
-class _Turns:
-    """The activities of one worker."""
+class _Canceling:
+    """What the workflow itself has a worker do, without the task queue."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-
-    @activity.defn(name=TURN)
-    async def turn(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Run a thread until it ends or waits; what fails is tried again by Temporal, if that may help."""
-        thread = job["thread"]
-        token = int(activity.info().current_attempt_scheduled_time.timestamp() * 1e6)
-        running = asyncio.ensure_future(self._turn.run(Job(job["graph"], thread), token, _Beat()))
-        try:
-            outcome = await _unhurried(running, lambda: self._stop(thread, token))
-        except StepgraphError as error:  # the record could not be read or written
-            kind = type(error).__name__
-            outcome = Outcome("failed", kind=kind, retryable=is_retryable(error), after_s=1.0)
-        if not outcome.retryable and outcome.status != "handed_over":
-            return outcome.to_json()
-        delay = timedelta(seconds=max(outcome.after_s, 0.001))
-        raise ApplicationError(outcome.kind or outcome.status, next_retry_delay=delay) from None
-
-    def _stop(self, thread: str, token: int) -> None:
-        """Stop a thread that was canceled; one of which Temporal heard too late may be given to us again."""
-        details = activity.cancellation_details()
-        if details is None or details.cancel_requested:
-            self._turn.halt(thread, "it was canceled")
-        else:
-            asyncio.get_running_loop().call_later(FORSAKEN_S, self._turn.forsake, thread, token)
 
     @activity.defn(name=CANCEL)
     async def cancel(self, thread: str) -> None:
         """Put it on record that a thread was canceled while it waited."""
         await in_thread(stop_job, self._turn.session.journal, thread)
-
-
-async def _unhurried(running: asyncio.Future[Outcome], stop: Callable[[], None]) -> Outcome:
-    """Return how a turn ended; when it is canceled, it is told to stop, and ends as it sees fit."""
-    while True:
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            if running.done():
-                raise
-            stop()
 
 
 async def _register(client: Client) -> None:

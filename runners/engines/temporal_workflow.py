@@ -16,10 +16,12 @@ from temporalio.exceptions import ApplicationError
 
 TURN = "stepgraph.turn"
 CANCEL = "stepgraph.cancel"
-HEARTBEAT = timedelta(seconds=3)
+FIRE = "stepgraph.fire"
+HEARTBEAT = timedelta(seconds=2)  # a server's timers may come two seconds late, which makes four
+STEP = timedelta(seconds=3)  # how long the workflow may take for one: a worker that stands still may have it
 LONGEST_TURN = timedelta(days=365)
 # How long to wait after a failure is said by the turn; this is for a worker that died.
-AGAIN = RetryPolicy(initial_interval=timedelta(seconds=0.5), backoff_coefficient=1.0)
+AGAIN = RetryPolicy(initial_interval=timedelta(seconds=0.1), backoff_coefficient=1.0)
 GRAPH = SearchAttributeKey.for_keyword("StepgraphGraph")
 STATUS = SearchAttributeKey.for_keyword("StepgraphStatus")
 USER = SearchAttributeKey.for_keyword("StepgraphUser")
@@ -32,15 +34,20 @@ class ThreadWorkflow:
 
     @workflow.init
     def __init__(self, job: dict[str, Any]) -> None:
+        if "thread" not in job:  # begun by a schedule, which gives each time's workflow an id of its own
+            here = workflow.info()
+            job = {**job, "thread": here.workflow_id.removeprefix(f"{here.task_queue}/")}
         self._job = job
         self._woken = False
         self._waiting: frozenset[str] | None = None  # None while a turn is under way
 
     @workflow.run
     async def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        if "schedule" in self._job and "outcome" not in self._job and not await self._fire():
+            return {"status": "skipped"}
         outcome: dict[str, Any] = job.get("outcome") or await self._turn()
         while True:
-            if outcome["status"] == "interrupted":
+            if outcome["status"] in ("interrupted", "spread"):
                 await self._wait(outcome)
             elif not self._woken:  # else it was told to go on just now
                 return self._ended(outcome)
@@ -52,6 +59,16 @@ class ThreadWorkflow:
         if outcome["status"] == "failed":
             raise ApplicationError(str(outcome.get("kind")), type=outcome.get("kind"))
         return outcome
+
+    async def _fire(self) -> bool:
+        """Put the job of a schedule's time on record; False where it was missed, or the schedule is gone."""
+        fires: bool = await workflow.execute_activity(
+            FIRE,
+            {"schedule": self._job["schedule"], "thread": self._job["thread"]},
+            start_to_close_timeout=timedelta(minutes=1),
+            retry_policy=AGAIN,
+        )
+        return fires
 
     async def _turn(self) -> dict[str, Any]:
         self._woken, self._waiting = False, None

@@ -114,5 +114,8 @@ def set_model_state(model: BaseModel, state: list[Any]) -> None:
     held = set(kept) | set(extra or ())
     object.__setattr__(model, "__dict__", kept)
     object.__setattr__(model, "__pydantic_fields_set__", held.intersection(fields_set))
-    object.__setattr__(model, "__pydantic_extra__", extra)
-    object.__setattr__(model, "__pydantic_private__", private)
+    is_root = cls.__pydantic_root_model__  # one has no place for these but its own dictionary
+    if not is_root or extra is not None:
+        object.__setattr__(model, "__pydantic_extra__", extra)
+    if not is_root or private is not None:
+        object.__setattr__(model, "__pydantic_private__", private)

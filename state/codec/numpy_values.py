@@ -11,12 +11,10 @@ from .codes import Code
 
 def writer_for(cls: type[Any]) -> Callable[[Any, Any], Any] | None:
     """Return what writes objects of a class, None if it is no class of numpy."""
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None:
-        return None
-    if cls is numpy.ndarray:
+    numpy: Any = sys.modules.get("numpy")  # another thread may be importing it just now: then it has little
+    if cls is getattr(numpy, "ndarray", None):
         return _write_array
-    if issubclass(cls, numpy.generic):
+    if issubclass(cls, getattr(numpy, "generic", ())):
         return _write_scalar
     return None
 

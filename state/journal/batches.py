@@ -185,6 +185,8 @@ class Awaited:
 
 def awaited(journal: Journal, threads: Collection[str]) -> dict[str, list[Awaited]]:
     """Return the batches whose answers threads wait for, or can collect by now, unless they have ended."""
+    if not threads:  # SQLite alone takes an empty list
+        return {}
     marks = ", ".join("?" * len(threads))
     unended = f"r.thread_id IN (SELECT thread_id FROM runs WHERE status <> 'done' AND thread_id IN ({marks}))"
     sql = f"SELECT r.thread_id AS thread, count(*) AS calls, {_BATCH} {_OPEN} AND {unended}"

@@ -9,7 +9,7 @@ those, so they count as spent until their period ends, or somebody gives them ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from ..cost import Cost
@@ -18,6 +18,7 @@ from .dialect import Transaction
 from .records import Statement
 
 LIFETIME_S = 10.0
+SHARES = 50  # of what is left, a process has at most one ahead
 RENEW = "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ?"
 FORGET = "DELETE FROM budget_holds WHERE owner = ? AND calls = 0 AND tokens = 0 AND picos = 0"
 HOLDS = "SELECT count(*) AS n FROM budget_holds WHERE owner = ?"
@@ -110,6 +111,16 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is to be set aside for calls to come, each of at most `bound`; `left` is of the last time."""
+
+    left: Amount
+    bound: Amount
+    calls: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
     """The call may be sent: what it has set aside, and for whom."""
 
@@ -166,12 +177,16 @@ _LET_GO = (
 
 
 def reserve(
-    db: Transaction, wanted: Sequence[Wanted], owner: str, now: str
-) -> tuple[list[Granted | Declined], float | None]:
-    """Set aside what fits, of calls in their order; also return what time it is by the database's clock.
+    db: Transaction,
+    wanted: Sequence[Wanted],
+    owner: str,
+    now: str,
+    ahead: Mapping[AccountKey, Ahead],
+) -> tuple[list[Granted | Declined], dict[AccountKey, Ahead], float | None]:
+    """Set aside what fits, of calls in their order, and then what is to be set aside `ahead`.
 
-    `now` is the SQL of that. To be called in a transaction; each account is locked until its end, in an
-    order that is the same for everybody.
+    Also return what time it is by the database's clock; `now` is the SQL of that. To be called in a
+    transaction; each account is locked until its end, in an order that is the same for everybody.
     """
     outcomes: dict[int, Granted | Declined] = {}
     for number, call in enumerate(wanted):
@@ -180,6 +195,8 @@ def reserve(
     asked = {number: call for number, call in enumerate(wanted) if number not in outcomes}
     keys = sorted({key for call in asked.values() for key in call.accounts})
     stand = {key: _opened(db, key, asked.values(), now) for key in keys}
+    for key, more in ahead.items():
+        stand[key].reserved = stand[key].reserved.minus(more.left)
     excess: dict[AccountKey, Amount] = {}
     granted: dict[tuple[AccountKey, str], Amount] = {}
     for number, call in asked.items():
@@ -194,12 +211,18 @@ def reserve(
             stand[key].reserved = stand[key].reserved.plus(call.bound)
             granted[key, holder] = granted.get((key, holder), Amount()).plus(call.bound)
         outcomes[number] = Granted(tuple((key, holder, call.bound) for key in call.accounts))
+    kept = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
+    for key, more in kept.items():
+        added = more.left.minus(ahead[key].left)
+        excess[key] = excess.get(key, Amount()).minus(added)
+        granted[key, owner] = granted.get((key, owner), Amount()).plus(added)
     for key, amount in sorted(excess.items()):
-        db.execute(_GIVE_BACK, (*amount, *key))
+        if any(amount):
+            db.execute(_GIVE_BACK, (*amount, *key))
     for (key, holder), amount in sorted(granted.items()):
         db.execute(_HOLD.format(now=now), (*key, holder, *amount, LIFETIME_S))
     clock = max((here.now for here in stand.values()), default=None)
-    return [outcomes[number] for number in range(len(wanted))], clock
+    return [outcomes[number] for number in range(len(wanted))], kept, clock
 
 
 @dataclass(slots=True)
@@ -212,6 +235,15 @@ class _Standing:
     by_hand: Limits
     now: float
     dead: Amount | None = field(default=None)
+
+    def part_of(self, ahead: Ahead) -> Amount:
+        """Return what may be set aside ahead: for so many calls that enough is left for everybody."""
+        limits, calls = ahead.limits.replaced(self.by_hand), ahead.calls
+        total = self.spent.plus(self.reserved)
+        for limit, amount, bound in zip(limits, total, ahead.bound, strict=True):
+            if limit is not None and bound:
+                calls = min(calls, max(0, limit - amount) // (SHARES * bound))
+        return Amount(*(calls * bound for bound in ahead.bound))
 
 
 def _opened(db: Transaction, key: AccountKey, calls: Iterable[Wanted], now: str) -> _Standing:

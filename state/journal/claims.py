@@ -24,6 +24,8 @@ from .forking import Forked, track
 from .journal import Journal
 from .owners import FileOwner, Owner
 from .records import Statement, ThreadStatement
+from .taking import Wish, take_all, taking
+from .together import Together
 
 LIFETIME_S = 6.0
 RENEW_S = 2.0
@@ -74,6 +76,7 @@ class Claims(Forked):
         self._dialect = journal.dialect
         self._heartbeat_s = heartbeat_s
         self._is_file = journal.store.has_file
+        self.may_be_ended = not self._is_file  # by somebody else, though its time has not come
         self._owner = FileOwner(journal.store.file) if self._is_file else Owner()
         self._begin()
         journal.store.guard = self
@@ -87,6 +90,7 @@ class Claims(Forked):
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.renewals = 0
+        self._taking = Together(self._take_all)
 
     @property
     def lifetime_s(self) -> float:
@@ -100,41 +104,54 @@ class Claims(Forked):
 
     # Taking, and giving back
 
-    def acquire(self, thread_id: str) -> None:
-        """Claim a thread for a run. Raises ThreadBusy while another owner runs it."""
+    def acquire(self, thread_id: str) -> bool:
+        """Claim a thread for a run, and tell whether nothing is on record of it yet.
+
+        Raises ThreadBusy while another owner runs it.
+        """
         name = self._owner.new_name()
         if self._is_file:
-            claim = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
+            taken = self._journal.transact(lambda transaction: self._take(transaction, thread_id, name))
         else:
-            claim = self._take(self._journal.store, thread_id, name)  # in one statement
+            taken = self._take(self._journal.store, thread_id, name)  # in one statement
+        return self._hold(thread_id, *taken)
+
+    async def aacquire(self, thread_id: str) -> bool:
+        """Like `acquire`, from an event loop: all that begin in one pass of it are claimed together."""
+        if self._is_file:
+            return await asyncio.to_thread(self.acquire, thread_id)
+        claim = _Claim(self._owner.new_name())
+        row = await self._taking(Wish(thread_id, claim.owner))
+        if row is None:
+            raise _busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
+        claim.epoch = row["epoch"]
+        return self._hold(thread_id, claim, row["is_new"] == 1)
+
+    def _hold(self, thread_id: str, claim: _Claim, is_new: bool) -> bool:
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew, name="stepgraph-claims", daemon=True)
                 self._renewer.start()
+        return is_new
 
-    def _take(self, transaction: Transaction, thread_id: str, name: str) -> _Claim:
-        claim, now = _Claim(name), self._dialect.now
-        # Its own, where the connection was lost before the answer came: then it is sent again.
-        dead = self._dead(transaction, thread_id) if self._is_file else name
+    def _take(self, transaction: Transaction, thread_id: str, name: str) -> tuple[_Claim, bool]:
+        claim = _Claim(name)
+        dead = self._dead(transaction, thread_id) if self._is_file else ""
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
             self._owner.sweep(row["owner"] for row in transaction.execute(held))
-        mine = self._owner.row()
-        names = ", ".join(("thread_id", "owner", *mine))
-        marks = ", ".join("?" * (2 + len(mine)))
-        changes = ", ".join(f"{column} = excluded.{column}" for column in ("owner", *mine, "expires_at"))
         taken = transaction.execute(
-            f"INSERT INTO claims ({names}, epoch, expires_at) VALUES ({marks}, 1, {now} + ?) "
-            f"ON CONFLICT (thread_id) DO UPDATE SET {changes}, epoch = claims.epoch + 1 "
-            f"WHERE claims.expires_at <= {now} OR claims.owner = ? RETURNING epoch",
-            (thread_id, name, *mine.values(), self.lifetime_s, dead),
+            *taking([Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead)
         )
         if not taken:
             raise _busy(self._row(transaction, thread_id))
         claim.epoch = taken[0]["epoch"]
-        return claim
+        return claim, taken[0]["is_new"] == 1
+
+    async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
+        return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)
 
     def _dead(self, transaction: Transaction, thread_id: str) -> str:
         """Return the owner of a claim whose process is dead, though the claim has not ended; else nobody."""
@@ -156,6 +173,7 @@ class Claims(Forked):
 
     def release(self, thread_id: str) -> None:
         """Release a claim of this session."""
+        self._journal.new_threads.end(thread_id)
         with self._lock:
             claim = self._held.pop(thread_id, None)
         if claim is not None:
@@ -177,11 +195,8 @@ class Claims(Forked):
         return held or self._released.get(thread_id, (None,))[0]
 
     def end(self, thread_id: str) -> None:
-        """End the claim of whoever runs a thread, as one who knows that its process is dead.
-
-        If it lives nevertheless, it has lost its claim.
-        """
-        ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ?"
+        """End the claim of whoever runs a thread: it is dead, or else it has lost the thread at once."""
+        ended = "UPDATE claims SET expires_at = 0, epoch = epoch + 1 WHERE thread_id = ?"
         self._journal.write([(ended, (thread_id,))])
 
     def is_run(self, thread_id: str) -> bool:
@@ -248,13 +263,13 @@ class Claims(Forked):
         """Ask for the leases on which it depends whether these statements may be written.
 
         A file's lock keeps others from taking a thread over until the transaction is committed: so a claim
-        that is sure stays so. Elsewhere the lease's row is locked for that.
+        that is sure stays so, unless it may be ended. Elsewhere the lease's row is locked for that.
         """
         of_run, of_others = _threads(statements)
         doubtful = [
             thread
             for thread in of_run
-            if (claim := self._claim_of(thread)) and not (self._is_file and self._is_sure(claim))
+            if (claim := self._claim_of(thread)) and (self.may_be_ended or not self._is_sure(claim))
         ]
         asked = sorted({*doubtful, *of_others})
         return self._rows_of(asked, self._dialect.for_share) if asked else None
@@ -273,14 +288,14 @@ class Claims(Forked):
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
-        of_run, of_others = _threads(statements)
-        if not (of_run or of_others):
+        if not rows and not self._lost and not self.may_be_ended:
             return {}
+        of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
         found = {row["thread_id"]: row for row in rows}
         for thread in of_run:
             claim, row = self._claim_of(thread), found.get(thread)
-            unasked = row is None and self._is_file
+            unasked = row is None and not self.may_be_ended
             if claim is not None and not unasked and (row is None or not claim.is_in(row)):
                 self._lose({thread: claim}, TAKEN_OVER)
             try:
@@ -347,6 +362,7 @@ class Claims(Forked):
             for thread_id, claim in claims.items():
                 now = self._claim_of(thread_id)
                 if now is not None and now.owner == claim.owner:
+                    self._journal.new_threads.end(thread_id)
                     self._held.pop(thread_id, None)
                     self._released.pop(thread_id, None)
                     self._lost[thread_id] = why

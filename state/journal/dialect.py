@@ -33,6 +33,10 @@ class Dialect:
         """Return the FROM item with a row, `key` and `value`, for each member of a JSON object."""
         return f"json_each({column})"
 
+    def contains(self, column: str) -> str:
+        """Return the condition that a column fits a pattern of LIKE, which is its value, in any capitals."""
+        return f"{column} LIKE ? ESCAPE '^'"
+
     def keep_writers_out(self, transaction: Transaction, table: str) -> None:
         """Let nobody else write to a table before the transaction ends."""
 

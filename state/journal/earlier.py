@@ -15,6 +15,7 @@ from ..blobs import named
 from ..errors import PromptChanged
 from .records import Call
 
+OF_THE_MODEL = ("settings", "provider")  # in calls.params: who was asked, and with which dials
 _SHOWN = 60  # characters of a prompt on either side of a difference
 
 
@@ -45,11 +46,13 @@ class EarlierLife:
 
 
 def prompt_of(messages: str, params: str) -> str:
-    """Return what two requests are compared by: all that goes to the model, as JSON.
+    """Return what two requests are compared by: all that the step asks, as JSON.
 
-    Images have their hashes in it, as on record; older files hold the images themselves.
+    What the model brings of its own is on record beside it, and no part of it. Images have their hashes in
+    it, as on record; older files hold the images themselves.
     """
-    return f"{json.dumps(json.loads(named(messages)), ensure_ascii=False)} {params}"
+    asked = {name: value for name, value in json.loads(params).items() if name not in OF_THE_MODEL}
+    return f"{json.dumps(json.loads(named(messages)), ensure_ascii=False)} {json.dumps(asked)}"
 
 
 def _words(prompt: str) -> list[str]:

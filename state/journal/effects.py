@@ -47,6 +47,15 @@ class EffectRecord:
         return self.status == "started" or "data" not in self._result
 
     @property
+    def decision(self) -> str:
+        """Who decided about it, when and what, in a sentence; empty where nobody did."""
+        if self.status == "started" or not self.to_decide or self.ended_at is None:
+            return ""
+        by = f" by {self._result['by']}" if self._result.get("by") else ""
+        what = "it happened" if self.status == "done" else "it did not happen"
+        return f"It was decided{by} on {_when(self.ended_at)} that {what}."
+
+    @property
     def _result(self) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(self.result or "{}")
         return result
@@ -116,8 +125,8 @@ async def begin_effect(
         "INSERT INTO effects (key, thread_id, path, status, started_at, epoch) "
         "VALUES (?, ?, ?, 'started', ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET thread_id = excluded.thread_id, path = excluded.path, "
-        "started_at = excluded.started_at, epoch = excluded.epoch, result = NULL "
-        "WHERE effects.status = 'started' AND ? = 1"
+        "started_at = excluded.started_at, epoch = excluded.epoch, result = NULL, status = 'started', "
+        "ended_at = NULL WHERE effects.status = 'undone' OR effects.status = 'started' AND ? = 1"
     )
     values = (key, thread_id, path, mine.started_at, epoch, int(again))
     await journal.awrite([ThreadStatement((sql, values), thread_id)], durable=True)
@@ -143,9 +152,19 @@ async def forget_effect(journal: Journal, started: Started) -> None:
 
 
 def decide_effect(
-    journal: Journal, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
+    journal: Journal,
+    key: str,
+    *,
+    happened: bool,
+    update: Mapping[str, Any] | None = None,
+    by: str | None = None,
+    change: bool = False,
+    started_at: float | None = None,
 ) -> EffectRecord:
-    """Decide whether an open effect happened, and return its record: see `Session.decide_effect`."""
+    """Decide whether an open effect happened, and return its record: see `Session.decide_effect`.
+
+    With `started_at` the decision holds for what was started then, and for no later start.
+    """
     effect = find_effect(journal, key)
     if effect is None or not effect.to_decide:
         known = [item.key for item in open_effects(journal)]
@@ -153,17 +172,38 @@ def decide_effect(
         raise InputError(f"The effect {key!r} {state}; only an effect that started can be decided.")
     if update and not happened:
         raise InputError("An effect that did not happen wrote nothing: pass happened=True, or no update.")
-    if happened:
-        done = "UPDATE effects SET status = 'done', result = ?, ended_at = ? WHERE key = ?"
-        journal.write([(done, (json.dumps({"update": dict(update or {})}), time.time(), key))])
-    else:
-        journal.write([("DELETE FROM effects WHERE key = ?", (key,))])
+    if effect.decision and not change:
+        raise InputError(
+            f"The effect {key!r}: {effect.decision} Your decision was not taken. To change it, give --change "
+            "(in Python: change=True)."
+        )
+    result = {"by": by} if by else {}
+    values = (
+        "done" if happened else "undone",
+        json.dumps({"update": dict(update or {}), **result} if happened else result),
+        time.time(),
+        *(key, effect.status, effect.started_at if started_at is None else started_at, effect.ended_at),
+    )
+    # Nobody else may have decided since the record was read, and no run may have started it anew.
+    taken = journal.store.execute(
+        "UPDATE effects SET status = ?, result = ?, ended_at = ? WHERE key = ? AND status = ? "
+        "AND started_at = ? AND ended_at IS NOT DISTINCT FROM ? RETURNING key",
+        values,
+    )
+    if not taken:
+        now = find_effect(journal, key)
+        why = (now and now.decision) or "It was started again, or it ended, since you looked at it."
+        raise InputError(f"The effect {key!r}: {why} Your decision was not taken.")
     return effect
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def unknown(effect: EffectRecord) -> EffectUnknown:
     """Return the error for an effect that may or may not have happened."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(effect.started_at))
+    when = _when(effect.started_at)
     failed = f" It failed with {effect.error}." if effect.error else ""
     return EffectUnknown(
         f"The effect {effect.key!r} was started on {when} by {effect.path or 'a call'} in the thread "

@@ -14,9 +14,10 @@ from typing import Any, Final, Literal
 from ..blobs import referring
 from ..errors import InputError
 from .journal import Journal
-from .records import Description
+from .records import Description, Statement
 
 JobStatus = Literal["queued", "running", "waiting", "done", "partial", "failed", "canceled"]
+Attempts = Literal["none", "kept", "one less"]  # what becomes of their number
 LOCAL: Final = "local"
 OVER: Final = ("done", "partial", "failed", "canceled")
 _NAMES: Final = (
@@ -54,6 +55,20 @@ class JobRecord:
 
 def submit_job(journal: Journal, job: JobRecord) -> None:
     """Record a job, and its thread if it is new; a job that the thread had before is replaced."""
+    changed = ("graph", "trace", "input", "options", "engine", "status", "due_at", "updated_at")
+    replacing = (
+        f"DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in changed)}, "
+        "kind = NULL, attempts = 0, stop = 0, woken = 0"
+    )
+    journal.write(_statements(journal, job, replacing))
+
+
+def new_job(journal: Journal, job: JobRecord) -> list[Statement]:
+    """Return the statements that record a job, unless its thread has one."""
+    return _statements(journal, job, "DO NOTHING")
+
+
+def _statements(journal: Journal, job: JobRecord, otherwise: str) -> list[Statement]:
     described = Description(job.graph, {}, job.input)
     now = journal.dialect.now
     run = (
@@ -61,11 +76,9 @@ def submit_job(journal: Journal, job: JobRecord) -> None:
         f"VALUES (?, ?, ?, ?, 'queued', {now}, {now}) ON CONFLICT (thread_id) DO NOTHING"
     )
     names = "thread_id, graph, trace, input, options, engine, status, due_at, submitted_at, updated_at"
-    changed = ("graph", "trace", "input", "options", "engine", "status", "due_at", "updated_at")
     row = (
         f"INSERT INTO jobs ({names}) VALUES (?, ?, ?, ?, ?, ?, 'queued', {now}, {now}, {now}) "
-        f"ON CONFLICT (thread_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in changed)}, "
-        "kind = NULL, attempts = 0, stop = 0, woken = 0"
+        f"ON CONFLICT (thread_id) {otherwise}"
     )
     values = (
         job.thread_id,
@@ -75,7 +88,7 @@ def submit_job(journal: Journal, job: JobRecord) -> None:
         json.dumps(dict(job.options)),
         job.engine,
     )
-    journal.write([(run, (job.thread_id, *described.columns())), (row, values)])
+    return [(run, (job.thread_id, *described.columns())), (row, values)]
 
 
 def find_job(journal: Journal, thread_id: str) -> JobRecord | None:
@@ -189,28 +202,47 @@ def end_turn(
     kind: str | None = None,
     due_at: float | None = None,
     after_s: float | None = None,
-    attempts: int = 0,
+    attempts: Attempts = "none",
+    is_stopped: bool = True,
 ) -> JobStatus | None:
     """Record how a turn ended, and return how the job stands; None if another turn has begun meanwhile.
 
+    One that is to be canceled is then, unless another turn has to take what its parts have brought.
     One that is queued is due `after_s` seconds. Whoever was woken while it ran has another turn.
     """
     now = journal.dialect.now
     due = "?" if after_s is None else f"{now} + ?"
     again = "0 = 1" if status in ("done", "canceled") else "woken = 1"
-    stopped = "stop = 1" if status in ("waiting", "queued") else "0 = 1"
+    stopped = "stop = 1" if status in ("waiting", "queued") and is_stopped else "0 = 1"
+    stop = "0" if is_stopped else "stop"
     sql = (
         f"UPDATE jobs SET status = CASE WHEN {stopped} THEN 'canceled' WHEN {again} THEN 'queued' "
         "ELSE ? END, "
-        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = ?, "
-        "owner = NULL, former = NULL, expires_at = NULL, woken = 0, stop = 0, "
-        f"updated_at = {now} WHERE thread_id = ? AND epoch = ? "
+        f"due_at = CASE WHEN {again} THEN {now} ELSE {due} END, kind = ?, attempts = attempts * ? - ?, "
+        "owner = NULL, former = NULL, expires_at = NULL, woken = 0, "
+        f"stop = {stop}, updated_at = {now} WHERE thread_id = ? AND epoch = ? "
         "RETURNING status"
     )
     when = due_at if after_s is None else after_s
-    rows = _returned(journal, sql, (status, when, kind, attempts, job.thread_id, job.epoch))
+    rows = _returned(
+        journal,
+        sql,
+        (status, when, kind, int(attempts != "none"), int(attempts == "one less"), job.thread_id, job.epoch),
+    )
     found: JobStatus | None = rows[0]["status"] if rows else None
     return found
+
+
+def forgive_turn(journal: Journal, job: JobRecord) -> None:
+    """Count a turn as no attempt that another one has cut short: its worker was slow, and did not die."""
+    sql = "UPDATE jobs SET attempts = attempts - 1 WHERE thread_id = ? AND epoch > ? AND attempts > 1"
+    journal.write([(sql, (job.thread_id, job.epoch))])
+
+
+def is_due_now(journal: Journal, thread_id: str) -> bool:
+    """Tell whether a job that is queued can be taken at once."""
+    sql = f"SELECT 1 FROM jobs WHERE thread_id = ? AND status = 'queued' AND due_at <= {journal.dialect.now}"
+    return bool(journal.query(sql, (thread_id,)))
 
 
 def pin_job(journal: Journal, job: JobRecord, version: str | None) -> None:
@@ -255,16 +287,36 @@ def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None
         "status = CASE status WHEN 'running' THEN 'running' ELSE 'queued' END, "
         f"updated_at = {now} WHERE thread_id = ?"
     )
-    journal.write([(sql, (json.dumps({**job.options, **(options or {})}), thread_id))])
+    parts = (  # which have stopped: they go on with it
+        "UPDATE job_parts SET is_told = 1 WHERE parent = ? AND thread_id IN "
+        "(SELECT thread_id FROM jobs WHERE status IN ('partial', 'failed', 'canceled'))"
+    )
+    given = json.dumps({**job.options, **(options or {})})
+    journal.write([(sql, (given, thread_id)), (parts, (thread_id,))])
     return job
 
 
+def wake_for_parts(journal: Journal, thread_id: str) -> None:
+    """Have a job take what its parts have brought, in another turn; one that is to be canceled still is."""
+    now = journal.dialect.now
+    sql = (
+        f"UPDATE jobs SET woken = CASE status WHEN 'running' THEN 1 ELSE woken END, due_at = {now}, "
+        f"updated_at = {now} WHERE thread_id = ? AND status IN ('running', 'queued', 'waiting')"
+    )
+    journal.write([(sql, (thread_id,))])
+
+
 def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
-    """Ask for a job to be canceled: its worker stops it, or nobody begins it. Return how it stands."""
+    """Ask for a job to be canceled: its worker stops it, or nobody begins it. Return how it stands.
+
+    One that has given items to other jobs has another turn, which takes what these have brought.
+    """
     now = journal.dialect.now
     sql = (
         f"UPDATE jobs SET stop = 1, updated_at = {now}, "
-        "status = CASE WHEN status IN ('queued', 'waiting') THEN 'canceled' ELSE status END "
+        f"due_at = CASE WHEN status = 'queued' THEN {now} ELSE due_at END, "
+        "status = CASE WHEN status IN ('queued', 'waiting') AND NOT EXISTS (SELECT 1 FROM job_parts p "
+        "WHERE p.parent = jobs.thread_id) THEN 'canceled' ELSE status END "
         "WHERE thread_id = ? RETURNING status"
     )
     rows = _returned(journal, sql, (thread_id,))

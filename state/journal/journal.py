@@ -11,30 +11,40 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..cost import Cost
 from ..database import PostgresAddress
 from ..errors import PromptChanged, ThreadBusy
 from ..masking import NO_KEYS, Masker
-from ..statuses import CUT, Lane, RunStatus
+from ..statuses import Lane, RunStatus
 from .budget_accounts import Settlement
 from .call_commits import CallCommits
 from .earlier import EarlierLife
 from .lost import LostTail, Unclaimed, WrittenBy
+from .new_threads import touched
 from .opening import open_store
-from .records import ANSWER, CALL_NAMES, Call, CallKey, Description, Record, ThreadStatement, changed, insert
-from .sums import cost_columns, cost_in
-from .tables import running_time
+from .records import (
+    ANSWER,
+    CALL_NAMES,
+    HEDGE,
+    Call,
+    CallKey,
+    Description,
+    Record,
+    ThreadStatement,
+    changed,
+    insert,
+)
+from .spending import Spending
+from .together import Together
 
 BESIDE_S = 0.1
-HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
-_BELOW = "(? IS NULL OR task = ? OR substr(task, 1, length(?) + 1) = ? || '|')"
 
 
-class Journal:
+class Journal(Spending):
     """The record of runs in one database; safe to use from several threads and event loops.
 
     What it does not add to its `store` is called there without a detour.
@@ -51,17 +61,25 @@ class Journal:
         self.flush, self.aflush, self.try_flush = store.flush, store.aflush, store.try_flush
         self.query, self.aquery, self.rows, self.arows = store.query, store.aquery, store.rows, store.arows
         self.blob, self.whole = store.blob, store.whole
+        self.new_threads = store.new_threads
+        self.is_touched: Together[str, bool] = Together(partial(touched, store.aquery))
         self.has_to_wait, self.until_free = store.has_to_wait, store.until_free
-        self.check_writable, self.close = store.check_writable, store.close
-        self._commits = CallCommits(store)
+        self.check_writable, self._commits = store.check_writable, CallCommits(store)
         self._occurrences: WeakKeyDictionary[Any, Counter[tuple[str, str, int]]] = WeakKeyDictionary()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._earlier: dict[str, EarlierLife] = {}
         self._counting = threading.Lock()
 
+    def close(self) -> None:
+        """Write what waits, and close the database."""
+        self._commits.close()
+        self.store.close()
+
     # Records
 
     def add(self, record: Record) -> None:
+        if isinstance(record, Call):
+            self.new_threads.add_call(record)
         self.add_later(insert(record))
         self._tell(record)
 
@@ -96,6 +114,8 @@ class Journal:
 
     async def find_answer(self, key: CallKey) -> Call | None:
         """Return the committed answer to this very call, and count the replay."""
+        if not self.new_threads.may_have(key):
+            return None
         where = (
             "thread_id = ? AND task = ? AND request_hash IN (?, ?) AND occurrence = ? "
             "AND status = 'answered' ORDER BY request_hash LIMIT 1"
@@ -151,10 +171,13 @@ class Journal:
             "DO UPDATE SET leader = excluded.leader"
         )
         values = (key.thread_id, key.task, key.request_hash, key.occurrence, leader)
+        self.new_threads.add_key(key)
         self.add_later(ThreadStatement((sql, values), key.thread_id))
 
     async def find_coalesced(self, key: CallKey) -> Call | None:
         """Return the answer for which this very call waited before a crash."""
+        if not self.new_threads.may_have(key):
+            return None
         where = (
             "thread_id = ? AND request_hash IN (?, ?) AND occurrence = ? AND status = 'answered' "
             "AND task = (SELECT leader FROM coalesced_calls "
@@ -165,6 +188,8 @@ class Journal:
 
     async def find_rejected(self, key: CallKey) -> list[Call]:
         """Return the answers to this very call that were paid for and rejected, in their order."""
+        if not self.new_threads.may_have(key):
+            return []
         where = (
             "thread_id = ? AND status = 'rejected' AND source IN ('model', 'copied') AND task = ? "
             "AND request_hash IN (?, ?) AND occurrence = ? ORDER BY started_at, rowid"
@@ -178,6 +203,7 @@ class Journal:
 
         Raises ClaimLost once it is committed as superseded, because another owner runs its thread by now.
         """
+        self.new_threads.add_call(call)
         try:
             await self._commits.commit(call, settlements)
         except ThreadBusy:
@@ -250,39 +276,12 @@ class Journal:
         kept = ("fingerprint", "budget", "graph", "models", "input", "lane")
         sql = (
             f"INSERT INTO runs (thread_id, {', '.join(kept)}, status, started_at, updated_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
-            "status = 'running', error = NULL, updated_at = excluded.updated_at, "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread_id) DO UPDATE SET "
+            "status = excluded.status, error = NULL, updated_at = excluded.updated_at, "
             f"{', '.join(f'{name} = coalesce(excluded.{name}, runs.{name})' for name in kept)}"
         )
-        values = (thread_id, fingerprint, budget, *described, lane, now, now)
+        values = (thread_id, fingerprint, budget, *described, lane, "running", now, now)
         self.add_later(ThreadStatement((sql, values), thread_id))
-
-    def budget_of(self, thread_id: str) -> str | None:
-        rows = self.query("SELECT budget FROM runs WHERE thread_id = ?", (thread_id,))
-        return rows[0]["budget"] if rows else None
-
-    def spent(self, thread_id: str, task: str | None = None) -> Cost:
-        """Return what a thread's paid calls cost, and what its budget was charged where nobody counted.
-
-        With a task, only the calls below that node execution count.
-        """
-        (row,) = self.query(
-            f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND {_BELOW}",
-            (thread_id, task, task, task, task),
-        )
-        return cost_in(row)
-
-    def cut_answers(self, thread_id: str) -> list[str]:
-        """Return the paths of the steps that took a text which was cut at its limit of tokens."""
-        where = "thread_id = ? AND status = 'answered' AND finish_reason = ?"
-        rows = self.query(f"SELECT DISTINCT path FROM calls WHERE {where} ORDER BY path", (thread_id, CUT))
-        return [row["path"] for row in rows]
-
-    def ran_s(self, thread_id: str, task: str | None = None) -> float:
-        """Return the seconds that a thread ran, or what is below one of its node executions."""
-        sql = running_time(f"WHERE thread_id = ? AND {_BELOW}")
-        rows = self.query(sql, (thread_id, task, task, task, task))
-        return float(rows[0]["seconds"]) if rows else 0.0
 
     def begin_invocation(
         self,
@@ -305,8 +304,9 @@ class Journal:
             "SELECT trace, min(started_at) AS began FROM invocations WHERE thread_id = ? GROUP BY trace "
             "ORDER BY trace DESC LIMIT 1"
         )
-        last = next(iter(self.query(sql, (thread_id,))), None)
-        begun = None if going_on or restart else self.begun_at(thread_id, columns["input_digest"])
+        is_new = thread_id in self.new_threads
+        last = None if is_new else next(iter(self.query(sql, (thread_id,))), None)
+        begun = None if going_on or restart or is_new else self.begun_at(thread_id, columns["input_digest"])
         now = time.time()
         self._earlier.pop(thread_id, None)
         if (going_on or begun is not None) and not allow_changed:
@@ -383,11 +383,11 @@ class Journal:
         invocation = (
             "UPDATE invocations SET status = ?, error = ?, output = coalesce(?, output), "
             "ended_at = coalesce(ended_at, ?) "
-            "WHERE id = (SELECT max(id) FROM invocations WHERE thread_id = ?)"
+            "WHERE thread_id = ? AND id = (SELECT max(id) FROM invocations WHERE thread_id = ?)"
         )
         statements = (
             (run, (status, error, now, thread_id)),
-            (invocation, (status, error, output, now, thread_id)),
+            (invocation, (status, error, output, now, thread_id, thread_id)),
         )
         self.add_later(*(ThreadStatement(item, thread_id, of_run=of_run) for item in statements))
 

@@ -24,7 +24,9 @@ _VALUES = (
     *(("calls", "source", was, now) for was, now in FORMER_SOURCES.items()),
     ("effects", "status", "begun", "started"),
 )
-_INDEXES = ("visits_thread", "hits_thread", "calls_sums")  # the last one covers other columns today
+# What today's indexes take the place of; the last one covers other columns today.
+FORMER_INDEXES = ("visits_thread", "hits_thread", "runs_updated", "node_runs_thread", "calls_sums")
+LISTED = "runs_listed"  # format 9 had the indexes before this one
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -33,11 +35,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Whatever else is in the file stays as it is: LangGraph's tables, and views of the user's own, which
     SQLite makes follow the new names.
     """
-    if _version(connection, path) == VERSION:
+    if _is_todays(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection, path) < VERSION:  # else another process was faster
+        if not _is_todays(connection, path):  # else another process was faster
             _rename(connection)
             _add_columns(connection)
             _add_amounts(connection)
@@ -50,6 +52,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     except BaseException:
         connection.rollback()
         raise
+
+
+def _is_todays(connection: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether a file has today's tables, with today's indexes."""
+    if _version(connection, path) < VERSION:
+        return False
+    listed = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?"
+    return connection.execute(listed, (LISTED,)).fetchone() is not None
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -69,7 +79,7 @@ def _rename(connection: sqlite3.Connection) -> None:
     for table, old, new in _COLUMNS:
         if old in _columns(connection, table):
             connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
-    for index in _INDEXES:
+    for index in FORMER_INDEXES:
         connection.execute(f"DROP INDEX IF EXISTS {index}")
     for table, column, was, now in _VALUES:
         if column in _columns(connection, table):

@@ -32,6 +32,9 @@ BESIDE: Final = ("batches", "blobs")
 # What is no part of a thread, though it may name one, and why.
 STAYS: Final = {
     "served_graphs": "what workers of this database serve",
+    "stream_listeners": "who listens here to what workers run",
+    "stream_events": "what they hear",
+    "schedules": "when jobs are begun from here",
     "claims": "who runs a thread here; its epoch goes along",
     "format": "of the tables",
     "budget_accounts": "what all threads of a scope have paid for here",

@@ -138,7 +138,7 @@ class FileOwner(Owner):
         if fcntl is None:
             return None
         try:
-            os.close(_locked(sign))
+            os.close(_locked(sign, shared=True))  # who looks at the same moment does not look alive
         except BlockingIOError:
             return True
         except OSError:
@@ -146,11 +146,11 @@ class FileOwner(Owner):
         return False
 
 
-def _locked(path: Path, *, create: bool = False) -> int:
+def _locked(path: Path, *, create: bool = False, shared: bool = False) -> int:
     """Open a file and lock it at once. Raises BlockingIOError if somebody else holds the lock."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BaseException:
         os.close(handle)
         raise

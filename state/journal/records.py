@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Self
 
 from ..blobs import referring
@@ -150,6 +151,7 @@ class Description:
 
 
 Record = Call | NodeRun | Decision | Retrieval
+HEDGE = ":hedge"  # ends the request_hash of a call that doubles a slow one; its answer serves as well
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -224,11 +226,29 @@ _INSERT: dict[type[Any], str] = {
 }
 CALL_NAMES = ", ".join(field.name for field in fields(Call))
 _FIELD_NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in _INSERT}
+_FIELDS = {cls: attrgetter(*names) for cls, names in _FIELD_NAMES.items()}
 
 
 FORMER_SOURCES = {"joined": "coalesced", "given": "override"}
 ANSWER = ("answer", "tool_calls", "reasoning", "reply_state", "media")
-CALL_REQUIRED = frozenset(field.name for field in fields(Call) if field.default is MISSING)
+_CALL_TYPES: Mapping[str, tuple[type, ...]] = {
+    field.name: (
+        *((int,) if "int" in field.type else (int, float) if "float" in field.type else (str,)),
+        *((type(None),) if "None" in field.type else ()),
+    )
+    for field in fields(Call)
+}
+_CALL_REQUIRED = frozenset(field.name for field in fields(Call) if field.default is MISSING)
+_LARGEST = 2**63  # what a database keeps
+
+
+def is_call(row: Mapping[str, Any]) -> bool:
+    """Tell whether fields that a file holds are those of a call, each of its type."""
+    return row.keys() >= _CALL_REQUIRED and all(
+        isinstance(row[name], types) and not (isinstance(row[name], int) and abs(row[name]) >= _LARGEST)
+        for name, types in _CALL_TYPES.items()
+        if name in row
+    )
 
 
 def call_of(row: Mapping[str, Any]) -> Call:
@@ -256,7 +276,7 @@ def insert(record: Record, *, of_run: bool = True) -> ThreadStatement:
 
 
 def _values(record: Record) -> list[Any]:
-    values = [getattr(record, name) for name in _FIELD_NAMES[type(record)]]
+    values = [*_FIELDS[type(record)](record)]
     if isinstance(record, Call):
         usd = record.cost_usd
         values.append(None if usd is None else bindable(picos(usd)))

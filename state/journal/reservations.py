@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from ..errors import StoreError
+from .allowances import KEPT_S, Allowances
 from .budget_accounts import (
     FORGET,
     HOLDS,
     LIFETIME_S,
     RENEW,
+    AccountKey,
+    Ahead,
     Amount,
     Declined,
     Granted,
@@ -71,7 +74,8 @@ class Reservations(Forked):
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._open = 0
-        self._alive_at = 0.0
+        self._alive_at = 0.0, 0.0
+        self._allowances = Allowances(self._is_alive)
         self._given_back: set[str] = set()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -83,6 +87,10 @@ class Reservations(Forked):
 
     async def reserve(self, wanted: Wanted) -> Granted | Declined:
         """Set aside what a call can cost, or say why it does not fit."""
+        granted = self._allowances.take(wanted)
+        if granted is not None:
+            self._took()
+            return granted
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None:
@@ -125,13 +133,25 @@ class Reservations(Forked):
         wanted = [each.wanted for each in asked]
         owner = self._owner
 
-        def work(db: Transaction) -> tuple[list[Granted | Declined], float | None]:
-            return reserve(db, wanted, owner, self.journal.dialect.now)
+        here = {
+            key: (limits, call.bound)
+            for call in wanted
+            if call.owner is None
+            for key, (_, limits) in call.accounts.items()
+        }
+        ahead = self._allowances.ahead(here, owner)
+
+        def work(
+            db: Transaction,
+        ) -> tuple[list[Granted | Declined], dict[AccountKey, Ahead], float | None]:
+            return reserve(db, wanted, owner, self.journal.dialect.now, ahead)
 
         if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
             await self.journal.aflush()
         began = time.time()
-        outcomes, clock = await self.journal.atransact(work, alone=False)
+        outcomes, kept, clock = await self.journal.atransact(work, alone=False)
+        self._prolonged()
+        self._allowances.put(kept, owner)
         if clock is not None:
             self._ahead_s = clock - (began + time.time()) / 2
         for each, outcome in zip(asked, outcomes, strict=True):
@@ -163,7 +183,7 @@ class Reservations(Forked):
 
     def settlements(self, granted: Granted, spent: Amount) -> list[Settlement]:
         """Return what a call is charged in the place of what it had set aside."""
-        if time.monotonic() - self._alive_at > LIFETIME_S:  # it stood still, and may have lost that
+        if time.monotonic() - self._alive_at[0] > LIFETIME_S:  # it stood still, and may have lost that
             self._prove_alive()
         settled = granted.settled(spent)
         return [each if self._holds(each) else replace(each, bound=Amount()) for each in settled]
@@ -180,6 +200,10 @@ class Reservations(Forked):
         """Take note that a call which had set something aside is settled."""
         with self._lock:
             self._open -= 1
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        with self._lock:
             waiters, self._waiters = self._waiters, []
         for loop, freed in waiters:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
@@ -187,10 +211,17 @@ class Reservations(Forked):
 
     # Signs of life
 
+    def _is_alive(self) -> bool:
+        """Tell whether others surely take this process for alive; either clock may stand still, or be set."""
+        ticking, on_clock = self._alive_at
+        return max(time.monotonic() - ticking, time.time() - on_clock) < LIFETIME_S / 2
+
+    def _prolonged(self) -> None:
+        self._alive_at = time.monotonic(), time.time()
+
     def _took(self) -> None:
         with self._lock:
             self._open += 1
-            self._alive_at = time.monotonic()
             if self._renewer is None:
                 self._renewer = threading.Thread(
                     target=self._renew, args=(self._stop,), name="stepgraph-reservations", daemon=True
@@ -198,9 +229,12 @@ class Reservations(Forked):
                 self._renewer.start()
 
     def _renew(self, stop: threading.Event) -> None:
-        while not stop.wait(RENEW_S):
-            if self._open:
-                with suppress(StoreError):
+        while not stop.wait(min(RENEW_S, KEPT_S)):
+            with suppress(StoreError):
+                if unused := self._allowances.unused():
+                    self.journal.write(settling(unused))
+                    self._wake_all()
+                if (self._open or self._allowances) and time.monotonic() - self._alive_at[0] >= RENEW_S:
                     self._prove_alive()
 
     def _prove_alive(self) -> None:
@@ -212,13 +246,14 @@ class Reservations(Forked):
             with self._lock:
                 self._given_back.add(owner)
                 self._owner = secrets.token_hex(6)
-        self._alive_at = time.monotonic()
+            self._allowances.forget()
+        self._prolonged()
 
     def close(self) -> None:
         """End the signs of life, and leave no row behind that holds nothing."""
         self._stop.set()
         if self._renewer is not None:
-            self.journal.write([(FORGET, (self._owner,))])
+            self.journal.write([*settling(self._allowances.unused(whole=True)), (FORGET, (self._owner,))])
             self._renewer.join(2)
             self._renewer = None
 

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,15 +29,14 @@ class Spill:
     """Keeps rows that could not be committed until the database takes them. One for each connection.
 
     It reserves RESERVE_BYTES on the same disk in a nameless file, which makes room when the disk is full.
-    Rows that cannot be written anywhere stay in memory. Lines without one of the `required` fields count
-    as unreadable.
+    Rows that cannot be written anywhere stay in memory. Lines that do not `fit` count as unreadable.
     """
 
-    def __init__(self, database: Path, required: Collection[str] = (), name: str = "") -> None:
+    def __init__(self, database: Path, fit: Callable[[Row], bool] | None = None, name: str = "") -> None:
         self._database = name or database.name
         self.path = database.with_name(database.name + ".spill")
         self._folder = database.parent
-        self._required = required
+        self._fit = fit or bool
         self._reserve: int | None = None
         self._unwritten: list[Row] = []
 
@@ -138,7 +137,7 @@ class Spill:
             row = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(row, dict) or not all(name in row for name in self._required):
+        if not isinstance(row, dict) or not self._fit(row):
             return None
         cost = row.get("cost_usd")
         known = cost is None or (isinstance(cost, (int, float)) and abs(cost) < MOST_USD)

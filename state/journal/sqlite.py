@@ -11,13 +11,14 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from ..event_loops import aside
+from ..event_loops import aside, begin_in_thread
 from ..private_files import create_private, make_folder, tell_if_open
 from .forking import WAIT_S, Forked, tracked
 
@@ -195,3 +196,15 @@ async def aretrying(work: Callable[[], R], path: Path) -> R:
         if not is_forbidden(error):
             raise
     return await asyncio.to_thread(retrying, work, path)
+
+
+def beginning(work: Callable[[], R], path: Path) -> Future[R]:
+    """Do the work in place, or begin it in a thread if a lock delays it; return what tells how it ended."""
+    done: Future[R] = Future()
+    try:
+        done.set_result(work())
+    except Exception as error:
+        if is_busy(error) or is_forbidden(error):
+            return begin_in_thread(lambda: retrying(work, path))
+        done.set_exception(explained(error, path) if isinstance(error, sqlite3.Error) else error)
+    return done

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ from .forking import track
 from .migration import migrate
 from .own_locks import OwnLocks
 from .records import CALL_NAMES, Call, CallStatement, Statement, bindable, call_of, changed, insert
-from .sqlite import Reopened, aretrying, connect, explained, is_busy, retrying, unhindered
+from .sqlite import Reopened, aretrying, beginning, connect, explained, is_busy, retrying, unhindered
 from .store import Store
 
 R = TypeVar("R")
@@ -35,10 +37,12 @@ class SqliteStore(Store):
         self.path = path
         self._opened = Reopened(self.file, lambda: self._lock, self._begin)
         self._read_blob = BlobReader(self.rows)
-        self._inode = _inode(self.file)
+        self._name = str(self.file)
+        self._inode = _seen(self._name)[0]
         self._log = self.file.with_name(f"{self.file.name}-wal")
+        self._log_name = str(self._log)
         self._log_seen: tuple[sqlite3.Connection | None, Any] = (None, None)
-        self._size = 0
+        self._size = self._log_size = 0
         self._rescued = False
         self._seen_locked_at = -SAME_MOMENT_S
         try:
@@ -79,6 +83,10 @@ class SqliteStore(Store):
         batch = list(statements)
         await aretrying(lambda: self._write(batch, durable=durable), self.path)
 
+    def begin_write(self, statements: Iterable[Statement]) -> Future[None]:
+        batch = list(statements)
+        return beginning(lambda: self._write(batch), self.path)
+
     def try_flush(self) -> None:
         """Write what waits, unless another connection holds the lock: then it goes on waiting."""
         if self._closed or not self._waiting:
@@ -104,6 +112,7 @@ class SqliteStore(Store):
             waiting = list(self._waiting)
             batch = (*waiting, *statements)
             connection = self._connection
+            self._check_log(_seen(self._log_name)[1])
             try:
                 if durable:
                     connection.execute("PRAGMA synchronous = FULL")
@@ -216,20 +225,19 @@ class SqliteStore(Store):
 
     def check_place(self) -> None:
         """Raise StoreError if the file has gone: SQLite would go on writing to what nobody can open."""
-        if _inode(self.file) != self._inode:
+        inode, size = _seen(self._name)
+        if inode != self._inode:
             raise StoreError(
                 f"{self.file} was moved or deleted while it was in use. Put it back, or begin a new session."
             )
-        size, log = self.file.stat().st_size, _inode(self._log)
+        log, log_size = _seen(self._log_name)
         if size < self._size and not self._is_whole():
-            raise StoreError(
-                f"{self.file} was cut short while it was in use. Put a copy in its place, and begin a new "
-                "session."
-            )
+            raise self._cut_short()
         self._size = size
         opened, was = self._log_seen
         if opened is not self._connection or was is None:
             self._log_seen = self._connection, log
+            self._log_size = 0
         elif log != was:
             what = "deleted" if log is None else "replaced"
             self._rescue(log)
@@ -237,6 +245,23 @@ class SqliteStore(Store):
                 f"{self._log} was {what} while it was in use: it is a part of {self.file.name}. The answers "
                 "were saved. Begin a new session, and resume the thread."
             )
+        self._check_log(log_size)
+
+    def _check_log(self, size: int) -> None:
+        """Raise StoreError if the write-ahead log was cut: what is written next would hide that."""
+        if size < self._log_size:
+            with self._lock:  # another thread may have written since it was looked at
+                size = _seen(self._log_name)[1]
+                if size < self._log_size and not self._is_whole():
+                    raise self._cut_short()
+        self._log_size = size
+
+    def _cut_short(self) -> StoreError:
+        return StoreError(
+            f"{self.file} is damaged: it, or {self._log.name} beside it, was cut short or written over while "
+            "it was in use. Put a copy of the database in its place, without that file, and begin a new "
+            "session."
+        )
 
     def _next_call(self) -> int:
         """Return the number of the first call that is put on record from here on."""
@@ -254,7 +279,7 @@ class SqliteStore(Store):
             self._trouble = error if isinstance(error, StoreError) else explained(error, self.path)
 
     def _is_whole(self) -> bool:
-        """Tell whether a file that became shorter is still whole: a VACUUM makes it shorter, too."""
+        """Tell whether it is whole though a file became shorter: a VACUUM or a checkpoint does that, too."""
         try:
             self._connection.execute("PRAGMA shrink_memory")
             return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
@@ -315,9 +340,13 @@ class SqliteStore(Store):
 def _run(connection: sqlite3.Connection, statement: Statement) -> int:
     """Run a statement, and return how many rows it wrote."""
     sql, values = statement
-    for value in [each for each in values if type(each) in CARRIERS]:
-        write_blobs(connection.execute, blobs_of(value))
-    return connection.execute(sql, [bindable(value) for value in values]).rowcount
+    if not CARRIERS.isdisjoint(map(type, values)):
+        for value in values:
+            write_blobs(connection.execute, blobs_of(value))
+    try:
+        return connection.execute(sql, values).rowcount
+    except (OverflowError, UnicodeEncodeError):  # what SQLite cannot keep as it is
+        return connection.execute(sql, [bindable(value) for value in values]).rowcount
 
 
 class SqliteTransaction:
@@ -347,9 +376,10 @@ class SqliteReader:
         self._connection.close()
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
+def _seen(name: str) -> tuple[tuple[int, int] | None, int]:
+    """Return what tells a file from others, None if there is none, and its size."""
     try:
-        stat = path.stat()
+        stat = os.stat(name)  # noqa: PTH116 - a Path costs as much again
     except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
+        return None, 0
+    return (stat.st_dev, stat.st_ino), stat.st_size

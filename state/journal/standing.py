@@ -47,9 +47,10 @@ def tasks_since(journal: Journal, thread_id: str, since: float) -> list[str]:
 def effects_since(journal: Journal, thread_id: str, since: float) -> list[dict[str, Any]]:
     """Return the effects of a thread that began since a time, in nodes that have not ended since."""
     sql = (
-        "SELECT key, path, status FROM effects e WHERE thread_id = ? AND started_at >= ? AND NOT EXISTS ("
-        "SELECT 1 FROM node_runs n WHERE n.thread_id = e.thread_id AND n.path = e.path "
-        "AND n.status = 'done' AND n.ended_at >= e.started_at) ORDER BY started_at"
+        "SELECT key, path, status FROM effects e WHERE thread_id = ? AND started_at >= ? "
+        "AND status <> 'undone' AND NOT EXISTS (SELECT 1 FROM node_runs n "
+        "WHERE n.thread_id = e.thread_id AND n.path = e.path AND n.status = 'done' "
+        "AND n.ended_at >= e.started_at) ORDER BY started_at"
     )
     return journal.query(sql, (thread_id, since))
 

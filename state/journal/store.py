@@ -6,6 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,7 +16,8 @@ from ..database import Database
 from ..errors import StoreError
 from .dialect import Dialect, Row, Rows, Transaction
 from .fencing import Guard, Open
-from .records import CALL_REQUIRED, Call, Statement, changed
+from .new_threads import NewThreads
+from .records import Call, Statement, changed, is_call
 from .spill import Spill
 
 R = TypeVar("R")
@@ -50,15 +52,17 @@ class Store(ABC):
         self.file = file
         self.guard: Guard = Open()
         self._lock = threading.RLock()
-        self._spill = Spill(file, CALL_REQUIRED, str(database))
+        self._spill = Spill(file, is_call, str(database))
         self._trouble: StoreError | None = None
         self._waiting: list[Statement] = []
         self._closed = False
+        self.new_threads = NewThreads()
 
     def _begin(self) -> None:
         """Begin anew in a forked child: what waits to be written is its parent's."""
         self._lock = threading.RLock()
         self._waiting.clear()
+        self.new_threads.clear()
         self._spill.begin()
 
     # Writing: at once, or with the next commit
@@ -97,6 +101,13 @@ class Store(ABC):
         """Like `write`; `durable` waits for the disk, so that a loss of power undoes nothing."""
 
     @abstractmethod
+    def begin_write(self, statements: Iterable[Statement]) -> Future[None]:
+        """Like `write`, and return at once what tells when it is done; an event loop's end changes nothing.
+
+        Where only this event loop would look after it, `flush` does, too.
+        """
+
+    @abstractmethod
     def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         """Do work in one transaction, behind all that waits; nobody else's `transact` runs beside it.
 
@@ -110,6 +121,10 @@ class Store(ABC):
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Run one statement as a transaction of its own, behind all that waits, and return its rows."""
         return self.transact(lambda transaction: transaction.execute(sql, values))
+
+    async def aexecute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Like `execute`, from an event loop."""
+        return await self.atransact(lambda transaction: transaction.execute(sql, values))
 
     @abstractmethod
     def try_flush(self) -> None:

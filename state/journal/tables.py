@@ -11,7 +11,7 @@ sums are exact; a NULL cost is an *unknown* cost. A sum with an unknown cost in 
 from .budget_tables import BUDGET_TABLES
 from .job_tables import JOB_TABLES
 
-VERSION = 8
+VERSION = 9
 
 
 def running_time(where: str = "", *, thread: str = "") -> str:
@@ -21,6 +21,7 @@ def running_time(where: str = "", *, thread: str = "") -> str:
     `thread` is an expression for the only thread to look at.
     """
     node_of, call_of = (f" AND {table}.thread_id = {thread}" if thread else "" for table in ("n", "c"))
+    node_task, call_task = (f"{table}.task, " if where else "" for table in ("n", "c"))  # no index has it
     return f"""
     SELECT thread_id, sum(CASE WHEN b > later THEN b - later ELSE 0 END) AS seconds
     FROM (
@@ -30,11 +31,11 @@ def running_time(where: str = "", *, thread: str = "") -> str:
             PARTITION BY thread_id ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
         FROM (
-            SELECT n.thread_id, n.task, n.started_at AS a, n.ended_at AS b
+            SELECT n.thread_id, {node_task}n.started_at AS a, n.ended_at AS b
             FROM node_runs n JOIN runs own
             ON own.thread_id = n.thread_id AND own.started_at <= n.started_at{node_of}
             UNION ALL
-            SELECT c.thread_id, c.task, c.started_at, c.started_at + c.latency_s
+            SELECT c.thread_id, {call_task}c.started_at, c.started_at + c.latency_s
             FROM calls c WHERE c.source = 'model'{call_of}
         ) parts {where}
         ) ordered
@@ -58,7 +59,7 @@ CREATE TABLE IF NOT EXISTS runs (
     started_at  REAL NOT NULL,
     updated_at  REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS runs_updated ON runs (updated_at);
+CREATE INDEX IF NOT EXISTS runs_listed ON runs (updated_at, started_at, status, graph, thread_id);
 CREATE TABLE IF NOT EXISTS calls (
     id             TEXT PRIMARY KEY,
     thread_id      TEXT NOT NULL,
@@ -109,7 +110,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS calls_answered
 CREATE INDEX IF NOT EXISTS calls_thread ON calls (thread_id, started_at);
 CREATE INDEX IF NOT EXISTS calls_sums
     ON calls (thread_id, status, source, cost_picos, input_tokens, output_tokens, estimated_tokens,
-              estimated_picos, replays, latency_s);
+              estimated_picos, replays, latency_s, started_at, step);
 CREATE INDEX IF NOT EXISTS calls_content ON calls (request_hash, started_at);
 CREATE INDEX IF NOT EXISTS calls_batch ON calls (batch_request) WHERE batch_request IS NOT NULL;
 CREATE TABLE IF NOT EXISTS blobs (    -- images, sounds, documents: each once, for all threads
@@ -133,7 +134,7 @@ CREATE TABLE IF NOT EXISTS node_runs (
     started_at  REAL NOT NULL,
     ended_at    REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS node_runs_thread ON node_runs (thread_id, started_at);
+CREATE INDEX IF NOT EXISTS node_runs_times ON node_runs (thread_id, started_at, ended_at);
 CREATE TABLE IF NOT EXISTS decisions (
     id          INTEGER PRIMARY KEY,
     thread_id   TEXT NOT NULL,
@@ -248,7 +249,7 @@ CREATE TABLE IF NOT EXISTS effects (
     key         TEXT PRIMARY KEY,     -- the idempotency key
     thread_id   TEXT NOT NULL,
     path        TEXT NOT NULL,
-    status      TEXT NOT NULL,        -- started | done
+    status      TEXT NOT NULL,        -- started | done | undone
     result      TEXT,                 -- JSON: what the node wrote; while started, the error that left it open
     started_at  REAL NOT NULL,
     ended_at    REAL,

@@ -42,6 +42,8 @@ class Starter(Protocol):
 
     def start_late(self) -> None: ...
 
+    async def astart_late(self) -> None: ...
+
 
 class Collector:
     """Stands for a cursor, and keeps the statements that it is given."""
@@ -190,6 +192,8 @@ class SqliteCheckpointer(UpkeepSaver):
         new: ChannelVersions,
     ) -> tuple[RunnableConfig, list[Statement]]:
         thread, of_run = _writer(config)
+        if self._store is not None:
+            self._store.new_threads.add_checkpoint(thread, config["configurable"].get("checkpoint_ns", ""))
         of_run = of_run and metadata.get("source") != "update"
         return self._statements(thread, of_run, _put, config, checkpoint, metadata, new)
 
@@ -271,6 +275,14 @@ class SqliteCheckpointer(UpkeepSaver):
                 return
         await self._store.aflush()
 
+    def _has_none(self, config: RunnableConfig) -> bool:
+        """Tell whether there is surely no checkpoint where a config looks for one."""
+        if self._store is None:
+            return False
+        values = config["configurable"]
+        known = self._store.new_threads
+        return not known.may_have_checkpoint(str(values["thread_id"]), values.get("checkpoint_ns", ""))
+
     def _add_later(self, store: Store, statements: list[Statement]) -> None:
         self._unread = statements[-1]
         store.add_later(*statements)
@@ -279,10 +291,14 @@ class SqliteCheckpointer(UpkeepSaver):
         starter: Starter | None = config["configurable"].get(STARTER_KEY)
         if starter is not None and starter.waits:
             starter.start_late()
+        if self._has_none(config):
+            return None
         return retrying(lambda: super(SqliteCheckpointer, self).get_tuple(config), self.path)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         await start_late(config)
+        if self._has_none(config):
+            return None
         if self._store is not None and self._is_waiting():
             await self._store.aflush()
         get_tuple = super().get_tuple
@@ -328,4 +344,6 @@ async def start_late(config: RunnableConfig) -> None:
     """Begin the run of a config, if it had to wait until an event loop may wait for the database."""
     starter: Starter | None = config["configurable"].get(STARTER_KEY)
     if starter is not None and starter.waits:
-        await asyncio.to_thread(starter.start_late)
+        begins = asyncio.ensure_future(starter.astart_late())
+        begins.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(begins)  # a run that is cancelled meanwhile begins all the same, and ends

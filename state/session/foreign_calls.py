@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -37,7 +38,13 @@ COUNTED = "counted by Langfuse's own callback handler"
 
 def is_langfuses(handler: BaseCallbackHandler) -> bool:
     """Tell whether a callback handler sends what it hears to Langfuse."""
-    return any(kind.__module__.partition(".")[0] == "langfuse" for kind in type(handler).__mro__)
+    kind: Any = type(handler)
+    return _is_of_langfuse(kind)
+
+
+@lru_cache(maxsize=256)
+def _is_of_langfuse(kind: type[Any]) -> bool:
+    return any(each.__module__.partition(".")[0] == "langfuse" for each in kind.__mro__)
 
 
 def handlers_of(config: Mapping[str, Any] | None) -> Sequence[BaseCallbackHandler]:

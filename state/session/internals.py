@@ -14,20 +14,24 @@ from langgraph._internal._constants import (
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_READ,
     CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
 )
 from langgraph._internal._runnable import RunnableCallable
 from langgraph._internal._typing import MISSING
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
+from langgraph.config import get_config
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel._algo import _xxhash_str, prepare_next_tasks
 from langgraph.pregel._checkpoint import channels_from_checkpoint, copy_checkpoint
 from langgraph.pregel._loop import PregelLoop
-from langgraph.pregel._messages import _with_message_ids as with_message_ids
+from langgraph.pregel._messages import StreamMessagesHandler, _with_message_ids as with_message_ids
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._task_status import read_task_statuses
 from langgraph.pregel._write import ChannelWrite
+from langgraph.pregel.protocol import StreamChunk, StreamProtocol
+from langgraph.runtime import DEFAULT_RUNTIME
 from langgraph.types import PregelExecutableTask, Send, _interrupt_id as interrupt_id
 
 from ..names import LEDGERS_KEY
@@ -46,6 +50,7 @@ __all__ = [
     "NO_TASK",
     "SENT",
     "DeltaSnapshot",
+    "Tap",
     "attempt_of",
     "execution_of",
     "hears_tokens",
@@ -111,6 +116,71 @@ class _Tokens(AsyncCallbackHandler, _StreamingCallbackHandler[Any]):
 def token_handler(emit: Callable[[str], Awaitable[None]]) -> BaseCallbackHandler:
     """Return a callback handler under which LangChain streams an answer, and `emit` gets its words."""
     return _Tokens(emit)
+
+
+class _Deaf(BaseCallbackHandler):
+    run_inline = True
+    ignore_llm = ignore_chat_model = ignore_chain = ignore_agent = True
+    ignore_retriever = ignore_retry = ignore_custom_event = True
+
+    @property
+    def is_heard(self) -> bool:
+        return False
+
+
+class _Hearing(StreamMessagesHandler):
+    @property
+    def is_heard(self) -> bool:
+        return True
+
+
+class Tap:
+    """Hears what a run streams, in whatever way it is run, while it is open; else it costs nothing.
+
+    `put` gets what LangGraph's streams give, (place, mode, data), of these modes and of messages. It may be
+    called from any thread.
+    """
+
+    def __init__(self, put: Callable[[StreamChunk], None], modes: Sequence[Any]) -> None:
+        self._put = put
+        self._modes = set(modes)
+        self.is_open = False
+        self.handler: BaseCallbackHandler = _Hearing(self._hear, True)
+        self._turn()
+
+    def open(self) -> None:
+        """Hear what begins from now on."""
+        if not self.is_open:
+            self.is_open = True
+            self._turn()
+
+    def close(self) -> None:
+        self.is_open = False
+        self._turn()
+
+    def _turn(self) -> None:
+        """Make the handler LangGraph's own, or one that asks for nothing.
+
+        By what a handler is, LangChain decides whether a model streams its answer; and a run's handlers are
+        copied into each of its nodes, so that none can be added or taken away.
+        """
+        setattr(self.handler, "__class__", _Hearing if self.is_open else _Deaf)  # noqa: B010
+        vars(self.handler).update(metadata={}, seen=set())
+
+    def _hear(self, chunk: StreamChunk) -> None:
+        if self.is_open:
+            self._put(chunk)
+
+    def _write(self, data: Any) -> None:
+        if self.is_open:
+            task = str(get_config()["configurable"]["checkpoint_ns"])
+            self._hear((tuple(task.split("|"))[:-1], "custom", data))
+
+    @property
+    def configurable(self) -> dict[str, Any]:
+        """What makes LangGraph hand over what it streams, and what nodes write to their stream."""
+        runtime = DEFAULT_RUNTIME.override(stream_writer=self._write)
+        return {CONFIG_KEY_STREAM: StreamProtocol(self._hear, self._modes), CONFIG_KEY_RUNTIME: runtime}
 
 
 def is_nested(configurable: Mapping[str, Any]) -> bool:

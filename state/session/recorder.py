@@ -6,7 +6,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
 from typing import Any
@@ -19,6 +20,7 @@ from langgraph.types import Command
 
 from .. import sigterm
 from ..budget import Ledger
+from ..cost import Cost
 from ..errors import ClaimLost, StepgraphError, ThreadBusy
 from ..journal.claims import Claims
 from ..journal.journal import Journal
@@ -98,7 +100,7 @@ class Recorder(RunObserver):
         self._migrate = migrate  # makes the thread one of the graph's version, if it is of an earlier one
         self._can_wait = can_wait  # the checkpointer is the one that begins a late run
         self._root: UUID | None = None
-        self._late: Callable[[], None] | None = None
+        self._late: Callable[[bool], None] | None = None
         self._starting = False
         self._open: dict[UUID, tuple[dict[str, Any], float, str | None]] = {}
         self._ended: RunStatus = "done"
@@ -127,13 +129,20 @@ class Recorder(RunObserver):
                 allow(type(inputs))
             if self._late is not None or self._starting:
                 raise ThreadBusy(f"The thread {self._thread!r} is about to run. Wait until it has ended.")
-            start = partial(self._start, run_id, inputs, tags or [], metadata or {}, kwargs.get("name"))
+            start = partial(
+                self._start,
+                run_id=run_id,
+                inputs=inputs,
+                tags=tags or [],
+                metadata=metadata or {},
+                name=kwargs.get("name"),
+            )
             under_way = self._root is not None  # then this one is refused at once, and the first goes on
             if not under_way and self._can_wait and _in_event_loop() and self._journal.has_to_wait():
                 self._root, self._late = run_id, start
                 sigterm.begin(self)  # it begins in another thread, where no handler may be set
             else:
-                start()
+                start(self._claims.acquire(self._thread))
 
     @property
     def waits(self) -> bool:
@@ -152,13 +161,27 @@ class Recorder(RunObserver):
         )
 
     def start_late(self) -> None:
-        """Begin the run, waiting for the file's lock; the checkpointer calls it before any node runs."""
+        """Begin the run, waiting for the database; the checkpointer calls it before any node runs."""
         late, self._late = self._late, None
-        if late is None:
-            return
+        if late is not None:
+            with self._late_start():
+                late(self._claims.acquire(self._thread))
+
+    async def astart_late(self) -> None:
+        """Like `start_late`, from an event loop: where nothing has to be read, it is not left."""
+        late, self._late = self._late, None
+        if late is not None:
+            with self._late_start():
+                if await self._claims.aacquire(self._thread):
+                    late(True)
+                else:
+                    await asyncio.to_thread(late, False)
+
+    @contextmanager
+    def _late_start(self) -> Iterator[None]:
         self._starting = True
         try:
-            late()
+            yield
         except BaseException:
             self._root = None
             sigterm.end(self)
@@ -169,18 +192,28 @@ class Recorder(RunObserver):
             self._end("failed", STOPPED)
 
     def _start(
-        self, run_id: UUID, inputs: Any, tags: list[str], metadata: dict[str, Any], name: str | None
+        self,
+        is_new: bool,
+        *,
+        run_id: UUID,
+        inputs: Any,
+        tags: list[str],
+        metadata: dict[str, Any],
+        name: str | None,
     ) -> None:
-        self._claims.acquire(self._thread)
+        """Begin the run of a thread that is claimed; of a `new` one nothing is on record yet."""
+        if is_new:
+            self._journal.new_threads.begin(self._thread)
         sigterm.begin(self)
         self._is_over = False
-        fingerprint = self._fingerprint(metadata.get(GRAPH_KEY))
+        fingerprint = self._fingerprint(metadata.get(GRAPH_KEY), is_new)
         if not self._starting:
             self._root = run_id
         self._ended = "done"
         for ledger in self._ledgers:
             if not ledger.is_shared:
-                ledger.begin(self._journal.spent(self._thread), self._journal.ran_s(self._thread))
+                spent, ran_s = self._spent(is_new)
+                ledger.begin(spent, ran_s)
         self._begin(inputs, tags, metadata, name)
         self._journal.start_run(self._thread, fingerprint, self._budgets, self._description, lane=self._lane)
 
@@ -212,11 +245,16 @@ class Recorder(RunObserver):
                 self._cut.add(run_id)
             self._leave(run_id, "failed", error=message)
 
-    def _fingerprint(self, mark: Any) -> str | None:
+    def _spent(self, is_new: bool) -> tuple[Cost, float]:
+        if is_new:
+            return Cost(), 0.0
+        return self._journal.spent(self._thread), self._journal.ran_s(self._thread)
+
+    def _fingerprint(self, mark: Any, is_new: bool) -> str | None:
         """Return the graph's shape, if it is known; refuse one that the thread cannot go on with."""
         if not isinstance(mark, GraphMark):
             return None
-        if not self.allow_changed_graph:
+        if not self.allow_changed_graph and not is_new:
             try:
                 if self._migrate is not None:
                     self._migrate(mark.graph)
@@ -296,7 +334,9 @@ class Recorder(RunObserver):
         return self._journal.mask.json(as_json(value))
 
 
-_CALLBACKS = [method.__code__ for method in (Recorder.on_chain_start, Recorder.on_chain_end)]
+_CALLBACKS = [
+    method.__code__ for method in (Recorder.on_chain_start, Recorder.on_chain_end, Recorder.on_chain_error)
+]
 
 
 def _in_event_loop() -> bool:

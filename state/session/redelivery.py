@@ -24,6 +24,15 @@ def digest_of(thread_id: str, inputs: Any) -> str:
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
 
 
+async def is_untouched(config: RunnableConfig) -> bool:
+    """Tell whether a run's thread is surely new, so that there is nothing to look for."""
+    values = config.get("configurable", {})
+    session = values.get(SESSION_KEY)
+    if session is None or values.get(CONFIG_KEY_CHECKPOINTER) is not session.checkpointer:
+        return False
+    return not await session.journal.is_touched(str(values["thread_id"]))
+
+
 def undelivered(input: Any, config: RunnableConfig) -> Any:
     """Return the input that a run begins with: None, to go on, if its thread has it already."""
     begun, place = _begun(input, config)

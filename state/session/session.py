@@ -245,7 +245,7 @@ class Session:
         that has none yet, and is given none in the config.
         """
         given = config.get("configurable", {})
-        thread = str(given["thread_id"])
+        thread = text_of_id(str(given["thread_id"]))
         own = given.get(BUDGET)
         if own is not None:
             budget = read_budgets(own, f"configurable {BUDGET!r}")
@@ -317,15 +317,31 @@ class Session:
         return ThreadBudgets.from_json(self.journal.budget_of(thread_id)).own
 
     def decide_effect(
-        self, key: str, *, happened: bool, update: Mapping[str, Any] | None = None
+        self,
+        key: str,
+        *,
+        happened: bool,
+        update: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        change: bool = False,
+        started_at: float | None = None,
     ) -> EffectRecord:
         """Decide whether a side effect happened, after an EffectUnknown.
 
         If it happened, its thread goes on with `update`, as plain data, in the place of what its node
-        would have written. If not, it runs again. A decision can be changed. Raises InputError for an
-        effect that ended by itself.
+        would have written. If not, it runs again. `by` says who decides. With `started_at`, from the
+        effect's record, the decision holds for that start of it only. Raises InputError for an effect that
+        ended by itself, and for one that is decided already, unless this is to `change` that.
         """
-        return decide_effect(self.journal, key, happened=happened, update=update)
+        return decide_effect(
+            self.journal,
+            key,
+            happened=happened,
+            update=update,
+            by=by,
+            change=change,
+            started_at=started_at,
+        )
 
     def undecided_effects(self) -> list[EffectRecord]:
         """Return the side effects that started and did not end: open ones, and those under way."""

@@ -104,6 +104,8 @@ class StoreCheckpointer(SqliteCheckpointer):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         await start_late(config)
+        if self._has_none(config):
+            return None
         return await asyncio.to_thread(SqliteSaver.get_tuple, self, config)
 
     async def alist(

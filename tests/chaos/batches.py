@@ -29,7 +29,7 @@ from typing import Any
 
 from stepgraph import Ask, Session, aresume, chain, step, using
 
-from ..batch_apis import LIVE, answer_to, spec
+from ..batch_messages import LIVE, answer_to, spec
 from .living import forked, received
 
 ROOT = Path(__file__).parents[2]

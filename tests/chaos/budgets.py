@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
@@ -40,7 +42,7 @@ PROCESSES = 4
 SCOPE = "team:chaos"
 PROMPT_TOKENS, MOST_TOKENS = 10, 40
 PRICE = Price(input=1000, output=3000)  # dollars per million tokens, so that sums are not round
-LIFE_LIMIT_S = 60
+SILENT_S = 60  # after which a worker hangs, if none of them has asked anything
 
 
 class Served(asyncio.Protocol):
@@ -159,6 +161,8 @@ reservations.RENEW_S = 0.25
 def live(database: str, number: int, history: History, address: str) -> None:
     """Be one process: spend until the budget ends."""
 
+    faulthandler.register(signal.SIGUSR1)
+
     async def main() -> None:
         async with Session(database) as session:
             with using(Remote(address, history.slowest_s)):
@@ -179,8 +183,8 @@ def live(database: str, number: int, history: History, address: str) -> None:
 
     try:
         asyncio.run(main())
-    except BaseException as error:
-        print(f"worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    except BaseException:
+        print(f"worker {number}: {traceback.format_exc()}", file=sys.stderr, flush=True)
         os._exit(1)
     os._exit(0)
 
@@ -224,11 +228,17 @@ def run(history: History, database: str, address: str, luck: random.Random) -> T
             workers[number].join()
             tally.kills += 1
             workers[number] = _start(database, number, history, address)
-    for worker in workers.values():
-        worker.join(LIFE_LIMIT_S)
-        tally.failed += worker.exitcode != 0
+    for number, worker in workers.items():
+        _join(worker, address)
         if worker.is_alive():
+            print(f"worker {number} of {database} hangs:", file=sys.stderr, flush=True)
+            os.kill(worker.pid or 0, signal.SIGUSR1)
+            time.sleep(1)
             worker.kill()
+            worker.join()
+        if worker.exitcode != 0:
+            print(f"worker {number} of {database} ended by {worker.exitcode}", file=sys.stderr, flush=True)
+            tally.failed += 1
     after = asyncio.run(ask_server(address, None))
     made = {name: after[name] - before[name] for name in after}
     made["usd"] = dollars(made["picos"])
@@ -241,6 +251,16 @@ def run(history: History, database: str, address: str, luck: random.Random) -> T
     tally.overspent += made[name] > limit
     tally.uncounted += round(counted - made[name], 12) < 0
     return tally
+
+
+def _join(worker: Any, address: str) -> None:
+    """Wait for a worker as long as any of them asks something."""
+    seen, heard_at = None, time.monotonic()
+    while worker.is_alive() and time.monotonic() < heard_at + SILENT_S:
+        worker.join(1)
+        made = asyncio.run(ask_server(address, None))
+        if made != seen:
+            seen, heard_at = made, time.monotonic()
 
 
 def _start(database: str, number: int, history: History, address: str) -> Any:

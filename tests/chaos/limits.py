@@ -2,7 +2,7 @@
 
     python -m tests.chaos.limits [--postgres] [--calls 600]
 
-Prints one line of JSON for each limit: how much of it was used, which is never more than 1.
+Prints one line of JSON for each limit: how much of it was used. Ends with 1 if one was not kept.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from .living import FORK
 PROCESSES = 4
 ANSWER_S = 0.2
 PER_MINUTE, AT_ONCE = 2400, 8
+# The first call may arrive this much later after its slot than the last one does, on a busy machine: the
+# span between them is then shorter than the limit's. Four processes that share nothing use more even so.
+LATE_S = 0.4
 BODY = {
     "id": "1",
     "object": "chat.completion",
@@ -161,7 +164,9 @@ def main() -> int:
         shared = {**model, "shared": True}
         limit: dict[str, Any] = {"model": "rate", "requests_per_minute": PER_MINUTE, "max_concurrency": 200}
         arrived, *_ = spent_by(PROCESSES, database, options.calls, {**shared, **limit}, mine)
-        rate = (len(arrived) - 1) / (max(arrived) - min(arrived)) * 60
+        span_s = max(arrived) - min(arrived)
+        rate = (len(arrived) - 1) / span_s * 60
+        kept = (len(arrived) - 1) / (span_s + LATE_S) * 60 <= PER_MINUTE
         told = {"limit": "requests_per_minute", "calls": len(arrived), "used": round(rate / PER_MINUTE, 3)}
         print(json.dumps(told), flush=True)
 
@@ -178,7 +183,7 @@ def main() -> int:
             "dealt out": round(dealt, 3),
         }
         print(json.dumps(told), flush=True)
-    return 0 if rate <= PER_MINUTE and most <= AT_ONCE else 1
+    return 0 if kept and most <= AT_ONCE else 1
 
 
 if __name__ == "__main__":

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
+
+from ..warm import run_python
 
 ROOT = Path(__file__).parents[2]
 
 
 def campaign(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the campaign in a process of its own: it forks, which a process with threads should not."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.chaos.campaign", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_python("-m", "tests.chaos.campaign", *options, cwd=ROOT)
 
 
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice() -> None:

@@ -11,6 +11,9 @@ import pytest
 
 from stepgraph.cli.app import main
 
+from ..cluster.children.sitecustomize import schema_of
+from ..cluster.switch import IN_POSTGRES
+
 Command = Callable[..., "Done"]
 
 MEMO = """
@@ -57,12 +60,29 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+@pytest.fixture(autouse=True)
+def _database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the suite runs on Postgres, commands find there what would be in stepgraph.sqlite."""
+    if IN_POSTGRES:
+        schema = schema_of(tmp_path / "stepgraph.sqlite")
+        monkeypatch.setenv("STEPGRAPH_DB", f"{request.getfixturevalue('schemas').url}?schema={schema}")
+
+
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def command(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     """Run the command line in this process."""
+    schemas = request.getfixturevalue("schemas") if IN_POSTGRES else None
+
+    def at(word: str) -> str:
+        """Return where a word's file is, if a session has kept it in Postgres."""
+        schema = schema_of(Path(word))
+        is_there = schemas is not None and word.endswith(".sqlite") and schema in schemas.present()
+        return f"{schemas.url}?schema={schema}" if is_there else word
 
     def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["stepgraph", *words])
+        monkeypatch.setattr(sys, "argv", ["stepgraph", *map(at, words)])
         before, modules = list(sys.path), set(sys.modules)
         capsys.readouterr()
         try:

@@ -11,6 +11,7 @@ from ..servers import Fault
 from .conftest import Command
 
 RUN = ("run", "memo.py:graph", "-i", "text=x")
+NAMED = pytest.mark.sqlite_file("its name is told")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +40,8 @@ RUN = ("run", "memo.py:graph", "-i", "text=x")
         (("run", "support-desk", "-i", "body="), 2, "body: String should have at least 1 character"),
         ((*RUN, "--model", "opnai:gpt"), 2, "unknown provider 'opnai'. Did you mean 'openai'?"),
         ((*RUN, "--model", "openai"), 2, "no model is named"),
-        (("show", "x"), 2, "There is no file stepgraph.sqlite"),
-        (("resume", "x"), 2, "nothing to resume"),
+        pytest.param(("show", "x"), 2, "There is no file stepgraph.sqlite", marks=NAMED),
+        pytest.param(("resume", "x"), 2, "nothing to resume", marks=NAMED),
         (("resume",), 2, "Name the threads to resume"),
         (("shwo",), 2, "No such command"),
         (("graph", "support-desk", "--format", "png"), 2, "--output graph.png"),
@@ -82,20 +83,18 @@ def test_wrong_key_and_missing_model(command: Command, memo: Any, status: int, t
 def test_key_variable_not_set(command: Command, memo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = command(*RUN, "--model", "openai:gpt-5-mini", "--json")
-    assert done.code == 2
-    assert "OPENAI_API_KEY" in done.rows[0]["error"]
+    assert (done.code, done.out) == (2, "")
+    assert "OPENAI_API_KEY" in done.err
 
 
 def test_settings_file_with_a_mistake(command: Command, memo: Any, tmp_path: Path) -> None:
     (tmp_path / "stepgraph.toml").write_text('[models]\nwriter = { modle = "x" }\n')
     done = command(*RUN, "--json")
     assert done.code == 2
-    assert (
-        "stepgraph.toml, model role 'writer': unknown setting 'modle'. Did you mean 'model'?"
-        in (done.rows[0]["error"])
-    )
+    assert "stepgraph.toml, model role 'writer': unknown setting 'modle'. Did you mean 'model'?" in done.err
 
 
+@pytest.mark.sqlite_file("the file itself")
 def test_a_file_that_is_no_database_is_refused_and_left_alone(
     command: Command, memo: Any, tmp_path: Path
 ) -> None:
@@ -107,6 +106,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(
     assert memo.calls == 0
 
 
+@pytest.mark.sqlite_file("the file itself")
 @pytest.mark.parametrize("place", ["/proc/nowhere/runs.sqlite", "/dev/null/runs.sqlite", "."])
 def test_a_place_that_cannot_be_written(command: Command, memo: Any, place: str) -> None:
     assert command(*RUN, "--db", place).code in (2, 4)

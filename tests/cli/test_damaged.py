@@ -27,6 +27,7 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
     return tmp_path / "stepgraph.sqlite"
 
 
+@pytest.mark.sqlite_file("it is damaged from outside")
 @pytest.mark.parametrize(
     ("table", "column", "value", "words"),
     [
@@ -40,6 +41,13 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
         ("checkpoints", "checkpoint", b"\xc1", ("history", "one")),
         ("checkpoints", "metadata", "{", ("history", "one")),
         ("writes", "value", b"\xc1", ("pending",)),
+        ("runs", "fingerprint", '{"edges":[]}', ("export", "one", "--html")),
+        (
+            "runs",
+            "fingerprint",
+            '{"nodes":{"a":{"nodes":1}},"edges":[],"choices":[]}',
+            ("export", "one", "--html"),
+        ),
     ],
 )
 def test_the_cell_is_named(
@@ -55,6 +63,7 @@ def test_the_cell_is_named(
     assert command(*words[:1]).code in (0, 2), "the advice helps"
 
 
+@pytest.mark.sqlite_file("it is damaged from outside")
 def test_a_missing_column_is_named(command: Command, record: Path) -> None:
     with contextlib.closing(sqlite3.connect(record)) as file, file:
         file.execute("ALTER TABLE calls RENAME COLUMN answer TO said")

@@ -66,3 +66,23 @@ def test_bad_input(folder: Path, command: Command) -> None:
     done = command("estimate", "post.py:graph", "--input", "topik=tea")
     assert done.code == 2
     assert "topic" in done.err
+
+
+def test_nobody_is_asked_so_no_key_is_needed(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEEPSEEK_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for model in ("openai:gpt-5-mini", "anthropic:claude-sonnet-4-5", "deepseek:deepseek-chat"):
+        done = command("estimate", "post.py:graph", "-i", "topic=tea", "--model", model)
+        assert (done.code, done.err) == (0, "")
+        assert "at most $" in done.out
+
+
+def test_a_missing_key_is_told_before_a_thread_is_on_record(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = command("run", "post.py:graph", "-i", "topic=tea", "--model", "openai:gpt-5-mini")
+    assert (done.code, "OPENAI_API_KEY is not set" in done.err) == (2, True)
+    assert not (folder / "stepgraph.sqlite").exists()

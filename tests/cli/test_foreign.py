@@ -28,6 +28,7 @@ def planted(command: Command, memo: Any, tmp_path: Path) -> Any:
     return plant
 
 
+@pytest.mark.sqlite_file("a file from elsewhere")
 def test_a_recorded_endpoint_gets_no_key(
     command: Command, memo: Any, planted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_recorded_endpoint_gets_no_key(
     assert memo.calls == 0
 
 
+@pytest.mark.sqlite_file("a file from elsewhere")
 @pytest.mark.parametrize("graph", ["os:abort", "builtins:exit", "json:dumps"])
 def test_a_recorded_graph_cannot_be_any_callable(command: Command, planted: Any, graph: str) -> None:
     planted(graph=graph)
@@ -45,6 +47,7 @@ def test_a_recorded_graph_cannot_be_any_callable(command: Command, planted: Any,
     assert "--graph" in done.err
 
 
+@pytest.mark.sqlite_file("a file from elsewhere")
 def test_a_recorded_graph_file_lies_in_this_folder_or_is_named(
     command: Command, memo: Any, planted: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ..batch_apis import BatchServer, doubled
+from ..batch_apis import BatchServer
+from ..batch_messages import doubled
 from .conftest import Command
 
 

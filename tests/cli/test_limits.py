@@ -41,6 +41,7 @@ def test_a_cached_answer_is_shown_as_such_and_costs_nothing(command: Command, me
 def test_limits_are_read(tmp_path: Path) -> None:
     assert parse_budget([]) is None
     assert parse_budget(["tokens=20_000", "usd=0.5"]) == Budget(tokens=20_000, usd=0.5)
+    assert parse_budget(["calls=3,usd=0.5", "tokens=9"]) == Budget(calls=3, usd=0.5, tokens=9)
     assert parse_budget(["none"]) == Budget()
     assert [parse_age(text) for text in ("90", "90s", "2h", "1.5d")] == [90, 90, 7200, 129600]
 

@@ -138,6 +138,41 @@ async def test_a_workflow_is_a_tool_whose_review_asks_the_clients_user(folder: P
         assert wrong["message"] == "ValueError: there is nobody"
 
 
+async def test_the_workers_on_code_are_tools_of_one_folder(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "totals.py").write_text("def total(items):\n    return sum(items)\n")
+    (tmp_path / "outside.py").write_text("x = 1\n")
+    process = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "stepgraph", "mcp", "code-tools", "--folder", "shop", "--write"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    async with (
+        stdio_client(process) as (reading, writing),
+        ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        reads = {name: tool.annotations.readOnlyHint for name, tool in tools.items() if tool.annotations}
+        assert reads == {"search_code": True, "compress_code": True, "apply_edit": False}
+
+        found = await session.call_tool("search_code", {"query": "the total of the items"})
+        assert "totals.py:1-2" in found.content[0].text
+        change = {"file": "totals.py", "snippet": "def total(items):\n    return 2 * sum(items)\n"}
+        assert (await session.call_tool("apply_edit", change)).content[0].text.startswith("Written:")
+        assert "2 * sum" in (shop / "totals.py").read_text()
+        for wrong in ({"file": "../outside.py", "snippet": "x = 2\n"}, {"file": "totals.py"}):
+            assert (await session.call_tool("apply_edit", wrong)).isError
+        assert (tmp_path / "outside.py").read_text() == "x = 1\n"
+
+
+def test_the_options_of_the_workers_go_with_them(command: Command, folder: Path) -> None:
+    done = command("mcp", "post.py:letters", "--folder", ".")
+    assert (done.code, "--folder goes with code-tools" in done.err) == (2, True)
+
+
 @contextmanager
 def served(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
     """Serve the workflow over HTTP; yield the address and the header that it prints."""

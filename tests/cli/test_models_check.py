@@ -12,7 +12,7 @@ def test_records_are_shown_with_their_sources(command: Command) -> None:
     assert done.code == 0
     assert "deepseek deepseek-chat" in done.out
     assert "json_object" in done.out
-    assert "https://github.com/ollama/ollama/issues/7125" in done.out
+    assert "https://github.com/ollama/ollama/blob/" in done.out
 
 
 def test_what_an_endpoint_does_otherwise_is_found(

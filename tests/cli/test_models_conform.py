@@ -12,7 +12,8 @@ from stepgraph.providers.keys import SERVICE
 from stepgraph.providers.testing.checks import CHECKS
 
 from ..imitator import KEY, MODEL
-from ..imitators import DeepSeek, OpenRouter
+from ..imitators import DeepSeek
+from ..openrouter_imitator import OpenRouter
 from ..servers import HTML, Answer, ChatServer
 from .conftest import Command
 

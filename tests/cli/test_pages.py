@@ -63,7 +63,7 @@ def test_it_serves_until_it_is_interrupted(command: Command, one_run: None, tmp_
         assert "a draft" in page
         connection.close()
         ui.send_signal(signal.SIGINT)
-        _, err = ui.communicate(timeout=20)
+        _, err = ui.communicate(timeout=120)
         assert ui.returncode == 0
     assert "token" not in err
     assert "Traceback" not in err

@@ -33,6 +33,7 @@ def test_a_run_and_all_that_reads_it(
     assert said("sql", "SELECT count(*) AS n FROM calls", "--json") == '{"n": 2}\n'
     assert "approve" in said("show", "a")
     assert "shorten" in said("show", "a", "--json")
+    assert said("threads", "--search", "nobody") == "No thread fits.\n"
     assert said("history", "a").splitlines()
     assert said("diff", "a", "b")
     assert "approve" in said("resume", "a", "--answer", "true")

@@ -34,8 +34,8 @@ def test_push_sends_once_and_says_where_to(
         monkeypatch.setenv("LANGFUSE_BASE_URL", receiver.url)
         assert command("trace", "push", "one").code == 0
         number = len(receiver.spans)
-        assert f"{number} spans sent" in command("trace", "push").out
-        assert "0 spans sent" in command("trace", "push", "--since", "7d").out
+        assert f"{number} spans and scores sent" in command("trace", "push").out
+        assert "0 spans and scores sent" in command("trace", "push", "--since", "7d").out
         assert len(receiver.spans) == 2 * number
     monkeypatch.setenv("LANGFUSE_BASE_URL", unused_url())
     done = command("trace", "push")
@@ -43,6 +43,7 @@ def test_push_sends_once_and_says_where_to(
     assert "cannot be reached" in done.out
 
 
+@pytest.mark.sqlite_file("it is read from outside")
 def test_a_run_sends_its_trace_by_itself(
     command: Command, memo: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -7,13 +7,13 @@ import json
 import signal
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..servers import ChatServer, Fault
+from ..warm import run_python
 from .conftest import Command
 
 KILLED = """
@@ -49,14 +49,7 @@ graph = chain(asks_then_dies_once, name="killed")
 
 
 def in_a_process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stepgraph", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-m", "stepgraph", *words, cwd=folder)
 
 
 def test_kill_9_then_resume_finishes_from_the_last_checkpoint(
@@ -66,7 +59,7 @@ def test_kill_9_then_resume_finishes_from_the_last_checkpoint(
     memo.will("Short.")
     killed = in_a_process(tmp_path, "run", "killed.py:graph", "-i", "text=x", "--thread", "k")
     assert killed.returncode == -signal.SIGKILL
-    assert command("threads", "--json").rows[0]["status"] == "running"
+    assert command("threads", "--json").rows[0]["status"] == "unfinished"
 
     resumed = in_a_process(tmp_path, "resume", "k", "--json")
     row = json.loads(resumed.stdout)
@@ -95,7 +88,7 @@ def test_resume_all_takes_what_failed_and_what_never_began(
     assert sorted(row["status"] for row in command("threads", "--json").rows) == [
         "queued",
         "queued",
-        "running",
+        "unfinished",
     ]
 
     done = command("resume", "--all", "--json")
@@ -152,6 +145,7 @@ def test_the_models_of_the_first_run_are_used_again_if_the_settings_know_them(
     assert command("resume", "v", "--json").code == 3
 
 
+@pytest.mark.sqlite_file("it is changed from outside")
 @pytest.mark.parametrize(
     "models",
     [

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ..warm import run_python
 from .conftest import Command
 
 REVIEWED = """
@@ -70,6 +71,7 @@ def begin(command: Command, thread: str = "t", graph: str = "graph", **inputs: A
     return done.out
 
 
+@pytest.mark.sqlite_file("its name is told")
 def test_pending_tells_what_is_asked_since_when_and_how_to_answer(
     command: Command, letter: Any, tmp_path: Path
 ) -> None:
@@ -264,6 +266,7 @@ def test_an_end_of_a_budget_is_no_question(command: Command, letter: Any) -> Non
     assert command("pending", "--json").rows == []
 
 
+@pytest.mark.sqlite_file("its name, and what others wrote into it")
 def test_an_unknown_thread_and_an_unknown_file_are_told(
     command: Command, letter: Any, tmp_path: Path
 ) -> None:
@@ -272,6 +275,7 @@ def test_an_unknown_thread_and_an_unknown_file_are_told(
     assert "no thread 'u'" in command("approve", "u").err
 
 
+@pytest.mark.sqlite_file("its name, and what others wrote into it")
 def test_what_waits_is_listed_without_importing_anything_the_file_names(
     command: Command, letter: Any, tmp_path: Path
 ) -> None:
@@ -293,14 +297,7 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(command: Comman
 
 def test_asked_in_one_process_answered_in_another(letter: Any, tmp_path: Path) -> None:
     def in_a_process(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "stepgraph", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python("-m", "stepgraph", *words, cwd=tmp_path)
 
     assert in_a_process("run", "letter.py:graph", "-i", "to=Ada", "--thread", "p").returncode == 5
     assert json.loads(in_a_process("pending", "--json").stdout)["thread"] == "p"

@@ -17,6 +17,7 @@ import pytest
 import stepgraph
 
 from ..servers import ChatServer
+from ..warm import run_python
 from .conftest import Command
 
 HOME = str(Path(stepgraph.__file__).parents[1])
@@ -28,14 +29,12 @@ CACHE = {"MYPY_CACHE_DIR": str(Path(HOME, ".mypy_cache", "starter"))}
 
 def in_project(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the project as its owner would."""
+    ours = {**os.environ, "PYTHONPATH": HOME, **environment}
+    if words[0] == "stepgraph":
+        return run_python("-m", *words, cwd=folder, env=ours)
+    command = [sys.executable, "-m", *words]
     return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": HOME, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command, cwd=folder, env=ours, capture_output=True, text=True, timeout=120, check=False
     )
 
 

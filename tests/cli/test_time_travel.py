@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,23 @@ def test_a_thread_from_python_is_forked_without_its_graph(command: Command, tmp_
     assert command("fork", "py").code == 2
     assert command("fork", "py", "--no-run", "--thread", "n").code == 0
     assert json.loads(command("diff", "py", "n", "--json").out)["same"] is True
+
+
+def test_a_thread_that_python_ran_is_forked_with_the_graph_that_is_named(
+    command: Command, memo: Any, tmp_path: Path
+) -> None:
+    memo.will("Short.")
+    inner = (tmp_path / "memo.py").read_text()
+    ran = (
+        'with Session("stepgraph.sqlite") as session:\n'
+        '    graph.compile().invoke(Memo("A long memo."), session.config("p"))'
+    )
+    code = f"{inner}\nfrom stepgraph import Session\n{ran}"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    done = command("fork", "p", "--thread", "q", "--set", "text=Another.")
+    assert (done.code, "--graph file.py:attr" in done.err) == (2, True)
+    memo.will("Other.")
+    words = ("fork", "p", "--thread", "q", "--at", "0", "--set", "text=Another.", "--graph", "memo.py:graph")
+    done = command(*words)
+    assert done.code == 0, done.err
+    assert command("threads", "--json").rows[0]["status"] == "done"

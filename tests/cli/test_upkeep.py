@@ -64,6 +64,7 @@ def test_spans_are_exported_masked(command: Command, memo: Any, tmp_path: Path) 
     assert command("export", "one", "--spans", "--html").code == 2
 
 
+@pytest.mark.sqlite_file("its size")
 def test_prune_does_nothing_until_told(command: Command, runs: Any) -> None:
     done = command("prune", "--keep", "1")
     assert "t0  done" in done.out
@@ -76,6 +77,15 @@ def test_prune_does_nothing_until_told(command: Command, runs: Any) -> None:
     before, after = (int(word.replace(",", "")) for word in sizes if word[0].isdigit())
     assert after < before
     assert [row["thread_id"] for row in command("threads", "--json").rows] == ["t2"]
+
+
+@pytest.mark.sqlite_file("its size")
+def test_prune_tells_programs_what_it_would_do_and_did(command: Command, runs: Any) -> None:
+    (would,) = command("prune", "--keep", "1", "--json").rows
+    (did,) = command("prune", "--keep", "1", "--yes", "--json").rows
+    assert (would["done"], did["done"]) == (False, True)
+    assert would["threads"] == did["threads"] != []
+    assert did["bytes"]["after"] <= did["bytes"]["before"]
 
 
 def test_prune_can_keep_the_record_and_drop_old_checkpoints(command: Command, runs: Any) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ..servers import free_port
+from ..warm import run_python
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?(?: exit=(\d))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,14 +30,9 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = self._free_port()
+        self.port = str(free_port())
         self.output: dict[str, str] = {}
         self._running: list[subprocess.Popen[bytes]] = []
-
-    @staticmethod
-    def _free_port() -> str:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            return str(listener.getsockname()[1])
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text.replace(PORT, self.port), encoding="utf-8")
@@ -43,27 +41,19 @@ class Reader:
         background = line.endswith("&")
         words = shlex.split(line.rstrip("& ").replace(PORT, self.port))
         variables = dict(words.pop(0).split("=") for word in [*words] if word.startswith("STEPGRAPH_"))
-        programs = {"python": [sys.executable], "stepgraph": [sys.executable, "-m", "stepgraph"]}
-        command = [*programs[words[0]], *words[1:]]
+        command = [*{"python": [], "stepgraph": ["-m", "stepgraph"]}[words[0]], *words[1:]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables}
         if background:
-            self._running.append(subprocess.Popen(command, cwd=self.folder, env=environment))
+            whole = [sys.executable, *command]
+            self._running.append(subprocess.Popen(whole, cwd=self.folder, env=environment))
             self._wait()
             return
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_python(*command, cwd=self.folder, env=environment)
         self.output[line] = done.stdout
         assert done.returncode == exit_code, f"{line}\n{done.stdout}\n{done.stderr}"
 
     def _wait(self) -> None:
-        for _ in range(200):
+        for _ in range(2400):
             with socket.socket() as client:
                 if client.connect_ex(("127.0.0.1", int(self.port))) == 0:
                     return

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ..warm import run_python
+
 MOODS = """
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,18 +49,11 @@ cases:
 
 
 def pytest_in(folder: Path, *options: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    command = ["-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     plugin = ["-p", "stepgraph.evals.pytest_plugin"] if not installed() else []
     (folder / "temporary").mkdir(exist_ok=True)
-    done = subprocess.run(
-        [*command, *plugin, *options],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder / "temporary")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    ours = {**os.environ, "TMPDIR": str(folder / "temporary")}
+    done = run_python(*command, *plugin, *options, cwd=folder, env=ours)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from ..warm import run_python
 
 ROOT = Path(__file__).parents[2]
 MOST = 31
 
 
 def calls_of(folder: Path, cases: int) -> dict[str, int]:
-    command = [sys.executable, "-m", "tests.evals.way", str(folder), str(cases)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_python("-m", "tests.evals.way", folder, str(cases), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     calls: dict[str, int] = json.loads(done.stdout)
     return calls
 

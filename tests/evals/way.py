@@ -82,7 +82,9 @@ def calls_of(folder: Path, cases: int) -> Counter[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    named = [frame for frame in frames.values() if not re.search(r"<(?!locals)", frame.f_code.co_qualname)]
+    # A comprehension and the protocol of a container are no functions that a reader looks up.
+    unnamed = re.compile(r"<(?!locals)|\.__\w+item__$|\.__contains__$")
+    named = [frame for frame in frames.values() if not unnamed.search(frame.f_code.co_qualname)]
     return Counter(f"{frame.f_globals['__name__']}:{frame.f_code.co_qualname}" for frame in named)
 
 

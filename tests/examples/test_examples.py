@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from ..warm import run_python
 from .test_workflows import WORKFLOWS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -48,14 +47,7 @@ def test_the_tickets_have_one_expected_route_each() -> None:
 
 @pytest.mark.parametrize("path", PATTERNS, ids=lambda path: path.stem)
 def test_each_pattern_has_an_example_that_runs(path: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", path],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python("-W", "error", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert len(path.read_text(encoding="utf-8").splitlines()) <= SCREEN

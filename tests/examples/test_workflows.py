@@ -20,7 +20,7 @@ from stepgraph.tracing.forks.fork import fork
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TWO_SCREENS = 100  # lines
-WORKFLOWS = ["folder_qa", "intake", "invoice", "moderation", "research"]
+WORKFLOWS = ["coding_agent", "folder_qa", "intake", "invoice", "moderation", "research"]
 
 
 @pytest.fixture

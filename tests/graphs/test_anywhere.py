@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ from stepgraph.state.session.default import (
     default_sessions,
     named_database,
 )
+
+from ..cluster.switch import IN_POSTGRES
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 done: list[str] = []
@@ -74,6 +77,8 @@ def fresh() -> Any:
     done.clear()
     yield
     default_sessions.close()
+    if IN_POSTGRES:
+        gc.collect()  # the session of an InMemorySaver ends with it: not after its schema was given away
 
 
 def tea_model() -> ScriptedModel:
@@ -120,6 +125,7 @@ async def test_a_thread_is_kept_whoever_keeps_its_checkpoints(
             config = {"configurable": {"thread_id": "v", "stepgraph_budget": {"calls": 1}}}
             assert "__interrupt__" in await whole.ainvoke(Tea(), config)
         assert len(model.asks) == 1
+    default_sessions.close()  # how the last run ended may still be on its way
     if file or name == "session":
         with Session(tmp_path / "runs.sqlite") as session:
             status = session.journal.query("SELECT thread_id, status FROM runs ORDER BY thread_id")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from stepgraph.graphs.catalog import READY
 from stepgraph.state.session.session import Session
 
 from ..committed import until_the_dead_are_known
-from ..servers import Answer, ChatServer
+from ..servers import Answer, ChatServer, free_port
 
 ROOT = Path(__file__).parents[2]
 BODY = "I cancelled SG-1046 and want my money back. When do I get the refund of my payment?"
@@ -50,7 +49,7 @@ class DevServer:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @contextmanager
@@ -63,9 +62,7 @@ def serving(folder: Path, server: ChatServer) -> Iterator[DevServer]:
         f'[models]\ndefault = {{ base_url = "{server.url}", model = "served", '
         "price = { input = 1, output = 2 } }\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = (folder / "server.log").open("a")
     words = [program, "dev", "--no-browser", "--no-reload", "--port", str(port)]
     process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -75,12 +72,12 @@ def serving(folder: Path, server: ChatServer) -> Iterator[DevServer]:
         yield DevServer(url, process)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=2)
@@ -249,7 +246,7 @@ def test_a_support_desk_whose_dev_server_is_killed(tmp_path: Path, server: ChatS
 
 
 def _wait_until(holds: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.02)
@@ -257,7 +254,7 @@ def _wait_until(holds: Callable[[], bool], log: Path) -> None:
 
 def _settle(client: SyncLangGraphClient, thread: str) -> None:
     """Wait until what a restarted server runs again by itself has come to rest."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         runs = client.runs.list(thread)
         if all(run["status"] not in ("pending", "running") for run in runs):

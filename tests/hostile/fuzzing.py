@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import os
-import pickle
 import random
 import shutil
 import signal
@@ -25,11 +24,8 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from stepgraph.cli.app import main
 from stepgraph.providers.settings import file_bindings
@@ -38,118 +34,13 @@ from stepgraph.state.session.default import session_table
 from stepgraph.state.settings_file import working_folders_file
 
 from ..servers import ChatServer
+from .fuzzing_watch import FLOW, SUITE, Tally, Watch
+from .mutating import Mutator
 
-FLOW = """
-from dataclasses import dataclass
-from stepgraph import Ask, agent, chain, review, route, step
-
-@dataclass
-class Memo:
-    text: str
-    short: str = ""
-    kind: str = ""
-
-@step("short")
-def shorten(memo: Memo) -> Ask[str]:
-    return Ask(f"Shorten: {memo.text}")
-
-@review("short")
-def words(memo: Memo) -> str:
-    return "Send it?"
-
-def look(name: str) -> str:
-    '''Look a name up.'''
-    return "found " + name
-
-@step("short")
-def find(memo: Memo) -> Ask[str]:
-    return Ask(memo.text)
-
-graph = chain(shorten, name="memo")
-reviewed = chain(shorten, words, name="reviewed")
-helped = agent(find, tools=[look], approve=["look"])
-
-def fits(given):
-    return True
-"""
-SUITE = """suite: memos
-graph: flow.py:graph
-evaluators:
-  - {name: fit, kind: code, function: flow.py:fits}
-  - {name: same, kind: exact, field: short}
-gates:
-  - {metric: same, at_least: 0.1}
-files: [text]
-cases:
-  - {id: a, input: {text: flow.py}, expect: {output: {short: ok}, path: [shorten]}}
-  - {id: b, input: {text: flow.py}, expect: {same: ok}}
-"""
 LIMIT_S = 60
 
 
-@dataclass
-class Tally:
-    """What was done, and what must not happen."""
-
-    cases: Counter[str] = field(default_factory=Counter)
-    commands: Counter[str] = field(default_factory=Counter)
-    codes: Counter[int] = field(default_factory=Counter)
-    unexpected: Counter[str] = field(default_factory=Counter)  # one line each, but of no kind that is known
-    tracebacks: list[str] = field(default_factory=list)
-    ran: list[str] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)
-    touched: list[str] = field(default_factory=list)
-    slow: list[str] = field(default_factory=list)
-
-    @property
-    def harm(self) -> list[str]:
-        return [*self.tracebacks, *self.ran, *self.sent, *self.touched, *self.slow]
-
-
-class Watch:
-    """Sees what this process opens, connects to and starts. One for the process: hooks cannot be removed."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self.allowed: tuple[str, ...] = ()
-        self.bait = ""
-        self.port = 0
-        self.found: list[tuple[str, str]] = []
-        sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
-            path = os.path.realpath(os.fsdecode(args[0]))
-            flags = args[2] if isinstance(args[2], int) else 0
-            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            if path == self.bait or (writes and not path.startswith(self.allowed)):
-                self.found.append(("touched", path))
-        elif event in ("os.remove", "os.rename", "os.rmdir", "os.chmod", "os.symlink", "shutil.rmtree"):
-            path = os.path.realpath(os.fsdecode(args[0])) if not isinstance(args[0], int) else ""
-            if path and not path.startswith(self.allowed):
-                self.found.append(("touched", f"{event} {path}"))
-        elif event == "socket.connect" and isinstance(args[1], tuple):
-            if args[1][:2] != ("127.0.0.1", self.port):
-                self.found.append(("sent", repr(args[1])))
-        elif event == "socket.getaddrinfo" and args[0] not in (None, "127.0.0.1", "localhost", ""):
-            self.found.append(("sent", f"looked up {args[0]!r}"))
-        elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pty.spawn"):
-            self.found.append(("ran", f"{event} {args[:2]!r:.200}"))
-
-
-class Payload:
-    """What runs when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.mark}",)
-
-
-class Fuzzer:
+class Fuzzer(Mutator):
     """Makes the cases of one seed and runs them."""
 
     def __init__(self, seed: int, watch: Watch) -> None:
@@ -241,152 +132,6 @@ class Fuzzer:
         self.watch.bait = str(self.bait)
         for words in self._commands(kind):
             self._watched(words, f"{kind} {told}")
-
-    # Mutations
-
-    def _value(self) -> Any:
-        luck, away = self.luck, self.away
-        return luck.choice(
-            [
-                None, "", 0, -1, 2**62, 1e308, float("inf"), b"\x00\xff", b"", "\0", "{", "[]", "{}", "null", "[1, 2]",
-                '"x"', "7", "NaN", '{"a": ' * 3000 + "1" + "}" * 3000, "[" * 100_000, "x" * 100_000, "\u202e\x9b\x1b[31m",
-                "\ud800".encode("utf-8", "surrogatepass"), f"{away}/bad.py:graph", "../away/bad.py:graph", "sub/bad.py:graph",
-                f"{away}/.py:graph", "evilmod:graph", "os:system", "subprocess:getoutput", "flow.py:look", "flow.py",
-                "antigravity:x", "a\0b.py:graph", "..flow:graph", ":", "flow:graph:graph", "9" * 400, "done", "running",
-                json.dumps({"*": {"base_url": "http://127.0.0.2:9/v1", "model": "m", "api_key_env": "VICTIM"}}),
-                json.dumps({"*": "openai:gpt-5"}), json.dumps({"default": "local:/etc/passwd"}), json.dumps({"*": 3}),
-                json.dumps([{"name": "look", "arguments": {"name": "y"}, "id": "call00100"}]),
-                json.dumps([{"role": "user"}]), json.dumps({"cut": "x", "start": "y"}), json.dumps({"cut": 1, "start": 2}),
-                json.dumps([{"kind": "review", "due": "x", "value": {}}]), "1e999", "-", "%s", "'; DROP TABLE runs; --",
-                f"{away}/bait.txt", "../away/bait.txt", "file:///etc/passwd", "http://127.0.0.2:9/", "2026-13-45T99:99",
-            ]
-        )  # fmt: skip
-
-    def _mutate_database(self) -> str:
-        told = []
-        with contextlib.closing(sqlite3.connect("stepgraph.sqlite")) as file, file:
-            tables = [row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            tables = [name for name in tables if not name.startswith("sqlite_")]
-            for _ in range(self.luck.choice([1, 1, 2, 5])):
-                table = self.luck.choice(["runs", "runs", "calls", "node_runs", "invocations", *tables])
-                columns = [row[1] for row in file.execute(f"PRAGMA table_info({table})")]
-                column, value = self.luck.choice(columns), self._value()
-                where = "" if self.luck.random() < 0.5 else f" WHERE rowid = (SELECT min(rowid) FROM {table})"
-                with contextlib.suppress(sqlite3.Error, OverflowError):
-                    file.execute(f"UPDATE OR REPLACE {table} SET {column} = ?{where}", (value,))
-                told.append(f"{table}.{column} = {value!r:.60}")
-        return "; ".join(told)
-
-    def _mutate_checkpoint(self) -> str:
-        with contextlib.closing(sqlite3.connect("stepgraph.sqlite")) as file, file:
-            table, column, kind = self.luck.choice(
-                [
-                    ("checkpoints", "checkpoint", "type"),
-                    ("writes", "value", "type"),
-                    ("checkpoints", "metadata", ""),
-                ]
-            )
-            rows = file.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
-            number, data = self.luck.choice(rows)
-            data = bytearray(data if isinstance(data, bytes) else str(data or "").encode())
-            for _ in range(self.luck.choice([1, 3, 20])):
-                if data:
-                    data[self.luck.randrange(len(data))] = self.luck.randrange(256)
-            new: Any = bytes(data[: self.luck.randrange(len(data) + 1)] if self.luck.random() < 0.3 else data)
-            if self.luck.random() < 0.3:
-                new = pickle.dumps(Payload(self.mark))
-                if kind:
-                    file.execute(f"UPDATE {table} SET {kind} = 'pickle' WHERE rowid = ?", (number,))
-            elif self.luck.random() < 0.2:
-                new = self._value()
-            file.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new, number))
-        return f"{table}.{column}"
-
-    def _flip(self, name: str, spare: str = "") -> str:
-        data = bytearray((self.work / name).read_bytes())
-        start, end = 0, len(data)
-        for _ in range(self.luck.choice([1, 5, 50])):
-            if data:
-                data[self.luck.randrange(start, end)] = self.luck.randrange(256)
-        if self.luck.random() < 0.2:
-            del data[self.luck.randrange(len(data)) :]
-        (self.work / name).write_bytes(bytes(data))
-        return name
-
-    def _mutate_bytes(self) -> str:
-        return self._flip("stepgraph.sqlite")
-
-    def _mutate_schema(self) -> str:
-        sql = self.luck.choice(
-            [
-                "DROP TABLE calls", "DROP TABLE runs", "DROP TABLE checkpoints", "ALTER TABLE runs DROP COLUMN models",
-                "ALTER TABLE calls RENAME COLUMN answer TO said", "PRAGMA user_version = 99", "PRAGMA user_version = 1",
-                "CREATE TRIGGER t AFTER UPDATE ON runs BEGIN DELETE FROM calls; END", "DROP TABLE node_runs",
-                "DELETE FROM invocations", "DELETE FROM checkpoints", "DROP TABLE writes", "DELETE FROM runs",
-            ]
-        )  # fmt: skip
-        with (
-            contextlib.closing(sqlite3.connect("stepgraph.sqlite")) as file,
-            contextlib.suppress(sqlite3.Error),
-        ):
-            file.execute(sql)
-            file.commit()
-        return sql
-
-    def _mutate_spill(self) -> str:
-        row = json.loads(self.spilt)
-        for _ in range(self.luck.choice([1, 3])):
-            value = self._value()
-            row[self.luck.choice(list(row))] = value if not isinstance(value, bytes) else value.hex()
-        lines = [json.dumps(row), self.luck.choice(["", "{", "[1]", "null", "\x00"])]
-        (self.work / "stepgraph.sqlite.spill").write_text("\n".join(lines))
-        return "spill"
-
-    def _edited(self, name: str) -> str:
-        """Replace a word of a text file by a hostile value, or flip its bytes."""
-        if self.luck.random() < 0.3:
-            return self._flip(name)
-        text = (self.work / name).read_text()
-        words = [word for word in text.replace("{", " ").replace("}", " ").split() if len(word) > 1]
-        value = self.luck.choice(
-            [
-                str(self._value())[:2000], "!!python/object/apply:os.system [touch x]", "&a [*a]", "!!binary x", "{", "[",
-                "flow.py:look", f"{self.away}/bad.py:fits", "os:system", "subprocess:getoutput", "null", "1e400", "- - -",
-                f"{self.away}/bait.txt", "../away/bait.txt", "sub/bait.txt", "\t", "2026-01-01", "? x", "<<: *b",
-            ]
-        )  # fmt: skip
-        old = self.luck.choice(words)
-        (self.work / name).write_text(text.replace(old, value, 1), encoding="utf-8", errors="replace")
-        return f"{name}: {old!r:.30} -> {value!r:.60}"
-
-    def _mutate_suite(self) -> str:
-        return self._edited("s.yaml")
-
-    def _mutate_results(self) -> str:
-        if self.luck.random() < 0.4:
-            path = self.work / "stepgraph-evals" / "r.jsonl"
-            lines = path.read_text().splitlines()
-            number = self.luck.choice([0, self.luck.randrange(len(lines))])
-            row = json.loads(lines[number])
-            name, value = self.luck.choice(list(row)), self._value()
-            row[name] = value.hex() if isinstance(value, bytes) else value
-            lines[number] = json.dumps(row)
-            path.write_text("\n".join(lines) + "\n")
-            return f"results {name} = {value!r:.60}"
-        return self._edited("stepgraph-evals/r.jsonl")
-
-    def _mutate_settings(self) -> str:
-        lines = (self.work / "stepgraph.toml").read_text().splitlines()
-        number = self.luck.choice([n for n, line in enumerate(lines) if "base_url" not in line])
-        value = str(self._value())[:500]
-        lines[number] = self.luck.choice(
-            [value, f"{lines[number]}{value}", f"x = {value}", "[tracing]\nmask = { x = '(' }"]
-        )
-        (self.work / "stepgraph.toml").write_text("\n".join(lines), encoding="utf-8", errors="replace")
-        return f"settings {lines[number]!r:.60}"
-
-    def _mutate_tape(self) -> str:
-        return self._edited("t.jsonl")
 
     # Commands
 
@@ -503,7 +248,8 @@ class Fuzzer:
         from stepgraph import Session
         from stepgraph.state.errors import StepgraphError
         from stepgraph.state.masking import EVERYTHING
-        from stepgraph.ui.pages import Pages, Query
+        from stepgraph.ui.pages import Pages
+        from stepgraph.ui.queries import Query
         from stepgraph.ui.records import Reader
 
         with contextlib.suppress(StepgraphError), Session("stepgraph.sqlite") as session:

@@ -2,139 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from langgraph.types import Command
 
 from stepgraph import (
-    Ask,
     MCPServer,
-    RunResult,
     ScriptedModel,
     Session,
     ToolCall,
     agent,
-    arun,
     chain,
     mcp,
     run,
-    step,
     using,
 )
-from stepgraph.errors import DefinitionError, MCPServerFailed, SettingsError
+from stepgraph.errors import DefinitionError
 from stepgraph.tracing import fork
 
-from ..mcp_server import served
-
-SERVER = Path(__file__).parents[1] / "mcp_server.py"
-
-
-@dataclass
-class Ticket:
-    text: str = "Where is A?"
-    reply: str = ""
-
-
-@step("reply")
-def assist(ticket: Ticket) -> Ask[str]:
-    return Ask(ticket.text)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
-def lines(log: Path) -> list[str]:
-    return log.read_text().splitlines() if log.exists() else []
-
-
-@pytest.fixture(scope="module")
-def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server over HTTP, for all tests that need no process of its own: its address, and what it logs."""
-    log = tmp_path_factory.mktemp("shop") / "log"
-    server = uvicorn.Server(uvicorn.Config(served(log).streamable_http_app(), log_level="error"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", log
-        server.should_exit = True
-        thread.join()
-
-
-class Shop:
-    """The server over HTTP, as one test sees it."""
-
-    def __init__(self, url: str, log: Path) -> None:
-        self.url = url
-        self._log = log
-        log.write_text("")
-
-    def __call__(self, **options: Any) -> MCPServer:
-        return mcp(self.url, **{"name": "shop", **options})
-
-    @property
-    def calls(self) -> list[str]:
-        return lines(self._log)
-
-
-@pytest.fixture
-def shop(served_shop: tuple[str, Path]) -> Shop:
-    return Shop(*served_shop)
-
-
-@pytest.fixture
-def stdio(log: Path) -> Callable[..., MCPServer]:
-    def make(mode: str = "plain", **options: Any) -> MCPServer:
-        return mcp([sys.executable, str(SERVER), str(log), mode], **{"name": "shop", **options})
-
-    return make
-
-
-class Desk:
-    """Runs an agent on a thread, and keeps what its model was shown."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.shown: list[dict[str, Any]] = []
-
-    def __call__(
-        self, tools: Any, script: Sequence[Any], given: Any = None, thread: str = "t", **options: Any
-    ) -> RunResult[Any]:
-        model = ScriptedModel(script)
-        with Session(self.folder / "runs.sqlite") as session, using(model):
-            try:
-                return run(
-                    agent(assist, tools=tools, **options).compile(), given or Ticket(), session, thread
-                )
-            finally:
-                self.shown = [dict(m) for m in model.asks[-1][1].messages] if model.asks else []
-
-    def results(self) -> list[Any]:
-        return [message["content"] for message in self.shown if message["role"] == "tool"]
-
-    def decisions(self) -> list[str]:
-        with Session(self.folder / "runs.sqlite") as session:
-            rows = session.journal.query("SELECT reason FROM decisions WHERE kind = 'tool'", ())
-            return [row["reason"] for row in rows]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
+from .mcp_cases import (
+    Desk,
+    Shop,
+    Ticket,
+    assist,
+    desk as desk,
+    lines,
+    log as log,
+    served_shop as served_shop,
+    shop as shop,
+    stdio as stdio,
+)
 
 CALLS = [
     [ToolCall("find_order", {"order": "A"}), ToolCall("count", {})],
@@ -283,91 +183,6 @@ def test_questions_of_calls_at_the_same_time_go_to_their_own_calls(desk: Desk, s
     }
     desk(shop(), ["ok"], Command(resume=given))
     assert desk.results() == ["A: decline", "B: accept"]
-
-
-SILENT = "import time; print('Welcome!', flush=True); time.sleep(3600)"
-
-
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ([str(SERVER), "LOG"], "ended while die was called. Its last lines on stderr:\nout of stock, ***"),
-        (["-c", "exit('the database is gone')"], "the database is gone"),
-        (["-c", SILENT], "within 0.7 s. On stdout it wrote what is not the protocol: 'Welcome!'"),
-    ],
-)
-def test_a_server_that_fails_is_named_with_its_last_words(
-    command: list[str], told: str, desk: Desk, log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("THE_KEY", "swordfish")
-    words = [sys.executable, *(str(log) if word == "LOG" else word for word in command)]
-    wait = 0.7 if SILENT in command else 60
-    server = mcp(words, name="shop", start_s=wait, env={"SHOP_KEY": "$THE_KEY"})
-    with pytest.raises(MCPServerFailed) as failed:
-        desk(server, [ToolCall("die", {})])
-    assert "MCP server 'shop'" in str(failed.value)
-    assert told in str(failed.value)
-    assert failed.value.server == "shop"
-
-
-def test_a_variable_that_is_not_set_is_named(desk: Desk, stdio: Callable[..., MCPServer]) -> None:
-    with pytest.raises(SettingsError, match="MISSING_KEY is not set"):
-        desk(stdio(env={"X": "$MISSING_KEY"}), [])
-
-
-def test_a_call_that_hangs_is_left_and_its_server_told(desk: Desk, shop: Shop) -> None:
-    desk(shop(), [ToolCall("hang", {}), ToolCall("count", {}), "enough"], timeout_s=0.3)
-    assert desk.results()[0] == "hang failed: it was stopped after 0.3 s."
-    until(lambda: "hang was cancelled" in shop.calls)
-
-
-@pytest.mark.parametrize("server", ["nonsense-command", "http://127.0.0.1:9/mcp"])
-def test_a_server_that_is_not_there_fails_before_any_call(server: str, desk: Desk) -> None:
-    with pytest.raises(MCPServerFailed, match=r"command 'nonsense-command'|did not start"):
-        desk(mcp(server, name="shop"), [])
-
-
-def test_a_killed_run_leaves_no_server_behind(tmp_path: Path, log: Path) -> None:
-    script = tmp_path / "stopped.py"
-    script.write_text(
-        "import sys\n"
-        "from dataclasses import dataclass\n"
-        "from stepgraph import Ask, ScriptedModel, Session, ToolCall, agent, mcp, run, step, using\n"
-        "@dataclass\n"
-        "class Ticket:\n    reply: str = ''\n"
-        "@step('reply')\n"
-        "def assist(ticket: Ticket) -> Ask[str]:\n    return Ask('?')\n"
-        f"graph = agent(assist, tools=mcp([sys.executable, {str(SERVER)!r}, {str(log)!r}])).compile()\n"
-        "model = ScriptedModel([ToolCall('hang', {})])\n"
-        f"with Session({str(tmp_path / 'runs.sqlite')!r}) as session, using(model):\n"
-        "    run(graph, Ticket(), session, 't')\n"
-    )
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    until(lambda: "hang" in lines(log))
-    process.kill()
-    process.wait()
-    until(lambda: lines(log)[-1] == "end")
-
-
-async def test_a_cancelled_run_closes_its_servers(
-    stdio: Callable[..., MCPServer], log: Path, tmp_path: Path
-) -> None:
-    graph = agent(assist, tools=stdio()).compile()
-    with Session(tmp_path / "runs.sqlite") as session, using(ScriptedModel([ToolCall("hang", {})])):
-        running = asyncio.create_task(arun(graph, Ticket(), session, "t"))
-        await asyncio.to_thread(until, lambda: "hang" in lines(log))
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(log.with_suffix(".pid").read_text()), 0)
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

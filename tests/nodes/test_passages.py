@@ -144,3 +144,10 @@ def test_each_kind_of_find_becomes_a_passage_that_can_be_kept() -> None:
     assert select_passages([document], 1, 9).passages[0].id == passages[0].id
     with pytest.raises(TypeError, match="dict; expected LangChain Documents"):
         select_passages([{"text": "x"}], 1, 9)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "nothing can be cited"), (1, "Cite [1]."), (2, "Cite from [1] to [2].")]
+)
+def test_who_cites_what_is_not_there_is_told_what_there_is(number: int, told: str) -> None:
+    assert told in str(check_citations("So it is [7].", PASSAGES[:number]))

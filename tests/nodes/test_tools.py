@@ -52,7 +52,7 @@ async def wait_and_see(seconds: float) -> str:
 @tool
 async def deaf() -> str:
     """Ignore being cancelled."""
-    for _ in range(20):
+    for _ in range(60):
         try:
             await asyncio.sleep(0.1)
         except asyncio.CancelledError:
@@ -208,8 +208,8 @@ def test_what_a_tool_raises_is_told(how: str, told: str) -> None:
 
 @pytest.mark.parametrize("tool_", [hang, deaf], ids=lambda t: t.name)
 def test_a_tool_that_hangs_is_left_behind(tool_: BaseTool) -> None:
-    found = run((tool_.name, {}), ("lookup", {"order": "A1"}), tools=[tool_, lookup], timeout_s=0.2)
-    assert found[0].content == f"{tool_.name} failed: it was stopped after 0.2 s."
+    found = run((tool_.name, {}), ("lookup", {"order": "A1"}), tools=[tool_, lookup], timeout_s=2)
+    assert found[0].content == f"{tool_.name} failed: it was stopped after 2 s."
     assert found[1].content == "A1: on its way"
 
 
@@ -237,7 +237,7 @@ with using(ScriptedModel([ToolCall("hang"), "gave up"])):
     print(agent(ask, tools=[hang], timeout_s=0.1).compile().invoke(Q())["answer"])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout == "gave up\n", done.stderr
 

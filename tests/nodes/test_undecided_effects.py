@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from stepgraph import Session, chain, effect
 from stepgraph.state.errors import DefinitionError, EffectUnknown, InputError, StoreError
 from stepgraph.tracing.forks.fork import fork
 
-from ..child_path import child_path
 from ..committed import until_the_dead_are_known
+from ..warm import run_python
 from .shop import Order, Shop, charging
 
 
@@ -56,10 +55,10 @@ def test_what_happened_can_be_told_with_what_it_would_have_written(session: Sess
     session.decide_effect("charge:1", happened=True, update={"recipt": "r9"})
     with pytest.raises(DefinitionError, match=r"'recipt'.*Did you mean 'receipt'"):
         app.invoke(None, session.config("t"))
-    session.decide_effect("charge:1", happened=True, update={"receipt": ["r9"]})
+    session.decide_effect("charge:1", happened=True, update={"receipt": ["r9"]}, change=True)
     with pytest.raises(InputError, match="string"):
         app.invoke(None, session.config("t"))
-    session.decide_effect("charge:1", happened=True, update={"receipt": "r9"})
+    session.decide_effect("charge:1", happened=True, update={"receipt": "r9"}, change=True)
     assert app.invoke(None, session.config("t"))["receipt"] == "r9"
     assert shop.charged == []
 
@@ -222,15 +221,7 @@ def test_a_process_killed_at_any_moment_repeats_nothing(
     (tmp_path / "shop.py").write_text(KILLED)
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "shop.py"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": child_path(), **more},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python("shop.py", cwd=tmp_path, env={**os.environ, **more})
 
     assert run(KILL=moment).returncode == -signal.SIGKILL
     until_the_dead_are_known(tmp_path / "runs.sqlite")

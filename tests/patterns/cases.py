@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable
@@ -176,7 +177,7 @@ def _agent(inner: Any) -> Workflow[Task]:
         result = await app.ainvoke(Task(subject), config)
         return str(result["draft"])
 
-    return agent(act, tools=[consult])
+    return agent(act, tools=[consult], timeout_s=math.inf)
 
 
 @dataclass(frozen=True)

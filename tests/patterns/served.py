@@ -10,6 +10,7 @@ from stepgraph import aworker, chain
 from stepgraph.runners.loading import Loaded
 
 from .cases import CASES, note, pause, write
+from .told import FOREVER_S
 
 PARTS: dict[str, Any] = {
     "killed": chain(write, note),
@@ -26,7 +27,7 @@ def graphs() -> dict[str, Loaded]:
 
 
 async def serve(url: str, database: str, on: str) -> None:
-    served = {"model": "m", "base_url": url, "retries": 0, "max_concurrency": 500}
+    served = {"model": "m", "base_url": url, "retries": 0, "max_concurrency": 500, "timeout_s": FOREVER_S}
     await aworker(graphs(), db=database, on=on, models=served, at_once=500)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import test_matrix as matrix
+from . import test_matrix as matrix, test_on_engines as on_engines
 from .cases import CASES
 
 PROPERTIES: dict[str, Callable[..., Any]] = {
@@ -20,6 +20,8 @@ PROPERTIES: dict[str, Callable[..., Any]] = {
     "budget end inside": matrix.test_budget_end_inside,
     "failing model call inside": matrix.test_a_failing_model_call_inside,
 }
+ENGINES = {f"on {engine}": engine for engine in ("Temporal", "DBOS")}
+COLUMNS = (*PROPERTIES, *ENGINES)
 PAGES = {
     "gate with repair": "gate",
     "attempt that failed": "attempt",
@@ -40,6 +42,8 @@ def covered(test: Callable[..., Any]) -> dict[str, set[str]]:
 
 def cell(pattern: str, heading: str) -> str:
     """Return the tick of a pattern's property, empty where no test has the pattern among its values."""
+    if heading in ENGINES:
+        return TICK if all(_is_on(test, pattern, ENGINES[heading]) for test in on_engines.TESTS) else ""
     values = covered(PROPERTIES[heading])
     if heading == "nested in every pattern":
         count = len(values["outer"]) if pattern in values["inner"] else 0
@@ -51,10 +55,15 @@ def cell(pattern: str, heading: str) -> str:
     return TICK
 
 
+def _is_on(test: Callable[..., Any], pattern: str, engine: str) -> bool:
+    values = covered(test)
+    return pattern in values["name"] and engine in values["played"]
+
+
 def table() -> str:
     """Return the table as Markdown."""
-    rows = [["pattern", *PROPERTIES], ["---"] * (1 + len(PROPERTIES))]
+    rows = [["pattern", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
     for name in CASES:
         page = PAGES.get(name, name)
-        rows.append([f"[{name}]({page}.md)", *(cell(name, heading) for heading in PROPERTIES)])
+        rows.append([f"[{name}]({page}.md)", *(cell(name, heading) for heading in COLUMNS)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -14,7 +14,7 @@ from stepgraph.providers.batches.messages import message_body, message_reply
 from stepgraph.providers.model import Request, ToolCall, Usage
 from stepgraph.providers.settings import ModelSettings
 
-from ..batch_apis import check_message
+from ..batch_messages import check_message
 
 SETTINGS = ModelSettings(provider="anthropic", model="claude", max_tokens=50)
 PNG = "data:image/png;base64,iVBORw0KGgo="

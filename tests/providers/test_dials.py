@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from stepgraph import Ask, Session, chain, run, step, using
 from stepgraph.errors import InputError, SettingsError
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.http import ChatClient, proxy_for
 from stepgraph.providers.backends.http_errors import _retry_after
+from stepgraph.providers.dials import Dials
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.provider_table import provider_named
 from stepgraph.providers.settings import parse_spec, read_file
@@ -192,12 +194,29 @@ def test_addresses_of_the_environment(
     assert own.address == "http://own/v1"
 
 
-def test_milliseconds_to_wait_and_a_proxy_without_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _retry_after({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
-    assert _retry_after({"retry-after-ms": "soon", "retry-after": "9"}) == 9
-    monkeypatch.setenv("http_proxy", "proxy.corp:3128")
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds"),
+    [("1500", 1.5), ("-1", 0.0), ("soon", 9), ("", 9), ("nan", 9), ("inf", 9)],
+)
+def test_milliseconds_to_wait(milliseconds: str, seconds: float) -> None:
+    assert _retry_after({"retry-after-ms": milliseconds, "retry-after": "9"}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("proxy", "used"),
+    [("proxy.corp:3128", "http://proxy.corp:3128"), ("//proxy.corp:3128", "http://proxy.corp:3128"),
+     ("user:pw@p:1", "http://user:pw@p:1"), ("https://p:1", "https://p:1"), ("HTTP://p:1", "HTTP://p:1"),
+     ("socks5://user:pw@p:1", None), ("ftp://p:1", None)],
+)  # fmt: skip
+def test_a_proxy_is_used_or_told(proxy: str, used: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert proxy_for("http://api.example.com/v1") == "http://proxy.corp:3128"
+    if used is not None:
+        assert proxy_for("http://api.example.com/v1") == used
+        return
+    with pytest.raises(SettingsError, match="only HTTP proxies can be used") as caught:
+        proxy_for("http://api.example.com/v1")
+    assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["localhost:8000/v1", "user:pass-1234@host/v1", "", "/v1"])
@@ -205,3 +224,10 @@ def test_an_address_without_a_scheme_is_told_before_anything_is_asked(address: s
     with pytest.raises(SettingsError, match="base_url does not begin with http://") as caught:
         parse_spec({"base_url": address, "model": "m"}, "here")
     assert "pass-1234" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["reasoning_effort", "verbosity"])
+def test_a_dial_that_is_a_word_has_at_least_one_letter(name: str) -> None:
+    assert getattr(Dials.model_validate({name: "x"}), name) == "x"
+    with pytest.raises(ValidationError):
+        Dials.model_validate({name: ""})

@@ -17,8 +17,9 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 
 from stepgraph import Ask, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
-from stepgraph.providers.keys import PlainKeyWarning, find_key, store_key, stored_key
+from stepgraph.providers.keys import PlainKeyWarning, asking_nobody, find_key, store_key, stored_key
 from stepgraph.providers.settings import file_bindings, parse_spec, read_file
+from stepgraph.providers.stack.stack import from_settings
 from stepgraph.state.errors import ModelError, SettingsError
 from stepgraph.state.session.session import Session
 
@@ -206,3 +207,12 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(
     with pytest.raises(SettingsError, match=r"SOME_KEY is malformed.*U\+") as caught:
         find_key("SOME_KEY", "m")
     assert "567" not in str(caught.value)
+
+
+def test_a_model_that_was_made_without_its_key_is_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    settings = parse_spec("deepseek:only-estimated", "here")
+    with asking_nobody():
+        assert from_settings(settings).members[0].backend.name == "only-estimated"
+    with pytest.raises(SettingsError, match="DEEPSEEK_API_KEY is not set"):
+        from_settings(settings)

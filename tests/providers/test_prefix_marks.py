@@ -205,7 +205,7 @@ def test_anthropics_class_marks_the_end_of_the_prefix() -> None:
 
 async def test_the_mark_reaches_anthropics_wire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    with Anthropic() as server, using(server.spec(timeout_s=10)):
+    with Anthropic() as server, using(server.spec(timeout_s=60)):
         await ask.answer(State(number=1))
         await fill.answer(State(number=2))
     system, structured = (body["raw"] for body in server.bodies)

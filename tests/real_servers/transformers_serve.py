@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from typing import Any
 
 from stepgraph import Ask, Session, agent, chain, run, step, using
 from stepgraph.errors import ContextTooLong, ModelError, ModelNotFound, ModelRefused
+
+from ..servers import free_port
 
 HERE = Path(__file__).parent
 START_S = 300
@@ -63,9 +64,7 @@ def serving(python: str) -> Iterator[tuple[str, str]]:
         model = str(Path(folder) / "tiny")
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         subprocess.run([python, str(HERE / "tiny_model.py"), model], check=True, env=env)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         words = [str(Path(python).parent / "transformers"), "serve", model]
         words += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
         with (Path(folder) / "log").open("w") as log:

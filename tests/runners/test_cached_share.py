@@ -9,7 +9,8 @@ import pytest
 from stepgraph import Ask, Session, chain, run, step, using
 from stepgraph.state.masking import EVERYTHING
 from stepgraph.tracing.record.run import read_run
-from stepgraph.ui.pages import Pages, Query
+from stepgraph.ui.pages import Pages
+from stepgraph.ui.queries import Query
 from stepgraph.ui.records import Reader
 
 from ..servers import Answer, ChatServer

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 
-from stepgraph import Ask, Budget, ScriptedModel, Session, aworker, chain, resume, run, step, using
+from stepgraph import Ask, Budget, ScriptedModel, Session, asubmit, aworker, chain, resume, run, step, using
 from stepgraph.providers.prices import Price
+from stepgraph.runners.loading import Loaded
 from stepgraph.runners.metrics import WorkerMetrics, serving_metrics
 from stepgraph.state.errors import InputError, ModelUnreachable, SettingsError
+
+from ..servers import free_port
+from ..tracing.receivers import Receiver
 
 PRICE = Price(input=0, output=1_000_000)  # a dollar a word
 
@@ -111,9 +115,7 @@ async def test_a_worker_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     module: Any = ModuleType("blog_of_metrics")
     module.blog = APP
     monkeypatch.setitem(sys.modules, "blog_of_metrics", module)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ready = asyncio.Event()
     serving = asyncio.create_task(
         aworker("blog_of_metrics:blog", db=tmp_path / "runs.sqlite", metrics=port, ready=ready.set)
@@ -124,3 +126,21 @@ async def test_a_worker_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert b"stepgraph_worker_threads 0.0" in text
     serving.cancel()
     await asyncio.gather(serving, waiting, return_exceptions=True)
+
+
+async def test_a_worker_sends_them_over_otlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    database, ready = tmp_path / "runs.sqlite", asyncio.Event()
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{receiver.url}/v1/metrics")
+        graphs = {"blog": Loaded(APP, "blog")}
+        models = ScriptedModel(["a plan", "a long text"])
+        serving = asyncio.create_task(aworker(graphs, db=database, models=models, ready=ready.set))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        run = await asubmit("blog", {"topic": "tea"}, db=database, thread_id="t")
+        await run.aresult(60)
+        serving.cancel()
+        await asyncio.gather(serving, waiting, return_exceptions=True)
+        duration = receiver.metrics[-1]["gen_ai.client.operation.duration"]
+    assert sum(point.count for point in duration.histogram.data_points) == 2

@@ -15,8 +15,9 @@ from stepgraph import Session, asubmit, aworker, chain, migration, review, versi
 from stepgraph.errors import InputError
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.naming import load_served
+from stepgraph.runners.outcomes import Job
 from stepgraph.runners.served import Served
-from stepgraph.runners.turns import Job, Turn
+from stepgraph.runners.turns import Turn
 from stepgraph.state.journal.jobs import JobRecord, find_job
 from stepgraph.state.journal.serving import unserved
 

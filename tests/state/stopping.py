@@ -61,6 +61,34 @@ def ask_late(note: Note) -> Ask[str]:
     return Ask("asked by a node that goes on")
 
 
+class Wakes:
+    """Interrupts what the main thread waits in, again and again, and counts how often it woke.
+
+    A signal that comes right before a wait begins does not end it: Python hears of it when it wakes.
+    """
+
+    count = 0
+
+    @classmethod
+    def begin(cls) -> None:
+        def woken(*_: Any) -> None:
+            cls.count += 1
+
+        def wake() -> None:
+            while True:
+                time.sleep(0.1)
+                send(signal.SIGWINCH)
+
+        signal.signal(signal.SIGWINCH, woken)
+        threading.Thread(target=wake, daemon=True).start()
+
+    @classmethod
+    def heard(cls) -> Callable[[], bool]:
+        """Return what tells whether the main thread has heard of all that was sent until now."""
+        enough = cls.count + 2  # the first may have been under way before
+        return lambda: cls.count >= enough
+
+
 def send(number: int) -> None:
     """Send a signal as from outside: the system then gives it to the main thread."""
     signal.pthread_kill(threading.main_thread().ident or 0, number)
@@ -89,6 +117,9 @@ class StopsAt:
             while len(answered(self._session)) < self._answers:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             send(self._number)
+            is_heard = Wakes.heard()
+            while not is_heard():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await asyncio.sleep(self._rest_s)
         return await self._script.complete(request, context)
 
@@ -111,6 +142,9 @@ class Lingers:
         try:
             if self._runs == 1:
                 send(self._number)
+                is_heard = Wakes.heard()
+                while not is_heard():
+                    time.sleep(0.01)
                 self.go_on.wait(self._rest_s)
             return ask_late.invoke(note)
         except ClaimLost:
@@ -122,7 +156,8 @@ class Lingers:
 
 def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     """Stop one run, and go on with it."""
-    rest_s = 0.2 if form == "stream" else 30  # LangGraph's own sync stream waits; all else is called off
+    # LangGraph's own sync stream waits for what is under way; all else is called off.
+    rest_s = 1 if form == "stream" else 30
     lingers = Lingers(number, rest_s)
     graphs = {
         "chain": lambda: chain(*map(asking, range(4))),
@@ -159,24 +194,9 @@ def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     return seen
 
 
-def wake_the_main_thread() -> None:
-    """Interrupt what the main thread waits in, again and again.
-
-    A signal that comes right before a wait begins does not end it: Python hears of it when it wakes.
-    """
-    signal.signal(signal.SIGWINCH, lambda *_: None)
-
-    def wake() -> None:
-        while True:
-            time.sleep(0.1)
-            send(signal.SIGWINCH)
-
-    threading.Thread(target=wake, daemon=True).start()
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
-    wake_the_main_thread()
+    Wakes.begin()
     signals = [getattr(signal, name) for name in sys.argv[2].split(",")]
     for number in signals:
         for form in FORMS:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stepgraph.state.budget import Budget, Ledger
+from stepgraph.state.budget import Budget, Ledger, read_budgets
 from stepgraph.state.cost import NOTHING, Cost
-from stepgraph.state.errors import BudgetExceeded
+from stepgraph.state.errors import BudgetExceeded, SettingsError
 
 OUTCOMES = ("answer", "less", "error", "cancel", "timeout")
 
@@ -95,7 +95,7 @@ async def test_a_call_that_can_never_fit_is_refused_at_once() -> None:
 
 
 async def test_the_clock_ends_a_wait() -> None:
-    ledger = Ledger(Budget(tokens=10, seconds=0.5))
+    ledger = Ledger(Budget(tokens=10, seconds=2))
     await ledger.reserve(Cost(1, 10))
     with pytest.raises(BudgetExceeded, match="seconds"):
         await asyncio.wait_for(ledger.reserve(Cost(1, 10)), 30)
@@ -116,7 +116,7 @@ def test_threads_with_loops_of_their_own_share_a_ledger() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert len(ended) == 80
     assert ledger.spent.calls == 30
     assert ledger.reserved == NOTHING
@@ -134,3 +134,18 @@ def test_a_budget_survives_json_and_refuses_less_than_nothing() -> None:
     assert Budget.from_json(budget.to_json()) == budget
     with pytest.raises(ValueError, match="tokens=-1"):
         Budget(tokens=-1)
+
+
+def test_tables_of_limits_are_read_one_or_many() -> None:
+    one, many = (
+        {"calls": 3},
+        [{"calls": 3}, Budget(tokens=5, scope="user:ada"), {"usd": 1, "scope": "team:x"}],
+    )
+    assert read_budgets(one, "here") == Budget(calls=3)
+    assert read_budgets(many, "here") == (
+        Budget(calls=3),
+        Budget(tokens=5, scope="user:ada"),
+        Budget(usd=1, scope="team:x"),
+    )
+    with pytest.raises(SettingsError, match="here"):
+        read_budgets([{"cals": 3}], "here")

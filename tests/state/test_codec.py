@@ -13,6 +13,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -20,9 +21,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from langgraph.channels import UntrackedValue
 from langgraph.types import Command, Overwrite, Send, interrupt
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, field_validator
 
 from stepgraph import Session, chain
+from stepgraph.state.codec import numpy_values
 from stepgraph.state.errors import DefinitionError, NotSerializable
 from stepgraph.state.json_text import json_text
 from stepgraph.state.serde import AllowListSerializer, allow
@@ -68,6 +70,10 @@ class Box(BaseModel, Generic[T]):
     held: T
 
 
+class Rooted(RootModel[list[int]]):
+    pass
+
+
 class Doubled(BaseModel):
     model_config = ConfigDict(extra="allow")
     number: int = Field(0, alias="Number", exclude=True)
@@ -92,7 +98,9 @@ class Outer:
 @dataclass
 class State:
     thing: Any = None
-    known: tuple[Page, Rights, Place, Label, Frozen, Counted, Box[int], Doubled, Outer.Inner] | None = None
+    known: (
+        tuple[Page, Rights, Place, Label, Frozen, Counted, Box[int], Doubled, Rooted, Outer.Inner] | None
+    ) = None
     after: Any = None
 
 
@@ -132,7 +140,7 @@ values = st.recursive(
         st.dictionaries(hashable, inner, max_size=2).map(collections.OrderedDict),
         st.dictionaries(hashable, inner, max_size=2).map(lambda held: collections.defaultdict(list, held)),
         st.lists(hashable, max_size=3).map(collections.Counter),
-        st.builds(Counted, inner), st.builds(lambda held: Box[int].model_construct(held=held), inner),
+        st.builds(Counted, inner), st.lists(st.integers(0, 9), max_size=2).map(Rooted), st.builds(lambda held: Box[int].model_construct(held=held), inner),
         st.builds(lambda held, seen: _seen(Further(Number=2, held=held, extra=seen, more=held), seen), inner, inner),
     ),
     max_leaves=6,
@@ -297,3 +305,9 @@ def test_the_record_can_show_any_value(value: Any) -> None:
 )
 def test_the_record_shows_what_json_cannot_hold(value: Any) -> None:
     json_text({"value": value})
+
+
+def test_a_value_is_kept_while_another_thread_imports_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", ModuleType("numpy"))
+    fresh = enum.Enum("fresh", "A")  # whose writer nobody has looked for
+    assert numpy_values.writer_for(fresh) is None

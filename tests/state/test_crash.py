@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from ..child_path import child_path
 from ..committed import until_the_dead_are_known
 from ..servers import ChatServer
+from ..warm import run_python
 
 FLOW = """
 import operator, os, sys
@@ -56,15 +55,7 @@ if __name__ == "__main__":
 
 
 def run(folder: Path, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "flow.py", url],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": child_path(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-W", "error", "flow.py", url, cwd=folder, env={**os.environ, **environment})
 
 
 def test_a_crash_between_the_calls_of_a_node_loses_none_of_them(tmp_path: Path, server: ChatServer) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 from hypothesis import given, settings, strategies as st
 
 from stepgraph import Session
 from stepgraph.state.cost import NOTHING, Cost
+from stepgraph.state.money import is_believable
 from stepgraph.tracing.record.threads import list_threads
 
 picos = st.integers(0, 10**13)  # up to ten dollars, in trillionths
@@ -45,3 +46,8 @@ def test_the_file_adds_up_exactly(tmp_path: Path) -> None:
         )
         assert session.journal.spent("t").known_usd == 0.7
         assert list_threads(session.journal)[0].cost.known_usd == 0.7
+
+
+def test_what_no_call_can_cost_is_not_believed() -> None:
+    told = (0, 0.0, Decimal("0.1"), 1_000_000, 1_000_000.01, 2e6, -0.01, inf, nan)
+    assert [is_believable(usd) for usd in told] == [True] * 4 + [False] * 5

@@ -123,3 +123,17 @@ def test_the_time_grows_with_the_text(unit: str) -> None:
     start = time.process_time()
     without_keys(text)
     assert time.process_time() - start < 3  # quadratic would be minutes
+
+
+@pytest.mark.parametrize("before", ["%", "%2", "\\x", "\\u00", "\\U000000", "&#", "%25", "=", "?", "\u4e2d"])
+def test_a_key_is_found_after_what_looks_like_an_escape(before: str) -> None:
+    know("41ab8xW3pL5tR7nB2v")
+    for text in ("41ab8xW3pL5tR7nB2v", " ".join("41ab8xW3pL5tR7nB2v"), "41AB8XW3PL5TR7NB2V"):
+        cleaned = without_keys(f"{before}{text}\u4e2d end")
+        assert cleaned.endswith("[key]\u4e2d end"), cleaned
+
+
+def test_what_stands_around_a_key_stays() -> None:
+    spelt = "".join(f"%{ord(c):02x}" for c in KEYS[0])
+    text = f"\u4e2d %zz = {spelt}?=%41\n{KEYS[0]}\u200b%"
+    assert without_keys(text) == "\u4e2d %zz = [key]?=%41\n[key]\u200b%"

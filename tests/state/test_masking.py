@@ -7,8 +7,11 @@ import re
 import time
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
+from stepgraph.state import keys_in_use
 from stepgraph.state.errors import SettingsError
+from stepgraph.state.keys_in_use import remember
 from stepgraph.state.masking import EVERYTHING, MOST_CHECKS, NO_KEYS, Masker, Rule, without_userinfo
 
 FAKE = "abcdefghij0123456789"
@@ -238,9 +241,70 @@ def test_users_and_passwords_of_addresses() -> None:
         without_userinfo("at http://u:p@h/v1, ada@h, http://h/@x")
         == "at http://[user]@h/v1, ada@h, http://h/@x"
     )
+    for kept in (
+        "postgresql://ada@h:5432/runs",
+        "postgres://ada@one:1,two:2/runs, b@c",
+        "postgresql://h/runs",
+    ):
+        assert without_userinfo(kept) == kept
+    for address in ("postgresql://ada:p@h/runs", "postgresql://:p@h/runs", "postgresql://ada:p@w@h:5/runs"):
+        assert without_userinfo(address) == f"postgresql://[user]@{address.rpartition('@')[2]}"
+    assert without_userinfo("https://token@h") == "https://[user]@h"
 
 
 def test_a_text_with_too_much_to_check_loses_all_that_has_the_form() -> None:
     text = "4111111111111112 " * (MOST_CHECKS + 10)
     assert EVERYTHING.rules[-6].name == "card"
     assert EVERYTHING.text(text).count("[card]") == 10
+
+
+HINTS = sorted({hint for rule in EVERYTHING.rules for hint in rule.hints})
+PIECES = st.sampled_from(
+    [*HINTS, "0123 456 789", "4111111111111111", "aB3-_.x" * 5, "ada", ".example.org", "=", ' "', "٣" * 9]
+)
+
+
+@given(st.lists(PIECES, max_size=6).map("".join))
+def test_no_rule_is_left_out_that_a_hint_speaks_for(text: str) -> None:
+    expected = text
+    for rule in EVERYTHING.rules:
+        numbers = rule.numeric and not rule.hints and re.search(r"\d(?:\D{0,3}\d){6}", text)
+        if numbers or any(hint in text for hint in rule.hints):
+            expected = rule.mask(expected)
+    assert EVERYTHING._masked(text) == expected
+
+
+def test_the_id_of_something_is_no_number_of_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = "1f1eab3f-0202-6543-8005-201234567890"
+    assert EVERYTHING.text(id_) == id_
+    monkeypatch.setattr(keys_in_use, "_keys", {})
+    remember(id_)
+    assert EVERYTHING.text(id_) == "[key]", "a key in use, also where its text was met before"
+
+
+WORDS = ["api", "ACCESS", "Account", "secret", "private", "auth", "aws", "client", "password"]
+NAMED_KEYS = st.tuples(
+    st.sampled_from(WORDS),
+    st.sampled_from(["", "_", "-", " "]),
+    st.sampled_from(["key", "KEY", "\u212aey", "Token", "secret", "\u017fecret", "", "board"]),
+    st.sampled_from(["", '"', "'", ")"]),
+    st.sampled_from(["", "=", ": ", "  ", ":="]),
+    st.sampled_from(["", '"', "'"]),
+    st.sampled_from(["abcdefgh12345678", "Zz9/+~.-Zz9/+~.-=", "abcdefgh"]),
+)
+
+
+# The rule as one would write it first; the real one is looked for from the end of the name, which is faster.
+PLAIN = re.compile(
+    r"(?i)(?<![a-z])(?:(?:api|access|account|secret|private|auth)[-_ ]?(?:key|token)|aws[-_]secret"
+    r"|client[-_]secret|password)[\"']?[=: ]{1,3}[\"']?(?P<secret>[\w+/.~-]{16,}={0,2})"
+)
+
+
+@settings(max_examples=200)
+@given(NAMED_KEYS.map("".join))
+def test_a_named_key_is_found_as_by_the_plain_rule(text: str) -> None:
+    (rule,) = (rule for rule in EVERYTHING.rules if "password" in rule.pattern)
+    found = PLAIN.search(text)
+    named = found is not None and any(map(str.isdigit, found["secret"]))
+    assert (rule.mask(text) != text) is named

@@ -93,6 +93,14 @@ def test_what_is_no_id_of_a_thread(thread: Any, told: str, session: Session) -> 
         session.config(thread) if thread is not None else text_of_id(thread)
 
 
+@pytest.mark.parametrize("thread", ["", "a\0b", "a\ud800", "x" * 501])
+def test_langgraphs_own_config_is_refused_too(thread: str, session: Session) -> None:
+    app = chain(of(Kept)).compile(checkpointer=session.checkpointer)
+    with pytest.raises(InputError, match=r"(A|The) thread's id"):
+        app.invoke(Kept(), {"configurable": {"thread_id": thread}})
+    assert session.journal.query("SELECT 1 FROM runs") == []
+
+
 @pytest.mark.parametrize("thread", ["x" * 500, 7, UUID(int=7), Answer.YES, "ü 日"])
 def test_what_is_an_id_of_a_thread(thread: Any) -> None:
     assert text_of_id(thread) == str(thread.value if isinstance(thread, Enum) else thread)

@@ -5,7 +5,7 @@ import operator
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Literal, NotRequired, Required, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, Required, TypedDict, TypeVar
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -177,3 +177,10 @@ def test_a_function_without_a_state_is_refused() -> None:
     ):
         with pytest.raises(DefinitionError, match=problem):
             signature_types(function)
+
+
+def test_a_type_variable_holds_and_fits_everything() -> None:
+    variable = TypeVar("variable")  # type: ignore[misc]
+    assert accepts(variable, int)
+    assert accepts(int, variable)
+    assert not accepts(int, str)

@@ -8,7 +8,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stepgraph.tracing.export.otlp import Destination
@@ -18,7 +20,10 @@ from stepgraph.tracing.export.settings import TracingSettings, langfuse
 class Receiver:
     """Takes spans under any path, up to `limit` bytes at once, and scores, and has `prompts`.
 
-    `status` is what it answers with; while `hold` is clear it hangs.
+    `status` is what it answers with; while `hold` is clear it hangs, and while `answers` is clear it takes
+    what comes and does not say so. `takes` are the forms in which it takes scores: newer servers take a
+    list, those of version 4 one object a request. `says` is what it answers to spans and metrics,
+    in the form `kind`, and `redirects_to` where it sends who comes.
     """
 
     def __init__(self) -> None:
@@ -28,8 +33,14 @@ class Receiver:
         self.bad_scores: set[str] = set()
         self.status = 200
         self.limit = 1 << 30
+        self.says, self.kind = b"", "application/x-protobuf"
+        self.redirects_to = ""
         self.hold = threading.Event()
         self.hold.set()
+        self.answers = threading.Event()
+        self.answers.set()
+        self.takes: set[type] = {list}
+        self.refused: list[Any] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -42,6 +53,7 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.hold.set()
+        self.answers.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -55,10 +67,13 @@ class Receiver:
                     body = gzip.decompress(body)
                 receiver.hold.wait(30)
                 status = receiver.status if len(body) <= receiver.limit else 413
-                if status == 200:
+                answer = receiver.says
+                if status == 200 and self.path.endswith("/scores"):
+                    status, answer = receiver.judge(json.loads(body))
+                if status in (200, 202, 207):
                     receiver.requests.append((self.path, dict(self.headers), body))
-                scored = status == 200 and self.path.endswith("/scores")
-                self._answer(202 if scored else status, receiver.accepted(body) if scored else b"")
+                receiver.answers.wait(30)
+                self._answer(status, answer)
 
             def do_GET(self) -> None:
                 receiver.hold.wait(30)
@@ -72,6 +87,9 @@ class Receiver:
             def _answer(self, status: int, body: bytes) -> None:
                 try:
                     self.send_response(status)
+                    if receiver.redirects_to:
+                        self.send_header("Location", receiver.redirects_to)
+                    self.send_header("Content-Type", receiver.kind)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
@@ -82,12 +100,25 @@ class Receiver:
 
         return Handler
 
-    def accepted(self, body: bytes) -> bytes:
-        """Return what Langfuse says of scores: all accepted, or how many not."""
-        scores = json.loads(body)
-        bad = [score for score in scores if score["name"] in self.bad_scores]
-        errors = {"rejected": len(bad), "errors": [{"message": "bad"}]} if bad else {}
-        return json.dumps({"accepted": len(scores) - len(bad), **errors}).encode()
+    def judge(self, scores: Any) -> tuple[int, bytes]:
+        """Return what Langfuse says of a score, or of a list of them: all accepted, or how many not."""
+        given = scores if isinstance(scores, list) else [scores]
+        bad = [score for score in given if isinstance(score, dict) and score["name"] in self.bad_scores]
+        if type(scores) not in self.takes:
+            self.refused.append(scores)
+            expected = "array" if isinstance(scores, dict) else "object"
+            problem = [{"code": "invalid_type", "path": [], "message": f"expected {expected}"}]
+            return 400, json.dumps({"message": "Invalid request data", "error": problem}).encode()
+        if isinstance(scores, dict):
+            if bad:
+                self.refused.append(scores)
+                return 400, json.dumps({"message": f"{scores['name']} fits no config"}).encode()
+            return 200, json.dumps({"id": scores["id"]}).encode()
+        if not bad:
+            return 202, json.dumps({"message": "Accepted"}).encode()
+        errors = [{"message": f"{score['name']} fits no config"} for score in bad]
+        told = {"accepted": len(given) - len(bad), "rejected": len(bad), "errors": errors}
+        return 207, json.dumps(told).encode()
 
     @property
     def spans(self) -> list[Span]:
@@ -100,9 +131,24 @@ class Receiver:
         return found
 
     @property
+    def metrics(self) -> list[dict[str, Metric]]:
+        """All metrics that were accepted, by name, of each request."""
+        bodies = [body for path, _, body in self.requests if path.endswith("/v1/metrics")]
+        requests = map(ExportMetricsServiceRequest.FromString, bodies)
+        return [
+            {
+                metric.name: metric
+                for r in request.resource_metrics
+                for s in r.scope_metrics
+                for metric in s.metrics
+            }
+            for request in requests
+        ]
+
+    @property
     def scores(self) -> list[dict[str, Any]]:
         bodies = [json.loads(body) for path, _, body in self.requests if path.endswith("/scores")]
-        return [score for body in bodies for score in body]
+        return [score for body in bodies for score in (body if isinstance(body, list) else [body])]
 
     def langfuse(self, timeout_s: float = 10.0) -> Destination:
         return langfuse("pk-lf-test", "sk-lf-test", self.url, timeout_s=timeout_s)
@@ -111,8 +157,8 @@ class Receiver:
         return TracingSettings(destinations=(self.langfuse(),), **changes)
 
 
-def attributes(span: Span) -> dict[str, Any]:
-    """Return a span's attributes as Python values."""
+def attributes(span: Span | HistogramDataPoint | NumberDataPoint) -> dict[str, Any]:
+    """Return the attributes of a span, or of a point of a metric, as Python values."""
     found: dict[str, Any] = {}
     for pair in span.attributes:
         kind = pair.value.WhichOneof("value")

@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
 from stepgraph import Session, ToolCall, chain, using, vote
 from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.roots import with_whole_roots
 from stepgraph.tracing.record.read_spans import read_spans
 from stepgraph.tracing.record.spans import Span
 from stepgraph.tracing.record.tree import SpanNode, tree_of
@@ -78,7 +79,7 @@ def check(session: Session, thread: str, sent: list[Wire]) -> tuple[list[Span], 
     """Check a thread's spans as they arrived against the file, and return them with what they cost."""
     calls = session.journal.query("SELECT * FROM calls WHERE thread_id = ?", (thread,))
     hits = session.journal.query("SELECT * FROM replays WHERE thread_id = ?", (thread,))
-    spans = read_spans(session.journal.query, thread)
+    spans = with_whole_roots(read_spans(session.journal.query, thread))
     arrived = {span.span_id.hex(): span for span in sent}
     assert len(arrived) == len(sent), "each span once"
     assert {key: span.parent_span_id.hex() or None for key, span in arrived.items()} == {
@@ -97,7 +98,7 @@ def check(session: Session, thread: str, sent: list[Wire]) -> tuple[list[Span], 
         if span.kind == "call":
             assert span.parent_id in nodes, "every call belongs to the node that made it"
             assert nodes[span.parent_id].task == span.task
-            assert arrived[span.id].name.split("/")[: span.path.count("/") + 1] == span.path.split("/")
+            assert arrived[span.id].name == span.row["step"], "short, to group by"
             assert facts["langfuse.observation.type"] == "generation"
             assert json.loads(facts["langfuse.observation.input"])
             details = json.loads(facts["langfuse.observation.cost_details"])
@@ -147,7 +148,7 @@ def test_a_pattern(name: str, provider: Provider, receiver: Receiver, tmp_path: 
     assert all(call["langfuse.observation.model.name"] == "served-2026" for call in calls)
     if name == "agent":
         (asked,) = [o for c in calls if "tool_calls" in (o := c["langfuse.observation.output"])]
-        assert json.loads(asked)["tool_calls"][0]["name"] == "consult"
+        assert json.loads(asked)["tool_calls"][0]["function"]["name"] == "consult"
 
 
 @pytest.mark.parametrize("name", CASES)

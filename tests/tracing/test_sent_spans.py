@@ -296,10 +296,15 @@ def test_spans_are_pushed_later_once(server: ChatServer, receiver: Receiver, fil
         workflow.compile().invoke(Command(resume="yes"), session.config("t"))
         (third,) = push(session, [receiver.langfuse()])
         everything = read_spans(session.journal.query, "t")
-    assert (first.arrived, second.arrived, third.arrived) == (count, 0, len(everything) - count)
+    # The trace went on: its root is told again, with what came of the whole.
+    assert (first.arrived, second.arrived, third.arrived) == (count, 0, len(everything) - count + 1)
     assert count > 0
     assert {s.span_id.hex() for s in receiver.spans} == {s.id for s in everything}
-    assert len(receiver.spans) == len(everything)
+    before, after = (attributes(s) for s in receiver.spans if not s.parent_span_id)
+    level, output = "langfuse.observation.level", "langfuse.observation.output"
+    assert (before[level], after[level]) == ("WARNING", "DEFAULT")
+    assert json.loads(after[output])["approved"] == "yes"
+    assert len(receiver.spans) == len(everything) + 1
 
 
 def test_any_otlp_endpoint_gets_the_conventions_for_generative_ai(

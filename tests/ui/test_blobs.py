@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import http.client
 import io
 import re
@@ -15,6 +16,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.state.blobs import sized
 from stepgraph.tracing.export.settings import read_settings
 from stepgraph.tracing.record.run import read_run
 from stepgraph.ui.exporting import to_html
@@ -128,3 +130,48 @@ def test_no_image_leaves_with_the_saved_file(served: Served, session: Session) -
     assert "<img" not in html
     assert "[image/png, " in html
     assert base64.b64encode(png()).decode() not in html
+
+
+@step("seen")
+def read_file(media: Media) -> Ask[str]:
+    file = {"type": "file", "file": {"filename": media.seen, "file_data": media.address}}
+    return Ask([HumanMessage([{"type": "text", "text": "Sum it up."}, file])])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "saved"),
+    [
+        ("bill 7.pdf", PDF, "bill-7.pdf"),
+        ("../../<b>x</b>.html", SVG, "b-.html.bin"),
+        ("run.svg", SVG, "run.svg.bin"),
+        ("größe.csv", b"a,b\n" * 400, "gr-e.csv"),
+    ],
+)
+def test_a_file_is_listed_with_its_name_and_saved_under_one_that_is_safe(
+    served: Served, name: str, data: bytes, saved: str
+) -> None:
+    address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
+    with using(ScriptedModel(["a thing"])):
+        chain(read_file).compile().invoke(Media(address, name), served.session.config("one"))
+    page = served.get("/run", thread="one").text
+    gallery = page[page.index('id="media"') :]
+    assert f"<strong>{html.escape(name)}</strong>" in gallery
+    assert ("application/pdf" if data is PDF else "application/octet-stream") in gallery
+    assert f", {sized(len(data))}<" in gallery
+    link = html.unescape(re.findall(r'href="(/blob\?[^"]*)" download', gallery)[0])
+    status, headers, body = fetched(served, link)
+    assert (status, body) == (200, data)
+    assert headers["content-disposition"] == f'attachment; filename="{saved}"'
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_image_stands_once_in_the_gallery_and_can_be_saved(served: Served) -> None:
+    page_of(served, png(), "image/png")
+    page = served.get("/run", thread="one").text
+    gallery = page[page.index('id="media"') :]
+    assert gallery.count("<img") == 1
+    shown = re.findall(r'<img src="([^"]*)"', gallery)[0]
+    assert "content-disposition" not in fetched(served, shown)[1]
+    saved = html.unescape(re.findall(r'href="(/blob\?[^"]*)" download', gallery)[0])
+    assert fetched(served, saved)[1]["content-disposition"].endswith('.png"')
+    assert 'id="media"' not in to_html(read_run(served.session, "one"), read_settings().sent_mask)

@@ -5,8 +5,6 @@ Skipped where there is no Chromium: `apt-get install chromium`, or name one with
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,34 +20,11 @@ from stepgraph.state.masking import EVERYTHING
 from stepgraph.ui.exporting import to_html
 from stepgraph.ui.records import Reader
 
+from .browser import NEEDS_BROWSER, chromium as chromium
 from .conftest import TOKEN, Served
 from .runs import EVIL, Note, reply_to, run_blog, run_hostile
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = os.environ.get("STEPGRAPH_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=OPTIONS)
-        yield browser
-        browser.close()
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
@@ -106,6 +81,48 @@ def test_only_two_runs_can_be_ticked(page: Any, served: Served) -> None:
     boxes.nth(2).check()
     assert boxes.nth(1).is_disabled()
     assert page.is_enabled("#compare")
+
+
+NARROW = """
+[...document.querySelectorAll("main td, main th, main dd, main li, main a, main .said")].filter((each) => {
+  const wide = each.getBoundingClientRect().width;
+  return wide > 0 && wide < 44 && each.innerText.length > 10;
+}).map((each) => each.innerText)
+"""
+
+
+def test_a_run_is_found_and_compared_with_one_far_below(page: Any, served: Served) -> None:
+    for number in range(14):
+        run_blog(served.session, f"run-{number:02}", f"A post on number {number}.")
+    page.reload()
+    page.fill("#q", "ON NUMBER 3")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("mark")
+    assert page.inner_text("mark") == "on number 3"
+    assert page.locator("[data-row]").all_inner_texts() == ["run-03"]
+    page.click("a[aria-label='Remove the filter words']")
+    page.wait_for_selector("text=run-13")
+    boxes = page.locator("input[name=thread]")
+    boxes.nth(0).check()
+    boxes.nth(13).check()  # it scrolls there
+    assert page.evaluate("scrollY") > 0
+    box = page.locator("#compare").bounding_box()
+    assert 0 <= box["y"] <= 900, "the button stands where the ticks are"
+    page.click("#compare")
+    assert "A post on number 13." in page.inner_text("main")
+
+
+def test_nothing_is_too_narrow_on_a_phone(page: Any, served: Served) -> None:
+    name = "a-thread-whose-name-is-longer-than-others"
+    for thread in (name, "two"):
+        run_blog(served.session, thread, f"A post of {thread}, which is quite long.")
+    page.set_viewport_size({"width": 390, "height": 800})
+    for path in ("/", "/?q=post", "/charts", f"/compare?thread={name}&thread=two"):
+        page.goto(served.url + path)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert (path, wide) == (path, 390)
+        assert (path, page.evaluate(NARROW)) == (path, [])
+        assert name in page.inner_text("main") or path == "/charts"
 
 
 def test_the_keyboard_is_enough(page: Any, served: Served) -> None:

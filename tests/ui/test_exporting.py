@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 
 from stepgraph import ScriptedModel, Session, using
+from stepgraph.state.journal.budget_reads import BudgetAccount
 from stepgraph.state.masking import EVERYTHING
+from stepgraph.tracing.record.run import Limit
 from stepgraph.ui.exporting import to_html
 from stepgraph.ui.records import Reader
 
@@ -58,7 +61,13 @@ def test_it_is_masked(session: Session) -> None:
     secret = "write to ada@example.org with sk-" + "a1b2" * 8
     with using(ScriptedModel([secret], reasoning=secret)):
         hostile_graph().invoke(Note(secret), session.config("for ada@example.org", user="ada@example.org"))
-    page = page_of(session, "for ada@example.org")
+    run = Reader(session).run("for ada@example.org")
+    account = BudgetAccount("user:ada@example.org", "day", 0, None, {}, {}, {}, {})
+    shared = Limit("usd", 1.0, 0.5, 0.5, account)
+    models = {"large": "custom:m@https://h/sk-" + "a1b2" * 8}
+    run = replace(run, limits=[shared], thread=replace(run.thread, models=models))
+    page = to_html(run, EVERYTHING)
+    assert "user:[email]" in page
     assert "ada@example.org" not in page
     assert "a1b2a1b2" not in page
     assert page.count("[email]") > 4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, step, using
 from stepgraph.ui.records import Reader
+from stepgraph.ui.waits import Waits
 
 from .runs import Post, run_blog
 
@@ -53,3 +56,9 @@ def test_what_an_unknown_cost_leaves_is_unknown(session: Session) -> None:
     session.journal.write([("UPDATE calls SET cost_usd = NULL, cost_picos = NULL", ())])
     (limit,) = Reader(session).run("one").limits
     assert limit.left is None
+
+
+def test_how_many_wait_is_never_told_as_none_or_more() -> None:
+    asked: Any = object()
+    told = [Waits((), more=True).count, Waits((asked,), more=True).count, Waits((asked,)).count]
+    assert told == ["Some", "1 or more", "1"]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from stepgraph import Session
 from stepgraph.state.cost import Cost
+from stepgraph.state.statuses import RunState
 from stepgraph.tracing.record.run import Run
-from stepgraph.tracing.record.spans import Kind, Span, SpanStatus, Trace
+from stepgraph.tracing.record.spans import Kind, Span, Trace
 from stepgraph.tracing.record.threads import Thread
 from stepgraph.tracing.record.timeline import Timeline
 from stepgraph.ui.records import Reader
@@ -20,7 +21,7 @@ THREAD = Thread("t", None, None, {}, "done", None, 0, 1, Cost())
 
 
 def span(
-    name: str, parent: str | None, start: float, end: float, status: SpanStatus = "done", kind: Kind = "node"
+    name: str, parent: str | None, start: float, end: float, status: RunState = "done", kind: Kind = "node"
 ) -> Span:
     return Span(TRACE, kind, name, parent, name, name, name, status, start, end, {})
 

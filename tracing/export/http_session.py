@@ -1,24 +1,30 @@
-"""The HTTP connection under OpenTelemetry's exporter, which says what a server answered.
+"""The HTTP connection to an OTLP endpoint, which says what the server answered.
 
-The exporter tells only whether it succeeded, tries again for seconds, adds the headers of the
-environment to every destination, and logs each failure. Here a failure ends an export at once, with its
-reason: what to do about it, and when to try again, is the outbox's business.
+Spans are posted over it, and OpenTelemetry's exporter of metrics has it underneath. The exporter tells only
+whether it succeeded, tries again for seconds, adds the headers of the environment to every destination, and
+logs each failure. Here a failure ends an export at once, with its reason: what to do about it, and when to
+try again, is the outbox's business.
 """
 
 from __future__ import annotations
 
+import gzip
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .otlp_spans import own_version
+
 if TYPE_CHECKING:
     import requests
 
-_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 _UNTRACED = "_SUPPRESS_INSTRUMENTATION_KEY"  # as OpenTelemetry's own processors do around an export
+_PROTOBUF = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
 _OF_THE_BODY = {"content-type", "content-encoding", "user-agent"}
 
 
@@ -29,6 +35,7 @@ class HttpOutcome:
     success: bool
     status: int | None = None
     error: str = ""
+    rejected: str = ""  # what a server says that it left out of what it took
 
 
 class Unsent(Exception):
@@ -43,32 +50,42 @@ def _not_ours(_: logging.LogRecord) -> bool:
 
 
 class HttpSession:
-    """Posts what the exporter hands it, with these headers and those of the body only."""
+    """Posts what it is handed, with these headers and those of the body only."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = dict(headers)
         self._known = _OF_THE_BODY | {name.lower() for name in headers}
         self._status: int | None = None
-        self._error = ""
+        self._error = self._rejected = ""
 
-    def outcome_of(self, export: Callable[[], Any]) -> HttpOutcome:
+    def post(self, url: str, body: bytes, timeout_s: float) -> HttpOutcome:
+        """Post an encoded OTLP request, and return what the server answered."""
+        headers = {"User-Agent": f"stepgraph/{own_version()}", **self._headers, **_PROTOBUF}
+        data = gzip.compress(body, mtime=0)
+        return self.outcome_of(
+            lambda: bool(self.session.post(url, data=data, headers=headers, timeout=timeout_s))
+        )
+
+    def outcome_of(self, export: Callable[[], bool]) -> HttpOutcome:
         """Export, quietly, and return what the server answered."""
         from opentelemetry import context
 
-        self._status, self._error = None, ""
+        self._status, self._error, self._rejected = None, "", ""
         quiet = _quiet.set(True)
         untraced = context.attach(context.set_value(getattr(context, _UNTRACED, _UNTRACED), True))
         try:
-            success = export().name == "SUCCESS"
+            success = export()
         except Unsent:
             success = False
         finally:
             context.detach(untraced)
             _quiet.reset(quiet)
-        return HttpOutcome(success, self._status, self._error or "the spans could not be encoded")
+        error = self._error or ("" if self._status else "what was to be sent could not be encoded")
+        return HttpOutcome(success, self._status, error, self._rejected)
 
     @cached_property
     def session(self) -> requests.Session:
-        """The session to give to an exporter."""
+        """The session, which can be given to an exporter."""
         import requests
 
         post = self
@@ -76,6 +93,8 @@ class HttpSession:
         class Session(requests.Session):
             def request(self, *args: Any, **kwargs: Any) -> requests.Response:
                 given = kwargs.get("headers") or {}
+                # A key would go to wherever an answer points, and a page to log in on would count as success.
+                kwargs["allow_redirects"] = False
                 kwargs["headers"] = {n: v for n, v in given.items() if n.lower() in post._known}
                 try:
                     response = super().request(*args, **kwargs)
@@ -83,11 +102,45 @@ class HttpSession:
                     post._error = type(error).__name__
                     raise Unsent from None
                 post._status = response.status_code
-                if not response.ok or response.is_redirect:
+                if not 200 <= response.status_code < 300:
                     raise Unsent
+                if "text/html" in response.headers.get("Content-Type", ""):
+                    post._error = "with a web page"  # whatever took it was no OTLP endpoint
+                    raise Unsent
+                post._rejected = _rejected_by(response)
                 return response
 
         logger = logging.getLogger(_EXPORTER)
         if _not_ours not in logger.filters:
             logger.addFilter(_not_ours)
-        return Session()
+        session = Session()
+        session.verify = _file("CERTIFICATE") or True
+        if certificate := _file("CLIENT_CERTIFICATE"):
+            key = _file("CLIENT_KEY")
+            session.cert = (certificate, key) if key else certificate
+        return session
+
+    def close(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        if "session" in self.__dict__:
+            self.__dict__.pop("session").close()
+
+
+def _file(name: str) -> str | None:
+    """Return the file that OpenTelemetry's variables name, such as the certificates to trust."""
+    prefix = "OTEL_EXPORTER_OTLP"
+    return os.environ.get(f"{prefix}_TRACES_{name}") or os.environ.get(f"{prefix}_{name}")
+
+
+def _rejected_by(response: requests.Response) -> str:
+    """Return what an OTLP server says that it rejected of a request that it took, and wants no more."""
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    if not response.content or "protobuf" not in response.headers.get("Content-Type", ""):
+        return ""
+    try:  # the answer for metrics has the same form
+        told = ExportTraceServiceResponse.FromString(response.content).partial_success
+    except DecodeError:
+        return ""
+    return f"{told.rejected_spans}: {told.error_message}" if told.rejected_spans else ""

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ...state.names import BUDGET_ENDED, WAIT
 from ...state.session.foreign_calls import COUNTED
 from ...state.statuses import CUT
-from ..record.attributes import Attributes, dials_of, own_facts, params_of, without_blobs
+from ..record.attributes import Attributes, dials_of, own_facts, params_of, to_json, without_blobs
 from ..record.notes import CUT_NOTE
 from ..record.spans import Row, Span
+from ..record.tool_runs import tool_calls_as_sent, tool_run_of
 
 PATH = "/api/public/otel/v1/traces"
 SCOPE = "langfuse-sdk"
@@ -24,8 +26,10 @@ UNPRICED = "(no price)"
 
 _OBSERVATION = "langfuse.observation."
 _METADATA = f"{_OBSERVATION}metadata."
-_SAID = ("thread", "version", "cost_usd", "cost_known")  # Langfuse has words of its own for these
-_TYPES = dict.fromkeys(("gate", "guard"), "guardrail") | {"agent": "agent"}
+_SAID = {
+    f"{_METADATA}{name}" for name in ("thread", "version", "cost_usd", "cost_known")
+}  # Langfuse has words of its own for these
+_TYPES = dict.fromkeys(("gate", "guard"), "guardrail")
 _TYPES |= dict.fromkeys(("refine", "vote", "ensemble", "verify", "review"), "evaluator")
 _PLAIN_PARAMETERS = ("temperature", "max_tokens", "max_completion_tokens", "top_p", "sample", "tool_choice")
 
@@ -70,10 +74,19 @@ def langfuse_attributes(span: Span) -> Attributes:
             f"{_OBSERVATION}input": span.row["query"],
             f"{_OBSERVATION}output": span.row["passages"],
         }
+    elif tool := tool_run_of(span):
+        found |= {
+            f"{_OBSERVATION}type": "tool",
+            f"{_OBSERVATION}input": tool.arguments,
+            f"{_OBSERVATION}output": span.row.get("interrupts") if tool.result is None else tool.result,
+            f"{_METADATA}tool_call_id": tool.id,
+        }
     else:
         decided = _TYPES.get(span.decision["kind"]) if span.decision else None
         found |= {
-            f"{_OBSERVATION}type": decided or ("chain" if span.kind == "run" else "span"),
+            f"{_OBSERVATION}type": "agent"
+            if span.is_agent
+            else decided or ("chain" if span.kind == "run" else "span"),
             f"{_OBSERVATION}input": span.row.get("input"),
             f"{_OBSERVATION}output": span.row.get("output") or span.row.get("interrupts"),
         }
@@ -81,9 +94,20 @@ def langfuse_attributes(span: Span) -> Attributes:
             found |= {f"langfuse.trace.metadata.{n}": _told(v) for n, v in trace.metadata.items()}
             found |= {"langfuse.internal.is_app_root": True if span.parent_id is None else None}
     found[f"{_OBSERVATION}level"], found[f"{_OBSERVATION}status_message"] = _level(span)
-    facts = {"path": span.path or None, "status": span.status, **own_facts(span, "")}
-    found |= {f"{_METADATA}{n}": _told(v) for n, v in facts.items() if v is not None and n not in _SAID}
+    found[f"{_METADATA}path"], found[f"{_METADATA}status"] = span.path or None, span.status
+    for name, value in own_facts(span, _METADATA).items():
+        if value is not None and name not in _SAID:
+            found[name] = _told(value)
     return without_blobs(found)
+
+
+def langfuse_name(span: Span) -> str:
+    """Return what an observation is called: short, so that a list of them groups by what they do."""
+    if tool := tool_run_of(span):
+        return tool.name
+    if span.kind == "call":
+        return str(span.row["step"] or span.path.rpartition("/")[2] or span.name)
+    return span.name
 
 
 def _generation(span: Span) -> dict[str, Any]:
@@ -92,7 +116,8 @@ def _generation(span: Span) -> dict[str, Any]:
     shown = {n: params[n] for n in _PLAIN_PARAMETERS if n in params}
     dials = dials_of(params).items()
     shown |= {n: v if isinstance(v, (int, float, str)) else json.dumps(v) for n, v in dials}
-    shown |= {n: json.dumps(params[n]) for n in ("schema", "tools") if n in params}
+    if "schema" in params:
+        shown["schema"] = json.dumps(params["schema"])
     usage, cost = usage_details(span), cost_details(span)
     prompt = params.get("prompt") or {}
     linked = prompt if prompt.get("version") is not None else {}
@@ -105,7 +130,7 @@ def _generation(span: Span) -> dict[str, Any]:
         # Langfuse would price what it takes for a model that it knows, so an unpriced one says so.
         f"{_OBSERVATION}model.name": span.model if cost else f"{span.model} {UNPRICED}",
         f"{_OBSERVATION}model.parameters": json.dumps(shown) if shown else None,
-        f"{_OBSERVATION}input": row["messages"],
+        f"{_OBSERVATION}input": _prompt(row, params),
         f"{_OBSERVATION}output": _output(row) if span.status != "failed" else None,
         f"{_OBSERVATION}usage_details": json.dumps(usage) if usage else None,
         f"{_OBSERVATION}cost_details": json.dumps(cost) if cost else None,
@@ -153,6 +178,15 @@ def _is_counted(span: Span) -> bool:
     return COUNTED in (span.row["reason"] or "")
 
 
+def _prompt(row: Row, params: Row) -> str:
+    """Return the messages; with the tools that the model could call, where there were any."""
+    tools = params.get("tools")
+    if not tools:
+        return str(row["messages"])
+    offered = [{"type": "function", "function": tool} for tool in tools]
+    return to_json({"messages": json.loads(row["messages"]), "tools": offered})
+
+
 def _output(row: Row) -> str:
     thought, tools, media = row["reasoning"], row.get("tool_calls"), row.get("media")
     if not thought and not tools and not media:
@@ -161,10 +195,10 @@ def _output(row: Row) -> str:
     if thought:
         message["reasoning_content"] = thought
     if tools:
-        message["tool_calls"] = json.loads(tools)
+        message["tool_calls"] = tool_calls_as_sent(json.loads(tools))
     if media:
         message["media"] = json.loads(media)
-    return json.dumps(message, ensure_ascii=False)
+    return to_json(message)
 
 
 def _level(span: Span) -> tuple[str, str | None]:
@@ -172,8 +206,12 @@ def _level(span: Span) -> tuple[str, str | None]:
         return "ERROR", span.error
     if span.status == "unfinished":
         return "ERROR", "its process ended before it did"
-    if span.status in ("interrupted", "partial"):
-        return "WARNING", "waits for an answer" if span.status == "interrupted" else "a budget ended"
+    if span.status == "partial":
+        return "WARNING", "a budget ended"
+    if span.status == "interrupted":
+        return "WARNING", _halted(span)
+    if (tool := tool_run_of(span)) and tool.is_error:
+        return "WARNING", "the tool reported an error"
     if span.kind != "call":
         return "DEFAULT", None
     if span.row["problem"]:
@@ -194,5 +232,16 @@ def _level(span: Span) -> tuple[str, str | None]:
     return "DEFAULT", None
 
 
+def _halted(span: Span) -> str:
+    """Return what an interrupted run or node stands for: a person, a time, or a budget that has ended."""
+    asked = json.loads(span.row.get("interrupts") or "[]")
+    kinds = {each.get("kind") if isinstance(each, dict) else None for each in asked}
+    if asked and kinds == {BUDGET_ENDED}:
+        return "a budget ended"
+    return "waits for a time" if kinds == {WAIT} else "waits for an answer"
+
+
 def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else to_json(value)

@@ -7,14 +7,13 @@ made: there is one for each public key in a process, and it is the user's; nor d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...state.errors import SettingsError
 from ...state.masking import Masker
-from ..record.spans import Row, Trace
-from .http_session import HttpOutcome
+from ..record.spans import Row
+from .langfuse_scores import Scored, ScoreOutcome, ScorePoster, body_of
 
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
@@ -51,35 +50,16 @@ class LangfuseClient:
             timeout=self._timeout_s,
         )
 
-    def send(self, scores: Sequence[tuple[Trace, Row]], mask: Masker) -> HttpOutcome:
-        """Send scores under their own ids: sent again, they take their own place."""
-        api = self.api
-        import httpx
-        from langfuse.api.core import ApiError
+    @cached_property
+    def _poster(self) -> ScorePoster:
+        return ScorePoster(lambda: self.api)
 
-        body: Any = [_told(trace, score, mask) for trace, score in scores]
-        try:
-            answer = api.scores.create(request=body, request_options={"max_retries": 0})
-        except ApiError as error:
-            return HttpOutcome(False, error.status_code, "no answer that it knows")
-        except httpx.HTTPError as error:
-            return HttpOutcome(False, None, type(error).__name__)
-        if getattr(answer, "rejected", 0):
-            return HttpOutcome(False, 400)
-        return HttpOutcome(True, 202)
+    def send(self, scores: Sequence[Scored], mask: Masker) -> ScoreOutcome:
+        """Send scores under their own ids. Raises SettingsError if the SDK is missing."""
+        _ = self.api
+        return self._poster.post([body_of(trace, score, mask) for trace, score in scores])
 
-
-def _told(trace: Trace, score: Row, mask: Masker) -> Row:
-    label = score["label"] if score["value"] is None else None
-    told = {
-        "id": score["id"],
-        "traceId": trace.id,
-        "observationId": score["span"],
-        "name": score["name"],
-        "value": score["value"] if label is None else label,
-        "dataType": "NUMERIC" if label is None else "CATEGORICAL",
-        "comment": score["comment"] and mask.text(score["comment"]),
-        "environment": trace.environment,
-        "timestamp": datetime.fromtimestamp(score["scored_at"], UTC).isoformat(),
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    def send_bodies(self, bodies: Sequence[Row]) -> ScoreOutcome:
+        """Send scores that are in the API's form already. Raises SettingsError if the SDK is missing."""
+        _ = self.api
+        return self._poster.post(bodies)

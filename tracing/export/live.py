@@ -20,14 +20,16 @@ from ...state.journal.store import Reader
 from ...state.masking import Masker
 from ...state.session.session import Session
 from ..record.read_spans import SpanReader, filled
-from ..record.reads import read_rows
+from ..record.reads import already_sent, read_rows
 from ..record.spans import Row
 from .otlp import Destination, Sender
+from .otlp_metrics import MetricsExporter
 from .outbox import ExportBatch, deliver, grouped, in_sample, packed
 from .settings import TracingSettings, read_settings
 
 TICK_S = 1.0
-CLOSE_S = 0.8
+CLOSE_S = 0.8  # for what is not on its way yet
+ANSWER_S = 5.0  # for the answer to what is: sent again, Langfuse counts it twice until it merges
 SETTLED_S = 0.5  # after its end a run's status may be made more precise
 LONGEST_PAUSE_S = 60.0
 
@@ -45,7 +47,7 @@ class Tracing:
 
     def __init__(self, settings: TracingSettings | None = None) -> None:
         self.settings = settings or read_settings()
-        self._exporters: list[LiveExporter] = []
+        self._exporters: list[LiveExporter | MetricsExporter] = []
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -59,28 +61,39 @@ class Tracing:
         """Begin to send a session's traces to each destination."""
         session.sends_to_langfuse = any(to.dialect == "langfuse" for to in self.settings.destinations)
         self._exporters = [
-            LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations
+            *(LiveExporter(session, to, self.settings.sample) for to in self.settings.destinations),
+            *(MetricsExporter(session, to) for to in self.settings.metrics),
         ]
 
     @property
     def problems(self) -> dict[str, str]:
-        """What kept traces from arriving, by destination; they wait in the file."""
+        """What kept traces, which wait in the file, or metrics from arriving, by destination."""
         return {exporter.name: exporter.problem for exporter in self._exporters if exporter.problem}
 
     def close(self) -> None:
-        """Send what can be sent within a moment; the rest waits in the file."""
-        deadline = time.monotonic() + CLOSE_S
+        """Send what can be sent within a moment; the rest waits in the file.
+
+        The answer to a request that is under way is waited for, but no longer than 5 seconds.
+        """
+        began = time.monotonic()
         for exporter in self._exporters:
             exporter.stop()
         for exporter in self._exporters:
-            exporter.join(max(0.0, deadline - time.monotonic()))
+            exporter.join(began + CLOSE_S)
+        for exporter in self._exporters:
+            exporter.give_up(began + ANSWER_S)
 
 
 @dataclass
 class _FollowedThread:
-    """A thread that is under way. `behind` says that something of it could not be sent."""
+    """A thread that is under way.
+
+    `sent` is what had arrived before it was followed: an earlier life of the run has sent it. `behind` says
+    that something of it could not be sent.
+    """
 
     reader: SpanReader
+    sent: set[str]
     behind: bool = False
     over: bool = False
 
@@ -96,7 +109,7 @@ class LiveExporter:
         self._sender = Sender(destination)
         self._news: set[str] = set()
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = self._gives_up = False
         self._thread: threading.Thread | None = None
         self._reader: Reader | None = None
         self._threads: dict[str, _FollowedThread] = {}
@@ -117,9 +130,15 @@ class LiveExporter:
         self._closing = True
         self._wake.set()
 
-    def join(self, seconds: float) -> None:
+    def join(self, until: float) -> None:
+        """Wait for the rest to be sent, until that time of the monotonic clock at most."""
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._thread.join(max(0.0, until - time.monotonic()))
+
+    def give_up(self, until: float) -> None:
+        """Begin no further request, and wait for the answer to the one that is under way."""
+        self._gives_up = True
+        self.join(until)
 
     def _run(self) -> None:
         try:
@@ -143,10 +162,14 @@ class LiveExporter:
     def _work(self, final: bool) -> None:
         for thread_id in list(self._news):
             self._news.discard(thread_id)
-            self._threads.setdefault(thread_id, _FollowedThread(SpanReader(self._query, thread_id)))
+            if thread_id not in self._threads:
+                sent = already_sent(self._query, self.name, thread_id)
+                self._threads[thread_id] = _FollowedThread(SpanReader(self._query, thread_id), sent)
         if time.monotonic() < self._resume_at:
             return
         for group in grouped(self._batches(final)):
+            if self._gives_up:
+                return
             delivery = deliver(self._journal.write, self._sender, group)
             if delivery.problem:
                 self.problem = delivery.problem
@@ -177,6 +200,10 @@ class LiveExporter:
         if over or followed.behind:
             followed.over = over
             alive = not over or ended is None
-            return packed(self._query, self.name, thread_id, alive=alive, sample=self._sample)
-        spans = [span for span in followed.reader.news(invocations) if in_sample(span.trace.id, self._sample)]
+            return packed(self._query, self._sender, thread_id, alive=alive, sample=self._sample)
+        spans = [
+            span
+            for span in followed.reader.news(invocations)
+            if span.id not in followed.sent and in_sample(span.trace.id, self._sample)
+        ]
         return ExportBatch(thread_id, list(filled(spans, self._query))) if spans else None

@@ -15,6 +15,7 @@ from ..record.read_spans import assembled, filled
 from ..record.reads import already_sent, changed_at, read_rows, unsent_threads
 from ..record.spans import Query, Row, Span, Trace
 from .otlp import MOST_SPANS, Delivery, Destination, Sender
+from .roots import delivery_id, with_whole_roots
 
 Write = Callable[[list[Statement]], None]
 
@@ -29,13 +30,17 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class PushReceipt:
-    """What a push did at one destination: spans that arrived, were refused, or wait, and why."""
+    """What a push did at one destination: spans and scores that arrived, were refused, or wait, and why.
+
+    `waits` says that something is left which another push may bring there.
+    """
 
     destination: str
     threads: int
     arrived: int
     refused: int
     problem: str | None
+    waits: bool
 
 
 def push(
@@ -57,7 +62,7 @@ def push(
         chosen = threads if threads is not None else unsent_threads(journal, destination.name, since)
         number = 0
         batches = (
-            packed(journal.query, sender.name, thread, alive=session.claims.is_run(thread), sample=sample)
+            packed(journal.query, sender, thread, alive=session.claims.is_run(thread), sample=sample)
             for thread in chosen
         )
         try:
@@ -69,7 +74,14 @@ def push(
         finally:
             sender.close()
         done.append(
-            PushReceipt(destination.name, number, len(total.arrived), len(total.refused), total.problem)
+            PushReceipt(
+                destination=destination.name,
+                threads=number,
+                arrived=len(total.arrived),
+                refused=len(total.refused),
+                problem=total.problem,
+                waits=total.blocked or len(total.refused) > len(total.settled),
+            )
         )
     return done
 
@@ -84,21 +96,22 @@ class ExportBatch:
     changed_at: float | None = None
 
 
-def packed(
-    query: Query, destination: str, thread_id: str, *, alive: bool, sample: float = 1.0
-) -> ExportBatch:
+def packed(query: Query, sender: Sender, thread_id: str, *, alive: bool, sample: float = 1.0) -> ExportBatch:
     """Return what is finished of a thread and has not arrived."""
+    destination = sender.name
     changed = changed_at(query, thread_id)
     scores = read_rows(query, "scores", thread_id)
-    light = list(assembled(query, thread_id, alive=alive))
+    light = assembled(query, thread_id, alive=alive)
+    if sender.dialect.merges:
+        light = with_whole_roots(light)
     sent = already_sent(query, destination, thread_id)
     if sample >= 1:
         kept = {span.trace.number: span.trace for span in light}
-        spans = list(filled([span for span in light if span.id not in sent], query))
+        spans = list(filled([span for span in light if delivery_id(span) not in sent], query))
     else:
         whole = chosen(list(filled(light, query)), sample)
         kept = {span.trace.number: span.trace for span in whole}
-        spans = [span for span in whole if span.id not in sent]
+        spans = [span for span in whole if delivery_id(span) not in sent]
     fresh = [
         (kept[score["trace"]], score)
         for score in scores
@@ -122,20 +135,30 @@ def grouped(batches: Iterable[ExportBatch]) -> Iterator[list[ExportBatch]]:
         yield group
 
 
-def deliver(write: Write, sender: Sender, batches: Sequence[ExportBatch]) -> Delivery:
-    """Send batches, and note what has arrived."""
+def deliver(
+    write: Write, sender: Sender, batches: Sequence[ExportBatch], also: Sequence[str] = ()
+) -> Delivery:
+    """Send batches, and note what has arrived: for the destination, and under the names in `also`."""
     delivery = sender.send([span for batch in batches for span in batch.spans])
     if not delivery.blocked:
         delivery += sender.send_scores([score for batch in batches for score in batch.scores])
-    arrived, refused = set(delivery.arrived), set(delivery.refused)
+    # What was refused for good is noted too: it would be refused with every push.
+    settled = set(delivery.settled)
+    arrived, refused = {*delivery.arrived, *settled}, {*delivery.refused} - settled
     notes: list[Statement] = []
     for batch in batches:
-        ids = [span.id for span in batch.spans] + [score["id"] for _, score in batch.scores]
-        here = [id_ for id_ in ids if id_ in arrived]
-        complete = None if delivery.blocked or refused.intersection(ids) else batch.changed_at
+        scores = [score["id"] for _, score in batch.scores]
+        here = [id_ for id_ in scores if id_ in arrived]
+        for span in batch.spans:
+            if span.id in arrived:
+                here += dict.fromkeys((span.id, delivery_id(span)))
+        held = refused.intersection([*scores, *(span.id for span in batch.spans)])
+        complete = None if delivery.blocked or held else batch.changed_at
         if here or complete is not None:
             arrived_ids = bytes.fromhex("".join(here))
-            notes.append((_NOTE, (sender.name, batch.thread_id, arrived_ids, complete)))
+            notes += [
+                (_NOTE, (name, batch.thread_id, arrived_ids, complete)) for name in (sender.name, *also)
+            ]
     if notes:
         write(notes)
     return delivery

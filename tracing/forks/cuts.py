@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -24,16 +25,16 @@ class Fate(Enum):
 class CutEdge:
     """The last checkpoint that is kept of one namespace, and which tasks after it are done again.
 
-    `again` is one task id, or None for all of them; `whole` keeps even the unfinished work after it.
+    `again` holds task ids, or is None for all of them; `whole` keeps even the unfinished work after it.
     """
 
     last: Point
     past: frozenset[str]
-    again: str | None = None
+    again: frozenset[str] | None = None
     whole: bool = False
 
     def redoes(self, task_id: str) -> bool:
-        return not self.whole and self.again in (None, task_id)
+        return not self.whole and (self.again is None or task_id in self.again)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ def cut_before_call(lineage: Lineage, call: dict[str, Any]) -> Cut:
     return cut
 
 
+def cut_before_tasks(lineage: Lineage, tasks: Sequence[str]) -> Cut:
+    """Cut right before node executions that ran side by side: what ran beside them is kept."""
+    cut = Cut(lineage)
+    for task in tasks:
+        for ns, edge in _cut_around(lineage, task).edges.items():
+            known = cut.edges.get(ns, edge)
+            again = (known.again or frozenset()) | (edge.again or frozenset())
+            cut.edges[ns] = CutEdge(edge.last, edge.past, again=again)
+    return cut
+
+
 def _cut_around(lineage: Lineage, task: str) -> Cut:
     """Return a cut before a node execution, or the graph of a namespace, and all those around it."""
     cut = Cut(lineage)
@@ -118,5 +130,7 @@ def _cut_around(lineage: Lineage, task: str) -> Cut:
                 f"The file does not hold the checkpoint before {level.task.rsplit('|', 1)[-1][:SHORT_ID]}…: "
                 "it was pruned, or the graph kept none there. Fork at a checkpoint: --at."
             )
-        cut.edges[level.ns] = CutEdge(point, frozenset(lineage.ancestors(point)), again=level.task_id)
+        cut.edges[level.ns] = CutEdge(
+            point, frozenset(lineage.ancestors(point)), again=frozenset({level.task_id})
+        )
     return cut

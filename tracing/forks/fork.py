@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.channels import BinaryOperatorAggregate, DeltaChannel
@@ -23,7 +23,7 @@ from ..record.reads import read_calls
 from ..record.spans import Row
 from ..record.threads import find_thread
 from .copies import ForkPoint, copies, stand_in
-from .cuts import cut_at, cut_before_call
+from .cuts import cut_at, cut_before_call, cut_before_tasks
 from .tries import tries_at
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -81,6 +81,18 @@ def fork(
     if fitting and graph is not None:
         _change(session, new, graph, fitting, list(cut.edges)[-1], as_node)
     return new
+
+
+def fork_before(session: Session, thread_id: str, tasks: Sequence[str], new_thread: str) -> str:
+    """Begin a new thread right before node executions that ran side by side; return its id.
+
+    They run again, and what comes after them; what ran before or beside them is kept. Raises InputError.
+    """
+    if is_taken(session.journal, new_thread):
+        raise InputError(f"The thread {new_thread!r} exists already. Name another one.")
+    cut = cut_before_tasks(Lineage(session.journal, thread_id), tasks)
+    session.journal.write([*copies(session, cut, thread_id, new_thread, {}, [])])
+    return new_thread
 
 
 def find_call(session: Session, thread_id: str, call: str) -> Row:

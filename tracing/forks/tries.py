@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ...state.journal.journal import HEDGE
+from ...state.journal.records import HEDGE
 from ..record.spans import Row
 
 Key = tuple[str, str, int]

@@ -6,11 +6,11 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ...state.names import path_of
+from ...state.statuses import UNFINISHED
 from .plain_checkpoints import START
-from .spans import REPLAYED, UNFINISHED, Row, Span, Trace, outer_task, span_id, trace_id
+from .spans import REPLAYED, Row, Span, Trace, outer_task, span_id, trace_id
 
 
 class SpanBuilder:
@@ -29,6 +29,7 @@ class SpanBuilder:
         self._invocations: list[Row] = []
         self._starts: list[float] = []
         self._traces: dict[int, Trace] = {}
+        self._root_ids: dict[object, str] = {}
         self._ends: dict[tuple[str, int], int] = defaultdict(int)
         self._waiting: dict[str, list[tuple[float, Row]]] = defaultdict(list)
         self._unfinished: dict[str, Span] = {}
@@ -84,7 +85,7 @@ class SpanBuilder:
                     s for s in by_time if s.parent_id == span.id
                 ]
                 ended = max([span.ended_at, *(s.ended_at for s in inside)])
-                spans.append(replace(span, ended_at=ended))
+                spans.append(span.but(ended_at=ended))
         for invocation in self._invocations:
             if invocation["id"] != open_id:
                 spans.append(self._root(invocation))
@@ -123,7 +124,7 @@ class SpanBuilder:
 
     def _node(self, task: str, invocation: Row, node_run: Row | None) -> Span:
         """Return the span of a task's execution that is under way or has just ended."""
-        trace = self._traces[invocation["trace"]]
+        trace, path = self._traces[invocation["trace"]], path_of(task)
         number = self._ends[task, invocation["id"]]
         around = outer_task(task)
         started = node_run["started_at"] if node_run else self._first(task, invocation)
@@ -131,9 +132,9 @@ class SpanBuilder:
             trace=trace,
             kind="node",
             id=span_id(trace, "node", task, invocation["id"], number),
-            parent_id=self._root(invocation).id,
-            name=path_of(task).rsplit("/", 1)[-1],
-            path=path_of(task),
+            parent_id=self._root_id(invocation),
+            name=path.rpartition("/")[2],
+            path=path,
             task=task,
             status=node_run["status"] if node_run else UNFINISHED,
             started_at=started,
@@ -145,11 +146,11 @@ class SpanBuilder:
             # The outer node is open: it is at least as long as what is in it, whether it ends or not.
             number = self._ends[around, invocation["id"]]
             parent_id = span_id(trace, "node", around, invocation["id"], number)
-            span = replace(span, parent_id=parent_id)
+            span = span.but(parent_id=parent_id)
             outer = self._unfinished.get(parent_id)
             if outer is None:
-                outer = replace(self._node(around, invocation, None), started_at=started)
-            self._unfinished[parent_id] = replace(outer, ended_at=max(outer.ended_at, span.ended_at))
+                outer = self._node(around, invocation, None).but(started_at=started)
+            self._unfinished[parent_id] = outer.but(ended_at=max(outer.ended_at, span.ended_at))
         if node_run is None:
             self._unfinished.setdefault(span.id, span)
         return span
@@ -157,6 +158,12 @@ class SpanBuilder:
     def _first(self, task: str, invocation: Row) -> float:
         times = [at for at, _ in self._waiting.get(task, ()) if self._invocation_at(at) is invocation]
         return min(times, default=invocation["started_at"])
+
+    def _root_id(self, invocation: Row) -> str:
+        number = invocation["id"]
+        if number not in self._root_ids:
+            self._root_ids[number] = span_id(self._traces[invocation["trace"]], "run", number)
+        return self._root_ids[number]
 
     def _root(self, invocation: Row) -> Span:
         trace = self._traces[invocation["trace"]]
@@ -166,8 +173,8 @@ class SpanBuilder:
         return Span(
             trace=trace,
             kind="run",
-            id=span_id(trace, "run", invocation["id"]),
-            parent_id=span_id(trace, "run", first["id"]) if resumed else None,
+            id=self._root_id(invocation),
+            parent_id=self._root_id(first) if resumed else None,
             name=f"{trace.name} (resumed)" if resumed else trace.name,
             path="",
             task="",

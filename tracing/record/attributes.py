@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-from ...state.blobs import described
-from ...state.names import without_private
+from ...state.blobs import MIN_CALLED, described
 from .spans import Row, Span
+from .tool_runs import ToolRun, tool_run_of
+from .values import changed_fields
 
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
+OTHER = "_OTHER"  # the conventions' word for what none of their words fits
+
+# LangChain's names and those of our table, where the conventions have another one.
+_PROVIDERS = {
+    "azure_openai": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "anthropic_bedrock": "aws.bedrock",
+    "google_genai": "gcp.gemini",
+    "google_vertexai": "gcp.vertex_ai",
+    "google_anthropic_vertex": "gcp.vertex_ai",
+    "ibm": "ibm.watsonx.ai",
+    "mistralai": "mistral_ai",
+    "xai": "x_ai",
+}
+to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_CLASS = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
 
 
 def genai_attributes(span: Span) -> Attributes:
@@ -36,23 +58,88 @@ def genai_attributes(span: Span) -> Attributes:
         found |= _call(span)
     elif span.kind == "retrieval":
         found |= _retrieval(span)
+    elif tool := tool_run_of(span):
+        found |= _tool(tool)
     else:
         found |= {
-            "openinference.span.kind": "CHAIN",
+            "openinference.span.kind": "AGENT" if span.is_agent else "CHAIN",
             "input.value": span.row.get("input"),
             "input.mime_type": "application/json",
             "output.value": span.row.get("output"),
             "output.mime_type": "application/json",
         }
-    if span.kind == "run":
-        found |= {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": trace.name}
+    if span.kind == "run" or span.is_agent:
+        operation = "invoke_agent" if span.is_agent else "invoke_workflow"
+        found |= {"gen_ai.operation.name": operation, "gen_ai.agent.name": _agent_name(span)}
+    found["error.type"] = error_type(span)
     return without_blobs(found)
+
+
+def braintrust_attributes(span: Span) -> Attributes:
+    """Return a span's attributes for Braintrust, which has fields of its own for what no call was given."""
+    told = genai_attributes(span)
+    for side in ("input", "output"):
+        if (value := told.pop(f"{side}.value", None)) is not None:
+            is_json = told.get(f"{side}.mime_type") == "application/json"
+            told[f"braintrust.{side}_json"] = value if is_json else to_json(value)
+    return told
+
+
+def genai_name(span: Span) -> str:
+    """Return a span's name as the conventions want it: what is done, and with what."""
+    if span.kind == "call":
+        return f"chat {span.row['model_asked']}"
+    if span.kind == "retrieval":
+        return f"retrieval {span.row['retriever']}"
+    if tool := tool_run_of(span):
+        return f"execute_tool {tool.name}"
+    if span.is_agent:
+        return f"invoke_agent {_agent_name(span)}"
+    return f"invoke_workflow {span.name}" if span.kind == "run" else span.name
+
+
+def _agent_name(span: Span) -> str:
+    return span.trace.name if span.kind == "run" else span.name
+
+
+def error_type(span: Span) -> str | None:
+    """Return the class of the error that a span ended with, None where it ended well."""
+    return error_class(span.error) if span.status in ("failed", "unfinished") else None
+
+
+def error_class(problem: str | None) -> str:
+    """Return the class of an error from its message, which begins with it."""
+    found = _CLASS.match(problem or "")
+    return found[0] if found else OTHER
+
+
+def provider_name(name: str | None) -> str:
+    """Return a provider's name as the conventions have it; they want one, also where nobody knows it."""
+    return OTHER if name is None else _PROVIDERS.get(name, name)
+
+
+def _tool(tool: ToolRun) -> dict[str, Any]:
+    return {
+        "openinference.span.kind": "TOOL",
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool.name,
+        "gen_ai.tool.call.id": tool.id or None,
+        "gen_ai.tool.call.arguments": tool.arguments,
+        "gen_ai.tool.call.result": tool.result,
+        "input.value": tool.arguments,
+        "input.mime_type": "application/json",
+        "output.value": tool.result,
+        "output.mime_type": "text/plain",
+    }
 
 
 def without_blobs(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of a span; in the places of images and documents stands what they are."""
-    known = {name: value for name, value in found.items() if value is not None}
-    return {name: described(value) if isinstance(value, str) else value for name, value in known.items()}
+    return {
+        name: described(value) if isinstance(value, str) and len(value) >= MIN_CALLED else value
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
@@ -93,19 +180,28 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "origin": row["origin"] or (row["id"] if span.source == "replayed" else None),
             "rejected": row["status"] == "rejected" or None,
             "superseded": row["status"] == "superseded" or None,
-            "cost_usd": span.cost_usd,
-            "cost_known": span.cost_usd is not None or span.status == "failed",
-            "estimated_tokens": span.cost.estimated_tokens or None,
-            "estimated_usd": span.cost.estimated_usd or None,
+            "cost_usd": (usd := span.cost_usd),
+            "cost_known": usd is not None or span.status == "failed",
         }
+        if span.source == "model" and (row.get("estimated_tokens") or row.get("estimated_picos")):
+            cost = span.cost
+            facts |= {
+                "estimated_tokens": cost.estimated_tokens or None,
+                "estimated_usd": cost.estimated_usd or None,
+            }
         prompt = params_of(row).get("prompt") or {}
         facts |= {f"prompt.{name}": value for name, value in prompt.items()}
     return {f"{prefix}{name}": value for name, value in facts.items()}
 
 
 def params_of(row: Row) -> Row:
-    """Return the parameters that a call was made with."""
-    params: Row = json.loads(row["params"])
+    """Return the parameters that a call was made with, which are not to be changed."""
+    return _params_in(row["params"])
+
+
+@lru_cache(maxsize=64)  # a step's calls have the same
+def _params_in(text: str) -> Row:
+    params: Row = json.loads(text)
     return params
 
 
@@ -114,44 +210,11 @@ def dials_of(params: Row) -> Row:
     return {**(params.get("settings") or {}), **(params.get("dials") or {})}
 
 
-def public(text: str | None) -> Any:
-    """Return what a JSON text says, without the patterns' own bookkeeping."""
-    value = json.loads(text) if text else None
-    return without_private(value) if isinstance(value, dict) else value
-
-
-def changed_fields(row: Row) -> list[str] | None:
-    """Return the fields that a node gave another value than it was given; None if nobody knows."""
-    try:
-        before, after = json.loads(row.get("input") or "null"), json.loads(row.get("output") or "null")
-    except ValueError:
-        return None
-    if not isinstance(after, dict) or cut_text(after) or cut_text(before):
-        return None
-    before = before if isinstance(before, dict) else {}
-    return [name for name, value in without_private(after).items() if not _same(before.get(name), value)]
-
-
-def cut_text(value: Any) -> tuple[str, int] | None:
-    """Return the beginning and the length of what was too long for the record, None for all else."""
-    if isinstance(value, dict) and value.keys() == {"cut", "start"} and isinstance(value["start"], str):
-        return value["start"], int(value["cut"])
-    return None
-
-
-def _same(before: Any, after: Any) -> bool:
-    """Tell whether a field was not changed, as far as the record of it goes."""
-    cut = cut_text(before)
-    if cut is None or cut_text(after):
-        return bool(before == after)
-    text = json.dumps(after, ensure_ascii=False, separators=(",", ":"))
-    return len(text) == cut[1] and text.startswith(cut[0])
-
-
 def _call(span: Span) -> dict[str, Any]:
     row = span.row
     params = params_of(row)
     dials = dials_of(params)
+    prompt = params.get("prompt") or {}
     messages = json.loads(row["messages"])
     system = [m for m in messages if m.get("role") in ("system", "developer")]
     rest = [m for m in messages if m.get("role") not in ("system", "developer")]
@@ -159,7 +222,11 @@ def _call(span: Span) -> dict[str, Any]:
     found: dict[str, Any] = {
         "openinference.span.kind": "LLM",
         "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider_name(params.get("provider")),
         "gen_ai.request.model": row["model_asked"],
+        "gen_ai.request.stream": True if row["first_token_s"] is not None else None,
+        "gen_ai.prompt.name": prompt.get("name"),
+        "gen_ai.prompt.version": None if prompt.get("version") is None else str(prompt["version"]),
         "gen_ai.response.model": row["model_answered"],
         "gen_ai.request.temperature": params.get("temperature"),
         "gen_ai.request.max_tokens": params.get("max_tokens"),
@@ -172,16 +239,21 @@ def _call(span: Span) -> dict[str, Any]:
         "gen_ai.output.type": "json" if params.get("schema") else "text",
         "gen_ai.response.finish_reasons": [row["finish_reason"]] if row["finish_reason"] else None,
         "gen_ai.response.time_to_first_chunk": row["first_token_s"],
-        "gen_ai.input.messages": json.dumps([_parted(m) for m in rest], ensure_ascii=False),
+        "gen_ai.input.messages": to_json([_parted(m) for m in rest]),
         "gen_ai.usage.input_tokens": row["input_tokens"] if own else 0,
         "gen_ai.usage.output_tokens": row["output_tokens"] if own else 0,
         "gen_ai.usage.cache_read.input_tokens": row["cached_tokens"] if own else None,
+        # The conventions' word since they have a repository of their own, and the one before.
+        "gen_ai.usage.cache_write.input_tokens": row.get("cache_write_tokens") if own else None,
         "gen_ai.usage.cache_creation.input_tokens": row.get("cache_write_tokens") if own else None,
         "gen_ai.usage.reasoning.output_tokens": row["reasoning_tokens"] if own else None,
     }
+    if params.get("tools"):
+        offered = [{"type": "function", **tool} for tool in params["tools"]]
+        found["gen_ai.tool.definitions"] = to_json(offered)
     if system:
         parts = [part for message in system for part in _parted(message)["parts"]]
-        found["gen_ai.system_instructions"] = json.dumps(parts, ensure_ascii=False)
+        found["gen_ai.system_instructions"] = to_json(parts)
     if span.status != "failed":
         parts = [{"type": "text", "content": row["answer"] or ""}]
         if row["reasoning"]:
@@ -190,7 +262,7 @@ def _call(span: Span) -> dict[str, Any]:
             parts.append({"type": "tool_call", **{n: tool_call.get(n) for n in ("id", "name", "arguments")}})
         parts += json.loads(row.get("media") or "[]")
         answered = {"role": "assistant", "parts": parts, "finish_reason": row["finish_reason"] or "stop"}
-        found["gen_ai.output.messages"] = json.dumps([answered], ensure_ascii=False)
+        found["gen_ai.output.messages"] = to_json([answered])
     return found
 
 
@@ -216,7 +288,7 @@ def _retrieval(span: Span) -> dict[str, Any]:
             f"{document}id": passage["id"],
             f"{document}content": passage["text"],
             f"{document}score": passage["score"],
-            f"{document}metadata": json.dumps(passage["metadata"], ensure_ascii=False),
+            f"{document}metadata": to_json(passage["metadata"]),
         }
     return found
 
@@ -224,9 +296,23 @@ def _retrieval(span: Span) -> dict[str, Any]:
 def _parted(message: Row) -> Row:
     """Return one message of OpenAI's form in that of the conventions."""
     content = message.get("content")
+    if message.get("role") == "tool":
+        answer = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}
+        return {"role": "tool", "parts": [answer]}
     given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts = [
         {"type": "text", "content": part["text"]} if isinstance(part, dict) and "text" in part else part
         for part in given
     ]
-    return {"role": message.get("role", "user"), "parts": parts}
+    calls = message.get("tool_calls") or []
+    if calls and not content:
+        parts = []
+    return {"role": message.get("role", "user"), "parts": [*parts, *map(_tool_call, calls)]}
+
+
+def _tool_call(call: Row) -> Row:
+    function = call.get("function") or {}
+    arguments = function.get("arguments")
+    with suppress(ValueError):  # else a model's own words, as they came
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    return {"type": "tool_call", "id": call.get("id"), "name": function.get("name"), "arguments": arguments}

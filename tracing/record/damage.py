@@ -58,7 +58,7 @@ _MOST = 2**53  # what every reader of JSON takes
 _JSON = {
     "models": dict,
     "budget": {"": float},
-    "fingerprint": dict,
+    "fingerprint": "shape",
     "params": dict,
     "metadata": dict,
     "reserved": dict,
@@ -198,6 +198,8 @@ def _expected_json(form: Any, value: Any) -> str:
         found = json.loads(value)
     except (TypeError, ValueError, RecursionError):
         return "JSON"
+    if form == "shape":
+        return "" if _is_shape(found) else "the shape of a graph in JSON"
     if isinstance(form, dict):
         fits = isinstance(found, dict) and all(isinstance(each, (int, float)) for each in found.values())
         return "" if fits else "an object with numbers in JSON"
@@ -205,3 +207,17 @@ def _expected_json(form: Any, value: Any) -> str:
         fits = isinstance(found, list) and all(isinstance(each, form[0]) for each in found)
         return "" if fits else f"a list of {'objects' if form[0] is dict else 'texts'} in JSON"
     return "" if isinstance(found, form) else _SAID[form]
+
+
+def _is_shape(found: Any) -> bool:
+    """Tell whether this is the shape of a graph, with those of its nested graphs."""
+    if not isinstance(found, dict) or not isinstance(nodes := found.get("nodes"), dict):
+        return False
+    lists = [found.get("edges"), found.get("choices")]
+    return all(_is_list_of_texts(each) for each in lists) and all(
+        inner is None or _is_shape(inner) for inner in nodes.values()
+    )
+
+
+def _is_list_of_texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(each, str) for each in found)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...state.blobs import named
 from ...state.session.session import Session
-from .attributes import public
 from .plain_checkpoints import final_state, plain_checkpoints
 from .run import Run, innermost, read_run
 from .spans import Row, Span
+from .values import public
 
 
 @dataclass(frozen=True)
@@ -93,26 +93,38 @@ def diff(session: Session, a: str, b: str) -> Difference:
 def paired(a: Sequence[Span], b: Sequence[Span]) -> Iterator[Pair]:
     """Yield the steps of two runs side by side, in the order of the first, then what only the other has.
 
-    Executions of one path are paired in their order, so that branches side by side may end in any.
+    Executions of one path are paired if their inputs are equal, the others in their order, so that branches
+    side by side may end in any.
     """
-    mine, theirs = _steps(a), _steps(b)
-    for number, key in enumerate(dict.fromkeys((*mine, *theirs))):
-        one, other = mine.get(key), theirs.get(key)
-        if one is None or other is None:
-            what: tuple[str, ...] = ("only in b",) if one is None else ("only in a",)
-        else:
-            what = _what(one, other)
-        yield Pair(number, key[0], what, one, other)
+    mine, theirs = innermost(a), innermost(b)
+    partner: dict[str, Span] = {}
+    taken: set[str] = set()
+    for key in (_place_and_input, _place):
+        left: dict[str, deque[Span]] = defaultdict(deque)
+        for span in theirs:
+            if span.task not in taken:
+                left[key(span)].append(span)
+        for span in mine:
+            if span.task not in partner and (waiting := left[key(span)]):
+                partner[span.task] = other = waiting.popleft()
+                taken.add(other.task)
+    number = 0
+    for span in mine:
+        found = partner.get(span.task)
+        yield Pair(number, span.path, ("only in a",) if found is None else _what(span, found), span, found)
+        number += 1
+    for span in theirs:
+        if span.task not in taken:
+            yield Pair(number, span.path, ("only in b",), None, span)
+            number += 1
 
 
-def _steps(spans: Sequence[Span]) -> dict[tuple[str, int], Span]:
-    """Return the innermost executions by path and occurrence."""
-    seen: Counter[str] = Counter()
-    steps = {}
-    for span in innermost(spans):
-        steps[span.path, seen[span.path]] = span
-        seen[span.path] += 1
-    return steps
+def _place(span: Span) -> str:
+    return span.path
+
+
+def _place_and_input(span: Span) -> str:
+    return json.dumps([span.path, public(span.row.get("input"))], sort_keys=True)
 
 
 def _what(a: Span, b: Span) -> tuple[str, ...]:
@@ -160,13 +172,18 @@ def _differences(a: list[Row], b: list[Row]) -> list[CallDifference]:
     return [difference for difference in differences if difference.what]
 
 
+def _parameters(call: Row) -> Row:
+    """Return what a call was made with; older records do not say whose model it was."""
+    return {name: value for name, value in json.loads(call["params"]).items() if name != "provider"}
+
+
 def _call_what(a: Row, b: Row | None) -> tuple[str, ...]:
     if b is None:
         return ("only in a",)
     compared = {
         "prompt": json.loads(named(a["messages"])) != json.loads(named(b["messages"])),
         "model": a["model_asked"] != b["model_asked"],
-        "parameters": json.loads(a["params"]) != json.loads(b["params"]),
+        "parameters": _parameters(a) != _parameters(b),
         "answer": a["answer"] != b["answer"],
     }
     return tuple(name for name, differs in compared.items() if differs)

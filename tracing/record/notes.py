@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ...state.names import BUDGET_ENDED
 from ...state.statuses import CUT
-from .attributes import changed_fields, public
-from .pending import due_of, is_wait
+from .pending import due_of, is_review, is_wait
 from .run import Run
-from .spans import Span
+from .spans import Row, Span
 from .text import duration, one_line, passages_line, show_value, sureness
+from .values import changed_fields, public
 
 SUPERSEDED_NOTE = "paid for and not used: another process had taken the thread over"
 CUT_NOTE = "cut at the token limit"
@@ -44,8 +46,10 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
         until = f"until {due.astimezone():%Y-%m-%d %H:%M:%S %Z}" if due is not None else ""
         if is_wait(first):
             yield f"waits {until}"
+        elif isinstance(first, Mapping) and first.get("kind") == BUDGET_ENDED:
+            yield one_line(str(first.get("message") or "its budget ended"), 120)
         else:
-            yield f"asks {one_line(str(first), 60)}{until and ', '}{until}"
+            yield f"asks {one_line(_question(first), 60)}{until and ', '}{until}"
     changed = changed_fields(span.row) if span.kind == "node" else None
     if changed and not span.decision:
         after = public(span.row["output"])
@@ -53,8 +57,13 @@ def notes(run: Run, span: Span, call: Span | None) -> Iterator[str]:
             ", ".join(f"{name} = {show_value(after[name], 40)}" for name in changed), 90
         )
     for score in run.scores.get(span.id, ()):
-        value = score["label"] if score["value"] is None else f"{score['value']:g}"
+        value = score["label"] if in_words(score) else f"{score['value']:g}"
         yield f"{one_line(score['name'], 30)}: {one_line(str(value), 30)}"
+
+
+def _question(asked: Any) -> str:
+    question = asked.get("question") if is_review(asked) else None
+    return question if isinstance(question, str) and question else show_value(asked, 200)
 
 
 def decision_note(span: Span) -> str:
@@ -73,3 +82,8 @@ def call_notes(call: Span) -> Iterator[str]:
         yield CUT_NOTE
     if call.row["attempt"] > 1:
         yield f"attempt {call.row['attempt']}"
+
+
+def in_words(score: Row) -> bool:
+    """Tell whether a score is told by its label: it is a text, or the number of what is true or false."""
+    return score["value"] is None or score["label"] in ("true", "false")

@@ -10,8 +10,9 @@ from typing import Any
 
 from langgraph.types import Interrupt
 
+from ...state.journal.escalations import threads_to_escalate
 from ...state.journal.waits import threads_due
-from ...state.names import REVIEW, WAIT, path_of
+from ...state.names import DEPARTED, PARTS, REVIEW, WAIT, path_of
 from ...state.run_context import checkpoint_at
 from ...state.session.internals import interrupt_id, read_task_statuses
 from ...state.session.pauses import is_budget_end
@@ -57,10 +58,31 @@ def due(session: Session) -> list[Waiting]:
     runs just now is none.
     """
     now = session.now()
-    threads = threads_due(session.journal, now.timestamp())
+    at = now.timestamp()
+    threads = dict.fromkeys([*threads_due(session.journal, at), *threads_to_escalate(session.journal, at)])
     idle = [thread for thread in threads if not session.claims.is_run(thread)]
     found = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
     return sorted(found, key=lambda item: (item.due or now, item.thread_id))
+
+
+def is_for_parts(interrupt: Interrupt) -> bool:
+    """Tell whether an interrupt stands for jobs that run some items, so that nobody is asked anything."""
+    return isinstance(interrupt.value, Mapping) and interrupt.value.get("kind") == PARTS
+
+
+def is_departure(interrupt: Interrupt) -> bool:
+    """Tell whether an interrupt says where a replay left what is on record."""
+    return isinstance(interrupt.value, Mapping) and interrupt.value.get("kind") == DEPARTED
+
+
+def asks_nobody(interrupt: Interrupt) -> bool:
+    """Tell whether an interrupt only says why a run stopped, so that no answer is waited for."""
+    return is_budget_end(interrupt) or is_for_parts(interrupt) or is_departure(interrupt)
+
+
+def is_review(asked: Any) -> bool:
+    """Tell whether an interrupt's value is the question of a review."""
+    return isinstance(asked, Mapping) and asked.get("kind") == REVIEW
 
 
 def is_wait(asked: Any) -> bool:
@@ -75,9 +97,17 @@ def due_of(asked: Any) -> datetime | None:
     return datetime.fromisoformat(asked["due"])
 
 
+def wakes_at(asked: Any) -> datetime | None:
+    """Return when a question goes on by itself: at its end, or where it asks the next one; None for never."""
+    if not is_review(asked) or not asked.get("escalates"):
+        return due_of(asked)
+    escalates = datetime.fromisoformat(asked["escalates"])
+    return min(escalates, due_of(asked) or escalates)
+
+
 def is_due(asked: Any, now: datetime) -> bool:
-    """Tell whether the time has come that an interrupt's value names."""
-    at = due_of(asked)
+    """Tell whether the time has come at which a question goes on by itself."""
+    at = wakes_at(asked)
     return at is not None and at <= now
 
 
@@ -108,11 +138,17 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
 
 def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Interrupt]) -> list[Interrupt]:
     """Return those of a thread's interrupts that wait for an answer, whoever keeps its checkpoints."""
-    asked = [item for item in interrupts if not is_budget_end(item)]
+    asked = [item for item in interrupts if not asks_nobody(item)]
     if session is None or not asked:
         return asked
     waiting = {item.id for item in _told(session, thread_id, asked, 0.0)}
     return [item for item in asked if item.id in waiting]
+
+
+def longest_interrupted(session: Session, most: int) -> list[str]:
+    """Return so many threads that were interrupted, those that have stood still longest first."""
+    sql = "SELECT thread_id FROM runs WHERE status = 'interrupted' ORDER BY updated_at, thread_id LIMIT ?"
+    return [row["thread_id"] for row in session.journal.query(sql, (most,))]
 
 
 def asked_for_review(session: Session, thread_id: str) -> bool:
@@ -155,7 +191,7 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
         by_task.setdefault(node_run["task"], []).append(node_run)
     tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
     for item in {item.id: item for item in asked}.values():
-        if is_budget_end(item):
+        if asks_nobody(item):
             continue
         task = tasks.get(item.id, "")
         found = by_task.get(task, [])

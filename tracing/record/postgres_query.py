@@ -20,6 +20,7 @@ from ...state.journal.postgres.connecting import Connection, connect, explained
 from ...state.journal.postgres.tables import names
 from ...state.journal.views import VIEWS
 from .called_functions import called_functions
+from .sql_hints import columns_hint, named_in
 
 # Postgres calls these volatile because they answer anew each time; they change nothing.
 HARMLESS = (
@@ -39,6 +40,7 @@ SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE proname = ANY($1) AND pron
 AND (provolatile = 'v' OR pronamespace <> 'pg_catalog'::pg_catalog.regnamespace)
 """
 _BEGINS = re.compile(r"(?is)(\s|--[^\n]*\n|/\*.*?\*/|\()*(SELECT|WITH|VALUES|TABLE)\b")
+_NO_SUCH_COLUMN = "42703"
 Found = tuple[list[str], list[tuple[Any, ...]]]
 
 
@@ -69,6 +71,8 @@ def select(address: PostgresAddress, sql: str, *, limit: int, timeout_s: float) 
             raise Refused(f"the function {refused[0]}")
         return _read(connection, sql, limit)
     except psycopg.Error as error:
+        if error.sqlstate == _NO_SUCH_COLUMN:
+            raise _no_such_column(error, connection, address, sql) from None
         raise _told(error, address, timeout_s) from None
     finally:
         connection.close()  # which also ends the transaction
@@ -93,6 +97,24 @@ def _as_sqlite(value: Any) -> Any:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return bytes(value) if isinstance(value, memoryview | bytearray) else str(value)
+
+
+def _no_such_column(
+    error: psycopg.Error, connection: Connection, address: PostgresAddress, sql: str
+) -> InputError:
+    text = str(error.diag.message_primary or error)
+    named = named_in(sql, (*names(), *VIEWS))
+    columns: dict[str, list[str]] = {name: [] for name in named}
+    connection.execute("ROLLBACK")
+    rows = connection.execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = $1 "
+        "AND table_name = ANY($2) ORDER BY ordinal_position",
+        (address.schema, named),
+    )
+    for table, column in rows.fetchall():
+        columns[table].append(column)
+    wrong = text.removeprefix("column ").split(" does not")[0].strip('"').rpartition(".")[2]
+    return InputError(f"{text[0].upper()}{text[1:]}. {columns_hint(wrong, columns)}")
 
 
 def _told(error: psycopg.Error, address: PostgresAddress, timeout_s: float) -> Exception:

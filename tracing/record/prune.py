@@ -14,16 +14,16 @@ from ...state.errors import InputError
 from ...state.journal.dialect import Transaction
 from ...state.journal.effects import lineage_of
 from ...state.journal.records import Statement
+from ...state.journal.run_states import run_state
 from ...state.journal.sqlite import connect, explained
 from ...state.run_context import RunContext, checkpoint_at
 from ...state.session.session import Session
-from ...state.statuses import RunStatus
+from ...state.statuses import RUNNING, UNFINISHED, RunState
 from .lineage import Lineage, levels
 from .plain_checkpoints import plain_checkpoints
 from .threads import find_thread
 
 LOCK_WAIT_MS = 5000
-UNFINISHED = ("queued", "running", "partial", "failed", "interrupted")
 _RECORD = (
     "calls",
     "node_runs",
@@ -36,6 +36,10 @@ _RECORD = (
     "batch_requests",
     "jobs",
     "job_answers",
+    "job_parts",
+    "escalations",
+    "stream_listeners",
+    "stream_events",
     "scores",
     "exports",
 )
@@ -63,7 +67,7 @@ class PruneCandidate:
     """A thread that was chosen, and what of it would be deleted."""
 
     thread_id: str
-    status: RunStatus
+    status: RunState
     updated_at: float
     checkpoints: int
     calls: int
@@ -72,13 +76,13 @@ class PruneCandidate:
 def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = False) -> list[PruneCandidate]:
     """Return the threads to prune, oldest first, and change nothing.
 
-    Running threads are passed over, and refused where they were named; with `checkpoints_only` the
-    same holds for all that have not ended. Raises InputError.
+    Running threads, and those whose process died, are passed over, and refused where they were named; with
+    `checkpoints_only` the same holds for all that have not ended. Raises InputError.
     """
     for thread_id in choice.threads:
         find_thread(session.journal, thread_id)
     rows = session.journal.query(
-        "SELECT r.thread_id, r.status, r.updated_at, "
+        f"SELECT r.thread_id, {run_state(session.journal)} AS status, r.updated_at, "
         "(SELECT count(*) FROM checkpoints c WHERE c.thread_id = r.thread_id) AS checkpoints, "
         "(SELECT count(*) FROM calls c WHERE c.thread_id = r.thread_id) AS calls, "
         "EXISTS (SELECT 1 FROM claims c WHERE c.thread_id = r.thread_id AND "
@@ -87,13 +91,17 @@ def choose(session: Session, choice: PruneFilter, *, checkpoints_only: bool = Fa
     )
     chosen: list[PruneCandidate] = []
     for number, row in enumerate(rows):
-        busy = row.pop("claimed") or row["status"] == "running"
+        busy = row.pop("claimed") or row["status"] == RUNNING
         candidate = PruneCandidate(**row)
         if number < (choice.keep or 0) or not _fits(candidate, choice):
             continue
         if busy and not choice.force:
             _refuse_named(candidate, choice, "seems to be running. If its process is dead, insist: --force.")
-        elif checkpoints_only and candidate.status in UNFINISHED:
+        elif candidate.status == UNFINISHED and not choice.force:
+            _refuse_named(
+                candidate, choice, "was cut short: a resume goes on. To delete it, insist: --force."
+            )
+        elif checkpoints_only and candidate.status != "done":
             _refuse_named(
                 candidate, choice, f"is {candidate.status}: a resume may need all of its checkpoints."
             )

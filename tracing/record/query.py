@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from ...state.database import Database, database_of
 from ...state.errors import InputError, did_you_mean
 from ...state.journal.sqlite import connect, explained
+from .sql_hints import columns_hint, named_in
 
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
@@ -74,9 +77,18 @@ def _select_in_file(path: Path, sql: str, limit: int, timeout_s: float) -> Query
         rows = cursor.fetchmany(limit + 1)
         return QueryResult([column[0] for column in cursor.description], rows[:limit], len(rows) > limit)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise _told(error, path, tables, timeout_s) from None
+        connection.set_authorizer(None)
+        known = {table: _columns(connection, table) for table in named_in(sql, tables)}
+        raise _told(error, path, tables, timeout_s, known) from None
     finally:
         connection.close()
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    with suppress(sqlite3.Error):
+        rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        return [row[0] for row in rows]
+    return []
 
 
 def _authorize(action: int, *_: str | None) -> int:
@@ -87,7 +99,13 @@ def _only_select(problem: str) -> str:
     return f"{problem}. Only one SELECT can be run here: nothing is written, attached or set."
 
 
-def _told(error: Exception, path: Path, tables: list[str], timeout_s: float) -> Exception:
+def _told(
+    error: Exception,
+    path: Path,
+    tables: list[str],
+    timeout_s: float,
+    columns: Mapping[str, Sequence[str]],
+) -> Exception:
     text = str(error)
     if "interrupted" in text:
         return InputError(f"The query took longer than {timeout_s:g} s. Narrow it down, or raise --timeout.")
@@ -100,6 +118,9 @@ def _told(error: Exception, path: Path, tables: list[str], timeout_s: float) -> 
                 f" {path} has the tables of an older stepgraph; `stepgraph threads --db {path}` renews them."
             )
         return InputError(f"{text[0].upper()}{text[1:]}. {hint}")
+    if "no such column" in text:
+        wrong = text.rpartition(": ")[2].rpartition(".")[2]
+        return InputError(f"{text[0].upper()}{text[1:]}. {columns_hint(wrong, columns)}")
     if any(
         word in text for word in ("syntax", "no such", "ambiguous", "incomplete", "too big", "unrecognized")
     ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ...state.journal.sums import cost_columns, cost_in
 from ...state.money import rounded
@@ -83,6 +82,7 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
     decisions = among(query, "SELECT * FROM decisions WHERE thread_id = ? AND task IN", tasks, (thread,))
     decided = {row["task"]: row for row in decisions}
     checkpoints = _checkpoints(query, thread, nodes)
+    agents = _agents(query, thread) if any(span.kind in ("node", "run") for span in spans) else set()
     for span in spans:
         if span.kind == "call":
             if span.row["id"] in calls:
@@ -92,11 +92,17 @@ def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
                 yield _filled_retrieval(span, retrievals[span.row["id"]])
         elif span.kind == "node":
             kept = checkpoints.get(span.task)
-            yield replace(span, decision=decided.get(span.task), checkpoint_id=kept)
-        elif span.row["budget"]:
-            yield replace(span, row={**span.row, **_spent(query, span)})
+            is_agent = span.path in agents
+            yield span.but(decision=decided.get(span.task), checkpoint_id=kept, is_agent=is_agent)
         else:
-            yield span
+            spent = _spent(query, span) if span.row["budget"] else {}
+            yield span.but(row={**span.row, **spent}, is_agent="" in agents)
+
+
+def _agents(query: Query, thread: str) -> set[str]:
+    """Return the paths of the nodes that are agents: those around the steps that decide as one."""
+    rows = query("SELECT DISTINCT path FROM decisions WHERE thread_id = ? AND kind = 'agent'", (thread,))
+    return {row["path"].rpartition("/")[0] for row in rows}
 
 
 def _spent(query: Query, span: Span) -> Row:
@@ -118,8 +124,7 @@ def _filled_call(span: Span, row: Row) -> Span:
     path, step = span.path, row["step"]
     named = path if path.rsplit("/", 1)[-1] == step or not step else f"{path}/{step}" if path else step
     replayed = span.source == REPLAYED
-    return replace(
-        span,
+    return span.but(
         name=named,
         status="failed" if row["status"] == "failed" else "done",
         error=row["problem"] if row["status"] == "failed" else None,
@@ -130,8 +135,7 @@ def _filled_call(span: Span, row: Row) -> Span:
 
 def _filled_retrieval(span: Span, row: Row) -> Span:
     failed = row["status"] == "failed"
-    return replace(
-        span,
+    return span.but(
         name=row["retriever"],
         status="failed" if failed else "done",
         error=row["problem"] if failed else None,

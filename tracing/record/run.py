@@ -17,13 +17,14 @@ from ...state.journal.budget_reads import BudgetAccount, accounts_of
 from ...state.money import rounded
 from ...state.names import PRIVATE
 from ...state.session.session import Session
-from .attributes import changed_fields, cut_text
+from ...state.statuses import RUNNING, UNFINISHED, RunState
 from .read_spans import read_spans
 from .reads import read_rows, read_shape
-from .spans import REPLAYED, RUNNING, UNFINISHED, Row, Span, SpanStatus, outer_task
+from .spans import REPLAYED, Row, Span, outer_task
 from .threads import Thread, find_thread
 from .timeline import Timeline
 from .tree import SpanNode, tree_of
+from .values import changed_fields, cut_text
 
 _NEWEST = {
     "runs": "max(updated_at)",
@@ -72,7 +73,7 @@ class Run:
     """
 
     thread: Thread
-    state: SpanStatus
+    state: RunState
     live: bool
     spans: Sequence[Span]
     shape: Row | None = None
@@ -176,14 +177,15 @@ def read_run(session: Session, thread_id: str) -> Run:
     """Return a run as it is now. Raises InputError for an unknown thread."""
     journal = session.journal
     thread = find_thread(journal, thread_id)
-    state, live = state_of(session, thread)
+    # What is about to begin is claimed before its status says that it runs.
+    live = thread.status == RUNNING or (thread.status == "queued" and session.claims.is_run(thread.thread_id))
     spans = read_spans(journal.query, thread_id)
     scores: dict[str | None, list[Row]] = defaultdict(list)
     for row in read_rows(journal.query, "scores", thread_id):
         scores[row["span"]].append(row)
     return Run(
         thread=thread,
-        state=state,
+        state=thread.status,
         live=live,
         spans=list(_under_way(spans, time.time())) if live else spans,
         shape=read_shape(journal, thread_id),
@@ -191,14 +193,6 @@ def read_run(session: Session, thread_id: str) -> Run:
         scores=scores,
         awaits=awaited(journal, [thread_id])[thread_id],
     )
-
-
-def state_of(session: Session, thread: Thread) -> tuple[SpanStatus, bool]:
-    """Return a thread's status, "unfinished" if its process died, and whether it runs now."""
-    if thread.status not in (RUNNING, "queued"):
-        return thread.status, False
-    live = session.claims.is_run(thread.thread_id)
-    return (RUNNING if live else UNFINISHED if thread.status == RUNNING else thread.status), live
 
 
 def run_version(session: Session, thread_id: str) -> str:

@@ -14,18 +14,15 @@ from typing import Any, Final, Literal
 
 from ...state.cost import NOTHING, Cost
 from ...state.money import dollars
-from ...state.statuses import CallSource, RunStatus
+from ...state.statuses import CallSource, RunState
 from .lineage import levels
 
 Row = dict[str, Any]
 Query = Callable[[str, Sequence[Any]], list[Row]]
 Kind = Literal["run", "node", "call", "retrieval"]
-SpanStatus = RunStatus | Literal["unfinished"]
 SpanSource = CallSource | Literal["replayed"]
 
 REPLAYED: Final = "replayed"
-RUNNING: Final = "running"
-UNFINISHED: Final = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,8 @@ class Span:
     """One invocation of the graph, one node execution, one attempt at a model call or one retrieval.
 
     `row` is the journal's record of it. `source` says where a call's answer came from. The status is
-    "unfinished" where the process died in it. Times are Unix seconds.
+    "unfinished" where the process died in it. Times are Unix seconds. `is_agent` says that it is the run
+    of a whole agent. `revision` tells a span that says more than before from what was said under its id.
     """
 
     trace: Trace
@@ -59,7 +57,7 @@ class Span:
     name: str
     path: str
     task: str
-    status: SpanStatus
+    status: RunState
     started_at: float
     ended_at: float
     row: Row
@@ -67,6 +65,14 @@ class Span:
     decision: Row | None = None
     checkpoint_id: str | None = None
     source: SpanSource = "model"
+    is_agent: bool = False
+    revision: str | None = None
+
+    def but(self, **values: Any) -> Span:
+        """Return this span with some values changed: as `replace` does, which is slow for so many fields."""
+        other = object.__new__(Span)
+        other.__dict__.update(self.__dict__, **values)
+        return other
 
     @property
     def place(self) -> str | None:
@@ -85,7 +91,10 @@ class Span:
     @property
     def cost_usd(self) -> float | None:
         """What the call cost here: nothing, if the answer was there already; None if nobody knows."""
-        return cost_of_call(self.row).usd if self.source == "model" else 0.0
+        if self.source != "model":
+            return 0.0
+        usd: float | None = self.row.get("cost_usd")
+        return 0.0 if usd is None and self.row.get("status") == "failed" else usd
 
     @property
     def cost(self) -> Cost:

@@ -14,10 +14,10 @@ from ...state.cost import Cost
 from ...state.journal.batches import Batch
 from ...state.masking import without_userinfo
 from ...state.money import shown
-from .spans import SpanStatus
+from ...state.statuses import RunState
 
 SHORT = 300
-MARKS: dict[SpanStatus, str] = {
+MARKS: dict[RunState, str] = {
     "done": "●",
     "failed": "✗",
     "interrupted": "‖",

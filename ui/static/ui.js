@@ -79,8 +79,42 @@ function setUp() {
     });
   }
   pick();
+  copies();
   reveal();
 }
+
+// A command can be copied, where the browser lets a page do that.
+function copies() {
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll("button.copy")) button.hidden = false;
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button.copy");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+  button.textContent = "Copied";
+  if (byId("said")) byId("said").textContent = "Copied.";
+});
+
+const TAP_MS = 600;
+let shownAt = 0;
+addEventListener("DOMContentLoaded", () => (shownAt = performance.now()));
+
+// A form that changes something is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post") return;
+  // The second tap of two must not decide what has taken the place of what the first one decided.
+  const isLate = document.querySelector(".begun") && performance.now() - shownAt < TAP_MS;
+  if (event.target.dataset.sent || isLate) event.preventDefault();
+  if (isLate) return;
+  event.target.dataset.sent = "1";
+  for (const button of event.target.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+});
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
 
 // Only two runs can be compared.
 function pick() {
@@ -113,7 +147,7 @@ async function watch() {
     await new Promise((done) => setTimeout(done, LIVE_MS));
     const where = document.querySelector("main").dataset.live;
     if (!where) return;
-    if (document.hidden || document.activeElement.closest("input:not([type=checkbox]), select")) continue;
+    if (document.hidden || document.activeElement.closest("input:not([type=checkbox]), select, textarea, form.filters")) continue;
     if (document.querySelector('#pick input:checked, dialog[open]')) continue;
     try {
       const answer = await fetch(where, { cache: "no-store" });
@@ -122,7 +156,10 @@ async function watch() {
       if (!answer.ok || version === seen) continue;
       const first = seen === undefined;
       seen = version;
-      if (!first) await refresh();
+      if (first) continue;
+      // Where somebody decides, nothing may move under their finger, nor what they typed be lost.
+      if (document.querySelector(".asked form, details.way[open]") && byId("newer")) byId("newer").hidden = false;
+      else await refresh();
     } catch {
       // The server is gone; it may come back.
     }
@@ -145,6 +182,7 @@ async function refresh() {
   if (scrolled && fresh.querySelector(".drawing")) fresh.querySelector(".drawing").scrollTo(...scrolled);
   if (focused && byId(focused)) byId(focused).focus({ preventScroll: true });
   pick();
+  copies();
   if (byId("said")) byId("said").textContent = fresh.dataset.live ? "Updated." : "The run has ended.";
 }
 

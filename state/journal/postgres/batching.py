@@ -1,7 +1,7 @@
 """Puts the statements of a transaction together: rows of one table go into one statement.
 
-Statements that concern one table keep their order; a row may only pass others. So what starts a thread's run
-and what ends it stay in their order, though the rows of many threads lie between.
+Statements that concern one table keep their order; a row may only pass others, and those of other threads. So
+what starts a thread's run and what ends it stay in their order, though the rows of many threads lie between.
 """
 
 from __future__ import annotations
@@ -15,24 +15,13 @@ from typing import Any
 from ...blobs import CARRIERS, blobs_of
 from ..blobs import INSERT_BLOB
 from ..budget_accounts import in_order
-from ..records import CallStatement, Statement
-from .sql import KEYS, of_langgraph
+from ..records import CallStatement, Statement, ThreadStatement
+from .forms import Form, insert_form, rows_of_marks, update_form
+from .sql import of_langgraph
 from .values import encoded
 from .wire import Query, Result
 
 MOST_VALUES = 8000  # of one statement; Postgres takes 65,535
-_ROW = re.compile(r"(?is)^INSERT INTO (\w+) \(([^)]*)\)\s*VALUES \(([?, ]+)\)(.*)$")
-
-
-@dataclass(frozen=True)
-class _Form:
-    """What an INSERT of one row is made of; `keys` says where a row has what no other row has."""
-
-    table: str
-    head: str
-    width: int
-    tail: str
-    keys: tuple[int, ...] | None
 
 
 @dataclass(slots=True)
@@ -40,11 +29,12 @@ class Group:
     """Statements that are sent as one, and those of them that are answers, each with its place."""
 
     sql: str
-    form: _Form | None
+    form: Form | None
     values: list[Any] = field(default_factory=list)
     rows: int = 1
     answers: list[tuple[Any, CallStatement]] = field(default_factory=list)
     seen: set[Hashable] = field(default_factory=set)
+    threads: set[str | None] = field(default_factory=set)
 
     def left_out(self, result: Result) -> list[CallStatement]:
         """Return the answers that were not written, because another one is there."""
@@ -52,6 +42,27 @@ class Group:
             return []
         written = {row[0] for row in result.rows}
         return [statement for key, statement in self.answers if key not in written]
+
+    def takes(self, sql: str, form: Form, values: Sequence[Any]) -> bool:
+        """Tell whether a statement can be a row of it."""
+        return (
+            self.sql == sql
+            and len(self.values) + form.width <= MOST_VALUES
+            and (form.keys is None or form.key(values) not in self.seen)
+        )
+
+    def add(self, form: Form, values: Sequence[Any], statement: Statement) -> None:
+        if form.keys is not None:
+            self.seen.add(form.key(values))
+        self.values += values
+        self.rows += 1
+        self.threads.add(_thread_of(statement))
+        if isinstance(statement, CallStatement):
+            self.answers.append((values[0], statement))
+
+
+def _thread_of(statement: Statement) -> str | None:
+    return statement.thread_id if isinstance(statement, ThreadStatement) else None
 
 
 class Batching:
@@ -62,12 +73,13 @@ class Batching:
         self._names = re.compile(rf"\b({'|'.join(sorted(tables))})\b")
 
         @lru_cache(4096)
-        def form(sql: str) -> _Form | None:
-            return _form(of_langgraph(sql))
-
-        @lru_cache(4096)
         def concerned(sql: str) -> frozenset[str]:
             return frozenset(self._names.findall(sql))
+
+        @lru_cache(4096)
+        def form(sql: str) -> Form | None:
+            found = insert_form(of_langgraph(sql))
+            return update_form(sql) if found is None and len(concerned(sql)) == 1 else found
 
         self._form, self._concerned = form, concerned
 
@@ -77,7 +89,7 @@ class Batching:
     def groups(self, statements: Iterable[Statement]) -> list[Group]:
         """Return the statements in an order that comes to the same, with rows of one table together."""
         groups: list[Group] = []
-        opened: dict[str, Group] = {}  # by the table into which rows go
+        opened: dict[str, list[Group]] = {}  # by the table to which rows go
         for statement in _with_blobs(in_order(statements)):
             sql, values = statement
             form = self._form(sql)
@@ -86,56 +98,37 @@ class Batching:
                     opened.pop(table, None)
                 groups.append(Group(sql, None, list(values)))
                 continue
-            group = opened.get(form.table)
-            key = None if form.keys is None else tuple(values[at] for at in form.keys)
-            if (
-                group is None
-                or group.sql != sql
-                or len(group.values) + form.width > MOST_VALUES
-                or (key is not None and key in group.seen)
-            ):
-                group = opened[form.table] = Group(sql, form, [], 0)
+            of_table = opened.setdefault(form.table, [])
+            group = _open(of_table, statement, form)
+            if group is None:
+                group = Group(sql, form, [], 0)
+                of_table.append(group)
                 groups.append(group)
-            if key is not None:
-                group.seen.add(key)
-            group.values += values
-            group.rows += 1
-            if isinstance(statement, CallStatement):
-                group.answers.append((values[0], statement))
+            group.add(form, values, statement)
         return groups
 
     def queries(self, groups: Iterable[Group]) -> list[Query]:
-        return [self.query(self._sql(group), group.values) for group in groups]
+        return [Query(self._sql(group).encode(), encoded(group.values)) for group in groups]
 
     def _sql(self, group: Group) -> str:
-        form = group.form
-        if form is None:
-            return group.sql
-        returning = " RETURNING id" if group.answers else ""
-        if group.rows == 1:
-            return group.sql + returning
-        return _many(form.head, form.width, group.rows, form.tail) + returning
+        form, translated = group.form, self._translated
+        if form is None or group.rows == 1:
+            sql = translated(group.sql)
+        else:  # in parts: the marks of thousands of values are not looked for
+            marks = rows_of_marks(form.width, group.rows, form.kinds)
+            sql = f"{translated(form.head)}{marks}{translated(form.tail)}"
+        return f"{sql} RETURNING id" if group.answers else sql
 
 
-@lru_cache(1024)
-def _many(head: str, width: int, rows: int, tail: str) -> str:
-    row = f"({', '.join('?' * width)})"
-    return f"{head} VALUES {', '.join([row] * rows)}{tail}"
-
-
-def _form(sql: str) -> _Form | None:
-    """Return the form of an INSERT of one row of marks, None for every other statement."""
-    row = _ROW.match(sql)
-    if row is None:
-        return None
-    table, columns, marks, tail = row.groups()
-    keys = None
-    if "DO UPDATE" in tail.upper():  # which cannot change one row twice
-        if table not in KEYS:
+def _open(groups: Sequence[Group], statement: Statement, form: Form) -> Group | None:
+    """Return the group of its table to which a statement can be added, without passing its own thread's."""
+    thread = _thread_of(statement)
+    for group in reversed(groups):
+        if group.takes(statement[0], form, statement[1]):
+            return group
+        if thread is None or thread in group.threads or None in group.threads:
             return None
-        names = [name.strip(' "') for name in columns.split(",")]
-        keys = tuple(names.index(name) for name in KEYS[table])
-    return _Form(table, sql[: row.end(2) + 1], marks.count("?"), f" {tail.strip()}", keys)
+    return None
 
 
 def _with_blobs(statements: Iterable[Statement]) -> Iterable[Statement]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future as Outcome
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ThreadBusy
+from ...event_loops import running_loop
 from ..dialect import Row
 from ..fencing import Guard, Refused
 from ..records import Statement
 from .batching import Batching, Group
-from .waking import running_loop
 from .wire import Segment
 
 Finish = Callable[["Write", ThreadBusy], None]
@@ -24,12 +25,19 @@ class Work:
     """What somebody waits for."""
 
     future: asyncio.Future[None] | None = field(default=None, init=False)
+    outcome: Outcome[None] | None = field(default=None, init=False)  # which no event loop closes
     error: Exception | None = field(default=None, init=False)
     is_done: bool = field(default=False, init=False)
 
     def finish(self, error: Exception | None = None) -> bool:
         """Tell whoever waits that it is done; False if that is a thread, which sleeps."""
         self.error, self.is_done = error, True
+        if self.outcome is not None:
+            if error is None:
+                self.outcome.set_result(None)
+            else:
+                self.outcome.set_exception(error)
+            return True
         if self.future is None:
             return False
         loop = self.future.get_loop()
@@ -62,6 +70,11 @@ class Read(Work):
     names: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it, so that it is worth sending."""
+        return self.future is None or not self.future.cancelled()
+
 
 @dataclass(eq=False)
 class Flight:
@@ -72,6 +85,14 @@ class Flight:
     reads: list[Read]
     groups: list[Group] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    _seen: list[Statement] | None = None
+    _ids: set[int] = field(default_factory=set)
+
+    def has(self, statement: Statement) -> bool:
+        """Tell whether a statement is among those that are under way."""
+        if self._seen is not self.statements:  # thousands may be asked for, one after another
+            self._seen, self._ids = self.statements, {id(each) for each in self.statements}
+        return id(statement) in self._ids
 
     def fence(self, guard: Guard, finish: Finish) -> tuple[Statement | None, bool]:
         """Return the statement that fails where the guard may refuse something; or that it must be asked."""

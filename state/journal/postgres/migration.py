@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...database import PostgresAddress
 from ...errors import StoreError
+from ..migration import FORMER_INDEXES, LISTED
 from ..tables import VERSION
 from ..views import VIEWS
 from .connecting import Connection
@@ -15,33 +16,36 @@ _LOCK = 0x57E96AF  # for pg_advisory_xact_lock: whoever holds it makes the table
 
 def migrate(connection: Connection, address: PostgresAddress) -> None:
     """Bring the schema to today's version; one of a newer version raises StoreError."""
-    if _version(connection, address) == VERSION:
+    if _version(connection, address) == (VERSION, True):
         return
     translated = translator(address.schema, names())
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_LOCK,))
-        version = _version(connection, address)
-        if version == VERSION:  # another process was faster
+        version, is_listed = _version(connection, address)
+        if version == VERSION and is_listed:  # another process was faster
             return
         found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
         made = [] if found.fetchone() else [f"CREATE SCHEMA {address.schema}"]
         if version:
             made += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
+            made += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
         made += [*table_statements(), *view_statements()]
         made += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
         connection.execute("; ".join(translated(each).strip().rstrip(";") for each in made).encode())
 
 
-def _version(connection: Connection, address: PostgresAddress) -> int:
-    """Return the version of the tables, 0 where there are none."""
+def _version(connection: Connection, address: PostgresAddress) -> tuple[int, bool]:
+    """Return the version of the tables, 0 where there are none, and whether they have today's indexes."""
     table = f"{address.schema}.format"
     # Asked of the catalogue itself: to_regclass may still answer from before another process made the table.
     sql = (
-        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = $1 AND c.relname = 'format'"
+        "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
+        "ON n.oid = c.relnamespace "
+        f"WHERE n.nspname = $1 AND c.relname IN ('format', '{LISTED}')"
     )
-    if connection.execute(sql, (address.schema,)).fetchone() is None:
-        return 0
+    found = {name for (name,) in connection.execute(sql, (address.schema,)).fetchall()}
+    if "format" not in found:
+        return 0, False
     row = connection.execute(f"SELECT max(version) FROM {table}".encode()).fetchone()
     version = int(row[0] or 0) if row else 0
     if version > VERSION:
@@ -49,4 +53,4 @@ def _version(connection: Connection, address: PostgresAddress) -> int:
             f"{address} was written by a newer stepgraph (format {version}, this one knows "
             f"{VERSION}). Upgrade stepgraph, or name another database."
         )
-    return version
+    return version, LISTED in found

@@ -10,6 +10,9 @@ from itertools import count
 from ..dialect import Dialect, Transaction
 
 KEYS = {
+    "runs": ("thread_id",),
+    "decisions": ("thread_id", "task"),
+    "coalesced_calls": ("thread_id", "task", "request_hash", "occurrence"),
     "checkpoints": ("thread_id", "checkpoint_ns", "checkpoint_id"),
     "writes": ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx"),
 }
@@ -43,6 +46,9 @@ class PostgresDialect(Dialect):
             "THEN CAST(value #>> '{}' AS DOUBLE PRECISION) END AS value "
             f"FROM json_each(CAST({column} AS JSON)))"
         )
+
+    def contains(self, column: str) -> str:
+        return f"{column} ILIKE ? ESCAPE '^'"
 
     def keep_writers_out(self, transaction: Transaction, table: str) -> None:
         transaction.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,7 +16,7 @@ import psycopg
 from ...blobs import referring
 from ...database import PostgresAddress
 from ...errors import StoreError
-from ...event_loops import aside
+from ...event_loops import aside, running_loop
 from ...private_files import make_folder
 from ..blobs import BlobReader
 from ..dialect import Row, Rows, Transaction, dicts
@@ -27,6 +28,7 @@ from .flights import Read, Write
 from .migration import migrate
 from .reader import PostgresReader
 from .sql import POSTGRES, only_reads
+from .tables import types
 from .traffic import Traffic
 
 R = TypeVar("R")
@@ -43,6 +45,7 @@ class PostgresStore(Store, Forked):
         self.address = address
         make_folder(self.file.parent)
         self._read_blob = BlobReader(self.rows)
+        types()  # read now: to make it opens a database, which an event loop may not wait for
         connection = connect(address)
         try:
             migrate(connection, address)
@@ -70,6 +73,15 @@ class PostgresStore(Store, Forked):
     async def awrite(self, statements: Iterable[Statement], *, durable: bool = False) -> None:
         await self._traffic.until(Write(list(statements)))
 
+    def begin_write(self, statements: Iterable[Statement]) -> Future[None]:
+        write = Write(list(statements))
+        outcome = write.outcome = Future[None]()
+        try:
+            self._traffic.begin(write)
+        except StoreError as error:
+            outcome.set_exception(error)
+        return outcome
+
     def transact(self, work: Callable[[Transaction], R], *, alone: bool = True) -> R:
         return self._traffic.transact(work, alone=alone)
 
@@ -81,12 +93,15 @@ class PostgresStore(Store, Forked):
         self._traffic.wait(read)
         return dicts(read.names, read.rows)
 
+    async def aexecute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        read = Read(sql, values)
+        await self._traffic.until(read)
+        return dicts(read.names, read.rows)
+
     def try_flush(self) -> None:
         if self._closed or not self._waiting:
             return
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if running_loop() is None:
             self.flush()
         else:
             self._traffic.start()
@@ -109,9 +124,7 @@ class PostgresStore(Store, Forked):
 
     async def _aquery(self, sql: str, values: Sequence[Any]) -> Rows:
         _check_reads(sql)
-        read = Read(sql, values)
-        await self._traffic.until(read)
-        return dicts(read.names, read.rows)
+        return await self.aexecute(sql, values)
 
     async def aquery(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         return await self._aquery(sql, values)

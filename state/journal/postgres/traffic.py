@@ -19,6 +19,7 @@ import psycopg
 
 from ...database import PostgresAddress
 from ...errors import StoreError
+from ...event_loops import running_loop
 from ..dialect import Transaction
 from ..fencing import Guard, Refused
 from ..records import Statement
@@ -33,7 +34,6 @@ from .waking import Waking
 from .wire import Wire
 
 R = TypeVar("R")
-
 LOSSES = 3  # in a row; then it is not the connection
 DOUBTED = "22012"  # a fence divides by zero
 
@@ -88,22 +88,24 @@ class Traffic:
         return self._wire is None and self.trouble is not None
 
     def is_under_way(self, statement: Statement) -> bool:
-        flight = self._flight
-        return flight is not None and any(each is statement for each in reversed(flight.statements))
+        return self._flight is not None and self._flight.has(statement)
 
     # Waiting for it
 
     async def until(self, work: Read | Write) -> None:
         """Return once the work is done. Raises its error."""
         work.future = asyncio.get_running_loop().create_future()
-        self._add(work)
-        self.start()
+        self.begin(work)
         await work.future
 
+    def begin(self, work: Read | Write) -> None:
+        self._add(work)
+        self.start()
+
     def start(self) -> None:
-        """Have what waits sent at the end of this pass of the event loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._called:
+        """Have what waits sent at the end of this pass of the event loop, if there is one."""
+        loop = running_loop()
+        if loop is not None and loop not in self._called:
             self._called.add(loop)
             loop.call_soon(self._look_after, loop)
 
@@ -181,7 +183,7 @@ class Traffic:
         if wire is None:
             self._hold(self._connect)
             return
-        flight = Flight(list(self._waiting), self._writes, self._reads)
+        flight = Flight(list(self._waiting), self._writes, [read for read in self._reads if read.is_wanted])
         self._waiting.clear()
         self._writes, self._reads = [], []
         fence, is_sure = flight.fence(self._guard(), self._finish)

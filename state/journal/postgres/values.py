@@ -25,27 +25,29 @@ def encoded(values: Iterable[Any]) -> Encoded:
     types: list[int] = []
     formats: list[int] = []
     for value in values:
+        kind = type(value)
         if value is None:
-            sent.append(None)
-            types.append(_UNKNOWN)
-            formats.append(0)
-            continue
-        if isinstance(value, str):
-            sent.append(_text(value))
-            types.append(_TEXT)
-        elif isinstance(value, int):
-            sent.append(b"%d" % bindable(value))
-            types.append(_INT)
-        elif isinstance(value, float):
-            sent.append(repr(value).encode())
-            types.append(_FLOAT)
+            data, oid, binary = None, _UNKNOWN, 0
+        elif kind is str and value.isascii() and "\0" not in value:
+            data, oid, binary = value.encode(), _TEXT, 0
+        elif kind is float:
+            data, oid, binary = repr(value).encode(), _FLOAT, 0
         else:
-            sent.append(bytes(value))
-            types.append(_BYTES)
-            formats.append(1)
-            continue
-        formats.append(0)
+            data, oid, binary = _other(value)
+        sent.append(data)
+        types.append(oid)
+        formats.append(binary)
     return sent, types, formats
+
+
+def _other(value: Any) -> tuple[bytes, int, int]:
+    if isinstance(value, str):
+        return _text(value), _TEXT, 0
+    if isinstance(value, int):
+        return b"%d" % bindable(value), _INT, 0
+    if isinstance(value, float):
+        return repr(float(value)).encode(), _FLOAT, 0
+    return bytes(value), _BYTES, 1
 
 
 def _text(value: str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
+from ...event_loops import running_loop
 from .wire import Wire
 
 SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by
@@ -103,11 +104,3 @@ class Waking:
     def close(self) -> None:
         os.close(self.handle)
         os.close(self._rousing)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

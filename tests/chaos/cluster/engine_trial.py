@@ -129,7 +129,7 @@ class EngineTrial(Trial):
         stopped = next((worker for worker in self._workers if is_stopped(worker.process.pid)), None)
         if stopped is None:
             return
-        self._kind = ""
+        self._kind, self._stopped_at = "", time.time()
         self._count(stopped.life)
         time.sleep(HEARTBEAT_S * 1.2)
         other = next(worker for worker in self._workers if worker is not stopped)
@@ -141,8 +141,7 @@ class EngineTrial(Trial):
         before: Mapping[str, list[str]] | None = contents(self.database) if ended else None
         os.kill(stopped.process.pid, signal.SIGCONT)
         time.sleep(HEARTBEAT_S)
-        if not ended:
-            self._settle()
+        self._settle()
         self.tally.kills += 1
         self._count(stopped.life)
         self._check_fence(stopped.life, other.life, Ending("lost"), before)
@@ -152,7 +151,8 @@ class EngineTrial(Trial):
         status = next(iter(self.database.rows("SELECT status FROM runs")), ("",))[0]
         if status == "done" or (status == "interrupted" and not ended):
             return True
-        return not ended and any(line["life"] == life for line in self.models.asked(self.place.run))
+        asked = self.models.asked(self.place.run)
+        return not ended and any(line["life"] == life and line["at"] > self._stopped_at for line in asked)
 
     def _settle(self) -> None:
         """Wait until the zombie's answers can be on record."""

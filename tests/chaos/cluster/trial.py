@@ -18,11 +18,10 @@ from ..compositions.model import Moment
 from ..living import forked
 from .client import Models
 from .databases import Database, PostgresDatabase, SqliteDatabase, contents
-from .lives import HEARTBEAT_S, Cut, Place, live
+from .lives import HEARTBEAT_S, LIFE_S, Cut, Place, live
 
 MODES = ("arun", "arun", "ainvoke", "invoke", "astream")
 KINDS = ("call", "commit", "effect", "review", "zombie", "deploy", "database")
-LIFE_S = 60.0
 AGAIN = 0.3  # the chance that the life which goes on is killed, too
 Key = tuple[str, ...]
 
@@ -63,11 +62,12 @@ HEADINGS = [each.name.replace("_", " ") for each in fields(Tally)]
 
 @dataclass(frozen=True)
 class Reference:
-    """What an undisturbed run asks, by the requests' hashes, does and ends with."""
+    """What an undisturbed run asks, by the requests' hashes, does and ends with, and how often it waits."""
 
     values: Mapping[str, str]
     logical: Counter[str]
     effects: Counter[str]
+    waits: int
 
 
 @dataclass
@@ -85,7 +85,9 @@ class Trial:
     _asked: int = 0
     _known: set[Key] = field(default_factory=set)
     _open: list[dict[str, Any]] = field(default_factory=list)
+    _answered: set[Key] = field(default_factory=set)
     _in_flight: Counter[str] = field(default_factory=Counter)
+    _stopped_at: float = 0.0
 
     def run(self, kind: str) -> Tally:
         """Disturb the run as the cell says, and then go on until it has ended."""
@@ -184,6 +186,7 @@ class Trial:
                 if time.monotonic() > deadline:
                     self._fault("errors", "It was neither stopped nor did it end.")
                     return Ending("failed")
+            self._stopped_at = time.time()
             time.sleep(HEARTBEAT_S * 1.2)
             self._count()
             late = self.luck.random() < 0.5
@@ -225,6 +228,8 @@ class Trial:
         """Compare what was asked since with what is on record; `victims` are the lives that ended, or all.
 
         What is on record is read first: what is asked and answered meanwhile by others counts the next time.
+        Of several that asked one thing, one was answered. Another one was in flight if its life is a victim,
+        or another claim came after its own, as where a life has no time to renew it.
         """
         now, lines = self._committed(), self.models.asked(self.place.run)
         gone = self._known - now
@@ -238,16 +243,33 @@ class Trial:
             if line["call"][1] not in self.reference.logical:
                 self._fault("different", f"{line['step']} asked what the undisturbed run never asked")
         self._open += fresh
-        answered = {_key(line): line for line in self._open if _key(line) in now}  # the last one that asked
+        answered = self._answers(now)
+        claimed = max((line["at"] for line in self._notes("claimed")), default=0.0)
         left = []
         for line in self._open:
             if answered.get(_key(line)) is line:
                 continue
-            if not victims or line["life"] in victims:
+            if line["life"] in victims or (not victims and claimed > line["checked"]):
                 self._in_flight[str(line["call"][1])] += 1
             else:
                 left.append(line)
         self._open, self._asked, self._known = left, len(lines), now
+
+    def _answers(self, now: set[Key]) -> dict[Key, dict[str, Any]]:
+        """Return which of the open questions got the answers on record: where that was noted, by its life.
+
+        A process that is stopped while it sends a question sends it when it wakes: after the answer came.
+        """
+        lives = {_key(line): line["life"] for line in reversed(self._notes("committed"))}
+        answered: dict[Key, dict[str, Any]] = {}
+        for line in self._open:
+            key = _key(line)
+            if key not in now or key in self._answered:
+                continue
+            if key not in answered or line["life"] == lives.get(key, line["life"]):
+                answered[key] = line
+        self._answered |= answered.keys()
+        return answered
 
     def _notes(self, what: str) -> list[dict[str, Any]]:
         """Return what the lives noted of their claims, or of the answers that they committed."""
@@ -257,13 +279,16 @@ class Trial:
         self, first: int, second: int, woken: Ending, before: Mapping[str, list[str]] | None
     ) -> None:
         claims = self._notes("claimed")
-        taken = min((line["at"] for line in claims if line["life"] == second), default=math.inf)
+        taken = min(
+            (line["at"] for line in claims if line["life"] == second and line["at"] > self._stopped_at),
+            default=math.inf,
+        )
         asked = [line for line in self.models.asked(self.place.run) if line["life"] == first]
         late = [line["step"] for line in asked if _owner(claims, line["checked"]) != first]
         if late:
             self._fault("unfenced", f"the zombie asked {late} after it was taken over", len(late))
         if taken == math.inf:
-            return  # nobody could: it was stopped while it held a file's lock
+            return  # nobody could, as while it held a file's lock, or came to it before it woke
         if before is not None:
             for table, rows in contents(self.database).items():
                 if rows != before[table]:
@@ -329,14 +354,15 @@ def undisturbed(place: Place, models: Models) -> Reference | str:
     if ended.status != "done" or ended.values is None:
         return f"The undisturbed run {ended.status}: {ended.problem}"
     sql = "SELECT request_hash FROM calls WHERE status IN ('answered', 'rejected')"
-    logical = Counter(str(key) for (key,) in SqliteDatabase(Path(place.address)).rows(sql))
-    return Reference(ended.values, logical, Counter(line.rpartition(" ")[0] for line in place.happened()))
+    database = SqliteDatabase(Path(place.address))
+    logical = Counter(str(key) for (key,) in database.rows(sql))
+    effects = Counter(line.rpartition(" ")[0] for line in place.happened())
+    ((waits,),) = database.rows("SELECT count(*) FROM writes WHERE channel = '__interrupt__'")
+    return Reference(ended.values, logical, effects, waits)
 
 
 Fits = Callable[[Reference, Place], bool]
 FITS: Mapping[str, Fits] = {
     "effect": lambda reference, place: reference.effects.total() > 0,
-    "review": lambda reference, place: any(
-        verb in ("review", "interrupt", "review_in_time", "wait") for verb in place.composition().verbs
-    ),
+    "review": lambda reference, place: reference.waits > 0,
 }

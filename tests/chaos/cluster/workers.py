@@ -28,11 +28,11 @@ from ..compositions.model import Moment, watch_claims, watch_commits
 from ..compositions.states import shown
 from ..living import FORK, forked
 from .client import RemoteModel
-from .lives import HEARTBEAT_S, Cut, EffectsFile, Place
+from .lives import HEARTBEAT_S, SLOWER, Cut, EffectsFile, Place
 
 GRAPH = "composition.py:app"
 GRACE_S = 2.0
-CLIENT_S = 100.0
+CLIENT_S = 100.0 * SLOWER
 
 
 @dataclass
@@ -64,7 +64,7 @@ def _work(pipe: Connection, place: Place, life: int, cut: Cut, moment: Moment | 
     signal.alarm(int(2 * CLIENT_S))  # nobody outlives a matrix that was killed itself
     _short(place)
     watch_claims(place.asked, life)
-    watch_commits(place.asked, moment)
+    watch_commits(place.asked, moment, life)
     file: Any = EffectsFile(place.effects, cut)
     built = Composition(place.seed, file, place.rich)
     model = RemoteModel(place.port, place.run, place.seed, place.rich, life)
@@ -92,6 +92,7 @@ def client(place: Place, *, waits: bool) -> Iterator[tuple[Any, Connection]]:
 
 
 def _ask(pipe: Connection, place: Place, waits: bool) -> None:
+    signal.alarm(int(2 * CLIENT_S))
     _short(place)
     try:
         pipe.send(asyncio.run(_asked(pipe, place, waits)))

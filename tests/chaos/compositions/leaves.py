@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langgraph.types import interrupt
 
-from stepgraph import Ask, effect, retrieve, review, step, wait
+from stepgraph import Ask, chain, effect, retrieve, review, step, wait
 
 from .model import Question, token
 from .states import Level, Mood, Side, Spot, get
@@ -197,7 +197,8 @@ class Leaves:
 
     def wait(self, place: Place) -> Any:
         until = self.luck.choice((timedelta(days=1), datetime(2020, 1, 1, tzinfo=UTC)))
-        return wait(until=until, name=self._name("wait"))
+        waits = wait(until=until, name=self._name("wait"))
+        return chain(self.plain(place), waits)  # a wait alone does not say what the state is
 
     def retrieve(self, place: Place) -> Any:
         name = self._name("retrieve")

@@ -96,13 +96,14 @@ checked_at: ContextVar[float] = ContextVar("checked_at")  # when the claim was l
 
 def watch_claims(file: Path, life: int) -> None:
     """Note when a claim is taken, held against the clock, and when the journal is asked for an answer."""
-    acquire, check, find = Claims.acquire, Claims.acheck, Journal.find_answer
+    take, check, find = Claims._hold, Claims.acheck, Journal.find_answer
     notes = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def acquired(self: Claims, thread_id: str) -> None:
-        acquire(self, thread_id)
+    def taken(self: Claims, thread_id: str, *claim: Any) -> bool:
+        is_new = take(self, thread_id, *claim)
         line = {"claimed": thread_id, "life": life, "at": time.time()}
         os.write(notes, json.dumps(line).encode() + b"\n")
+        return is_new
 
     async def checked(self: Claims, thread_id: str) -> None:
         began = time.time()
@@ -113,12 +114,12 @@ def watch_claims(file: Path, life: int) -> None:
         looked_at.set(time.time())
         return await find(self, key)
 
-    Claims.acquire = acquired  # type: ignore[method-assign]
+    Claims._hold = taken  # type: ignore[method-assign]
     Claims.acheck = checked  # type: ignore[method-assign]
     Journal.find_answer = found  # type: ignore[method-assign]
 
 
-def watch_commits(file: Path, moment: Moment | None) -> None:
+def watch_commits(file: Path, moment: Moment | None, life: int = 0) -> None:
     """Note each commit of an answer in the file, too, before anybody sees the answer."""
     commit, numbers = Journal.commit_call, count(1)
     notes = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -127,7 +128,7 @@ def watch_commits(file: Path, moment: Moment | None) -> None:
         await commit(self, call)
         if call.status == "answered":
             key = [call.thread_id, call.task, call.request_hash, call.occurrence]
-            os.write(notes, json.dumps({"committed": key, "at": time.time()}).encode() + b"\n")
+            os.write(notes, json.dumps({"committed": key, "life": life, "at": time.time()}).encode() + b"\n")
         if moment is not None and moment.committed and next(numbers) == moment.number:
             moment.come()
 

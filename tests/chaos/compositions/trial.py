@@ -287,7 +287,9 @@ class Trial:
             there |= used
         for row in rows:
             question = self._reference.questions[row.step]
-            hidden = question.hidden and not (question.vote and vote_of(row, question.vote) not in counted)
+            hidden = question.hidden and not (
+                question.vote and votes_of(row, question.vote).isdisjoint(counted)
+            )
             kept = hidden or row.answer <= there or was_replaced(self.folder.database, thread, row.answer)
             if question.kind in ("text", "plan") and not kept:
                 yield f"the answer of {row.step} at {row.key[1]!r} is missing"
@@ -357,11 +359,17 @@ def was_replaced(file: Path, thread: str, answer: frozenset[str]) -> bool:
     return bool(had) and not any(had.values())
 
 
-def vote_of(row: Committed, vote: str) -> str:
-    """Return the task of the vote that an answer belongs to; empty if it is the whole graph."""
+def votes_of(row: Committed, vote: str) -> set[str]:
+    """Return the task of the vote that an answer belongs to.
+
+    A vote that is a branch has the branch's name: then it is one of the tasks around the answer, or the whole
+    graph, whose task is empty.
+    """
     parts = row.key[1].split("|")
     inside = [number for number, part in enumerate(parts) if part.partition(":")[0] == vote]
-    return "|".join(parts[: inside[-1] + 1]) if inside else ""
+    if inside:
+        return {"|".join(parts[: inside[-1] + 1])}
+    return {"|".join(parts[:number]) for number in range(len(parts))}
 
 
 def read(file: Path, sql: str) -> list[tuple[Any, ...]]:

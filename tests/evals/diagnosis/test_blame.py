@@ -10,7 +10,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from stepgraph import Budget, ScriptedModel, Session, chain, rule, using
-from stepgraph.evals.diagnosis.blame import Blame, blame
+from stepgraph.evals.diagnosis.blame import blame
+from stepgraph.evals.diagnosis.findings import Blame
 from stepgraph.evals.diagnosis.screen import comes_before, healthy
 from stepgraph.evals.diagnosis.sections import blame_sections
 from stepgraph.evals.files.results import Header, Results, Trial
@@ -22,7 +23,8 @@ from stepgraph.evals.suite.topology import Compiled, topology_of
 from stepgraph.state.errors import InputError
 
 from ..conftest import Note, graph, measure, mood_of
-from ..planted import Plan, carry_out, graph as five, outcome_of, suite_of
+from ..planted import Plan, carry_out, outcome_of, suite_of
+from ..planted_graphs import form_of
 
 
 def blamed(
@@ -38,7 +40,7 @@ def blamed(
 @pytest.mark.slow
 def test_a_planted_fault_is_found_and_confirmed() -> None:
     plan = Plan(seed=1, node="check", fault=0.5, cases=30)
-    found = carry_out(plan)
+    (found,) = carry_out(plan)
     assert outcome_of(plan, found) == "right"
     assert "check got worse, confirmed by graft" in as_text(blame_sections(found))
     (graft,) = [graft for graft in found.grafts if graft.worse]
@@ -48,7 +50,7 @@ def test_a_planted_fault_is_found_and_confirmed() -> None:
 
 @pytest.mark.slow
 def test_without_a_fault_nobody_is_blamed() -> None:
-    found = carry_out(Plan(seed=1, node=None, cases=30))
+    (found,) = carry_out(Plan(seed=1, node=None, cases=30))
     assert (found.verdict, found.node) == ("undecided", None)
     text = as_text(blame_sections(found))
     assert "Undecided: no node can be blamed" in text
@@ -58,7 +60,7 @@ def test_without_a_fault_nobody_is_blamed() -> None:
 @pytest.mark.slow
 def test_nodes_without_scores_are_told_apart_by_going_on_from_both_sides() -> None:
     plan = Plan(seed=1, node="draft", fault=0.8, cases=30, scored=False)
-    found = carry_out(plan)
+    (found,) = carry_out(plan)
     assert outcome_of(plan, found) == "right"
     assert [graft.node for graft in found.grafts] == ["sort", "find", "check", "draft", "polish"]
     assert {graft.kind for graft in found.grafts} == {"onward"}
@@ -171,7 +173,7 @@ def test_a_suite_of_one_node_has_nobody_else_to_blame(session: Session) -> None:
 
 
 def test_scores_count_only_where_the_input_was_healthy() -> None:
-    topology = topology_of(five.compile())
+    topology = topology_of(form_of("chain5").graph)
     suite = suite_of(Plan(0, None, cases=3))
     owned = {"sort is good": "sort", "find is good": "find"}
 
@@ -206,7 +208,7 @@ class Wide(TypedDict, total=False):
     right: str
 
 
-def test_nodes_of_one_superstep_are_not_told_apart_by_the_end_alone(session: Session) -> None:
+def test_nodes_side_by_side_are_told_apart_by_the_end_alone(session: Session) -> None:
     def app(right: str) -> Compiled:
         builder: Any = StateGraph(Wide)
         builder.add_node("left", lambda wide: {"left": "good"})
@@ -220,7 +222,7 @@ def test_nodes_of_one_superstep_are_not_told_apart_by_the_end_alone(session: Ses
     expected = Expected(output={"right": "good"}, has_output=True)
     suite = Suite("s", [Case(f"c{n}", {"text": "x"}, expected) for n in range(10)])
     found = blamed(session, suite, app("good"), app("bad"))
-    assert (found.verdict, found.node) == ("blamed", "left + right")
+    assert (found.verdict, found.node) == ("blamed", "right")
 
 
 class Split(TypedDict, total=False):
@@ -277,6 +279,7 @@ def test_going_on_from_both_sides_passes_over_the_branches_that_a_case_did_not_t
     ]
     app = graph.compile()
     found = blamed(session, Suite("s", cases), app, app, rude)
-    assert (found.verdict, found.node) == ("blamed", "bad")
-    assert {graft.node: graft.cases for graft in found.grafts} == {"classify": 16, "good": 4, "bad": 12}
-    assert [graft.node for graft in found.grafts if graft.worse] == ["bad"]
+    assert (found.verdict, found.node) == ("blamed", "bad/refine_reply/reply")
+    counted = {graft.node: graft.cases for graft in found.grafts}
+    assert (counted["classify"], counted["good"], counted["bad/measure"]) == (16, 4, 12)
+    assert [graft.node for graft in found.grafts if graft.worse] == ["bad/refine_reply/reply"]

@@ -137,8 +137,12 @@ def test_sending_again_changes_nothing_and_leaves_nothing_for_the_outbox(
     langfuse.page = 1
     assert push_run(*ran, session, project) == first
     assert langfuse.bodies("/api/public/dataset-items") == []
-    assert sorted(s.SerializeToString() for s in langfuse.spans) == sorted(spans)
-    assert langfuse.scores == scores
+    assert (len(spans) > 0, langfuse.spans) == (True, []), (
+        "sent twice, they count twice until they are merged"
+    )
+    assert [score["id"] for score in langfuse.scores] == [
+        score["id"] for score in scores if "datasetRunId" in score
+    ]
 
 
 def test_a_changed_expectation_changes_its_item_only(

@@ -119,7 +119,7 @@ def test_a_difference_in_words() -> None:
 def test_a_comparison_says_what_is_undecided_and_what_was_left_out(left_out: int) -> None:
     names = tuple(f"case{n}" for n in range(left_out))
     differences = (difference(), difference(metric="tone", verdict="undecided", smallest=None))
-    head, _ = comparison_sections(Comparison("one", "two", 0.05, differences, (), names))
+    head, *_ = comparison_sections(Comparison("one", "two", 0.05, differences, (), names))
     assert head.lines[0] == "A is one, B is two."
     assert head.lines[2] == "Undecided, so perhaps equal, perhaps not: tone."
     if left_out:

@@ -15,7 +15,8 @@ from stepgraph.evals.suite.model import Case, Expected, Suite
 from stepgraph.evals.sweeps.assignment import Axis
 from stepgraph.evals.sweeps.sweep import sweep
 
-from ...batch_apis import BatchServer, doubled
+from ...batch_apis import BatchServer
+from ...batch_messages import doubled
 
 TRIALS = 200
 

@@ -10,7 +10,9 @@ import pytest
 from stepgraph import Session
 from stepgraph.evals.files.results import Results
 from stepgraph.evals.report.gates import rule_on
-from stepgraph.evals.scoring.judge import Agreement, read_labels
+from stepgraph.evals.scoring.agreement import Agreement
+from stepgraph.evals.scoring.judge import read_labels
+from stepgraph.providers.stack import retry
 from stepgraph.state.errors import InputError, ModelUnreachable
 
 from ..conftest import mood_of
@@ -67,7 +69,8 @@ def test_what_a_judge_writes_unreadably_is_unscored_and_never_zero(evaluate: Run
     assert results.trials["b", 1].scores["kind"].value == 1.0
 
 
-def test_a_judge_that_does_not_answer_is_unscored(evaluate: Run) -> None:
+def test_a_judge_that_does_not_answer_is_unscored(evaluate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "MAX_WAIT_S", 0.0)
     results = evaluate(suite(), judged_by(lambda prompt: ModelUnreachable("gone", model="m")))
     assert results.trials["a", 1].scores["kind"].value is None
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from stepgraph.evals.statistics.intervals import (
@@ -7,6 +9,7 @@ from stepgraph.evals.statistics.intervals import (
     difference_interval,
     difference_p,
     holm,
+    kappa_interval,
     kappa_of,
     mcnemar_p,
     mean_interval,
@@ -89,11 +92,27 @@ def test_a_bound_is_tested_on_one_side() -> None:
     assert below_p([], 0.9) == 1.0
 
 
+@pytest.mark.parametrize("cells", [(0.45, 0.05, 0.05, 0.45), (0.6, 0.1, 0.1, 0.2), (0.9, 0.02, 0.03, 0.05)])
+def test_the_interval_of_kappa_holds_it(cells: tuple[float, ...]) -> None:
+    draw = Random(5)
+    yes, also = cells[0] + cells[1], cells[0] + cells[2]
+    chance = yes * also + (1 - yes) * (1 - also)
+    kappa = (cells[0] + cells[3] - chance) / (1 - chance)
+    said = [(True, True), (True, False), (False, True), (False, False)]
+    found = [kappa_interval(draw.choices(said, cells, k=40)) for _ in range(400)]
+    known = [interval for interval in found if interval is not None]
+    assert sum(low <= kappa <= high for low, high in known) >= 0.92 * len(known)
+
+
 def test_kappa_takes_chance_out() -> None:
     assert kappa_of([(True, True), (False, False)] * 10) == 1.0
     assert kappa_of([(True, True), (True, False), (False, True), (False, False)]) == 0.0
     assert kappa_of([(True, True)] * 5) is None
     assert kappa_of([]) is None
+    assert kappa_interval([(True, True)] * 5) is kappa_interval([]) is None
+    low, high = kappa_interval([(True, True), (False, False)] * 10) or (0.0, 0.0)
+    assert 0.6 < low < 0.7
+    assert high == pytest.approx(1.0)
 
 
 def test_the_same_data_give_the_same_interval() -> None:

@@ -237,7 +237,7 @@ async def test_run_compares_an_input_with_its_thread_once(
         monkeypatch.setattr(owner, name, noted)
     with using(ScriptedModel(lambda *_: "a label")):
         await arun(app, Parcel("Ada"), session, "t")
-        assert looked.count("begun_at") == 2  # before the run, and when it has its claim
+        assert looked.count("begun_at") == 0, "a new thread has no input yet"
         looked.clear()
         await arun(app, Command(resume="red"), session, "t")
     assert looked.count("aget_state") == 1

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
-from langchain_openai.decisions.types import ChoiceAnswer, DecisionResponse, PredicateAnswer, RefusalAnswer
 from langgraph.graph import END, START, StateGraph
 
 from stepgraph import (
@@ -31,7 +28,6 @@ from stepgraph import (
     map_reduce,
     refine,
     route,
-    rule,
     section,
     step,
     using,
@@ -42,24 +38,7 @@ from stepgraph import (
 from stepgraph.errors import DefinitionError, GateFailed, GuardTripped, ModelRefused, NoAnswer
 from stepgraph.graphs.engine.deciding import answer_of
 
-Mood = Literal["good", "bad", "?"]
-
-
-@dataclass
-class Text:
-    text: str = "x"
-    mood: Mood = "?"
-    drafts: list[str] = field(default_factory=list)
-    best: int = 0
-    seen: str = ""
-    log: Annotated[list[str], operator.add] = field(default_factory=list)
-    parts: list[Text] = field(default_factory=list)
-    whole: Text | None = None
-
-
-@step("mood", model="judge")
-def judge(text: Text) -> Ask[Mood]:
-    return Ask(f"Mood of {text.text}?")
+from .deciding_cases import Text, join, judge, keep, mark
 
 
 @step("text")
@@ -70,14 +49,6 @@ def write(text: Text) -> Ask[str]:
 @step("best")
 def choose(text: Text) -> Ask[int]:
     return Ask(f"Which of {text.drafts}?")
-
-
-def mark(text: Text) -> dict[str, list[str]]:
-    return {"log": ["judged"]}
-
-
-def keep(text: Text) -> dict[str, str]:
-    return {"seen": text.mood}
 
 
 def tag(text: Text) -> dict[str, int]:
@@ -312,10 +283,6 @@ def cut(text: Text) -> list[Text]:
     return [Text("a")]
 
 
-def join(parts: list[Text]) -> Text:
-    return parts[0]
-
-
 def test_each_pattern_says_what_it_answers_with() -> None:
     assert {name: answer_of(build()) for name, (build, _) in DECIDERS.items()} == dict.fromkeys(
         DECIDERS, "mood"
@@ -323,83 +290,3 @@ def test_each_pattern_says_what_it_answers_with() -> None:
     assert answer_of(fan_out(cut, write, into="parts")) == "parts"
     assert answer_of(map_reduce(cut, write, join=join, into="whole", tokens=99)) == "whole"
     assert answer_of(route(judge, {"good": write}, fallback=end())) == "text"
-
-
-# Async functions
-
-
-async def later(text: Text) -> str:
-    await asyncio.sleep(0)
-    return "bad"
-
-
-async def passes(text: Text) -> bool | str:
-    await asyncio.sleep(0)
-    return text.text == "x" or "not x."
-
-
-async def split(text: Text) -> list[Text]:
-    await asyncio.sleep(0)
-    return [Text("a"), Text("b")]
-
-
-@rule("mood")
-async def fetched(text: Text) -> Mood:
-    await asyncio.sleep(0)
-    return "bad"
-
-
-def judged(result: dict[str, Any]) -> bool:
-    return bool(result["log"] == ["judged"])
-
-
-ASYNC: dict[str, tuple[Callable[[], Workflow[Any]], Callable[[dict[str, Any]], bool]]] = {
-    "classifier": (lambda: route(later, {"bad": mark}, fallback=keep), judged),
-    "rule": (lambda: route(fetched, {"bad": mark}, fallback=keep), lambda result: result["mood"] == "bad"),
-    "gate": (lambda: chain(gate(passes), mark), judged),
-    "gate that repairs": (lambda: chain(gate(passes, repair=mark), mark), judged),
-    "guard": (lambda: guard(mark, passes), judged),
-    "judge": (lambda: refine(mark, later, until=lambda mood: mood == "bad", rounds=3), judged),
-    "split": (lambda: fan_out(split, mark, into="parts"), lambda result: len(result["parts"]) == 2),
-    "pieces": (
-        lambda: map_reduce(split, mark, join=join, into="whole", tokens=10_000, reduce=mark),
-        lambda result: bool(result["whole"]),
-    ),
-}
-
-
-@pytest.mark.parametrize("sync", [True, False])
-@pytest.mark.parametrize("name", ASYNC)
-async def test_async_functions_decide(name: str, sync: bool) -> None:
-    build, holds = ASYNC[name]
-    app = build().compile()
-    assert holds(await (asyncio.to_thread(app.invoke, Text()) if sync else app.ainvoke(Text())))
-
-
-# LangChain's decisions
-
-CHOICE = ChoiceAnswer(type="choice", choice="bad", probabilities={"good": 0.3, "bad": 0.7}, confidence=0.4)
-DECISIONS: dict[str, tuple[Any, str, float | None]] = {
-    "choice": (CHOICE, "bad", 0.4),
-    "response": (DecisionResponse(model="m", answers={"way": CHOICE}), "bad", 0.4),
-    "plain": ({"choice": "bad", "probabilities": {"good": 0.3, "bad": 0.7}}, "bad", 0.7),
-    "predicate": (PredicateAnswer(type="predicate", probability=0.2), "False", 0.8),
-    "refused": (RefusalAnswer(type="refusal"), "fallback", None),
-}
-
-
-@pytest.mark.parametrize("name", DECISIONS)
-def test_a_route_takes_decisions_with_probabilities(name: str, session: Session) -> None:
-    value, way, confidence = DECISIONS[name]
-
-    def decide(text: Text) -> Any:
-        return value
-
-    graph = route(decide, {"good": keep, "bad": mark, True: keep, False: mark}, fallback=keep)
-    graph.compile().invoke(Text(), session.config("t"))
-    (row,) = session.journal.query("SELECT choice, confidence, reason FROM decisions")
-    assert (row["choice"], row["confidence"]) == (way, confidence)
-    if name in ("choice", "response", "plain"):
-        assert row["reason"] == "bad 0.70, good 0.30"
-        unsure = route(decide, {"bad": mark}, fallback=keep, min_confidence=0.9)
-        assert unsure.compile().invoke(Text())["log"] == []

@@ -6,22 +6,20 @@ import asyncio
 import json
 import operator
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from random import Random
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
-from langgraph.channels import DeltaChannel, Topic
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.message import add_messages
 from langgraph.types import Command, Overwrite, interrupt
 from pydantic import BaseModel, Field
 
-from stepgraph import Budget, Session, chain, ensemble, guard, run, section, vote, within
+from stepgraph import Session, chain, ensemble, guard, run, section, vote
 from stepgraph.tracing.forks.fork import fork
+
+from .writes_cases import Messages, Odd, begun, shift, shown, take_back, typed, writing
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -44,13 +42,24 @@ def last_three(old: list[int], new: list[int]) -> list[int]:
     return (old + new)[-3:]
 
 
-Messages = Annotated[list[AnyMessage], add_messages]
 Facts = Annotated[dict[str, Any], merged]
+
+
 Tree = Annotated[dict[str, Any], deeply]
+
+
 Tags = Annotated[set[str], operator.or_]
+
+
 Top = Annotated[int, larger]
+
+
 Count = Annotated[int, operator.add]
+
+
 Window = Annotated[list[int], last_three]
+
+
 Tally = Annotated[Counter[str], operator.add]
 
 
@@ -122,14 +131,6 @@ PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def writing(update: dict[str, Any], state: Any) -> Any:
-    def write(values: Any) -> dict[str, Any]:
-        return update
-
-    write.__annotations__["values"] = state
-    return write
-
-
 def of_langgraph(state: Any, pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     graph: Any = StateGraph(state)
     for name, update in zip(("one", "two"), pair, strict=True):
@@ -152,132 +153,6 @@ def test_chains_side_by_side(
     values = graph.invoke(begin(), session.config("t"))
     expected = of_langgraph(state, pair)
     assert {name: values[name] for name in expected} == expected
-
-
-# What no reducer can be turned around for
-
-
-def shift(old: int, new: int) -> int:
-    return 2 * old - new
-
-
-def grow(old: list[str], new: list[str]) -> list[str]:
-    old.extend(new)  # in place, as some do
-    return old
-
-
-def best(old: int | None, new: int) -> int:
-    return new if old is None else max(old, new)
-
-
-def joined(old: list[str], new: Sequence[list[str]]) -> list[str]:
-    return [*old, *(item for items in new for item in items)]
-
-
-def counted_words(old: dict[str, int], new: dict[str, int]) -> dict[str, int]:
-    for word, count in new.items():
-        old[word] = old.get(word, 0) + count
-    return old
-
-
-@dataclass
-class Odd:
-    odd: Annotated[int, shift] = 0
-    top: Annotated[int | None, best] = None
-    log: Annotated[list[str], grow] = field(default_factory=list)
-    words: Annotated[dict[str, int], counted_words] = field(default_factory=dict)
-    notes: Annotated[list[str], Topic(str, accumulate=True)] = field(default_factory=list)
-    delta: Annotated[list[str], DeltaChannel(joined)] = field(default_factory=list)
-    messages: Messages = field(default_factory=list)
-    plain: str = ""
-
-
-class OddDict(TypedDict, total=False):
-    odd: Annotated[int, shift]
-    top: Annotated[int | None, best]
-    log: Annotated[list[str], grow]
-    words: Annotated[dict[str, int], counted_words]
-    notes: Annotated[list[str], Topic(str, accumulate=True)]
-    delta: Annotated[list[str], DeltaChannel(joined)]
-    messages: Messages
-    plain: str
-
-
-def begun() -> dict[str, Any]:
-    messages = [HumanMessage("hi", id="1")]
-    values = {"odd": 3, "log": ["l"], "words": {"a": 1}, "notes": ["n"], "delta": ["d"], "plain": ""}
-    return {**values, "messages": messages}
-
-
-def updates(random: Random) -> dict[str, Any]:
-    n = random.randrange(1000)
-    every: dict[str, Any] = {
-        "odd": n,
-        "top": n,
-        "log": [f"l{n}"],
-        "words": {random.choice("abc"): n},
-        "notes": random.choice([f"n{n}", [f"n{n}", "n"]]),
-        "delta": [f"d{n}"],
-        "messages": random.choice([("ai", f"m{n}"), [AIMessage(f"m{n}")], [AIMessage(f"m{n}", id="edited")]]),
-    }
-    return {name: every[name] for name in random.sample(list(every), random.randrange(1, 5))}
-
-
-def take_back(state: Any) -> dict[str, Any]:
-    messages = state["messages"] if isinstance(state, dict) else state.messages
-    return {"messages": [RemoveMessage(messages[-1].id)]}
-
-
-def parts_of(random: Random, state: Any) -> list[Any]:
-    """Return nodes, one of which may take back the message before it."""
-    if random.random() < 0.2:
-        remove = writing({}, state)
-        remove = typed(take_back, state)
-        return [writing({"messages": [("ai", "taken back")]}, state), remove]
-    return [writing(updates(random), state) for _ in range(random.randrange(1, 4))]
-
-
-def typed(function: Any, state: Any) -> Any:
-    def node(values: Any) -> Any:
-        return function(values)
-
-    node.__annotations__["values"] = state
-    return node
-
-
-def nested_at_random(random: Random, parts: list[Any], depth: int) -> list[Any]:
-    if not depth:
-        return parts
-    cut = random.randrange(len(parts) + 1)
-    inner = nested_at_random(random, parts[cut:], depth - 1)
-    return [*parts[:cut], *([chain(*inner, name=f"level_{depth}")] if inner else [])]
-
-
-def shown(values: Any) -> dict[str, Any]:
-    told = {name: values.get(name) for name in Odd.__annotations__}
-    return {**told, "messages": [message.content for message in told["messages"]]}
-
-
-@pytest.mark.parametrize("state", [Odd, OddDict])
-@pytest.mark.parametrize("seed", range(6))
-def test_what_is_nested_at_random_gives_what_is_flat(seed: int, state: Any, session: Session) -> None:
-    random = Random(seed)
-    branches = {name: parts_of(random, state) for name in "abc"[: random.randrange(1, 4)]}
-    flat = chain(*(part for parts in branches.values() for part in parts)).compile()
-    expected = shown(flat.invoke(begun()))
-    sections = {
-        name: chain(*nested_at_random(random, parts, random.randrange(4)), name=name)
-        for name, parts in branches.items()
-    }
-    side_by_side = section(sections)
-    in_turn = chain(*sections.values())
-    for number, graph in enumerate(
-        (side_by_side, in_turn, chain(chain(side_by_side)), within(in_turn, Budget()))
-    ):
-        app = graph.compile()
-        assert shown(app.invoke(begun())) == expected
-        assert shown(asyncio.run(app.ainvoke(begun(), session.config(f"{number}")))) == expected
-        assert shown(list(app.stream(begun(), stream_mode="values"))[-1]) == expected
 
 
 class Stop:
@@ -304,7 +179,11 @@ def stopping(how: str) -> Any:
 
 
 BEFORE = ({"odd": 1, "log": ["a"], "messages": ("ai", "x")}, {"odd": 2, "words": {"a": 5}})
+
+
 BESIDE = {"odd": 5, "log": ["z"], "top": 4, "words": {"a": 1}, "messages": ("ai", "beside")}
+
+
 BEHIND = {"odd": 9, "top": 7, "log": ["b"], "messages": ("ai", "y")}
 
 

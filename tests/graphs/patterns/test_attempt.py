@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 from pydantic import BaseModel
 
 from stepgraph import (
     Ask,
-    Budget,
-    Choice,
-    ScriptedModel,
     Session,
-    Workflow,
     attempt,
     chain,
-    effect,
-    ensemble,
-    gate,
-    guard,
-    refine,
-    review,
-    route,
     run,
-    section,
     step,
     using,
-    vote,
-    within,
 )
 from stepgraph.errors import (
     BudgetExceeded,
@@ -45,107 +27,32 @@ from stepgraph.errors import (
     EffectUnknown,
     GraphChanged,
     ModelError,
-    ModelFiltered,
-    ModelNotFound,
     ModelRefused,
     ScriptError,
     StoreError,
     UnboundRole,
 )
-from stepgraph.tracing import fork
+
+from .attempt_cases import (
+    FAILING,
+    Letter,
+    begin,
+    decisions,
+    grade,
+    note,
+    raises,
+    script,
+    slow,
+    standby,
+    write,
+)
 
 KEY = "sk-abcdefghijklmnopqrstuvwxyz012345"
-
-
-@dataclass
-class Letter:
-    text: str = "hello"
-    kind: Literal["a", "b"] = "a"
-    reply: str = ""
-    score: int = 0
-    why: str = "old"
-    log: Annotated[list[str], operator.add] = field(default_factory=list)
-
-
-@step("reply")
-def write(letter: Letter) -> Ask[str]:
-    return Ask(f"Write {letter.text}")
-
-
-@step("reply")
-def standby(letter: Letter) -> Ask[str]:
-    return Ask(f"Stand by. {letter.why}")
-
-
-@step("score", tries=2)
-def grade(letter: Letter) -> Ask[int]:
-    return Ask(f"Grade {letter.reply}")
 
 
 @step("kind")
 def sort_out(letter: Letter) -> Ask[Literal["a", "b"]]:
     return Ask("Which?")
-
-
-@review("reply")
-def look(letter: Letter) -> str:
-    return "Good?"
-
-
-def note(letter: Letter) -> dict[str, list[str]]:
-    return {"log": ["noted"]}
-
-
-def known_by_none(letter: Letter) -> Choice[str]:
-    return Choice(label=None)
-
-
-def never(letter: Letter) -> str:
-    return "not good."
-
-
-async def slow(letter: Letter) -> dict[str, str]:
-    await asyncio.sleep(60)
-    return {}
-
-
-def script(**answers: Any) -> ScriptedModel:
-    """Answers by the step's name; the last answer of a step comes again and again."""
-
-    def say(request: Any, context: Any) -> Any:
-        said = answers.get(context.step, "fine")
-        return (said.pop(0) if len(said) > 1 else said[0]) if isinstance(said, list) else said
-
-    return ScriptedModel(say)
-
-
-def mute(letter: Letter) -> dict[str, str]:
-    raise ModelNotFound("no such model")
-
-
-FAILING: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "InvalidAnswer": (lambda: grade, {"grade": "none"}),
-    "ModelFiltered": (lambda: write, {"write": ModelFiltered("no")}),
-    "ModelNotFound": (lambda: mute, {}),
-    "GateFailed": (lambda: chain(write, gate(never)), {}),
-    "GuardTripped": (lambda: guard(write, never), {}),
-    "NoRoute": (lambda: route(known_by_none, {"a": write}), {}),
-    "NoAnswer": (lambda: vote(mute, 2, field="reply", uncertain="?"), {}),
-    "BranchTimeout": (lambda: section({"a": slow}, timeout_s=0.05), {}),
-}
-
-
-def begin(name: str, **options: Any) -> Workflow[Letter]:
-    """Return an attempt that fails, between two parts, after it wrote a field of each kind."""
-    part = chain(note, write, FAILING[name][0]())
-    return chain(note, attempt(part, otherwise=standby, reason="why", **options), note)
-
-
-def decisions(session: Session) -> list[tuple[str, str, str]]:
-    rows = session.journal.query(
-        "SELECT kind, choice, reason FROM decisions WHERE kind = 'attempt' ORDER BY id"
-    )
-    return [(row["kind"], row["choice"], row["reason"]) for row in rows]
 
 
 @pytest.mark.parametrize("way", ["sync", "async", "stream", "astream"])
@@ -226,13 +133,6 @@ def test_an_update_in_its_place() -> None:
         result["log"].append("changed by the caller")
     assert (result["reply"], result["log"][:-1]) == ("Sorry.", ["noted", "left out", "noted"])
     assert result["why"] == "ModelRefused: Step 'write': no"
-
-
-def raises(error: BaseException) -> Callable[[Letter], dict[str, str]]:
-    def part(letter: Letter) -> dict[str, str]:
-        raise error
-
-    return part
 
 
 def test_errors_of_ones_own_are_named() -> None:
@@ -320,118 +220,3 @@ async def test_a_part_that_takes_too_long_is_stopped(sync: bool, session: Sessio
 def test_keys_do_not_get_into_the_state(kept: bool, session: Session) -> None:
     app = attempt(raises(ValueError(f"bad key {KEY}")), otherwise={}, on=ValueError, reason="why").compile()
     assert app.invoke(Letter(), session.config() if kept else {})["why"] == "ValueError: bad key [key]"
-
-
-def test_a_resume_goes_on_with_the_other_part_and_a_fork_before_it_asks_again(session: Session) -> None:
-    app = begin("ModelFiltered").compile()
-    first = script(write=["draft", ModelFiltered("no")], standby=ModelRefused("no"))
-    with using(first), pytest.raises(ModelRefused):
-        app.invoke(Letter(), session.config("t"))
-    with using(model := script(standby="instead")):
-        assert app.invoke(None, session.config("t"))["reply"] == "instead"
-        assert [step for step, _ in model.asks] == ["standby"]
-        copy = fork(session, "t", 1, graph=app)
-        assert app.invoke(None, session.config(copy))["reply"] == "fine"
-    assert [step for step, _ in model.asks] == ["standby", "write", "write"]
-    assert len(decisions(session)) == 1
-
-
-def test_a_fork_of_the_failed_call_takes_an_answer_in_its_place(session: Session) -> None:
-    app = chain(note, attempt(chain(note, grade), otherwise=standby)).compile()
-    with using(script(grade="none", standby="instead")):
-        app.invoke(Letter(), session.config("t"))
-        new = fork(session, "t", call="grade", answer='{"answer": 4}', graph=app)
-        result = app.invoke(None, session.config(new))
-    assert (result["score"], result["reply"], result["log"]) == (4, "", ["noted", "noted"])
-
-
-@pytest.mark.parametrize("inside", ["part", "otherwise"])
-@pytest.mark.parametrize("bounded", [True, False])
-def test_a_budgets_end_pauses_on_either_side(inside: str, bounded: bool, session: Session) -> None:
-    two: Any = chain(note, write, standby)
-    two = within(two, Budget(calls=1)) if bounded else two
-    failing = raises(ValueError("x"))
-    graph = attempt(two, otherwise={}) if inside == "part" else attempt(failing, otherwise=two, on=ValueError)
-    app = graph.compile()
-    with using(script(write="half", standby="whole")):
-        result = run(app, Letter(), session, "t", budget=None if bounded else Budget(calls=1))
-        assert (result.status, result.values["reply"], result.values["log"]) == ("partial", "half", ["noted"])
-        assert result.missing
-        if not bounded:
-            result = run(app, None, session, "t", budget=Budget())
-            assert (result.status, result.values["reply"], result.values["log"]) == (
-                "done",
-                "whole",
-                ["noted"],
-            )
-    assert session.spent("t").calls == (1 if bounded else 2)
-
-
-def test_a_review_waits_and_its_rejection_is_a_failure(session: Session) -> None:
-    app = attempt(chain(write, look), otherwise=chain(standby, look), reason="why").compile()
-    with using(script(write="first", standby="second")):
-        waiting = run(app, Letter(), session, "t")
-        assert (waiting.status, waiting.values["reply"]) == ("interrupted", "first")
-        again = run(app, Command(resume={"decision": "reject", "reason": "too short"}), session, "t")
-        assert (again.status, again.values["reply"], len(again.waiting)) == ("interrupted", "second", 1)
-        done = run(app, Command(resume="approve"), session, "t")
-    assert (done.status, done.values["reply"], done.spent.calls) == ("done", "second", 2)
-    assert "too short" in done.values["why"]
-
-
-def test_a_question_beside_what_fails_is_over(session: Session) -> None:
-    graph = attempt(
-        section({"a": chain(write, look), "b": chain(note, gate(never))}), otherwise={"reply": "none"}
-    )
-    with using(script()):
-        result = run(graph.compile(), Letter(), session, "t")
-    assert (result.status, result.values["reply"], result.waiting) == ("done", "none", ())
-
-
-def test_an_effect_in_doubt_ends_the_run(session: Session) -> None:
-    @effect(key=lambda letter: "one")
-    def send(letter: Letter, key: str) -> dict[str, str]:
-        raise OSError("cut off")
-
-    app = attempt(send, otherwise={"reply": "sent elsewhere"}, on=(ValueError, ModelError)).compile()
-    with pytest.raises(OSError, match="cut off"):
-        app.invoke(Letter(), session.config("t"))
-    with pytest.raises(EffectUnknown):
-        app.invoke(None, session.config("t"))
-
-
-def test_each_round_of_a_loop_tries_again(session: Session) -> None:
-    produce = attempt(write, otherwise=standby, reason="why")
-    graph = refine(produce, grade, until=lambda score: score > 4, rounds=2)
-    with using(model := script(write=[ModelRefused("no"), "good"], standby="instead", grade=[1, 5])):
-        result = graph.compile().invoke(Letter(), session.config("t"))
-    assert (result["reply"], result["why"]) == ("good", "")
-    assert [step for step, _ in model.asks] == ["write", "standby", "grade", "write", "grade"]
-
-
-def test_a_thread_can_take_another_turn(session: Session) -> None:
-    app = begin("ModelFiltered").compile()
-    with using(script(write=["x", ModelFiltered("no"), "y", "z"], standby="instead")):
-        assert app.invoke(Letter(), session.config("t"))["reply"] == "instead"
-        result = app.invoke(Letter(), session.config("t"))
-    assert (result["reply"], result["why"]) == ("z", "")
-
-
-@pytest.mark.parametrize("saver", [None, InMemorySaver])
-def test_without_a_session(saver: Any) -> None:
-    app = begin("GateFailed").compile(checkpointer=saver and saver())
-    config: RunnableConfig = {"configurable": {"thread_id": "t"}} if saver else {}
-    with using(script(standby="instead")):
-        result = app.invoke(Letter(), config)
-    assert result["reply"] == "instead"
-
-
-def test_parts_of_it_side_by_side(session: Session) -> None:
-    """What a branch writes through a reducer counts once, whichever way its attempt went."""
-    bad = attempt(chain(note, raises(ValueError("x"))), otherwise=note, on=ValueError)
-    good = attempt(chain(note, note), otherwise={})
-    result = section({"bad": bad, "good": good}).compile().invoke(Letter(log=["given"]), session.config())
-    assert result["log"] == ["given", *["noted"] * 3]
-    picked = ensemble([attempt(write, otherwise={"reply": "-"}), standby], score=len, field="reply")
-    with using(script(write=ModelRefused("no"), standby="longer")):
-        assert picked.compile().invoke(Letter())["reply"] == "longer"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ...child_path import child_path
 from ...committed import until_the_dead_are_known
 from ...servers import Answer, ChatServer
+from ...warm import run_python
 
 FLOW = """
 import os, sys, time
@@ -91,15 +90,7 @@ def test_a_crash_loses_no_answer(
     server.decide = lambda: Answer(f"n{server.calls}")
 
     def run(**environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "flow.py", server.url, pattern],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": child_path(), **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python("flow.py", server.url, pattern, cwd=tmp_path, env={**os.environ, **environment})
 
     crashed = run(CRASH=crash)
     assert crashed.returncode == 9, crashed.stderr

@@ -216,13 +216,14 @@ def test_a_person_is_asked_inside(session: Session) -> None:
     assert len(model.asks) == 4
 
 
-@pytest.mark.parametrize("calls", [1, 2, 5])
-def test_a_budget_that_ends_inside_pauses_and_goes_on(session: Session, calls: int) -> None:
+@pytest.mark.parametrize(("calls", "so_far"), [(1, set()), (2, {"a"}), (5, {"a", "b"})])
+def test_a_budget_that_ends_inside_pauses_and_goes_on(session: Session, calls: int, so_far: set[str]) -> None:
     app = further.compile()
     script = answers(tasks("a", "b"), more=(tasks("c"), tasks()))
     with ScriptedModel(script) as model, using(model):
         stopped = run(app, Study(), session, "t", budget=Budget(calls=calls))
         assert (stopped.status, len(model.asks)) == ("partial", calls)
+        assert {task.title for task in stopped.values["findings"]} == so_far
         done = run(app, None, session, "t", budget=Budget())
     assert [task.title for task in done.values["findings"]] == ["a", "b", "c"]
     assert len(model.asks) == 4 + 3 + 1

@@ -114,7 +114,7 @@ def test_a_vote_that_is_decided_already_asks_nobody(session: Session, nested: bo
 
     graph = vote([judge, judge, judge, person, person], field="good", tally="tally")
     app = (chain(graph) if nested else graph).compile()
-    with using(model := ScriptedModel(lambda request, context: True, delay_s=0.3)):
+    with using(model := ScriptedModel(lambda request, context: True, delay_s=1)):
         assert len(app.invoke(Review(), session.config("t"))["__interrupt__"]) == 2
         racing._races.clear()  # as in a process that begins
         result = app.invoke(None, session.config("t"))
@@ -157,7 +157,7 @@ def test_main_work_that_a_guard_stopped_before_stays_stopped(session: Session) -
         return {"text": interrupt("What shall I answer?")}
 
     app = guard(chain(person, answer), judge, lambda good: good or "rude").compile()
-    with using(model := ScriptedModel({"judge": [False], "answer": ["Fine."]}, delay_s=0.3)):
+    with using(model := ScriptedModel({"judge": [False], "answer": ["Fine."]}, delay_s=1)):
         app.invoke(Review(), session.config("t"))
         racing._races.clear()
         with pytest.raises(stepgraph.StepgraphError, match="stopped 'chain_person': rude"):

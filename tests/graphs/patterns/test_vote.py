@@ -121,7 +121,8 @@ def test_is_decided() -> None:
     assert not is_decided(["a", "a"], 5, 3)
     assert is_decided(["a", "b", "c", "d"], 5, 3)
     assert not is_decided(["a", "a", "b", "b"], 5, 3)
-    assert is_decided([None, None, None], 5, 3)
+    assert is_decided(["a", None, None, None], 5, 3)
+    assert not is_decided([None, None, None], 5, 3)
     assert is_decided(["a", None, None], 3, 2)
 
 
@@ -197,7 +198,7 @@ def test_voters_that_fail_abstain() -> None:
     app = vote([mood, mood, fails], field="mood", tally="tally").compile()
     result = run(app, ScriptedModel({"mood": ["good", "good"]}))
     assert result["mood"] == "good"
-    app = vote([mood, hangs, fails], field="mood", tally="tally", timeout_s=0.3).compile()
+    app = vote([mood, hangs, fails], field="mood", tally="tally", timeout_s=3).compile()
     result = run(app, ScriptedModel({"mood": ["good"]}))
     assert result["mood"] is None
     assert set(result["tally"].failed) == {"fails 3"} or set(result["tally"].failed) == {"hangs 2", "fails 3"}
@@ -206,6 +207,23 @@ def test_voters_that_fail_abstain() -> None:
 def test_when_all_fail() -> None:
     with pytest.raises(StepgraphError, match=r"none of 2 voters answered\. fails 1: ValueError: no line"):
         vote([fails, fails], field="mood").compile().invoke(Review())
+
+
+def test_failures_alone_decide_nothing() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def late(review: Review) -> dict[str, Any]:
+        begun.set()
+        await may_end.wait()
+        return {"mood": "good"}
+
+    async def fails_first(review: Review) -> dict[str, Any]:
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.01, may_end.set)
+        raise ValueError("no line")
+
+    result = asyncio.run(vote([late, fails_first], field="mood", tally="tally").compile().ainvoke(Review()))
+    assert (result["mood"], result["tally"].counts) == (None, {"good": 1})
 
 
 def test_a_person_among_the_voters(session: Session) -> None:

@@ -115,8 +115,7 @@ def test_clauses() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.slow
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_no_remark_that_quotes_nothing_gets_through(session: Session) -> None:
     with using("local"):
         result = graph.compile().invoke(Contract(TEXT), session.config("t"))

@@ -124,7 +124,7 @@ def test_it_costs_a_call_or_two() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine(session: Session) -> None:
     with using("local"):
         result = run(graph.compile(), Question(TEXT, ROOM, private=True), session, "t")

@@ -115,7 +115,7 @@ def test_a_turn_costs_no_call_to_two() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_it_speaks_over_two_turns(session: Session) -> None:
     """The model hears the turn before; whether its answer is any good is not promised."""
     with using("local"):

@@ -88,7 +88,7 @@ def test_bad_input(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_every_value_stands_in_the_document(session: Session) -> None:
     with using("local"):
         result = graph.compile().invoke(Document(TEXT, FIELDS), session.config("t"))

@@ -136,8 +136,7 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.slow
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_every_record_is_named_in_the_text(session: Session) -> None:
     with using("local"):
         result = graph.compile().invoke(Text(TEXT), session.config("t"))

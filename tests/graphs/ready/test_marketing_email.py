@@ -127,8 +127,7 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.slow
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_only_an_email_without_problems_is_signed(session: Session) -> None:
     app, config = graph.compile(), session.config("t")
     with (

@@ -114,7 +114,7 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_a_text_is_ready_only_without_problems(session: Session) -> None:
     app, config = graph.compile(), session.config("t")
     with (

@@ -111,7 +111,7 @@ def test_bad_input(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_each_decision_rests_on_lines_that_are_there(session: Session) -> None:
     given = parse_input(Application, json.loads(EXAMPLES.read_text(encoding="utf-8").splitlines()[1]))
     with using("local"):

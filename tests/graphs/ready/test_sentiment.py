@@ -72,7 +72,7 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_on_this_machine_a_sentiment_has_five_ballots_with_words_of_the_text(session: Session) -> None:
     with using("local"):
         result = graph.compile().invoke(CustomerRemark(TEXT), session.config("t"))

@@ -258,7 +258,7 @@ def test_a_ticket_costs_no_call_to_three() -> None:
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
+@pytest.mark.device
 def test_a_ticket_is_answered_on_the_real_model(tmp_path: Path) -> None:
     with using("local"), Session(tmp_path / "r.sqlite") as session:
         result = graph.compile().invoke(Ticket(BODY), session.config("t"))

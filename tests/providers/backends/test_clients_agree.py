@@ -95,7 +95,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 async def seen_by(
     client: str, server: ChatServer, request: Request, *, streamed: bool, **settings: Any
 ) -> Seen:
-    member = member_of(parse_spec({**server.spec(timeout_s=10), "client": client, **settings}, "here"))
+    member = member_of(parse_spec({**server.spec(timeout_s=60), "client": client, **settings}, "here"))
     model = PricingLayer(member.backend, tariff_for(member.settings, "gpt-4o-mini", member.backend.address))
     ear = Ear() if streamed else None
     seen, before = Seen(), server.calls
@@ -316,8 +316,8 @@ async def test_what_goes_wrong_in_a_stream_is_the_same(name: str, server: ChatSe
 @pytest.mark.parametrize(
     "kind", [kind for kind in IMITATORS if kind is not OpenAI], ids=lambda kind: kind.provider
 )
-async def test_a_compatible_endpoint_loses_only_what_langchain_drops(kind: type[Imitator]) -> None:
-    """ChatOpenAI reads neither reasoning nor cost, and nothing goes back; all else is the same."""
+async def test_a_compatible_endpoint_is_read_the_same(kind: type[Imitator]) -> None:
+    """Reasoning and cost too, which ChatOpenAI itself drops; it is the reader of our own client."""
     settings = {"provider": None, "api_key_env": "OPENAI_API_KEY", "structured": "json_object"}
     for request in (REQUESTS["text"], REQUESTS["tool"], REQUESTS["limit"]):
         for streamed in (False, True):
@@ -327,18 +327,24 @@ async def test_a_compatible_endpoint_loses_only_what_langchain_drops(kind: type[
                 theirs = await seen_by("langchain", server, request, streamed=streamed, **settings)
             assert ours.reply is not None
             assert theirs.reply is not None
-            lost = {
-                "reasoning": None,
-                "state": {},
-                "cost_usd": None,
-                "price_source": None,
-                "cost_parts": None,
-            }
-            cached = {"usage": replace(ours.reply.usage, cached=theirs.reply.usage.cached)}
-            assert replace(theirs.reply, **lost, price_date=None) == replace(
-                ours.reply, **lost, **cached, price_date=None
-            )
+            assert theirs.reply == ours.reply
             assert theirs.said == ours.said
+
+
+@pytest.mark.parametrize("echo", [(), ("reasoning_content",), ("reasoning_details", "extra_content")])
+async def test_what_an_endpoint_wants_back_is_sent_by_both(server: ChatServer, echo: tuple[str, ...]) -> None:
+    call = {**CALL, "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Hm.",
+            "reasoning_details": [{"type": "reasoning.text", "text": "Hm.", "index": 0}]}  # fmt: skip
+    request = Request((*HELLO, said, AFTER[-1]), tools=(TOOL,))
+    sent = []
+    for client in ("http", "langchain"):
+        settings = {"api_key_env": "OPENAI_API_KEY", "capabilities": {"echo": echo}}
+        await seen_by(client, server, request, streamed=False, **settings)
+        sent.append([normal(message) for message in server.bodies[-1]["messages"]])
+    assert sent[0] == sent[1]
+    assert {"reasoning_content", "reasoning_details"} & sent[0][1].keys() == set(echo) - {"extra_content"}
+    assert ("extra_content" in sent[0][1]["tool_calls"][0]) is ("extra_content" in echo)
 
 
 async def test_a_dial_that_the_model_refuses_is_left_out_by_both(server: ChatServer) -> None:

@@ -15,7 +15,6 @@ from stepgraph.providers.backends.http import MalformedBody
 from stepgraph.providers.model import CallContext, Request, ToolCall
 from stepgraph.providers.provider_table import (
     COMPATIBLE,
-    PROVIDERS,
     REMOTE,
     Capabilities,
     Overrides,
@@ -121,15 +120,6 @@ async def test_each_provider_is_asked_in_its_own_way(
     assert ("score" in body["messages"][0]["content"]) is in_prompt
     both = {"max_tokens", "max_completion_tokens"}
     assert both & body.keys() == (both if can.max_tokens == "both" else {can.max_tokens})
-
-
-def test_every_provider_has_a_record_with_sources() -> None:
-    names = {name for name, _, _ in COMPATIBLE.rows()}
-    for can in (provider.capabilities for provider in PROVIDERS.values()):
-        assert can.sources.keys() <= names
-        assert all(source.startswith(("https://", "measured")) for source in can.sources.values())
-        assert len(can.sources) >= 3
-        assert {name for name, _, _ in can.rows()} == names
 
 
 def test_settings_say_otherwise() -> None:

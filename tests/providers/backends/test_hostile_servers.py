@@ -163,9 +163,9 @@ def stream_of(pieces: int, piece: bytes) -> Any:
 
 
 async def one_line() -> None:
-    from stepgraph.providers.backends.http import _events
+    from stepgraph.providers.backends.http import events_in, lines_in
 
-    events = [event async for event in _events(stream_of(75_000, b"x" * 200))]
+    events = [event async for event in events_in(lines_in(stream_of(75_000, b"x" * 200)))]
     assert [len(event) for event in events] == [15_000_000]
 
 

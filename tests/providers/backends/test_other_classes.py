@@ -195,7 +195,7 @@ def test_broken_connections_of_awss_client(name: str) -> None:
     assert "ModelUnreachable" in type(explained(type(name, (Exception,), {})("x"), "m")).__name__
 
 
-@pytest.mark.parametrize("body", ['{"message": "nope"}', "nope", ""])
+@pytest.mark.parametrize("body", ['{"message": "nope"}', "nope", "", "[" * 50_000, "9" * 5000])
 def test_the_error_of_a_package_that_asks_by_httpx(body: str) -> None:
     """As Mistral's does."""
     request = httpx.Request("POST", "http://127.0.0.1/")

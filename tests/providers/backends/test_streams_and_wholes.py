@@ -135,7 +135,8 @@ def test_text_after_an_early_end_belongs_to_the_answer() -> None:
     ],
 )
 def test_finish_reasons_are_told_in_one_language(said: str, meant: str) -> None:
-    assert whole({"content": "a"}, said).finish_reason == meant
+    called = {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]}
+    assert whole({"content": "a", **(called if meant == "tool_calls" else {})}, said).finish_reason == meant
 
 
 @pytest.mark.parametrize("said", ["abort", "error", "insufficient_system_resource", "cancelled", "ABORT"])
@@ -189,9 +190,9 @@ def test_what_looks_whole_on_the_way_is_read_once_at_the_end(monkeypatch: pytest
     read: list[int] = []
     loads = json.loads
 
-    def noted(text: str) -> Any:
+    def noted(text: str, **options: Any) -> Any:
         read.append(len(text))
-        return loads(text)
+        return loads(text, **options)
 
     monkeypatch.setattr("stepgraph.providers.backends.tool_calls.json.loads", noted)
     draft = PartialCompletion(CAN, "m")

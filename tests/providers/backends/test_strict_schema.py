@@ -165,6 +165,17 @@ def test_recursion_is_for_those_who_take_it() -> None:
     assert strict_schema(schema_of(Full), recursive=False) is not None
 
 
+@pytest.mark.parametrize("reference", ["#/$defs/Gone", "#/$defs/Odd", "elsewhere.json"])
+def test_a_reference_that_leads_nowhere_is_not_strict(reference: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": reference}},
+        "required": ["a"],
+        "$defs": {"Odd": 3},
+    }
+    assert strict_schema(schema) is None
+
+
 def test_schemas_that_are_too_large_are_not_strict() -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(12):

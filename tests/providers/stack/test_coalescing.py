@@ -71,7 +71,7 @@ async def branches(session: Session, states: list[Text], thread: str = "t") -> l
 
 
 async def test_20_equal_calls_at_once_are_one_call(session: Session, server: ChatServer) -> None:
-    server.will(Answer("one", delay_s=0.05))
+    server.will(Answer("one", delay_s=1))
     with using(server.spec()):
         assert await branches(session, [Text()] * 20) == ["one"] * 20
     assert server.calls == 1
@@ -82,7 +82,7 @@ async def test_20_equal_calls_at_once_are_one_call(session: Session, server: Cha
 
 async def test_those_who_joined_share_the_answer_after_a_crash(session: Session, server: ChatServer) -> None:
     """The leader's answer is committed; the process dies before those who wait for it have theirs."""
-    server.always = Answer("one", delay_s=0.05)
+    server.always = Answer("one", delay_s=1)
     failing = [True] * 20
 
     async def node(state: Text) -> dict[str, list[str]]:
@@ -124,22 +124,22 @@ async def test_equal_calls_of_different_threads_are_draws_of_their_own(
 
 
 async def test_those_who_join_share_a_failure_too(session: Session) -> None:
-    model = ScriptedModel([ModelRefused("no", model="m")], delay_s=0.02)
+    model = ScriptedModel([ModelRefused("no", model="m")], delay_s=0.5)
     with using(model), pytest.raises(ModelRefused):
         await branches(session, [Text()] * 5)
     assert len(model.asks) == 1
 
 
 async def test_a_cancelled_leader_is_replaced_by_one_who_joined(session: Session, server: ChatServer) -> None:
-    server.always = Answer("x", delay_s=0.1)
+    server.will(Answer("late", delay_s=600), Answer("x"))
     graph = chain(cached).compile()
     with using(server.spec()):
         leader = asyncio.create_task(graph.ainvoke(Text(), session.config("a")))
-        await asyncio.sleep(0.04)
+        assert await asyncio.to_thread(server.asked.wait, 60)
         follower = asyncio.create_task(graph.ainvoke(Text(), session.config("b")))
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.1)  # for it to join
         leader.cancel()
-        assert (await asyncio.wait_for(follower, 5))["first"] == "x"
+        assert (await asyncio.wait_for(follower, 60))["first"] == "x"
     with pytest.raises(asyncio.CancelledError):
         await leader
 

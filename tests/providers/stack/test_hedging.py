@@ -7,7 +7,7 @@ import pytest
 
 from stepgraph import Ask, Budget, Session, chain, step, using
 from stepgraph.state.errors import ModelUnavailable
-from stepgraph.state.journal.journal import HEDGE
+from stepgraph.state.journal.records import HEDGE
 
 from ...servers import Answer, ChatServer, Fault
 
@@ -44,20 +44,20 @@ async def test_a_straggler_is_doubled_and_cancelled(server: ChatServer, session:
 
 
 async def test_a_call_in_time_is_made_once(server: ChatServer, session: Session) -> None:
-    with using(server.spec(hedge_after_s=5)):
+    with using(server.spec(hedge_after_s=60)):
         await app.ainvoke(Post(), session.config())
     assert server.calls == 1
 
 
 async def test_an_error_in_time_is_told_at_once(server: ChatServer) -> None:
     server.always = Fault(500)
-    with using(server.spec(hedge_after_s=5, retries=0)), pytest.raises(ModelUnavailable):
+    with using(server.spec(hedge_after_s=60, retries=0)), pytest.raises(ModelUnavailable):
         await write.answer(Post())
     assert server.calls == 1
 
 
 async def test_the_first_counts_although_the_second_failed(server: ChatServer, session: Session) -> None:
-    server.will(Answer("slow", delay_s=0.4), Fault(500))
+    server.will(Answer("slow", delay_s=2), Fault(500))
     with using(server.spec(hedge_after_s=0.1, retries=0)):
         assert (await app.ainvoke(Post(), session.config()))["draft"] == "slow"
     assert [row["status"] for row in rows(session)] == ["answered", "failed"]

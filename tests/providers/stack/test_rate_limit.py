@@ -144,7 +144,7 @@ async def test_tokens_are_counted_only_where_they_are_limited(
     monkeypatch.setattr(limiter, "join", lambda amount: reserved.append(amount) or 0.0)
     layer = RateLimitLayer(Counting(), limiter, 30, None)
     await layer.complete(HELLO, HERE)
-    assert reserved[0] > 30 if "tokens" in limits else reserved == [0.0]
+    assert reserved[0] > 30 if "tokens" in limits else not any(reserved)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stepgraph import Ask, ScriptedModel, chain, step, using
+from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.providers.settings import file_bindings
 from stepgraph.providers.stack.roles import as_model, find_model, find_model_async
 from stepgraph.state.errors import DefinitionError, SettingsError, UnboundRole
 
@@ -49,6 +50,20 @@ async def test_the_order_is_using_environment_file_default(
         assert find_model("small").name == "scripted"
     monkeypatch.setenv("STEPGRAPH_MODEL", "vllm:env-default")
     assert (await find_model_async("other")).name == "env-default"
+
+
+async def test_a_bound_model_is_found_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a thread for what is bound")
+
+    file_bindings.cache_clear()
+    monkeypatch.setattr(asyncio, "to_thread", refuse)
+    with using(says("every")):
+        assert (await find_model_async("large")).name == "scripted"
+    with using(large=says("large")):
+        assert (await find_model_async("large")).name == "scripted"
+        with pytest.raises(AssertionError):  # the settings may say who answers
+            await find_model_async("small")
 
 
 async def test_inner_bindings_hide_outer_ones() -> None:
@@ -104,3 +119,18 @@ async def test_a_step_may_have_a_model_of_its_own() -> None:
 def test_bindings_hold_for_sync_callers_too() -> None:
     with using(says("sync")):
         assert chain(write).compile().invoke(Post())["draft"] == "sync"
+
+
+@pytest.mark.parametrize("bound", ["session", "graph"])
+def test_a_block_without_models_hides_what_session_and_graph_bind_and_one_with_models_does_not(
+    tmp_path: Path, bound: str
+) -> None:
+    models = {"session": {"models": says("bound")}, "graph": {}}[bound]
+    app = chain(write).compile(models=says("bound") if bound == "graph" else None)
+    with Session(tmp_path / "runs.sqlite", **models) as session:
+        with using(small=says("small")):
+            assert app.invoke(Post(), session.config("a"))["draft"] == "bound"
+        with using(), pytest.raises(UnboundRole):
+            app.invoke(Post(), session.config("b"))
+        with using(), using(small=says("small")), pytest.raises(UnboundRole):
+            app.invoke(Post(), session.config("c"))

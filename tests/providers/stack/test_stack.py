@@ -22,13 +22,14 @@ from stepgraph.providers.stack import stack as module
 from stepgraph.providers.stack.coalescing import CoalescingLayer
 from stepgraph.providers.stack.fallbacks import FallbackChain
 from stepgraph.providers.stack.journal import JournalLayer
+from stepgraph.providers.stack.recorded import RecordedLayer
 from stepgraph.providers.stack.roles import as_model
 from stepgraph.providers.stack.stack import Member, ModelStack, stacked
 
 ARCHITECTURE = Path(__file__).parents[3] / "docs/architecture.md"
 # The caller puts these in; the layers only count on with `attempt` and say more in `reason`.
 OF_THE_CALLER = {"step", "role", "config", "attempt", "cache_s", "reason", "check"}
-OF_THE_STACK = {field.name for field in fields(CallContext)} - OF_THE_CALLER
+OF_THE_STACK = {field.name for field in fields(CallContext) if field.init} - OF_THE_CALLER
 
 
 class Deaf(Backend):
@@ -104,7 +105,7 @@ def test_a_layer_that_needs_what_another_sets_is_inside_it() -> None:
     needed: set[str] = set()
     for model in walk(full()):
         reads, sets = context_use(type(model))
-        if isinstance(model, CoalescingLayer):
+        if isinstance(model, (CoalescingLayer, RecordedLayer)):
             reads.discard("reserved")  # None in the row of a shared answer: it costs nothing
         assert reads & OF_THE_STACK <= seen | (sets & {"key"}), type(model).__name__
         seen |= sets

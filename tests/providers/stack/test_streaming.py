@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager, BaseCallbackHandler
 from langgraph.graph import START, StateGraph
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, step, using
+from stepgraph.providers.stack.streaming import TokenEmitter
 from stepgraph.state.errors import ModelUnreachable
+from stepgraph.state.session.internals import token_handler
 
 from ...servers import Answer, ChatServer, Fault
 
@@ -157,3 +162,55 @@ async def test_thoughts_in_tags_are_told_as_thoughts(server: ChatServer, session
     assert "".join(chunk.text for chunk in chunks).split() == ["Boil", "the", "water."]
     (call,) = session.journal.query("SELECT answer, reasoning FROM calls")
     assert (call["answer"].strip(), call["reasoning"]) == ("Boil the water.", "Is it green?")
+
+
+class _Inline(BaseCallbackHandler):
+    """Takes tokens in place; `fails` raises at each."""
+
+    run_inline = True
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.tokens: list[str] = []
+
+    def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        self.tokens.append(token)
+        if self.fails:
+            raise ValueError("no")
+
+
+class _Async(AsyncCallbackHandler):
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    async def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        await asyncio.sleep(0)
+        self.tokens.append(token)
+
+
+async def test_each_kind_of_handler_gets_every_token_also_beside_one_that_fails(
+    server: ChatServer, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.always = Answer("Boil the water.")
+    handlers = [_Inline(fails=True), _Inline(), _Async()]
+    with using(server.spec()):
+        chunks = await told(chain(write).compile(), {**session.config(), "callbacks": handlers})
+    words = [chunk.text for chunk in chunks]
+    assert [handler.tokens for handler in handlers] == [words] * 3
+    assert "_Inline did not take a token: ValueError('no')" in caplog.text
+
+
+async def test_a_token_is_there_as_soon_as_it_was_emitted() -> None:
+    taker = _Inline()
+    manager = AsyncCallbackManager.configure([taker, token_handler(_nothing)])
+    (run,) = await manager.on_chat_model_start({"name": "m"}, [[]])
+    emitter = TokenEmitter(run, "m", {}, listened=True)
+    emitted = emitter.emit("now")
+    with suppress(StopIteration):
+        emitted.send(None)  # no other task has a turn
+    assert taker.tokens == ["now"]
+    emitted.close()
+
+
+async def _nothing(_: str) -> None:
+    pass

@@ -15,7 +15,8 @@ from stepgraph.providers.testing.checks import CHECKS
 from stepgraph.providers.testing.conformance import ConformanceFinding, examine
 
 from ...imitator import KEY, MODEL, Imitator
-from ...imitators import IMITATORS, VLLM, DeepSeek, Ollama, OpenAI, OpenRouter, Together
+from ...imitators import IMITATORS, VLLM, DeepSeek, Ollama, OpenAI, Together
+from ...openrouter_imitator import OpenRouter
 from ...servers import CUT, HTML, Answer, ChatServer, Fault
 
 LACKS = {

@@ -16,9 +16,9 @@ from stepgraph import Session
 from stepgraph.runners.choosing import engine_of
 from stepgraph.runners.engines import dbos
 from stepgraph.runners.engines.dbos import DbosEngine
+from stepgraph.runners.outcomes import Job
 from stepgraph.runners.sessions import close_sessions
 from stepgraph.runners.submitting import RunHandle, asubmit, asubmitted
-from stepgraph.runners.turns import Job
 from stepgraph.runners.workers import aworker
 from stepgraph.state.errors import EngineUnreachable, InputError
 from stepgraph.state.journal.jobs import JobRecord, submit_job
@@ -161,6 +161,18 @@ async def test_what_nobody_enqueued_or_a_dead_worker_had_is_found_and_what_came_
         left = await engine._workflows(["twice", "lost", "dead", "begun"], ["PENDING"])
         assert left == []
     assert flow.calls == 2 * 4
+
+
+async def test_what_it_keeps_of_a_run_is_names_and_words(flow: ChatServer, postgres_url: str) -> None:
+    flow.always = Answer("secret" * 20_000)
+    run = await submitted(postgres_url, "asked", "run", topic="secret")
+    async with worker(postgres_url, flow):
+        assert (await run.aresult(SEEN_S)).status == "interrupted"
+    with psycopg.connect(postgres_url) as database:
+        rows = database.execute("SELECT to_jsonb(each)::text FROM stepgraph_dbos.workflow_status each")
+        kept = "".join(row[0] for row in rows)
+    assert len(kept) < 5_000
+    assert "secret" not in kept
 
 
 async def test_a_thread_is_found_by_its_whole_name(flow: ChatServer, postgres_url: str) -> None:

@@ -119,7 +119,7 @@ async def test_a_claim_ends_with_its_run_however_that_ends(session: Session, end
 
     app = chain(ask, node).compile()
     config = session.config("t")
-    with using(ScriptedModel(lambda *_: "x", delay_s=0.1)):
+    with using(ScriptedModel(lambda *_: "x", delay_s=600 if end == "cancel" else 0)):
         if end == "cancel":
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(app.ainvoke(Note(), config), 0.05)
@@ -158,7 +158,7 @@ def say(request, site):
     print("running", flush=True)
     return "x"
 
-with Session(sys.argv[1]) as session, using(ScriptedModel(say, delay_s=30)):
+with Session(sys.argv[1]) as session, using(ScriptedModel(say, delay_s=600)):
     chain(ask).compile().invoke(Note(), session.config("t"))
 """
 
@@ -178,13 +178,13 @@ def test_another_process_holds_a_thread_until_it_is_killed(session: Session, tmp
             with pytest.raises(ThreadBusy, match=f"process {holder.pid}"):
                 graph.invoke(Note(), session.config("t"))
             holder.send_signal(signal.SIGKILL)
-            holder.wait(10)
+            holder.wait(60)
             until_the_dead_are_known(session.database)
             assert graph.invoke(Note(), session.config("t"))["text"] == "mine"
     finally:
         holder.kill()
         holder.stdout.close()
-        holder.wait(10)
+        holder.wait(60)
 
 
 def test_a_claim_of_another_host_ends_when_it_expires(session: Session) -> None:

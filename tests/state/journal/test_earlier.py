@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, ensemble, fan_out, section, step, using, vote
 from stepgraph.errors import PromptChanged, ScriptError
+from stepgraph.state.journal.earlier import prompt_of
 
 TAGS = ("tea", "coffee", "milk")
 
@@ -29,6 +31,7 @@ class Life:
     def __init__(self) -> None:
         self.tags = list(TAGS)
         self.words = "Sort"
+        self.provider = ""
         self.dies = True
         self.asked: list[str] = []
 
@@ -79,7 +82,9 @@ def fresh() -> None:
 def lives(path: Path, graph: Any, between: Callable[[], None], **config: Any) -> dict[str, Any]:
     """Let a run die after its first answer, and go on with it in another life."""
     app = graph.compile()
-    with using(ScriptedModel(life.model)):
+    model = ScriptedModel(life.model)
+    model.provider = life.provider
+    with using(model):
         with Session(path) as session, pytest.raises(ScriptError, match="died"):
             app.invoke(Order(), session.config("t"))
         life.dies = False
@@ -133,3 +138,19 @@ def test_a_comparison_in_both_orders_is_two_calls(together: bool, tmp_path: Path
 
     assert lives(tmp_path / "r.sqlite", chain(compare), lambda: None)["answer"] == "ok"
     assert life.asked == ["b or a", "a or b"]
+
+
+def test_it_is_noticed_whoever_answers(tmp_path: Path) -> None:
+    life.provider = "openai"
+    with pytest.raises(PromptChanged):
+        lives(tmp_path / "runs.sqlite", chain(node), life.tags.reverse)
+
+
+def test_what_belongs_to_the_model_is_no_part_of_the_question() -> None:
+    asked = {"temperature": 0.5, "tools": [{"name": "look"}]}
+    messages = json.dumps([{"role": "user", "content": "tea"}])
+    recorded = {**asked, "settings": {"seed": 7}, "provider": "openai"}
+    assert prompt_of(messages, json.dumps(recorded)) == prompt_of(messages, json.dumps(asked))
+    assert prompt_of(messages, json.dumps({**asked, "dials": {"seed": 7}})) != prompt_of(
+        messages, json.dumps(asked)
+    )

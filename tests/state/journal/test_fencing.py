@@ -327,28 +327,42 @@ def test_a_session_works_in_a_forked_child_and_in_its_parent(
 
 
 @pytest.mark.sqlite_file("a file that is harmed")
-@pytest.mark.parametrize("harm", ["deleted", "replaced", "cut"])
-def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("when", ["between calls", "in a call"])
+@pytest.mark.parametrize("harm", ["deleted", "replaced", "log cut", "log cut by half", "cut"])
+def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(
+    tmp_path: Path, harm: str, when: str
+) -> None:
+    """What was paid for is in the database, or in the spill beside it, where that can be read at all."""
     path = tmp_path / "runs.sqlite"
     log = tmp_path / "runs.sqlite-wal"
 
-    def harmed(note: Note) -> None:
+    def do_harm() -> None:
         if harm == "cut":
             session.journal.query("PRAGMA wal_checkpoint(TRUNCATE)")
-            with using(ScriptedModel(["seen"])):
-                chain(ask).compile().invoke(Note(), session.config("other"))
+            session.claims.acquire("another")  # with another log that holds little
             os.truncate(path, 100)
+        elif harm.startswith("log cut"):
+            os.truncate(log, log.stat().st_size // 2 if "half" in harm else 0)
         else:
             log.unlink()
         if harm == "replaced":
             log.write_bytes(b"")
 
-    model = ScriptedModel(lambda *_: "paid")
+    def harmed(note: Note) -> None:
+        if when == "between calls":
+            do_harm()
+
+    def answer(*_: Any) -> str:
+        if when == "in a call":
+            do_harm()
+        return "paid"
+
+    model = ScriptedModel(answer)
     session = Session(path)
     with using(model), pytest.raises(StoreError, match=r"while it was in use|is damaged"):
         chain(ask, harmed, ask).compile().invoke(Note(), session.config("t"))
     assert len(model.asks) == 1
-    if harm == "cut":
+    if harm not in ("deleted", "replaced"):
         return
     session.close()
     with Session(path) as again:

@@ -265,7 +265,7 @@ def test_what_an_error_cuts_short_is_undone(newest: Path, monkeypatch: pytest.Mo
     before = contents(newest)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "stepgraph.state.journal.migration.TABLES", TABLES.replace("runs_updated ON", "x ON no_")
+            "stepgraph.state.journal.migration.TABLES", TABLES.replace("runs_listed ON", "x ON no_")
         )
         with pytest.raises(StoreError):
             Journal(newest)
@@ -285,3 +285,19 @@ def test_a_query_says_what_renews_the_tables(newest: Path) -> None:
     with pytest.raises(InputError, match=r"tables of an older stepgraph; `stepgraph threads --db .*` renews"):
         select(newest, "SELECT * FROM node_runs")
     select(newest, "SELECT * FROM visits")
+
+
+@pytest.mark.sqlite_file("indexes of a file")
+def test_a_file_of_this_format_gets_the_indexes_that_it_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "runs.sqlite"
+    Session(file).close()
+    with opened(file) as database:
+        database.executescript(
+            "DROP INDEX runs_listed; DROP INDEX node_runs_times; "
+            "CREATE INDEX runs_updated ON runs (updated_at)"
+        )
+    Session(file).close()
+    with opened(file) as database:
+        found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert {"runs_listed", "node_runs_times"} <= found
+    assert "runs_updated" not in found

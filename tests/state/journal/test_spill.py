@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import stepgraph
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.state.errors import StoreError
 from stepgraph.state.journal import sqlite as database
+from stepgraph.state.journal.records import Call
 from stepgraph.state.journal.spill import Spill
 
 from ...servers import Answer, ChatServer
@@ -235,6 +236,20 @@ def test_a_foreign_line_does_not_keep_the_file_from_opening(tmp_path: Path, line
     assert path.with_name("runs.sqlite.spill.unreadable").read_text() == line + "\n"
 
 
+def test_a_field_of_another_type_does_not_keep_the_file_from_opening(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    fine: dict[str, Any] = {"id": "a", "thread_id": "t", "task": "t", "path": "p", "step": "s", "role": None}
+    fine |= {"request_hash": "h", "occurrence": 0, "attempt": 0, "status": "done", "model_asked": "m"}
+    fine |= {"messages": "[]", "params": "{}", "latency_s": 0.1, "started_at": 1.0}
+    wrong = [{**fine, each.name: value} for each in fields(Call) for value in ([], {"a": 1}, 2**70)]
+    lines = [json.dumps(row) for row in (*wrong, fine)]
+    path.with_name("runs.sqlite.spill").write_text("\n".join(lines))
+    with Session(path) as session:
+        assert [row["id"] for row in session.journal.query("SELECT id FROM calls")] == ["a"]
+    kept = path.with_name("runs.sqlite.spill.unreadable").read_text()
+    assert kept.splitlines() == lines
+
+
 async def test_a_line_that_was_taken_in_before_or_comes_from_another_version(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +275,7 @@ async def test_a_line_that_was_taken_in_before_or_comes_from_another_version(
 
 LIMITED = """
 import json, resource, sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from stepgraph import Ask, Session, chain, step, using
 from stepgraph.state.errors import StoreError
@@ -319,3 +334,18 @@ def test_a_limit_on_the_size_of_files_loses_no_answer(tmp_path: Path, server: Ch
     assert 3 < paid < 30
     assert run() == "30\n"
     assert server.calls == 30
+
+
+def test_each_row_is_written_to_it_and_taken_in_once(tmp_path: Path) -> None:
+    spill = Spill(tmp_path / "runs.sqlite")
+    for number in range(3):
+        spill.keep([Batch(number=number)], OSError("full"))
+    assert [row["number"] for row in spilled(tmp_path / "runs.sqlite")] == [0, 1, 2]
+    taken: list[Any] = []
+    spill.take_in(taken.extend)
+    assert [row["number"] for row in taken] == [0, 1, 2]
+    nowhere = Spill(tmp_path / "gone" / "runs.sqlite")
+    nowhere.keep([Batch(number=3)], OSError("full"))
+    for _ in range(2):
+        nowhere.take_in(taken.extend)
+    assert [row["number"] for row in taken] == [0, 1, 2, 3]

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field, make_dataclass
-from typing import Annotated, Any, TypedDict
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
-from pydantic import create_model
 
 from stepgraph import (
-    Ask,
-    ScriptedModel,
     Session,
     chain,
-    effect,
-    fan_out,
     migration,
     resume,
-    run,
-    section,
-    step,
-    using,
     versioned,
 )
 from stepgraph.errors import DefinitionError, GraphChanged, MigrationFailed, ThreadBusy
@@ -33,21 +23,7 @@ from stepgraph.state.journal import standing
 from stepgraph.state.session import migrating
 from stepgraph.tracing.record.history import read_history
 
-
-def states(kind: str) -> tuple[Any, Any]:
-    """Return a state with `name`, and one with `first` and `last` in its place, of one name."""
-    old, new = {"name": (str, ""), "text": (str, "")}, {"first": str, "last": str, "text": (str, "")}
-    if kind == "pydantic":
-        models: Any = create_model
-        return models("Person", **old), models("Person", first=(str, ...), last=(str, ...), text=(str, ""))
-    if kind == "TypedDict":
-        typed: Any = TypedDict
-        return typed("Person", dict.fromkeys(old, str)), typed("Person", dict.fromkeys(new, str))
-    first = [
-        (name, *default) if isinstance(default, tuple) else (name, default) for name, default in old.items()
-    ]
-    second = [(name, *made) if isinstance(made, tuple) else (name, made) for name, made in new.items()]
-    return make_dataclass("Person", first), make_dataclass("Person", second)
+from .migrating_cases import split, states
 
 
 def asking(state: Any, name: str = "ask") -> Callable[..., Any]:
@@ -66,12 +42,6 @@ def ended(state: Any) -> Callable[..., Any]:
 
     end.__annotations__["person"] = state
     return end
-
-
-@migration(from_="1")
-def split(old: dict[str, Any]) -> dict[str, Any]:
-    first, _, last = old.pop("name").partition(" ")
-    return {**old, "first": first, "last": last}
 
 
 def graph(state: Any, version: str, *migrations: Any, ask: str = "ask") -> Any:
@@ -262,123 +232,6 @@ def test_another_version_without_a_migration_is_compared_by_its_shape(parked: tu
     session, new = parked
     with pytest.raises(GraphChanged, match="field 'name' is gone"):
         graph(new, "2").invoke(Command(resume="hi"), session.config("t"))
-
-
-@dataclass
-class Old:
-    topic: str = ""
-    left: str = ""
-    right: str = ""
-    log: Annotated[list[str], operator.add] = field(default_factory=list)
-
-
-@dataclass
-class New:
-    topic: str = ""
-    one: str = ""
-    right: str = ""
-    log: Annotated[list[str], operator.add] = field(default_factory=list)
-
-
-New.__qualname__ = New.__name__ = "Old"
-
-
-def beside(state: Any, field: str) -> Any:
-    def left(state: Any) -> dict[str, Any]:
-        return {field: "paid", "log": ["left"]}
-
-    def right(state: Any) -> dict[str, Any]:
-        return {"right": interrupt("go on?"), "log": ["right"]}
-
-    left.__annotations__["state"] = right.__annotations__["state"] = state
-    return chain(section({"left": left, "right": right}, name="both"), name="beside")
-
-
-def test_what_a_branch_has_written_beside_one_that_waits_is_migrated(session: Session) -> None:
-    versioned(old := beside(Old, "left"), "1")
-    old.compile().invoke({"topic": "tea"}, session.config("t"))
-
-    @migration(from_="1")
-    def renamed(old: dict[str, Any]) -> dict[str, Any]:
-        return {("one" if name == "left" else name): value for name, value in old.items()}
-
-    app = versioned(beside(New, "one"), "2", [renamed]).compile()
-    values = app.invoke(Command(resume="yes"), session.config("t"))
-    assert (values["one"], values["right"], sorted(values["log"])) == ("paid", "yes", ["left", "right"])
-    done = session.journal.query("SELECT path FROM node_runs WHERE status = 'done' AND path LIKE '%left'")
-    assert len(done) == 1
-
-
-@dataclass
-class Item:
-    word: str = ""
-    answer: str = ""
-
-
-@dataclass
-class Job:
-    words: list[str] = field(default_factory=list)
-    answers: list[Item] = field(default_factory=list)
-
-
-@step("answer")
-def translate(item: Item) -> Ask[str]:
-    return Ask(f"Translate {item.word}.")
-
-
-def items(job: Job) -> list[Item]:
-    return [Item(word) for word in job.words]
-
-
-def test_answers_of_a_renamed_fan_out_are_not_paid_again(session: Session) -> None:
-    killed = [True]
-
-    def check(item: Item) -> dict[str, str]:
-        if item.word == "c" and killed[0]:
-            raise RuntimeError("killed")
-        return {"answer": item.answer + "!"}
-
-    def made(name: str) -> Any:
-        each = chain(translate, check, name="each")
-        return chain(fan_out(items, each, into="answers", name=name), name="job")
-
-    model = ScriptedModel(lambda request, context: request.messages[-1]["content"][-2])
-    old = versioned(made("old"), "1").compile()
-    with using(model):
-        with pytest.raises(RuntimeError):
-            run(old, {"words": ["a", "b", "c"]}, session, "t")
-        killed[0] = False
-        paid = len(model.asks)
-
-        @migration(from_="1", nodes={"old": "new"})
-        def same(old: dict[str, Any]) -> dict[str, Any]:
-            return old
-
-        result = resume(versioned(made("new"), "2", [same]).compile(), session, "t")
-    assert [item.answer for item in result.values["answers"]] == ["a!", "b!", "c!"]
-    assert len(model.asks) == paid == 3
-
-
-def test_an_effect_that_began_does_not_happen_again_under_another_state(session: Session) -> None:
-    happened = []
-
-    def made(state: Any) -> Any:
-        def pay(person: Any) -> dict[str, str]:
-            happened.append(1)
-            return {"text": interrupt("go on?")}
-
-        pay.__annotations__["person"] = state
-        return chain(effect(pay), name="pay")
-
-    old, new = states("dataclass")
-    versioned(made(old), "1").compile()
-    with pytest.raises(Exception):  # noqa: B017  # an effect cannot ask
-        versioned(made(old), "1").compile().invoke({"name": "Ada L"}, session.config("t"))
-    if not session.journal.query("SELECT * FROM effects"):
-        pytest.skip("the effect was undone")
-    with pytest.raises(MigrationFailed, match="could happen a second time"):
-        versioned(made(new), "2", [split]).compile().invoke(None, session.config("t"))
-    assert len(happened) == 1
 
 
 def test_versions_that_make_no_sense_are_refused() -> None:

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, Send
 
-from stepgraph import Ask, ScriptedModel, Session, step, using
+from stepgraph import Ask, ScriptedModel, Session, chain, review, step, using
 from stepgraph.tracing.export import live
 from stepgraph.tracing.export.live import Tracing
+from stepgraph.tracing.export.outbox import push
 from stepgraph.tracing.record.read_spans import read_spans
 
 from ..receivers import Receiver
@@ -76,3 +77,62 @@ def test_spans_arrive_before_the_run_ends_and_none_twice(
     sent = [(span.span_id.hex(), span.parent_span_id.hex() or None) for span in receiver.spans]
     assert len(sent) == len(set(sent)) == len(everything) == 43
     assert dict(sent) == everything
+
+
+def test_the_answer_to_what_was_taken_is_waited_for(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CLOSE_S", 1.0)
+    monkeypatch.setattr(live, "ANSWER_S", 60.0)
+    receiver.answers.clear()  # the server takes the spans, and is slow to say so
+    timer = threading.Timer(2, receiver.answers.set)
+    with (
+        Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
+        using(ScriptedModel([["x"]])),
+    ):
+        chain(look).compile().invoke(Job(), session.config("t"))
+        timer.start()
+    sent = [span.span_id for span in receiver.spans]
+    assert len(sent) == 3
+    with Session(tmp_path / "runs.sqlite") as session:
+        (pushed,) = push(session, [receiver.langfuse()])
+    assert (pushed.arrived, pushed.problem) == (0, None)
+    assert [span.span_id for span in receiver.spans] == sent, "sent again, Langfuse would count it twice"
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CLOSE_S", 0.05)
+    monkeypatch.setattr(live, "ANSWER_S", 0.2)
+    receiver.answers.clear()
+    with (
+        Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
+        using(ScriptedModel([["x"]])),
+    ):
+        chain(look).compile().invoke(Job(), session.config("t"))
+    receiver.answers.set()
+    with Session(tmp_path / "runs.sqlite") as session:
+        (pushed,) = push(session, [receiver.langfuse()])
+    assert pushed.arrived == 3, "nobody knows what became of them: they are sent again, under their ids"
+
+
+def test_a_run_that_goes_on_elsewhere_sends_nothing_twice(tmp_path: Path, receiver: Receiver) -> None:
+    @step("found")
+    def confirm(job: Job) -> Ask[list[str]]:
+        return Ask("Really?")
+
+    @review("number")
+    def approve(job: Job) -> str:
+        return "Is it found?"
+
+    app = chain(look, approve, confirm).compile()
+    for given in (Job(), Command(resume="approve")):
+        with (
+            Session(tmp_path / "runs.sqlite", tracing=Tracing(receiver.settings())) as session,
+            using(ScriptedModel(lambda request, context: ["x"])),
+        ):
+            app.invoke(given, session.config("t"))
+    ids = [span.span_id for span in receiver.spans]
+    (root,) = {span.span_id for span in receiver.spans if not span.parent_span_id}
+    assert {id_ for id_ in ids if ids.count(id_) > 1} == {root}, "the root alone, as it says more"

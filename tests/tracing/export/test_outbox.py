@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from langgraph.types import Command, interrupt
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.tracing import fork
 from stepgraph.tracing.export.live import Tracing
 from stepgraph.tracing.export.outbox import push
 from stepgraph.tracing.export.settings import TracingSettings, langfuse
@@ -82,6 +88,42 @@ def test_an_endpoint_that_refuses_gets_it_later(file: Path, receiver: Receiver, 
         assert pushed.arrived == 3
         assert unsent_threads(session.journal, receiver.langfuse().name) == []
     assert len(receiver.spans) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_page_to_log_in_on_has_taken_nothing_and_gets_no_key(
+    file: Path, receiver: Receiver, status: int
+) -> None:
+    with Receiver() as elsewhere:
+        receiver.status, receiver.redirects_to = status, f"{elsewhere.url}/login"
+        tracing = run(file, receiver.settings())
+        assert elsewhere.requests == []
+        assert elsewhere.asked == []
+    assert f"answered {status}: check the keys and the address" in tracing.problems[receiver.langfuse().name]
+    receiver.status, receiver.redirects_to = 200, ""
+    with Session(file) as session:
+        (pushed,) = push(session, [receiver.langfuse()])
+    assert pushed.arrived == 3
+
+
+def test_an_address_of_web_pages_has_taken_nothing(file: Path, receiver: Receiver) -> None:
+    receiver.says, receiver.kind = b"<html>Welcome</html>", "text/html; charset=utf-8"
+    tracing = run(file, receiver.settings())
+    assert "answered 200 with a web page: check the keys and the address" in str(tracing.problems)
+    with Session(file) as session:
+        assert unsent_threads(session.journal, receiver.langfuse().name) == ["t"]
+
+
+def test_what_a_server_rejected_of_a_request_is_told_and_not_sent_again(
+    file: Path, receiver: Receiver
+) -> None:
+    rejected = ExportTracePartialSuccess(rejected_spans=2, error_message="too old, says ada@example.org")
+    receiver.says = ExportTraceServiceResponse(partial_success=rejected).SerializeToString()
+    tracing = run(file, receiver.settings())
+    assert "rejected of it 2: too old, says [email]" in tracing.problems[receiver.langfuse().name]
+    with Session(file) as session:
+        (pushed,) = push(session, [receiver.langfuse()])
+    assert (pushed.arrived, pushed.problem) == (0, None)
 
 
 def test_one_that_hangs_holds_nobody_up(file: Path, receiver: Receiver) -> None:
@@ -199,7 +241,7 @@ def test_a_killed_run_joins_its_trace_when_it_goes_on(tmp_path: Path, receiver: 
     assert all(span.parent_span_id in ids for span in spans if span.parent_span_id)
     named = {(s.name, attributes(s)["langfuse.observation.metadata.status"]) for s in spans}
     assert {
-        ("outer", "unfinished"),
+        ("outer", "done"),  # the root says how the whole ended
         ("inner", "unfinished"),
         ("both", "unfinished"),
         ("outer (resumed)", "done"),
@@ -213,3 +255,21 @@ def test_a_killed_run_joins_its_trace_when_it_goes_on(tmp_path: Path, receiver: 
         a for s in spans if (a := attributes(s)).get("langfuse.observation.metadata.source") == "replayed"
     ]
     assert [a["langfuse.observation.cost_details"] for a in replayed] == ['{"total": 0.0}']
+
+
+def test_a_fork_shows_what_it_began_with(receiver: Receiver, file: Path) -> None:
+    def approve(post: Post) -> dict[str, str]:
+        return {"draft": interrupt("Publish?")}
+
+    with Session(file) as session, using(ScriptedModel(lambda request, context: "x")):
+        app = chain(write, approve, name="w").compile()
+        app.invoke(Post("tea"), session.config("t"))
+        fork(session, "t", 0, new_thread="f")
+        app.invoke(None, session.config("f"))
+        push(session, [receiver.langfuse()], ["f"])
+        app.invoke(Command(resume="yes"), session.config("f"))
+        push(session, [receiver.langfuse()], ["f"])
+    before, after = (attributes(span) for span in receiver.spans if not span.parent_span_id)
+    for root in (before, after):
+        assert "tea" in root["langfuse.observation.input"], "not what a person answered"
+    assert "yes" in after["langfuse.observation.output"]

@@ -9,10 +9,12 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.state.json_text import json_text
-from stepgraph.tracing.record.attributes import changed_fields, cut_text
 from stepgraph.tracing.record.diff import paired
+from stepgraph.tracing.record.listing import page_of_threads
+from stepgraph.tracing.record.search import Search
 from stepgraph.tracing.record.spans import Span, Trace
-from stepgraph.tracing.record.threads import Search, count_threads, find_thread, list_threads
+from stepgraph.tracing.record.threads import count_threads, find_thread, list_threads
+from stepgraph.tracing.record.values import changed_fields, cut_text
 
 TRACE = Trace("0" * 32, "t", 0, "run")
 
@@ -109,3 +111,10 @@ def test_a_thread_took_the_time_in_which_its_nodes_ran(session: Session) -> None
     shown = [(thread.thread_id, thread.seconds, thread.waited_s) for thread in threads]
     assert shown == [("worked", 50, 0), ("waited", 5, 95), ("queued", 0, 0)]
     assert find_thread(session.journal, "waited").seconds == 5
+    for most in (1, 2, 3):
+        some = list_threads(session.journal, most, order="longest")
+        assert [thread.thread_id for thread in some] == ["worked", "waited", "queued"][:most]
+        page = page_of_threads(session.journal, Search(), "longest", most)
+        assert [thread.thread_id for thread in page.threads] == [thread.thread_id for thread in some]
+        assert (page.after is None) is (most == 3)
+    assert list_threads(session.journal, 1, order="longest", search=Search(min_seconds=60)) == []

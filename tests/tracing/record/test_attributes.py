@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from stepgraph.tracing.record.attributes import changed_fields, cut_text, genai_attributes, own_facts, public
+from stepgraph.tracing.record.attributes import genai_attributes, own_facts
 from stepgraph.tracing.record.spans import Span, Trace
+from stepgraph.tracing.record.values import changed_fields, cut_text, public
 
 TRACE = Trace("trace", "t", 2, "app", "ada", ("a", "b"), {}, "production", "1.2", "parent")
 CALL_ROW: dict[str, Any] = {
@@ -64,7 +65,7 @@ def test_what_every_span_says() -> None:
 
 def test_what_a_run_says() -> None:
     found = genai_attributes(RUN)
-    assert (found["gen_ai.operation.name"], found["gen_ai.workflow.name"]) == ("invoke_workflow", "app")
+    assert (found["gen_ai.operation.name"], found["gen_ai.agent.name"]) == ("invoke_workflow", "app")
     assert found["openinference.span.kind"] == "CHAIN"
     assert (found["input.value"], "output.value" in found) == ("{}", False)
     own = {name: found[f"stepgraph.{name}"] for name in ("thread", "trace_number", "forked_from", "version")}
@@ -94,6 +95,7 @@ def test_what_a_call_says() -> None:
         "gen_ai.request.model": "m",
         "gen_ai.request.temperature": 0.0,
         "gen_ai.request.max_tokens": 9,
+        "gen_ai.request.stream": True,
         "gen_ai.response.model": "m-1",
         "gen_ai.response.finish_reasons": ["length"],
         "gen_ai.response.time_to_first_chunk": 0.5,
@@ -101,6 +103,7 @@ def test_what_a_call_says() -> None:
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 4,
         "gen_ai.usage.cache_creation.input_tokens": 3,
+        "gen_ai.usage.cache_write.input_tokens": 3,
         "gen_ai.usage.reasoning.output_tokens": 2,
     }
     assert found["gen_ai.output.type"] == "text"
@@ -219,3 +222,19 @@ def test_what_was_cut(value: Any, found: Any) -> None:
 def test_what_patterns_keep_for_themselves_is_not_public() -> None:
     assert public('{"a": 1, "stepgraph_rounds": 2}') == {"a": 1}
     assert [public(text) for text in (None, "", "[1]", '"a"')] == [None, None, [1], "a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("openai", "openai"),
+        ("azure_openai", "azure.ai.openai"),
+        ("google_genai", "gcp.gemini"),
+        ("mistralai", "mistral_ai"),
+        ("together", "together"),
+        (None, "_OTHER"),
+    ],
+)
+def test_the_provider_has_the_name_that_the_conventions_give_it(given: str | None, told: str) -> None:
+    found = genai_attributes(call(params=json.dumps({"provider": given})))
+    assert found["gen_ai.provider.name"] == told

@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import pytest
 from click.testing import CliRunner
@@ -24,21 +20,16 @@ from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.cli.app import cli
 from stepgraph.state.errors import InputError, StoreError, ThreadBusy
 from stepgraph.state.journal import moving
-from stepgraph.state.journal.columns import Table, tables_of
-from stepgraph.state.journal.moving import BESIDE, STAYS, pages
-from stepgraph.tracing.record.move import Moved, move_threads
+from stepgraph.state.journal.columns import tables_of
+from stepgraph.state.journal.moving import pages
+from stepgraph.tracing.record.move import move_threads
 from stepgraph.tracing.record.read_spans import read_spans
 
-from ...child_path import child_path
 from ...servers import ChatServer
+from ...warm import run_python
+from .move_cases import contents, moved, other as other, source as source
 
 pytestmark = pytest.mark.sqlite_file("moves files to Postgres and back by itself")
-
-TEXTS = ("", "a\0b", "\u2400", "\u24000", "\u24001\0", "Zoë 🦊", "{}", "'; --", "x" * 3000)
-NUMBERS = (0, -1, 2**63 - 1, -(2**63), 2**53 + 1)
-REALS = (0.0, 0.1, 1e-12, 5e-324, -1.7976931348623157e308, 1_700_000_000.123456)
-BYTES = (b"", b"\0\xff", bytes(range(256)), b"\xc3(")
-THREADS = ("one", "two")
 
 
 class Post(TypedDict, total=False):
@@ -63,101 +54,6 @@ app = chain(plan, write).compile()
 def run(session: Session, thread: str, topic: str = "tea") -> None:
     with using(ScriptedModel(["A plan", "A draft"])):
         app.invoke(Post(topic=topic), session.config(thread))
-
-
-@pytest.fixture
-def other(postgres_url: str) -> str:
-    return postgres_url
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Iterator[Session]:
-    with Session(tmp_path / "runs.sqlite") as session:
-        yield session
-
-
-def moved(source: Session, target: Session, *threads: str, **options: Any) -> list[Moved]:
-    done = list(move_threads(source, target, threads, **options))
-    for each in done:
-        if each.problem is not None:
-            raise each.problem
-    return done
-
-
-def tables(file: Path) -> dict[str, Table]:
-    with Session(file) as session:
-        return tables_of(session.journal.query, None)
-
-
-def fill(file: Path, seed: int) -> None:
-    """Write random rows of two threads into every table."""
-    chance = random.Random(seed)
-    kinds: dict[str, Sequence[Any]] = {"text": TEXTS, "int": NUMBERS, "real": REALS, "bytes": BYTES}
-    all_tables = tables(file)
-    with closing(sqlite3.connect(file)) as database:
-        for table in all_tables.values():
-            if table.name in STAYS or not (table.has_threads or table.name == "batches"):
-                continue
-            for thread in THREADS:
-                for number in range(1 if table.name in ("runs", "batches", "jobs") else 3):
-                    row = {name: chance.choice(kinds[kind]) for name, kind in table.kinds.items()}
-                    row |= {name: f"{thread}-{number}" for name in ("id", "key", "task") if name in row}
-                    row |= {"thread_id": thread} if "thread_id" in row else {}
-                    row |= {"parent_thread": None} if "parent_thread" in row else {}
-                    row |= {"batch": f"{thread}-0"} if table.name == "batch_requests" else {}
-                    row |= {"question": row["task"]} if {"question", "task"} <= set(row) else {}
-                    for name in ("checkpoint_id", "destination", "question", "sequence"):
-                        if name in row and isinstance(row[name], str):
-                            row[name] += f"-{number}"
-                    if table.numbered:
-                        row["id"] = chance.randrange(10**6)
-                        row |= {"moved_id": None} if "moved_id" in row else {}
-                    marks = ", ".join("?" * len(row))
-                    names = ", ".join(f'"{name}"' for name in row)
-                    database.execute(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", [*row.values()])
-        database.commit()
-
-
-def contents(file: Path) -> dict[str, Counter[str]]:
-    """Return what a file holds of all that moves, whatever numbers the database gave the rows."""
-    found = {}
-    all_tables = tables(file)
-    with closing(sqlite3.connect(file)) as database:
-        for table in all_tables.values():
-            if table.name not in STAYS:
-                rows = database.execute(f"SELECT {table.reads} FROM {table.name}").fetchall()
-                found[table.name] = Counter(map(repr, rows))
-    return found
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_every_value_of_every_table_comes_back_as_it_was(tmp_path: Path, other: str, seed: int) -> None:
-    begin, end = tmp_path / "begin.sqlite", tmp_path / "end.sqlite"
-    fill(begin, seed)
-    before = contents(begin)
-    with Session(begin) as source, Session(other) as between, Session(end) as target:
-        rows = [sum(each.rows.values()) for each in moved(source, between)]
-        assert rows == [sum(each.rows.values()) for each in moved(between, target)]
-        assert sum(rows) == sum(sum(rows.values()) for rows in before.values())
-        assert not list(move_threads(source, between)) + list(move_threads(between, target))
-    assert contents(end) == before
-    left = contents(begin)
-    assert {name for name, rows in left.items() if rows} == {
-        "effects"
-    }  # they keep a replay from repeating one
-
-
-def test_every_table_is_moved_or_said_to_stay(tmp_path: Path, other: str) -> None:
-    with Session(other) as session:
-        schema = session.database.schema
-        on_postgres = tables_of(session.journal.query, schema)
-    in_file = tables(tmp_path / "runs.sqlite")
-    for known in (in_file, on_postgres):
-        loose = {table.name for table in known.values() if not table.has_threads}
-        assert loose <= {*BESIDE, *STAYS}, "say in state/journal/moving.py what becomes of its rows"
-    assert {name: table.kinds for name, table in in_file.items()} == {
-        name: table.kinds for name, table in on_postgres.items() if name in in_file
-    }
 
 
 FLOW = """
@@ -193,6 +89,7 @@ with Session(sys.argv[1], heartbeat_s=0.5) as session, using({"model": "m", "bas
     print(app.invoke(Post(topic="tea") if sys.argv[3:] else None, session.config("t"))["title"])
 """
 
+
 MOVE = """
 import os, signal, sys
 from stepgraph import Session
@@ -215,14 +112,7 @@ with Session(sys.argv[1]) as source, Session(sys.argv[2]) as target:
 
 
 def program(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": child_path(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-c", script, *arguments, cwd=Path.cwd(), env={**os.environ, **environment})
 
 
 def test_a_killed_thread_goes_on_elsewhere_and_pays_only_for_what_was_under_way(

@@ -152,3 +152,18 @@ def test_time_and_rows_are_bounded_and_mistakes_told(url: str) -> None:
     with pytest.raises(StoreError, match=PASSWORD_SHOWN) as told:
         select(url.replace("/lent", "/nothing"), "SELECT 1")
     assert "secret" not in str(told.value)
+
+
+def test_a_wrong_column_is_told_with_those_that_there_are(url: str) -> None:
+    with pytest.raises(InputError, match=r"Did you mean 'answer'.*calls: .*id, thread_id, .*cost_usd"):
+        select(url, "SELECT c.answr FROM calls c")
+
+
+def test_what_operators_are_told_to_ask_can_be_asked(url: str) -> None:
+    page = (SECURITY.parent / "postgres.md").read_text(encoding="utf-8")
+    statements = [text for text in re.findall(r"(?s)```sql\n(.*?)```", page) if text.strip()]
+    assert statements
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            rows = connection.execute(statement.encode()).fetchall()
+            assert {"calls", "node_runs"} <= {row[0] for row in rows}

@@ -68,8 +68,10 @@ def test_nothing_but_reading_is_possible(file: Path, session: Session, sql: str,
 def test_mistakes_are_told(file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Did you mean 'calls'"):
         select(file, "SELECT * FROM cals")
-    with pytest.raises(InputError, match="no such column: costs"):
+    with pytest.raises(InputError, match=r"No such column: costs.*calls: id, thread_id, .*cost_usd"):
         select(file, "SELECT costs FROM calls")
+    with pytest.raises(InputError, match=r"c\.answr\. Did you mean 'answer'.*runs: .*; calls: "):
+        select(file, "SELECT c.answr FROM calls c JOIN runs r ON r.thread_id = c.thread_id")
     with pytest.raises(InputError, match="syntax error"):
         select(file, "SELEC * FROM calls")
     with pytest.raises(StoreError, match="There is no file"):

@@ -114,6 +114,13 @@ def test_an_unknown_thread_is_told_with_the_nearest(session: Session, tmp_path: 
     assert isinstance(told.value, StepgraphError)
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\udcff.sqlite", "a\0b", ""])
+def test_a_name_that_no_database_keeps_is_that_of_no_thread(session: Session, name: str) -> None:
+    run(session, "?", ["good"])
+    with pytest.raises(InputError, match="There is no thread"):
+        find_thread(session.journal, name)
+
+
 def test_what_is_not_finished_goes_on_only_in_the_last_invocation() -> None:
     trace = Trace("trace", "t", 1, "app")
     whole = Span(trace, "run", "1", None, "app", "", "", "interrupted", 0.0, 2.0, {})

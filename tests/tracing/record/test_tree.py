@@ -63,5 +63,7 @@ def test_a_deep_run_is_no_trouble() -> None:
 
 @pytest.mark.sqlite_file("a plan of SQLite's")
 def test_the_list_of_threads_reads_no_prompts(session: Session) -> None:
-    plan = session.journal.query(f"EXPLAIN QUERY PLAN {threads._SELECT} GROUP BY r.thread_id")
+    plan = session.journal.query(
+        f"EXPLAIN QUERY PLAN {threads.select_threads(session.journal)} GROUP BY r.thread_id"
+    )
     assert any("COVERING INDEX calls_sums" in row["detail"] for row in plan)

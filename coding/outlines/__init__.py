@@ -1,0 +1,1 @@
+"""What a file defines, and where: functions, classes, sections."""

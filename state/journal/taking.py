@@ -1,0 +1,62 @@
+"""The statement that claims threads: those that begin together in an event loop are claimed by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .dialect import Rows
+from .new_threads import IS_NEW
+from .records import Statement
+
+if TYPE_CHECKING:
+    from .journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A thread that is to be claimed, under the name of its owner."""
+
+    thread_id: str
+    owner: str
+
+
+def taking(
+    wishes: Sequence[Wish], mine: Mapping[str, object], lifetime_s: float, now: str, dead: str = ""
+) -> Statement:
+    """Return what claims threads that nobody holds, or that `dead` held, and returns which it has claimed.
+
+    `now` is the SQL of the database's clock, `mine` what a claim tells of its owner. A claim that has this
+    very name is ours: the connection was lost before the answer came, and it is sent again.
+    """
+    names = ("thread_id", "owner", *mine)
+    row = f"({', '.join('?' * len(names))}, 1, {now} + ?)"
+    changes = ", ".join(f"{column} = excluded.{column}" for column in (*names[1:], "expires_at"))
+    # In one order for everybody, so that two who claim the same threads do not wait for each other.
+    ordered = sorted(wishes, key=lambda wish: wish.thread_id)
+    values = [v for wish in ordered for v in (wish.thread_id, wish.owner, *mine.values(), lifetime_s)]
+    sql = (
+        f"INSERT INTO claims ({', '.join(names)}, epoch, expires_at) VALUES {', '.join([row] * len(wishes))} "
+        f"ON CONFLICT (thread_id) DO UPDATE SET {changes}, epoch = claims.epoch + 1 "
+        f"WHERE claims.expires_at <= {now} OR claims.owner = excluded.owner OR claims.owner = ? "
+        f"RETURNING thread_id, owner, epoch, {IS_NEW}"
+    )
+    return sql, [*values, dead]
+
+
+async def take_all(
+    journal: Journal, wishes: Sequence[Wish], mine: Mapping[str, object], lifetime_s: float
+) -> list[dict[str, Any] | None]:
+    """Claim threads, and return for each wish the row, None if somebody else holds the thread."""
+    first = {wish.thread_id: wish for wish in reversed(wishes)}  # who wants it too comes too late
+    try:
+        statement = taking(list(first.values()), mine, lifetime_s, journal.dialect.now)
+        rows: Rows = await journal.store.aexecute(*statement)
+    except asyncio.CancelledError:  # the loop ends: nobody is there to hold them
+        ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ?"
+        journal.add_later(*((ended, (wish.thread_id, wish.owner)) for wish in first.values()))
+        raise
+    taken = {row["owner"]: row for row in rows}
+    return [taken.get(wish.owner) for wish in wishes]

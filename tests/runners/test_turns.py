@@ -1,0 +1,203 @@
+"""A worker that is given a thread again while its own run of it still ends: what becomes of each turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgraph import Ask, ScriptedModel, Session, chain, review, step
+from stepgraph.providers.model import CallContext, Request
+from stepgraph.runners import turns
+from stepgraph.runners.loading import Loaded
+from stepgraph.runners.turns import Outcome, Turn
+from stepgraph.state.errors import ClaimLost
+from stepgraph.state.journal.jobs import (
+    JobRecord,
+    begin_turn,
+    end_turn,
+    find_job,
+    give_answers,
+    submit_job,
+    take_job,
+    wake_job,
+)
+from stepgraph.tracing.record.pending import read_waiting
+
+from ..state.journal.test_journal import CALL
+from .engines.flows import Mail
+
+LEASE_S = 60.0
+
+
+@step("text")
+def write(mail: Mail) -> Ask[str]:
+    return Ask(f"Write to {mail.to}")
+
+
+@step("seal")
+def seal(mail: Mail) -> Ask[str]:
+    return Ask(f"Seal {mail.to}")
+
+
+@review("text")
+def check(mail: Mail) -> str:
+    return f"Send {mail.text!r}?"
+
+
+class Held(ScriptedModel):
+    """Holds each call back until it may answer."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda *_: "yes")
+        self.asked: Counter[str] = Counter()
+        self.begun, self.may = asyncio.Event(), asyncio.Event()
+
+    async def complete(self, request: Request, context: CallContext) -> Any:
+        self.asked[str(request.messages[-1]["content"])] += 1
+        self.begun.set()
+        await self.may.wait()
+        return await super().complete(request, context)
+
+
+def worker(session: Session, graph: Any) -> Turn:
+    return Turn(session, {"mail": Loaded(graph.compile(), "mail")}, grace_s=60.0)
+
+
+def submit(session: Session) -> None:
+    submit_job(session.journal, JobRecord("t", "mail", 0, {"to": "Ada"}))
+
+
+def taken(session: Session, turn: Turn) -> JobRecord:
+    record = take_job(session.journal, ["mail"], turn.owner, LEASE_S)
+    assert record is not None
+    return record
+
+
+def status(session: Session) -> str:
+    record = find_job(session.journal, "t")
+    assert record is not None
+    return record.status
+
+
+def handed_back(session: Session, last: JobRecord) -> None:
+    """Have another worker take a thread over, and hand it over itself at once, as at a deploy."""
+    record = begin_turn(session.journal, "t", "another", last.epoch + 1)
+    assert record is not None
+    end_turn(session.journal, record, "queued", after_s=0.0)
+
+
+async def both(session: Session, model: Held, forsaken: bool) -> list[Outcome]:
+    """Return how two turns of one worker ended, between which another one had the thread."""
+    turn = worker(session, chain(write, seal))
+    submit(session)
+    first = taken(session, turn)
+    turning = [asyncio.create_task(turn.take(first))]
+    await model.begun.wait()
+    handed_back(session, first)
+    if forsaken:
+        turn.forsake("t", first.epoch)
+    second = taken(session, turn)
+    turning.append(asyncio.create_task(turn.take(second)))
+    await asyncio.sleep(0)
+    turn.forsake("t", first.epoch)  # told late: the thread is ours again
+    model.may.set()
+    return list(await asyncio.gather(*turning))
+
+
+@pytest.mark.parametrize(
+    ("forsaken", "first"), [(True, "handed_over"), (False, "done")], ids=["it was told so", "it never knew"]
+)
+async def test_a_worker_ends_a_thread_that_it_lost_and_got_again(
+    session: Session, forsaken: bool, first: str
+) -> None:
+    model = session.models = Held()
+    outcomes = await both(session, model, forsaken)
+    assert [outcome.status for outcome in outcomes] == [first, "done"]
+    assert status(session) == "done"
+    assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+async def test_a_thread_that_nobody_else_took_is_queued_again_and_not_canceled(session: Session) -> None:
+    model = session.models = Held()
+    turn = worker(session, chain(write, seal))
+    submit(session)
+    record = taken(session, turn)
+    turning = asyncio.create_task(turn.take(record))
+    await model.begun.wait()
+    turn.forsake("t", record.epoch)
+    model.may.set()
+    assert (await turning).status == "handed_over"
+    assert status(session) == "queued"
+    assert (await turn.take(taken(session, turn))).status == "done"
+    assert model.asked == {"Write to Ada": 1, "Seal Ada": 1}
+
+
+async def test_an_answer_that_comes_while_its_turn_ends_has_a_turn_of_its_own(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = session.models = Held()
+    model.may.set()
+    again: list[asyncio.Task[Outcome]] = []
+    turn = worker(session, chain(write, check))
+    loop, ended = asyncio.get_running_loop(), turns.end_turn
+
+    def answered(*arguments: Any, **options: Any) -> Any:
+        """Give the answer right after the end of the first turn is on record."""
+        found = ended(*arguments, **options)
+        if found == "waiting":
+            asyncio.run_coroutine_threadsafe(answer(), loop).result()
+        return found
+
+    async def answer() -> None:
+        (waiting,) = read_waiting(session, "t")
+        give_answers(session.journal, "t", {waiting.id: "approve"})
+        wake_job(session.journal, "t")
+        again.append(asyncio.create_task(turn.take(taken(session, turn))))
+
+    monkeypatch.setattr(turns, "end_turn", answered)
+    submit(session)
+    assert (await turn.take(taken(session, turn))).status == "interrupted"
+    assert (await again[0]).status == "done"
+    assert status(session) == "done"
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["it is slow", "it died"])
+async def test_only_turns_of_workers_that_died_count(session: Session, lives: bool) -> None:
+    model = session.models = Held()
+    model.may.set()
+    submit(session)
+    for _ in range(turns.MAX_ATTEMPTS + 2):
+        slow = worker(session, chain(write))
+        last = taken(session, slow)
+        record = begin_turn(session.journal, "t", "another", last.epoch + 1)
+        assert record is not None
+        if lives:
+            assert (await slow.take(last)).status == "done"  # too late: its end is not on record
+            model.asked.clear()
+        end_turn(session.journal, record, "queued", after_s=0.0, attempts="one less")
+    record = taken(session, slow)
+    assert (record.attempts > turns.MAX_ATTEMPTS) is not lives
+
+
+@pytest.mark.parametrize("store", ["file", "postgres_url"])
+async def test_who_has_lost_a_thread_writes_nothing_more_of_it_at_once(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    database = tmp_path / "runs.sqlite" if store == "file" else request.getfixturevalue(store)
+    with Session(database) as slow, Session(database) as other:
+        Turn(slow, {})
+        slow.claims.acquire("t")  # so its claim is sure for seconds
+        slow.journal.start_run("t")
+        slow.journal.flush()
+        other.claims.end("t")  # as a worker does that is given its thread
+        slow.journal.end_run("t", "done", of_run=True)
+        with pytest.raises(ClaimLost):
+            await slow.journal.commit_call(CALL)
+        assert other.journal.query("SELECT status FROM runs") == [{"status": "running"}]
+        assert other.journal.query("SELECT status FROM calls") == [{"status": "superseded"}]
+        other.claims.acquire("t")  # nobody waits until the claim would have ended by itself
