@@ -21,13 +21,17 @@ DISPENSABLE: Final = (
     "top_p",
     "seed",
     "reasoning_effort",
+    "verbosity",
+    "frequency_penalty",
+    "presence_penalty",
     "stream_options",
     "service_tier",
     "prompt_cache_key",
 )
 _REFUSING = re.compile(
-    r"unsupported|not supported|does not support|unrecogni[sz]ed|unknown|extra inputs|not permitted|"
-    r"not allowed|cannot be used|incompatible|unexpected|only the default",
+    r"unsupported|not supported|(?:does|do) not (?:support|accept|allow)|unrecogni[sz]ed|unknown|"
+    r"extra inputs|not permitted|not allowed|cannot (?:both )?be (?:used|specified|set)|incompatible|"
+    r"unexpected|only the default|deprecated|not available|not applicable|invalid for (?:this|the) model",
     re.IGNORECASE,
 )
 
@@ -49,8 +53,14 @@ class RefusedParams:
     def of(cls, model: str, address: str) -> RefusedParams:
         return cls._known.setdefault((model, address), cls(model, address))
 
-    def without(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def forget(cls) -> None:
+        cls._known.clear()
+
+    def without(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body of a request without what was refused; a limit gets its other spelling."""
+        if not self._refused:
+            return body
         fit = {name: value for name, value in body.items() if name not in self._refused}
         for spelling, other in (LIMITS, LIMITS[::-1]):
             if spelling in body and spelling in self._refused and other not in self._refused:

@@ -6,6 +6,7 @@ From the outside in, each layer with the reason why it stands where it stands:
     SampleLayer           outside the journal, because a vote's sample number is part of what it looks up
     ReplayStreamingLayer  around all that answers without a model, to stream such answers too
     ReplayLayer           before anything that waits or costs; sets `key`, by which the others find the call
+    RecordedLayer         needs `key`; outside the sharing, because each call of a replay has its own answer
     CoalescingLayer       needs `key`; around the whole chain, so that one outcome serves all equal calls
     FallbackChain         needs `key` to find the answers that were rejected before a crash
     LaneLayer             sends the calls of a run in the batch lane another way: without queues and retries
@@ -38,6 +39,8 @@ from ..backends.backend import Backend
 from ..backends.endpoint import Endpoint
 from ..backends.langchain_endpoint import LangChainEndpoint
 from ..backends.ondevice import OnDevice
+from ..backends.refused_params import RefusedParams
+from ..keys import is_asking_nobody
 from ..model import Layer, Model
 from ..provider_table import LOCAL
 from ..settings import ALWAYS, Binding, ChainSettings, ModelSettings, Trigger
@@ -53,6 +56,7 @@ from .lane import BatchModel, CollectedLayer, LaneLayer
 from .prefix import Prefixes, PrefixLayer
 from .pricing import PricingLayer, batch_tariff_for, tariff_for
 from .rate_limit import RateLimiter, RateLimitLayer
+from .recorded import RecordedLayer
 from .redaction import RedactionLayer
 from .retry import RetryLayer
 from .samples import SampleLayer
@@ -61,6 +65,9 @@ from .streaming import ReplayStreamingLayer, StreamingLayer
 from .tool_emulation import ToolEmulationLayer
 
 EndpointKey = tuple[str, str]
+
+
+GIVEN = "given"  # the provider of a model that is an object of the user's own
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,12 @@ class Member:
             own["headers"] = dict(self.settings.headers)  # as they are written: no value of the environment
         parts = (self.backend.name, self.backend.address, str(own or ""))
         return " ".join(parts if not self.backend.variant else (*parts, self.backend.variant)).rstrip()
+
+    @property
+    def provider(self) -> str | None:
+        """Who answers, by LangChain's name for it; None where nobody says it."""
+        settings = self.settings.provider
+        return settings if settings not in (None, GIVEN) else self.backend.provider or None
 
     @property
     def endpoint(self) -> EndpointKey | None:
@@ -109,7 +122,9 @@ def stacked(
     identity = " | ".join(member.identity for member in members)
     if chain is not None:
         identity += f" {sorted(on)} {min_confidence}"
-    replay = ReplayLayer(CoalescingLayer(chain or models[0]), identity, chain.doubt if chain else refusal_in)
+    doubt = chain.doubt if chain else refusal_in
+    recorded = RecordedLayer(CoalescingLayer(chain or models[0]), doubt)
+    replay = ReplayLayer(recorded, identity, doubt)
     return ModelStack(SampleLayer(ReplayStreamingLayer(replay)), members, chain.most_answers if chain else 1)
 
 
@@ -122,7 +137,9 @@ def _around_attempts(member: Member, *, last: bool) -> Model:
         model = ToolEmulationLayer(model)
     if not backend.emits_tokens:
         model = StreamingLayer(model)
-    model = JournalLayer(PricingLayer(model, tariff, machine=backend.address), settings.dials())
+    model = JournalLayer(
+        PricingLayer(model, tariff, machine=backend.address), settings.dials(), member.provider
+    )
     model = SharedBudgetLayer(model)
     sharing = _sharing(member)
     limiter = _rate_limiter(member)
@@ -150,14 +167,22 @@ def _in_batches(member: Member) -> Model | None:
     tariff = batch_tariff_for(settings, backend.name, backend.address)
     model: Model = BatchModel(backend.name, settings, terms)
     model = StreamingLayer(ToolEmulationLayer(model) if backend.tools == "emulated" else model)
-    model = JournalLayer(PricingLayer(model, tariff), settings.dials())
+    model = JournalLayer(PricingLayer(model, tariff), settings.dials(), member.provider)
     model = SharedBudgetLayer(model, outlives=True)
     return RefusalLayer(BudgetLayer(CollectedLayer(model), tariff, settings, backend))
 
 
-@lru_cache(maxsize=256)
 def from_settings(settings: Binding) -> ModelStack:
-    """Return the full stack for settings; equal settings share one."""
+    """Return the full stack for settings; equal settings share one, but for one that has no key."""
+    return _made(settings) if is_asking_nobody() else _shared_stack(settings)
+
+
+@lru_cache(maxsize=256)
+def _shared_stack(settings: Binding) -> ModelStack:
+    return _made(settings)
+
+
+def _made(settings: Binding) -> ModelStack:
     if isinstance(settings, ChainSettings):
         members = [member_of(member) for member in settings.models]
         return stacked(*members, on=settings.on, min_confidence=settings.min_confidence)
@@ -222,10 +247,11 @@ def _capacity(member: Member) -> Capacity:
 
 
 def forget_endpoints() -> None:
-    """Forget all that is known of endpoints: circuit breakers, limits, caches, clients."""
+    """Forget all that is known of endpoints: breakers, limits, caches, refused parameters, clients."""
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
         _caches.clear()
         _capacities.clear()
-    from_settings.cache_clear()
+    RefusedParams.forget()
+    _shared_stack.cache_clear()

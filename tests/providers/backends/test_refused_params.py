@@ -9,6 +9,7 @@ from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.backends.refused_params import ParameterLeftOut
 from stepgraph.providers.model import CallContext, Request
 from stepgraph.providers.settings import parse_spec
+from stepgraph.providers.stack.stack import forget_endpoints
 from stepgraph.state.errors import ModelRefused
 
 from ...servers import Answer, ChatServer, Fault
@@ -62,6 +63,14 @@ async def test_a_temperature_that_is_refused_is_left_out_and_said(server: ChatSe
     assert ["temperature" in body for body in server.bodies] == [True, False, False]
 
 
+async def test_another_server_at_a_forgotten_address_is_asked_for_all(server: ChatServer) -> None:
+    server.will(refusal(NEWER, "max_tokens"), "yes", "yes")
+    await ask(server)
+    forget_endpoints()
+    await ask(server)  # as at a port that another server had before
+    assert "max_tokens" in server.bodies[2]
+
+
 async def test_what_changes_the_question_is_not_left_out(server: ChatServer) -> None:
     server.always = refusal("Unsupported parameter: 'response_format'", "response_format")
     with pytest.raises(ModelRefused, match="response_format"):
@@ -80,3 +89,41 @@ async def test_another_refusal_that_names_a_parameter_is_told(server: ChatServer
     server.will(Answer("yes"))
     await ask(server)
     assert "temperature" in server.bodies[1]
+
+
+DIALS = {"seed": 3, "top_p": 0.5, "reasoning_effort": "low", "verbosity": "low", "stop": ["E"],
+         "frequency_penalty": 0.1, "presence_penalty": 0.1, "service_tier": "flex"}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::stepgraph.providers.backends.refused_params.ParameterLeftOut")
+@pytest.mark.parametrize(
+    ("body", "left_out"),
+    [
+        ({"error": {"message": f"{words[0]}{name}{words[1]}"}}, name)
+        for words in (("Unsupported parameter: '", "'."), ("`", "` is deprecated for this model."),
+                      ("Unknown argument ", ""), ("This model does not accept ", " here"))
+        for name in sorted({"temperature", *DIALS} - {"stop"})
+    ]
+    + [
+        ({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}, "seed"),
+        ({"error": {"message": "temperature and top_p cannot both be specified"}}, "temperature"),
+        ([{"error": {"message": "Unsupported parameter: seed"}}], "seed"),
+        ({"error": {"message": "service_tier is invalid for this model"}}, "service_tier"),
+        ({"error": {"message": "top_p must be below 1"}}, None),
+        ({"error": {"message": "Unsupported parameter: 'stop'"}}, None),
+    ],
+)  # fmt: skip
+async def test_a_refusal_is_learnt_in_whatever_words(
+    server: ChatServer, body: Any, left_out: str | None
+) -> None:
+    server.will(Fault(400, json.dumps(body)), "yes", "yes")
+    request = Request(HELLO.messages, temperature=0.3, dials=DIALS)
+    endpoint = Endpoint(parse_spec(server.spec(), "here"))
+    if left_out is None:
+        with pytest.raises(ModelRefused):
+            await endpoint.complete(request, CallContext("s"))
+        return
+    for _ in range(2):
+        assert (await endpoint.complete(request, CallContext("s"))).text == "yes"
+    sent = [{"temperature", *DIALS} & body.keys() for body in server.bodies]
+    assert sent == [{"temperature", *DIALS}, *[{"temperature", *DIALS} - {left_out}] * 2]
