@@ -15,7 +15,6 @@ import asyncio
 import json
 import random
 import re
-import socket
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from typing import Any, Literal, Self
 from aiohttp import web
 
 from .batch_messages import LIVE, Fate, ServedBatch, answer_to, check_message, error, failed_line, said, spec
+from .servers import new_listener
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -89,7 +89,7 @@ class BatchServer:
         app.router.add_get("/ran", self._counts)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = new_listener()
         port: int = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         await web.SockSite(self._runner, listener).start()

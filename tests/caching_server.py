@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from aiohttp import web
+
+from .servers import new_listener
 
 FIRST_BLOCK, BLOCK, CHARS = 1024, 128, 4
 WORDS = ("It ", "says ", "so.")
@@ -64,7 +65,7 @@ class CachingServer:
         app.router.add_post("/v1/chat/completions", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = new_listener()
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         await web.SockSite(self._runner, listener).start()
 

@@ -103,7 +103,7 @@ class ChatServer:
             app.router.add_post(path, self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = new_listener()
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}{self.root}"
         await web.SockSite(self._runner, listener).start()
 
@@ -129,6 +129,27 @@ class ChatServer:
             raise
         finally:
             self._in_flight -= 1
+
+
+_used_ports: set[int] = set()
+
+
+def new_listener() -> socket.socket:
+    """Return a socket that listens on loopback, at a port that no other server of this process had.
+
+    The system gives ports again. What is known of an address, or still on its way to it, is another test's.
+    """
+    refused: list[socket.socket] = []
+    while True:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        if port not in _used_ports:
+            break
+        refused.append(listener)
+    _used_ports.add(port)
+    for other in refused:
+        other.close()
+    return listener
 
 
 def free_port() -> int:
