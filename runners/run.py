@@ -16,7 +16,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode, Strea
 from ..graphs.engine.answering import acheck_answer, answered
 from ..graphs.engine.turns import adelivered
 from ..nodes.ends import ENDED
-from ..state.budget import Budgets, Ledger
+from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
 from ..state.journal.sums import cached_tokens
@@ -248,7 +248,7 @@ class _Run(Generic[OutputT]):
         """Return the result of a run that has stopped by itself."""
         await self.session.journal.until_free()
         limit = budget_end_in(waiting)
-        if limit is not None or waiting:
+        if waiting:
             return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
         breakpoints = self.graph.interrupt_before_nodes or self.graph.interrupt_after_nodes
         if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
@@ -306,10 +306,11 @@ class _Run(Generic[OutputT]):
 
 def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
     """Return which budget's supersteps LangGraph's recursion limit stands for, None if no budget has any."""
-    for ledger in RunContext.of(config).ledgers:
-        if ledger.budget.supersteps is not None:
-            return BudgetEnd(f"supersteps = {ledger.budget.supersteps}", "supersteps", ledger.scope)
-    return None
+    limiting = limiting_supersteps(RunContext.of(config).ledgers)
+    if limiting is None:
+        return None
+    most, ledger = limiting
+    return BudgetEnd(f"supersteps = {most}", "supersteps", ledger.scope)
 
 
 def budget_end_in(waiting: Sequence[Interrupt]) -> BudgetEnd | None:

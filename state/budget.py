@@ -10,7 +10,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from .money import MOST_USD, shown
 from .periods import PERIODS, Period
 
 SHARED_LIMITS: Final = ("calls", "tokens", "usd")
+OWN_LIMITS: Final = ("seconds", "supersteps")  # which no scope has
 MAX_SCOPE: Final = 200
 _ON_RECORD: Final = "A budget in the record"
 
@@ -71,7 +72,7 @@ class Budget:
             raise ValueError(
                 f"Budget(scope={scope[:40]!r}…): expected {MAX_SCOPE} printable characters at most."
             )
-        for name in ("seconds", "supersteps"):
+        for name in OWN_LIMITS:
             if getattr(self, name) is not None:
                 raise ValueError(
                     f"Budget(scope={scope!r}, {name}=…): threads share calls, tokens and usd. Give {name} "
@@ -88,7 +89,7 @@ class Budget:
     @property
     def lifts(self) -> bool:
         """Whether it has no limit."""
-        return all(getattr(self, field.name) is None for field in fields(self)[:5])
+        return all(getattr(self, name) is None for name in (*SHARED_LIMITS, *OWN_LIMITS))
 
     @property
     def name(self) -> str:
@@ -247,12 +248,7 @@ class Ledger:
     def end(self, limit: str) -> BudgetExceeded:
         """Return the error that says which limit ended what, and what was spent."""
         budget, cost = asdict(self.budget), self.spent
-        spent = {
-            "calls": cost.calls,
-            "tokens": cost.charged_tokens,
-            "usd": cost.charged_usd,
-            "unknown": cost.unknown,
-        }
+        spent = {**cost.charged(), "unknown": cost.unknown}
         if cost.estimated_tokens or cost.estimated_usd:
             spent |= {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
         if limit == "seconds":
@@ -283,6 +279,12 @@ class Ledger:
         if budget.usd is not None and total.charged_usd > budget.usd:
             return "usd"
         return None
+
+
+def limiting_supersteps(ledgers: Iterable[Ledger]) -> tuple[int, Ledger] | None:
+    """Return the fewest supersteps that a budget allows, and its ledger; None where no budget limits them."""
+    limits = [(most, ledger) for ledger in ledgers if (most := ledger.budget.supersteps) is not None]
+    return min(limits, key=lambda limit: limit[0], default=None)
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

@@ -54,6 +54,10 @@ class Cost:
         """The dollars that budgets count: the known ones, and the estimated ones."""
         return _exactly(operator.add)(self.known_usd, self.estimated_usd)
 
+    def charged(self) -> dict[str, Any]:
+        """Return what budgets count, by the names of their limits."""
+        return {"calls": self.calls, "tokens": self.charged_tokens, "usd": self.charged_usd}
+
     def __add__(self, other: Cost) -> Cost:
         return self._combined(other, operator.add)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 
+from ...state.budget import ThreadBudgets
 from ...state.errors import InputError, did_you_mean
 from ...state.schema import fields_of, parse_input
 from ..scoring.judge import Judge
@@ -71,6 +72,13 @@ def _itself(suite: Suite) -> Iterator[Problem]:
     for option in ("repeats", "concurrency"):
         if getattr(suite, option) < 1:
             yield Problem(None, f"{option} = {getattr(suite, option)}; expected at least 1")
+    own = ThreadBudgets.of(suite.budget).own
+    if own is not None and own.supersteps is not None:
+        yield Problem(
+            None,
+            f"budget: supersteps = {own.supersteps} would limit nothing, because trials share no supersteps. "
+            "Put it into trial_budget, or limit calls, tokens, usd or seconds",
+        )
     if not 0 < suite.level < 1:
         yield Problem(None, f"level = {suite.level:g}; expected a number between 0 and 1, such as 0.05")
     for case in suite.cases:

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
+from ...state.budget import limiting_supersteps
 from ...state.errors import (
     AnswerTooLate,
     BranchTimeout,
@@ -110,11 +111,10 @@ async def counted(work: Awaitable[Any], config: RunnableConfig) -> Any:
 def supersteps_end(config: RunnableConfig) -> Exception | None:
     """Return what ends a part whose budget of supersteps is used up, None if it has no such budget."""
     here = RunContext.of(config)
-    limits = [(limit, ledger) for ledger in here.ledgers if (limit := ledger.budget.supersteps) is not None]
-    if not limits:
+    limiting = limiting_supersteps(here.ledgers)
+    if limiting is None:
         return None
-    _, ledger = min(limits, key=lambda limit: limit[0])
-    ended = ledger.end("supersteps")
+    ended = limiting[1].end("supersteps")
     return ended if here.checkpointer is None else paused(ended, here.task)
 
 

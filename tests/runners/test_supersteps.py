@@ -11,7 +11,9 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START, StateGraph
 
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, fan_out, section, step, using, vote, within
+from stepgraph.runners.result import BudgetEnd
 from stepgraph.runners.run import resume, run
+from stepgraph.state.budget import Ledger
 from stepgraph.state.names import without_private
 from stepgraph.state.session.pauses import budget_end
 
@@ -103,3 +105,11 @@ def test_k_supersteps_are_enough_for_k(shape: str, how: str, tmp_path: Any) -> N
                 ended[limit] = status, repr(values), session.spent("t").calls
     assert (ended[2][0], ended[3][0]) == ("partial", "done")
     assert ended[2][1:] == ended[3][1:]
+
+
+def test_of_two_limits_the_smaller_one_ended_the_run(session: Session) -> None:
+    wide = Ledger(Budget(supersteps=1000), scope="all")
+    with using(ScriptedModel(lambda request, context: "x")):
+        result = run(three().compile(), Post(), session, "t", budget=Budget(supersteps=2), ledgers=(wide,))
+    assert result.status == "partial"
+    assert result.budget_end == BudgetEnd("supersteps = 2", "supersteps", "the run")

@@ -125,3 +125,8 @@ def test_an_edge_that_code_decides_in_secret_may_lead_anywhere() -> None:
     builder.add_conditional_edges("a", lambda state: ["b", "c"])  # type: ignore[arg-type, return-value]
     topology = topology_of(builder.compile())
     assert topology.conflict("b", "c") is None
+
+
+def test_supersteps_of_a_whole_suite_are_refused() -> None:
+    assert "supersteps = 3 would limit nothing" in told(f"budget: {{supersteps: 3}}\n{CASE}route: good")
+    check_suite(suite_of(f"trial_budget: {{supersteps: 3}}\n{CASE}route: good"), TARGET)
