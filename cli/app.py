@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from importlib import import_module
 from types import FrameType
@@ -15,6 +14,7 @@ from typing import Any
 import click
 
 from ..state.errors import StepgraphError
+from ..state.tracebacks import place_of
 from .exit_codes import ExitCode, exit_code, help_text
 from .options import DATABASE
 from .visible import make_visible
@@ -140,9 +140,7 @@ def _run(arguments: list[str] | None) -> None:
 
 
 def _unexpected(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"  # noqa: PTH119
     return (
-        f"{type(error).__name__} ({place}): {error!s:.300}. This is a fault of stepgraph, or of the "
-        "code that was run; STEPGRAPH_TRACEBACK=1 shows where."
+        f"{type(error).__name__} ({place_of(error)}): {error!s:.300}. This is a fault of stepgraph, or of "
+        "the code that was run; STEPGRAPH_TRACEBACK=1 shows where."
     )

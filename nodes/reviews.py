@@ -13,19 +13,14 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 from langgraph.typing import StateT
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import to_jsonable_python
 
 from ..state.errors import AnswerTooLate, DeadlinePassed, InputError, Rejected
 from ..state.journal.standing import asked_by
 from ..state.journal.waits import WaitRecord, end_wait
 from ..state.names import REVIEW
 from ..state.run_context import RunContext
-from ..state.schema import (
-    StateType,
-    json_schema_of,
-    validate_field,
-    values_of,
-)
+from ..state.schema import StateType, json_schema_of, validate_field, values_of
+from ..tracing.record.text import plain
 from .ask import Choice
 from .deadlines import Deadline, Until
 from .escalations import Escalation
@@ -72,7 +67,7 @@ class ReviewAnswer(BaseModel):
 
     decision: Literal["approve", "reject", "edit"]
     reason: str = ""
-    value: Any = Field(default=None)
+    value: Any = None
     by: str = ""
     user: str = ""
     seen: str = ""
@@ -136,7 +131,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             "review": self.name,
             "question": self._function(state),
             "field": self._field,
-            "value": to_jsonable_python(value, fallback=repr, serialize_unknown=True, inf_nan_mode="strings"),
+            "value": plain(value),
             "decisions": list(DECISIONS),
             "schema": self._schema,
         }
@@ -202,7 +197,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
             for value in asked_by(here.session.journal, here.thread_id, here.task)
             if isinstance(value, Mapping) and value.get("kind") == REVIEW and value.get("again", 0) == number
         ]
-        if questions and any(questions[-1].get(part) != plain(asked[part]) for part in TAKES):
+        if questions and any(questions[-1].get(part) != as_recorded(asked[part]) for part in TAKES):
             raise InvalidVerdict("the answer was to what an earlier version asked. This is what it asks now.")
 
     def _unanswered(self, wait: WaitRecord) -> Verdict:
@@ -267,7 +262,7 @@ class Review(AnswerNode[StateT, Verdict], Generic[StateT]):
         )
 
 
-def plain(value: Any) -> Any:
+def as_recorded(value: Any) -> Any:
     """Return a part of a question as the record has it."""
     return json.loads(json.dumps(value, default=repr))
 
@@ -289,8 +284,8 @@ def choice_of(verdict: Verdict) -> str:
 def too_late(wait: WaitRecord) -> AnswerTooLate:
     """Return the error for an answer to a review whose deadline has passed."""
     due = wait.until.isoformat()
-    goes = "goes on without it: stepgraph resume {thread}"
-    gone = "has gone on without it" if wait.status == "over" else goes.format(thread=wait.thread_id)
+    goes = f"goes on without it: stepgraph resume {wait.thread_id}"
+    gone = "has gone on without it" if wait.status == "over" else goes
     return AnswerTooLate(
         f"The review {wait.name!r} could be answered until {due}, so this answer comes too late, and the "
         f"thread {wait.thread_id!r} {gone}. To see where the answer would "

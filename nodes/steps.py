@@ -203,7 +203,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
 
     def is_same_question(self, other: Step[Any, Any]) -> bool:
         """Tell whether another step asks the same thing of the same model."""
-        return self._function is other._function and self.model_label == other.model_label
+        return self.has_prompt_of(other) and self.model_label == other.model_label
 
     def has_prompt_of(self, other: Step[Any, Any]) -> bool:
         """Tell whether another step's prompt comes from the same function."""

@@ -11,7 +11,7 @@ from ..state.journal.jobs import LOCAL, JobRecord
 from ..state.session.session import Session
 from .engines.protocol import Engine
 
-MODULES: Final = {LOCAL: "local", "temporal": "temporal", "dbos": "dbos"}
+ENGINES: Final = (LOCAL, "temporal", "dbos")  # each in its module of runners/engines/
 VARIABLE: Final = "STEPGRAPH_ON"
 
 
@@ -21,13 +21,13 @@ def engine_of(on: str | None, session: Session) -> Engine:
     Raises InputError for an engine that is unknown, or whose package is not installed.
     """
     kind = urlsplit(on).scheme or on if on else LOCAL
-    if kind not in MODULES:
+    if kind not in ENGINES:
         raise InputError(
-            f"There is no engine {kind!r}. {did_you_mean(str(kind), MODULES)} Expected local, dbos, or "
+            f"There is no engine {kind!r}. {did_you_mean(str(kind), ENGINES)} Expected local, dbos, or "
             "temporal://host:port."
         )
     try:
-        module = import_module(f".engines.{MODULES[kind]}", __package__)
+        module = import_module(f".engines.{kind}", __package__)
     except ModuleNotFoundError as error:
         raise InputError(
             f"The engine {kind!r} needs the package {error.name}: pip install 'stepgraph[{kind}]'"

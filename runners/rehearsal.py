@@ -18,7 +18,7 @@ from langgraph.types import PregelExecutableTask
 
 from ..graphs.engine.workflow import Workflow
 from ..nodes.effects import Effect
-from ..nodes.reviews import TAKES, Review, plain
+from ..nodes.reviews import TAKES, Review, as_recorded
 from ..nodes.steps import Step
 from ..providers.stack.journal import WouldAsk, rehearsing
 from ..state.errors import UnboundRole
@@ -169,10 +169,10 @@ def _of_review(
     if not waiting or not isinstance(waiting[0], dict):
         return Rehearsed()
     try:
-        asks = plain(part.question(task.input))
+        asks = as_recorded(part.question(task.input))
     except Exception as problem:  # whatever the question's function raises
         return Rehearsed(lost=(f"review {path!r} raises {type(problem).__name__}: {problem}",))
-    was = plain(waiting[0])
+    was = as_recorded(waiting[0])
     if any(asks.get(name) != was.get(name) for name in TAKES):
         return Rehearsed(why=(f"review {path!r} takes another answer: a person who answers is asked anew",))
     if asks["question"] != was.get("question"):

@@ -14,7 +14,7 @@ from ..state.budget import Budget
 from ..state.errors import BudgetExceeded, InputError, RunFailed, StepgraphError
 from ..state.event_loops import in_thread
 from ..state.halts import HALTED
-from ..state.journal.jobs import JobRecord, find_job, wake_for_parts, wake_job
+from ..state.journal.jobs import OVER, JobRecord, find_job, wake_for_parts, wake_job
 from ..state.journal.journal import Journal
 from ..state.journal.parts import (
     PartRecord,
@@ -116,8 +116,7 @@ class JobSpreader:
 
     def _left(self, own: Budget, task: str) -> list[dict[str, Any]]:
         thread, budgets = self._record.thread_id, []
-        spent = self._session.spent(thread)
-        used = {"calls": spent.calls, "tokens": spent.charged_tokens, "usd": spent.charged_usd}
+        used = self._session.spent(thread).charged()
         # What the parts spend counts against their scope: what they have spent is there, and in `spent` too.
         scope = f"parts:{hashlib.sha256(f'{thread} {task}'.encode()).hexdigest()[:24]}"
         inside = self._spent_by_parts(task)
@@ -172,14 +171,10 @@ def part_of(graph: Compiled, part: PartRecord) -> tuple[Any, dict[str, Any]]:
 def parent_to_wake(journal: Journal, thread: str) -> Job | None:
     """Wake the job that waits for a part which is over, if all of its parts are; return whom to tell of."""
     part = find_part(journal, thread)
-    if part is None or any(not _is_over(each) for each in parts_of(journal, part.parent, part.task)):
+    if part is None or any(each.status not in OVER for each in parts_of(journal, part.parent, part.task)):
         return None
     parent = find_job(journal, part.parent)
     if parent is None or parent.is_over:
         return None
     wake_for_parts(journal, part.parent)
     return Job(parent.graph, part.parent)
-
-
-def _is_over(part: PartStanding) -> bool:
-    return part.status in ("done", "partial", "failed", "canceled")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from .errors import BudgetExceeded
 
@@ -32,12 +32,11 @@ class Halt:
     def check(self) -> None:
         """Raise BudgetExceeded if the run is to stop."""
         if self.reason:
-            budget: dict[str, Any] = {}
             raise BudgetExceeded(
                 f"The run stops here, because {self.reason}. What was done is kept, and the thread goes on "
                 "from here.",
                 limit=HALTED,
                 scope="the worker",
-                budget=budget,
+                budget={},
                 spent={},
             )

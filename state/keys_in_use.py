@@ -85,7 +85,7 @@ def _marked(text: str, data: bytes, mark: str) -> str:
     found = sorted(
         (at, at + len(row) - 1)
         for key in tuple(_keys)
-        for row, loose in _forms(key).rows
+        for row, loose in _rows_of(key)
         for at in _each(row, small if loose else exact)
     )
     ends: list[int] = []
@@ -112,33 +112,27 @@ def _each(row: bytes, text: bytes) -> Iterator[int]:
 _remembered = lru_cache(maxsize=256)(_cleaned)
 
 
-class _Forms:
-    """The rows of characters that stand for one key, each with whether its case is loose."""
-
-    def __init__(self, key: str) -> None:
-        data = key.encode()
-        # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
-        own = {squeezed(data)}
-        if key.isascii():
-            own |= {squeezed(flat(each)) for each in (data, data.replace(b"\\", b""))}
-        small = {row.lower() for row in own if row} | {data.hex().encode()}
-        exact = {
-            core
-            for before in range(3)
-            for encode in (base64.b64encode, base64.urlsafe_b64encode)
-            if len(core := _core(encode(b"-" * before + data), before, len(data))) >= SHORTEST
-        }
-        self.rows = (*((row, True) for row in sorted(small)), *((core, False) for core in sorted(exact)))
+@lru_cache(maxsize=MOST_KEYS)
+def _rows_of(key: str) -> tuple[tuple[bytes, bool], ...]:
+    """Return the rows of characters that stand for one key, each with whether its case is loose."""
+    data = key.encode()
+    # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
+    own = {squeezed(data)}
+    if key.isascii():
+        own |= {squeezed(flat(each)) for each in (data, data.replace(b"\\", b""))}
+    small = {row.lower() for row in own if row} | {data.hex().encode()}
+    exact = {
+        core
+        for before in range(3)
+        for encode in (base64.b64encode, base64.urlsafe_b64encode)
+        if len(core := _core(encode(b"-" * before + data), before, len(data))) >= SHORTEST
+    }
+    return (*((row, True) for row in sorted(small)), *((core, False) for core in sorted(exact)))
 
 
 def _core(text: bytes, before: int, length: int) -> bytes:
     """Return the characters of a base64 text that stand for the key alone, whatever is around it."""
     return text[(before * 8 + 5) // 6 : (before + length) * 8 // 6]
-
-
-@lru_cache(maxsize=MOST_KEYS)
-def _forms(key: str) -> _Forms:
-    return _Forms(key)
 
 
 class StreamCleaner:
@@ -166,7 +160,7 @@ class _Rows:
     """All rows of all keys: each with whether its case is loose, how they begin, and the longest spelling."""
 
     def __init__(self) -> None:
-        self.all = [row for key in _keys for row in _forms(key).rows]
+        self.all = [row for key in _keys for row in _rows_of(key)]
         begin = {chr(row[0]) for row, _ in self.all}
         self.firsts = begin | {first.upper() for first in begin} | set("%\\&")
         self.longest = max(len(row) for row, _ in self.all) * 14

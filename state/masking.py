@@ -145,9 +145,11 @@ _NAMES = (
 _NAMED = "|".join(f"(?<={name})(?<![a-z]{name})" for name in _NAMES)
 
 
-# How an address is written so that no program finds it.
 def _written(sign: str) -> str:
-    """Return the pattern of a sign in brackets; each alternative begins with a character, which is fast."""
+    """Return the pattern of a sign in brackets, as people write it so that no program finds an address.
+
+    Each alternative begins with a character, which is fast.
+    """
     inside = rf"[\[({{<] {{0,2}}+(?:{sign}) {{0,2}}+[\])}}>] {{0,2}}+"
     return f"{inside}|[ ] ?+{inside}"
 
@@ -301,15 +303,15 @@ class Masker:
                 self._hints.setdefault(sign, []).append((hint, number))
         self._numeric = [n for n, rule in enumerate(self.rules) if rule.numeric and not rule.hints]
         self._always = [n for n, rule in enumerate(self.rules) if not rule.numeric and not rule.hints]
-        self._short = lru_cache(maxsize=4096)(self._without_keys)
+        self._short = lru_cache(maxsize=4096)(self._mask)
 
     def text(self, text: str) -> str:
         """Mask plain text; the keys that this process uses are masked by whatever rules."""
         if len(text) <= SHORT:
             return self._short(text, keys_in_use.generation)
-        return self._masked(without_keys(text))
+        return self._mask(text, keys_in_use.generation)
 
-    def _without_keys(self, text: str, _: int) -> str:
+    def _mask(self, text: str, _: int) -> str:
         return self._masked(without_keys(text))
 
     def _masked(self, text: str) -> str:

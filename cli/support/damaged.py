@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import traceback
-
 from ...state.database import Database, is_missing
 from ...state.errors import StepgraphError, StoreError
 from ...state.session.session import Session
+from ...state.tracebacks import place_of
 from ...tracing.record.damage import SYMPTOMS, find_damage
 
 
@@ -22,8 +20,6 @@ def explain_damage(database: Database | None, error: Exception) -> None:
         return
     if damage is None:
         return
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"  # noqa: PTH119
     thread = damage.thread_id
     advice = (
         "`stepgraph prune --status …` or a copy of the file from before helps"
@@ -32,5 +28,5 @@ def explain_damage(database: Database | None, error: Exception) -> None:
     )
     raise StoreError(
         f"{database} cannot be read: {damage}. It is damaged, or stepgraph did not write it; {advice}. "
-        f"({type(error).__name__} in {place})"
+        f"({type(error).__name__} in {place_of(error)})"
     ) from error

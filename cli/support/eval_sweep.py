@@ -48,7 +48,7 @@ def run_sweep(
     loaded = load_target(suite, graph)
     axes, fixed = _axes(models, steps)
     candidates = {spec for axis in axes for spec in axis.models}
-    settings = {name: binding for name in candidates if (binding := binding_of(name)) is not None}
+    settings = {spec: binding for spec in candidates if (binding := binding_of(spec)) is not None}
     run = name or new_run(suite)
 
     def starting(named: Mapping[str, str]) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -21,6 +19,7 @@ from ...runners.submitting import RunHandle
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.journal.batches import awaited
 from ...state.session.session import Session
+from ...state.tracebacks import place_of
 from ...tracing.record.pending import is_review, is_wait
 from ...tracing.record.text import batch_line, one_line, plain
 from ..exit_codes import ExitCode, exit_code
@@ -128,9 +127,7 @@ async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
         rejected = isinstance(error, Rejected)
         return RunOutcome(thread, "failed", exit_code(error), error=str(error), rejected=rejected)
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}, line {frame.lineno}"
-        message = f"{type(error).__name__} ({place}): {error}"
+        message = f"{type(error).__name__} ({place_of(error)}): {error}"
         return RunOutcome(thread, "failed", ExitCode.FAILED, error=message)
     return _ended(result)
 

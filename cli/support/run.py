@@ -178,13 +178,21 @@ def resume_threads(
         loaded: dict[str, Loaded] = {}
         bound = parse_models(models)
         options = _options(limits, cache_s, lane, force=force)
+        given = NO_ANSWER if answer is None else json_or_text(answer)
         work = []
         for thread in rows:
             record = None if here else find_job(session.journal, thread.thread_id)
             if record is not None:
                 if threads or is_stopped(record):
-                    job = ThreadJob(thread.thread_id, None, "goes on at its workers", {}, options=options)
-                    job = replace(job, answer=_answer(answer), answers=answers)
+                    job = ThreadJob(
+                        thread.thread_id,
+                        None,
+                        "goes on at its workers",
+                        {},
+                        options=options,
+                        answer=given,
+                        answers=answers,
+                    )
                     work.append(handed_before(session, job, record, on, named=bool(graph or bound)))
                 continue
             if on is not None:
@@ -210,7 +218,7 @@ def resume_threads(
                     asked,
                     data=data,
                     options=options,
-                    answer=_answer(answer),
+                    answer=given,
                     answers=answers,
                 )
             )
@@ -222,10 +230,6 @@ def resume_threads(
 
 def _printing(work: Sequence[ThreadJob], as_json: bool) -> list[ThreadJob]:
     return [replace(job, printer=Printer(job.thread, as_json=as_json)) for job in work]
-
-
-def _answer(typed: str | None) -> Any:
-    return NO_ANSWER if typed is None else json_or_text(typed)
 
 
 def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:

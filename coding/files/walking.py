@@ -46,8 +46,8 @@ def folder_of(folder: str | os.PathLike[str]) -> Path:
         found = given.resolve(strict=True)
         if not found.is_dir():
             raise InputError(f"{str(given)!r} is not a folder; give the folder that is to be searched.")
-        with os.scandir(found) as entries:
-            next(entries, None)
+        with os.scandir(found) as listing:
+            next(listing, None)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -58,7 +58,7 @@ def folder_of(folder: str | os.PathLike[str]) -> Path:
 
 def walk(root: Path) -> Iterator[SourceFile]:
     """Yield the files below a folder in the order of their paths. What cannot be read is left out."""
-    for path, entry in entries(root, _is_text):
+    for path, entry in entries(root, _may_be_text):
         try:
             found = entry.stat(follow_symlinks=False)
             path.encode("utf-8")  # a name that is no text can be shown to nobody
@@ -68,7 +68,7 @@ def walk(root: Path) -> Iterator[SourceFile]:
             yield SourceFile(path, found.st_size, found.st_mtime_ns)
 
 
-def _is_text(entry: Entry) -> bool:
+def _may_be_text(entry: Entry) -> bool:
     return os.path.splitext(entry.name)[1].lower() not in _BINARY  # noqa: PTH122 (many files: speed)
 
 

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from ...state.errors import InputError, did_you_mean
 from ...state.json_text import json_text
 from ...state.session.session import Session
 from ...tracing.record.plain_checkpoints import final_state, plain_checkpoints
+from ...tracing.record.text import plain
 from ..scoring.evaluators import shown
 from ..scoring.judge import Judge
 from ..scoring.path_match import path_problem, spoken_of
@@ -70,9 +69,7 @@ async def locate(session: Session, suite: Suite, thread: str, case: Case) -> Run
     if not record.passages:
         raise InputError(f"The file holds no run of the thread {thread!r}.")
     with plain_checkpoints(session) as checkpointer:
-        values = to_jsonable_python(
-            final_state(checkpointer, thread), fallback=repr, serialize_unknown=True, inf_nan_mode="strings"
-        )
+        values = plain(final_state(checkpointer, thread))
     divergences = [
         *_errors(case, record),
         *_routes(case, record),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
-
-from pydantic_core import to_jsonable_python
 
 from ...runners.result import BudgetEnd
 from ...runners.run import aread_values, aresume
@@ -28,6 +24,8 @@ from ...state.names import without_private
 from ...state.schema import parse_input
 from ...state.session.session import Session
 from ...state.statuses import Lane
+from ...state.tracebacks import place_of
+from ...tracing.record.text import plain
 from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite
 from ..suite.targets import Target
@@ -82,8 +80,7 @@ async def run_trial(
     except Exception as error:
         message = str(error)
         if not isinstance(error, StepgraphError):
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"{type(error).__name__} ({Path(frame.filename).name}, line {frame.lineno}): {error}"
+            message = f"{type(error).__name__} ({place_of(error)}): {error}"
         values = _plain(await aread_values(target.graph, session, thread))
         return TrialOutcome("failed", values, message, type(error).__name__)
     ended = result.budget_end
@@ -112,5 +109,4 @@ def ledgers_of(session: Session, budgets: Budgets | None, spent: Callable[[], Co
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state as JSON would say it, without the patterns' own channels."""
-    plain = to_jsonable_python(dict(values), fallback=repr, serialize_unknown=True, inf_nan_mode="strings")
-    return without_private(plain)
+    return without_private(plain(dict(values)))

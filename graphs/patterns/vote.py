@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
 from typing import Annotated, Any, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -270,7 +269,7 @@ def vote(
     voting = _Voting(field, total, needed, key, timeout_s)
     steps = [part for part in kinds if isinstance(part, Step)] if n > 1 else []
     counting = _Count(
-        state, voting, uncertain, lambda state: any(map(_is_at_zero, steps, repeat(state))), tally
+        state, voting, uncertain, lambda state: any(step.ask(state).temperature == 0 for step in steps), tally
     )
     ballots = extended(seen, BALLOTS, Ballots)
     count = graph.add_part(counting, "count", reads=ballots, writes=[field, tally])
@@ -305,7 +304,3 @@ def _check_outcome(graph: Workflow[Any], field: str, uncertain: Any) -> None:
             f"vote: {graph.state.__name__}.{field} cannot be {uncertain!r}, the word for no majority. Let "
             "the field take it, or give another word: vote(…, uncertain=…)."
         )
-
-
-def _is_at_zero(part: Step[Any, Any], state: Any) -> bool:
-    return part.ask(state).temperature == 0

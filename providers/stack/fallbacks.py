@@ -59,30 +59,30 @@ class FallbackChain:
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         attempt = context.attempt
-        passed: list[str] = []
+        history: list[str] = []
         last = self.models[-1]
         rejected = await self._rejected(context)
         for member in self.models:
             if rejected and member is not last and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
-                passed.append(f"{member.name}: {call.problem}")
+                history.append(f"{member.name}: {call.problem}")
                 continue
-            why = context.reason if not passed else f"fallback: {passed[-1]}"
+            why = context.reason if not history else f"fallback: {history[-1]}"
             try:
                 reply = await member.complete(request, replace(context, attempt=attempt, reason=why))
             except ModelError as error:
                 attempt += error.attempts
                 if member is last or trigger_of(error) not in self._on:
-                    raise _with_history(error, passed) from None
-                passed.append(f"{member.name} failed ({_brief(error)})")
+                    raise _with_history(error, history) from None
+                history.append(f"{member.name} failed ({_brief(error)})")
                 continue
             problem = None if member is last else self._problem(reply, context)
             if problem is None:
                 return reply
             attempt += 1
             reject(reply, context, problem)
-            passed.append(f"{member.name}: {problem}")
+            history.append(f"{member.name}: {problem}")
         raise AssertionError("a chain has members")
 
     async def _rejected(self, context: CallContext) -> list[Call]:
@@ -130,8 +130,8 @@ _REFUSALS = {
 
 def refusal_in(call: Call, _: CallContext | None = None) -> str | None:
     """Return why an answer on record is none, although nobody came to reject it."""
-    who = _REFUSALS.get(call.finish_reason or "")
-    return None if who is None else f"{who}: {(call.answer or '')[:300]!r}"
+    why = _REFUSALS.get(call.finish_reason or "")
+    return None if why is None else f"{why}: {(call.answer or '')[:300]!r}"
 
 
 class RefusalLayer(Layer):
@@ -142,12 +142,12 @@ class RefusalLayer(Layer):
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         reply = await self.inner.complete(request, context)
-        who = _REFUSALS.get(reply.finish_reason or "")
-        if who is None:
+        why = _REFUSALS.get(reply.finish_reason or "")
+        if why is None:
             return reply
-        reject(reply, context, f"{who}: {reply.text[:300]!r}")
+        reject(reply, context, f"{why}: {reply.text[:300]!r}")
         raise ModelFiltered(
-            f"{self.name}: {who} ({reply.text[:200]!r}). Change the prompt, or bind another model after "
+            f"{self.name}: {why} ({reply.text[:200]!r}). Change the prompt, or bind another model after "
             "this one.",
             model=self.name,
         )
@@ -159,7 +159,7 @@ def _brief(error: ModelError) -> str:
     return f"{type(error).__name__}{status}{tries}"
 
 
-def _with_history(error: ModelError, passed: Sequence[str]) -> ModelError:
-    if passed:
-        error.args = (f"{error} Asked before it: {'; '.join(passed)}.",)
+def _with_history(error: ModelError, history: Sequence[str]) -> ModelError:
+    if history:
+        error.args = (f"{error} Asked before it: {'; '.join(history)}.",)
     return error

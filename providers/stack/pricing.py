@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ...state.money import is_believable, rounded
 from ..model import CallContext, Layer, Model, Reply, Request, Usage
-from ..prices import HourlyPrice, Meter, Price, cost_of, cost_parts
+from ..prices import FREE, HourlyPrice, Meter, Price, cost_of, cost_parts
 from ..provider_table import provider_named
 from ..settings import ModelSettings
 
@@ -192,7 +192,7 @@ def tariff_for(settings: ModelSettings, name: str, address: str = "") -> Tariff 
         return TokenTariff(price)
     provider = provider_named(settings.provider)
     if provider.is_free:
-        return TokenTariff(Price(input=0, output=0), ON_DEVICE)
+        return TokenTariff(FREE, ON_DEVICE)
     if provider.prices is not None:
         return PriceListTariff(name, provider=provider.prices)
     address = settings.base_url or address

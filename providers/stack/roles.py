@@ -38,7 +38,7 @@ from ..settings import (
     parse_binding,
     parse_spec,
 )
-from .stack import GIVEN as GIVEN_PROVIDER, Member, ModelStack, from_settings, member_of, stacked
+from .stack import GIVEN_PROVIDER, Member, ModelStack, from_settings, member_of, stacked
 
 EVERY_ROLE = "*"
 NOWHERE = RunContext.of(None)

@@ -67,7 +67,7 @@ from .tool_emulation import ToolEmulationLayer
 EndpointKey = tuple[str, str]
 
 
-GIVEN = "given"  # the provider of a model that is an object of the user's own
+GIVEN_PROVIDER = "given"  # the provider of a model that is an object of the user's own
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Member:
     @property
     def provider(self) -> str | None:
         """Who answers, by LangChain's name for it; None where nobody says it."""
-        settings = self.settings.provider
-        return settings if settings not in (None, GIVEN) else self.backend.provider or None
+        named = self.settings.provider
+        return named if named not in (None, GIVEN_PROVIDER) else self.backend.provider or None
 
     @property
     def endpoint(self) -> EndpointKey | None:
@@ -202,7 +202,7 @@ def member_of(settings: ModelSettings) -> Member:
 _shared = threading.Lock()
 _circuit_breakers: dict[tuple[EndpointKey, int, float], CircuitBreaker] = {}
 _rate_limiters: dict[tuple[EndpointKey, float | None, float | None, int], RateLimiter] = {}
-_caches: dict[EndpointKey, Prefixes] = {}
+_prefixes_by_endpoint: dict[EndpointKey, Prefixes] = {}
 _capacities: dict[EndpointKey, Capacity] = {}
 
 
@@ -232,7 +232,7 @@ def _prefixes(member: Member) -> Prefixes:
     if member.endpoint is None:
         return Prefixes()
     with _shared:
-        return _caches.setdefault(member.endpoint, Prefixes())
+        return _prefixes_by_endpoint.setdefault(member.endpoint, Prefixes())
 
 
 def _capacity(member: Member) -> Capacity:
@@ -251,7 +251,7 @@ def forget_endpoints() -> None:
     with _shared:
         _circuit_breakers.clear()
         _rate_limiters.clear()
-        _caches.clear()
+        _prefixes_by_endpoint.clear()
         _capacities.clear()
     RefusedParams.forget()
     _shared_stack.cache_clear()

@@ -40,18 +40,18 @@ class SpanReader:
     def __init__(self, query: Query, thread_id: str) -> None:
         self._query = query
         self._thread = thread_id
-        self._assembler: SpanBuilder | None = None
+        self._builder: SpanBuilder | None = None
         self._node_run = self._call = self._retrieval = self._replay = 0
 
     def news(self, invocations: Sequence[Row] | None = None) -> list[Span]:
         """Return the spans that ended since the last time, without what `filled` reads."""
         query, thread = self._query, self._thread
-        if self._assembler is None:
+        if self._builder is None:
             runs = read_rows(query, "runs", thread)
             if not runs:
                 return []
-            self._assembler = SpanBuilder(runs[0])
-        self._assembler.know(invocations or read_rows(query, "invocations", thread))
+            self._builder = SpanBuilder(runs[0])
+        self._builder.know(invocations or read_rows(query, "invocations", thread))
         # Nodes first: they are committed after their calls, so the calls of each are then there to be read.
         node_runs = query(
             "SELECT * FROM node_runs WHERE thread_id = ? AND id > ? ORDER BY id", (thread, self._node_run)
@@ -63,11 +63,11 @@ class SpanReader:
         self._call = max([self._call, *(row["rowid"] for row in calls)])
         self._retrieval = max([self._retrieval, *(row["rowid"] for row in retrievals)])
         self._replay = max([self._replay, *(row["id"] for row in replays)])
-        return self._assembler.add(node_runs, [*calls, *retrievals], replays)
+        return self._builder.add(node_runs, [*calls, *retrievals], replays)
 
     def rest(self, *, alive: bool) -> list[Span]:
         """Return what nothing more will come for; see `SpanBuilder.finish`."""
-        return self._assembler.finish(alive=alive) if self._assembler else []
+        return self._builder.finish(alive=alive) if self._builder else []
 
 
 def filled(spans: Sequence[Span], query: Query) -> Iterator[Span]:
@@ -111,8 +111,7 @@ def _spent(query: Query, span: Span) -> Row:
         f"SELECT {cost_columns()} FROM calls WHERE thread_id = ? AND source = 'model' AND started_at <= ?",
         (span.trace.thread_id, span.ended_at),
     )
-    cost = cost_in(row)
-    spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd}
+    spent = cost_in(row).charged()
     limits = json.loads(span.row["budget"])
     left = {name: limits[name] - spent[name] for name in spent if name in limits}
     if "usd" in left:

@@ -208,7 +208,7 @@ def _limits(session: Session, thread_id: str) -> Iterator[Limit]:
     allowed = json.loads(recorded)
     cost = session.journal.spent(thread_id)
     seconds = session.ran_s(thread_id) if "seconds" in allowed else 0.0
-    spent = {"calls": cost.calls, "tokens": cost.charged_tokens, "usd": cost.charged_usd, "seconds": seconds}
+    spent = {**cost.charged(), "seconds": seconds}
     for resource, limit in allowed.items():
         if resource in spent and isinstance(limit, (int, float)):
             left = None if resource == "usd" and cost.unknown else limit - spent[resource]

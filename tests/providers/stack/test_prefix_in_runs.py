@@ -77,7 +77,7 @@ def test_a_stream_that_does_not_count_its_tokens_is_not_asked_for_again(server: 
 
 def forget_prefixes() -> None:
     """Forget what is in caches, but not what was learnt of the endpoints."""
-    for prefixes in stack._caches.values():
+    for prefixes in stack._prefixes_by_endpoint.values():
         prefixes._used_at.clear()
 
 
