@@ -32,7 +32,7 @@ from ..state.schema import (
     values_of,
 )
 from ..state.serde import allow
-from ..state.session.pauses import paused
+from ..state.session.pauses import budget_interrupt
 from ..state.state_checks import check_alias, check_kept
 from .answers import AnswerForm, ValidationFailed, form_of
 from .ask import Ask
@@ -227,7 +227,7 @@ class Step(AnswerNode[StateT, T], Generic[StateT, T]):
         except BudgetExceeded as ended:
             if context.run.checkpointer is None or not context.task:
                 raise
-            raise paused(ended, context.task) from None
+            raise budget_interrupt(ended, context.task) from None
 
     def __repr__(self) -> str:
         return f"<step {self.name} -> {self.writes}>"

@@ -27,13 +27,13 @@ from ...tracing.record.reads import read_calls, read_node_runs, read_rows
 from ...tracing.record.recorded_run import Question, read_questions, without_waiting_again
 from ...tracing.record.spans import Row
 from ..running.runner import BUSY_S, spread
-from ..running.trial import FATAL
+from ..running.trial import ENDS_SUITE
 from ..scoring.trial_record import cost_of
 from ..suite.topology import Compiled
 from .plan import Plan, ReplayCase, inputs_of
 
 # These say nothing about a run: a server was away, or a model, a key or a package was missing here.
-PASSING = (errors.ModelError, errors.RetrievalFailed, errors.MCPServerFailed, *FATAL)
+PASSING = (errors.ModelError, errors.RetrievalFailed, errors.MCPServerFailed, *ENDS_SUITE)
 MOST_ANSWERS = 1000  # of one run: more questions than that are a loop
 Progress = Callable[[int, int], None]
 
@@ -95,7 +95,7 @@ class ReplayRunner:
                     # Where calls are only tried, each run goes as far as it can.
                     self.ended |= end is not None and not self.dry_run and _is_ours(end)
                     return
-        except FATAL:
+        except ENDS_SUITE:
             raise
         except BudgetExceeded as error:
             self.ended |= not self.dry_run and _is_ours(error)

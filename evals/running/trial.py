@@ -33,7 +33,7 @@ from ..suite.targets import Target
 SCOPE = "the suite"
 WAITS = "Interrupted"  # what a case expects as its error if its run must wait for a person
 # These say something about the whole suite, not about one trial of it.
-FATAL = (SettingsError, StoreError, ThreadBusy, GraphChanged, MigrationFailed, PromptChanged)
+ENDS_SUITE = (SettingsError, StoreError, ThreadBusy, GraphChanged, MigrationFailed, PromptChanged)
 
 
 class TrialSettings(TypedDict, total=False):
@@ -71,7 +71,7 @@ async def run_trial(
             ledgers=ledgers,
             **settings,
         )
-    except FATAL:
+    except ENDS_SUITE:
         raise
     except BudgetExceeded as error:
         if _ends_all(error):

@@ -29,7 +29,7 @@ from ...state.event_loops import in_new_thread, run_sync
 from ...state.run_context import RunContext, with_draw
 from ...state.schema import restored, values_of
 from ...state.session.internals import node_of
-from ...state.session.pauses import paused
+from ...state.session.pauses import budget_interrupt
 from .compiled import is_sync_only, unbounded
 from .workflow import Workflow, as_runnable, name_of
 from .writes import Nested, collected, spread
@@ -115,7 +115,7 @@ def supersteps_end(config: RunnableConfig) -> Exception | None:
     if limiting is None:
         return None
     ended = limiting[1].end("supersteps")
-    return ended if here.checkpointer is None else paused(ended, here.task)
+    return ended if here.checkpointer is None else budget_interrupt(ended, here.task)
 
 
 async def timed(work: Branch, seconds: float | None, what: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ...state.journal.parts import parts_of
 from ...state.names import PARTS, SPREAD_KEY
 from ...state.run_context import RunContext, fields_in
 from ...state.schema import StateType, extended, values_of
-from ...state.session.pauses import paused
+from ...state.session.pauses import budget_interrupt
 from .workers import (
     DONE,
     ITEMS,
@@ -198,7 +198,7 @@ class _Share(Node[Any]):
             if part.problem is not None:
                 raise part.problem
         ended = next(part.ended for part in stopped if part.ended is not None)
-        raise paused(ended, run.task)
+        raise budget_interrupt(ended, run.task)
 
 
 def _waiting(task: str, parts: int) -> GraphInterrupt:

@@ -15,7 +15,7 @@ from ..errors import BudgetExceeded, StepgraphError
 from ..names import BUDGET_ENDED
 
 
-def paused(ended: BudgetExceeded, task: str) -> GraphInterrupt:
+def budget_interrupt(ended: BudgetExceeded, task: str) -> GraphInterrupt:
     """Return the interrupt that stands for a budget's end in one node execution."""
     value = {
         "kind": BUDGET_ENDED,
