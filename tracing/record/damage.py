@@ -59,10 +59,10 @@ _JSON = {
     "models": dict,
     "budget": {"": float},
     "fingerprint": "shape",
-    "params": dict,
+    "params": "params",
     "metadata": dict,
     "reserved": dict,
-    "cost_parts": dict,
+    "cost_parts": {"": float},
     "messages": [dict],
     "tool_calls": [dict],
     "passages": [dict],
@@ -200,6 +200,11 @@ def _expected_json(form: Any, value: Any) -> str:
         return "JSON"
     if form == "shape":
         return "" if _is_shape(found) else "the shape of a graph in JSON"
+    if form == "params":
+        fits = isinstance(found, dict) and all(
+            isinstance(found.get(n) or {}, dict) for n in ("settings", "dials")
+        )
+        return "" if fits else "an object in JSON, with objects as its settings and dials"
     if isinstance(form, dict):
         fits = isinstance(found, dict) and all(isinstance(each, (int, float)) for each in found.values())
         return "" if fits else "an object with numbers in JSON"
