@@ -41,6 +41,7 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
         ("checkpoints", "checkpoint", b"\xc1", ("history", "one")),
         ("checkpoints", "metadata", "{", ("history", "one")),
         ("writes", "value", b"\xc1", ("pending",)),
+        ("writes", "channel", b"\x00\xff", ("history", "one")),
         ("runs", "fingerprint", '{"edges":[]}', ("export", "one", "--html")),
         (
             "runs",

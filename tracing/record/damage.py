@@ -74,6 +74,7 @@ _JSON = {
     "result": object,
     "reply_state": object,
 }
+_TEXTS_OF_CHECKPOINTS = {"checkpoint_ns", "checkpoint_id", "task_id", "channel", "type"}
 _SAID: Mapping[Any, str] = {
     dict: "an object in JSON",
     list: "a list in JSON",
@@ -143,6 +144,9 @@ def _damaged_checkpoints(journal: Journal, thread: Any) -> Iterator[Damage]:
             metadata = row.get("metadata", b"{}")
             if _expected_json(dict, metadata):
                 yield Damage(table, thread, "metadata", metadata, "an object in JSON")
+            for name in _TEXTS_OF_CHECKPOINTS & row.keys():
+                if not isinstance(row[name], str):
+                    yield Damage(table, thread, name, row[name], "a text")
 
 
 def _declared() -> dict[str, dict[str, tuple[str, bool]]]:
