@@ -14,7 +14,7 @@ from stepgraph.state.masking import EVERYTHING
 SIZE = 2**20
 SIGNS = 'aek415 0-.:@[]()+%&#=/\\"'
 MOST_S = 0.05
-KEY = "Zq8xW3pL5tR7nB2vKd9s"
+KEY = "9aq8xW3pL5tR7nB2vKd9"
 UNITS = (
     "-eyJaaaaaaaa", ".eyJaaaaaaaa.aaaaaaaa", "sk-", "sk-aaaaaaaaaaaaa ", "glpat-", "SG.a", "a.", "a@", "a@a.", "@", " a",
     "1 ", "1", "12 ", "123456 ", "4111111111111111 ", "4111 1111 1111 1111 ", "1 1 1 1 1 1 1 1 1 1 1 1 x ", "1\u00a0",
@@ -26,7 +26,7 @@ UNITS = (
     "020 7946 ", "0170 1234567 ", "01 23 45 67 89 ", "0123456789012", "x4111111111111112 ", "aaaaaaaaaaaa4111 ", "a [at] ",
     "a[at]a[dot]", "a&#64;", "a  [ at ] ", "(@)", "(", " ", "1(", "@a", "a@b.de ", "0170/", "5500 0000 ", "555 123 456 ",
     "1234 5678 9012 345 ", "+49 30 1234567 ", "4", "y:", "a%5a", "%255a", "%", "%25", "\\x5a", "&#90;", "&#x5a;", "\\",
-    KEY, f"{KEY} ", KEY.upper(), f"{KEY}%5a", '"a"@', '"a', "@localhost", "at ",
+    KEY, f"{KEY} ", KEY.upper(), f"{KEY}%5a", f"{KEY.upper()}%5a", f"%{KEY[1:]}", "%01", '"a"@', '"a', "@localhost", "at ",
 )  # fmt: skip
 
 

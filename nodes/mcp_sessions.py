@@ -84,17 +84,24 @@ class ServerSession:
         self._sending: set[asyncio.Task[Any]] = set()
 
     async def tools(self) -> list[Tool]:
-        """Return the server's tools."""
+        """Return the server's tools. Raises MCPServerFailed if it takes longer than its start may."""
         from mcp.types import PaginatedRequestParams
 
         found: list[Tool] = []
         cursor: str | None = None
-        for _ in range(PAGES):
-            page = await self.client.list_tools(params=PaginatedRequestParams(cursor=cursor))
-            found += page.tools
-            cursor = page.nextCursor
-            if not cursor:
-                break
+        listing = asyncio.timeout(self.server.start_s)
+        try:
+            async with listing:
+                for _ in range(PAGES):
+                    page = await self.client.list_tools(params=PaginatedRequestParams(cursor=cursor))
+                    found += page.tools
+                    cursor = page.nextCursor
+                    if not cursor:
+                        break
+        except TimeoutError:  # an answer that cannot be read is dropped, and would be waited for without end
+            if not listing.expired():
+                raise
+            raise self.failed(f"it did not list its tools within {self.server.start_s:g} s") from None
         return found
 
     @asynccontextmanager

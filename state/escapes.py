@@ -22,6 +22,7 @@ _KEPT = bytes(byte not in _GAPS for byte in range(256))
 _EQUALS = b"\5"
 _FREE = bytes(max(byte, 32) for byte in range(256)).replace(b"=", _EQUALS)
 _BACK = bytes.maketrans(b"\1\2\3\4" + _EQUALS, _FILLER * 4 + b"=")
+_CONTROLS = tuple(b"=0%d" % number for number in range(6))
 # How an escape in hex begins, the same with fillers before "=", and what it is if no two digits follow.
 _HEX = (
     (b"%", b"\1\1=", b"%"),
@@ -80,6 +81,9 @@ def _without_hex(data: bytes) -> bytes:
     used = [escape for escape in _HEX if escape[0] in data]
     for sign, begun, _ in used:
         data = data.replace(sign, begun)
+    if b"=0" in data:
+        for control in _CONTROLS:  # these would be read as the marks
+            data = data.replace(control, b"=20")
     data = a2b_qp(data.replace(b"=3D", _EQUALS).replace(b"=3d", _EQUALS) + b" ")[:-1]
     for _, begun, plain in used:
         data = data.replace(begun, plain)

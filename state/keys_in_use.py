@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -19,12 +18,16 @@ from .escapes import flat, places, raw, squeezed, start_of
 MARK: Final = "[key]"
 SHORTEST = 8
 MOST_KEYS = 1024
+MOST_CHECKED = 4096  # ends of keys in one text
+MOST_MARKED = 16_384  # spellings of keys with escapes or blanks in one text
 MOST_REMEMBERED = 16_384  # characters of a text
 # What people write where a server takes any key.
 _STAND_INS = {"not-needed", "not_needed", "no-key-needed", "no-key-required", "placeholder"}
 _OPEN_ESCAPE = re.compile(
     r"(?:%(?:2|25)*[0-9a-f]?|\\+(?:u[0-9a-f]{0,7}|x[0-9a-f]?)?|&(?:#x?[0-9a-f]{0,7}|[a-z]{1,4})?)\Z", re.I
 )
+# What half an escape takes for its own of the text after it: "%9" a digit, a backslash an "x" and two.
+_DIGITS = re.compile(rb"(?:[xu]|(?=[0-9a-f]))[0-9a-f]{0,8}|", re.I)
 _KEY_NAME = re.compile(r"key|token|secret|passw|sig|auth|credential", re.I)
 
 _keys: dict[str, None] = {}
@@ -82,57 +85,104 @@ def _marked(text: str, data: bytes, mark: str) -> str:
     """Return the text with a mark for each key that is found in its raw or flat form."""
     exact = squeezed(data)
     small = exact.lower()
-    found = sorted(
-        (at, at + len(row) - 1)
-        for key in tuple(_keys)
-        for row, loose in _rows_of(key)
-        for at in _each(row, small if loose else exact)
-    )
-    ends: list[int] = []
-    for start, end in found:
-        if not ends or start > ends[-1]:
-            ends += (start, end)
-    place = places(data, ends)
+    known = [_forms(key) for key in tuple(_keys)]
+    found: list[tuple[int, int, int]] = []
+    for forms in known:
+        for row, loose in forms.rows:
+            found += _each(row, small if loose else exact)
+    if len(exact) < len(data):
+        for row, digits in (half for forms in known for half in forms.halves):
+            found += _halves(text, data, small, row, digits)
+    found.sort()
+    if len(exact) < len(data) and len(found) > MOST_MARKED:  # a flood: one mark from the first to the last
+        found = [(found[0][0], max(end for _, end, _ in found), found[0][2])]
+    spans: list[int] = []
+    taken: list[int] = []
+    last = -1
+    for start, end, digits in found:
+        if start > last:
+            spans += (start, end)
+            taken.append(digits)
+            last = end
+    as_it_stands = len(exact) == len(data)
+    place = iter(spans) if as_it_stands else places(data, spans)
     parts: list[str] = []
     done = 0
-    for start, end in zip(place, place, strict=True):
-        parts += (text[done : max(done, start_of(text, data, start))], mark)
+    for start, end, digits in zip(place, place, taken, strict=True):
+        begin = start if as_it_stands else max(done, start_of(text, data, start) - digits)
+        parts += (text[done:begin], mark)
         done = end + 1
     return "".join((*parts, text[done:])) if parts else text
 
 
-def _each(row: bytes, text: bytes) -> Iterator[int]:
-    at = text.find(row)
+def _halves(text: str, data: bytes, small: bytes, row: bytes, digits: int) -> list[tuple[int, int, int]]:
+    """Return where a key stands whose first characters half an escape before it took for its own digits.
+
+    In "%9" before the key "aZq8..." the "a" is read as the escape's second digit. The third number of each
+    place is how many characters the escape took.
+    """
+    rest = row[digits:]
+    if (count := small.count(rest)) == small.count(row):
+        return []
+    found = _each(rest, small)
+    if count > MOST_CHECKED:  # no innocent text says the end of a key so often
+        return found
+    tries = sorted(
+        (at - digits + taken, end, taken)
+        for taken in range(1, digits + 1)
+        for at, end, _ in found
+        if at - digits + taken >= 0 and small[at - digits + taken : at] == row[taken:digits]
+    )
+    starts = [start_of(text, data, place) for place in places(data, (begin for begin, _, _ in tries))]
+    return [
+        (begin, end, taken)
+        for (begin, end, taken), start in zip(tries, starts, strict=True)
+        if text[max(0, start - taken) : start].lower() == row[:taken].decode()
+    ]
+
+
+def _each(row: bytes, text: bytes) -> list[tuple[int, int, int]]:
+    """Return where a row begins and ends, each time it is there."""
+    found, length, at = [], len(row), text.find(row)
     while at >= 0:
-        yield at
-        at = text.find(row, at + len(row))
+        found.append((at, at + length - 1, 0))
+        at = text.find(row, at + length)
+    return found
 
 
 # An answer passes here on its way to the caller, to the record and to the trace: the same text each time.
 _remembered = lru_cache(maxsize=256)(_cleaned)
 
 
-@lru_cache(maxsize=MOST_KEYS)
-def _rows_of(key: str) -> tuple[tuple[bytes, bool], ...]:
-    """Return the rows of characters that stand for one key, each with whether its case is loose."""
-    data = key.encode()
-    # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
-    own = {squeezed(data)}
-    if key.isascii():
-        own |= {squeezed(flat(each)) for each in (data, data.replace(b"\\", b""))}
-    small = {row.lower() for row in own if row} | {data.hex().encode()}
-    exact = {
-        core
-        for before in range(3)
-        for encode in (base64.b64encode, base64.urlsafe_b64encode)
-        if len(core := _core(encode(b"-" * before + data), before, len(data))) >= SHORTEST
-    }
-    return (*((row, True) for row in sorted(small)), *((core, False) for core in sorted(exact)))
+class _Forms:
+    """The rows of characters that stand for one key, each with whether its case is loose."""
+
+    def __init__(self, key: str) -> None:
+        data = key.encode()
+        # A key can hold a blank, which may be anywhere in an echo, or what looks like an escape.
+        own = {squeezed(data)}
+        if key.isascii():
+            own |= {squeezed(flat(each)) for each in (data, data.replace(b"\\", b""))}
+        small = {row.lower() for row in own if row} | {data.hex().encode()}
+        exact = {
+            core
+            for before in range(3)
+            for encode in (base64.b64encode, base64.urlsafe_b64encode)
+            if len(core := _core(encode(b"-" * before + data), before, len(data))) >= SHORTEST
+        }
+        digits = ((row.lower(), len(_DIGITS.match(row)[0])) for row in own)  # type: ignore[index]
+        self.halves = [(row, most) for row, n in digits if (most := min(n, len(row) - SHORTEST // 2)) > 0]
+        self.rows = (*((row, True) for row in sorted(small)), *((core, False) for core in sorted(exact)))
 
 
 def _core(text: bytes, before: int, length: int) -> bytes:
     """Return the characters of a base64 text that stand for the key alone, whatever is around it."""
     return text[(before * 8 + 5) // 6 : (before + length) * 8 // 6]
+
+
+@lru_cache(maxsize=MOST_KEYS)
+def _forms(key: str) -> _Forms:
+    return _Forms(key)
 
 
 class StreamCleaner:
@@ -160,7 +210,7 @@ class _Rows:
     """All rows of all keys: each with whether its case is loose, how they begin, and the longest spelling."""
 
     def __init__(self) -> None:
-        self.all = [row for key in _keys for row in _rows_of(key)]
+        self.all = [row for key in _keys for row in _forms(key).rows]
         begin = {chr(row[0]) for row, _ in self.all}
         self.firsts = begin | {first.upper() for first in begin} | set("%\\&")
         self.longest = max(len(row) for row, _ in self.all) * 14

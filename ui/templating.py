@@ -132,8 +132,18 @@ def _environment() -> Any:
 
 
 def rendered(template: str, values: Mapping[str, Any]) -> str:
-    """Return a page. Raises SettingsError if jinja2 is missing."""
-    page: str = _environment().get_template(template).render(values)
+    """Return a page.
+
+    Raises SettingsError if jinja2 is missing, and AttributeError for a value that lacks what the page shows
+    of it, as the same value would elsewhere.
+    """
+    environment = _environment()
+    from jinja2 import UndefinedError
+
+    try:
+        page: str = environment.get_template(template).render(values)
+    except UndefinedError as error:
+        raise AttributeError(str(error)) from error
     return page
 
 

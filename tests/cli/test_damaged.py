@@ -41,6 +41,7 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
         ("checkpoints", "checkpoint", b"\xc1", ("history", "one")),
         ("checkpoints", "metadata", "{", ("history", "one")),
         ("writes", "value", b"\xc1", ("pending",)),
+        ("writes", "channel", b"\x00\xff", ("history", "one")),
         ("runs", "fingerprint", '{"edges":[]}', ("export", "one", "--html")),
         (
             "runs",
@@ -48,6 +49,9 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
             '{"nodes":{"a":{"nodes":1}},"edges":[],"choices":[]}',
             ("export", "one", "--html"),
         ),
+        ("calls", "reserved", '"much"', ("export", "one", "--html")),
+        ("calls", "params", '{"settings": 5}', ("export", "one", "--html")),
+        ("calls", "cost_parts", '{"input": {"a": 1}}', ("export", "one", "--html")),
     ],
 )
 def test_the_cell_is_named(

@@ -23,6 +23,7 @@ from stepgraph import (
     using,
 )
 from stepgraph.errors import MCPServerFailed, SettingsError
+from stepgraph.nodes.mcp_sessions import ServerSession, _Told
 
 from .mcp_cases import (
     SERVER,
@@ -121,3 +122,19 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+class Unanswering:
+    """A client whose server's list cannot be read: such an answer is dropped."""
+
+    async def list_tools(self, **_: object) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_list_of_tools_that_cannot_be_read_is_not_waited_for_without_end() -> None:
+    server = mcp(["shop"], name="shop", start_s=0.05)
+    told = _Told([])
+    session = ServerSession(server, told)
+    session.client = Unanswering()  # type: ignore[assignment]
+    with told.file, pytest.raises(MCPServerFailed, match=r"did not list its tools within 0\.05 s"):
+        asyncio.run(session.tools())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
@@ -137,3 +138,54 @@ def test_what_stands_around_a_key_stays() -> None:
     spelt = "".join(f"%{ord(c):02x}" for c in KEYS[0])
     text = f"\u4e2d %zz = {spelt}?=%41\n{KEYS[0]}\u200b%"
     assert without_keys(text) == "\u4e2d %zz = [key]?=%41\n[key]\u200b%"
+
+
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    lambda c: f"%{ord(c):02x}",
+    lambda c: f"%{ord(c):02X}",
+    lambda c: f"%25{ord(c):02x}",
+    lambda c: f"\\u00{ord(c):02x}",
+    lambda c: f"\\U000000{ord(c):02x}",
+    lambda c: f"\\x{ord(c):02x}",
+    lambda c: f"&#{ord(c)};",
+    lambda c: f"&#x{ord(c):x};",
+]
+HALVES = ["%", "%9", "%4", "%0", "%2", "%25", "%252", "\\", "\\u", "\\u0", "\\u004", "\\x", "\\x4"]
+HALVES += ["\\U0000", "\\U000000", "\\U0000004", "&", "&#", "&#6", "&#x4", "&am", "=", "=4"]
+
+
+@pytest.mark.parametrize("letters", ["0123456789abcdef", "uxUX09afgzAZ-_"])
+def test_a_key_in_mixed_spellings_is_found_after_half_an_escape(letters: str) -> None:
+    """The escape takes the first characters of the key for its own digits."""
+    luck = random.Random(15)
+    for _ in range(60):
+        key = "7" + "".join(luck.choices(letters, k=luck.randint(11, 35)))
+        key = key[1:] if not key[1:].isalpha() else key
+        know(key)
+        for half in HALVES:
+            spelt = "".join(luck.choice(SPELLINGS)(c) if luck.random() < 0.5 else c for c in key)
+            text = f"so {half}{spelt} end"
+            cleaned = without_keys(text)
+            assert cleaned.startswith("so "), text
+            assert cleaned.endswith("[key] end"), text
+            cut = luck.randint(0, len(text))
+            cleaner = StreamCleaner()
+            assert "[key]" in cleaner.feed(text[:cut]) + cleaner.feed(text[cut:]) + cleaner.rest(), text
+
+
+def test_the_end_of_a_key_alone_is_no_key() -> None:
+    know("9a-for-tests")
+    for text in ("made-for-tests %41", "%9b-for-tests", "%41 -for-tests"):
+        assert without_keys(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["9AQ8XW3PL5TR7NB2VKD9%5a", "%9q8xW3pL5tR7nB2vKd9", "9 aq8xW3pL5tR7nB2vKd9 "]
+)
+def test_a_flood_of_odd_spellings_leaves_none(unit: str) -> None:
+    know("9aq8xW3pL5tR7nB2vKd9")
+    cleaned = without_keys(f"begin {unit * 30_000} end")
+    assert "q8xw3pl5tr7" not in cleaned.lower()
+    assert cleaned.startswith("begin ")
+    assert cleaned.endswith(" end")

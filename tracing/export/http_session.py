@@ -22,6 +22,7 @@ from .otlp_spans import own_version
 if TYPE_CHECKING:
     import requests
 
+MOST_READ = 1 << 16
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 _UNTRACED = "_SUPPRESS_INSTRUMENTATION_KEY"  # as OpenTelemetry's own processors do around an export
 _PROTOBUF = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
@@ -94,10 +95,11 @@ class HttpSession:
             def request(self, *args: Any, **kwargs: Any) -> requests.Response:
                 given = kwargs.get("headers") or {}
                 # A key would go to wherever an answer points, and a page to log in on would count as success.
-                kwargs["allow_redirects"] = False
+                kwargs |= {"allow_redirects": False, "stream": True}
                 kwargs["headers"] = {n: v for n, v in given.items() if n.lower() in post._known}
                 try:
                     response = super().request(*args, **kwargs)
+                    _read(response)
                 except requests.RequestException as error:
                     post._error = type(error).__name__
                     raise Unsent from None
@@ -130,6 +132,17 @@ def _file(name: str) -> str | None:
     """Return the file that OpenTelemetry's variables name, such as the certificates to trust."""
     prefix = "OTEL_EXPORTER_OTLP"
     return os.environ.get(f"{prefix}_TRACES_{name}") or os.environ.get(f"{prefix}_{name}")
+
+
+def _read(response: requests.Response) -> None:
+    """Read the first 64 KiB of an answer, counted as they are unpacked; no server says more to this."""
+    content = bytearray()
+    with response:
+        for part in response.iter_content(4096):
+            content += part
+            if len(content) >= MOST_READ:
+                break
+    response._content = bytes(content[:MOST_READ])  # noqa: SLF001
 
 
 def _rejected_by(response: requests.Response) -> str:

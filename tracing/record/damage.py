@@ -59,10 +59,10 @@ _JSON = {
     "models": dict,
     "budget": {"": float},
     "fingerprint": "shape",
-    "params": dict,
+    "params": "params",
     "metadata": dict,
     "reserved": dict,
-    "cost_parts": dict,
+    "cost_parts": {"": float},
     "messages": [dict],
     "tool_calls": [dict],
     "passages": [dict],
@@ -74,6 +74,7 @@ _JSON = {
     "result": object,
     "reply_state": object,
 }
+_TEXTS_OF_CHECKPOINTS = {"checkpoint_ns", "checkpoint_id", "task_id", "channel", "type"}
 _SAID: Mapping[Any, str] = {
     dict: "an object in JSON",
     list: "a list in JSON",
@@ -143,6 +144,9 @@ def _damaged_checkpoints(journal: Journal, thread: Any) -> Iterator[Damage]:
             metadata = row.get("metadata", b"{}")
             if _expected_json(dict, metadata):
                 yield Damage(table, thread, "metadata", metadata, "an object in JSON")
+            for name in _TEXTS_OF_CHECKPOINTS & row.keys():
+                if not isinstance(row[name], str):
+                    yield Damage(table, thread, name, row[name], "a text")
 
 
 def _declared() -> dict[str, dict[str, tuple[str, bool]]]:
@@ -200,6 +204,11 @@ def _expected_json(form: Any, value: Any) -> str:
         return "JSON"
     if form == "shape":
         return "" if _is_shape(found) else "the shape of a graph in JSON"
+    if form == "params":
+        fits = isinstance(found, dict) and all(
+            isinstance(found.get(n) or {}, dict) for n in ("settings", "dials")
+        )
+        return "" if fits else "an object in JSON, with objects as its settings and dials"
     if isinstance(form, dict):
         fits = isinstance(found, dict) and all(isinstance(each, (int, float)) for each in found.values())
         return "" if fits else "an object with numbers in JSON"
