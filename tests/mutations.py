@@ -35,7 +35,7 @@ LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
-ORDERLESS = ("min", "max")
+ORDERLESS = ("min", "max", "_same")
 MEASURE = 100  # where one more or less means nothing
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 
@@ -73,11 +73,12 @@ def mutations_of(module: str, source: str) -> Iterator[Mutation]:
 
 
 def code_in(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes that run: not annotations, decorators, f-strings or what only type checkers read."""
-    if isinstance(node, ast.JoinedStr) or (
-        isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-    ):
-        return
+    """Yield the nodes that run: not annotations, decorators, texts or what only type checkers read."""
+    match node:
+        case ast.JoinedStr() | ast.FunctionDef(name="__repr__"):
+            return
+        case ast.If(test=test) if "TYPE_CHECKING" in ast.unparse(test):
+            return
     yield node
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "decorator_list"):
@@ -132,7 +133,8 @@ def verdicts_of(
 ) -> Iterator[str]:
     """Yield which test notices each fault, nothing, or that there is no verdict.
 
-    They are tried in one process that has loaded all. What only runs as a module loads is tried in a copy.
+    They are tried in one process that has loaded all. What only runs as a module loads, or in processes that
+    tests start, it cannot see: so what nothing noticed there is tried in a copy.
     """
     faults = [
         {"number": number, "file": str(root / each.module), "source": each.source, "tests": tests}
@@ -151,7 +153,7 @@ def verdicts_of(
         ) as process:
             for number, (each, tests) in enumerate(zip(mutations, asked, strict=True)):
                 answer = _awaited(said, number, process)
-                yield killer_of(each, tests, tree, root, limit_s) if answer == LOADED else answer
+                yield killer_of(each, tests, tree, root, limit_s) if answer in (LOADED, "") else answer
 
 
 def _awaited(said: Path, number: int, process: subprocess.Popen[str]) -> str:

@@ -47,6 +47,7 @@ def test_the_limit_itself_fits():
         ("def f(a: 'Literal[1]') -> g(1): '''Text.'''", []),
         ("@dataclass(frozen=True)\nclass A: b: int", []),
         ("if TYPE_CHECKING:\n    f()", []),
+        ("def __repr__(self): return g(1, 2)", []),
     ],
 )
 def test_the_faults_of_a_piece_of_code(code: str, faults: list[str]) -> None:
@@ -116,6 +117,18 @@ def test_faults_are_planted_in_a_process_that_has_loaded_all(
     of_top = [each for each in mutations_of("state/limits.py", f"{LIMITS}TOP = 3\n") if each.line == 3]
     said = list(verdicts_of([*chosen, of_top[0]], [ASKED, ASKED, [], ASKED], clean, 60))
     assert said == [ASKED[0], "", "", ""]
+
+
+def test_a_fault_in_a_process_that_a_test_starts_is_noticed(clean: Path, faults: dict[str, Mutation]) -> None:
+    (clean / "tests/state/test_limits.py").write_text(
+        "import subprocess, sys\n"
+        "import state.limits\n"
+        "def test_the_limit_itself_fits():\n"
+        "    code = 'from state.limits import fits; assert fits(10, 10)'\n"
+        "    assert subprocess.run([sys.executable, '-c', code]).returncode == 0\n"
+    )
+    chosen = [faults["(size < most)"], faults["11"]]
+    assert list(verdicts_of(chosen, [ASKED, ASKED], clean, 60)) == [ASKED[0], ""]
 
 
 def test_the_tests_that_are_asked_run_the_lines() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -12,8 +13,8 @@ from langgraph.graph import StateGraph
 from langgraph.types import Send
 
 from stepgraph import migration
-from stepgraph.state.serde import AllowListSerializer
-from stepgraph.state.session.converting import Converter, Misplaced, _says_all
+from stepgraph.state.serde import AllowListSerializer, allow
+from stepgraph.state.session.converting import Converter, Misplaced, _same, _says_all
 from stepgraph.state.session.internals import NOTHING_WRITTEN, SENT
 from stepgraph.state.session.parts import Part
 
@@ -226,6 +227,10 @@ class Told:
 class Opaque: ...
 
 
+class Colour(Enum):
+    RED = "red"
+
+
 @dataclass
 class Loose:
     any: Any
@@ -237,6 +242,7 @@ class Loose:
         (str, True),
         (int | None, True),
         (list[Told], True),
+        (Colour | None, True),
         (Any, False),
         (list[Any], False),
         (Loose, False),
@@ -246,3 +252,79 @@ class Loose:
 )
 def test_an_annotation_says_how_all_of_a_value_is_made_or_not(annotation: Any, all_of_it: bool) -> None:
     assert _says_all(annotation) is all_of_it
+
+
+@dataclass
+class Full:
+    told: Told
+    loose: Loose
+    colour: Colour = Colour.RED
+
+
+allow(Full)
+
+
+def fitted(name: str, value: Any, kept: Any = None) -> Any:
+    """Return what a field of Full becomes: a value that the migrations gave, and what was kept before."""
+    of = Converter(graph_of("node", state=Full), "", (), str, True)
+    return of._fitting(name, value, None if kept is None else part(kept))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept", "fitting"),
+    [
+        ("told", {"text": "a"}, Told("a"), Told("a")),
+        ("told", {"text": "b"}, Told("a"), Told("b")),
+        ("told", {"text": "b"}, None, Told("b")),
+        ("told", Told("b"), None, Told("b")),
+        ("colour", "red", None, Colour.RED),
+        ("colour", Colour.RED, None, Colour.RED),
+        # What the type does not say is kept as it was, and not made plain.
+        ("loose", {"any": {"text": "a"}}, Loose(Told("a")), Loose(Told("a"))),
+        ("unknown", {"text": "a"}, Told("a"), Told("a")),
+        ("unknown", {"text": "b"}, Told("a"), {"text": "b"}),
+        ("unknown", {"text": "b"}, None, {"text": "b"}),
+    ],
+)
+def test_a_field_becomes_what_its_type_says(name: str, value: Any, kept: Any, fitting: Any) -> None:
+    assert fitted(name, value, kept) == fitting
+    assert type(fitted(name, value, kept)) is type(fitting)
+
+
+def test_an_object_that_fits_is_not_made_again() -> None:
+    told = Told("a")
+    assert fitted("told", told) is told
+
+
+def test_a_migration_may_return_an_object_of_the_new_state() -> None:
+    made = migration(from_="1")(lambda old: Full(Told(old["title"]), Loose(1)))
+    of = Converter(graph_of("node", state=Full), "", (made,), str, True)
+    new = of.checkpoint(checkpoint({"title": "tea"}))["channel_values"]
+    assert new == {"told": Told("tea"), "loose": Loose(1), "colour": Colour.RED}
+
+
+def test_what_cannot_be_read_is_told_with_its_field() -> None:
+    of = Converter(graph_of("first"), "", (), str, False)
+    kept = part(Told("a"))
+    unreadable = Part(kept.kind, kept.data.replace(b"Told", b"Gone"), None)
+    with pytest.raises(
+        Misplaced, match="What the thread keeps in 'name' cannot be read: it holds"
+    ) as refused:
+        of.checkpoint({**checkpoint({}), "channel_values": {"name": unreadable}})
+    assert refused.value.field == "name"
+
+
+class Array:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_values_are_the_same_by_type_and_content_or_else_as_objects() -> None:
+    array = Array()
+    assert _same(1, 1)
+    assert not _same(1, 2)
+    assert not _same(1, True)
+    assert _same(array, array)
+    assert not _same(array, Array())
