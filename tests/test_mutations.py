@@ -47,6 +47,7 @@ def test_the_limit_itself_fits():
         ("def f(a: 'Literal[1]') -> g(1): '''Text.'''", []),
         ("@dataclass(frozen=True)\nclass A: b: int", []),
         ("if TYPE_CHECKING:\n    f()", []),
+        ("a = errors(include_url=False)", []),
         ("def __repr__(self): return g(1, 2)", []),
     ],
 )

@@ -22,6 +22,7 @@ from stepgraph.nodes.mcp_servers import MCPServer, check_servers, server_table, 
         ("docker run --rm -i image", "image"),
         ("server.v2", "server-v2"),
         ("node", "node"),
+        ("uv run npx", "npx"),
         ("-x", "server"),
         (["uv", "tool", "run", "fetch.exe"], "fetch"),
         ("https://shop.example:8000/mcp", "shop-example"),
@@ -40,6 +41,7 @@ def test_a_server_is_called_by_what_it_is(server: Any, name: str) -> None:
         (" ", {}, "mcp(' '): name a server"),
         ([""], {}, "mcp(['']): name a server"),
         ([], {}, "mcp([]): name a server"),
+        (["", "a"], {}, "name a server"),
         ("a 'b", {}, "no command can be read there: No closing quotation"),
         ("a", {"name": "a b"}, "the name 'a b' is none"),
         ("a", {"name": "x" * 41}, "at most 40 of them"),
@@ -65,10 +67,8 @@ def test_what_may_be_given_is_kept() -> None:
         "a-example", (), "https://a.example/mcp?key=1", {}, {"A": "b"}, None, ("f",), True, False, 2
     )
     assert shown(given) == "https://a.example/mcp"
-    started = mcp("serve 'a b'", env={"A": "b"}, cwd="/srv")
-    assert started == MCPServer(
-        "serve", ("serve", "a b"), "", {"A": "b"}, {}, "/srv", None, False, None, 30.0
-    )
+    started = mcp("serve 'a b'", env={"A": "b"}, cwd="/srv", start_s=0.5)
+    assert started == MCPServer("serve", ("serve", "a b"), "", {"A": "b"}, {}, "/srv", None, False, None, 0.5)
     assert shown(started) == "serve 'a b'"
 
 
