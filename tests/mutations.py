@@ -28,7 +28,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
-from .coverage_map import CORE, ROOT, CoverageMap, nearest_tests, read_map
+from .coverage_map import CORE, ROOT, CoverageMap, nearest_tests, read_map, unmapped_files
 from .planting import LOADED, NO_VERDICT
 
 LEFT_OUT = ("graphs/ready/", "evals/shipped/")
@@ -248,6 +248,8 @@ def main() -> None:
     low, high = interval(noticed, len(judged))
     print(f"{noticed} of {len(judged)} were noticed [{low:.1%}, {high:.1%}]; {len(possible)} are possible.")
     print(f"{len(said) - len(judged)} more have no verdict. The seed was {options.seed}.")
+    if unmapped := unmapped_files(ROOT, covered):
+        print(f"A lower bound: {len(unmapped)} test files are not in the map, and so were not asked.")
     sys.exit(noticed < options.at_least * len(judged))
 
 

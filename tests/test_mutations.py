@@ -11,7 +11,7 @@ from stepgraph.state.json_text import json_text
 from stepgraph.state.names import path_of, without_private
 
 from . import coverage_map, planting
-from .coverage_map import Covered, Tracer, nearest_tests, read_map
+from .coverage_map import Covered, Tracer, nearest_tests, read_map, unmapped_files
 from .mutations import Mutation, covered_by_tests, interval, killer_of, mutations_of, verdicts_of
 from .planting import NO_VERDICT
 
@@ -176,6 +176,8 @@ def test_a_run_of_all_tests_says_which_lines_each_runs(clean: Path, tmp_path: Pa
     assert covered["tests/test_other.py::test_nothing"].lines == {}
     assert {name for name in covered if "::" in name} == {ASKED[0], "tests/test_other.py::test_nothing"}
     assert read_map(tmp_path / "map") == covered
+    assert unmapped_files(clean, covered) == []
+    assert unmapped_files(clean, {ASKED[0]: Covered()}) == ["tests/test_other.py"]
 
 
 def test_the_interval_of_a_share() -> None:
