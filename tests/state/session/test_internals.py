@@ -163,14 +163,14 @@ def test_a_last_superstep_within_a_budget_is_no_error(budget: bool) -> None:
         ("", None, []),
         ("", SimpleNamespace(), []),
         ("", SimpleNamespace(message=None), []),
-        ("", SimpleNamespace(message=AIMessageChunk("")), []),
-        ("", SimpleNamespace(message=AIMessageChunk("word")), [""]),
+        ("", SimpleNamespace(message=AIMessageChunk(content="")), []),
+        ("", SimpleNamespace(message=AIMessageChunk(content="word")), [""]),
         ([{"type": "text", "text": "word"}], None, [""]),
         (
             "",
             SimpleNamespace(
                 message=AIMessageChunk(
-                    "", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]
+                    content="", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]
                 )
             ),
             [""],
