@@ -55,6 +55,13 @@ def read_map(folder: Path) -> CoverageMap:
     return dict(tests)
 
 
+def unmapped_files(root: Path, covered: CoverageMap) -> list[str]:
+    """Return the test files of a tree none of whose tests is in a map, as after a run that was cut off."""
+    mapped = {_file(name) for name in covered if "::" in name}
+    files = (file.relative_to(root).as_posix() for file in sorted((root / "tests").rglob("test_*.py")))
+    return [file for file in files if file not in mapped]
+
+
 def nearest_tests(module: str, lines: range, covered: CoverageMap, most_s: float) -> list[str]:
     """Return the tests that run these lines, or else the module: as many as take `most_s` together.
 

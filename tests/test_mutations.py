@@ -11,7 +11,7 @@ from stepgraph.state.json_text import json_text
 from stepgraph.state.names import path_of, without_private
 
 from . import coverage_map, planting
-from .coverage_map import Covered, Tracer, nearest_tests, read_map
+from .coverage_map import Covered, Tracer, nearest_tests, read_map, unmapped_files
 from .mutations import Mutation, covered_by_tests, interval, killer_of, mutations_of, verdicts_of
 from .planting import NO_VERDICT
 
@@ -47,6 +47,8 @@ def test_the_limit_itself_fits():
         ("def f(a: 'Literal[1]') -> g(1): '''Text.'''", []),
         ("@dataclass(frozen=True)\nclass A: b: int", []),
         ("if TYPE_CHECKING:\n    f()", []),
+        ("a = errors(include_url=False)", []),
+        ("def __repr__(self): return g(1, 2)", []),
     ],
 )
 def test_the_faults_of_a_piece_of_code(code: str, faults: list[str]) -> None:
@@ -118,6 +120,18 @@ def test_faults_are_planted_in_a_process_that_has_loaded_all(
     assert said == [ASKED[0], "", "", ""]
 
 
+def test_a_fault_in_a_process_that_a_test_starts_is_noticed(clean: Path, faults: dict[str, Mutation]) -> None:
+    (clean / "tests/state/test_limits.py").write_text(
+        "import subprocess, sys\n"
+        "import state.limits\n"
+        "def test_the_limit_itself_fits():\n"
+        "    code = 'from state.limits import fits; assert fits(10, 10)'\n"
+        "    assert subprocess.run([sys.executable, '-c', code]).returncode == 0\n"
+    )
+    chosen = [faults["(size < most)"], faults["11"]]
+    assert list(verdicts_of(chosen, [ASKED, ASKED], clean, 60)) == [ASKED[0], ""]
+
+
 def test_the_tests_that_are_asked_run_the_lines() -> None:
     covered = {
         "tests/a/test_m.py": Covered(1, {}),
@@ -162,6 +176,8 @@ def test_a_run_of_all_tests_says_which_lines_each_runs(clean: Path, tmp_path: Pa
     assert covered["tests/test_other.py::test_nothing"].lines == {}
     assert {name for name in covered if "::" in name} == {ASKED[0], "tests/test_other.py::test_nothing"}
     assert read_map(tmp_path / "map") == covered
+    assert unmapped_files(clean, covered) == []
+    assert unmapped_files(clean, {ASKED[0]: Covered()}) == ["tests/test_other.py"]
 
 
 def test_the_interval_of_a_share() -> None:

@@ -7,8 +7,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -107,20 +105,16 @@ class SqliteCheckpointer(UpkeepSaver):
     The async methods write in place: a commit in WAL mode costs less than a hop to a thread and
     back. When another process holds the lock they wait in a thread.
 
-    With the journal's `store`, checkpoints go through its queue: in one order with the answers of calls, and
+    Checkpoints go through the queue of the journal's `store`: in one order with the answers of calls, and
     many in one commit. What may not get lost is committed when LangGraph has awaited it: the checkpoint
     before each superstep. That of an input waits for the next one, which follows before any node runs.
     What a run writes is refused once it has lost its claim, what anybody else writes while a thread is run.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        store: Store | None = None,
-        serde: Callable[[ReadBlob], SerializerProtocol] | None = None,
+        self, store: Store, *, serde: Callable[[ReadBlob], SerializerProtocol] | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path = store.file
         self.session: object = None  # the one whose checkpointer it is
         self.refused: dict[
             str, NotSerializable
@@ -131,7 +125,7 @@ class SqliteCheckpointer(UpkeepSaver):
         self._opened = Reopened(self.path.absolute(), lambda: self.lock, self._begin)
         track(self._opened)
         read_blob = BlobReader(lambda sql, values: self.conn.execute(sql, values).fetchall())
-        own = AllowListSerializer(read_blob=read_blob, refer=store is not None)
+        own = AllowListSerializer(read_blob=read_blob, refer=True)
         super().__init__(self._opened.connection, serde=serde(read_blob) if serde else own)
         with self.lock:
             retrying(self.setup, self.path)
@@ -154,7 +148,7 @@ class SqliteCheckpointer(UpkeepSaver):
         if collector is not None:
             yield collector
             return
-        if self._store is not None and self._is_waiting():
+        if self._is_waiting():
             self._store.flush()
         with self.lock:
             cursor = self.conn.cursor()
@@ -170,7 +164,7 @@ class SqliteCheckpointer(UpkeepSaver):
                 cursor.close()
 
     def _is_waiting(self) -> bool:
-        return self._store is not None and self._unread is not None and self._store.is_waiting(self._unread)
+        return self._unread is not None and self._store.is_waiting(self._unread)
 
     def _statements(
         self, thread_id: Any, of_run: bool, method: Callable[..., R], *args: Any
@@ -192,8 +186,7 @@ class SqliteCheckpointer(UpkeepSaver):
         new: ChannelVersions,
     ) -> tuple[RunnableConfig, list[Statement]]:
         thread, of_run = _writer(config)
-        if self._store is not None:
-            self._store.new_threads.add_checkpoint(thread, config["configurable"].get("checkpoint_ns", ""))
+        self._store.new_threads.add_checkpoint(thread, config["configurable"].get("checkpoint_ns", ""))
         of_run = of_run and metadata.get("source") != "update"
         return self._statements(thread, of_run, _put, config, checkpoint, metadata, new)
 
@@ -218,8 +211,6 @@ class SqliteCheckpointer(UpkeepSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        if self._store is None:
-            return retrying(partial(_put, self, config, checkpoint, metadata, new_versions), self.path)
         place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         self._store.write(statements)
         return place
@@ -231,11 +222,9 @@ class SqliteCheckpointer(UpkeepSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        if self._store is None:
-            return await aretrying(partial(_put, self, config, checkpoint, metadata, new_versions), self.path)
         place, statements = self._put_statements(config, checkpoint, metadata, new_versions)
         if metadata.get("source") == "input":
-            self._add_later(self._store, statements)
+            self._add_later(statements)
         else:
             await self._store.awrite(statements)
         return place
@@ -247,13 +236,8 @@ class SqliteCheckpointer(UpkeepSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        if self._store is None:
-            retrying(partial(_put_writes, self, config, writes, task_id, task_path), self.path)
-        else:
-            _, statements = self._statements(
-                *_writer(config), _put_writes, config, writes, task_id, task_path
-            )
-            self._store.write(statements)
+        _, statements = self._statements(*_writer(config), _put_writes, config, writes, task_id, task_path)
+        self._store.write(statements)
 
     async def aput_writes(
         self,
@@ -262,13 +246,10 @@ class SqliteCheckpointer(UpkeepSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        if self._store is None:
-            await aretrying(partial(_put_writes, self, config, writes, task_id, task_path), self.path)
-            return
         _, statements = self._statements(*_writer(config), _put_writes, config, writes, task_id, task_path)
         if not statements:
             return
-        self._add_later(self._store, statements)
+        self._add_later(statements)
         for _ in range(PASSES):  # where no other node of the superstep still runs, its checkpoint comes now
             await asyncio.sleep(0)
             if not self._store.is_waiting(statements[-1]):
@@ -277,15 +258,13 @@ class SqliteCheckpointer(UpkeepSaver):
 
     def _has_none(self, config: RunnableConfig) -> bool:
         """Tell whether there is surely no checkpoint where a config looks for one."""
-        if self._store is None:
-            return False
         values = config["configurable"]
         known = self._store.new_threads
         return not known.may_have_checkpoint(str(values["thread_id"]), values.get("checkpoint_ns", ""))
 
-    def _add_later(self, store: Store, statements: list[Statement]) -> None:
+    def _add_later(self, statements: list[Statement]) -> None:
         self._unread = statements[-1]
-        store.add_later(*statements)
+        self._store.add_later(*statements)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         starter: Starter | None = config["configurable"].get(STARTER_KEY)
@@ -299,7 +278,7 @@ class SqliteCheckpointer(UpkeepSaver):
         await start_late(config)
         if self._has_none(config):
             return None
-        if self._store is not None and self._is_waiting():
+        if self._is_waiting():
             await self._store.aflush()
         get_tuple = super().get_tuple
         return await aretrying(lambda: get_tuple(config), self.path)
@@ -319,17 +298,11 @@ class SqliteCheckpointer(UpkeepSaver):
             yield item
 
     def delete_thread(self, thread_id: str) -> None:
-        if self._store is None:
-            retrying(partial(SqliteSaver.delete_thread, self, thread_id), self.path)
-        else:
-            self._store.write(self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1])
+        self._store.write(self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1])
 
     async def adelete_thread(self, thread_id: str) -> None:
-        if self._store is None:
-            await aretrying(partial(SqliteSaver.delete_thread, self, thread_id), self.path)
-        else:
-            deleted = self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1]
-            await self._store.awrite(deleted)
+        deleted = self._statements(thread_id, False, SqliteSaver.delete_thread, thread_id)[1]
+        await self._store.awrite(deleted)
 
     def close(self) -> None:
         self._opened.close()

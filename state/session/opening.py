@@ -18,5 +18,5 @@ def checkpointer_of(
 ) -> SqliteCheckpointer:
     """Return what keeps LangGraph's checkpoints in the database of a store."""
     if isinstance(store.database, Path):
-        return SqliteCheckpointer(store.file, store=store, serde=serde)
+        return SqliteCheckpointer(store, serde=serde)
     return StoreCheckpointer(store, serde=serde)

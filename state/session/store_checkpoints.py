@@ -72,7 +72,7 @@ class StoreCheckpointer(SqliteCheckpointer):
         self.path = Path()
         self.session: object = None
         self.refused = {}
-        self._store = self._own = store
+        self._store = store
         self._unread = None
         self._collecting = threading.local()
         self._connection = StoreConnection(store)
@@ -96,11 +96,11 @@ class StoreCheckpointer(SqliteCheckpointer):
             yield collector
             return
         if self._is_waiting():
-            self._own.flush()
-        cursor = StoreCursor(self._own)
+            self._store.flush()
+        cursor = StoreCursor(self._store)
         yield cursor
         if cursor.statements:
-            self._own.write(cursor.statements)
+            self._store.write(cursor.statements)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         await start_late(config)

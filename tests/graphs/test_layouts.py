@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations, pairwise
 
 from hypothesis import given, settings, strategies as st
 
-from stepgraph.graphs.layouts import Box, lay_out
+from stepgraph.graphs.layouts import Box, _down, lay_out
 
 NAMES = "abcdefgh"
 
@@ -63,3 +64,19 @@ def test_long_chains_are_no_trouble() -> None:
 
 def test_nothing_at_all_is_laid_out_too() -> None:
     assert lay_out({}, []).height == 0
+
+
+def test_a_loop_of_one_node_leaves_it_and_comes_back_below() -> None:
+    layout = lay_out({"a": (100.0, 40.0)}, [("a", "a")])
+    box = layout.boxes["a"]
+    numbers = [float(number) for number in re.findall(r"[\d.]+", layout.paths["a", "a"])]
+    xs, ys = numbers[::2], numbers[1::2]
+    assert xs[0] == xs[-1] == box.x + box.width
+    assert xs[1] == xs[2] > xs[0]
+    assert ys[0] == ys[1] == box.y + 12
+    assert ys[2] == ys[3] == box.y + 28
+
+
+def test_a_way_through_a_stop_goes_on_from_its_lower_edge() -> None:
+    boxes = [Box(0, 0, 100, 40), Box(20, 60, 20, 30), Box(50, 120, 80, 40)]
+    assert _down(boxes) == ("M50.0 40.0C50.0 50.0 30.0 50.0 30.0 60.0V90.0C30.0 105.0 90.0 105.0 90.0 120.0")

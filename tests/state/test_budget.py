@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stepgraph.state.budget import Budget, Ledger, read_budgets
+from stepgraph.state.budget import Budget, Ledger, ThreadBudgets, read_budgets
 from stepgraph.state.cost import NOTHING, Cost
 from stepgraph.state.errors import BudgetExceeded, SettingsError
 
@@ -134,6 +134,17 @@ def test_a_budget_survives_json_and_refuses_less_than_nothing() -> None:
     assert Budget.from_json(budget.to_json()) == budget
     with pytest.raises(ValueError, match="tokens=-1"):
         Budget(tokens=-1)
+
+
+@pytest.mark.parametrize("own", [None, Budget(tokens=5)])
+@pytest.mark.parametrize("shared", [(), (Budget(usd=1.0, scope="a"), Budget(calls=2, scope="b", per="day"))])
+@pytest.mark.parametrize("ruled", [(), ("a", "c")])
+def test_the_budgets_of_a_thread_survive_json(
+    own: Budget | None, shared: tuple[Budget, ...], ruled: tuple[str, ...]
+) -> None:
+    budgets = ThreadBudgets(own, shared, ruled)
+    assert ThreadBudgets.from_json(budgets.to_json()) == budgets
+    assert ThreadBudgets.from_json(None) == ThreadBudgets.from_json("") == ThreadBudgets()
 
 
 def test_tables_of_limits_are_read_one_or_many() -> None:

@@ -216,6 +216,8 @@ def test_what_else_is_masked(text: str) -> None:
     "text",
     [
         "Basic information",
+        "Basic InformationIsHere",
+        "a basic 1234567890123456789 of it",
         "the bearer of this letter",
         "my password is safe",
         "api-key: see the docs of it",

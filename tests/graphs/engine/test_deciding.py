@@ -290,3 +290,12 @@ def test_each_pattern_says_what_it_answers_with() -> None:
     assert answer_of(fan_out(cut, write, into="parts")) == "parts"
     assert answer_of(map_reduce(cut, write, join=join, into="whole", tokens=99)) == "whole"
     assert answer_of(route(judge, {"good": write}, fallback=end())) == "text"
+
+
+def test_a_compiled_graph_that_says_no_answer_is_refused_as_a_decider() -> None:
+    graph = StateGraph(Text)
+    graph.add_node("mark", mark)
+    graph.add_edge(START, "mark")
+    graph.add_edge("mark", END)
+    with pytest.raises(DefinitionError, match=r"the graph 'plain' does not say which field is its answer"):
+        gate(graph.compile(name="plain"), is_good)

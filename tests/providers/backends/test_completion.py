@@ -53,7 +53,16 @@ def test_text_and_reasoning_are_told_apart(message: dict[str, Any], text: str, r
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize(
-    "text", ["<think>b < c</think> a", "  <think>b", "a <think> b", "a < b", "<", "</think>"]
+    "text",
+    [
+        "<think>b < c</think> a",
+        "<think>b</think>\n\na b  c",
+        "  <think>b",
+        "a <think> b",
+        "a < b",
+        "<",
+        "</think>",
+    ],
 )
 def test_a_stream_is_split_like_the_whole(text: str, size: int) -> None:
     splitter = ThoughtSplitter()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stepgraph import Ask, ScriptedModel, Session, chain, ensemble, fan_out, section, step, using, vote
 from stepgraph.errors import PromptChanged, ScriptError
-from stepgraph.state.journal.earlier import prompt_of
+from stepgraph.state.journal.earlier import EarlierLife, prompt_of
 
 TAGS = ("tea", "coffee", "milk")
 
@@ -154,3 +156,31 @@ def test_what_belongs_to_the_model_is_no_part_of_the_question() -> None:
     assert prompt_of(messages, json.dumps({**asked, "dials": {"seed": 7}})) != prompt_of(
         messages, json.dumps(asked)
     )
+
+
+@pytest.mark.parametrize(
+    ("now", "is_told"),
+    [
+        ("{'tea', 'milk'}", True),
+        ("{'milk', 'tea'}", False),
+        ("{'milk', 'teas'}", False),
+        ("{'milk', 'eat'}", False),
+        ("{'milk',  'tea'}", False),
+    ],
+)
+@pytest.mark.parametrize("known", ["", "used", "asked"])
+def test_only_the_same_words_in_another_order_of_a_call_that_is_not_this_lifes_are_told(
+    now: str, is_told: bool, known: str
+) -> None:
+    params = json.dumps({"settings": {"dial": 1}})
+    before, message = (json.dumps([{"role": "user", "content": text}]) for text in ("{'milk', 'tea'}", now))
+    call: Any = SimpleNamespace(id="1", request_hash="h", thread_id="t", messages=before, params=params)
+    life = EarlierLife(0.0)
+    if known == "used":
+        life.used.add("1")
+    if known == "asked":
+        life.asked.add("h")
+    with (
+        pytest.raises(PromptChanged, match=r"'sort'.*thread 't'") if is_told and not known else nullcontext()
+    ):
+        life.check([call], "sort", prompt_of(message, params))

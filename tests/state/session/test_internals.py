@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import weakref
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
@@ -22,6 +23,7 @@ from stepgraph.state.session.internals import (
     interrupt_id,
     read_task_statuses,
     through,
+    token_handler,
     with_message_ids,
 )
 
@@ -152,3 +154,38 @@ def test_a_last_superstep_within_a_budget_is_no_error(budget: bool) -> None:
     config: Any = {"recursion_limit": 1, **ledgers}
     with nullcontext() if budget else pytest.raises(GraphRecursionError):
         assert graph_of(lambda state: {"text": "told"}).invoke({"text": "hi"}, config) == {"text": "told"}
+
+
+@pytest.mark.parametrize(
+    ("token", "chunk", "emitted"),
+    [
+        ("word", None, ["word"]),
+        ("", None, []),
+        ("", SimpleNamespace(), []),
+        ("", SimpleNamespace(message=None), []),
+        ("", SimpleNamespace(message=AIMessageChunk(content="")), []),
+        ("", SimpleNamespace(message=AIMessageChunk(content="word")), [""]),
+        ([{"type": "text", "text": "word"}], None, [""]),
+        (
+            "",
+            SimpleNamespace(
+                message=AIMessageChunk(
+                    content="", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]
+                )
+            ),
+            [""],
+        ),
+    ],
+)
+async def test_a_token_handler_is_told_of_every_part_of_an_answer(
+    token: Any, chunk: Any, emitted: list[str]
+) -> None:
+    """Text as it comes; of other parts, such as a tool call, only that there is one: an answer has begun."""
+    told: list[str] = []
+
+    async def emit(text: str) -> None:
+        told.append(text)
+
+    handler: Any = token_handler(emit)
+    await handler.on_llm_new_token(token, chunk=chunk)
+    assert told == emitted
