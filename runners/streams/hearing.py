@@ -69,7 +69,7 @@ class Hub:
     @asynccontextmanager
     async def listening(self, thread: str) -> AsyncIterator[_Listener]:
         listener = _Listener(thread, Cursor(-1, 0))
-        await listen(self._journal, [thread], listener.client)
+        await listen(self._journal, [(thread, listener.client)])
         listener.cursor = await last_written(self._journal, thread)
         self._listeners.add(listener)
         if self._running is None or self._running.done():
@@ -90,8 +90,7 @@ class Hub:
             now = time.monotonic()
             try:
                 if now - told > LISTENS_S / 3 and told:
-                    for listener in list(self._listeners):
-                        await listen(self._journal, [listener.thread], listener.client)
+                    await listen(self._journal, sorted((e.thread, e.client) for e in self._listeners))
                 told = told if told and now - told <= LISTENS_S / 3 else now
                 found = {}
                 if now - stood >= STANDS_S:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .budget_accounts import AccountKey, Ahead, Amount, Granted, Limits, Settlement, Wanted
 
 KEPT_S = 1.0
-MOST = 32  # calls
+MOST = 128  # calls
 
 
 @dataclass(slots=True)
@@ -62,14 +62,15 @@ class Allowances:
                 stock = self._stocks.get(key)
                 if stock is None or stock.until < now or stock.limits != limits:
                     return None
-                if any(amount > left for amount, left in zip(bound, stock.left, strict=True)):
+                left = stock.left.minus(bound)
+                if min(left) < 0:
                     return None
-                held.append((key, stock))
+                held.append((key, stock, left))
             if not self._is_alive():
                 return None
-            for _, stock in held:
-                stock.left = stock.left.minus(bound)
-        return Granted(tuple((key, stock.owner, bound) for key, stock in held))
+            for _, stock, left in held:
+                stock.left = left
+        return Granted(tuple([(key, stock.owner, bound) for key, stock, _ in held]))
 
     def ahead(
         self, wanted: Mapping[AccountKey, tuple[Limits, Amount]], owner: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Self
 
 from ..cost import Cost
@@ -44,7 +45,8 @@ class Amount(NamedTuple):
     @classmethod
     def of(cls, cost: Cost) -> Amount:
         """Return what budgets are charged for a cost."""
-        return cls(cost.calls, cost.charged_tokens, picos(cost.charged_usd, up=True))
+        usd = cost.charged_usd if cost.known_usd or cost.estimated_usd else 0.0  # the exact sum is slow
+        return cls(cost.calls, cost.charged_tokens, picos(usd, up=True))
 
     def plus(self, other: Amount) -> Amount:
         return Amount(self.calls + other.calls, self.tokens + other.tokens, self.picos + other.picos)
@@ -323,11 +325,15 @@ def in_order(statements: Iterable[Statement]) -> list[Statement]:
 
 def settling(settlements: Iterable[Settlement]) -> Iterator[Statement]:
     """Yield the statements that settle: as few as can be, and in the order in which accounts are locked."""
-    sums: dict[tuple[AccountKey, str], tuple[Amount, Amount]] = {}
+    sums: dict[tuple[AccountKey, str], Settlement] = {}
     for each in settlements:
-        bound, spent = sums.get((each.key, each.owner), (Amount(), Amount()))
-        sums[each.key, each.owner] = bound.plus(each.bound), spent.plus(each.spent)
-    for (key, owner), (bound, spent) in sorted(sums.items()):
-        settled = Settlement(key, owner, bound, spent)
-        yield SettlingStatement((_SETTLE, (*spent, *bound, *key)), settled)
-        yield SettlingStatement((_LET_GO, (*bound, *key, owner)), settled)
+        place = each.key, each.owner
+        known = sums.get(place)
+        if known is None:
+            sums[place] = each
+        else:
+            bound, spent = known.bound.plus(each.bound), known.spent.plus(each.spent)
+            sums[place] = Settlement(each.key, each.owner, bound, spent)
+    for (key, owner), settled in sorted(sums.items(), key=itemgetter(0)):
+        yield SettlingStatement((_SETTLE, (*settled.spent, *settled.bound, *key)), settled)
+        yield SettlingStatement((_LET_GO, (*settled.bound, *key, owner)), settled)

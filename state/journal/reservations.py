@@ -186,6 +186,8 @@ class Reservations(Forked):
         if time.monotonic() - self._alive_at[0] > LIFETIME_S:  # it stood still, and may have lost that
             self._prove_alive()
         settled = granted.settled(spent)
+        if not self._given_back:
+            return settled
         return [each if self._holds(each) else replace(each, bound=Amount()) for each in settled]
 
     def _holds(self, settlement: Settlement) -> bool:
@@ -200,7 +202,8 @@ class Reservations(Forked):
         """Take note that a call which had set something aside is settled."""
         with self._lock:
             self._open -= 1
-        self._wake_all()
+        if self._waiters:
+            self._wake_all()
 
     def _wake_all(self) -> None:
         with self._lock:

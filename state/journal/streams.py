@@ -61,14 +61,14 @@ class Answered:
 # Whoever listens
 
 
-async def listen(journal: Journal, threads: Iterable[str], client: str) -> None:
-    """Say that a client listens to threads, for the next seconds."""
+async def listen(journal: Journal, listeners: Iterable[tuple[str, str]]) -> None:
+    """Say which clients listen, each to a thread, for the next seconds: at once for all of them."""
     now = journal.dialect.now
     sql = (
         f"INSERT INTO stream_listeners (thread_id, client, expires_at) VALUES (?, ?, {now} + ?) "
         "ON CONFLICT (thread_id, client) DO UPDATE SET expires_at = excluded.expires_at"
     )
-    await journal.awrite([(sql, (thread, client, LISTENS_S)) for thread in threads])
+    await journal.awrite([(sql, (thread, client, LISTENS_S)) for thread, client in listeners])
 
 
 async def unlisten(journal: Journal, thread_id: str, client: str) -> None:

@@ -51,6 +51,8 @@ class SharedLedger(Ledger):
         self.reservations = reservations
         self.limits = Limits(budget.calls, budget.tokens, None if budget.usd is None else picos(budget.usd))
         self._now = now
+        self._key = AccountKey(self.scope, "", 0)
+        self._ends_at: int | None = 0  # it is of a period that is over
         self._held: list[tuple[Cost, Held]] = []
 
     def seconds_left(self) -> float | None:
@@ -59,8 +61,11 @@ class SharedLedger(Ledger):
     async def account(self) -> tuple[AccountKey, int | None]:
         """Return the account of now, and when its period ends."""
         now = await self.reservations.now() if self._now is None else self._now()
-        here = slice_at(self.budget.per, now)
-        return AccountKey(self.scope, self.budget.per or "", here.starts_at), here.ends_at
+        if now < self._key.starts_at or (self._ends_at is not None and now >= self._ends_at):
+            here = slice_at(self.budget.per, now)
+            self._key = AccountKey(self.scope, self.budget.per or "", here.starts_at)
+            self._ends_at = here.ends_at
+        return self._key, self._ends_at
 
     async def reserve(self, bound: Cost) -> None:
         tries = 0
@@ -114,8 +119,8 @@ async def set_aside(ledgers: Sequence[SharedLedger], bound: Cost, owner: str | N
     accounts: dict[AccountKey, tuple[int | None, Limits]] = {}
     for ledger in ledgers:
         key, ends_at = await ledger.account()
-        limits = ledger.limits if key not in accounts else ledger.limits.tightest(accounts[key][1])
-        accounts[key] = ends_at, limits
+        known = accounts.get(key)
+        accounts[key] = ends_at, ledger.limits if known is None else ledger.limits.tightest(known[1])
     reservations = ledgers[0].reservations
     outcome = await reservations.reserve(Wanted(Amount.of(bound), accounts, owner))
     if isinstance(outcome, Granted):
