@@ -37,7 +37,7 @@ def worth_trying(screened: Sequence[ScreenedNode]) -> list[ScreenedNode]:
 
 
 @dataclass(frozen=True)
-class Side:
+class GraftSide:
     """One version's node on the healthy inputs that the other one's trials recorded, with their scores."""
 
     grafting: Grafting
@@ -46,7 +46,7 @@ class Side:
 
 
 async def worse_alone(
-    score: ScreenedNode, onto_a: Side, onto_b: Side | None = None, *, level: float, tests: int
+    score: ScreenedNode, onto_a: GraftSide, onto_b: GraftSide | None = None, *, level: float, tests: int
 ) -> Graft | None:
     """Run B's node on A's healthy inputs until it is surely worse, or hardly can be.
 
@@ -75,7 +75,7 @@ async def worse_alone(
     return graft
 
 
-async def _ran(side: Side, score: ScreenedNode, number: int, scores: dict[Key, list[float]]) -> bool:
+async def _ran(side: GraftSide, score: ScreenedNode, number: int, scores: dict[Key, list[float]]) -> bool:
     """Run a node on a side's inputs once more; False if the budget ended."""
     found = await side.grafting.node_alone(score.node, score.metric, side.trials, number)
     for key, value in found.items() if not side.grafting.ended else ():

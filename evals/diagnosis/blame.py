@@ -20,7 +20,7 @@ from ..suite.check import check_suite
 from ..suite.model import COMPLETED, Suite
 from ..suite.targets import shape_digest, target_of
 from ..suite.topology import Compiled, node_in
-from .alone import LOOKS, Side, worse_alone, worth_trying
+from .alone import LOOKS, GraftSide, worse_alone, worth_trying
 from .findings import Announce, Blame, Graft, GraftPlan, Verdict
 from .graft import Grafting
 from .onward import Onward
@@ -281,12 +281,14 @@ class _BlameRun:
                     return confirmed
         return confirmed
 
-    def _sides(self, score: ScreenedNode) -> list[Side]:
+    def _sides(self, score: ScreenedNode) -> list[GraftSide]:
         """Return where a node can run: B's on A's healthy inputs, and A's on B's."""
         key = score.node, score.metric
-        sides = [Side(self._grafting, self._healthy[key], self._trials_of(self._a, self._healthy[key]))]
+        sides = [GraftSide(self._grafting, self._healthy[key], self._trials_of(self._a, self._healthy[key]))]
         if self._old is not None and self._back is not None and node_in(self._old.graph, score.node):
-            sides.append(Side(self._back, self._theirs[key], self._trials_of(self._b, self._theirs[key])))
+            sides.append(
+                GraftSide(self._back, self._theirs[key], self._trials_of(self._b, self._theirs[key]))
+            )
         return sides
 
     def _trials_of(self, results: Results, before: Healthy) -> list[Trial]:
