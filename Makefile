@@ -145,6 +145,9 @@ evals-blame: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --faults 0.2 0 \
 		--forms desk chain3 chain5 chain7 route2 route3 section2 section3 fan nested
 	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 --faults 0.1
+	$(BIN)/python -m tests.evals.planted --drawn --old --first 100 --seeds 100 --jobs $(JOBS) --faults 0.2 0 \
+		--forms route3 desk nested
+	$(BIN)/python -m tests.evals.planted --drawn --old --first 100 --seeds 100 --jobs $(JOBS) --faults 0.1 0 --forms chain5
 	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 desk --kinds hidden --faults 0.2
 	$(BIN)/python -m tests.evals.planted --drawn --seeds 100 --jobs $(JOBS) --forms chain5 desk --kinds unscored --faults 0.3
 	$(BIN)/python -m tests.evals.planted --seeds 20 --jobs $(JOBS) --forms desk --faults 0.2 0

@@ -175,6 +175,51 @@ def _look_here_first() -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
+@contextmanager
+def other_checkout(folder: Path) -> Iterator[None]:
+    """Import the code of another checkout in the block, whatever names its modules have.
+
+    What was loaded from the working folder is out of sight in the block, and what the block loads is so
+    after it. Raises InputError if the block loads code of the working folder, which would be of this version.
+    """
+    here, there = Path.cwd().resolve(), folder.resolve()
+
+    def is_ours(module: ModuleType | None) -> bool:
+        name = getattr(module, "__name__", "")
+        file = getattr(module, "__file__", None)
+        return bool(file) and name.partition(".")[0] != "stepgraph" and is_inside(Path(str(file)))
+
+    kept = {name: module for name, module in list(sys.modules.items()) if is_ours(module)}
+    before, paths = {*sys.modules} - {*kept}, list(sys.path)
+    for name in kept:
+        del sys.modules[name]
+    sys.path[:] = [str(there), *(path for path in paths if path and Path(path).resolve() != here)]
+    importlib.invalidate_caches()
+    try:
+        yield
+        mixed = [
+            name
+            for name, module in list(sys.modules.items())
+            if name not in before and is_ours(module) and not _lies_in(module, there)
+        ]
+        if mixed:
+            raise InputError(
+                f"The version in {folder} imports {', '.join(sorted(mixed))} from this folder, so it would "
+                "be neither the one nor the other. Give it a copy of its own of all that it imports."
+            )
+    finally:
+        for name, module in list(sys.modules.items()):
+            if name not in before and (is_ours(module) or _lies_in(module, there)):
+                del sys.modules[name]
+        sys.modules.update(kept)
+        sys.path[:] = paths
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return bool(file) and Path(str(file)).resolve().is_relative_to(folder)
+
+
 def _no_module(missing: str | None, name: str) -> InputError:
     return InputError(
         f"There is no module {missing!r} to import for {name!r}. Run the command in the folder that "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..options import database_option, json_option
+from .look import show
 
 
 @click.command()
@@ -79,6 +81,11 @@ def move(threads: tuple[str, ...], **options: Any) -> None:
 @click.group()
 def trace() -> None:
     """Send traces to Langfuse or any OTLP endpoint."""
+
+
+# Whoever looks for the trace of a thread looks here first; it is the same as `stepgraph show`.
+trace.add_command(copy(show), "show")
+trace.commands["show"].hidden = True
 
 
 @trace.command("push")

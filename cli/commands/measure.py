@@ -178,6 +178,11 @@ def eval_compare(a: Path, b: Path, html: Path | None, markdown: Path | None, as_
 @click.option("--case", metavar="ID", help="The case that THREAD is measured by. Default: as its name says.")
 @click.option("--suite", "reference", help="The suite. Default: the file that the run's results name.")
 @click.option("--graph", help="The graph of version B, instead of the suite's.")
+@click.option(
+    "--old",
+    metavar="FILE:GRAPH",
+    help="Version A's graph, in a checkout of its own. Its nodes run beside B's, and are put back into B.",
+)
 @results_option("The folder with the runs' results, for runs that are given by name.")
 @click.option("--no-graft", "graft", flag_value=False, default=True, help="Ask no model: only suspect.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Grafts at a time.")

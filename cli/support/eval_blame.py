@@ -17,8 +17,9 @@ from ...evals.files.results import Results, read_results
 from ...evals.files.suite_file import read_suite
 from ...evals.suite.loading import load_suite, load_target
 from ...evals.suite.model import Suite
-from ...runners.bindings import known_models, parse_models, using_named
-from ...runners.user_code import is_inside
+from ...runners.bindings import known_models, parse_models
+from ...runners.loading import Compiled, load_graph
+from ...runners.user_code import is_inside, other_checkout
 from ...state.database import Database
 from ...state.errors import InputError
 from ..exit_codes import ExitCode
@@ -34,6 +35,7 @@ def blame_runs(
     case: str | None,
     reference: str | None,
     graph: str | None,
+    old: str | None,
     folder: Path,
     graft: bool,
     jobs: int | None,
@@ -53,11 +55,37 @@ def blame_runs(
     suite = replace(suite, budget=parse_budget(limits), concurrency=jobs or suite.concurrency)
     loaded = load_target(suite, graph)
     bound = parse_models(models) or known_models(after.header.models, f"The run {after.header.run!r}")
-    with open_session(database) as session, using_named(bound):
-        asked = ablame(before, after, suite, loaded.graph, session, graft=graft, announce=_announce)
+    beside = None if old is None else _old_version(old)
+    theirs = {} if old is None else known_models(before.header.models, f"The run {before.header.run!r}")
+    with open_session(database) as session:
+        asked = ablame(
+            before,
+            after,
+            suite,
+            loaded.graph,
+            session,
+            graft=graft,
+            announce=_announce,
+            models=bound,
+            old=beside,
+            old_models=theirs,
+        )
         found = asyncio.run(asked)
     show_sections(blame_sections(found), asdict(found), as_json, files)
     return ExitCode.DONE if found.complete else ExitCode.PARTIAL
+
+
+def _old_version(reference: str) -> Compiled:
+    """Return the graph of another checkout; its modules may have the names of those that are loaded."""
+    place, _, attribute = reference.rpartition(":")
+    path = Path(place or reference).absolute()
+    if path.suffix != ".py":
+        raise InputError(
+            f"--old {reference} names no file. Expected a file of the old version's checkout: "
+            "../before/desk.py:graph."
+        )
+    with other_checkout(path.parent):
+        return load_graph(f"{path}:{attribute}" if attribute else str(path)).graph
 
 
 def _announce(plan: GraftPlan) -> None:

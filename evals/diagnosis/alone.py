@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 from ..files.results import Trial
@@ -10,6 +12,8 @@ from ..statistics.grouping import grouped
 from .findings import Graft, GraftKind
 from .graft import Grafting
 from .screen import Healthy, Key, ScreenedNode
+
+Scores = Mapping[Key, Sequence[float]]
 
 # A wrong name costs days, so blame is stricter than a comparison: all nodes and all looks together name a
 # node that did not change in this share of `level` at most.
@@ -32,49 +36,65 @@ def worth_trying(screened: Sequence[ScreenedNode]) -> list[ScreenedNode]:
     return [s for s in likely if s.node in kept]
 
 
+@dataclass(frozen=True)
+class GraftSide:
+    """One version's node on the healthy inputs that the other one's trials recorded, with their scores."""
+
+    grafting: Grafting
+    recorded: Healthy
+    trials: Sequence[Trial]
+
+
 async def worse_alone(
-    grafting: Grafting,
-    score: ScreenedNode,
-    before: Healthy,
-    trials: Sequence[Trial],
-    *,
-    level: float,
-    tests: int,
+    score: ScreenedNode, onto_a: GraftSide, onto_b: GraftSide | None = None, *, level: float, tests: int
 ) -> Graft | None:
     """Run B's node on A's healthy inputs until it is surely worse, or hardly can be.
 
-    `tests` is how many scores might be blamed. None if no input could be run.
+    With `onto_b`, A's node runs on B's inputs as often, and both sides count. `tests` is how many scores
+    might be blamed. None if no input could be run.
     """
-    new: dict[Key, list[float]] = {}
+    anew: dict[Key, list[float]] = {}
+    old: dict[Key, list[float]] = {}
     graft = None
     for number, (share, hopeless) in enumerate(zip(LOOKS, HOPELESS, strict=True), 1):
-        found = await grafting.node_alone(score.node, score.metric, trials, number)
-        if grafting.ended:
+        judged = partial(compared, score.node, score.metric, "alone", level=level, tests=tests, share=share)
+        if not await _ran(onto_a, score, number, anew):
             return graft
-        for key, value in found.items():
-            new.setdefault(key, []).append(value)
-        old = {key: [before.values[key]] for key in new}
-        graft = compared(
-            score.node, score.metric, "alone", old, new, level=level, tests=tests, share=share, rounds=number
-        )
+        sides = [({key: [onto_a.recorded.values[key]] for key in anew}, anew)]
+        graft = own = judged(sides, rounds=number)
+        if onto_b is not None and own is not None:
+            if not await _ran(onto_b, score, number, old):
+                return own
+            sides.append((old, {key: [onto_b.recorded.values[key]] for key in old}))
+            graft = judged(sides, rounds=number)
+            if graft is not None and own.p > UNSURE:
+                # What B's run alone says may be a bad day of its model: it must show on A's inputs too.
+                graft = replace(graft, worse=False)
         if graft is None or graft.worse or graft.p > hopeless:
             return graft
     return graft
+
+
+async def _ran(side: GraftSide, score: ScreenedNode, number: int, scores: dict[Key, list[float]]) -> bool:
+    """Run a node on a side's inputs once more; False if the budget ended."""
+    found = await side.grafting.node_alone(score.node, score.metric, side.trials, number)
+    for key, value in found.items() if not side.grafting.ended else ():
+        scores.setdefault(key, []).append(value)
+    return not side.grafting.ended
 
 
 def compared(
     node: str,
     metric: str,
     kind: GraftKind,
-    old: Mapping[Key, Sequence[float]],
-    new: Mapping[Key, Sequence[float]],
+    sides: Sequence[tuple[Scores, Scores]],
     *,
     level: float,
     tests: int,
     share: float = 1.0,
     rounds: int = 1,
 ) -> Graft | None:
-    """Compare the scores by trial, each case a block; None without anything to compare.
+    """Compare A's and B's scores by trial, each case a block on each side; None without anything to compare.
 
     It is worse if no such loss comes by chance on these very cases, nor by the choice of the cases: a
     node that does better on as many as it does worse on is not to blame.
@@ -82,20 +102,26 @@ def compared(
     from ..statistics.blocks import worse_p
     from ..statistics.intervals import difference_interval, difference_p
 
-    a, b = _by_case(old), _by_case(new)
-    both = [case for case in a if case in b]
-    if not both:
+    blocks = [
+        (case, a[case], b[case])
+        for a, b in ((_by_case(old), _by_case(new)) for old, new in sides)
+        for case in a
+        if case in b
+    ]
+    if not blocks:
         return None
-    changes = [fmean(b[case]) - fmean(a[case]) for case in both]
-    p = worse_p([(a[case], b[case]) for case in both])
+    before = grouped((case, fmean(a)) for case, a, _ in blocks)
+    after = grouped((case, fmean(b)) for case, _, b in blocks)
+    changes = [fmean(after[case]) - fmean(before[case]) for case in before]
+    p = worse_p([(a, b) for _, a, b in blocks])
     sure = p * tests < level * STRICT * share and difference_p(changes, only_worse=True) < level
     return Graft(
         node=node,
         metric=metric,
         kind=kind,
-        cases=len(both),
-        a=fmean(fmean(a[case]) for case in both),
-        b=fmean(fmean(b[case]) for case in both),
+        cases=len(before),
+        a=fmean(map(fmean, before.values())),
+        b=fmean(map(fmean, after.values())),
         change=fmean(changes),
         interval=difference_interval(changes, level),
         p=p,
@@ -105,5 +131,5 @@ def compared(
     )
 
 
-def _by_case(scores: Mapping[Key, Sequence[float]]) -> dict[str, list[float]]:
+def _by_case(scores: Scores) -> dict[str, list[float]]:
     return grouped((case, value) for (case, _), values in scores.items() for value in values)

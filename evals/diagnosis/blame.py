@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from ...providers.stack.roles import Bindable
 from ...state.cost import Cost
 from ...state.errors import InputError
 from ...state.event_loops import in_thread, sync_version
@@ -17,12 +19,13 @@ from ..statistics.compare import Difference, compare, ordered
 from ..suite.check import check_suite
 from ..suite.model import COMPLETED, Suite
 from ..suite.targets import shape_digest, target_of
-from ..suite.topology import Compiled
-from .alone import LOOKS, worse_alone, worth_trying
+from ..suite.topology import Compiled, node_in
+from .alone import LOOKS, GraftSide, worse_alone, worth_trying
 from .findings import Announce, Blame, Graft, GraftPlan, Verdict
 from .graft import Grafting
 from .onward import Onward
-from .screen import Healthy, ScreenedNode, healthy, in_order, owners, screen
+from .putting_back import OldVersion, put_back, with_old_node
+from .screen import ENDED, Healthy, ScreenedNode, healthy, in_order, owners, screen
 
 
 async def ablame(
@@ -35,25 +38,45 @@ async def ablame(
     graft: bool = True,
     level: float | None = None,
     announce: Announce | None = None,
+    models: Mapping[str, Bindable] | None = None,
+    old: Compiled | None = None,
+    old_models: Mapping[str, Bindable] | None = None,
 ) -> Blame:
     """Say which node made B worse than A.
 
-    `graph` is B's, with B's models bound, and the session's file holds A's runs. Nodes that have
-    scores of their own are compared where all before them went well; those that may have got worse run
-    alone on the states that A recorded, up to five times, until it is clear. Where that tells nothing but
-    the runs got worse as a whole, B goes on from A's states before and after each node. `announce` is
-    told, before the first graft, how many there will be at most. `suite.budget` limits the grafts; a call
-    with the same runs goes on with them. By its own scores, a node that did not change is blamed in at most
-    three tenths of `level` (1.5 % of all suites), all nodes together.
+    `graph` is B's, `models` binds B's over what is bound here, and the session's file holds both runs.
+    Nodes that have scores of their own are compared where all before them went well; those that may have got
+    worse run alone on the states that A recorded, up to five times, until it is clear. Where that tells
+    nothing but the runs got worse as a whole, B goes on from A's states before and after each node.
+    `announce` is told, before each kind of grafts, how many there will be at most. `suite.budget` limits the
+    grafts; a call with the same runs goes on with them. By its own scores, a node that did not change is
+    blamed in at most three tenths of `level` (1.5 % of all suites), all nodes together.
+
+    With `old`, A's graph, and `old_models`, nodes are also compared on B's inputs; and the old node is put
+    back: B goes on from its own states before the node that was named, with A's node in its place and with
+    its own, and `repaired` says whether that makes up for the loss. Raises InputError for a graph that is
+    not the run's.
     """
     if suite.node is not None:
         raise InputError(
             f"The suite {suite.name!r} runs {suite.node} alone, so there is no other node to blame."
         )
     check_suite(suite, target_of(graph))
-    work = _BlameRun(a, b, suite, graph, session, b.header.level if level is None else level, announce)
+    before = None if old is None else OldVersion(old, old_models or {})
+    work = _BlameRun(
+        a,
+        b,
+        suite,
+        graph,
+        session,
+        b.header.level if level is None else level,
+        announce,
+        models or {},
+        before,
+    )
     await in_thread(work.prepare)
-    return await work.decide(graft=graft)
+    found = await work.decide(graft=graft)
+    return await work.put_back(found) if graft and before is not None else found
 
 
 blame = sync_version(ablame)
@@ -73,6 +96,8 @@ class _BlameRun:
         session: Session,
         level: float,
         announce: Announce | None,
+        models: Mapping[str, Bindable],
+        old: OldVersion | None,
     ) -> None:
         self._announce = announce or _silent
         self._a, self._b = a, b
@@ -84,12 +109,20 @@ class _BlameRun:
                 "now. Blame needs the version B at hand: check it out, or name it with --graph."
             )
         self._same_shape = a.header.shape == shape
+        if old is not None and a.header.shape and a.header.shape != shape_digest(old.graph):
+            raise InputError(
+                f"The run {a.header.run!r} is of a graph with other nodes or edges than the old version that "
+                "was given has. Check out the commit that it is a run of, and name its graph with --old."
+            )
+        self._models, self._old = models, old
         self._graph = graph
         self._topology = target_of(graph).topology
         self._run = f"{b.header.run}.{a.header.run}"
         self._grafts: list[Graft] = []
         self._among: tuple[str, ...] = ()
         self._healthy: dict[tuple[str, str], Healthy] = {}
+        self._theirs: dict[tuple[str, str], Healthy] = {}
+        self._back: Grafting | None = None
         self._screened: list[ScreenedNode] = []
 
     def prepare(self) -> None:
@@ -104,12 +137,30 @@ class _BlameRun:
         ]
         self._owned = owners(self._suite, [self._a, self._b])
         self._healthy = healthy(self._a, self._owned, self._topology, self._failing)
-        theirs = healthy(self._b, self._owned, self._topology, self._failing)
-        self._screened = screen(self._healthy, theirs, self._cases, self._level)
-        ledgers = ledgers_of(self._session, self._suite.budget, self._paid)
-        self._grafting = Grafting(
-            self._session, self._graph, self._suite, self._run, shape=self._b.header.shape, ledgers=ledgers
+        self._theirs = healthy(self._b, self._owned, self._topology, self._failing)
+        self._screened = screen(self._healthy, self._theirs, self._cases, self._level)
+        self._ledgers = ledgers_of(self._session, self._suite.budget, self._paid)
+        self._grafting = self._version(self._graph, "graft", self._models, self._b)
+        if self._old is not None:
+            self._back = self._version(self._old.graph, "old", self._old.models, self._a)
+
+    def _version(
+        self, graph: Compiled, kind: str, models: Mapping[str, Bindable], results: Results
+    ) -> Grafting:
+        return Grafting(
+            self._session,
+            graph,
+            self._suite,
+            self._run,
+            shape=results.header.shape,
+            ledgers=self._ledgers,
+            models=models,
+            judging=self._models,
+            kind=kind,
         )
+
+    def _grafting_ended(self) -> bool:
+        return self._grafting.ended or (self._back is not None and self._back.ended)
 
     async def decide(self, *, graft: bool) -> Blame:
         # Scores alone only make a suspect: a node may score worse by chance, or because of what came before
@@ -121,11 +172,13 @@ class _BlameRun:
         untold = [node for node in suspects if not any(graft.node == node for graft in self._grafts)]
         if confirmed:
             why = "B's node does worse on the inputs that A recorded"
+            if self._old is not None:
+                why = "B's node does worse than A's on the inputs that both recorded"
             places = in_order([*untold, confirmed[0]], self._b)
             if before := places[: places.index(confirmed[0])]:
                 why += f"; {', '.join(before)} before it could not be grafted"
             return self._blame("blamed", confirmed[0], why, confirmed[1:])
-        if self._grafting.ended and suspects:
+        if self._grafting_ended() and suspects:
             node = (untold or suspects)[0]
             return self._blame("suspected", node, "the budget ended before a graft could tell")
         if untold:
@@ -170,10 +223,14 @@ class _BlameRun:
             grafts=tuple(self._grafts),
             also=tuple(also),
             among=() if verdict == "blamed" else self._among or tuple(self._leaning()),
-            left_out=Counter(self._grafting.left_out.values()),
+            left_out=self._left_out(),
             cost=self._paid(),
-            complete=not self._grafting.ended,
+            complete=not self._grafting_ended(),
         )
+
+    def _left_out(self) -> Counter[str]:
+        own = Counter(self._grafting.left_out.values())
+        return own if self._back is None else own + Counter(self._back.left_out.values())
 
     def _leaning(self) -> list[str]:
         """Return the nodes that grafts point to, in their order."""
@@ -203,31 +260,68 @@ class _BlameRun:
         """Run nodes of B on A's healthy inputs, the first ones first; return those that are worse."""
         tried = worth_trying(self._screened)
         nodes = in_order(list(dict.fromkeys(score.node for score in tried)), self._b)
-        trials = {(s.node, s.metric): self._trials_of(s) for s in tried}
+        sides = {(s.node, s.metric): self._sides(s) for s in tried}
         if tried:
-            self._announce(GraftPlan("alone", tuple(nodes), len(LOOKS) * sum(map(len, trials.values()))))
+            runs = sum(len(side.trials) for own in sides.values() for side in own)
+            self._announce(GraftPlan("alone", tuple(nodes), len(LOOKS) * runs))
         confirmed: list[str] = []
         for node in nodes:
             if confirmed and node not in suspects:
                 continue  # the first one is found: only what got worse for sure is worth telling beside it
             for score in [s for s in tried if s.node == node]:
                 graft = await worse_alone(
-                    self._grafting,
-                    score,
-                    self._healthy[node, score.metric],
-                    trials[node, score.metric],
-                    level=self._level,
-                    tests=len(self._screened),
+                    score, *sides[node, score.metric], level=self._level, tests=len(self._screened)
                 )
                 if graft is not None:
                     self._grafts.append(graft)
                     if graft.worse:
                         confirmed.append(node)
                         break
-                if self._grafting.ended:
+                if self._grafting_ended():
                     return confirmed
         return confirmed
 
-    def _trials_of(self, score: ScreenedNode) -> list[Trial]:
-        before = self._healthy[score.node, score.metric]
-        return [t for t in ordered(self._a) if t.key in before.values and t.case in self._cases]
+    def _sides(self, score: ScreenedNode) -> list[GraftSide]:
+        """Return where a node can run: B's on A's healthy inputs, and A's on B's."""
+        key = score.node, score.metric
+        sides = [GraftSide(self._grafting, self._healthy[key], self._trials_of(self._a, self._healthy[key]))]
+        if self._old is not None and self._back is not None and node_in(self._old.graph, score.node):
+            sides.append(
+                GraftSide(self._back, self._theirs[key], self._trials_of(self._b, self._theirs[key]))
+            )
+        return sides
+
+    def _trials_of(self, results: Results, before: Healthy) -> list[Trial]:
+        return [t for t in ordered(results) if t.key in before.values and t.case in self._cases]
+
+    async def put_back(self, found: Blame) -> Blame:
+        """Say whether the old node in the new graph makes up for the loss."""
+        if found.node is None or self._old is None or not found.complete:
+            return found
+        graph = with_old_node(self._graph, self._old.graph, found.node, self._old.scope())
+        if graph is None:
+            return found
+        with_old = self._version(graph, "back", self._models, self._b)
+        lost = self._lost()
+        own = [s.metric for s in self._screened if s.node == found.node]
+        metric = lost.metric if lost is not None else own[0] if own and own[0] != ENDED else COMPLETED
+        trials = [t for t in ordered(self._b) if t.case in self._cases]
+        graft = await put_back(
+            self._grafting,
+            with_old,
+            found.node,
+            metric,
+            trials,
+            level=self._level,
+            announce=self._announce,
+        )
+        ended = self._grafting.ended or with_old.ended
+        repaired = None if graft is None else graft.worse or (None if ended else False)
+        return replace(
+            found,
+            grafts=(*found.grafts, *([graft] if graft is not None else [])),
+            repaired=repaired,
+            left_out=self._left_out() + Counter(with_old.left_out.values()),
+            cost=self._paid(),
+            complete=not ended,
+        )

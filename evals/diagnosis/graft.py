@@ -12,12 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from langgraph.types import Send
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from ...providers.stack.roles import Bindable
+from ...runners.bindings import using_named
 from ...state.budget import Ledger
 from ...state.errors import BudgetExceeded, InputError
 from ...state.event_loops import in_thread
 from ...state.run_context import checkpoint_at
-from ...state.schema import fields_of
+from ...state.schema import fields_of, parse_input
 from ...state.session.session import Session
 from ...tracing.forks.fork import fork_before
 from ...tracing.record.history import TASKS
@@ -43,7 +46,10 @@ T = TypeVar("T")
 
 @dataclass
 class Grafting:
-    """Runs grafts of the version B; `left_out` says which it could not, `ended` that the budget did."""
+    """Runs grafts of a version; `left_out` says which it could not, `ended` that the budget did.
+
+    `models` binds what the graph asks, `judging` the judges. `kind` stands in the threads' names.
+    """
 
     session: Session
     graph: Compiled
@@ -51,13 +57,16 @@ class Grafting:
     run: str
     shape: str = ""
     ledgers: Sequence[Ledger] = ()
+    models: Mapping[str, Bindable] = field(default_factory=dict)
+    judging: Mapping[str, Bindable] = field(default_factory=dict)
+    kind: str = "graft"
     left_out: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
     async def node_alone(
         self, node: str, metric: str, trials: Sequence[Trial], number: int = 1
     ) -> dict[Key, float]:
-        """Run B's node on its recorded inputs in A's trials, and return its scores there by trial.
+        """Run a node on its recorded inputs in the other version's trials; return its scores by trial.
 
         `number` counts the times that the same inputs are run.
         """
@@ -70,9 +79,13 @@ class Grafting:
             if isinstance(inputs, str):
                 self.left_out[f"{node} in {trial.thread}"] = inputs
                 return
+            fitting = [_fitting(target.state, state) for state in inputs]
             endings, records = [], []
-            for visit, state in enumerate(inputs):
-                thread = f"eval/{self.run}/graft/{node}/{trial.case}/{trial.repeat}.{visit}-" + digest(
+            for visit, state in enumerate(fitting):
+                if state is None:
+                    self.left_out[f"{node} in {trial.thread}"] = "its input does not fit this version's state"
+                    return
+                thread = f"eval/{self.run}/{self.kind}/{node}/{trial.case}/{trial.repeat}.{visit}-" + digest(
                     [trial.thread, self.shape, *_again(number)]
                 )
                 ran = await self._run(target, Case(trial.case, state), thread)
@@ -90,14 +103,14 @@ class Grafting:
     async def from_places(
         self, points: Sequence[tuple[Trial, Place]], metric: str, number: int = 1
     ) -> dict[tuple[Key, str], float]:
-        """Run B from places in A's trials to the end, and return the scores by trial and place."""
+        """Run the graph from places in recorded trials to the end; return the scores by trial and place."""
         target = target_of(self.graph)
         cases = {case.id: case for case in self.suite.cases}
         found: dict[tuple[Key, str], float] = {}
 
         async def one(point: tuple[Trial, Place]) -> None:
             trial, place = point
-            thread = f"eval/{self.run}/graft/from/{trial.case}/{trial.repeat}-" + digest(
+            thread = f"eval/{self.run}/{self.kind}/from/{trial.case}/{trial.repeat}-" + digest(
                 [trial.thread, place.key, self.shape, *_again(number)]
             )
             try:
@@ -120,7 +133,8 @@ class Grafting:
             fork_before(self.session, old, tasks, new)
 
     async def _run(self, target: Target, case: Case, thread: str) -> tuple[TrialOutcome, Record] | None:
-        ending = await run_trial(self.session, target, self.suite, case, thread, self.ledgers)
+        with using_named(self.models):
+            ending = await run_trial(self.session, target, self.suite, case, thread, self.ledgers)
         if ending is None:
             self.ended = True
             return None
@@ -142,7 +156,8 @@ class Grafting:
     async def _score(self, case: Case, ending: TrialOutcome, record: Record, metric: str) -> float | None:
         suite = replace(self.suite, evaluators=[e for e in self.suite.evaluators if e.name == metric])
         try:
-            scores = await score_trial(suite, case, ending, record)
+            with using_named(self.judging):
+                scores = await score_trial(suite, case, ending, record)
         except BudgetExceeded:
             self.ended = True
             return None
@@ -152,6 +167,17 @@ class Grafting:
         """Do the work, as much at a time as the suite says, until the budget ends."""
         with judged_on(self.session, f"eval/{self.run}/judges", self.ledgers):
             await spread(items, work, self.suite.concurrency, lambda: self.ended)
+
+
+def _fitting(state: type[Any], values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return values that a version's state can take; those of the other one's own types as plain data."""
+    for plain in (lambda: values, lambda: to_jsonable_python(values)):
+        try:
+            parse_input(state, fitting := plain())
+        except (InputError, PydanticSerializationError):
+            continue
+        return fitting
+    return None
 
 
 def _again(number: int) -> list[int]:

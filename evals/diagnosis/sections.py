@@ -9,7 +9,7 @@ from ..statistics.grouping import grouped
 from .findings import Blame, Graft
 from .locate import RunDiagnosis
 
-KINDS = {"alone": "the node alone", "onward": "all of B from there"}
+KINDS = {"alone": "the node alone", "onward": "all of B from there", "back": "B with the old node"}
 
 
 def blame_sections(found: Blame) -> list[Section]:
@@ -32,6 +32,8 @@ def _head(found: Blame) -> Section:
         lines.append("That does not mean that nothing got worse; see what these cases could see.")
     if found.also:
         lines.append(f"Also worse on A's inputs, confirmed by graft: {', '.join(found.also)}.")
+    if found.repaired is not None:
+        lines.append(_repair(found))
     if found.among:
         lines.append(f"Grafts point to {_one_of(found.among)}, but such a loss may still be chance.")
     lines += [f"Not grafted: {count} runs: {reason}." for reason, count in found.left_out.items()]
@@ -39,6 +41,14 @@ def _head(found: Blame) -> Section:
         lines.append("PARTIAL: the budget of the grafts ended. The same command goes on under a larger one.")
     lines.append(f"the grafts cost {money(found.cost)}")
     return Section(title, tuple(lines))
+
+
+def _repair(found: Blame) -> str:
+    graft = next(graft for graft in reversed(found.grafts) if graft.kind == "back")
+    told = f"{graft.metric} {graft.b:.3f} with B's node, {graft.a:.3f} with A's, from the same states"
+    if found.repaired:
+        return f"Putting the old node back repairs it: {told}."
+    return f"Putting the old node back does not repair it beyond chance: {told}."
 
 
 def _one_of(nodes: Sequence[str]) -> str:
@@ -84,7 +94,7 @@ def _grafts(found: Blame) -> Iterator[Section]:
         "times",
         "verdict",
     )
-    lines = ("B's nodes from the states that A recorded, beside what A did there.",)
+    lines = ("B's nodes from recorded states, beside what A did from there.",)
     yield Section("Grafts", lines, Table(head, tuple(map(_graft_row, found.grafts))))
 
 

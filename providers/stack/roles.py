@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -142,6 +142,21 @@ def using(every: Bindable | None = None, /, **roles: Bindable) -> Iterator[None]
             _current.reset(token)
         except ValueError:  # a generator that another context closes
             block.closed = True
+
+
+def bindings_here() -> Callable[[], AbstractContextManager[None]]:
+    """Return what opens a block with the bindings of this place, whatever is bound where it is opened."""
+    here = _block_here()
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        token = _current.set(here)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    return block
 
 
 def layered(outer: Mapping[str, ModelStack], inner: Mapping[str, ModelStack]) -> Mapping[str, ModelStack]:

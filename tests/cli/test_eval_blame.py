@@ -84,6 +84,40 @@ def test_the_node_that_a_change_made_worse_is_blamed(command: Command, desk: Any
     assert suspected.out.startswith("find_order is suspected, not confirmed")
 
 
+def test_the_old_checkout_beside_the_new_one_repairs_what_that_broke(
+    command: Command, desk: Any, tmp_path: Path
+) -> None:
+    """Both checkouts have a `desk` and a `forms`; each must run with its own."""
+    before = tmp_path / "before"
+    before.mkdir()
+    for folder in (tmp_path, before):
+        write_desk(folder, "-")
+        text = (folder / "desk.py").read_text().removeprefix("FORM = '-'\n")
+        (folder / "desk.py").write_text("from forms import FORM\n" + text)
+        (folder / "forms.py").write_text("FORM = 'SG-%s'\n")
+    (tmp_path / "desk.eval.yaml").write_text(
+        SUITE + "".join(CASE.format(n=n).replace("reply: ok", f"order: SG-{n}") for n in range(12))
+    )
+    assert command("eval", "run", "desk.eval.yaml", "--run", "main").code == 0
+    (tmp_path / "forms.py").write_text("FORM = '%s'\n")
+    assert command("eval", "run", "desk.eval.yaml", "--run", "change").code == 1
+    old = ("--old", "before/desk.py:graph")
+    (before / "forms.py").rename(before / "hidden.txt")
+    partly = command("eval", "blame", "main", "change", *old)
+    assert (partly.code, "before/desk.py imports 'forms'" in partly.err) == (2, True), partly.err
+    (before / "hidden.txt").rename(before / "forms.py")
+    done = command("eval", "blame", "main", "change", *old)
+    assert done.code == 0, done.err
+    assert (
+        "Grafts run B from states of B on, with A's node and with its own, 72 times at most: find" in done.err
+    )
+    assert "Putting the old node back repairs it: output 0.000 with B's node, 1.000 with A's" in done.out
+    (row,) = command("eval", "blame", "main", "change", *old, "--json").rows
+    assert (row["verdict"], row["node"], row["repaired"]) == ("blamed", "find_order", True)
+    named = command("eval", "blame", "main", "change", "--old", "desk:graph")
+    assert (named.code, "names no file" in named.err) == (2, True)
+
+
 def test_the_same_twice_is_undecided(command: Command, desk: Any) -> None:
     for name in ("a", "b"):
         command("eval", "run", "desk.eval.yaml", "--run", name)

@@ -213,3 +213,9 @@ def test_an_image_is_told_by_what_it_is(command: Command, memo: Any) -> None:
         out = command("show", "s", *more).out
         assert "[image/png, 5 kB, sha256 " in out
         assert picture[:100] not in out
+
+
+def test_the_trace_of_a_thread_is_found_under_trace_too(command: Command, memo: Any) -> None:
+    command("run", "memo.py:graph", "-i", "text=x", "--thread", "s")
+    assert command("trace", "show", "s").out == command("show", "s").out != ""
+    assert "show" not in command("trace", "--help").out.partition("Commands:")[2]

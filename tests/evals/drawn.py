@@ -84,7 +84,7 @@ class World:
     def metric(self, leaf: str) -> str:
         return f"route:{self.form.paths[leaf]}" if leaf in self.form.routes else f"{leaf} is good"
 
-    def trial(self, case: Case, repeat: int, answers: Answers) -> Trial:
+    def trial(self, case: Case, repeat: int, answers: Answers, version: str) -> Trial:
         number = int(case.id.removeprefix("c"))
         scores = {"completed": Score.of(True), "output": Score.of(self.output(answers))}
         if self.plan.scored:
@@ -100,7 +100,7 @@ class World:
         routes = [
             Route(self.form.paths[leaf], answers[leaf][0]) for leaf in answers if leaf in self.form.routes
         ]
-        thread = f"{case.id}/{repeat}"
+        thread = f"{version}/{case.id}/{repeat}"
         return Trial(
             case.id,
             repeat,
@@ -118,9 +118,10 @@ class World:
 
 @dataclass
 class DrawnGrafting:
-    """Stands in for `Grafting`: draws what B's nodes would do on A's states."""
+    """Stands in for `Grafting`: draws what a version's nodes would do on the other one's states."""
 
     world: World
+    version: str
     before: Mapping[tuple[str, int], Answers]
     draw: Random
     runs: int = 0
@@ -135,7 +136,8 @@ class DrawnGrafting:
         found = {}
         for trial in trials:
             case, given = int(trial.case.removeprefix("c")), self.before[trial.key]
-            own = [self.world.answer(case, leaf, n, "b", given, self.draw) for n in range(len(given[leaf]))]
+            times = range(len(given[leaf]))
+            own = [self.world.answer(case, leaf, n, self.version, given, self.draw) for n in times]
             self.runs += len(own)
             value = self.world.score(case, leaf, own).value
             found[trial.key] = 0.0 if value is None else value
@@ -149,7 +151,7 @@ class DrawnGrafting:
             anew = {leaf for leaf, path in self.world.form.paths.items() if path in place.anew}
             kept = {leaf: own for leaf, own in self.before[trial.key].items() if leaf not in anew}
             case = int(trial.case.removeprefix("c"))
-            ended = self.world.run(case, "b", self.draw, kept)
+            ended = self.world.run(case, self.version, self.draw, kept)
             self.runs += len(ended) - len(kept)
             found[trial.key, place.key] = float(self.world.output(ended))
         return found
@@ -167,9 +169,12 @@ def _sources(form: Form, leaf: str) -> list[str]:
 
 
 def draw_experiment(
-    plan: Any, suite: Suite, form: Form, right: float, on_wrong_input: float
+    plan: Any, suite: Suite, form: Form, right: float, on_wrong_input: float, *, old: bool = False
 ) -> tuple[Blame, int]:
-    """Draw both versions' trials, and blame a node; return with it how many nodes ran in grafts."""
+    """Draw both versions' trials, and blame a node; return with it how many nodes ran in grafts.
+
+    With `old`, the old version's nodes run on the new one's states too. Nothing is put back.
+    """
     world = World(plan, form, right, on_wrong_input)
     answers: dict[str, dict[tuple[str, int], Answers]] = {"a": {}, "b": {}}
     results = {}
@@ -179,21 +184,26 @@ def draw_experiment(
             draw = Random(f"{plan.seed}/{version}/{case.id}/{repeat}")
             ran = world.run(int(case.id.removeprefix("c")), version, draw, {})
             answers[version][case.id, repeat] = ran
-            found.add(world.trial(case, repeat, ran))
-    grafting = DrawnGrafting(world, answers["a"], Random(f"{plan.seed}/grafts"))
+            found.add(world.trial(case, repeat, ran, version))
+    drawn = {
+        "graft": DrawnGrafting(world, "b", answers["a"], Random(f"{plan.seed}/grafts")),
+        "old": DrawnGrafting(world, "a", answers["b"], Random(f"{plan.seed}/old")),
+    }
 
     def places_of(session: Any, thread: str) -> list[Stage]:
-        case, _, repeat = thread.partition("/")
-        return stages_of(form, answers["a"][case, int(repeat)])
+        version, case, repeat = thread.split("/")
+        return stages_of(form, answers[version][case, int(repeat)])
 
     async def blamed() -> Blame:
         with TemporaryDirectory() as folder:
             async with Session(Path(folder) / "runs.sqlite") as session:
-                return await ablame(results["a"], results["b"], suite, form.graph, session)
+                beside = form.graph if old else None
+                return await ablame(results["a"], results["b"], suite, form.graph, session, old=beside)
 
     diagnosis = "stepgraph.evals.diagnosis"
     with (
-        patch(f"{diagnosis}.blame.Grafting", lambda *given, **named: grafting),
+        patch(f"{diagnosis}.blame.Grafting", lambda *given, **named: drawn[named["kind"]]),
+        patch(f"{diagnosis}.blame.with_old_node", lambda *given: None),
         patch(f"{diagnosis}.onward.places_of", places_of),
     ):
-        return asyncio.run(blamed()), grafting.runs
+        return asyncio.run(blamed()), sum(grafting.runs for grafting in drawn.values())

@@ -43,7 +43,7 @@ class Plan:
     """One experiment: `fault` is how many points the node loses on average, None plants nothing.
 
     `hidden` is the share of the node's bad answers that its own score does not see. Without `scored` no
-    node has a score of its own, only the output has.
+    node has a score of its own, only the output has. With `old`, blame has the old version at hand too.
     """
 
     seed: int
@@ -53,6 +53,7 @@ class Plan:
     scored: bool = True
     hidden: float = 0.0
     form: str = "chain5"
+    old: bool = False
 
 
 class Stub:
@@ -130,8 +131,10 @@ async def _carry_out(plans: Sequence[Plan], folder: Path) -> list[Blame]:
         before = await ran(plans[0], "a", "a")
         for number, plan in enumerate(plans):
             after = await ran(plan, "b", f"b{number}")
-            with using(ScriptedModel(Stub(plan, "b"))):
-                found.append(await ablame(before, after, suite, graph, session))
+            stubs = {version: {"default": ScriptedModel(Stub(plan, version))} for version in "ab"}
+            beside = {"old": graph, "old_models": stubs["a"]} if plan.old else {}
+            asked = ablame(before, after, suite, graph, session, models=stubs["b"], **beside)
+            found.append(await asked)
     return found
 
 
@@ -173,16 +176,18 @@ def _run(plans: Sequence[Plan]) -> list[dict[str, Any]]:
 
 def _draw(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     form = form_of(plans[0].form)
-    drawn = [(p, draw_experiment(p, suite_of(p), form, RIGHT, ON_WRONG_INPUT)) for p in plans]
+    drawn = [(p, draw_experiment(p, suite_of(p), form, RIGHT, ON_WRONG_INPUT, old=p.old)) for p in plans]
     return [_row(plan, found, calls) for plan, (found, calls) in drawn]
 
 
-def plans_of(form: str, kind: str, fault: float | None, seeds: Sequence[int]) -> Iterator[Plan]:
+def plans_of(
+    form: str, kind: str, fault: float | None, seeds: Sequence[int], *, old: bool = False
+) -> Iterator[Plan]:
     """Plant the fault in every node in turn."""
     leaves = form_of(form).leaves
     for seed in seeds:
         node = None if fault is None else leaves[seed % len(leaves)]
-        yield Plan(seed, node, fault or 0.0, form=form, **KINDS[kind])
+        yield Plan(seed, node, fault or 0.0, form=form, old=old, **KINDS[kind])
 
 
 def campaign(plans: Sequence[Plan], jobs: int, drawn: bool = False) -> Iterator[dict[str, Any]]:
@@ -220,6 +225,7 @@ def main() -> None:
     options.add_argument("--kinds", nargs="+", default=["scored"], choices=list(KINDS))
     options.add_argument("--forms", nargs="+", default=["chain5"], choices=list(FORMS))
     options.add_argument("--drawn", action="store_true", help="draw trials and grafts, run no graph")
+    options.add_argument("--old", action="store_true", help="give blame the old version's graph too")
     options.add_argument("--jobs", type=int, default=1)
     options.add_argument("--to", type=Path, help="append every outcome there, as JSON lines")
     given = options.parse_args()
@@ -227,7 +233,9 @@ def main() -> None:
     good = True
     for form in given.forms:
         for kind in given.kinds:
-            plans = [p for fault in given.faults for p in plans_of(form, kind, fault or None, seeds)]
+            plans = [
+                p for fault in given.faults for p in plans_of(form, kind, fault or None, seeds, old=given.old)
+            ]
             rows = []
             for row in campaign(plans, given.jobs, given.drawn):
                 rows.append(row)
