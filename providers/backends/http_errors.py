@@ -60,6 +60,17 @@ def scrubbed(text: str, secrets: Sequence[str] = ()) -> str:
     return text if len(text) <= _MAX_DETAIL else text[:_MAX_DETAIL] + "…"
 
 
+def as_malformed(error: Exception) -> Exception:
+    """Return what a class raises that cannot read an answer as MalformedBody; any other error as it is."""
+    unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+    if not isinstance(error, unreadable) or status_of(error) is not None:
+        return error
+    told = f"{error} {getattr(error, 'doc', '')}"
+    # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
+    page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
+    return MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
+
+
 def explained(
     error: Exception,
     model: str,

@@ -29,7 +29,7 @@ from .backend import Backend
 from .completion import ThoughtSplitter, read_completion
 from .finish import checked_calls
 from .http import MalformedBody
-from .http_errors import explained, status_of
+from .http_errors import as_malformed, explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
 from .langchain_classes import COMPLETION, NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
 from .langchain_replies import ChunkedCompletion, ChunkedMessage, checked_completion, read_message
@@ -269,14 +269,8 @@ class LangChainEndpoint(Backend):
         return await openai_tokens(request, self.name) if self.can.tokenizer == "openai" else None
 
     def _explain(self, error: Exception) -> ModelError:
-        unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
-        if isinstance(error, unreadable) and status_of(error) is None:
-            told = f"{error} {getattr(error, 'doc', '')}"
-            # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
-            page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
-            error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
         return explained(
-            error,
+            as_malformed(error),
             self.name,
             address=self.address if self._settings.address else None,
             secrets=self._maker.secrets,
