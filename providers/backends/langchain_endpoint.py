@@ -38,7 +38,7 @@ from .message_state import LANGCHAIN
 from .refused_params import ParameterLeftOut, RefusedParams
 from .strict_schema import StrictForms, strict_schema
 from .token_counts import openai_tokens
-from .wire_names import WireNames
+from .wire_names import WireNames, with_short_ids
 
 
 class LangChainEndpoint(Backend):
@@ -182,6 +182,8 @@ class LangChainEndpoint(Backend):
 
     def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         """Return the messages, and the arguments of the call."""
+        if self._settings.provider in ("openai", "azure_openai"):
+            request = with_short_ids(request)
         arguments = self._options(chat, request)
         messages = marked(request, self._mark)
         if request.prefix is not None and self.can.cache_key:
