@@ -1,4 +1,4 @@
-"""The real classes end odd answers in the right one or a typed error: from settings, and handed over made."""
+"""The real classes end odd answers in the right one or a typed error: and so do models handed over."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from langchain_anthropic import ChatAnthropic
-from langchain_core.language_models import BaseChatModel
-from langchain_google_genai import ChatGoogleGenerativeAI
-from langchain_openai import ChatOpenAI
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 
-from stepgraph.providers.backends.langchain import ChatModel
+from stepgraph.providers.backends.heard_chunks import HeardChunks
+from stepgraph.providers.backends.http import MalformedBody
 from stepgraph.providers.backends.langchain_endpoint import LangChainEndpoint
 from stepgraph.providers.model import CallContext, Model, Reply, Request
+from stepgraph.providers.provider_table import capabilities_of
 from stepgraph.providers.settings import parse_spec
 from stepgraph.providers.stack.stack import member_of
 from stepgraph.state.errors import ModelError
@@ -54,18 +54,6 @@ def from_settings(wire: str, url: str) -> Model:
     return LangChainEndpoint(parse_spec(spec, "here"))
 
 
-def handed_over(wire: str, url: str) -> Model:
-    own: dict[str, Any] = {"model": MODELS[wire], "base_url": url, "api_key": KEY, "max_retries": 0}
-    chat: BaseChatModel
-    if wire == "anthropic":
-        chat = ChatAnthropic(**own)
-    elif wire == "google_genai":
-        chat = ChatGoogleGenerativeAI(**{**own, "max_retries": 1})  # which is how often it asks
-    else:
-        chat = ChatOpenAI(**own, use_responses_api=True)
-    return ChatModel(chat)
-
-
 async def made(model: Model, server: ChatServer, fault: Fault, expected: Any, *, streamed: bool) -> Any:
     """Return what a model makes of an answer, in the form of what is expected."""
     server.always = fault
@@ -80,14 +68,13 @@ async def made(model: Model, server: ChatServer, fault: Fault, expected: Any, *,
     return {name: told[name] for name in expected} if isinstance(expected, dict) else told
 
 
-@pytest.mark.parametrize("make", [from_settings, handed_over])
 @pytest.mark.parametrize("wire", WIRES)
 async def test_an_odd_answer_is_right_or_an_error(
-    anywhere: Anywhere, wire: str, make: Any, monkeypatch: pytest.MonkeyPatch
+    anywhere: Anywhere, wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI", "ANTHROPIC", "GOOGLE"):
         monkeypatch.setenv(f"{name}_API_KEY", KEY)
-    model = make(wire, anywhere.url)
+    model = from_settings(wire, anywhere.url)
     wrong = {}
     for name, (whole, streamed, expected) in WIRES[wire].items():
         for fault, way in ((whole, False), (streamed, True)):
@@ -98,13 +85,47 @@ async def test_an_odd_answer_is_right_or_an_error(
     assert wrong == {}
 
 
-async def test_a_made_class_at_another_address_may_say_no_reason(anywhere: Anywhere) -> None:
-    """OpenAI's class is used for compatible servers, not all of which say why an answer ends."""
-    chat = ChatOpenAI(model="m", base_url=anywhere.url, api_key=KEY, max_retries=0)  # type: ignore[arg-type]
-    choice = {"index": 0, "message": {"role": "assistant", "content": "Yes"}}
-    fault = Fault(body=json.dumps({**COMPLETION, "choices": [choice]}))
-    found = await made(ChatModel(chat), anywhere, fault, {"text": "Yes"}, streamed=False)
-    assert found == {"text": "Yes"}
+def chunk(content: str = "", *, args: str | None = None, **told: Any) -> ChatGenerationChunk:
+    call = {"name": "f", "args": args, "id": "c1", "index": 0, "type": "tool_call_chunk"}
+    calls = [] if args is None else [call]
+    message = AIMessageChunk(content, tool_call_chunks=calls, response_metadata=told)  # type: ignore[arg-type]
+    return ChatGenerationChunk(message=message)
+
+
+async def test_what_was_heard_of_a_model_that_was_handed_over_counts() -> None:
+    """LangChain makes arguments that were cut none, and a reason that came twice one that nobody knows."""
+    heard = HeardChunks("m", capabilities_of("anthropic"), None)
+    await heard.take(chunk("Ye", stop_reason="max_tokens"))
+    await heard.take(chunk("s", args='{"city": "Par', stop_reason="max_tokens"))
+    merged = AIMessage("Yes", response_metadata={"stop_reason": "max_tokensmax_tokens"})
+    reply = heard.reply(merged)
+    assert (reply.text, reply.finish_reason) == ("Yes", "length")
+    assert [bool(call.problem) for call in reply.tool_calls] == [True]
+
+
+@pytest.mark.parametrize(
+    ("provider", "told", "expected"),
+    [
+        ("anthropic", {"stop_reason": "max_tokens"}, "length"),
+        ("anthropic", {"stop_reason": "tool_use"}, MalformedBody),
+        ("anthropic", {"stop_reason": "pause_turn"}, MalformedBody),
+        ("anthropic", {}, MalformedBody),
+        ("google_genai", {"finish_reason": "SAFETY"}, "content_filter"),
+        ("google_genai", {"finish_reason": "OTHER"}, MalformedBody),
+        (None, {"finish_reason": "its own word"}, "its own word"),
+        (None, {}, None),
+    ],
+)
+def test_a_whole_message_of_a_model_that_was_handed_over(
+    provider: str | None, told: dict[str, Any], expected: Any
+) -> None:
+    heard = HeardChunks("m", None if provider is None else capabilities_of(provider), None)
+    message = AIMessage("Yes", response_metadata=told)
+    if expected is MalformedBody:
+        with pytest.raises(MalformedBody):
+            heard.reply(message)
+    else:
+        assert heard.reply(message).finish_reason == expected
 
 
 async def test_a_cut_call_of_a_chat_completion_has_a_problem(anywhere: Anywhere) -> None:
