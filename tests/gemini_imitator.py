@@ -101,7 +101,8 @@ class Gemini(Native):
 
     def busy(self) -> Fault:
         details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.02s"}]
-        return _googles(429, "RESOURCE_EXHAUSTED", "You exceeded your rate limit.", details=details)
+        said = "You exceeded your current quota, please check your plan and billing details."
+        return _googles(429, "RESOURCE_EXHAUSTED", said, details=details)
 
     def filtered(self) -> Fault:
         return Fault(body=json.dumps({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}))

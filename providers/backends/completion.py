@@ -13,7 +13,7 @@ from .finish import checked_calls, checked_finish, last_finish
 from .http import HTTPStatusError, MalformedBody, choices_in, status_in
 from .message_state import joined
 from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
-from .tool_calls import ToolCallDrafts
+from .tool_calls import ToolCallDrafts, without_cut
 from .usages import believable, count_in, read_cost, read_usage, value_at
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -130,6 +130,7 @@ class PartialCompletion:
         finish = checked_finish(self.finish_reason, always=self.can.always_finishes, known=self.can.finish)
         calls = self.tool_calls.calls(self.can.echo) if self.tool_calls else ()
         checked_calls(finish, calls)
+        calls = without_cut(finish, calls) if calls else calls
         text, thought = split_thought(with_pairs("".join(self.text)))
         refusal = "".join(self.refusal)
         media = [*self.media, *self.audio.blocks()]

@@ -28,7 +28,7 @@ from .refused_params import RefusedParams
 from .strict_schema import StrictForms
 from .token_counts import ServerTokenizer, openai_tokens
 from .tool_media import with_media_beside
-from .wire_names import WireNames
+from .wire_names import WireNames, with_short_ids
 
 
 class Endpoint(Backend):
@@ -134,6 +134,7 @@ class Endpoint(Backend):
         return read_completion({}, self.can, self.name) if not chunks else draft.reply()
 
     def _body(self, request: Request) -> dict[str, Any]:
+        request = with_short_ids(request) if self._settings.provider == "openai" else request
         messages = marked(request, self.can.prefix_mark)
         body: dict[str, Any] = {"model": self.name}
         if request.schema is not None:

@@ -28,6 +28,8 @@ _MEANINGS: Final = {
             "content_filtered",
             "safety",
             "image_safety",
+            "image_prohibited_content",
+            "image_recitation",
             "blocklist",
             "prohibited_content",
             "recitation",
@@ -52,6 +54,11 @@ def last_finish(before: str | None, reason: str) -> str:
     """Return the finish reason that counts of two in one stream: the later, unless it hides a cut."""
     cut = before is not None and (before.lower() in _GIVEN_UP or _MEANINGS.get(before.lower()) in _CUT)
     return before if before is not None and cut and reason.lower() not in _GIVEN_UP else reason
+
+
+def is_known(reason: str) -> bool:
+    """Tell whether anybody's finish reason is known, also one with which a server gives up."""
+    return reason.lower() in _MEANINGS or reason.lower() in _GIVEN_UP
 
 
 def checked_calls(finish: str | None, calls: Sequence[Any]) -> None:

@@ -26,24 +26,13 @@ from ...state.errors import (
     ModelUnavailable,
     ModelUnreachable,
 )
+from .error_words import BAD_KEY, FILTERED, GARBLED, NO_MODEL, NO_MONEY, TOO_LONG, TOO_LONG_EVER, said_in
 from .http import HTTPStatusError, MalformedBody, status_in
 
 E = TypeVar("E", bound=ModelError)
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|tok|or|gsk|hf)[-_][A-Za-z0-9*._-]{6,}|Bearer\s+\S+")
 _MAX_DETAIL = 300
-# What the servers say: OpenAI, vLLM, llama.cpp (https://github.com/ggml-org/llama.cpp/pull/15780), others.
-_TOO_LONG = re.compile(
-    r"context[_ ](?:length|size|window)|maximum context|context too long|prompt is too long|too many tokens|"
-    r"maximum number of tokens allowed|request_too_large|ContextOverflow",
-    re.IGNORECASE,
-)
-_FILTERED = re.compile(r"content[_ ]?(?:filter|policy|management)|moderation", re.IGNORECASE)
-_NO_MONEY = re.compile(
-    r"insufficient[_ ](?:quota|balance|credits|funds)|exceeded your current quota|credit balance is too low",
-    re.IGNORECASE,
-)
-_BAD_KEY = re.compile(r"API_KEY_INVALID|API key not valid", re.IGNORECASE)  # Gemini: 400
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
@@ -58,6 +47,17 @@ def scrubbed(text: str, secrets: Sequence[str] = ()) -> str:
     """Return the beginning of the text without the secrets, and without what looks like a key."""
     text = _KEY_LIKE.sub("***", without_secrets(text, secrets))
     return text if len(text) <= _MAX_DETAIL else text[:_MAX_DETAIL] + "…"
+
+
+def as_malformed(error: Exception) -> Exception:
+    """Return what a class raises that cannot read an answer as MalformedBody; any other error as it is."""
+    unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+    if not isinstance(error, unreadable) or status_of(error) is not None:
+        return error
+    told = f"{error} {getattr(error, 'doc', '')}"
+    # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
+    page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
+    return MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
 
 
 def explained(
@@ -267,27 +267,14 @@ def _by_status(
     key_env: str | None,
 ) -> ModelError:
     answer = f"{status}: {scrubbed(_detail(body), secrets)}"
-    whole = json.dumps(body, default=str)
+    said = said_in(body)
 
     def error(kind: type[E], problem: str, **fields: Any) -> E:
         return kind(f"{model}{at}{problem}", model=model, status=status, **fields)
 
-    if (status in (401, 403) and not _FILTERED.search(whole)) or (status == 400 and _BAD_KEY.search(whole)):
-        where = f"the variable {key_env}" if key_env else "the key"
-        return error(AuthenticationFailed, f" rejects the key (HTTP {answer}). Check {where}.")
-    if status == 404:
-        return error(
-            ModelNotFound,
-            f" is not there (HTTP {answer}). Check the model's name and the address; most servers list their "
-            "models under /models.",
-        )
-    if status == 413 or (_TOO_LONG.search(whole) and status in (400, 422, 500)):
-        return error(
-            ContextTooLong,
-            f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
-            "context.",
-        )
-    if status == 402 or (status in (400, 429) and _NO_MONEY.search(whole)):
+    # Gemini words a minute's limit as a quota, and says when to ask again
+    spent = status in (400, 403, 429) and NO_MONEY.search(said) and _DELAY.search(said) is None
+    if status == 402 or spent:
         return _lasting(
             error(
                 ModelUnavailable,
@@ -295,14 +282,37 @@ def _by_status(
                 "after this one.",
             )
         )
-    if status in (408, 409, 425, 429, 498) or status >= 500:  # 498: Groq's flex tier is full
+    if (status in (401, 403) and not FILTERED.search(said)) or (status == 400 and BAD_KEY.search(said)):
+        where = f"the variable {key_env}" if key_env else "the key"
+        return error(AuthenticationFailed, f" rejects the key (HTTP {answer}). Check {where}.")
+    if status == 404 or (status == 400 and NO_MODEL.search(said)):
+        return error(
+            ModelNotFound,
+            f" is not there (HTTP {answer}). Check the model's name and the address; most servers list their "
+            "models under /models.",
+        )
+    too_long = TOO_LONG_EVER if status == 429 else TOO_LONG
+    if status == 413 or (status in (400, 422, 429, 500) and too_long.search(said)):
+        return error(
+            ContextTooLong,
+            f" cannot take so much text (HTTP {answer}). Ask with less, or use a model with a longer "
+            "context.",
+        )
+    # 498: Groq's flex tier is full; 499: a proxy, or Gemini, gave the call up
+    if status in (408, 409, 425, 429, 498, 499) or status >= 500:
         return error(
             ModelUnavailable,
             f" could not serve the call (HTTP {answer}). Try again later, or bind another model after this "
             "one.",
-            retry_after=_retry_after(headers, whole),
+            retry_after=_retry_after(headers, said),
         )
-    if _FILTERED.search(whole):
+    if GARBLED.search(said):
+        return error(
+            MalformedResponse,
+            f": the server could not use what the model gave (HTTP {answer}). If it goes on, simplify the "
+            "tools or the type.",
+        )
+    if FILTERED.search(said):
         return error(
             ModelFiltered,
             f": the provider's content filter stopped the request (HTTP {answer}). Change the prompt, or "

@@ -5,48 +5,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
 
 from ...state.errors import ModelError
 from ...state.keys_in_use import remember
-from ...state.session.internals import token_handler
+from ...state.session.internals import chunk_handler
 from ..chat_classes import CHAT_CLASSES
 from ..model import CallContext, Message, Reply, Request, with_order
 from ..prefix_marks import cache_key, mark_for, marked
+from ..provider_table import Capabilities, capabilities_of
 from .backend import Backend
-from .http_errors import explained
+from .heard_chunks import HeardChunks
+from .http_errors import as_malformed, explained
 from .langchain_identity import identity_of
-from .langchain_replies import media_in, reasoning_in, state_of, tool_calls_of, usage_of
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
-from .standard_blocks import AudioDraft
+from .message_state import LANGCHAIN
 from .strict_schema import strict_schema
 from .token_counts import openai_tokens
-from .usages import read_cost
 from .wire_names import WireNames, schema_name
-
-
-def _reply(message: AIMessage, asked: str, package: str, latency_s: float) -> Reply:
-    metadata = message.response_metadata
-    raw = metadata.get("token_usage")
-    return Reply(
-        text=str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio")),
-        tool_calls=tool_calls_of(message),
-        model=metadata.get("model_name") or asked,
-        usage=usage_of(message, metadata),
-        reasoning=reasoning_in(message) or None,
-        finish_reason=metadata.get("finish_reason") or metadata.get("stop_reason"),
-        cost_usd=read_cost(raw) if isinstance(raw, Mapping) else None,
-        latency_s=latency_s,
-        state=state_of(message, package),
-        media=media_in(message),
-    )
 
 
 def schema_format(schema: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
@@ -68,6 +51,7 @@ def with_schema_in_prompt(
     return with_order(messages, order, behind=behind)
 
 
+RESPONSES = "use_responses_api"
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -118,9 +102,20 @@ class ChatModel(Backend):
         names = ("model_name", "model")
         named = (*map(self._arguments.get, names), *(getattr(chat, field, None) for field in names))
         self.name = next((str(n) for n in named if n), type(chat).__name__)
+        self._can = self._known()
         self._mark = mark_for(classes, self.name, f"//{self._host}" if self._is_openai else "")
         self.streams = getattr(chat, "stream_usage", True) is not False and not chat.disable_streaming
         self.schema_first = self._is_openai and self._host == "api.openai.com"
+
+    def _known(self) -> Capabilities | None:
+        """Return what is known of the provider behind a class; None for a class that nobody knows.
+
+        OpenAI's class is used for compatible endpoints too, which may not always say why an answer ends.
+        """
+        if self._is_openai:
+            known = capabilities_of("openai" if self._host in ("", "api.openai.com") else None)
+            return replace(known, always_finishes=True) if self._chat.__dict__.get(RESPONSES) else known
+        return capabilities_of(self.provider) if self.provider else None
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         names = WireNames.of(request)
@@ -151,15 +146,19 @@ class ChatModel(Backend):
         started = time.perf_counter()
         try:
             config = merge_configs(self._config, context.config) if self._config else context.config
-            if context.sink is not None:
-                config = merge_configs(config, {"callbacks": [token_handler(context.sink.emit)]})
+            heard = HeardChunks(self.name, self._can, context.sink)
+            handler = chunk_handler(heard.take, streams=context.sink is not None)
+            config = merge_configs(config, {"callbacks": [handler]})
             message = await chat.ainvoke(to_langchain(messages, self._package), config, **arguments)
+            reply = heard.reply(message)
         except ModelError:
             raise
         except Exception as error:
             failed = self._explain(error)
         else:
-            return names.reply(_reply(message, self.name, self._package, time.perf_counter() - started))
+            if held := reply.state.get(LANGCHAIN):
+                reply = replace(reply, state={LANGCHAIN: {**held, "by": self._package}})
+            return replace(names.reply(reply), latency_s=time.perf_counter() - started)
         raise failed  # out here: the client's own error, as its context, holds the request with the key
 
     def _native(self, request: Request) -> dict[str, Any] | None:
@@ -183,6 +182,7 @@ class ChatModel(Backend):
         return await openai_tokens(request, self.name)
 
     def _explain(self, error: Exception) -> ModelError:
+        error = error if self._can is None else as_malformed(error)
         return explained(error, self.name, secrets=_keys_of(self._chat))
 
 

@@ -29,7 +29,7 @@ from .backend import Backend
 from .completion import ThoughtSplitter, read_completion
 from .finish import checked_calls
 from .http import MalformedBody
-from .http_errors import explained, status_of
+from .http_errors import as_malformed, explained, status_of
 from .langchain import schema_format, with_schema_in_prompt
 from .langchain_classes import COMPLETION, NOT_OF_RESPONSES, ChatMaker, close, in_this_loop
 from .langchain_replies import ChunkedCompletion, ChunkedMessage, checked_completion, read_message
@@ -38,7 +38,7 @@ from .message_state import LANGCHAIN
 from .refused_params import ParameterLeftOut, RefusedParams
 from .strict_schema import StrictForms, strict_schema
 from .token_counts import openai_tokens
-from .wire_names import WireNames
+from .wire_names import WireNames, with_short_ids
 
 
 class LangChainEndpoint(Backend):
@@ -182,6 +182,8 @@ class LangChainEndpoint(Backend):
 
     def _call(self, chat: BaseChatModel, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         """Return the messages, and the arguments of the call."""
+        if self._settings.provider in ("openai", "azure_openai"):
+            request = with_short_ids(request)
         arguments = self._options(chat, request)
         messages = marked(request, self._mark)
         if request.prefix is not None and self.can.cache_key:
@@ -269,14 +271,8 @@ class LangChainEndpoint(Backend):
         return await openai_tokens(request, self.name) if self.can.tokenizer == "openai" else None
 
     def _explain(self, error: Exception) -> ModelError:
-        unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
-        if isinstance(error, unreadable) and status_of(error) is None:
-            told = f"{error} {getattr(error, 'doc', '')}"
-            # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
-            page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
-            error = MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
         return explained(
-            error,
+            as_malformed(error),
             self.name,
             address=self.address if self._settings.address else None,
             secrets=self._maker.secrets,

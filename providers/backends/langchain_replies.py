@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -23,7 +24,7 @@ from .httpx_bounds import UNFINISHED
 from .langchain_classes import COMPLETION
 from .message_state import LANGCHAIN
 from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
-from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments
+from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments, without_cut
 from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
 
 # Where the classes keep why the answer ended: OpenAI, Google, Groq, Mistral; Anthropic; Bedrock; Ollama.
@@ -43,7 +44,7 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
     raw = metadata.get("token_usage")
     return Reply(
         text=text or refusal,
-        tool_calls=tool_calls_of(message),
+        tool_calls=without_cut(finish, tool_calls_of(message), parsed=True),
         model=str(metadata.get("model_name") or metadata.get("model") or asked),
         usage=usage,
         reasoning=reasoning_in(message) or thought or None,
@@ -135,6 +136,10 @@ class ChunkedMessage:
         text = str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
         return text, reasoning_in(message)
 
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls of tools so far."""
+        return self._calls.calls()
+
     def reply(self) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""
         if not self._chunks:
@@ -142,13 +147,9 @@ class ChunkedMessage:
         first, *rest = self._chunks
         message = add_ai_message_chunks(first, *rest) if rest else first
         reply = read_message(message, self.metadata, self._asked, self._can)
-        calls = self._calls.calls()
+        calls = self.calls()
         checked_calls(reply.finish_reason, calls)
-        return Reply(**{**_fields(reply), "tool_calls": calls})
-
-
-def _fields(reply: Reply) -> dict[str, Any]:
-    return {name: getattr(reply, name) for name in Reply.__slots__}
+        return replace(reply, tool_calls=without_cut(reply.finish_reason, calls))
 
 
 def tool_calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
@@ -219,8 +220,13 @@ def _detail(details: Mapping[str, Any], name: str, lasting: str | None = None) -
     return sum(counts) if counts else None
 
 
+def told_finish(metadata: Mapping[str, Any]) -> str | None:
+    """Return why an answer ended, in its provider's word."""
+    return next((metadata[n] for n in _FINISH if isinstance(metadata.get(n), str) and metadata[n]), None)
+
+
 def _finish(metadata: Mapping[str, Any], can: Capabilities) -> str | None:
-    reason = next((metadata[n] for n in _FINISH if isinstance(metadata.get(n), str) and metadata[n]), None)
+    reason = told_finish(metadata)
     if reason is not None and reason != "FINISH_REASON_UNSPECIFIED":
         return checked_finish(reason, always=can.always_finishes, known=can.finish)
     blocked = metadata.get("prompt_feedback")

@@ -24,8 +24,41 @@ def to_langchain(messages: Sequence[Message], package: str, echo: Collection[str
 
     `echo` are fields that the endpoint itself wants back, see message_state.py.
     """
-    given = with_media_beside(messages) if package == "langchain_openai" else messages
+    if package == "langchain_openai":
+        given: Sequence[Message] = with_media_beside(messages)
+    else:
+        given = [_without_blank(message) for message in _system_first(messages)]
     return [_converted(_encodable(message), package, echo) for message in given]
+
+
+def _system_first(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with those of the system at the front.
+
+    The makers of other models know one system text beside the turns; their classes drop, or refuse, one that
+    comes later.
+    """
+    return sorted(messages, key=lambda message: message["role"] not in ("system", "developer"))  # stable
+
+
+def _without_blank(message: Message) -> Message:
+    """Return a message that calls tools without blanks before the calls, which Anthropic refuses."""
+    if message["role"] != "assistant" or not message.get("tool_calls"):
+        return message
+    held = message.get(LANGCHAIN)
+    if isinstance(held, Mapping) and isinstance(held.get("content"), list):
+        kept = [part for part in held["content"] if not _is_blank(part)]
+        message = {**message, LANGCHAIN: {**held, "content": kept}}
+    content = message.get("content")
+    return {**message, "content": None} if isinstance(content, str) and not content.strip() else message
+
+
+def _is_blank(part: Any) -> bool:
+    if not isinstance(part, Mapping) or part.get("type") != "text" or part.keys() & _SIGNED:
+        return False
+    return not str(part.get("text") or "").strip()
+
+
+_SIGNED = {"extras", "signature", "thought_signature"}
 
 
 def _encodable(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...state.json_text import MAX_NESTING, is_too_deep
@@ -121,6 +121,19 @@ class ToolCallDrafts:
             again = (draft.id, draft.name, "".join(draft.pieces)) if draft.id else id(draft)
             told.setdefault(again, draft)
         return tuple(_call(draft, number, echo) for number, draft in enumerate(told.values()))
+
+
+def without_cut(
+    finish: str | None, calls: tuple[ToolCall, ...], *, parsed: bool = False
+) -> tuple[ToolCall, ...]:
+    """Return the calls of an answer; the last has a problem where the limit on tokens may have cut it.
+
+    Arguments that are a whole JSON text were not cut. What a server or a class parsed itself (`parsed`) may
+    have been.
+    """
+    if finish != "length" or not calls or calls[-1].problem or (calls[-1].arguments and not parsed):
+        return calls
+    return (*calls[:-1], replace(calls[-1], problem="the answer was cut at its limit of tokens"))
 
 
 def _differ(one: str, other: str) -> bool:

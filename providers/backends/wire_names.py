@@ -14,6 +14,7 @@ from typing import Any, Final
 from ..model import Message, Reply, Request
 
 MAX_NAME: Final = 64  # https://platform.openai.com/docs/api-reference/chat/create: tools, response_format
+MAX_ID: Final = 40  # of a call; the API: "string too long. Expected a string with maximum length 40"
 _UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
@@ -59,6 +60,36 @@ class WireNames:
 
 
 NO_NAMES: Final = WireNames({})
+
+
+def with_short_ids(request: Request) -> Request:
+    """Return the request with ids of calls that OpenAI's API takes, which other models' servers may not make.
+
+    vLLM's are longer. What the API itself gave stays as it is.
+    """
+    if not any(map(_has_long_id, request.messages)):
+        return request
+    return replace(request, messages=tuple(map(_with_short_ids, request.messages)))
+
+
+def _has_long_id(message: Message) -> bool:
+    calls = message.get("tool_calls") or ()
+    ids = [message.get("tool_call_id"), *(call.get("id") for call in calls)]
+    return any(isinstance(own, str) and len(own) > MAX_ID for own in ids)
+
+
+def _with_short_ids(message: Message) -> Message:
+    if not _has_long_id(message):
+        return message
+    calls = message.get("tool_calls")
+    if not calls:
+        return {**message, "tool_call_id": _short(message["tool_call_id"])}
+    return {**message, "tool_calls": [{**call, "id": _short(call["id"])} for call in calls]}
+
+
+def _short(own: str) -> str:
+    digest = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()
+    return own if len(own) <= MAX_ID else f"call_{digest[:24]}"
 
 
 def _message(message: Message) -> Message:

@@ -13,6 +13,7 @@ from ..backends.http import MalformedBody
 from ..backends.langchain import with_schema_in_prompt
 from ..backends.message_state import with_state
 from ..backends.refused_params import ParameterLeftOut
+from ..backends.tool_calls import without_cut
 from ..backends.usages import count_in
 from ..backends.wire_names import WireNames
 from ..dials import on_the_wire
@@ -83,7 +84,7 @@ def message_reply(request: Request, answer: Mapping[str, Any], asked: str) -> Re
         Reply(
             text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
             model=str(answer.get("model") or asked),
-            tool_calls=tuple(calls),
+            tool_calls=without_cut(finish, tuple(calls), parsed=True),
             usage=_usage(answer.get("usage") or {}),
             reasoning="".join(str(block.get("thinking") or "") for block in thought) or None,
             finish_reason=finish,

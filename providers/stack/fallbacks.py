@@ -63,7 +63,7 @@ class FallbackChain:
         last = self.models[-1]
         rejected = await self._rejected(context)
         for member in self.models:
-            if rejected and member is not last and rejected[0].model_asked == member.name:
+            if rejected and rejected[0].model_asked == member.name:
                 call = rejected.pop(0)
                 attempt = max(attempt, call.attempt + 1)
                 history.append(f"{member.name}: {call.problem}")

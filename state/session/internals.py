@@ -52,6 +52,7 @@ __all__ = [
     "DeltaSnapshot",
     "Tap",
     "attempt_of",
+    "chunk_handler",
     "execution_of",
     "hears_tokens",
     "interrupt_id",
@@ -61,7 +62,6 @@ __all__ = [
     "read_task_statuses",
     "sent_ids",
     "through",
-    "token_handler",
     "with_message_ids",
 ]
 
@@ -93,18 +93,27 @@ def hears_tokens(handler: Any) -> bool:
     return isinstance(handler, _StreamingCallbackHandler)
 
 
-class _Tokens(AsyncCallbackHandler, _StreamingCallbackHandler[Any]):
-    """Makes LangChain stream an answer, and hands its words on."""
+class _Chunks(AsyncCallbackHandler):
+    """Hands on the chunks of an answer; of a model inside the one that is asked, only that there are some."""
 
     run_inline = True
+    raise_error = True
 
-    def __init__(self, emit: Callable[[str], Awaitable[None]]) -> None:
-        self._emit = emit
+    def __init__(self, take: Callable[[Any], Awaitable[None]]) -> None:
+        self._take = take
+        self._run: Any = None
 
-    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **told: Any) -> None:
-        message = getattr(chunk, "message", None)
-        if token or getattr(message, "content", None) or getattr(message, "tool_call_chunks", None):
-            await self._emit(token if isinstance(token, str) else "")
+    async def on_chat_model_start(self, *_: Any, run_id: Any, **told: Any) -> None:
+        self._run = self._run or run_id
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: Any, **told: Any) -> None:
+        is_own = chunk is not None and run_id == self._run
+        if is_own or token:
+            await self._take(chunk if is_own else None)
+
+
+class _StreamedChunks(_Chunks, _StreamingCallbackHandler[Any]):
+    """Makes LangChain stream an answer."""
 
     def tap_output_aiter(self, run_id: Any, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         return output
@@ -113,9 +122,12 @@ class _Tokens(AsyncCallbackHandler, _StreamingCallbackHandler[Any]):
         return output
 
 
-def token_handler(emit: Callable[[str], Awaitable[None]]) -> BaseCallbackHandler:
-    """Return a callback handler under which LangChain streams an answer, and `emit` gets its words."""
-    return _Tokens(emit)
+def chunk_handler(take: Callable[[Any], Awaitable[None]], *, streams: bool) -> BaseCallbackHandler:
+    """Return a callback handler that hands an answer's chunks to `take`; None for one that it has not got.
+
+    With `streams` LangChain streams the answer; without, there are chunks only if somebody else wants some.
+    """
+    return (_StreamedChunks if streams else _Chunks)(take)
 
 
 class _Deaf(BaseCallbackHandler):

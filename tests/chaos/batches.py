@@ -84,14 +84,14 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def ran(self, trial: str) -> Counter[str]:
-        """Return how often the prompts of a trial were paid for."""
+        """Return how often the prompts of a trial were paid for; of all, if it has no name."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", "/ran")
             ran = json.loads(connection.getresponse().read())["ran"]
         finally:
             connection.close()
-        return Counter({prompt: n for prompt, n in ran.items() if f" {trial}." in prompt})
+        return Counter({prompt: n for prompt, n in ran.items() if not trial or f" {trial}." in prompt})
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,9 @@ from stepgraph.evals.sweeps.assignment import Axis
 from stepgraph.evals.sweeps.sweep import sweep
 
 from ...batch_apis import BatchServer
-from ...batch_messages import doubled
+from ...batch_messages import doubled, spec
+from ...chaos.batches import serving
+from ...chaos.living import forked, received
 
 TRIALS = 200
 
@@ -41,12 +46,16 @@ def second(note: Note) -> Ask[str]:
 app = chain(first, second).compile()
 
 
-def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
+def suite_of(trials: int) -> Suite:
     cases = tuple(
         Case(id=f"c{n}", input={"text": f"{n}"}, expect=Expected(output={"reply": f"{n}"}))
-        for n in range(TRIALS)
+        for n in range(trials)
     )
-    suite = Suite(name="many", cases=cases)
+    return Suite(name="killed", cases=cases)
+
+
+def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
+    suite = suite_of(TRIALS)
     with (
         BatchServer() as server,
         Session(tmp_path / "runs.sqlite") as session,
@@ -63,11 +72,32 @@ def test_a_suite_of_200_trials_is_a_few_batches(tmp_path: Path) -> None:
     assert not doubled(server.ran)
 
 
+def life(pipe: Connection, file: Path, model: dict[str, Any]) -> None:
+    with Session(file) as session, using(model):
+        results = run_suite(suite_of(12), app, session, run="r", lane="batch")
+        pipe.send([trial.passed for trial in results.trials.values()])
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+def test_a_suite_that_was_killed_hands_nothing_in_again(tmp_path: Path, api: str) -> None:
+    file = tmp_path / "runs.sqlite"
+    with serving() as server:
+        asleep = spec(server.address, api, batch={"quiet_s": 0.5, "poll_s": 3600})
+        with forked(life, file, asleep) as (process, _):
+            while not any(server.ran("")):  # until the batch was begun
+                assert process.is_alive()
+                time.sleep(0.01)
+            process.kill()
+            process.join()
+        with forked(life, file, spec(server.address, api)) as (_, pipe):
+            assert received(pipe) == [True] * 12
+        ran = server.ran("")
+    assert len(ran) == 24
+    assert not doubled(ran)
+
+
 def test_a_sweep_makes_few_batches_and_refuses_a_model_without_them_first(tmp_path: Path) -> None:
-    cases = tuple(
-        Case(id=f"c{n}", input={"text": f"{n}"}, expect=Expected(output={"reply": f"{n}"})) for n in range(4)
-    )
-    suite = Suite(name="swept", cases=cases)
+    suite = suite_of(4)
     axes = [Axis("default", ("dear", "cheap"))]
     with BatchServer() as server, Session(tmp_path / "runs.sqlite") as session:
         times = {"quiet_s": 0.5}

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.language_models.fake_chat_models import FakeChatModel, GenericFakeChatModel
 from pydantic import BaseModel
 
 from stepgraph import Ask, Budget, Session, agent, chain, run, step, using
 from stepgraph.providers.backends.langchain import ChatModel
 from stepgraph.providers.backends.langchain_classes import ChatMaker, close, in_this_loop
-from stepgraph.providers.backends.langchain_endpoint import LangChainEndpoint
+from stepgraph.providers.backends.langchain_endpoint import LangChainEndpoint, _streams
 from stepgraph.providers.chat_classes import CHAT_CLASSES
 from stepgraph.providers.model import CallContext, Reply, Request
 from stepgraph.providers.settings import parse_spec
@@ -327,3 +328,18 @@ async def test_half_a_surrogate_pair_is_sent_as_our_own_client_sends_it(server: 
     said = ({"role": "user", "content": "Say \ud800 é"},)
     assert (await ask(server, Request(messages=said))).text == "ok"
     assert "Say ? é" in json.dumps(server.bodies[-1]["messages"], ensure_ascii=False)
+
+
+class OnlySync(GenericFakeChatModel):
+    """Streams by `_stream` alone."""
+
+
+class OnlyAsync(FakeChatModel):
+    async def _astream(self, *_: Any, **__: Any) -> Any:
+        yield None
+
+
+def test_a_class_that_streams_in_either_way_does() -> None:
+    assert _streams(OnlySync(messages=iter(())))
+    assert _streams(OnlyAsync())
+    assert not _streams(FakeChatModel())

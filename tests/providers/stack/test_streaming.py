@@ -12,7 +12,7 @@ from langgraph.graph import START, StateGraph
 from stepgraph import Ask, Budget, ScriptedModel, Session, chain, step, using
 from stepgraph.providers.stack.streaming import TokenEmitter
 from stepgraph.state.errors import ModelUnreachable
-from stepgraph.state.session.internals import token_handler
+from stepgraph.state.session.internals import chunk_handler
 
 from ...servers import Answer, ChatServer, Fault
 
@@ -202,7 +202,7 @@ async def test_each_kind_of_handler_gets_every_token_also_beside_one_that_fails(
 
 async def test_a_token_is_there_as_soon_as_it_was_emitted() -> None:
     taker = _Inline()
-    manager = AsyncCallbackManager.configure([taker, token_handler(_nothing)])
+    manager = AsyncCallbackManager.configure([taker, chunk_handler(_nothing, streams=True)])
     (run,) = await manager.on_chat_model_start({"name": "m"}, [[]])
     emitter = TokenEmitter(run, "m", {}, listened=True)
     emitted = emitter.emit("now")
@@ -212,5 +212,5 @@ async def test_a_token_is_there_as_soon_as_it_was_emitted() -> None:
     emitted.close()
 
 
-async def _nothing(_: str) -> None:
+async def _nothing(_: object) -> None:
     pass

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from stepgraph import Ask, chain, step, using
 from stepgraph.providers.backends.endpoint import Endpoint
 from stepgraph.providers.model import CallContext, Request
-from stepgraph.providers.testing.tape import Tape
+from stepgraph.providers.testing.tape import Tape, _events
 from stepgraph.state.errors import ModelError, ModelRefused, ModelUnavailable, ScriptError, SettingsError
 from stepgraph.state.masking import EVERYTHING
 from stepgraph.state.session.session import Session
@@ -255,3 +255,15 @@ def test_a_second_imitated_run_needs_no_key(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("DEEPSEEK_API_KEY")
     with Tape(path, spec) as tape, using(tape.model):
         assert write.invoke(Post())["draft"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        ("data: a\n\ndata: b\n\n", ["data: a\n\n", "data: b\n\n"]),
+        ("\n: hi\n\ndata: a\n\ndata: cut", ["\n: hi\n\n", "data: a\n\n", "data: cut"]),
+        ('{"text": "a\n\nb"}', ['{"text": "a\n\nb"}']),
+    ],
+)
+def test_a_stream_is_kept_event_by_event(body: str, parts: list[str]) -> None:
+    assert _events(body) == parts
