@@ -143,7 +143,7 @@ class Results:
 
     def add(self, trial: Trial) -> None:
         """Keep a trial; no end of this process loses it any more."""
-        self.trials.setdefault(trial.key, trial)
+        self.trials.setdefault((trial.case, trial.repeat), trial)
 
     def note(self, judged: Cost, notes: list[str], trusted: Mapping[str, bool]) -> None:
         """Keep what the judges cost and how far they are to be believed."""
@@ -226,7 +226,7 @@ def _read(path: Path) -> Results:
     for place, row in rows:
         if "scores" in row:
             trial = Trial.from_json(row)
-            results.trials.keep(trial.key, trial, place)
+            results.trials.keep((trial.case, trial.repeat), trial, place)
         elif "judged" in row:
             results.judged, results.notes = Cost(**row["judged"]), row["notes"]
             results.trusted = row["trusted"]

@@ -19,11 +19,12 @@ from stepgraph.state.names import LEDGERS_KEY
 from stepgraph.state.session.internals import (
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINTER,
+    chunk_handler,
     execution_of,
+    hears_tokens,
     interrupt_id,
     read_task_statuses,
     through,
-    token_handler,
     with_message_ids,
 )
 
@@ -156,36 +157,21 @@ def test_a_last_superstep_within_a_budget_is_no_error(budget: bool) -> None:
         assert graph_of(lambda state: {"text": "told"}).invoke({"text": "hi"}, config) == {"text": "told"}
 
 
-@pytest.mark.parametrize(
-    ("token", "chunk", "emitted"),
-    [
-        ("word", None, ["word"]),
-        ("", None, []),
-        ("", SimpleNamespace(), []),
-        ("", SimpleNamespace(message=None), []),
-        ("", SimpleNamespace(message=AIMessageChunk(content="")), []),
-        ("", SimpleNamespace(message=AIMessageChunk(content="word")), [""]),
-        ([{"type": "text", "text": "word"}], None, [""]),
-        (
-            "",
-            SimpleNamespace(
-                message=AIMessageChunk(
-                    content="", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]
-                )
-            ),
-            [""],
-        ),
-    ],
-)
-async def test_a_token_handler_is_told_of_every_part_of_an_answer(
-    token: Any, chunk: Any, emitted: list[str]
-) -> None:
-    """Text as it comes; of other parts, such as a tool call, only that there is one: an answer has begun."""
-    told: list[str] = []
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_chunk_handler_is_given_its_own_model_s_chunks_and_told_of_others(streams: bool) -> None:
+    told: list[Any] = []
 
-    async def emit(text: str) -> None:
-        told.append(text)
+    async def take(chunk: Any) -> None:
+        told.append(chunk)
 
-    handler: Any = token_handler(emit)
-    await handler.on_llm_new_token(token, chunk=chunk)
-    assert told == emitted
+    handler: Any = chunk_handler(take, streams=streams)
+    assert hears_tokens(handler) is streams
+    await handler.on_chat_model_start({}, [], run_id=1)
+    await handler.on_chat_model_start({}, [], run_id=2)  # a model inside the one that is asked
+    own = SimpleNamespace(message=AIMessageChunk(content=""))
+    await handler.on_llm_new_token("", chunk=own, run_id=1)
+    await handler.on_llm_new_token("word", chunk=object(), run_id=2)
+    await handler.on_llm_new_token("", chunk=object(), run_id=2)
+    await handler.on_llm_new_token("word", chunk=None, run_id=1)
+    await handler.on_llm_new_token("", chunk=None, run_id=1)
+    assert told == [own, None, None]
