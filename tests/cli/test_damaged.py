@@ -11,9 +11,19 @@ import pytest
 
 from stepgraph import Session
 from stepgraph.cli.support import threads
+from stepgraph.state.serde import serialized
 from stepgraph.tracing.record.damage import find_damage
 
 from .conftest import Command
+
+CHECKPOINT: dict[str, Any] = {
+    "v": 4,
+    "id": "1f1eaf18-4ee9-6f00-bffe-6e4122144406",
+    "ts": "2026-11-28T06:00:00+00:00",
+    "channel_values": {},
+    "channel_versions": {},
+    "versions_seen": {},
+}
 
 
 def damage(table: str, column: str, value: Any) -> None:
@@ -39,6 +49,8 @@ def record(command: Command, memo: Any, tmp_path: Path) -> Path:
         ("node_runs", "output", "{", ("show", "one")),
         ("invocations", "tags", "{", ("export", "--spans")),
         ("checkpoints", "checkpoint", b"\xc1", ("history", "one")),
+        ("checkpoints", "checkpoint", serialized({**CHECKPOINT, "ts": "soon"}), ("history", "one")),
+        ("checkpoints", "checkpoint", serialized({**CHECKPOINT, "channel_values": []}), ("history", "one")),
         ("checkpoints", "metadata", "{", ("history", "one")),
         ("writes", "value", b"\xc1", ("pending",)),
         ("writes", "channel", b"\x00\xff", ("history", "one")),

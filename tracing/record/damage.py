@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 
 from ...state.journal.journal import Journal
@@ -136,7 +137,7 @@ def _damaged_checkpoints(journal: Journal, thread: Any) -> Iterator[Damage]:
             data = row.get(column)
             try:
                 value = read((row["type"], bytes(memoryview(data or b""))))
-                fits = table == "writes" or isinstance(value["channel_values"], dict)
+                fits = table == "writes" or _is_checkpoint(value)
             except Exception:  # whatever is made of bytes that nobody wrote so
                 fits = False
             if not fits:
@@ -147,6 +148,13 @@ def _damaged_checkpoints(journal: Journal, thread: Any) -> Iterator[Damage]:
             for name in _TEXTS_OF_CHECKPOINTS & row.keys():
                 if not isinstance(row[name], str):
                     yield Damage(table, thread, name, row[name], "a text")
+
+
+def _is_checkpoint(value: Any) -> bool:
+    """Tell whether a value has the fields of LangGraph's `Checkpoint`; raise whatever a strange one causes."""
+    datetime.fromisoformat(value["ts"])
+    tables = (value[name] for name in ("channel_values", "channel_versions", "versions_seen"))
+    return isinstance(value["id"], str) and all(isinstance(table, dict) for table in tables)
 
 
 def _declared() -> dict[str, dict[str, tuple[str, bool]]]:
