@@ -151,7 +151,7 @@ def _damaged_checkpoints(journal: Journal, thread: Any) -> Iterator[Damage]:
 
 
 def _is_checkpoint(value: Any) -> bool:
-    """Tell whether a value has the fields of LangGraph's `Checkpoint`; raise whatever a strange one causes."""
+    """Tell whether a value has the fields of LangGraph's `Checkpoint`; raise what a strange one causes."""
     datetime.fromisoformat(value["ts"])
     tables = (value[name] for name in ("channel_values", "channel_versions", "versions_seen"))
     return isinstance(value["id"], str) and all(isinstance(table, dict) for table in tables)
