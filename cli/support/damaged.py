@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from ...state.database import Database, is_missing
 from ...state.errors import StepgraphError, StoreError
 from ...state.session.session import Session
@@ -11,7 +13,14 @@ from ...tracing.record.damage import SYMPTOMS, find_damage
 
 def explain_damage(database: Database | None, error: Exception) -> None:
     """Raise StoreError with the damaged cell, if the record that a command read has one; else return."""
-    if database is None or not isinstance(error, SYMPTOMS) or is_missing(database):
+    if database is None or is_missing(database):
+        return
+    if isinstance(error, sqlite3.Error) and "decode" in str(error):  # LangGraph reads its tables itself
+        raise StoreError(
+            f"{database} cannot be read: {error}. It is damaged, or stepgraph did not write it; a copy of "
+            "the file from before helps."
+        ) from error
+    if not isinstance(error, SYMPTOMS):
         return
     try:
         with Session(database) as session:

@@ -80,6 +80,19 @@ def test_the_cell_is_named(
 
 
 @pytest.mark.sqlite_file("it is damaged from outside")
+@pytest.mark.parametrize("cell", ["writes.task_id", "checkpoints.parent_checkpoint_id", "runs.graph"])
+def test_text_that_is_no_utf_8_is_told_with_its_column(command: Command, record: Path, cell: str) -> None:
+    table, column = cell.split(".")
+    with contextlib.closing(sqlite3.connect(record)) as file, file:
+        file.execute(f"UPDATE {table} SET {column} = CAST(x'41ff42' AS TEXT)")
+    done = command("history", "one")
+    assert done.code == 4
+    assert done.err.startswith(f"Error: {record.name}")
+    assert f"Could not decode to UTF-8 column '{column}'" in done.err
+    assert "fault of stepgraph" not in done.err
+
+
+@pytest.mark.sqlite_file("it is damaged from outside")
 def test_a_missing_column_is_named(command: Command, record: Path) -> None:
     with contextlib.closing(sqlite3.connect(record)) as file, file:
         file.execute("ALTER TABLE calls RENAME COLUMN answer TO said")
