@@ -25,6 +25,8 @@ def explain_damage(database: Database | None, error: Exception) -> None:
     try:
         with Session(database) as session:
             damage = find_damage(session.journal)
+    except StoreError as other:  # more is damaged than the cell that the command met
+        raise other from error
     except StepgraphError:
         return
     if damage is None:

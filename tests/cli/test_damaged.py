@@ -93,6 +93,16 @@ def test_text_that_is_no_utf_8_is_told_with_its_column(command: Command, record:
 
 
 @pytest.mark.sqlite_file("it is damaged from outside")
+def test_of_two_damaged_cells_one_is_told(command: Command, record: Path) -> None:
+    with contextlib.closing(sqlite3.connect(record)) as file, file:
+        file.execute("UPDATE node_runs SET path = CAST(x'41ff42' AS TEXT)")
+    damage("invocations", "tags", "{")
+    done = command("export", "--spans")
+    assert done.code == 4
+    assert f"{record.name}: Could not decode to UTF-8 column 'path'" in done.err
+
+
+@pytest.mark.sqlite_file("it is damaged from outside")
 def test_a_missing_column_is_named(command: Command, record: Path) -> None:
     with contextlib.closing(sqlite3.connect(record)) as file, file:
         file.execute("ALTER TABLE calls RENAME COLUMN answer TO said")
