@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from stepgraph.state import keys_in_use
 from stepgraph.state.errors import SettingsError
 from stepgraph.state.keys_in_use import remember
-from stepgraph.state.masking import EVERYTHING, MOST_CHECKS, NO_KEYS, Masker, Rule, without_userinfo
+from stepgraph.state.masking import EVERYTHING, KEYS, MOST_CHECKS, NO_KEYS, Masker, Rule, without_userinfo
 
 FAKE = "abcdefghij0123456789"
 
@@ -310,3 +310,28 @@ def test_a_named_key_is_found_as_by_the_plain_rule(text: str) -> None:
     found = PLAIN.search(text)
     named = found is not None and any(map(str.isdigit, found["secret"]))
     assert (rule.mask(text) != text) is named
+
+
+_PARTS = (
+    "sk-",
+    "gsk_",
+    "whsec_",
+    "ya29.",
+    "SG.",
+    "AGE-SECRET-KEY-",
+    "w",
+    "s",
+    FAKE,
+    "_",
+    "-",
+    ".",
+    " ",
+    "(",
+    "\n",
+)
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=8).map("".join), st.sampled_from(KEYS[:2]))
+def test_a_prefix_counts_where_a_word_begins(text: str, rule: Rule) -> None:
+    plain = "|".join(map(re.escape, rule.hints))
+    assert rule.mask(text) == re.sub(rf"(?<![\w-])(?:{plain})[\w.-]{{15,}}\w", "[key]", text)
