@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from dataclasses import dataclass
 
+from ..python_syntax import parse_python
 from .marks import Segment
 from .place import Place
 from .places import FileIndex, Search, Wanted
@@ -70,9 +70,7 @@ def _blanks(line: str, columns: int, tab: int) -> int:
 
 def parsed(text: str) -> ast.Module | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text.removeprefix("\ufeff"))
+        return parse_python(text.removeprefix("\ufeff"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import tomllib
-import warnings
 from importlib import import_module
 from typing import Any
 
 from ...state.errors import ApplyRefused
 from ..outlines.tree_sitter import parser_for
+from ..python_syntax import parse_python
 
 # Checked by a grammar of tree-sitter, where it is installed.
 BY_GRAMMAR = frozenset(
@@ -37,9 +36,7 @@ def problem_in(path: str, text: str) -> str:
     text = text.removeprefix("\ufeff")
     try:
         if suffix in ("py", "pyi", "pyw"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ast.parse(text)
+            parse_python(text)
         elif suffix == "json":
             json.loads(text)
         elif suffix == "toml":

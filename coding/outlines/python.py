@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterator, Sequence
 
+from ..python_syntax import parse_python
 from .definitions import Definition
 
 __all__ = ["python_outline"]
@@ -16,9 +16,7 @@ _AROUND = ast.If | ast.Try | ast.TryStar | ast.With | ast.For | ast.While
 def python_outline(text: str) -> list[Definition] | None:
     """Return the classes and functions of a module in the order of their lines, None if it does not parse."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings: the file is somebody else's
-            return list(_inside(ast.parse(text).body, (), 0))
+        return list(_inside(parse_python(text).body, (), 0))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # a long elif nests, too
         return None
 

@@ -161,6 +161,7 @@ def test_the_workers_alone_score_full_marks_without_a_model(session: Session, na
     suite = read_suite(shipped_path(name))
     check_suite(suite, target_of(ready_graph("coding-agent").compile(), suite.node))
     report = scored(name, session, [])
+    assert [(trial.case, trial.status, trial.error) for trial in report.bad] == []
     assert (report.outcome, set(means(report).values()), report.cost.calls) == ("passed", {1.0}, 0)
 
 
