@@ -335,3 +335,29 @@ _PARTS = (
 def test_a_prefix_counts_where_a_word_begins(text: str, rule: Rule) -> None:
     plain = "|".join(map(re.escape, rule.hints))
     assert rule.mask(text) == re.sub(rf"(?<![\w-])(?:{plain})[\w.-]{{15,}}\w", "[key]", text)
+
+
+_GAP = r"[ \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\u2010-\u2015\u2212\ufeff-]"
+_DOT_OR_GAP = rf"(?:[.]|{_GAP})"
+# The rules on numbers as one would write them, if it were not for their speed.
+_PLAIN = {
+    "ssn": rf"(?<![\w.-])\d{{3}}{_GAP}\d{{2}}{_GAP}\d{{4}}(?![\w-])",
+    "card": rf"(?<![\w.-])(?<!\d{_GAP})\d(?:{_GAP}?\d){{12,18}}(?!{_GAP}?\d)(?![\w-])",
+    "phone": rf"(?<![\w.-])(?:1{_DOT_OR_GAP})?\d{{3}}{_DOT_OR_GAP}\d{{3}}{_DOT_OR_GAP}\d{{4}}(?![\w-])",
+}
+_DIGIT_PARTS = st.sampled_from(
+    ["1", "4", "12", "345", "6789", "411111111111111", " ", "\u00a0", "-", ".", "a", "é", "\n"]
+)
+
+
+@given(st.lists(_DIGIT_PARTS, max_size=12).map("".join), st.sampled_from(["ssn", "card", "phone"]))
+def test_numbers_are_found_as_by_the_plain_form(text: str, name: str) -> None:
+    begins = {"ssn": r"(?<![\w.-])", "card": r"(?<![\w.-])\d(?<!\d", "phone": r"(?<![\w.-])(?:1"}[name]
+    (rule,) = (
+        each
+        for each in EVERYTHING.rules
+        if each.name == name and each.pattern.replace("0-9A-Z_a-z", "").startswith(begins)
+    )
+    agrees = rule.check or bool
+    expected = re.sub(_PLAIN[name], lambda match: f"[{name}]" if agrees(match[0]) else match[0], text)
+    assert rule.mask(text) == expected
