@@ -83,8 +83,7 @@ class TemporalEngine:
 
     async def _start(self, client: Client, job: Job) -> None:
         record = await in_thread(find_job, self._session.journal, job.thread)
-        user = None if record is None else record.options.get("user")
-        known = {GRAPH: job.graph, STATUS: "queued", **({} if user is None else {USER: str(user)})}
+        known = temporal_schedules.shown_at_start(job.graph, record and record.options.get("user"))
         shown = TypedSearchAttributes([SearchAttributePair(key, value) for key, value in known.items()])
         started: dict[str, Any] = {
             "id": self.workflow_id(job),

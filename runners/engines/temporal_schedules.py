@@ -18,10 +18,11 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from ...state.journal.schedules import ScheduleRecord
+from ...state.keys_in_use import without_keys
 from .temporal_workflow import GRAPH, STATUS, STEP, USER, ThreadWorkflow
 
 CATCH_UP: Final = {"skip": timedelta(minutes=1), "one": timedelta(days=365), "all": timedelta(days=365)}
@@ -54,9 +55,17 @@ async def _put(client: Client, queue: str, record: ScheduleRecord, *, searchable
         await client.get_schedule_handle(name).update(change)
 
 
+def shown_at_start(graph: str, user: object) -> dict[SearchAttributeKey[str], str]:
+    """Return what Temporal's page shows of a run that begins. No key goes there, whatever a user is called."""
+    return {
+        GRAPH: graph,
+        STATUS: "queued",
+        **({} if user is None else {USER: without_keys(str(user))}),
+    }
+
+
 def _schedule(queue: str, record: ScheduleRecord, searchable: bool) -> Schedule:
-    user = record.options.get("user")
-    shown = {GRAPH: record.graph, STATUS: "queued", **({} if user is None else {USER: str(user)})}
+    shown = shown_at_start(record.graph, record.options.get("user"))
     job: dict[str, Any] = {"graph": record.graph, "schedule": record.name}
     pairs = [SearchAttributePair(key, value) for key, value in shown.items()]
     action = ScheduleActionStartWorkflow(

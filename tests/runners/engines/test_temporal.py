@@ -14,6 +14,7 @@ from stepgraph import Ask, ScriptedModel, asubmit, aworker, chain, fan_out, step
 from stepgraph.errors import EngineUnreachable, InputError, RunFailed
 from stepgraph.runners.loading import Loaded
 from stepgraph.runners.sessions import close_sessions
+from stepgraph.state.keys_in_use import remember
 
 temporal = pytest.importorskip("stepgraph.runners.engines.temporal")
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("cluster")]
@@ -116,4 +117,29 @@ def test_an_address_holds_no_key(on: str, problem: str) -> None:
 async def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineUnreachable, match=r"No Temporal server answers at 127\.0\.0\.1:9"):
         await asubmit("book", {}, db=tmp_path / "runs.sqlite", on="temporal://127.0.0.1:9", thread_id="one")
+    close_sessions()
+
+
+async def test_a_failure_tells_temporal_no_key(temporal_server: Any, tmp_path: Path) -> None:
+    key = f"sk-live-{secrets.token_hex(16)}"
+    remember(key)
+
+    def fail(book: Book) -> dict[str, str]:
+        raise RuntimeError(f"{SECRET}: refused {key} and {key[:20]}")
+
+    on = f"temporal://{temporal_server.address}?queue={secrets.token_hex(4)}"
+    file = tmp_path / "runs.sqlite"
+    ready = asyncio.Event()
+    served = {"book": Loaded(chain(fail, name="book").compile(), "book")}
+    worker = asyncio.create_task(aworker(served, db=file, on=on, ready=ready.set))
+    await ready.wait()
+    run = await asubmit("book", {"about": key}, db=file, on=on, thread_id="one", user=f"ada {key}")
+    with pytest.raises(RunFailed) as failed:
+        await run.aresult(60)
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    _, data, described = await history(on, "one")
+    for told in (data, str(described.raw_description).encode(), str(failed.value).encode()):
+        assert key.encode() not in told
+    assert SECRET.encode() not in data
     close_sessions()
