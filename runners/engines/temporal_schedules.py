@@ -56,7 +56,7 @@ async def _put(client: Client, queue: str, record: ScheduleRecord, *, searchable
 
 
 def shown_at_start(graph: str, user: object) -> dict[SearchAttributeKey[str], str]:
-    """Return what Temporal's page shows of a run that begins. No key goes there, whatever a user is called."""
+    """Return what Temporal's page shows of a run that begins. No key goes there, whatever a user's name."""
     return {
         GRAPH: graph,
         STATUS: "queued",
