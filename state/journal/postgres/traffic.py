@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
-from weakref import WeakSet
 
 import psycopg
 
@@ -30,6 +28,7 @@ from .reconnecting import Reconnecting
 from .sql import translator
 from .tables import names
 from .transactions import Looking, PostgresTransaction, in_transaction
+from .unblocking import Unblocking
 from .waking import Waking
 from .wire import Wire
 
@@ -65,7 +64,7 @@ class Traffic:
         self._is_held = self._is_closed = False
         self._losses = 0
         self._waking = Waking()
-        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
+        self._unblocking = Unblocking(self._address, lock, lambda: self.is_busy and self._wire is not None)
         self._called: set[asyncio.AbstractEventLoop] = set()
         self.trouble: StoreError | None = None
 
@@ -143,16 +142,7 @@ class Traffic:
         self._called.discard(loop)
         with self._lock:
             self._pump()
-            self._loops.add(loop)
-            wire = None if self._is_held else self._wire  # whoever holds it calls again
-            self._waking.watch(loop, wire, self._look_after)
-
-    def _call(self) -> None:
-        """Have everybody look after what is left to do, after it was held."""
-        self._waking.rouse()
-        for loop in list(self._loops):
-            with suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(self._look_after, loop)
+            self._waking.watch(loop, None if self._is_held else self._wire, self._look_after)
 
     def _finish(self, work: Work, error: Exception | None = None) -> None:
         if not work.finish(error):
@@ -193,7 +183,10 @@ class Traffic:
         flight.load(self._batching, fence)
         if flight.segments:
             self._flight = flight
+            self._unblocking.begin()
             wire.send(flight.segments)
+            if wire.has_unsent:  # loops watch for that, too, whoever sends here
+                self._waking.call(self._look_after)
         else:
             self._arrive(flight)
 
@@ -264,6 +257,7 @@ class Traffic:
     def _hold(self, work: Callable[[], None]) -> None:
         """Have a thread do something with the connection, alone; called with the lock."""
         self._is_held = True
+        self._unblocking.begin()
 
         def held() -> None:
             try:
@@ -281,7 +275,7 @@ class Traffic:
     def _let_go(self) -> None:
         with self._lock:
             self._is_held = False
-        self._call()
+            self._waking.call(self._look_after)
 
     def _give_up(self, error: StoreError) -> None:
         with self._lock:
@@ -388,11 +382,13 @@ class Traffic:
             self._hold(self._connect)
             return False
         self._is_held = True
+        self._unblocking.begin()
         return True
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
+            self._unblocking.close()
             wire, self._wire = self._wire, None
             if wire is not None:
                 self._waking.part(wire)

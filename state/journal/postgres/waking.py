@@ -7,12 +7,13 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from ...event_loops import running_loop
 from .wire import Wire
 
 SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by
+LookAfter = Callable[[asyncio.AbstractEventLoop], None]
 
 
 class Waking:
@@ -24,6 +25,7 @@ class Waking:
         os.set_blocking(self._rousing, False)
         self._sleepers = 0
         self._watched: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Wire, bool]] = WeakKeyDictionary()
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
 
     def begin(self) -> None:
         """Count a thread that is about to sleep; called with the lock."""
@@ -47,13 +49,19 @@ class Waking:
             with suppress(BlockingIOError):
                 os.write(self._rousing, b".")
 
-    def watch(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        wire: Wire | None,
-        look_after: Callable[[asyncio.AbstractEventLoop], None],
-    ) -> None:
-        """Have an event loop look after a connection when its socket is ready; without one, not for now."""
+    def call(self, look_after: LookAfter) -> None:
+        """Have everybody look after what is left to do; called with the lock."""
+        self.rouse()
+        for loop in list(self._loops):
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(look_after, loop)
+
+    def watch(self, loop: asyncio.AbstractEventLoop, wire: Wire | None, look_after: LookAfter) -> None:
+        """Have an event loop look after a connection when its socket is ready; called with the lock.
+
+        Without a connection, not for now: whoever has one calls.
+        """
+        self._loops.add(loop)
         if wire is None:
             self._unwatch(loop)
             return

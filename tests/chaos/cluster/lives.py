@@ -20,12 +20,14 @@ from ..compositions.building import Composition
 from ..compositions.lives import THREAD, Ending, Folder, Life, Order
 from ..compositions.model import watch_claims, watch_commits
 from .client import RemoteModel
+from .still import tell_after
 
 # All takes longer where so much else runs that nobody would come to renew a claim in time.
 SLOWER = min(4.0, max(1.0, os.getloadavg()[0] / (4 * (os.cpu_count() or 1))))
 HEARTBEAT_S = 0.6 * SLOWER
 BUSY_S = 20.0 * SLOWER
 LIFE_S = 60.0 * SLOWER
+STILL_S = 20.0 * SLOWER
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def live(pipe: Connection, place: Place, order: Order, cut: Cut) -> None:
     """Be one life, in a process of its own."""
     signal.alarm(int(2 * LIFE_S))
     os.environ["XDG_STATE_HOME"] = str(place.path / "state")
+    tell_after(STILL_S, place.address, place.path / f"still-{order.life}.txt")
     if order.patient:
         Race.call_off = lambda self: None  # type: ignore[method-assign]
     watch_claims(place.asked, order.life)

@@ -28,7 +28,8 @@ from ..compositions.model import Moment, watch_claims, watch_commits
 from ..compositions.states import shown
 from ..living import FORK, forked
 from .client import RemoteModel
-from .lives import HEARTBEAT_S, SLOWER, Cut, EffectsFile, Place
+from .lives import HEARTBEAT_S, SLOWER, STILL_S, Cut, EffectsFile, Place
+from .still import tell_after
 
 GRAPH = "composition.py:app"
 GRACE_S = 2.0
@@ -63,6 +64,7 @@ def _short(place: Place) -> None:
 def _work(pipe: Connection, place: Place, life: int, cut: Cut, moment: Moment | None) -> None:
     signal.alarm(int(2 * CLIENT_S))  # nobody outlives a matrix that was killed itself
     _short(place)
+    tell_after(STILL_S, place.address, place.path / f"still-{life}.txt")
     watch_claims(place.asked, life)
     watch_commits(place.asked, moment, life)
     file: Any = EffectsFile(place.effects, cut)
@@ -94,6 +96,7 @@ def client(place: Place, *, waits: bool) -> Iterator[tuple[Any, Connection]]:
 def _ask(pipe: Connection, place: Place, waits: bool) -> None:
     signal.alarm(int(2 * CLIENT_S))
     _short(place)
+    tell_after(STILL_S, place.address, place.path / "still-client.txt")
     try:
         pipe.send(asyncio.run(_asked(pipe, place, waits)))
     except BaseException as error:

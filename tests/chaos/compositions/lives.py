@@ -276,14 +276,15 @@ def lived(folder: Folder, order: Order) -> Ending:
 
 def heard(process: Any, pipe: Connection, deadline: float, order: Order | None = None) -> Ending:
     """Return what a life sends, or how it died."""
-    kill_at = None
+    kill_at, began = None, time.monotonic()
     while True:
         limit = deadline if kill_at is None else min(kill_at, deadline)
         if not pipe.poll(max(0.0, limit - time.monotonic())):
             process.kill()
             process.join()
             if kill_at is None or kill_at > deadline:
-                return Ending("failed", problem=f"It did not end within {SILENT_S} s.")
+                silent_s = time.monotonic() - began
+                return Ending("failed", problem=f"It did not end within {silent_s:.0f} s.")
             return Ending("killed", problem="SIGKILL")
         try:
             said = pipe.recv()
