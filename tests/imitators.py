@@ -208,6 +208,11 @@ class DeepSeek(Imitator):
                 "Prompt must contain the word 'json' in some form to use 'response_format' of type "
                 "'json_object'."
             )
+        for message in body["messages"]:
+            if message.get("tool_calls") and "reasoning_content" not in message:
+                return self.invalid(
+                    "The `reasoning_content` in the thinking mode must be passed back to the API."
+                )
         return None
 
     def invalid(self, message: str) -> Fault:
