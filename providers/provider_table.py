@@ -226,6 +226,7 @@ _PROVIDERS = (
         address_env="OLLAMA_HOST",
         capabilities=Capabilities(
             sources=sources_of("ollama"),
+            schema_in_prompt=True,
             max_tokens="max_tokens",
             reasoning=("reasoning", "reasoning_content"),
             cached=(),
@@ -263,6 +264,8 @@ _OF_LANGCHAIN = tuple(
             always_finishes=name in _ANSWERS_WITH_AN_END,
             sources=sources_of(name),
             strict=name == "azure_openai",
+            cache_key=name == "azure_openai",
+            prefix_mark="cache_control" if name == "anthropic" else None,
             schema_first="anthropic" in name,
         ),
         address_env=known.address_env,

@@ -60,6 +60,7 @@ class Imitator(ChatServer):
         super().__init__()
         self.gone = threading.Event()  # a client went away before its answer ended
         self.slow_s = 0.0
+        self.thought = THOUGHT
         self._seen: set[str] = set()
 
     # What the providers differ in
@@ -179,14 +180,14 @@ class Imitator(ChatServer):
         cached = given // 64 * 64 if prompt in self._seen else 0
         self._seen.add(prompt)
         answered = len((said.text or json.dumps(said.tool_call)).split())
-        thought = len(THOUGHT.split()) if self.reasoning_field else 0
+        thought = len(self.thought.split()) if self.reasoning_field else 0
         return self.usage(given, answered + thought, cached, thought)
 
     def _whole(self, body: Mapping[str, Any]) -> dict[str, Any]:
         said = self._say(body)
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         if self.reasoning_field:
-            message[self.reasoning_field] = THOUGHT
+            message[self.reasoning_field] = self.thought
         if said.tool_call:
             message["tool_calls"] = [call_of(said.tool_call)]
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": said.finish_reason}
@@ -218,7 +219,8 @@ class Imitator(ChatServer):
         """Yield what a stream consists of."""
         yield delta_of({"role": "assistant", "content": ""})
         if self.reasoning_field:
-            for word in THOUGHT.split(" "):
+            yield delta_of({self.reasoning_field: ""})
+            for word in self.thought.split():
                 yield delta_of({self.reasoning_field: f"{word} "})
         if said.tool_call:
             yield from self.call_chunks(said.tool_call)

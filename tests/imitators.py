@@ -12,7 +12,19 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stepgraph.providers.sources import CREATE, OLLAMA, TOGETHER, openai, read, unread
+from stepgraph.providers.sources import (
+    CREATE,
+    DEEPSEEKS_JSON,
+    DEEPSEEKS_WIRE,
+    OLLAMA,
+    OLLAMAS_ERRORS,
+    OLLAMAS_PROMPTS,
+    TOGETHER,
+    VLLMS_ANSWERS,
+    openai,
+    read,
+    unread,
+)
 
 from .imitator import WINDOW, Deviation, Imitator, call_of, delta_of, error
 from .openrouter_imitator import OpenRouter
@@ -124,7 +136,7 @@ class VLLM(Imitator):
         ),
         Deviation(
             "prompt_tokens_details is null unless --enable-prompt-tokens-details is set",
-            unread("https://github.com/vllm-project/vllm/issues/18062"),
+            VLLMS_ANSWERS,
         ),
     )
 
@@ -176,23 +188,27 @@ class DeepSeek(Imitator):
         ),
         Deviation(
             "JSON mode wants the word json in the prompt",
-            unread("https://github.com/browserbase/stagehand/issues/1204"),
+            DEEPSEEKS_JSON,
         ),
         Deviation(
             "reasoning is in the field reasoning_content",
-            unread("https://api-docs.deepseek.com/guides/reasoning_model"),
+            DEEPSEEKS_WIRE,
         ),
         Deviation(
             "cached tokens are prompt_cache_hit_tokens",
-            unread("https://api-docs.deepseek.com/guides/kv_cache"),
+            DEEPSEEKS_WIRE,
+        ),
+        Deviation(
+            "a thought must come back with a tool's call, also an empty one: 400",
+            read("https://github.com/deepseek-ai/deepseek-harness/discussions/739"),
         ),
         Deviation(
             "while it works, empty lines come before the JSON and `: keep-alive` comments in a stream",
-            unread("https://api-docs.deepseek.com/quick_start/rate_limit"),
+            read("https://api-docs.deepseek.com/quick_start/rate_limit"),
         ),
         Deviation(
             "an empty account is a 402, wrong parameters are a 422",
-            unread("https://api-docs.deepseek.com/quick_start/error_codes"),
+            read("https://platform.deepseek.com/api-docs/quick_start/error_codes"),
         ),
     )
 
@@ -208,6 +224,11 @@ class DeepSeek(Imitator):
                 "Prompt must contain the word 'json' in some form to use 'response_format' of type "
                 "'json_object'."
             )
+        for message in body["messages"]:
+            if message.get("tool_calls") and "reasoning_content" not in message:
+                return self.invalid(
+                    "The `reasoning_content` in the thinking mode must be passed back to the API."
+                )
         return None
 
     def invalid(self, message: str) -> Fault:
@@ -294,11 +315,11 @@ class Ollama(Imitator):
         Deviation("any key will do", read("https://docs.ollama.com/api/openai-compatibility")),
         Deviation(
             "a prompt beyond num_ctx is cut without a word",
-            unread("https://github.com/ollama/ollama/issues/4967"),
+            OLLAMAS_PROMPTS,
         ),
         Deviation(
-            "a model that was not pulled is a 404 of the type api_error",
-            unread("https://github.com/abi/screenshot-to-code/issues/354"),
+            "a model that was not pulled is a 404 of the type not_found_error",
+            OLLAMAS_ERRORS,
         ),
         Deviation(
             "reasoning is in the field reasoning",
@@ -312,7 +333,9 @@ class Ollama(Imitator):
 
     def missing(self, model: str) -> Fault:
         said = f'model "{model}" not found, try pulling it first'
-        return error(404, {"error": {"message": said, "type": "api_error", "param": None, "code": None}})
+        return error(
+            404, {"error": {"message": said, "type": "not_found_error", "param": None, "code": None}}
+        )
 
     def busy(self) -> Fault:
         said = "server busy, please try again.  maximum pending requests exceeded"

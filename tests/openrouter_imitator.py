@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepgraph.providers.sources import read, unread
+from stepgraph.providers.sources import OPENROUTERS_ERRORS, read, unread
 
 from .imitator import WINDOW, Deviation, Imitator, error
 from .servers import Fault
@@ -27,7 +27,7 @@ class OpenRouter(Imitator):
         ),
         Deviation(
             "once it has begun, an error comes with a 200: in the body, or as a chunk",
-            unread("https://openrouter.ai/docs/api/reference/errors-and-debugging"),
+            OPENROUTERS_ERRORS,
         ),
         Deviation(
             "the reason of an upstream error is in error.metadata.raw",
@@ -35,7 +35,7 @@ class OpenRouter(Imitator):
         ),
         Deviation(
             "an empty account is a 402",
-            unread("https://openrouter.ai/docs/api/reference/errors-and-debugging"),
+            OPENROUTERS_ERRORS,
         ),
     )
 

@@ -122,8 +122,9 @@ class PartialCompletion:
 
     def _note_state(self, message: Mapping[str, Any]) -> None:
         for name in self.can.echo:
-            if message.get(name):
-                self.state.setdefault(name, []).append(message[name])
+            value = message.get(name)
+            if value or value == "":  # DeepSeek refuses a tool's call without the thought, also an empty one
+                self.state.setdefault(name, []).append(value)
 
     def reply(self) -> Reply:
         """Return the answer. Raises MalformedBody or HTTPStatusError if it is not whole."""

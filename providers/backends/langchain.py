@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ from .http_errors import as_malformed, explained
 from .langchain_identity import identity_of
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
+from .paused_turns import Paused, Turn
 from .strict_schema import strict_schema
 from .token_counts import openai_tokens
 from .wire_names import WireNames, schema_name
@@ -145,12 +147,7 @@ class ChatModel(Backend):
                 messages = with_schema_in_prompt(messages, request.schema, behind=shared)
         started = time.perf_counter()
         try:
-            config = merge_configs(self._config, context.config) if self._config else context.config
-            heard = HeardChunks(self.name, self._can, context.sink)
-            handler = chunk_handler(heard.take, streams=context.sink is not None)
-            config = merge_configs(config, {"callbacks": [handler]})
-            message = await chat.ainvoke(to_langchain(messages, self._package), config, **arguments)
-            reply = heard.reply(message)
+            reply = await self._turn(to_langchain(messages, self._package), arguments, context)
         except ModelError:
             raise
         except Exception as error:
@@ -160,6 +157,23 @@ class ChatModel(Backend):
                 reply = replace(reply, state={LANGCHAIN: {**held, "by": self._package}})
             return replace(names.reply(reply), latency_s=time.perf_counter() - started)
         raise failed  # out here: the client's own error, as its context, holds the request with the key
+
+    async def _turn(
+        self, messages: list[BaseMessage], arguments: dict[str, Any], context: CallContext
+    ) -> Reply:
+        config = merge_configs(self._config, context.config) if self._config else context.config
+        turn = Turn()
+        while True:
+            heard = HeardChunks(self.name, self._can, context.sink)
+            handler = chunk_handler(heard.take, streams=context.sink is not None)
+            told = merge_configs(config, {"callbacks": [handler]})
+            fit = turn.arguments(arguments, getattr(self._chat, "container", None))
+            message = await self._chat.ainvoke(turn.messages(messages), told, **fit)
+            try:
+                return turn.whole(heard.reply(message))
+            except Paused as pause:
+                if (cut := turn.add(pause)) is not None:
+                    return cut
 
     def _native(self, request: Request) -> dict[str, Any] | None:
         """Return what asks for the schema natively, None where it goes into the prompt."""

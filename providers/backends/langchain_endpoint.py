@@ -35,6 +35,7 @@ from .langchain_classes import COMPLETION, NOT_OF_RESPONSES, ChatMaker, close, i
 from .langchain_replies import ChunkedCompletion, ChunkedMessage, checked_completion, read_message
 from .langchain_requests import structured_arguments, to_langchain, tool_arguments
 from .message_state import LANGCHAIN
+from .paused_turns import Paused, Turn
 from .refused_params import ParameterLeftOut, RefusedParams
 from .strict_schema import StrictForms, strict_schema
 from .token_counts import openai_tokens
@@ -131,13 +132,19 @@ class LangChainEndpoint(Backend):
     async def _asked_so(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         messages, arguments = self._call(chat, request)
         listened = sink is not None and sink.listened and _streams(chat)
+        turn = Turn()
         while True:
-            fit = self._refused.without(arguments)
+            fit = self._refused.without(turn.arguments(arguments, getattr(chat, "container", None)))
             stop = fit.pop("stop", None)
             try:
                 if sink is not None and listened:
-                    return await self._streamed(chat, messages, stop, fit, sink)
-                return await self._whole(chat, messages, stop, fit)
+                    part = await self._streamed(chat, turn.messages(messages), stop, fit, sink)
+                else:
+                    part = await self._whole(chat, turn.messages(messages), stop, fit)
+                return turn.whole(part)
+            except Paused as pause:
+                if (cut := turn.add(pause)) is not None:
+                    return cut
             except Exception as error:
                 refusal = status_of(error)
                 if refusal is None or not self._refused.learn(refusal, fit):

@@ -23,6 +23,7 @@ from .http import HTML_HELP, HTTPStatusError, MalformedBody, check_fault
 from .httpx_bounds import UNFINISHED
 from .langchain_classes import COMPLETION
 from .message_state import LANGCHAIN
+from .paused_turns import PAUSED, Paused
 from .standard_blocks import AudioDraft, Block, blocks_in, kept_blocks
 from .tool_calls import TOO_DEEP, ToolCallDrafts, read_arguments, without_cut
 from .usages import OPENAI_NAMES, believable, count_in, read_cost, read_usage
@@ -34,15 +35,17 @@ _KEPT_KWARGS: Final = ("reasoning", "reasoning_content", "__gemini_function_call
 
 
 def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, can: Capabilities) -> Reply:
-    """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole."""
-    finish = _finish(metadata, can)
+    """Return the reply that a message holds. Raises MalformedBody or HTTPStatusError if it is not whole,
+    and Paused with the reply where it is a turn that goes on.
+    """
+    finish = PAUSED if told_finish(metadata) == PAUSED else _finish(metadata, can)
     text, thought = split_thought(
         str(message.text) or AudioDraft().add(message.additional_kwargs.get("audio"))
     )
     refusal = _refusal(message)
     usage = believable(usage_of(message, metadata), answered=bool(text))
     raw = metadata.get("token_usage")
-    return Reply(
+    reply = Reply(
         text=text or refusal,
         tool_calls=without_cut(finish, tool_calls_of(message), parsed=True),
         model=str(metadata.get("model_name") or metadata.get("model") or asked),
@@ -53,6 +56,11 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
         state=state_of(message),
         media=media_in(message),
     )
+    if finish == PAUSED:
+        container = metadata.get("container")
+        number = container.get("id") if isinstance(container, Mapping) else None
+        raise Paused(reply, number if isinstance(number, str) else None)
+    return reply
 
 
 def media_in(message: AIMessage) -> tuple[Block, ...]:

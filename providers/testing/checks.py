@@ -15,8 +15,9 @@ from typing import Any
 import aiohttp
 
 from ...state.errors import AuthenticationFailed, ModelError, ModelNotFound, ModelRefused
+from ..backends.endpoint import Endpoint
 from ..backends.http import HTTPStatusError, MalformedBody, choices_in
-from ..model import Request
+from ..model import Model, Reply, Request
 from ..stack.tool_emulation import ToolEmulationLayer
 from .probe import ANSWER_TOKENS, HELLO, SITE, CheckFailed, Probe, Unsupported
 
@@ -45,6 +46,7 @@ ASK_WEATHER = ({"role": "user", "content": "What is the weather in Paris now? Us
 LONG_PROMPT = ({"role": "user", "content": "The same words again. " * 150 + "Say hello."},)
 SHORT = Request(HELLO, max_tokens=16)
 FEW_TOKENS = 8
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 
 Check = Callable[[Probe], Awaitable[str]]
 CHECKS: dict[str, Check] = {}
@@ -213,28 +215,35 @@ async def _tools_at_work(probe: Probe) -> str:
     reply = await model.complete(request, SITE)
     if not reply.tool_calls or reply.tool_calls[0].problem:
         raise Unsupported(f"no call that can be run: {(reply.tool_calls or reply.text)!r}"[:160])
-    call = reply.tool_calls[0]
-    messages = (
-        *ASK_WEATHER,
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {
-                    "id": call.id or "call_1",
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
-                }
-            ],
-        },
-        {"role": "tool", "tool_call_id": call.id or "call_1", "content": "18 degrees, light rain"},
-    )
-    after = await model.complete(
-        Request(messages, tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS), SITE
-    )
+    try:
+        after = await _with_result(model, reply)
+    except ModelRefused:
+        if emulated:
+            raise
+        suited = {"structured": None, "capabilities": probe.suited.model_copy(update={"echo": _THOUGHTS})}
+        model = Endpoint(probe.settings.model_copy(update=suited), api_key=probe.key)
+        reply = await model.complete(request, SITE)
+        if not reply.tool_calls or not reply.state:
+            raise
+        after = await _with_result(model, reply)
+        probe.suggested["echo"] = tuple(reply.state)
     if not after.text.strip():
         raise CheckFailed("it did not answer once it had the tool's result")
     return "a call, its result, an answer" + (" (by a JSON schema)" if emulated else "")
+
+
+async def _with_result(model: Model, reply: Reply) -> Reply:
+    """Answer the reply's call as an agent does, with all that the endpoint wants back."""
+    call = reply.tool_calls[0]
+    function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}
+    number = call.id or "call_1"
+    said = {"role": "assistant", "content": None, **reply.state}
+    said["tool_calls"] = [{"id": number, "type": "function", "function": function, **call.extra}]
+    result = {"role": "tool", "tool_call_id": number, "content": "18 degrees, light rain"}
+    asked = Request(
+        (*ASK_WEATHER, said, result), tools=(WEATHER,), tool_choice="none", max_tokens=ANSWER_TOKENS
+    )
+    return await model.complete(asked, SITE)
 
 
 @check("streaming")

@@ -33,8 +33,8 @@ class Probe:
         self.settings = settings
         self.calls_at_once = calls_at_once
         self.endpoint = Endpoint(settings)
-        self._key = find_key(key_variable(settings), settings.model, settings.api_key)
-        self.wire = ChatClient(self.endpoint.address, self._key)
+        self.key = find_key(key_variable(settings), settings.model, settings.api_key)
+        self.wire = ChatClient(self.endpoint.address, self.key)
         self.suggested: dict[str, Any] = {}
 
     async def ask(self, **body: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Probe:
 
     async def try_as(self, request: Request, *, key: str | None = None, **changes: Any) -> Reply:
         """Ask with another key or with other settings."""
-        endpoint = Endpoint(self.settings.model_copy(update=changes), api_key=key or self._key)
+        endpoint = Endpoint(self.settings.model_copy(update=changes), api_key=key or self.key)
         return await endpoint.complete(request, SITE)
 
     @property
@@ -60,7 +60,7 @@ class Probe:
         return (self.settings.overrides or Overrides()).model_copy(update=self.suggested)
 
     def explain(self, error: Exception) -> str:
-        secrets = [self._key] if self._key else []
+        secrets = [self.key] if self.key else []
         return str(explained(error, self.settings.model, address=self.endpoint.address, secrets=secrets))
 
     def limit(self, tokens: int = ANSWER_TOKENS) -> dict[str, int]:

@@ -50,7 +50,7 @@ def test_an_endpoint_is_examined(command: Command, monkeypatch: pytest.MonkeyPat
     assert done.code == 0, done.out
     assert done.out.startswith(f"{MODEL} at {server.url}\n")
     assert "This response_format type is unavailable now" in done.out
-    assert '{ structured = "json_object" }' in done.out
+    assert '{ structured = "json_object", echo = ["reasoning_content"] }' in done.out
     assert KEY not in done.out + done.err
     assert f"{len(CHECKS)} " not in done.out.splitlines()[-2]
 

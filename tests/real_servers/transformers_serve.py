@@ -116,8 +116,8 @@ class Checks:
             calls = session.journal.query("SELECT * FROM calls ORDER BY started_at")
         return result, calls[-1]
 
-    async def chat(self) -> str:
-        result, call = await self._say(chain(find), "Hello", "chat")
+    async def chat(self, name: str = "chat") -> str:
+        result, call = await self._say(chain(find), "Hello", name)
         assert result.values["said"] == "Greetings from a tiny model.", result
         assert call["reasoning"] == "They ask for a name.", call["reasoning"]
         assert call["finish_reason"] == "stop"
@@ -168,16 +168,27 @@ class Checks:
         return "\n           ".join(told)
 
     async def cancelled(self) -> str:
+        """Leave an answer while it is made: the server ends a streamed one, and finishes a whole one."""
+        told = []
         graph = chain(say).compile()
-        with Session(self.folder / "cancelled.sqlite") as session, using(self.spec):
-            work = asyncio.create_task(graph.ainvoke(Talk("long"), session.config("cancelled")))
-            await asyncio.sleep(0.3)
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-        start = time.monotonic()
-        await self.chat()
-        return f"the next call was answered {time.monotonic() - start:.1f} s later"
+        for name, leave in (("streamed", self._leave_stream), ("whole", self._leave_whole)):
+            with Session(self.folder / f"cancelled-{name}.sqlite") as session, using(self.spec):
+                await leave(graph, session.config("cancelled"))
+            start = time.monotonic()
+            await self.chat(f"after-{name}")
+            told.append(f"{name}: {time.monotonic() - start:.1f} s")
+        return f"until the next call was answered, {', '.join(told)}"
+
+    async def _leave_stream(self, graph: Any, config: Any) -> None:
+        async for _ in graph.astream(Talk("long"), config, stream_mode="messages"):
+            return
+
+    async def _leave_whole(self, graph: Any, config: Any) -> None:
+        work = asyncio.create_task(graph.ainvoke(Talk("long"), config))
+        await asyncio.sleep(0.3)
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
 
 
 def main() -> int:

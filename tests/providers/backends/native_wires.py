@@ -78,7 +78,7 @@ ANTHROPIC: dict[str, Case] = {
     "cut": (*both("max_tokens"), {"finish": "length"}),
     "cut at the window": (*both("model_context_window_exceeded"), {"finish": "length"}),
     "refused": (*both("refusal"), {"finish": "refusal"}),
-    "paused": (*both("pause_turn"), MalformedResponse),
+    "paused for ever": (*both("pause_turn"), {"finish": "length"}),
     "no reason": (*both(None), MalformedResponse),
     "calls that are not there": (*both("tool_use"), MalformedResponse),
     "only the beginning": (None, stream(START, *words("Ye")), MalformedResponse),

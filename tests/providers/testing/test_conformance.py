@@ -54,7 +54,7 @@ async def test_what_each_provider_lacks_is_found(kind: type[Imitator]) -> None:
 async def test_settings_that_suit_an_unknown_endpoint_are_proposed() -> None:
     with DeepSeek() as server:
         found, suggested = await examined(server)
-    assert suggested == {"structured": "json_object"}
+    assert suggested == {"structured": "json_object", "echo": ("reasoning_content",)}
     assert "response_format type is unavailable" in found["JSON schema"].why
     with VLLM(tool_parser=False) as server:
         found, suggested = await examined(server)
