@@ -179,15 +179,20 @@ class Claims(Forked):
         if claim is not None:
             ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ? AND epoch = ?"
             released = ThreadStatement((ended, (thread_id, claim.owner, claim.epoch)), thread_id)
+            self._released.pop(thread_id, None)
             self._released[thread_id] = claim, released  # what waits in front of it is still fenced
             self._journal.add_later(released)
             self._journal.try_flush()
-            still = self._journal.store.is_waiting
-            self._released = {
-                thread: (claim, statement)
-                for thread, (claim, statement) in list(self._released.items())
-                if still(statement)
-            }
+            self._forget_released()
+
+    def _forget_released(self) -> None:
+        """Forget the claims that were given back and committed: they are in the order of their commits."""
+        for thread_id, entry in list(self._released.items()):
+            if self._journal.store.is_waiting(entry[1]):
+                return
+            with self._lock:
+                if self._released.get(thread_id) is entry:
+                    del self._released[thread_id]
 
     def _claim_of(self, thread_id: str) -> _Claim | None:
         """Return the claim under which what waits to be written for a run was made."""

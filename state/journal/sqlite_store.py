@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from .store import Store
 R = TypeVar("R")
 
 SAME_MOMENT_S = 0.2
+_SELECT = re.compile(r"(?i)\s*SELECT\b")  # what begins so writes nothing; a WITH may
 
 
 class SqliteStore(Store):
@@ -163,10 +165,12 @@ class SqliteStore(Store):
 
     def _read(self, sql: str, values: Sequence[Any]) -> Rows:
         with self._lock:
+            transaction = SqliteTransaction(self._connection)
+            if _SELECT.match(sql):  # the PRAGMA would have every statement prepared anew
+                return transaction.execute(sql, values)
             self._connection.execute("PRAGMA query_only = ON")
             try:
-                cursor = self._connection.execute(sql, values)
-                return dicts([column[0] for column in cursor.description or ()], cursor.fetchall())
+                return transaction.execute(sql, values)
             except sqlite3.OperationalError as error:
                 if "readonly" in str(error):
                     raise StoreError("Journal.query only reads; the record of a run is not edited.") from None

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
+from operator import is_
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -90,7 +92,7 @@ class Store(ABC):
     def is_waiting(self, statement: Statement) -> bool:
         """Tell whether a statement given to `add_later` is not committed yet."""
         with self._lock:
-            return any(waiting is statement for waiting in reversed(self._waiting))
+            return any(map(partial(is_, statement), reversed(self._waiting)))
 
     @abstractmethod
     def write(self, statements: Iterable[Statement]) -> None:

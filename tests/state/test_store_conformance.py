@@ -132,7 +132,18 @@ def test_marks_are_marks_only_outside_of_texts(session: Session) -> None:
     assert session.journal.query(sql, ("x",)) == [{"a": "x", "b": "is it ?", "c?": "100 %", "d": 2, "e": 0}]
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM runs", "UPDATE runs SET status = 'x'", "DROP TABLE runs"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM runs",
+        "UPDATE runs SET status = 'x'",
+        "DROP TABLE runs",
+        "WITH some AS (SELECT 'a' AS id) DELETE FROM runs WHERE thread_id IN (SELECT id FROM some)",
+        "-- SELECT 1\nDELETE FROM runs",
+        "/* SELECT 1 */ DELETE FROM runs",
+        "selection",
+    ],
+)
 def test_a_query_only_reads(session: Session, sql: str) -> None:
     session.journal.write([_run("a")])
     with pytest.raises(StoreError):

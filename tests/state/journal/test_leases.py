@@ -127,6 +127,28 @@ def test_what_a_run_wrote_last_is_fenced_though_it_gave_its_claim_back(
     other.claims.check("t")
 
 
+async def test_giving_many_claims_back_looks_at_each_of_them_twice_at_most(
+    owners: tuple[Session, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each is remembered until it is committed, since what waits in front of it is fenced by it."""
+    one, _ = owners
+    threads = [str(number) for number in range(30)]
+    for thread in threads:
+        await one.claims.aacquire(thread)
+    monkeypatch.setattr(one.journal, "try_flush", lambda: None)  # so all of them wait together
+    looked = []
+    is_waiting = one.journal.store.is_waiting
+    monkeypatch.setattr(one.journal.store, "is_waiting", lambda each: looked.append(each) or is_waiting(each))
+    for thread in threads:
+        one.claims.release(thread)
+    assert list(one.claims._released) == threads
+    await one.journal.aflush()
+    await one.claims.aacquire("last")
+    one.claims.release("last")
+    assert list(one.claims._released) == ["last"]
+    assert len(looked) <= 2 * (len(threads) + 1)
+
+
 def test_a_claim_that_another_ended_is_lost(owners: tuple[Session, Session]) -> None:
     one, other = owners
     one.claims.acquire("t")

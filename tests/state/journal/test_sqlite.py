@@ -176,3 +176,17 @@ def test_a_lock_that_never_ends_is_explained(session: Session, monkeypatch: pyte
 def test_each_error_of_sqlite_gets_its_own_message(error: str, message: str) -> None:
     explained = database.explained(sqlite3.OperationalError(error), Path("runs.sqlite"))
     assert re.search(message, str(explained))
+
+
+def test_a_select_has_no_other_statement_prepared_anew(tmp_path: Path) -> None:
+    """Any PRAGMA that sets a flag of SQLite's does that to all statements of the connection."""
+    with Session(tmp_path / "runs.sqlite") as session:
+        connection = session.journal.store._connection  # type: ignore[attr-defined]
+        seen: list[str] = []
+        connection.set_trace_callback(seen.append)
+        for sql in ("SELECT 1 AS a", "\n select 2 AS a", "SELECT(3) AS a"):
+            session.journal.query(sql)
+            assert seen == [sql]
+            seen.clear()
+        session.journal.query("WITH b AS (SELECT 1) SELECT * FROM b")
+        assert [each.split()[0] for each in seen] == ["PRAGMA", "WITH", "PRAGMA"]
