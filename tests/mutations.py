@@ -4,8 +4,8 @@
 
 Each fault is tried against the tests that run its lines, then those that run the function around them, as
 many as take --seconds together. The whole suite runs once before, to see which run what; --map keeps that and
-goes on after a run that was cut off. Where the tests fail or take too long
-without the fault too, it has no verdict.
+goes on after a run that was cut off. Where the tests fail or take too long without the fault too, it has no
+verdict.
 
 Faults are planted in what runs in the rooms that a workflow stands on (CORE), and nowhere else: not in texts
 and their formats, annotations, decorators, `__repr__` or code for type checkers only; nor in the ready graphs
