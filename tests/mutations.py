@@ -207,7 +207,8 @@ def killer_of(mutation: Mutation, tests: list[str], tree: Path, clean: Path, lim
     try:
         _write(file, mutation.source)
         failed = failing(tree, tests, limit_s) if tests else []
-        return "" if not failed else NO_VERDICT if failing(clean, failed, limit_s) else " ".join(failed)
+        again = tests[: tests.index(failed[-1]) + 1] if set(failed) <= set(tests) and failed else failed
+        return "" if not failed else NO_VERDICT if failing(clean, again, limit_s) else " ".join(failed)
     finally:
         _write(file, original)
 

@@ -120,6 +120,19 @@ def test_faults_are_planted_in_a_process_that_has_loaded_all(
     assert said == [ASKED[0], "", "", ""]
 
 
+def test_a_test_that_fails_after_the_others_anyway_gives_no_verdict(
+    clean: Path, faults: dict[str, Mutation]
+) -> None:
+    (clean / "tests/state/test_limits.py").write_text(
+        "import state.limits\n"
+        "def test_one(): state.limits.seen = 1\n"
+        "def test_two(): assert not hasattr(state.limits, 'seen')\n"
+    )
+    tests = [f"tests/state/test_limits.py::test_{number}" for number in ("one", "two")]
+    chosen = [faults["(size < most)"], faults["11"]]  # planted in the process, and in a copy
+    assert list(verdicts_of(chosen, [tests, tests], clean, 60)) == [NO_VERDICT] * 2
+
+
 def test_a_fault_in_a_process_that_a_test_starts_is_noticed(clean: Path, faults: dict[str, Mutation]) -> None:
     (clean / "tests/state/test_limits.py").write_text(
         "import subprocess, sys\n"
