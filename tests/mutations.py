@@ -88,6 +88,8 @@ def code_in(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.JoinedStr() | ast.FunctionDef(name="__repr__"):
             return
+        case ast.FunctionDef(decorator_list=[ast.Name(id="overload")]):  # whose defaults nothing reads
+            return
         case ast.keyword(arg="include_url" | "include_input"):  # what pydantic tells and nobody reads
             return
         case ast.If(test=test) if "TYPE_CHECKING" in ast.unparse(test):

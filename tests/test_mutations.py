@@ -49,6 +49,7 @@ def test_the_limit_itself_fits():
         ("if TYPE_CHECKING:\n    f()", []),
         ("a = errors(include_url=False)", []),
         ("def __repr__(self): return g(1, 2)", []),
+        ("@overload\ndef f(a: int = 1) -> int: ...", []),
     ],
 )
 def test_the_faults_of_a_piece_of_code(code: str, faults: list[str]) -> None:
