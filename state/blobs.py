@@ -306,5 +306,4 @@ def _may_be_key(text: str, start: int, end: int) -> bool:
 
 
 def _is_mixed(text: str) -> bool:
-    begin = text[:256]
-    return begin != begin.lower() and begin != begin.upper() and any(c.isdigit() for c in begin)
+    return text != text.lower() and text != text.upper() and any(c.isdigit() for c in text)

@@ -53,6 +53,7 @@ class BatchServer:
         self.cut_files = 0  # so many downloads break off
         self.page = 100
         self.archived: set[str] = set()  # batches whose results are no longer there
+        self.results_status = 200  # of every download of results at Anthropic
         self.unlisted = 0  # how many more lists leave the latest batch out
         self.slow_s = (
             0.0  # the most that a request and its answer are on their way, each; longer for a submit
@@ -345,6 +346,8 @@ class BatchServer:
         batch = self._find(request)
         assert batch is not None
         assert batch.ended
+        if self.results_status != 200:
+            return error(self.results_status, "not like this")
         if batch.id in self.archived:
             return error(404, "no such batch", kind="not_found_error")
         lines = [

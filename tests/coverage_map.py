@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import sys
 import threading
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,21 +62,26 @@ def unmapped_files(root: Path, covered: CoverageMap) -> list[str]:
     return [file for file in files if file not in mapped]
 
 
-def nearest_tests(module: str, lines: range, covered: CoverageMap, most_s: float) -> list[str]:
-    """Return the tests that run these lines, or else the module: as many as take `most_s` together.
+def nearest_tests(
+    module: str, lines: range, function: range, covered: CoverageMap, most_s: float
+) -> list[str]:
+    """Return the tests that run these lines, then those that run the function around them.
 
-    Those of the nearest files come first, then the quick ones: more tests see more.
+    Where there are none, those that run the module. As many as take `most_s` together: those of the nearest
+    files come first, then the quick ones, since more tests see more.
     """
     names = [name for name in covered if "::" in name]
-    hit = [name for name in names if _runs(name, module, lines, covered)]
-    hit = hit or [name for name in names if _runs(name, module, None, covered)]
-    files = sorted({_file(name) for name in hit}, key=lambda file: _nearness(file, module), reverse=True)
-    near = set(files[:NEAREST])
     chosen: list[str] = []
-    for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds)):
-        most_s -= covered[name].seconds
-        if most_s >= 0 or not chosen:
-            chosen.append(name)
+    for place in (lines, function, None):
+        if place is None and chosen:
+            break
+        hit = {name for name in names if _runs(name, module, place, covered)}.difference(chosen)
+        files = sorted({_file(name) for name in hit}, key=lambda file: _nearness(file, module), reverse=True)
+        near = set(files[:NEAREST])
+        for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds)):
+            most_s -= covered[name].seconds
+            if most_s >= 0 or not chosen:
+                chosen.append(name)
     return chosen
 
 
@@ -109,7 +114,6 @@ class Tracer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = ""
-        self._written = 0
         self._now = Covered()
         self._noted: CoverageMap = {}
         self._calls: Counter[CodeType] = Counter()
@@ -138,9 +142,7 @@ class Tracer:
                 [name, each.seconds, {module: sorted(lines) for module, lines in each.lines.items()}]
                 for name, each in self._noted.items()
             ]
-            file = self._folder / f"{os.getpid()}-{self._written}.json"
-            file.write_text(json.dumps(noted), "utf-8")
-            self._written += 1
+            (self._folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(noted), "utf-8")
             self._noted = {}
 
     def _trace(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mcp.server.fastmcp import Context, FastMCP
+from mcp.shared.exceptions import McpError
 from mcp.types import (
     AudioContent,
+    CallToolRequest,
     EmbeddedResource,
+    ErrorData,
     ImageContent,
     TextContent,
     TextResourceContents,
@@ -123,8 +126,15 @@ def main(log: Path, mode: str) -> None:
     log.with_suffix(".pid").write_text(str(os.getpid()))
     with log.open("a") as file:
         file.write("start\n")
+    shop = served(log)
+    if mode.startswith("-32"):  # an error of the protocol, which is no result of a tool
+
+        async def refuse(_: Any) -> Any:
+            raise McpError(ErrorData(code=int(mode), message="not like this"))
+
+        shop._mcp_server.request_handlers[CallToolRequest] = refuse
     try:
-        served(log).run("stdio")
+        shop.run("stdio")
     finally:
         with log.open("a") as file:
             file.write("end\n")

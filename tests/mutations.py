@@ -2,9 +2,15 @@
 
     python -m tests.mutations --count 100 --seed 7 --map FOLDER
 
-Each fault is tried against the tests that run its lines, those of the nearest files first, as many as take
---seconds together. The whole suite runs once before, to see which run what; --map keeps that. Where the tests
-fail or take too long without the fault too, it has no verdict.
+Each fault is tried against the tests that run its lines, then those that run the function around them, as
+many as take --seconds together. The whole suite runs once before, to see which run what; --map keeps that and
+goes on after a run that was cut off. Where the tests fail or take too long without the fault too, it has no
+verdict.
+
+Faults are planted in what runs in the rooms that a workflow stands on (CORE), and nowhere else: not in texts
+and their formats, annotations, decorators, `__repr__` or code for type checkers only; nor in the ready graphs
+and the suites that come with the package, which are examples as much as code. Every other one counts, also
+one that changes nothing that a caller sees: who finds one makes the code say less.
 """
 
 from __future__ import annotations
@@ -49,6 +55,7 @@ class Mutation:
     before: str
     after: str
     source: str
+    function: range = range(0)  # the lines of the innermost one around it
 
     @property
     def lines(self) -> range:
@@ -64,18 +71,24 @@ def mutations_of(module: str, source: str) -> Iterator[Mutation]:
     raw = source.encode()
     lines = raw.splitlines(keepends=True)
     starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
-    for node in code_in(ast.parse(source)):
+    tree = ast.parse(source)
+    functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    spans = sorted((range(each.lineno, (each.end_lineno or 0) + 1) for each in functions), key=len)
+    for node in code_in(tree):
         for place, text in faults_in(node):
             start = starts[place.lineno - 1] + place.col_offset
             end = starts[(place.end_lineno or 0) - 1] + (place.end_col_offset or 0)
             mutated = (raw[:start] + text.encode() + raw[end:]).decode()
-            yield Mutation(module, place.lineno, raw[start:end].decode(), text, mutated)
+            around = next((span for span in spans if place.lineno in span), range(0))
+            yield Mutation(module, place.lineno, raw[start:end].decode(), text, mutated, around)
 
 
 def code_in(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes that run: not annotations, decorators, texts or what only type checkers read."""
     match node:
         case ast.JoinedStr() | ast.FunctionDef(name="__repr__"):
+            return
+        case ast.FunctionDef(decorator_list=[ast.Name(id="overload")]):  # whose defaults nothing reads
             return
         case ast.keyword(arg="include_url" | "include_input"):  # what pydantic tells and nobody reads
             return
@@ -122,11 +135,11 @@ def _changed(node: ast.expr, **changes: object) -> str:
     return text if isinstance(node, ast.Call) else f"({text})"
 
 
-def covered_by_tests(root: Path, folder: Path, jobs: int) -> CoverageMap:
-    """Run all tests of a tree; return the lines that each runs, which `folder` then holds too."""
+def covered_by_tests(root: Path, folder: Path, jobs: int, files: Sequence[str]) -> CoverageMap:
+    """Run the tests of some files; return the lines that each runs beside what `folder` held of others."""
     noted = ["-p", "tests.coverage_map", "--coverage-map", str(folder)]
     noted += ["-n", str(jobs), "--dist", "loadfile"] if jobs > 1 else []
-    subprocess.run([sys.executable, *PYTEST, *noted], **_settings(root), check=False)
+    subprocess.run([sys.executable, *PYTEST, *noted, *files], **_settings(root), check=False)
     return read_map(folder)
 
 
@@ -196,7 +209,8 @@ def killer_of(mutation: Mutation, tests: list[str], tree: Path, clean: Path, lim
     try:
         _write(file, mutation.source)
         failed = failing(tree, tests, limit_s) if tests else []
-        return "" if not failed else NO_VERDICT if failing(clean, failed, limit_s) else " ".join(failed)
+        again = tests[: tests.index(failed[-1]) + 1] if set(failed) <= set(tests) and failed else failed
+        return "" if not failed else NO_VERDICT if failing(clean, again, limit_s) else " ".join(failed)
     finally:
         _write(file, original)
 
@@ -232,10 +246,14 @@ def main() -> None:
     chosen = random.Random(options.seed).sample(possible, min(options.count, len(possible)))
     with tempfile.TemporaryDirectory() as folder:
         known = options.map or Path(folder, "map")
-        covered = read_map(known) or covered_by_tests(ROOT, known.resolve(), options.jobs)
+        covered = read_map(known)
+        if missing := unmapped_files(ROOT, covered):
+            covered = covered_by_tests(ROOT, known.resolve(), options.jobs, missing)
         if not covered:
             sys.exit("No test ran: see what pytest says.")
-        asked = [nearest_tests(each.module, each.lines, covered, options.seconds) for each in chosen]
+        asked = [
+            nearest_tests(each.module, each.lines, each.function, covered, options.seconds) for each in chosen
+        ]
         said: list[str] = []
         for each, tests, answer in zip(
             chosen, asked, verdicts_of(chosen, asked, ROOT, 4 * options.seconds), strict=True

@@ -91,8 +91,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             chosen = [items[name] for name in fault["tests"] if name in items]
             said = _in_child(chosen, Path(fault["file"]), fault["source"], limit_s)
             if said not in ("", LOADED):
-                # A test that fails without the fault too notices nothing.
-                again = [items[said]] if said in items else chosen
+                # A test that fails without the fault too, after the same others, notices nothing.
+                again = chosen[: chosen.index(items[said]) + 1] if said in items else chosen
                 if _in_child(again, None, "", limit_s):
                     said = NO_VERDICT
             print(json.dumps([fault["number"], said]), file=verdicts, flush=True)

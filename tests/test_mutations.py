@@ -49,6 +49,7 @@ def test_the_limit_itself_fits():
         ("if TYPE_CHECKING:\n    f()", []),
         ("a = errors(include_url=False)", []),
         ("def __repr__(self): return g(1, 2)", []),
+        ("@overload\ndef f(a: int = 1) -> int: ...", []),
     ],
 )
 def test_the_faults_of_a_piece_of_code(code: str, faults: list[str]) -> None:
@@ -120,6 +121,19 @@ def test_faults_are_planted_in_a_process_that_has_loaded_all(
     assert said == [ASKED[0], "", "", ""]
 
 
+def test_a_test_that_fails_after_the_others_anyway_gives_no_verdict(
+    clean: Path, faults: dict[str, Mutation]
+) -> None:
+    (clean / "tests/state/test_limits.py").write_text(
+        "import state.limits\n"
+        "def test_one(): state.limits.seen = 1\n"
+        "def test_two(): assert not hasattr(state.limits, 'seen')\n"
+    )
+    tests = [f"tests/state/test_limits.py::test_{number}" for number in ("one", "two")]
+    chosen = [faults["(size < most)"], faults["11"]]  # planted in the process, and in a copy
+    assert list(verdicts_of(chosen, [tests, tests], clean, 60)) == [NO_VERDICT] * 2
+
+
 def test_a_fault_in_a_process_that_a_test_starts_is_noticed(clean: Path, faults: dict[str, Mutation]) -> None:
     (clean / "tests/state/test_limits.py").write_text(
         "import subprocess, sys\n"
@@ -143,13 +157,16 @@ def test_the_tests_that_are_asked_run_the_lines() -> None:
         "tests/c/test_c.py::five": Covered(1, {"n.py": {1, 2}, "a/m.py": {2}}),
     }
     one, two, three, four, five = (name for name in covered if "::" in name)
-    assert nearest_tests("a/m.py", range(2, 3), covered, 100) == [four, three, one, five]
-    assert nearest_tests("a/m.py", range(3, 5), covered, 100) == [two, one]
-    assert nearest_tests("a/m.py", range(7, 8), covered, 100) == [four]
-    assert nearest_tests("a/m.py", range(9, 10), covered, 1000) == [four, two, three, one, five]
-    assert nearest_tests("a/m.py", range(2, 3), covered, 20) == [four, three]
-    assert nearest_tests("a/m.py", range(2, 3), covered, 1) == [four]
-    assert nearest_tests("o.py", range(1, 2), covered, 100) == []
+    alone = range(0)
+    assert nearest_tests("a/m.py", range(2, 3), alone, covered, 100) == [four, three, one, five]
+    assert nearest_tests("a/m.py", range(3, 5), alone, covered, 100) == [two, one]
+    assert nearest_tests("a/m.py", range(3, 5), range(2, 6), covered, 100) == [two, one, five, four, three]
+    assert nearest_tests("a/m.py", range(7, 8), alone, covered, 100) == [four]
+    assert nearest_tests("a/m.py", range(9, 10), range(7, 12), covered, 100) == [four]
+    assert nearest_tests("a/m.py", range(9, 10), alone, covered, 1000) == [four, two, three, one, five]
+    assert nearest_tests("a/m.py", range(2, 3), alone, covered, 20) == [four, three]
+    assert nearest_tests("a/m.py", range(2, 3), alone, covered, 1) == [four]
+    assert nearest_tests("o.py", range(1, 2), alone, covered, 100) == []
 
 
 def test_the_lines_of_core_modules_are_noted_for_each_test(tmp_path: Path) -> None:
@@ -171,13 +188,36 @@ def test_the_lines_of_core_modules_are_noted_for_each_test(tmp_path: Path) -> No
 
 def test_a_run_of_all_tests_says_which_lines_each_runs(clean: Path, tmp_path: Path) -> None:
     (clean / "tests/test_other.py").write_text("def test_nothing(): pass\n")
-    covered = covered_by_tests(clean, tmp_path / "map", 1)
+    files = unmapped_files(clean, {})
+    covered = covered_by_tests(clean, tmp_path / "map", 1, files)
     assert covered[ASKED[0]].lines == {"state/limits.py": {2}}
     assert covered["tests/test_other.py::test_nothing"].lines == {}
     assert {name for name in covered if "::" in name} == {ASKED[0], "tests/test_other.py::test_nothing"}
     assert read_map(tmp_path / "map") == covered
     assert unmapped_files(clean, covered) == []
     assert unmapped_files(clean, {ASKED[0]: Covered()}) == ["tests/test_other.py"]
+
+
+def test_a_map_that_was_cut_off_is_gone_on_with(clean: Path, tmp_path: Path) -> None:
+    """Two processes may have one number, one after the other: what one of them noted is kept."""
+    (clean / "tests/test_other.py").write_text("def test_nothing(): pass\n")
+    covered_by_tests(clean, tmp_path / "map", 1, ["tests/test_other.py"])
+    missing = unmapped_files(clean, read_map(tmp_path / "map"))
+    assert missing == ["tests/state/test_limits.py"]
+    covered = covered_by_tests(clean, tmp_path / "map", 1, missing)
+    assert {name for name in covered if "::" in name} == {ASKED[0], "tests/test_other.py::test_nothing"}
+    for _ in range(2):
+        tracer = Tracer(tmp_path / "map")
+        with tracer.noting("tests/test_again.py::test_again"):
+            pass
+        tracer.write()
+    assert len(list((tmp_path / "map").glob("*.json"))) == 4
+
+
+def test_a_fault_knows_the_function_around_it() -> None:
+    source = "a = 3\n\ndef f():\n    def g():\n        return 1\n    return 2\n"
+    around = {fault.before: fault.function for fault in mutations_of("m.py", source)}
+    assert around == {"3": range(0), "1": range(4, 6), "2": range(3, 7)}
 
 
 def test_the_interval_of_a_share() -> None:

@@ -95,7 +95,7 @@ class Decoder:
         if cls is None or not arguments:
             return cls
         made = tuple(self._argument(argument) for argument in arguments)
-        return None if None in made else cls[made if len(made) > 1 else made[0]]
+        return None if None in made else cls[made]
 
     def _argument(self, argument: Any) -> Any:
         return self._type(typing.cast(Head, argument)) if isinstance(argument, list) else argument

@@ -16,6 +16,7 @@ from stepgraph import (
     ScriptedModel,
     Session,
     Workflow,
+    agent,
     attempt,
     chain,
     ensemble,
@@ -75,6 +76,11 @@ def check(post: Post) -> Ask[bool]:
     return Ask(post.draft)
 
 
+def len_of(text: str) -> int:
+    """Count letters."""
+    return len(text)
+
+
 def note(post: Post) -> dict[str, str]:
     return {"topic": post.topic}
 
@@ -115,6 +121,12 @@ def test_calls_follow_from_the_topology(name: str) -> None:
 
 def test_tries_make_the_worst_case() -> None:
     assert estimate(loop).worst_calls == 3 * (2 + 1)
+
+
+def test_only_the_last_turn_of_an_agent_is_tried_again() -> None:
+    """What a model says beside its calls of tools is no answer, so nothing in it can be wrong."""
+    found = estimate(agent(write, tools=[len_of], turns=3))
+    assert (found.least_calls, found.most_calls, found.worst_calls) == (1, 4, 3 + 2)
 
 
 def test_a_compiled_graph_costs_what_its_workflow_does() -> None:

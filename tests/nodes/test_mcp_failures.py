@@ -64,6 +64,17 @@ def test_a_server_that_fails_is_named_with_its_last_words(
     assert failed.value.server == "shop"
 
 
+@pytest.mark.parametrize(("code", "is_doubtful"), [(-32601, False), (-32602, False), (-32603, True)])
+def test_an_error_of_the_protocol_is_no_end_of_the_connection(
+    code: int, is_doubtful: bool, desk: Desk, stdio: Callable[..., MCPServer]
+) -> None:
+    """What the server has no tool or no fitting arguments for did not happen; anything else may have."""
+    desk(stdio(str(code)), [ToolCall("refund", {"order": "A"}), "ok"])
+    (result,) = desk.results()
+    assert "not like this" in result
+    assert ("Nobody knows whether it took effect" in result) == is_doubtful
+
+
 def test_a_variable_that_is_not_set_is_named(desk: Desk, stdio: Callable[..., MCPServer]) -> None:
     with pytest.raises(SettingsError, match="MISSING_KEY is not set"):
         desk(stdio(env={"X": "$MISSING_KEY"}), [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,18 @@ class TestMemoryGroups:
         (groups.parent / "cgroup.controllers").unlink()
         assert sandbox_launcher.memory_group(100) is None
         assert [path.name for path in groups.iterdir()] == ["session.scope"]
+
+    @linux
+    def test_the_code_is_in_its_group_before_it_begins(self, tmp_path: Path) -> None:
+        (tmp_path / "cgroup.procs").write_text("")
+        told = [sys.executable, "-c", "print(open('cgroup.procs').read())"]
+        plan = {"command": told, "isolated": False, "keyctl": None}
+        code = f"import sandbox_launcher; sandbox_launcher.become({plan}, {str(tmp_path)!r})"
+        environment = {**os.environ, "PYTHONPATH": str(Path(sandbox_launcher.__file__).parent)}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert ran.stdout.strip() == "0"  # which is who writes it
 
 
 async def test_a_cancelled_run_is_killed() -> None:

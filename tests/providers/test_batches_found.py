@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stepgraph.providers.backends.http import HTTPStatusError
 from stepgraph.providers.batches.anthropic import AnthropicBatches
 from stepgraph.providers.batches.openai import MARK, OpenAIBatches
 from stepgraph.providers.settings import parse_spec
@@ -41,3 +42,18 @@ async def test_a_batch_is_found_behind_many_later_ones(
         assert await api.find(batch, {"batch_30"}, ["sg-mine-1"]) == "batch_99"
         server.batches.pop(2)
         assert await api.find(batch, set(), ["sg-mine-1"]) is None
+
+
+@pytest.mark.parametrize("status", [404, 403])
+async def test_only_results_that_are_gone_say_that_a_batch_is_not_ours(status: int) -> None:
+    """It may be deleted or archived once it was listed; after any other answer nothing is paid for again."""
+    with BatchServer() as server:
+        server.batches = [served(1, NOW, ours=True)]
+        server.results_status = status
+        api = AnthropicBatches(parse_spec(server.spec("anthropic"), "here"))
+        batch = Batch("sg-mine", api.name, api.address, api.model, 1, "submitting", started_at=NOW)
+        if status == 404:
+            assert await api.find(batch, set(), ["sg-mine-1"]) is None
+        else:
+            with pytest.raises(HTTPStatusError):
+                await api.find(batch, set(), ["sg-mine-1"])

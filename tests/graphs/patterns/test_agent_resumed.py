@@ -72,6 +72,18 @@ def test_a_person_decides(session: Session, answer: Any, mails: list[str], resul
     assert decisions(session, "tool").count("ran") == (1 if "rejected" in result else 2)
 
 
+def test_what_a_person_changed_is_told_without_what_nobody_said(session: Session) -> None:
+    def send_note(to: str, text: str = "Hello.") -> str:
+        """Send a note."""
+        return f"{to}: {text}"
+
+    app = agent(helper, tools=[send_note], approve=["send_note"]).compile()
+    with ScriptedModel([ToolCall("send_note", {"to": "ada"}), "Done."]) as model, using(model):
+        run(app, Ticket(), session, "t")
+        run(app, Command(resume={"decision": "edit", "value": {"to": "bob"}}), session, "t")
+    assert told(model) == ['A person changed the arguments to {"to":"bob"}.\nbob: Hello.']
+
+
 def test_a_fork_does_not_send_again(session: Session) -> None:
     sent.clear()
     eager = agent(helper, tools=[send_email], once=["send_email"]).compile()

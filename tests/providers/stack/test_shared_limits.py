@@ -146,6 +146,24 @@ async def test_a_cancelled_call_leaves_its_slot_and_the_line(sessions: list[Sess
     other.leave()
 
 
+def test_a_slot_that_two_want_goes_from_one_to_the_other_every_two_seconds(sessions: list[Session]) -> None:
+    journal = sessions[0].journal
+
+    def gets(second: float) -> int:
+        place, now = f"as at {second}", f"{second:.1f}"
+        journal.transact(
+            lambda db: rate_leases.lease(db, place, "other", running=0, wanted=1, limit=0, now=now)
+        )
+        mine, _ = journal.transact(
+            lambda db: rate_leases.lease(db, place, "one", running=0, wanted=1, limit=1, now=now)
+        )
+        return mine
+
+    begun, ended = ([gets(turn + second) for turn in range(0, 40, 2)] for second in (0, 1.9))
+    assert begun == ended
+    assert set(begun) == {0, 1}
+
+
 async def test_the_slots_of_a_dead_worker_come_back(
     sessions: list[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:

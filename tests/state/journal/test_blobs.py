@@ -334,6 +334,15 @@ def test_text_without_images_stays_as_it_is(text: str) -> None:
     assert not isinstance(referring(text), Referring)
 
 
+@pytest.mark.parametrize("zeros", [0, 3_000])
+def test_data_of_no_known_kind_is_kept_by_itself(zeros: int) -> None:
+    """Whatever it begins with: silence is many zeros, which are many A in base64."""
+    data = bytes(zeros) + random.Random(3).randbytes(3_000)
+    kept = referring(base64.b64encode(data).decode())
+    assert isinstance(kept, Referring)
+    assert [blob.data for blob in kept.blobs] == [data]
+
+
 def test_a_reader_is_told_what_an_image_is() -> None:
     told = described(json.dumps({"url": url(PNG)}))
     assert told.startswith('{"url": "[image/png, 300 kB, sha256 ')

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -326,6 +329,17 @@ def test_a_session_works_in_a_forked_child_and_in_its_parent(
     assert {row["answer"] for row in session.journal.query("SELECT answer FROM calls")} <= {"child", "parent"}
 
 
+def on_disk(path: Path) -> list[str]:
+    """Return the answers that outlive this process: in the database without its log, and in the spill."""
+    answers = []
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as database:
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'calls'").fetchall():  # else in the log
+            answers = [str(answer) for (answer,) in database.execute("SELECT answer FROM calls")]
+    spill = path.with_name(f"{path.name}.spill")
+    lines = spill.read_text("utf-8").splitlines() if spill.exists() else []
+    return [*answers, *(json.loads(line)["answer"] for line in lines)]
+
+
 @pytest.mark.sqlite_file("a file that is harmed")
 @pytest.mark.parametrize("when", ["between calls", "in a call"])
 @pytest.mark.parametrize("harm", ["deleted", "replaced", "log cut", "log cut by half", "cut"])
@@ -364,6 +378,7 @@ def test_a_file_that_is_harmed_in_use_is_told_before_the_next_call(
     assert len(model.asks) == 1
     if harm not in ("deleted", "replaced"):
         return
+    assert "paid" in on_disk(path)  # whether or not this process comes to close it
     session.close()
     with Session(path) as again:
         kept = again.journal.query("SELECT answer FROM calls WHERE thread_id = 't'")
