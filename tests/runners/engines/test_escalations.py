@@ -19,11 +19,12 @@ async def test_a_review_asks_the_next_one_by_itself_and_takes_anybodys_answer(pl
         run = await place.submit("passed_on", "Ada")
         result = await run.aresult(LIMIT_S)
         (question,) = result.waiting
-        assert (question.value["to"], [each["to"] for each in question.value["asked"]]) == ("ada", ["ada"])
+        assert question.value["asked"][0]["to"] == "ada"
         assert question.value["escalates"] < question.value["due"]
     journal = session_at(place.db).journal
-    (first,) = journal.query(ASKED, (run.thread_id,))
-    await asyncio.sleep(max(0.0, first["until"] - first["asked_at"]))
+    first, *_ = journal.query(ASKED, (run.thread_id,))
+    if first["until"] is not None:  # nobody else was asked yet, while the first worker was there
+        await asyncio.sleep(max(0.0, first["until"] - first["asked_at"]))
     async with place.worker("passed_on"):  # which comes up after the time
         await until(lambda: len(journal.query(ASKED, (run.thread_id,))) == 2)
         assert await run.astatus() in ("running", "waiting")
