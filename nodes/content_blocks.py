@@ -132,7 +132,7 @@ def _address(block: Mapping[str, Any], kind: str) -> str | None:
         return address_of(bytes(data), _type_of(block, kind, bytes(data)))
     if isinstance(data, str) and data:
         try:
-            begin = base64.b64decode(data[:64])
+            begin = _begin_of(data)
         except (binascii.Error, ValueError):
             raise InputError(
                 f"The `base64` of a block of type {kind!r} begins with {data[:20]!r}, which is no base64. "
@@ -141,6 +141,12 @@ def _address(block: Mapping[str, Any], kind: str) -> str | None:
         return f"data:{_type_of(block, kind, begin)};base64,{data}"
     url = block.get("url")
     return url if isinstance(url, str) and url else None
+
+
+def _begin_of(data: str) -> bytes:
+    """Return the first bytes of what base64 encodes, in lines or not. Raises ValueError for what is none."""
+    text = "".join(data[:80].split()).replace("-", "+").replace("_", "/")
+    return base64.b64decode(text if len(data) <= 80 else text[: len(text) // 4 * 4], validate=True)
 
 
 def _type_of(block: Mapping[str, Any], kind: str, begin: bytes) -> str:

@@ -11,10 +11,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 
 from ..state.errors import DefinitionError, MCPServerFailed, did_you_mean
-from ..state.json_text import json_text
 from ..state.run_resources import RunResources, resources_of
 from ..state.serde import allow
 from .mcp_questions import asked_of_a_person
+from .mcp_results import readable
 from .mcp_servers import MCPServer, described
 from .mcp_sessions import MadeAgain, ServerSession, opened
 
@@ -185,23 +185,6 @@ class _Link:
                 raise ToolException(error.error.message) from None
             raise
         return readable(result)
-
-
-def readable(result: CallToolResult) -> CallToolResult:
-    """Return a result in a form that the adapter reads: it knows no sound, and no result without content."""
-    from mcp.types import AudioContent, BlobResourceContents, EmbeddedResource, TextContent
-    from pydantic import AnyUrl
-
-    content: list[Any] = []
-    for part in result.content:
-        if isinstance(part, AudioContent):
-            uri = AnyUrl("data:audio")
-            sound = BlobResourceContents(uri=uri, mimeType=part.mimeType, blob=part.data)
-            part = EmbeddedResource(type="resource", resource=sound)
-        content.append(part)
-    if not content and result.structuredContent is not None:
-        content.append(TextContent(type="text", text=json_text(result.structuredContent)))
-    return result.model_copy(update={"content": content})
 
 
 def plain(content: Any) -> Any:

@@ -24,6 +24,7 @@ from ..state.errors import (
     BudgetExceeded,
     DefinitionError,
     EffectUnknown,
+    InputError,
     MCPServerFailed,
     PromptChanged,
     ScriptError,
@@ -38,7 +39,7 @@ from ..state.names import CALL, MESSAGES, TOOLBOX
 from ..state.run_context import RunContext
 from ..tracing.forks.recorded import RecordedRun, recorded_run
 from ..tracing.record.recorded_run import CHANGED
-from .content_blocks import is_medium
+from .content_blocks import is_medium, wire_part
 from .departures import depart
 from .effects import Effect
 from .mcp_servers import MCPServer, check_servers
@@ -323,7 +324,21 @@ async def _invoke(node: ToolNode, call: ToolCall, config: RunnableConfig) -> Con
     content: Content = plain(messages[0].content)
     if messages[0].status == "error":
         raise ToolException(content if isinstance(content, str) else json_text(content))
-    return content
+    return _showable(content)
+
+
+def _showable(content: Content) -> Content:
+    """Return what the model can be shown of a result; that it cannot is told, for the tool did its work."""
+    if not isinstance(content, list):
+        return content
+    shown = []
+    for part in content:
+        try:
+            wire_part(part)
+        except InputError as error:
+            part = {"type": "text", "text": f"[a part of the result that cannot be shown: {error}]"}
+        shown.append(part)
+    return content if shown == content else plain(shown)
 
 
 def _node_of(tools: Iterable[BaseTool]) -> ToolNode:

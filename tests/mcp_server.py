@@ -13,10 +13,13 @@ from mcp.server.fastmcp import Context, FastMCP
 from mcp.shared.exceptions import McpError
 from mcp.types import (
     AudioContent,
+    BlobResourceContents,
     CallToolRequest,
+    CallToolResult,
     EmbeddedResource,
     ErrorData,
     ImageContent,
+    ResourceLink,
     TextContent,
     TextResourceContents,
     ToolAnnotations,
@@ -106,6 +109,22 @@ def served(log: Path, **options: Any) -> FastMCP:
             AudioContent(type="audio", data=PIXEL, mimeType="audio/wav"),
             EmbeddedResource(type="resource", resource=text),
         ]
+
+    @shop.tool(annotations=READS, structured_output=False)
+    async def attachments() -> Any:
+        """Show what is attached to the order."""
+        archive = BlobResourceContents(uri=AnyUrl("file:///a.zip"), mimeType="application/zip", blob=PIXEL)
+        return [
+            ResourceLink(type="resource_link", name="manual", uri=AnyUrl("file:///manual.pdf")),
+            ImageContent(type="image", data="no base64!", mimeType="image/png"),
+            EmbeddedResource(type="resource", resource=archive),
+        ]
+
+    @shop.tool(annotations=READS, structured_output=False)
+    async def show_fault() -> CallToolResult:
+        """Fail with a picture of the fault."""
+        shown = ImageContent(type="image", data=PIXEL, mimeType="image/png")
+        return CallToolResult(content=[TextContent(type="text", text="It broke."), shown], isError=True)
 
     @shop.tool(annotations=READS)
     async def count() -> dict[str, int]:

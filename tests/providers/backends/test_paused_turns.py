@@ -88,8 +88,9 @@ def bound(server: Anywhere, *, handed_over: bool) -> Any:
     if handed_over:
         key = SecretStr(KEY)
         return ChatAnthropic(
-            model_name="claude-haiku-4-5", base_url=server.url, api_key=key, max_retries=0, model_kwargs=TOOLS
-        )
+            model_name="claude-haiku-4-5", base_url=server.url, api_key=key, max_retries=0, timeout=60,
+            stop=None, model_kwargs=TOOLS,
+        )  # fmt: skip
     return {"provider": "anthropic", "model": "claude-haiku-4-5", "base_url": server.url, "retries": 0,
             "params": {"model_kwargs": TOOLS}}  # fmt: skip
 
