@@ -139,6 +139,8 @@ class Matrix:
             if trial.faults:
                 again = f"python -m tests.chaos.cluster --seed {seed} --kills 1 --cells '{cell}'"
                 print(f"  again: {again}", file=sys.stderr, flush=True)
+            if self.keep and trial.faults:
+                trial.tell()
         if not (self.keep and trial.faults):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -141,7 +141,7 @@ class EngineTrial(Trial):
         before: Mapping[str, list[str]] | None = contents(self.database) if ended else None
         os.kill(stopped.process.pid, signal.SIGCONT)
         time.sleep(HEARTBEAT_S)
-        self._settle()
+        self._settle(stopped.life)
         self.tally.kills += 1
         self._count(stopped.life)
         self._check_fence(stopped.life, other.life, Ending("lost"), before)
@@ -154,12 +154,10 @@ class EngineTrial(Trial):
         asked = self.models.asked(self.place.run)
         return not ended and any(line["life"] == life and line["at"] > self._stopped_at for line in asked)
 
-    def _settle(self) -> None:
-        """Wait until the zombie's answers can be on record."""
+    def _settle(self, zombie: int) -> None:
+        """Wait until the zombie's answers are on record."""
         deadline = time.monotonic() + CLIENT_S / 4
-        while time.monotonic() < deadline:
-            if self.database.rows("SELECT 1 FROM calls WHERE status IN ('superseded', 'failed')"):
-                return
+        while time.monotonic() < deadline and self._not_on_record(zombie):
             time.sleep(TICK_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -104,6 +105,18 @@ class Trial:
     def _fault(self, kind: str, text: str, times: int = 1) -> None:
         setattr(self.tally, kind, getattr(self.tally, kind) + times)
         self.faults.append(f"{kind}: {text}")
+
+    def tell(self) -> None:
+        """Write what was asked, and what is on record of it, into the folder of the trial."""
+        calls = "SELECT started_at, status, step, task, request_hash, problem FROM calls ORDER BY 1"
+        told = {
+            "faults": self.faults,
+            "asked": self.models.asked(self.place.run),
+            "calls": self.database.rows(calls),
+            "runs": self.database.rows("SELECT * FROM runs"),
+        }
+        text = json.dumps(told, default=str, indent=1)
+        (self.place.path / "told.json").write_text(text, encoding="utf-8")
 
     # Lives
 
@@ -296,8 +309,25 @@ class Trial:
                     self._fault("unfenced", f"the zombie wrote to {table}: {changed!s:.600}")
         statuses = Counter(row[0] for row in self.database.rows("SELECT status FROM calls"))
         self.tally.superseded += statuses["superseded"]
-        if not statuses["superseded"] + statuses["failed"] and woken.status != "done":
-            self._fault("unfenced", f"the zombie's answer is not on record ({woken.status})")
+        missing = [] if woken.status == "done" else self._not_on_record(first)
+        if missing:
+            self._fault("unfenced", f"the zombie's answers to {missing} are not on record ({woken.status})")
+
+    def _not_on_record(self, life: int) -> list[str]:
+        """Return what a life asked of which no answer of its own is on record, superseded ones included.
+
+        An answer that nobody else asked for is its own, though it stood still before it was told of the
+        commit: with its event loop in a thread, a busy machine stops it some answers after the signal.
+        """
+        sql = "SELECT thread_id, task, request_hash, occurrence FROM calls "
+        late = {
+            tuple(map(str, row))
+            for row in self.database.rows(f"{sql} WHERE status IN ('superseded', 'failed')")
+        }
+        lines, committed = self.models.asked(self.place.run), self._committed()
+        others = {_key(line) for line in lines if line["life"] != life}
+        kept = late | (committed - others)
+        return [line["step"] for line in lines if line["life"] == life and _key(line) not in kept]
 
     def _judge(self, ended: Ending) -> None:
         if ended.status != "done" or ended.values is None:
