@@ -237,7 +237,7 @@ def check_servers(servers: Sequence[MCPServer]) -> None:
 
 def shown(server: MCPServer) -> str:
     """Return where a server is, for an error."""
-    return server.url.split("?", 1)[0] or shlex.join(server.command)
+    return server.url.partition("?")[0] or shlex.join(server.command)
 
 
 def described(values: Any) -> dict[str, Any]:

@@ -51,4 +51,4 @@ def without_private(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def path_of(task: str) -> str:
     """Return the names of the nested nodes in a checkpoint namespace, joined by "/"."""
-    return "/".join(part.split(":", 1)[0] for part in task.split("|"))
+    return "/".join(part.partition(":")[0] for part in task.split("|"))

@@ -67,8 +67,9 @@ def nearest_tests(
 ) -> list[str]:
     """Return the tests that run these lines, then those that run the function around them.
 
-    Where there are none, those that run the module. As many as take `most_s` together: those of the nearest
-    files come first, then the quick ones, since more tests see more.
+    Where there are none, those that run the module, or else those of the nearest files, for a module without
+    functions. As many as take `most_s` together: those of the nearest files come first, then the quick ones,
+    since more tests see more.
     """
     names = [name for name in covered if "::" in name]
     chosen: list[str] = []
@@ -76,6 +77,9 @@ def nearest_tests(
         if place is None and chosen:
             break
         hit = {name for name in names if _runs(name, module, place, covered)}.difference(chosen)
+        if place is None and not hit:
+            order = sorted({_file(name) for name in names}, key=lambda file: _nearness(file, module))
+            hit = {name for name in names if _file(name) in order[-NEAREST:]}
         files = sorted({_file(name) for name in hit}, key=lambda file: _nearness(file, module), reverse=True)
         near = set(files[:NEAREST])
         for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds)):

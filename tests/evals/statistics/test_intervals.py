@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
 from random import Random
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from stepgraph.evals.statistics.intervals import (
     below_p,
@@ -113,6 +116,14 @@ def test_kappa_takes_chance_out() -> None:
     low, high = kappa_interval([(True, True), (False, False)] * 10) or (0.0, 0.0)
     assert 0.6 < low < 0.7
     assert high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2])
+def test_scores_without_extremes_have_nearly_the_interval_of_students_t(level: float) -> None:
+    scores = np.random.default_rng(4).normal(0.5, 0.1, 40).tolist()
+    low, high = mean_interval(scores, level)
+    wide = 2 * stats.t.ppf(1 - level / 2, 39) * np.std(scores, ddof=1) / math.sqrt(40)
+    assert (high - low) == pytest.approx(wide, rel=0.04)
 
 
 def test_the_same_data_give_the_same_interval() -> None:
