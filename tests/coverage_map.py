@@ -78,11 +78,13 @@ def nearest_tests(
             break
         hit = {name for name in names if _runs(name, module, place, covered)}.difference(chosen)
         if place is None and not hit:
-            order = sorted({_file(name) for name in names}, key=lambda file: _nearness(file, module))
+            order = sorted(sorted({_file(name) for name in names}), key=lambda file: _nearness(file, module))
             hit = {name for name in names if _file(name) in order[-NEAREST:]}
-        files = sorted({_file(name) for name in hit}, key=lambda file: _nearness(file, module), reverse=True)
+        files = sorted(
+            sorted({_file(name) for name in hit}), key=lambda file: _nearness(file, module), reverse=True
+        )
         near = set(files[:NEAREST])
-        for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds)):
+        for name in sorted(hit, key=lambda name: (_file(name) not in near, covered[name].seconds, name)):
             most_s -= covered[name].seconds
             if most_s >= 0 or not chosen:
                 chosen.append(name)

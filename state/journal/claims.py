@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ClaimLost, InputError, StoreError, ThreadBusy
+from .claim import Claim
 from .dialect import Rows, Transaction
 from .forking import Forked, track
 from .journal import Journal
@@ -33,30 +32,6 @@ SHORTEST_S, LONGEST_S = 0.3, 3600.0
 TAKEN_OVER = "it stood still for too long, and another process has taken it over"
 LOOK_S = 0.2
 AT_ONCE = 400  # leases that are renewed in one statement
-
-
-@dataclass
-class _Claim:
-    """One claim of this session, and when it was surely held, by both clocks.
-
-    One clock stands still while the machine sleeps, the other may be set.
-    """
-
-    owner: str
-    epoch: int = 0
-    on_clock: float = field(default_factory=time.time)
-    ticking: float = field(default_factory=time.monotonic)
-
-    @property
-    def age_s(self) -> float:
-        return max(time.monotonic() - self.ticking, time.time() - self.on_clock)
-
-    def renewed(self) -> _Claim:
-        return _Claim(self.owner, self.epoch)
-
-    def is_in(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether a lease is this claim's, whether it has run out or not."""
-        return (row["owner"], row["epoch"]) == (self.owner, self.epoch)
 
 
 class Claims(Forked):
@@ -83,9 +58,9 @@ class Claims(Forked):
         track(self)
 
     def _begin(self) -> None:
-        self._held: dict[str, _Claim] = {}
+        self._held: dict[str, Claim] = {}
         self._lost: dict[str, str] = {}
-        self._released: dict[str, tuple[_Claim, ThreadStatement]] = {}
+        self._released: dict[str, tuple[Claim, ThreadStatement]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -120,14 +95,14 @@ class Claims(Forked):
         """Like `acquire`, from an event loop: all that begin in one pass of it are claimed together."""
         if self._is_file:
             return await asyncio.to_thread(self.acquire, thread_id)
-        claim = _Claim(self._owner.new_name())
+        claim = Claim(self._owner.new_name())
         row = await self._taking(Wish(thread_id, claim.owner))
         if row is None:
             raise _busy(next(iter(await self._journal.aquery(*self._rows_of([thread_id]))), None))
         claim.epoch = row["epoch"]
         return self._hold(thread_id, claim, row["is_new"] == 1)
 
-    def _hold(self, thread_id: str, claim: _Claim, is_new: bool) -> bool:
+    def _hold(self, thread_id: str, claim: Claim, is_new: bool) -> bool:
         with self._lock:
             self._held[thread_id] = claim
             self._lost.pop(thread_id, None)
@@ -136,8 +111,8 @@ class Claims(Forked):
                 self._renewer.start()
         return is_new
 
-    def _take(self, transaction: Transaction, thread_id: str, name: str) -> tuple[_Claim, bool]:
-        claim = _Claim(name)
+    def _take(self, transaction: Transaction, thread_id: str, name: str) -> tuple[Claim, bool]:
+        claim = Claim(name)
         dead = self._dead(transaction, thread_id) if self._is_file else ""
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
@@ -194,7 +169,7 @@ class Claims(Forked):
                 if self._released.get(thread_id) is entry:
                     del self._released[thread_id]
 
-    def _claim_of(self, thread_id: str) -> _Claim | None:
+    def _claim_of(self, thread_id: str) -> Claim | None:
         """Return the claim under which what waits to be written for a run was made."""
         held = self._held.get(thread_id)
         return held or self._released.get(thread_id, (None,))[0]
@@ -250,7 +225,7 @@ class Claims(Forked):
             await asyncio.to_thread(self._renew_all)
         self._refuse_lost(thread_id)
 
-    def _is_sure(self, claim: _Claim | None) -> bool:
+    def _is_sure(self, claim: Claim | None) -> bool:
         """Tell whether nobody can have taken the thread over, unless this process stands still now."""
         return claim is None or claim.age_s < self.lifetime_s - self.renew_s
 
@@ -345,7 +320,7 @@ class Claims(Forked):
             {thread_id: claim for thread_id, claim in held.items() if thread_id not in kept}, TAKEN_OVER
         )
 
-    def _prolong(self, transaction: Transaction, held: Mapping[str, _Claim]) -> Rows:
+    def _prolong(self, transaction: Transaction, held: Mapping[str, Claim]) -> Rows:
         rows: Rows = []
         claims = sorted(held.items())
         for start in range(0, len(claims), AT_ONCE):
@@ -362,7 +337,7 @@ class Claims(Forked):
             )
         return rows
 
-    def _lose(self, claims: Mapping[str, _Claim], why: str) -> None:
+    def _lose(self, claims: Mapping[str, Claim], why: str) -> None:
         with self._lock:
             for thread_id, claim in claims.items():
                 now = self._claim_of(thread_id)
