@@ -33,5 +33,5 @@ async def test_it_says_where_each_task_stands_and_what_is_claimed(tmp_path: Path
     (line,) = [line for line in told.read_text().splitlines() if line.startswith("the-one-that-waits")]
     assert "outer > test_still.py" in line
     assert "waits_for_ever > <Future pending" in line
-    assert "claims: held {'t': _Claim(" in told.read_text()
+    assert "claims: held {'t': Claim(" in told.read_text()
     assert "most recent call first" in told.read_text()
