@@ -48,7 +48,9 @@ def write_bytes(file: Path, text: str, encoding: str, before: str) -> None:
     try:
         _replace(target, text.encode(encoding, _errors(encoding)), before.encode(encoding, _errors(encoding)))
     except OSError as error:
-        raise ApplyRefused(f"{file} cannot be written: {error.strerror}", hint="nothing was changed") from None
+        raise ApplyRefused(
+            f"{file} cannot be written: {error.strerror}", hint="nothing was changed"
+        ) from None
 
 
 def _errors(encoding: str) -> str:

@@ -30,9 +30,7 @@ def snippet(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_pipe_is_not_waited_for(
-    tmp_path: Path, snippet: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path: Path, snippet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "link.py").symlink_to("pipe.py")
     for name in ("pipe.py", "link.py"):
