@@ -42,7 +42,7 @@ def test_what_cannot_be_written_is_told_to_the_model(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(code_writes, "_stage", refuse)
-    with pytest.raises(ToolException, match="No space left on device. Nothing was written"):
+    with pytest.raises(ToolException, match=r"No space left on device\. Nothing was written"):
         asyncio.run(tool_of(tmp_path, "apply_edit").ainvoke({"file": "a.py", "snippet": "x = 1\n"}))
     assert not list(tmp_path.iterdir())
 
