@@ -49,7 +49,7 @@ def write_bytes(file: Path, text: str, encoding: str, before: str) -> None:
         _replace(target, text.encode(encoding, _errors(encoding)), before.encode(encoding, _errors(encoding)))
     except OSError as error:
         raise ApplyRefused(
-            f"{file} cannot be written: {error.strerror}", hint="nothing was changed"
+            f"{file} cannot be written: {error.strerror or error}", hint="nothing was changed"
         ) from None
 
 
