@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from ..state.errors import StepgraphError
-from ..state.tracebacks import place_of
+from ..state.keys_in_use import without_keys
+from ..state.tracebacks import told_of
 from .exit_codes import ExitCode, exit_code, help_text
 from .options import DATABASE
 from .visible import make_visible
@@ -128,7 +129,7 @@ def _run(arguments: list[str] | None) -> None:
     except StepgraphError as error:
         from ..tracing.record.text import clean
 
-        click.echo(clean(f"Error: {error}"), err=True)
+        click.echo(clean(without_keys(f"Error: {error}")), err=True)
         sys.exit(exit_code(error))
     except Exception as error:
         if os.environ.get("STEPGRAPH_TRACEBACK"):
@@ -141,6 +142,6 @@ def _run(arguments: list[str] | None) -> None:
 
 def _unexpected(error: Exception) -> str:
     return (
-        f"{type(error).__name__} ({place_of(error)}): {error!s:.300}. This is a fault of stepgraph, or of "
+        f"{told_of(error):.400}. This is a fault of stepgraph, or of "
         "the code that was run; STEPGRAPH_TRACEBACK=1 shows where."
     )

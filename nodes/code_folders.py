@@ -46,6 +46,14 @@ def checked(root: Path, file: str, known: frozenset[str]) -> str:
     if not parts or path.is_absolute() or ".." in parts or "\\" in file or not file.isprintable():
         raise NotAllowed(f"{file!r:.200} is no path in the project. Name files as they were shown to you.")
     name = path.as_posix()
+    try:
+        _check_place(root, parts, name, known)
+    except OSError as error:  # a name that is too long, a folder that this user may not look into
+        raise NotAllowed(f"{name:.200} cannot be changed: {error.strerror}.") from None
+    return name
+
+
+def _check_place(root: Path, parts: tuple[str, ...], name: str, known: frozenset[str]) -> None:
     if any(part.lower() in _OWN for part in parts):
         raise NotAllowed(f"{name} belongs to the version control. Leave it alone.")
     place = root
@@ -60,7 +68,6 @@ def checked(root: Path, file: str, known: frozenset[str]) -> str:
     parent = next(each for each in place.parents if each.exists())
     if not parent.is_dir():
         raise NotAllowed(f"{name} cannot be made: {parent.relative_to(root).as_posix()} is no folder.")
-    return name
 
 
 def read_text(root: Path, file: str) -> str | None:

@@ -55,6 +55,8 @@ def _tool(function: Any) -> BaseTool:
             answer: str = await in_thread(lambda: function(**arguments))
         except (ApplyRefused, FilesChanged, InputError, NotAllowed) as problem:
             raise ToolException(str(problem)) from None
+        except OSError as problem:  # a full disk, a folder that may not be written
+            raise ToolException(f"{problem.strerror or problem}. Nothing was written.") from None
         return answer
 
     made = StructuredTool.from_function(func=function, name=function.__name__)

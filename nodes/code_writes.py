@@ -57,7 +57,8 @@ def _source_of(
 
 def _staged(root: Path, file: str, mark: str) -> Path:
     place = root / file
-    return place.with_name(f".{place.name[:200]}.stepgraph-{mark}")
+    own = hashlib.sha256(place.name.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # no name is too long
+    return place.with_name(f".{own}.stepgraph-{mark}")
 
 
 def _not_yet_written(

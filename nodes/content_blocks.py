@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..state.blobs import UNKNOWN_TYPE, address_of, sniffed
 from ..state.errors import InputError
+from ..state.plain_files import read_plain
 
 _OURS: Final = {"type", "base64", "data", "url", "file_id", "id", "mime_type", "source_type"}
 _OURS_TOO: Final = {"filename", "detail", "extras", "metadata", "index", "annotations", "title", "context"}
@@ -45,7 +46,7 @@ def attachment(source: str | Path | bytes, *, mime_type: str = "", name: str = "
         data = source
     else:
         try:
-            data = Path(source).read_bytes()
+            data = read_plain(Path(source))
         except OSError as error:
             raise InputError(
                 f"attachment({str(source)!r}): the file cannot be read: {error.strerror}. Name a file, or "

@@ -22,6 +22,7 @@ from .codec.decode import Decoder, Unknown
 from .codec.encode import CannotKeep, Encoder, ReferringEncoder, forget_writers
 from .codec.trouble import find_trouble
 from .errors import NotSerializable, StoreError
+from .keys_in_use import without_keys
 from .schema import types_in
 
 KIND = "stepgraph"
@@ -89,7 +90,7 @@ class AllowListSerializer(SerializerProtocol):
         if obj is None:
             return "null", b""
         if isinstance(obj, BaseException):  # how a task failed: LangGraph reads the text
-            obj = repr(obj)
+            obj = without_keys(repr(obj))
         return KIND, serialized(obj, refer=self._refer)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:

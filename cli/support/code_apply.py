@@ -6,12 +6,13 @@ import difflib
 import json
 import sys
 from pathlib import Path
+from typing import IO
 
 import click
 
 from ...coding.applying.applying import apply, form_of
-from ...coding.applying.file_bytes import read_bytes, write_bytes
-from ...state.errors import ApplyRefused
+from ...coding.applying.file_bytes import MOST_BYTES, read_bytes, write_bytes
+from ...state.errors import ApplyRefused, InputError
 from ..exit_codes import ExitCode
 
 
@@ -19,9 +20,13 @@ def apply_to_file(file: str, *, snippet: str, write: bool, as_json: bool) -> Exi
     """Merge the snippet into the file and show the difference; with `write`, write it."""
     path = Path(file)
     if snippet == "-":
-        edit = sys.stdin.buffer.read().decode("utf-8", "replace")
+        edit = _bounded(sys.stdin.buffer)
     else:
-        edit = Path(snippet).read_text("utf-8", "replace")
+        try:
+            with Path(snippet).open("rb") as given:
+                edit = _bounded(given)
+        except OSError as error:
+            raise InputError(f"The edit {snippet!r} cannot be read: {error.strerror}.") from None
     try:
         text, encoding = read_bytes(path)
         merged = apply(str(path), text, edit)
@@ -40,6 +45,13 @@ def apply_to_file(file: str, *, snippet: str, write: bool, as_json: bool) -> Exi
     click.echo(shown, nl=False)
     click.echo(f"Written to {file}." if write else f"Not written: --write puts this into {file}.", err=True)
     return ExitCode.DONE
+
+
+def _bounded(given: IO[bytes]) -> str:
+    data = given.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise InputError(f"The edit has more than {MOST_BYTES:,} bytes.")
+    return data.decode("utf-8", "replace")
 
 
 def diff_text(file: str, old: str, new: str) -> str:

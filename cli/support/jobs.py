@@ -18,8 +18,9 @@ from ...runners.run import NO_ANSWER, Graph, RunOptions, aresume, arun
 from ...runners.submitting import RunHandle
 from ...state.errors import InputError, Rejected, StepgraphError
 from ...state.journal.batches import awaited
+from ...state.keys_in_use import without_keys
 from ...state.session.session import Session
-from ...state.tracebacks import place_of
+from ...state.tracebacks import told_of
 from ...tracing.record.pending import is_review, is_wait
 from ...tracing.record.text import batch_line, one_line, plain
 from ..exit_codes import ExitCode, exit_code
@@ -125,9 +126,11 @@ async def _outcome(session: Session, job: ThreadJob) -> RunOutcome:
                 )
     except StepgraphError as error:
         rejected = isinstance(error, Rejected)
-        return RunOutcome(thread, "failed", exit_code(error), error=str(error), rejected=rejected)
+        return RunOutcome(
+            thread, "failed", exit_code(error), error=without_keys(str(error)), rejected=rejected
+        )
     except Exception as error:
-        message = f"{type(error).__name__} ({place_of(error)}): {error}"
+        message = told_of(error)
         return RunOutcome(thread, "failed", ExitCode.FAILED, error=message)
     return _ended(result)
 

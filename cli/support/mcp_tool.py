@@ -15,6 +15,7 @@ from ...runners.run import RunOptions, astream_run
 from ...state.budget import Budgets
 from ...state.errors import DefinitionError, StepgraphError
 from ...state.journal.records import Description
+from ...state.keys_in_use import without_keys
 from ...state.schema import fields_of, input_schema, json_schema_of, parse_input
 from ...state.session.session import Session, new_thread_id
 from ...tracing.record.pending import is_review, is_wait
@@ -160,9 +161,12 @@ class _Call:
                 while result.status == "interrupted" and (answers := await self._answers(result)):
                     result = await self._run(thread, _command(answers))
         except StepgraphError as error:
-            return _result({THREAD: thread, "status": "failed", "message": clean(str(error))}, is_error=True)
+            return _result(
+                {THREAD: thread, "status": "failed", "message": clean(without_keys(str(error)))},
+                is_error=True,
+            )
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
+            told = without_keys(f"{type(error).__name__}: {error}")
             return _result({THREAD: thread, "status": "failed", "message": clean(told)}, is_error=True)
         return _ended(result)
 

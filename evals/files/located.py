@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...state.errors import InputError
+from ...state.plain_files import read_plain
 
 INSTALL_HELP = 'Install it with: pip install "stepgraph[evals]" (in a clone: ".[evals]")'
 MAX_NODES = 500_000
@@ -41,10 +42,14 @@ def read_located(path: Path) -> Located:
     return from_jsonl(text, str(path)) if path.suffix == ".jsonl" else from_yaml(text, str(path))
 
 
-def read_text(path: Path, what: str) -> str:
-    """Return a file's text, without a byte order mark. Raises InputError that says what the file is."""
+def read_text(path: Path, what: str, *, piped: bool = False) -> str:
+    """Return a file's text, without a byte order mark. Raises InputError that says what the file is.
+
+    Only what a person named may be `piped`: another's pipe would wait for ever.
+    """
     try:
-        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+        data = path.read_bytes() if piped else read_plain(path)
+        return data.decode("utf-8").removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what} {str(path)!r} cannot be read: {error}.") from None
 

@@ -100,7 +100,7 @@ def read_export(path: Path) -> Iterator[ImportedRun]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    text = read_text(path, "The export")
+    text = read_text(path, "The export", piped=True)
     if path.suffix == ".csv":
         csv.field_size_limit(LONGEST)
         try:

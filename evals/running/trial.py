@@ -20,11 +20,12 @@ from ...state.errors import (
     StoreError,
     ThreadBusy,
 )
+from ...state.keys_in_use import without_keys
 from ...state.names import without_private
 from ...state.schema import parse_input
 from ...state.session.session import Session
 from ...state.statuses import Lane
-from ...state.tracebacks import place_of
+from ...state.tracebacks import told_of
 from ...tracing.record.text import plain
 from ..scoring.score import TrialOutcome
 from ..suite.model import Case, Suite
@@ -78,9 +79,7 @@ async def run_trial(
             return None
         return TrialOutcome("cut", {}, str(error), limit=error.limit)
     except Exception as error:
-        message = str(error)
-        if not isinstance(error, StepgraphError):
-            message = f"{type(error).__name__} ({place_of(error)}): {error}"
+        message = without_keys(str(error)) if isinstance(error, StepgraphError) else told_of(error)
         values = _plain(await aread_values(target.graph, session, thread))
         return TrialOutcome("failed", values, message, type(error).__name__)
     ended = result.budget_end

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ...providers.embedding import embed
 from ...state.event_loops import in_thread
 from ...state.json_text import json_text
+from ...state.keys_in_use import without_keys
 from ..suite.model import EvaluatorInput, Score, Visit
 
 SHOWN = 200
@@ -174,7 +175,7 @@ class Code(Where):
             else:
                 found = await in_thread(self.function, given.actual, **extra)
         except Exception as error:
-            return Score.unscored(f"{self.name} raised {type(error).__name__}: {error}")
+            return Score.unscored(without_keys(f"{self.name} raised {type(error).__name__}: {error}"))
         return self._read(found)
 
     def _read(self, found: Any) -> Score:

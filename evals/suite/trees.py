@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ...state.errors import InputError
+from ...state.plain_files import read_plain_text
 
 SUFFIX = ".tree"
 _HEAD = re.compile(r"^=== (.+)\n", re.MULTILINE)
@@ -18,7 +19,7 @@ _HEAD = re.compile(r"^=== (.+)\n", re.MULTILINE)
 def unpacked(path: Path) -> Path:
     """Return a folder with the files of a tree; the same tree has the same folder, in every process."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain_text(path, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
     files = _files_in(path, text)

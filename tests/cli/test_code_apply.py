@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from stepgraph.cli.app import cli
 from stepgraph.coding.applying import file_bytes
+from stepgraph.errors import ApplyRefused
 
 EDIT = "# ...\nb = 2\nadded = 0\nc = 3\n"
 
@@ -61,7 +62,7 @@ def test_a_crash_while_writing_leaves_the_old_file(file: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", fail)
     before = file.read_bytes()
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ApplyRefused, match="no space"):
         file_bytes.write_bytes(file, "new", "utf-8", "old")
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["a.py"]

@@ -17,6 +17,7 @@ from ....nodes.ask import Ask
 from ....nodes.splitting import split_text
 from ....nodes.steps import step
 from ....state.errors import InputError
+from ....state.plain_files import read_plain_text
 from ...patterns.chain import chain
 from ...patterns.map_reduce import map_reduce
 from ...patterns.route import route
@@ -76,7 +77,7 @@ def _text_of(document: LongDocument) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} has more than {MAX_BYTES // 1_000_000} MB. Give a part of it.")
-        return path.read_text(encoding="utf-8-sig")
+        return read_plain_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
 
