@@ -60,7 +60,7 @@ class Claims(Forked):
     def _begin(self) -> None:
         self._held: dict[str, Claim] = {}
         self._lost: dict[str, str] = {}
-        self._released: dict[str, tuple[Claim, ThreadStatement]] = {}
+        self._released: dict[str, tuple[Claim, ThreadStatement | None]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -155,15 +155,16 @@ class Claims(Forked):
             ended = "UPDATE claims SET expires_at = 0 WHERE thread_id = ? AND owner = ? AND epoch = ?"
             released = ThreadStatement((ended, (thread_id, claim.owner, claim.epoch)), thread_id)
             self._released.pop(thread_id, None)
-            self._released[thread_id] = claim, released  # what waits in front of it is still fenced
+            self._released[thread_id] = claim, None  # what waits in front of it is still fenced
             self._journal.add_later(released)
+            self._released[thread_id] = claim, released
             self._journal.try_flush()
             self._forget_released()
 
     def _forget_released(self) -> None:
         """Forget the claims that were given back and committed: they are in the order of their commits."""
         for thread_id, entry in list(self._released.items()):
-            if self._journal.store.is_waiting(entry[1]):
+            if entry[1] is None or self._journal.store.is_waiting(entry[1]):
                 return
             with self._lock:
                 if self._released.get(thread_id) is entry:

@@ -111,7 +111,8 @@ class PostgresStore(Store, Forked):
             await self.awrite(())
 
     def is_waiting(self, statement: Statement) -> bool:
-        return self._traffic.is_under_way(statement) or super().is_waiting(statement)
+        with self._lock:  # in between it could go from one to the other
+            return self._traffic.is_under_way(statement) or super().is_waiting(statement)
 
     # Reading: what waits is written on the way
 

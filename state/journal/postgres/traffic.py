@@ -62,6 +62,7 @@ class Traffic:
         self._reads: list[Read] = []
         self._flight: Flight | None = None
         self._is_held = self._is_closed = False
+        self._apart: list[Flight] = []  # what is committed while the connection is held
         self._losses = 0
         self._waking = Waking()
         self._unblocking = Unblocking(self._address, lock, lambda: self.is_busy and self._wire is not None)
@@ -87,7 +88,8 @@ class Traffic:
         return self._wire is None and self.trouble is not None
 
     def is_under_way(self, statement: Statement) -> bool:
-        return self._flight is not None and self._flight.has(statement)
+        under_way = self._apart if self._flight is None else [self._flight]
+        return any(flight.has(statement) for flight in list(under_way))
 
     # Waiting for it
 
@@ -178,7 +180,7 @@ class Traffic:
         self._writes, self._reads = [], []
         fence, is_sure = flight.fence(self._guard(), self._finish)
         if not is_sure:
-            self._hold(lambda: self._commit_apart([flight]))
+            self._hold(self._commit_apart, flight)
             return
         flight.load(self._batching, fence)
         if flight.segments:
@@ -222,7 +224,7 @@ class Traffic:
             raise written.error
         else:
             again = [flight] if written.error.sqlstate == DOUBTED else flight.apart()
-        self._hold(lambda: self._commit_apart(again))
+        self._hold(self._commit_apart, *again)
 
     def _lose(self, error: psycopg.Error) -> None:
         """Have what was under way done once more over another connection."""
@@ -254,9 +256,9 @@ class Traffic:
 
     # Holding the connection
 
-    def _hold(self, work: Callable[[], None]) -> None:
+    def _hold(self, work: Callable[[], None], *apart: Flight) -> None:
         """Have a thread do something with the connection, alone; called with the lock."""
-        self._is_held = True
+        self._is_held, self._apart = True, [*apart]
         self._unblocking.begin()
 
         def held() -> None:
@@ -274,7 +276,7 @@ class Traffic:
 
     def _let_go(self) -> None:
         with self._lock:
-            self._is_held = False
+            self._is_held, self._apart = False, []
             self._waking.call(self._look_after)
 
     def _give_up(self, error: StoreError) -> None:
@@ -288,9 +290,9 @@ class Traffic:
             with self._lock:
                 self._wire, self.trouble = Wire(connection), None
 
-    def _commit_apart(self, flights: list[Flight]) -> None:
+    def _commit_apart(self) -> None:
         """Commit each as a transaction of its own, asking the guard; called by the thread that holds it."""
-        left = list(flights)
+        left = self._apart
         try:
             while left:
                 flight = left[0]
@@ -298,8 +300,8 @@ class Traffic:
                 if error is not None and len(apart := flight.apart()) > 1:
                     left[0:1] = apart
                     continue
-                left.pop(0)
                 with self._lock:
+                    left.pop(0)
                     if error is not None and not any(write.statements for write in flight.writes):
                         self.trouble = error
                         self._waiting[:0] = flight.statements  # nobody's: it goes on waiting
@@ -310,6 +312,7 @@ class Traffic:
             with self._lock:
                 for flight in reversed(left):
                     self._put_back(flight)
+                left.clear()
             raise
 
     def _committed(self, flight: Flight) -> StoreError | None:
@@ -340,6 +343,7 @@ class Traffic:
             self._block(self._can_hold)
             with self._lock:
                 flight = Flight(list(self._waiting), self._writes, [])
+                self._apart = [flight]
                 self._waiting.clear()
                 self._writes = []
             try:

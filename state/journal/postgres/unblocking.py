@@ -22,12 +22,15 @@ from .connecting import connect
 
 LOOK_S = 0.4  # between looks at what is under way
 STILL_S = 3.0  # so long after a statement began its process may say nothing more; see IDLE_MS, too
-# In the midst of a round a backend is 'active', though it waits for its client. Other roles' are not seen.
+# In the midst of a round a backend is 'active', though it waits for its client. Other roles' are not seen,
+# and what has no lock on a table of stepgraph's is somebody else's.
 _END = (
     "SELECT pg_terminate_backend(still.pid) FROM pg_stat_activity AS still "
     "WHERE still.datname = current_database() AND still.usename = current_user AND still.state = 'active' "
     "AND still.wait_event_type = 'Client' AND still.wait_event IN ('ClientRead', 'ClientWrite') "
     "AND still.query_start < clock_timestamp() - make_interval(secs => $1) "
+    "AND EXISTS (SELECT 1 FROM pg_locks AS has JOIN pg_class AS named ON named.oid = has.relation "
+    "WHERE has.pid = still.pid AND named.relnamespace = to_regnamespace(quote_ident($2))) "
     "AND EXISTS (SELECT 1 FROM pg_stat_activity AS waits WHERE waits.datname = current_database() "
     "AND waits.wait_event_type = 'Lock' AND still.pid = ANY (pg_blocking_pids(waits.pid)))"
 )
@@ -76,6 +79,6 @@ class Unblocking:
     def _end_others(self, stands: int) -> None:
         with closing(connect(self._address)) as connection:
             while self._round() == stands:
-                connection.execute(_END, [STILL_S])
+                connection.execute(_END, [STILL_S, self._address.schema])
                 if self._closed.wait(LOOK_S):
                     return

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,13 @@ LOCK = b"SELECT 1 FROM stepgraph.claims WHERE thread_id = 't' FOR SHARE"
 STANDS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'active' "
     "AND wait_event = 'ClientRead' AND query LIKE '%%FOR SHARE'"
+)
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+ENDS = (
+    unblocking._END.replace("SELECT pg_terminate_backend(still.pid)", "SELECT still.pid", 1)
+    .replace("$1", "0")
+    .replace("$2", "'stepgraph'")
+    .encode()
 )
 
 
@@ -81,18 +89,36 @@ async def test_who_is_at_work_while_others_wait_is_left_alone(session: Session, 
     ):
         busy.execute(LOCK)
         takes = asyncio.create_task(session.claims.aacquire("t"))
-        ends = unblocking._END.replace("SELECT pg_terminate_backend(still.pid)", "SELECT still.pid", 1)
-        waits = "SELECT 1 FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
-        while not looks.execute(waits).fetchall():  # noqa: ASYNC110 - nothing tells of it
+        while not looks.execute(WAITS).fetchall():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
-        assert looks.execute(ends.replace("$1", "0").encode()).fetchall() == []
+        assert looks.execute(ENDS).fetchall() == []
         works = threading.Thread(target=busy.execute, args=("SELECT pg_sleep(0.5)",))
         works.start()
         while works.is_alive():
-            assert looks.execute(ends.replace("$1", "0").encode()).fetchall() == []
+            assert looks.execute(ENDS).fetchall() == []
             await asyncio.sleep(0.01)
         busy.commit()
         await asyncio.wait_for(takes, LIMIT_S)
+
+
+@pytest.mark.usefixtures("session")
+def test_other_programs_of_the_same_user_are_left_alone(postgres_url: str) -> None:
+    """Such as one that copies slowly into a table of its own for which another one waits."""
+    connected = partial(psycopg.connect, postgres_url, autocommit=True)
+    with closing(connected()) as stands, closing(connected()) as waits, closing(connected()) as looks:
+        looks.execute("CREATE TABLE public.theirs AS SELECT 1 AS number")
+        stands.pgconn.enter_pipeline_mode()
+        stands.pgconn.send_query_params(b"SELECT * FROM public.theirs FOR UPDATE", None)
+        assert stands.pgconn.flush() == 0
+        while not looks.execute("SELECT 1 FROM pg_locks WHERE relation = 'public.theirs'::regclass").fetchall():
+            assert stands.pgconn.status == psycopg.pq.ConnStatus.OK
+        waiting = threading.Thread(target=waits.execute, args=("UPDATE public.theirs SET number = 2",))
+        waiting.start()
+        while not looks.execute(WAITS).fetchall():
+            pass
+        assert looks.execute(ENDS).fetchall() == []
+        stands.close()
+        waiting.join()
 
 
 def test_what_a_thread_begins_to_send_for_an_event_loop_is_sent_to_its_end(session: Session) -> None:

@@ -7,8 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from stepgraph import Session
+from stepgraph.errors import StoreError
+from stepgraph.state.journal.postgres import traffic
+from stepgraph.state.journal.postgres.transactions import in_transaction
 
 PROGRAM = """
 import os, signal, sys, time
@@ -60,3 +66,26 @@ def test_a_killed_run_goes_on_in_postgres(postgres_url: str, tmp_path: Path) -> 
         (row,) = session.journal.query("SELECT calls, replays, known_cost_usd FROM run_costs")
         assert row["calls"] == 2
         assert isinstance(row["calls"], int)
+
+
+BEGUN = "INSERT INTO invocations (thread_id, trace, status, started_at) VALUES (?, ?, ?, ?)"
+
+
+async def test_what_is_committed_apart_from_what_failed_is_waiting_until_then(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Session(postgres_url) as session:
+        store, statement = session.journal.store, (BEGUN, ("t", 1, "running", 1.0))
+        seen: list[bool] = []
+
+        def committed(*given: Any) -> None:
+            seen.append(store.is_waiting(statement))
+            in_transaction(*given)
+
+        monkeypatch.setattr(traffic, "in_transaction", committed)
+        store.add_later(statement)
+        with pytest.raises(StoreError):
+            await store.awrite([(BEGUN, (None, 1, "running", 1.0))])
+        assert seen[0]
+        assert not store.is_waiting(statement)
+        assert session.journal.query("SELECT thread_id FROM invocations") == [{"thread_id": "t"}]
