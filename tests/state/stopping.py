@@ -95,7 +95,7 @@ def send(number: int) -> None:
 
 
 class StopsAt:
-    """Answers some questions; once they are on record, sends the signal, and answers the rest later.
+    """Answers some questions; once they are on record, sends the signal, if any, and answers the rest later.
 
     It has the name of the model that goes on: a node may be stopped between its answer and its end, and
     then its answer is found again.
@@ -103,20 +103,20 @@ class StopsAt:
 
     name = ScriptedModel.name
 
-    def __init__(self, session: Session, number: int, answers: int, rest_s: float) -> None:
+    def __init__(self, session: Session, number: int | None, answers: int, rest_s: float) -> None:
         self._session, self._number, self._left, self._rest_s = session, number, answers, rest_s
         self._script = ScriptedModel(lambda *_: "paid")
-        self._answers, self._sent = answers, False
+        self._answers = answers
 
     async def complete(self, request: Any, context: Any) -> Any:
         if self._left:
             self._left -= 1
             return await self._script.complete(request, context)
-        if not self._sent:
-            self._sent = True
+        number, self._number = self._number, None
+        if number is not None:
             while len(answered(self._session)) < self._answers:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            send(self._number)
+            send(number)
             is_heard = Wakes.heard()
             while not is_heard():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -169,7 +169,8 @@ def stopped(shape: str, form: str, number: int, folder: str) -> dict[str, Any]:
     with Session(f"{folder}/{shape}-{form}-{number}.sqlite") as session:
         answers = {"chain": 2, "fan": ANSWERED, "thread": 1}[shape]
         try:
-            with using(StopsAt(session, number, answers, rest_s)):
+            signalled = None if shape == "thread" else number  # there the plain node sends it
+            with using(StopsAt(session, signalled, answers, rest_s)):
                 FORMS[form](app, Note(), session)
         except KeyboardInterrupt:
             seen["code"] = 130

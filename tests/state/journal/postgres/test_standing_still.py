@@ -23,6 +23,7 @@ STANDS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'active' "
     "AND wait_event = 'ClientRead' AND query LIKE '%%FOR SHARE'"
 )
+LOCKS = "SELECT 1 FROM pg_locks WHERE relation = 'public.theirs'::regclass"
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
 ENDS = (
     unblocking._END.replace("SELECT pg_terminate_backend(still.pid)", "SELECT still.pid", 1)
@@ -110,7 +111,9 @@ def test_other_programs_of_the_same_user_are_left_alone(postgres_url: str) -> No
         stands.pgconn.enter_pipeline_mode()
         stands.pgconn.send_query_params(b"SELECT * FROM public.theirs FOR UPDATE", None)
         assert stands.pgconn.flush() == 0
-        while not looks.execute("SELECT 1 FROM pg_locks WHERE relation = 'public.theirs'::regclass").fetchall():
+        while not looks.execute(
+            "SELECT 1 FROM pg_locks WHERE relation = 'public.theirs'::regclass"
+        ).fetchall():
             assert stands.pgconn.status == psycopg.pq.ConnStatus.OK
         waiting = threading.Thread(target=waits.execute, args=("UPDATE public.theirs SET number = 2",))
         waiting.start()
