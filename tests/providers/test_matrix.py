@@ -97,7 +97,7 @@ async def column_of(subject: Subject) -> dict[str, str]:
 
 
 async def measured(measure: Callable[[Subject], Awaitable[str]], subject: Subject) -> str:
-    """Measure once more what met a kept connection that the server had closed: no call is tried again here."""
+    """Measure once more what met a kept connection that the server had closed."""
     try:
         return await measure(subject)
     except (aiohttp.ServerDisconnectedError, ModelUnavailable):
