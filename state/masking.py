@@ -115,6 +115,7 @@ _GAPS = r" \u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\u2010-\u2015\u2212\ufeff-
 _GAP = f"[{_GAPS}]"
 # Digits one by one, which is faster than a count.
 _2, _3, _4 = (r"\d" * count for count in (2, 3, 4))
+_GROUPS = f"{_GAP}?+{_4}" * 3
 _GAP_OR_DOT = f"(?:{_GAP}{_GAP}?+|[.·/])"
 
 # In two parts, which a long text is looked through for one after the other: many prefixes at once are slow.
@@ -246,8 +247,8 @@ PERSONAL: tuple[Rule, ...] = (
     ),
     Rule(
         "card",  # stuck to letters: only with a number that an issuer has
-        rf"(?=\w)(?<![{_W}-])[^\W\d]{{0,12}}+(?=[2-6]{_3})(?P<secret>4{_3}(?:{_GAP}?{_4}){{3}}"
-        rf"|(?:5[1-5]|2[2-7]){_2}(?:{_GAP}?{_4}){{3}}|3[47]\d{{13}}|6(?:011|5{_2})(?:{_GAP}?{_4}){{3}})"
+        rf"(?=\w)(?<![{_W}-])[^\W\d]{{0,12}}+(?=[2-6]{_3})(?P<secret>4{_3}{_GROUPS}"
+        rf"|(?:5[1-5]|2[2-7]){_2}{_GROUPS}|3[47]\d{{13}}|6(?:011|5{_2}){_GROUPS})"
         rf"(?=[^\W\d]{{0,12}}+(?![{_W}-]))",
         check=_luhn,
         numeric=True,
@@ -267,7 +268,8 @@ PERSONAL: tuple[Rule, ...] = (
     ),
     Rule(
         "phone",  # national numbers: an area and the rest, all in one, or in pairs
-        rf"0(?<![{_W}.,-].)(?<!\d[ /].)(?:\d{{1,4}}+[/{_GAPS}]\d{{3,8}}(?:{_GAP}\d{{2,5}}){{0,3}}"
+        rf"0(?=\d[\d./{_GAPS}])(?<![{_W}.,-].)(?<!\d[ /].)"
+        rf"(?:\d{{1,4}}+[/{_GAPS}]\d{{3,8}}(?:{_GAP}\d{{2,5}}){{0,3}}"
         rf"|[1-9](?:\d{{9}}|(?:{_GAP}{_2}){{4}}|(?:\.{_2}){{4}}))(?![{_W},.-]\d|{_GAP}\d|\w)",
         check=_is_national,
         numeric=True,
