@@ -41,8 +41,8 @@ from .planting import LOADED, NO_VERDICT
 
 JOURNAL = """journal claims call_commits reservations allowances budget_accounts budget_reads effects together
 fencing"""
-STACK = """fallbacks retry pricing rate_limit budgeting journal circuit_breaker coalescing concurrency streaming
-hedging roles"""
+STACK = """fallbacks retry pricing rate_limit budgeting journal circuit_breaker coalescing concurrency
+streaming hedging roles"""
 CORE = (
     *(f"state/{name}.py" for name in ("budget", "cost", "money")),
     *(f"state/journal/{name}.py" for name in JOURNAL.split()),
