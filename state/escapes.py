@@ -67,7 +67,7 @@ def flat(data: bytes) -> bytes:
         data = _without_hex(data)
     if b"&" in data:
         if b"&#" in data:
-            data = _NUMBERED.sub(lambda found: _NUMBERS[found[0]], data)
+            data = _NUMBERED.sub(lambda match: _NUMBERS[match[0]], data)
         for name, character in _NAMED:
             data = data.replace(name, character)
     return data

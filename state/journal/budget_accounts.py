@@ -269,7 +269,7 @@ def _refusal(
     db: Transaction, call: Wanted, stand: Mapping[AccountKey, _Standing], now: str
 ) -> Declined | None:
     """Return why a call does not fit, None if it does: an account that never will comes first."""
-    found: Declined | None = None
+    refusal: Declined | None = None
     for key, (_, named) in call.accounts.items():
         here = stand[key]
         limits = named.replaced(here.by_hand)
@@ -282,8 +282,8 @@ def _refusal(
         account = Account(key, here.ends_at, limits, here.spent, live, here.dead)
         if ended is not None:
             return Declined(account, ended)
-        found = found or Declined(account, None)
-    return found
+        refusal = refusal or Declined(account, None)
+    return refusal
 
 
 def _dead(db: Transaction, key: AccountKey, now: str) -> Amount:

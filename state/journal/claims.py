@@ -273,9 +273,9 @@ class Claims(Forked):
             return {}
         of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
-        found = {row["thread_id"]: row for row in rows}
+        by_thread = {row["thread_id"]: row for row in rows}
         for thread in of_run:
-            claim, row = self._claim_of(thread), found.get(thread)
+            claim, row = self._claim_of(thread), by_thread.get(thread)
             unasked = row is None and not self.may_be_ended
             if claim is not None and not unasked and (row is None or not claim.is_in(row)):
                 self._lose({thread: claim}, TAKEN_OVER)
@@ -283,9 +283,9 @@ class Claims(Forked):
                 self._refuse_lost(thread)
             except ClaimLost as lost:
                 problems[thread] = lost
-        for thread in of_others & found.keys():
-            if self._is_live(found[thread]):
-                problems[thread] = _busy(found[thread])
+        for thread in of_others & by_thread.keys():
+            if self._is_live(by_thread[thread]):
+                problems[thread] = _busy(by_thread[thread])
         return problems
 
     # Renewing

@@ -346,8 +346,8 @@ class Journal(Spending):
             "AND started_at >= ? AND started_at < ? ORDER BY started_at, occurrence, rowid"
         )
         values = (key.thread_id, *_hashes(key.request_hash), path, left.since, left.before)
-        found = await self._calls(where, values)
-        call = await left.find(key.task, found, written_by)
+        calls = await self._calls(where, values)
+        call = await left.find(key.task, calls, written_by)
         if call is None:
             return None
         left.claimed.add(call.id)

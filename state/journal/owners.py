@@ -89,7 +89,7 @@ class FileOwner(Owner):
     def _show(self) -> None:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks
-                self._lock = _made(self._sign(self._token))
+                self._lock = _create_locked(self._sign(self._token))
 
     def lives(self, claim: Mapping[str, Any]) -> bool:
         host, machine = claim["host"], claim["machine"]
@@ -157,7 +157,7 @@ def _locked(path: Path, *, create: bool = False, shared: bool = False) -> int:
     return handle
 
 
-def _made(path: Path) -> int:
+def _create_locked(path: Path) -> int:
     """Make a file and lock it. Others may look at it, or take it for a dead one's, before it is locked."""
     while True:
         try:

@@ -172,8 +172,8 @@ def _media(message: BaseMessage) -> str | None:
     if not isinstance(message.content, list):
         return None
     kinds = ("image", "audio", "video", "file")
-    found = [block for block in message.content_blocks if block["type"] in kinds]
-    return referring(json_text(found)) if found else None
+    blocks = [block for block in message.content_blocks if block["type"] in kinds]
+    return referring(json_text(blocks)) if blocks else None
 
 
 def _answer(response: LLMResult) -> dict[str, Any]:

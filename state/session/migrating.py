@@ -172,8 +172,8 @@ class _Walk:
         )
         checkpoint: Any = converter.checkpoint(old.checkpoint)
         config = _at(thread, new_ns, checkpoint["id"])
-        told = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
-        metadata = cast("Any", {**old.metadata, "source": SOURCE, **told})
+        origin = {"migrated_from": self.plan.was, "source_before": source_of(old.metadata)}
+        metadata = cast("Any", {**old.metadata, "source": SOURCE, **origin})
         saved = old._replace(config=config, checkpoint=checkpoint, metadata=metadata, pending_writes=[])
         tasks = self._next(graph, saved)
         since = datetime.fromisoformat(checkpoint["ts"]).timestamp()
@@ -290,12 +290,12 @@ class _Walk:
             return task
         places = [
             new
-            for new, found in tasks.items()
-            if found.name == now
+            for new, candidate in tasks.items()
+            if candidate.name == now
             and (
-                found.path[:2] == ("__pregel_push", number)
+                candidate.path[:2] == ("__pregel_push", number)
                 if number is not None
-                else found.path[0] == "__pregel_pull"
+                else candidate.path[0] == "__pregel_pull"
             )
         ]
         if len(places) != 1:
@@ -313,8 +313,8 @@ class _Walk:
                 "with another state it could happen a second time. The thread must finish on the old version"
             )
 
-    def _fail(self, told: str) -> NoReturn:
-        raise Misplaced(told, function=self.plan.migrations[-1].name if self.plan.migrations else "")
+    def _fail(self, message: str) -> NoReturn:
+        raise Misplaced(message, function=self.plan.migrations[-1].name if self.plan.migrations else "")
 
 
 def _state_of(graph: Graph) -> Any:

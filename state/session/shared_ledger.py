@@ -78,9 +78,9 @@ class SharedLedger(Ledger):
                 tries += 1
 
     def settle(self, bound: Cost, spent: Cost) -> None:
-        found = next(item for item in self._held if item[0] == bound)
-        self._held.remove(found)
-        found[1].settle(spent)
+        entry = next(item for item in self._held if item[0] == bound)
+        self._held.remove(entry)
+        entry[1].settle(spent)
 
     def end(self, limit: str) -> BudgetExceeded:
         key, nothing = AccountKey(self.scope, self.budget.per or "", 0), Amount()
