@@ -60,8 +60,8 @@ class PartialCompletion:
     def _count(self, usage: Any) -> None:
         """Note counts, each of which is the whole so far: a later one stands for an earlier one."""
         if isinstance(usage, Mapping):
-            told = {name: value for name, value in usage.items() if value is not None}
-            self.usage = {**self.usage, **told} if self.usage else told
+            counts = {name: value for name, value in usage.items() if value is not None}
+            self.usage = {**self.usage, **counts} if self.usage else counts
 
     def chunk(self, part: Mapping[str, Any]) -> tuple[str, str]:
         """Add a streamed chunk; return the text and the reasoning that are new in it."""

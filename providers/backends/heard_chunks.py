@@ -45,8 +45,8 @@ class HeardChunks:
         metadata = {**message.response_metadata, **self._draft.metadata}
         can = self._can
         if can is None:
-            told = told_finish(metadata)
-            can = Capabilities(finish=() if told is None or is_known(told) else (told,))
+            finish = told_finish(metadata)
+            can = Capabilities(finish=() if finish is None or is_known(finish) else (finish,))
         reply = read_message(message, metadata, self._asked, can)
         calls = without_cut(reply.finish_reason, self._draft.calls()) or reply.tool_calls
         checked_calls(reply.finish_reason, calls)

@@ -54,10 +54,10 @@ def as_malformed(error: Exception) -> Exception:
     unreadable = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
     if not isinstance(error, unreadable) or status_of(error) is not None:
         return error
-    told = f"{error} {getattr(error, 'doc', '')}"
+    text = f"{error} {getattr(error, 'doc', '')}"
     # the clients of OpenAI and Anthropic hand on as a str what was not sent as JSON
-    page = "<html" in told.lower() or "<!doctype" in told.lower() or "'str' object" in told
-    return MalformedBody(f"{type(error).__name__}: {told}", lasting=page)
+    page = "<html" in text.lower() or "<!doctype" in text.lower() or "'str' object" in text
+    return MalformedBody(f"{type(error).__name__}: {text}", lasting=page)
 
 
 def explained(
@@ -157,10 +157,10 @@ def status_of(error: BaseException | None) -> HTTPStatusError | None:
     while error is not None:
         if isinstance(error, HTTPStatusError):
             return error
-        found = _of_openai(error) or _of_httpx(error) or _of_aws(error) or _of_google(error)
-        found = found or _of_langchain(error)
-        if found is not None:
-            return found
+        status = _of_openai(error) or _of_httpx(error) or _of_aws(error) or _of_google(error)
+        status = status or _of_langchain(error)
+        if status is not None:
+            return status
         error = error.__cause__
     return None
 
@@ -205,12 +205,12 @@ def _of_aws(error: BaseException) -> HTTPStatusError | None:
     response = getattr(error, "response", None)
     if not isinstance(response, Mapping) or not isinstance(response.get("Error"), Mapping):
         return None
-    told, around = response["Error"], response.get("ResponseMetadata") or {}
-    status, code = around.get("HTTPStatusCode"), str(told.get("Code", ""))
+    fault, around = response["Error"], response.get("ResponseMetadata") or {}
+    status, code = around.get("HTTPStatusCode"), str(fault.get("Code", ""))
     if type(status) is not int or status < 300:
         status = _OF_AWS.get(code[:1].upper() + code[1:], 502)
     headers = around.get("HTTPHeaders")
-    body = {"error": {"message": told.get("Message") or str(error), "code": code}}
+    body = {"error": {"message": fault.get("Message") or str(error), "code": code}}
     return HTTPStatusError(status, body, headers if isinstance(headers, Mapping) else {})
 
 

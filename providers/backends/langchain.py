@@ -166,9 +166,9 @@ class ChatModel(Backend):
         while True:
             heard = HeardChunks(self.name, self._can, context.sink)
             handler = chunk_handler(heard.take, streams=context.sink is not None)
-            told = merge_configs(config, {"callbacks": [handler]})
+            merged = merge_configs(config, {"callbacks": [handler]})
             fit = turn.arguments(arguments, getattr(self._chat, "container", None))
-            message = await self._chat.ainvoke(turn.messages(messages), told, **fit)
+            message = await self._chat.ainvoke(turn.messages(messages), merged, **fit)
             try:
                 return turn.whole(heard.reply(message))
             except Paused as pause:

@@ -80,8 +80,8 @@ class LangChainEndpoint(Backend):
 
     @property
     def _takes_tools(self) -> bool:
-        told = self._profile.get("tool_calling", True)
-        return bool(told) and type(self._sample).bind_tools is not BaseChatModel.bind_tools
+        flag = self._profile.get("tool_calling", True)
+        return bool(flag) and type(self._sample).bind_tools is not BaseChatModel.bind_tools
 
     @property
     def _limit(self) -> int | None:
@@ -159,8 +159,8 @@ class LangChainEndpoint(Backend):
         if COMPLETION in (generation.generation_info or {}):
             return read_completion(checked_completion(generation.generation_info), self.can, self.name)
         message: Any = generation.message
-        told = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
-        metadata = {name: value for part in told for name, value in part.items() if value is not None}
+        sources = (result.llm_output or {}, generation.generation_info or {}, message.response_metadata)
+        metadata = {name: value for part in sources for name, value in part.items() if value is not None}
         reply = read_message(message, metadata, self.name, self.can)
         checked_calls(reply.finish_reason, reply.tool_calls)
         return reply
@@ -227,9 +227,9 @@ class LangChainEndpoint(Backend):
             if _uses_responses(chat):
                 return {"text": {"format": {"type": form["type"], **form.get("json_schema", {})}}}
             return {"extra_body": {"response_format": form}}
-        told = self._settings.overrides
+        overrides = self._settings.overrides
         known = chat.profile or {}
-        wanted = told is not None and told.structured == "json_schema"
+        wanted = overrides is not None and overrides.structured == "json_schema"
         if not wanted and not known.get("structured_output"):
             return None
         package = self._maker.known.package

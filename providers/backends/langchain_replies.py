@@ -65,11 +65,11 @@ def read_message(message: AIMessage, metadata: Mapping[str, Any], asked: str, ca
 
 def media_in(message: AIMessage) -> tuple[Block, ...]:
     """Return the images, sounds and files of a message, as standard blocks."""
-    told = message.additional_kwargs
+    extra = message.additional_kwargs
     draft = AudioDraft()
-    said = draft.add(told.get("audio"))
-    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in told else ()
-    return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in told else ()
+    said = draft.add(extra.get("audio"))
+    parts = message.content_blocks if isinstance(message.content, list) or "tool_outputs" in extra else ()
+    return kept_blocks([*blocks_in([*parts]), *draft.blocks()]) if parts or said or "audio" in extra else ()
 
 
 class ChunkedCompletion:
@@ -133,8 +133,8 @@ class ChunkedMessage:
     def add(self, chunk: Any) -> tuple[str, str]:
         """Add a generation's chunk; return the text and the reasoning that are new in it."""
         message = chunk.message
-        told = {**(chunk.generation_info or {}), **message.response_metadata}
-        self.metadata |= {name: value for name, value in told.items() if value}
+        info = {**(chunk.generation_info or {}), **message.response_metadata}
+        self.metadata |= {name: value for name, value in info.items() if value}
         if not isinstance(message, AIMessageChunk):
             raise MalformedBody(f"a message of type {type(message).__name__}")
         for place, call in enumerate(message.tool_call_chunks):
@@ -179,9 +179,9 @@ def tool_calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
 
 def reasoning_in(message: AIMessage) -> str:
     """Return the reasoning that a message or chunk shows."""
-    told = message.additional_kwargs.get("reasoning_content")
-    if isinstance(told, str) and told:
-        return told
+    text = message.additional_kwargs.get("reasoning_content")
+    if isinstance(text, str) and text:
+        return text
     if not isinstance(message.content, list) and "reasoning" not in message.additional_kwargs:
         return ""
     thoughts = (part.get("reasoning") for part in message.content_blocks if part["type"] == "reasoning")
@@ -190,10 +190,10 @@ def reasoning_in(message: AIMessage) -> str:
 
 def _refusal(message: AIMessage) -> str:
     """Return what the model says instead of an answer, where the provider tells it apart."""
-    told = message.additional_kwargs.get("refusal")
+    text = message.additional_kwargs.get("refusal")
     parts = message.content if isinstance(message.content, list) else []
     said = [p.get("refusal") for p in parts if isinstance(p, Mapping) and p.get("type") == "refusal"]
-    return told if isinstance(told, str) else "".join(part for part in said if isinstance(part, str))
+    return text if isinstance(text, str) else "".join(part for part in said if isinstance(part, str))
 
 
 def usage_of(message: AIMessage, metadata: Mapping[str, Any]) -> Usage:
@@ -207,8 +207,8 @@ def usage_of(message: AIMessage, metadata: Mapping[str, Any]) -> Usage:
     prompt, answered = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
     if not prompt and not answered:
         prompt = answered = None
-    given, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
-    cached, written = _detail(given, "cache_read"), _detail(given, "cache_creation", "input_tokens")
+    inputs, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+    cached, written = _detail(inputs, "cache_read"), _detail(inputs, "cache_creation", "input_tokens")
     reasoning = _detail(said, "reasoning")
     return Usage(
         input=prompt,
@@ -289,5 +289,5 @@ def _has_marks(part: Mapping[str, Any]) -> bool:
 
 
 def _origin(message: AIMessage) -> dict[str, Any]:
-    told = message.response_metadata
-    return {name: told[name] for name in ("model_provider", "output_version", "id") if name in told}
+    metadata = message.response_metadata
+    return {name: metadata[name] for name in ("model_provider", "output_version", "id") if name in metadata}

@@ -25,10 +25,10 @@ def to_langchain(messages: Sequence[Message], package: str, echo: Collection[str
     `echo` are fields that the endpoint itself wants back, see message_state.py.
     """
     if package == "langchain_openai":
-        given: Sequence[Message] = with_media_beside(messages)
+        prepared: Sequence[Message] = with_media_beside(messages)
     else:
-        given = [_without_blank(message) for message in _system_first(messages)]
-    return [_converted(_encodable(message), package, echo) for message in given]
+        prepared = [_without_blank(message) for message in _system_first(messages)]
+    return [_converted(_encodable(message), package, echo) for message in prepared]
 
 
 def _system_first(messages: Sequence[Message]) -> Sequence[Message]:

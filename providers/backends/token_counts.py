@@ -43,8 +43,8 @@ class Encoding(Protocol):
 
 def openai_encoding(model: str) -> str | None:
     """Return the name of the encoding of one of OpenAI's models, None for one that nobody here knows."""
-    found = _NAME.match(model.lower())
-    name = found[1] if found else model
+    match = _NAME.match(model.lower())
+    name = match[1] if match else model
     return next((encoding for pattern, encoding in _ENCODINGS if pattern.match(name)), None)
 
 

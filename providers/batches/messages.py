@@ -134,8 +134,8 @@ def _blocks(message: Message) -> Iterator[dict[str, Any]]:
             arguments = json.loads(function.get("arguments") or "{}")
         except ValueError:
             arguments = {}
-        given = arguments if isinstance(arguments, dict) else {}
-        yield {"type": "tool_use", "id": call["id"], "name": function["name"], "input": given}
+        inputs = arguments if isinstance(arguments, dict) else {}
+        yield {"type": "tool_use", "id": call["id"], "name": function["name"], "input": inputs}
 
 
 def _parts(content: Any) -> Iterator[dict[str, Any]]:

@@ -152,11 +152,11 @@ class SharedRate:
         self, waiters: Sequence[_Placed], at: float, back: tuple[float, float, float], db: Transaction
     ) -> _Taken:
         """Take a block of places; who may not wait for one of a later block is told so now."""
-        found = places(db, self._endpoint, self._journal.dialect.now)
+        stand = places(db, self._endpoint, self._journal.dialect.now)
         calls, tokens, hold_s = back
-        limiter = RateLimiter(*self._limits, clock=lambda: found.now)
-        limiter.free_at = [found.requests_at, found.tokens_at]
-        limiter.held_until = max(found.held_until, found.now + hold_s if hold_s else 0.0)
+        limiter = RateLimiter(*self._limits, clock=lambda: stand.now)
+        limiter.free_at = [stand.requests_at, stand.tokens_at]
+        limiter.held_until = max(stand.held_until, stand.now + hold_s if hold_s else 0.0)
         limiter.give_back(calls, tokens)
         taken, ends, left = _Taken(), math.inf, None
         for waiter in waiters:
@@ -173,7 +173,7 @@ class SharedRate:
                 taken.waits.append(wait)
                 taken.last = wait
         requests_at, tokens_at = left or limiter.free_at
-        now = Places(requests_at, tokens_at, limiter.held_until, found.now)
+        now = Places(requests_at, tokens_at, limiter.held_until, stand.now)
         store_places(db, self._endpoint, now)
         return taken
 
