@@ -41,5 +41,5 @@ def correction(answer: str, problems: str) -> tuple[Message, ...]:
 def _set(model: Model, name: str) -> float | None:
     """Return what the settings of a model say; of several models, the greatest."""
     members = model.members if isinstance(model, ModelStack) else ()
-    found = [value for member in members if (value := getattr(member.settings, name)) is not None]
-    return max(found) if found and len(found) == len(members) else None
+    values = [value for member in members if (value := getattr(member.settings, name)) is not None]
+    return max(values) if values and len(values) == len(members) else None

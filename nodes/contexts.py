@@ -255,8 +255,8 @@ def less(
 def _first(
     places: Sequence[int], of: Callable[[int], LeftOut], fits: Callable[[LeftOut], bool]
 ) -> LeftOut | None:
-    found = bisect_left(places, True, key=lambda place: fits(of(place)))
-    return of(places[found]) if found < len(places) else None
+    index = bisect_left(places, True, key=lambda place: fits(of(place)))
+    return of(places[index]) if index < len(places) else None
 
 
 def read_again(messages: Sequence[AnyMessage], arguments: Mapping[str, Any]) -> str:
@@ -267,7 +267,7 @@ def read_again(messages: Sequence[AnyMessage], arguments: Mapping[str, Any]) -> 
     if name:
         return _page(messages, str(name), page if isinstance(page, int) else 1)
     if words:
-        return _found(messages, str(words))
+        return _search_text(messages, str(words))
     return "Give the id of a call, or words to search for."
 
 
@@ -300,7 +300,7 @@ def _lines_again(messages: Sequence[AnyMessage], name: str, lines: str) -> str:
     return f"There is no call with the id {name!r:.100}. Search for words instead."
 
 
-def _found(messages: Sequence[AnyMessage], words: str) -> str:
+def _search_text(messages: Sequence[AnyMessage], words: str) -> str:
     wanted = list(dict.fromkeys(re.findall(r"\w+", words.casefold())))
     ranked: list[tuple[int, int, str]] = []
     for place, message in enumerate(messages):
@@ -321,8 +321,8 @@ def _excerpt(text: str, wanted: Sequence[str]) -> tuple[int, str] | None:
     folded = text.casefold()
     best: tuple[int, int] | None = None
     for word in wanted:
-        for found in re.finditer(rf"\b{re.escape(word)}\b", folded):
-            begin = max(0, found.start() - EXCERPT_CHARS // 3)
+        for match in re.finditer(rf"\b{re.escape(word)}\b", folded):
+            begin = max(0, match.start() - EXCERPT_CHARS // 3)
             near = folded[begin : begin + EXCERPT_CHARS]
             count = sum(re.search(rf"\b{re.escape(other)}\b", near) is not None for other in wanted)
             if best is None or count > best[0]:

@@ -52,11 +52,11 @@ def excerpt_of(query: str, file: str, text: str, chars: int) -> str | None:
     The first line says how many there are. None if not one whole line fits.
     """
     for size in CHARS_PER_TOKEN:
-        found = compress(query, [Read(file, 1, text)], tokens=max(1, chars // size))
-        lines = found.text.split("\n")[1:]  # without the name of the only file
+        result = compress(query, [Read(file, 1, text)], tokens=max(1, chars // size))
+        lines = result.text.split("\n")[1:]  # without the name of the only file
         shown = "\n".join(lines)
-        if found.ranges and len(shown) <= chars:
-            kept = sum(range_.end - range_.start + 1 for range_ in found.ranges)
+        if result.ranges and len(shown) <= chars:
+            kept = sum(range_.end - range_.start + 1 for range_ in result.ranges)
             return f"{kept:,} of {text.count(chr(10)) + 1:,} lines\n{shown}"
     return None
 

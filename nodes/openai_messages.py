@@ -105,12 +105,12 @@ def _with_marks(own: list[Any], converted: list[Any]) -> list[Any]:
     """Return the converted parts with the keys that a provider knows and LangChain does not."""
     if len(own) != len(converted):
         return converted
-    return [_marked(part, made) for part, made in zip(own, converted, strict=True)]
+    return [_marked(part, target) for part, target in zip(own, converted, strict=True)]
 
 
-def _marked(part: Any, made: Any) -> Any:
-    if not isinstance(part, Mapping) or not isinstance(made, Mapping):
-        return made
-    same = part.get("type") == made.get("type")
+def _marked(part: Any, target: Any) -> Any:
+    if not isinstance(part, Mapping) or not isinstance(target, Mapping):
+        return target
+    same = part.get("type") == target.get("type")
     kept = part.keys() - _LANGCHAINS if same else part.keys() & {"cache_control"}
-    return {**{name: part[name] for name in part if name in kept}, **made}
+    return {**{name: part[name] for name in part if name in kept}, **target}

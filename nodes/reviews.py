@@ -271,9 +271,9 @@ def _who(by: str, answer: ReviewAnswer) -> str:
     """Return who decided, on what."""
     user = answer.user.strip()
     beside = [f"system user {user}" if user and user != by else "", answer.seen.strip()]
-    told = "; ".join(filter(None, beside))
+    details = "; ".join(filter(None, beside))
     who = f"by {by}" if by else ""
-    return f"{who} ({told})".strip() if told else who
+    return f"{who} ({details})".strip() if details else who
 
 
 def choice_of(verdict: Verdict) -> str:

@@ -70,10 +70,10 @@ class Wait(Node[StateT]):
 
 def _early(answer: Any) -> str | None:
     """Return who lets the run go on before its time, and why; None if the answer does not say so."""
-    told = answer if isinstance(answer, Mapping) else {"decision": answer}
-    if str(told.get("decision")).strip().lower() != NOW:
+    fields = answer if isinstance(answer, Mapping) else {"decision": answer}
+    if str(fields.get("decision")).strip().lower() != NOW:
         return None
-    by, reason = (str(told.get(name) or "").strip() for name in ("by", "reason"))
+    by, reason = (str(fields.get(name) or "").strip() for name in ("by", "reason"))
     return ": ".join(part for part in (by and f"by {by}", reason) if part)
 
 
