@@ -270,13 +270,13 @@ def _with_ids(
     """
     used = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     used |= {call["id"] or "" for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
-    given = {call.id for call in calls}
+    call_ids = {call.id for call in calls}
     named: list[ModelToolCall] = []
     for place, call in enumerate(calls):
         own = call.id
         if own in used or not own.strip() or not own.isprintable() or len(own) > MAX_ID:
-            made = (f"call{n:05d}" for n in count(number * 100 + place))
-            own = next(name for name in made if name not in used and name not in given)
+            candidates = (f"call{n:05d}" for n in count(number * 100 + place))
+            own = next(name for name in candidates if name not in used and name not in call_ids)
         used.add(own)
         named.append(replace(call, name=call.name or "unreadable", id=own))
     return named
@@ -339,10 +339,10 @@ def agent(
     check_counts("agent", turns=turns, calls=calls, max_chars=max_chars)
     if not timeout_s > 0:
         raise DefinitionError(f"agent(timeout_s={timeout_s!r}): expected seconds, more than 0.")
-    given = [tools] if isinstance(tools, MCPServer) else tools
+    several = [tools] if isinstance(tools, MCPServer) else tools
     window = None if context is None else Window(step, context, max_chars)
     whole = max_chars if window is None else WHOLE  # what is not shown is read again
-    box = Tools(given, timeout_s=timeout_s, max_chars=whole, approve=approve, once=once)
+    box = Tools(several, timeout_s=timeout_s, max_chars=whole, approve=approve, once=once)
     state = step.state
     graph: Workflow[StateT] = Workflow(state, name or f"agent_{step.name}")
     if once:

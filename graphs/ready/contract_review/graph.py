@@ -176,7 +176,7 @@ def sum_up(contract: Contract) -> Ask[str]:
 @rule("problems")
 def check_summary(contract: Contract) -> list[str]:
     """Say which conflicts the summary leaves out, and which clauses it names that nobody spoke of."""
-    named = {int(n) for found in _NAMED.findall(contract.summary) for n in re.findall(r"\d+", found)}
+    named = {int(n) for clauses in _NAMED.findall(contract.summary) for n in re.findall(r"\d+", clauses)}
     spoken = {remark.clause for name in PERSPECTIVES for remark in getattr(contract, name)}
     problems = [
         f"Name the conflict on clause {conflict.clause}."
