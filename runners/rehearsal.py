@@ -124,10 +124,10 @@ def rehearse(session: Session, thread_id: str, level: Level, task: PregelExecuta
 
 
 def _answered(session: Session, thread_id: str, task: str) -> tuple[Row, ...]:
-    found = read_calls(session.journal, thread_id)
+    calls = read_calls(session.journal, thread_id)
     return tuple(
         row
-        for row in found
+        for row in calls
         if row["status"] == "answered" and (row["task"] == task or row["task"].startswith(f"{task}|"))
     )
 

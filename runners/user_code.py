@@ -57,17 +57,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def check_inside(place: str, told: str, remedy: str = "") -> None:
+def check_inside(place: str, subject: str, remedy: str = "") -> None:
     """Raise InputError unless the code that data names lies below the working folder, or ships with us.
 
-    Links count as what they lead to. Nothing is imported to find that out. `told` is what names it.
+    Links count as what they lead to. Nothing is imported to find that out. `subject` is what names it.
     """
     try:
         inside = place.isprintable() and all(map(is_inside, _files_of(place)))
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a circle of links
         inside = False
     if not inside:
-        raise InputError(f"{told} lies outside this folder. {remedy}".rstrip())
+        raise InputError(f"{subject} lies outside this folder. {remedy}".rstrip())
 
 
 def is_inside(path: Path | None) -> bool:
@@ -106,8 +106,8 @@ def _files_of(place: str) -> list[Path | None]:
             if number < len(names):
                 continue  # it has been run
         else:
-            found = (finder.find_spec(name, paths) for finder in sys.meta_path)
-            spec = next((spec for spec in found if spec is not None), None)
+            specs = (finder.find_spec(name, paths) for finder in sys.meta_path)
+            spec = next((spec for spec in specs if spec is not None), None)
             if spec is None:
                 raise _no_module(name, place)
             own = spec.origin if spec.has_location else None
