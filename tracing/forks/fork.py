@@ -99,16 +99,16 @@ def find_call(session: Session, thread_id: str, call: str) -> Row:
     """Return the answered call with an id, the beginning of one, or the last one of a step."""
     rows = read_calls(session.journal, thread_id)
     calls = [row for row in rows if row["status"] not in ("failed", "superseded")]
-    found = [row for row in calls if row["id"].startswith(call)]
-    if len(found) != 1:
-        found = [row for row in calls if call in (row["step"], row["path"])][-1:]
-    if not found:
+    matches = [row for row in calls if row["id"].startswith(call)]
+    if len(matches) != 1:
+        matches = [row for row in calls if call in (row["step"], row["path"])][-1:]
+    if not matches:
         steps = {row["step"] for row in calls}
         raise InputError(
             f"The thread {thread_id!r} has no answered call {call!r}, by id or step. "
             + did_you_mean(call, steps)
         )
-    return found[0]
+    return matches[0]
 
 
 def _fitting(graph: Graph | None, changes: Mapping[str, Any]) -> dict[str, Any]:

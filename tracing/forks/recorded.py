@@ -85,11 +85,11 @@ class RecordedRun:
             equal = [call for call in self._calls if call.request_hash == request_hash]
             if not equal:
                 return None
-            found = min(equal, key=lambda call: (call.path != path, call.occurrence != occurrence))
-            self._calls.remove(found)
+            nearest = min(equal, key=lambda call: (call.path != path, call.occurrence != occurrence))
+            self._calls.remove(nearest)
         self._last = asyncio.get_running_loop().time()
-        call = await aread_call(self._session.journal, found.id)
-        return None if call is None else (found, call)
+        call = await aread_call(self._session.journal, nearest.id)
+        return None if call is None else (nearest, call)
 
     async def let_others_go_first(self) -> None:
         """Wait until the answers that are on record have arrived, before something new is asked.
@@ -216,7 +216,7 @@ def _without(rows: Sequence[T], taken: Iterable[T], key: Callable[[T], Any]) -> 
     return left
 
 
-_found: WeakKeyDictionary[Journal, dict[str, RecordedRun]] = WeakKeyDictionary()
+_runs: WeakKeyDictionary[Journal, dict[str, RecordedRun]] = WeakKeyDictionary()
 
 
 def recorded_run(here: RunContext) -> RecordedRun | None:
@@ -225,10 +225,10 @@ def recorded_run(here: RunContext) -> RecordedRun | None:
     A thread that a replay began stays one, whoever goes on with it: then nothing happens that is not on
     record.
     """
-    given: RecordedRun | None = here.recorded
-    if given is not None or not here.thread_id.startswith(REPLAYS) or here.session is None:
-        return given
-    known = _found.setdefault(here.session.journal, {})
+    run: RecordedRun | None = here.recorded
+    if run is not None or not here.thread_id.startswith(REPLAYS) or here.session is None:
+        return run
+    known = _runs.setdefault(here.session.journal, {})
     if here.thread_id not in known:
         origin = origin_of(here.session.journal, here.thread_id)
         if origin is None:

@@ -62,8 +62,8 @@ def read_history(session: Session, thread_id: str) -> list[CheckpointView]:
     """
     session.journal.flush()
     with plain_checkpoints(session) as checkpointer:
-        found = list(checkpointer.list(checkpoint_at(thread_id, None)))
-    saved = {_key(item): item for item in reversed(found)}
+        checkpoints = list(checkpointer.list(checkpoint_at(thread_id, None)))
+    saved = {_key(item): item for item in reversed(checkpoints)}
     views = {key: _view(item, saved.get((key[0], _parent(item)))) for key, item in saved.items()}
 
     lineage = Lineage(session.journal, thread_id)

@@ -61,8 +61,8 @@ def due(session: Session) -> list[Waiting]:
     at = now.timestamp()
     threads = dict.fromkeys([*threads_due(session.journal, at), *threads_to_escalate(session.journal, at)])
     idle = [thread for thread in threads if not session.claims.is_run(thread)]
-    found = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
-    return sorted(found, key=lambda item: (item.due or now, item.thread_id))
+    waiting = [item for thread in idle for item in read_waiting(session, thread) if is_due(item.value, now)]
+    return sorted(waiting, key=lambda item: (item.due or now, item.thread_id))
 
 
 def is_for_parts(interrupt: Interrupt) -> bool:
@@ -122,7 +122,7 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
         threads = session.journal.query(sql)
     else:
         threads = session.journal.query(f"{sql} AND thread_id = ?", (thread_id,))
-    found: list[Waiting] = []
+    waiting: list[Waiting] = []
     with plain_checkpoints(session) as checkpointer:
         for row in threads:
             saved = checkpointer.get_tuple(checkpoint_at(row["thread_id"]))
@@ -132,8 +132,8 @@ def read_waiting(session: Session, thread_id: str | None = None) -> list[Waiting
                 statuses = read_task_statuses(saved.pending_writes or [])
                 asked = [item for status in statuses.values() for item in status.pending_interrupts]
             if asked:
-                found += _told(session, row["thread_id"], asked, row["updated_at"])
-    return sorted(found, key=lambda item: (item.since, item.thread_id))
+                waiting += _open_interrupts(session, row["thread_id"], asked, row["updated_at"])
+    return sorted(waiting, key=lambda item: (item.since, item.thread_id))
 
 
 def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Interrupt]) -> list[Interrupt]:
@@ -141,7 +141,7 @@ def unanswered(session: Session | None, thread_id: str, interrupts: Iterable[Int
     asked = [item for item in interrupts if not asks_nobody(item)]
     if session is None or not asked:
         return asked
-    waiting = {item.id for item in _told(session, thread_id, asked, 0.0)}
+    waiting = {item.id for item in _open_interrupts(session, thread_id, asked, 0.0)}
     return [item for item in asked if item.id in waiting]
 
 
@@ -175,7 +175,9 @@ def _on_record(session: Session, thread_id: str) -> list[Interrupt]:
     ]
 
 
-def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float) -> Iterator[Waiting]:
+def _open_interrupts(
+    session: Session, thread_id: str, asked: list[Interrupt], late: float
+) -> Iterator[Waiting]:
     """Yield the interrupts that wait, with their places; one whose node failed on the answer does not.
 
     A node that was stopped while it worked on an answer waits again, as after a kill.
@@ -189,13 +191,17 @@ def _told(session: Session, thread_id: str, asked: list[Interrupt], late: float)
     by_task: dict[str, list[dict[str, Any]]] = {}
     for node_run in node_runs:
         by_task.setdefault(node_run["task"], []).append(node_run)
-    tasks = {interrupt_id(task, n): task for task, found in by_task.items() for n in range(len(found))}
+    tasks = {interrupt_id(task, n): task for task, runs in by_task.items() for n in range(len(runs))}
     for item in {item.id: item for item in asked}.values():
         if asks_nobody(item):
             continue
         task = tasks.get(item.id, "")
-        found = by_task.get(task, [])
-        if found and found[-1]["status"] != "interrupted" and found[-1]["error"] != STOPPED:
+        runs_of_task = by_task.get(task, [])
+        if (
+            runs_of_task
+            and runs_of_task[-1]["status"] != "interrupted"
+            and runs_of_task[-1]["error"] != STOPPED
+        ):
             continue
-        since = [node_run["ended_at"] for node_run in found if node_run["status"] == "interrupted"]
+        since = [node_run["ended_at"] for node_run in runs_of_task if node_run["status"] == "interrupted"]
         yield Waiting(thread_id, item.id, item.value, task, min(since, default=late))

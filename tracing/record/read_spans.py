@@ -151,6 +151,6 @@ def _checkpoints(query: Query, thread: str, nodes: Sequence[Span]) -> dict[str, 
         "WHERE thread_id = ? AND checkpoint_ns IN"
     )
     rows = among(query, sql, namespaces, (thread,))
-    found = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
-    pairs = ((task, found.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
+    checkpoints = {(row["checkpoint_ns"], row["task_id"]): row["checkpoint_id"] for row in rows}
+    pairs = ((task, checkpoints.get((p[0].ns, p[0].task_id))) for task, p in places.items() if p)
     return {task: checkpoint for task, checkpoint in pairs if checkpoint is not None}
