@@ -117,16 +117,16 @@ def draw(run: Run) -> Drawing | None:
 
 
 def _passed(steps: Sequence[SpanNode]) -> dict[str, NodeSummary]:
-    found: dict[str, NodeSummary] = defaultdict(NodeSummary)
+    by_path: dict[str, NodeSummary] = defaultdict(NodeSummary)
     for bar in steps:
-        span, item = bar.span, found[bar.span.path]
+        span, item = bar.span, by_path[bar.span.path]
         item.executions += 1
         item.seconds += span.seconds
         item.cost += bar.cost
         item.critical = item.critical or bar.critical
         item.status = min(item.status, span.status, key=_rank) if item.span_id else span.status
         item.span_id = span.id
-    return found
+    return by_path
 
 
 def _rank(status: str) -> int:
@@ -138,7 +138,7 @@ def _taken(steps: Sequence[SpanNode], *, ended: bool) -> Counter[tuple[str, str,
 
     A run went to its end only if it has `ended`: one that waits or failed stands where it stopped.
     """
-    found: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
     runs: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     paths: dict[str, str] = {}
     for bar in steps:
@@ -152,8 +152,8 @@ def _taken(steps: Sequence[SpanNode], *, ended: bool) -> Counter[tuple[str, str,
                 for target, number in after.items():
                     if target == END and not outer and not ended:
                         continue
-                    found[paths[outer], source, target] += number
-    return found
+                    counts[paths[outer], source, target] += number
+    return counts
 
 
 def _with_seen(

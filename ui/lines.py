@@ -25,12 +25,12 @@ def input_line(summary: Summary) -> str:
 
 def result_line(summary: Summary) -> str:
     """Return what a run returned beyond what it was given: what a state declares last comes first."""
-    given, made = read_json(summary.input), read_json(summary.output)
-    before = given if isinstance(given, dict) and not cut_text(given) else {}
-    if isinstance(made, dict) and not cut_text(made):
-        new = {name: value for name, value in made.items() if name not in before or before[name] != value}
-        made = dict(reversed((new or made).items()))
-    return _line(_parts(made))
+    run_input, output = read_json(summary.input), read_json(summary.output)
+    before = run_input if isinstance(run_input, dict) and not cut_text(run_input) else {}
+    if isinstance(output, dict) and not cut_text(output):
+        new = {name: value for name, value in output.items() if name not in before or before[name] != value}
+        output = dict(reversed((new or output).items()))
+    return _line(_parts(output))
 
 
 def question_line(summary: Summary) -> str:

@@ -46,11 +46,11 @@ class Repeats(Generic[T]):
         if before is not None:
             return before.result()
         try:
-            found = act()
+            result = act()
         except BaseException as error:
             with self._lock:
                 self._done.pop(key, None)
             mine.set_exception(error)
             raise
-        mine.set_result(found)
-        return found
+        mine.set_result(result)
+        return result

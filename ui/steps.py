@@ -168,19 +168,19 @@ def _retrieval(span: Span) -> RetrievalView:
 def _fields(span: Span) -> Iterator[Field]:
     before, after = read_json(span.row.get("input")), read_json(span.row.get("output"))
     changed = set(changed_fields(span.row) or ())
-    given = before if isinstance(before, dict) and not cut_text(before) else {}
-    made = after if isinstance(after, dict) and not cut_text(after) else {}
-    if before is not None and not given and before != {}:
+    old_fields = before if isinstance(before, dict) and not cut_text(before) else {}
+    new_fields = after if isinstance(after, dict) and not cut_text(after) else {}
+    if before is not None and not old_fields and before != {}:
         yield Field("input", text_of("before input", before), None, changed=False)
-    for name in dict.fromkeys((*given, *made)):
-        wrote = name in made and (name in changed or name.startswith(PRIVATE) or name not in given)
+    for name in dict.fromkeys((*old_fields, *new_fields)):
+        wrote = name in new_fields and (name in changed or name.startswith(PRIVATE) or name not in old_fields)
         yield Field(
             name,
-            text_of(f"before {name}", given[name]) if name in given else None,
-            text_of(f"after {name}", made[name]) if wrote else None,
+            text_of(f"before {name}", old_fields[name]) if name in old_fields else None,
+            text_of(f"after {name}", new_fields[name]) if wrote else None,
             changed=name in changed,
         )
-    if after is not None and not made and after != {}:
+    if after is not None and not new_fields and after != {}:
         yield Field("output", None, text_of("after output", after), changed=True)
 
 
@@ -213,15 +213,15 @@ def call_view(span: Span) -> CallView:
 
 def _last_asked(span: Span) -> str:
     """Return the last message of the user, nothing for one that is no text, or too long for a form."""
-    found = read_json(span.row["messages"])
-    asked = [each for each in found or () if isinstance(each, dict) and each.get("role") == "user"]
+    messages = read_json(span.row["messages"])
+    asked = [each for each in messages or () if isinstance(each, dict) and each.get("role") == "user"]
     text = asked[-1].get("content") if asked else None
     return text if isinstance(text, str) and len(text) <= LONGEST_PROMPT else ""
 
 
 def _messages(span: Span) -> Iterator[Message]:
-    found = read_json(span.row["messages"])
-    for number, message in enumerate(found if isinstance(found, list) else [found]):
+    messages = read_json(span.row["messages"])
+    for number, message in enumerate(messages if isinstance(messages, list) else [messages]):
         if not isinstance(message, dict):
             message = {"content": message}
         text = _content(message.get("content"))

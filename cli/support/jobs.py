@@ -88,8 +88,8 @@ def run_all(session: Session, jobs: list[ThreadJob], at_once: int, as_json: bool
 
 def _tell_of_batches(session: Session, threads: list[str]) -> None:
     """Say which batches go on at their providers although nobody waits for them."""
-    found = {item.batch.id: item for each in awaited(session.journal, threads).values() for item in each}
-    for item in found.values():
+    by_id = {item.batch.id: item for each in awaited(session.journal, threads).values() for item in each}
+    for item in by_id.values():
         click.echo(f"{batch_line(item.batch)}. It goes on: `stepgraph resume` collects it.", err=True)
 
 

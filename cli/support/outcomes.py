@@ -55,7 +55,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
         **({"cut": list(outcome.cut)} if outcome.cut else {}),
         **({"ended_early": outcome.ended_early} if outcome.ended_early else {}),
         "error": outcome.error,
-        **({"asked": [_told(asked) for asked in outcome.asked]} if outcome.asked else {}),
+        **({"asked": [_question_row(asked) for asked in outcome.asked]} if outcome.asked else {}),
         "calls": cost.calls,
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
@@ -65,7 +65,7 @@ def outcome_json(session: Session, outcome: RunOutcome) -> dict[str, Any]:
     }
 
 
-def _told(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _question_row(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: asked.get(name) for name in ("review", "question", "field", "value")}
 
 
