@@ -53,7 +53,7 @@ class Measured:
     def __init__(self, *, counts: bool) -> None:
         from stepgraph.tracing.export import live
 
-        self.found = 0.0
+        self.value = 0.0
         live.CLOSE_S = 600.0  # nothing is left for later
         inner: Any = live.LiveExporter._run
 
@@ -62,10 +62,10 @@ class Measured:
             start = time.thread_time()
             if profile is not None:
                 profile.runcall(inner, exporter)
-                self.found = sum(entry.callcount for entry in profile.getstats())
+                self.value = sum(entry.callcount for entry in profile.getstats())
             else:
                 inner(exporter)
-                self.found = time.thread_time() - start
+                self.value = time.thread_time() - start
 
         setattr(live.LiveExporter, "_run", run)  # noqa: B010
 
@@ -90,7 +90,7 @@ def work(counts: bool, runs: int) -> float:
         ):
             for each in range(number):
                 graph.invoke({"number": each, "text": ""}, session.config())
-    return measured.found * (1 if counts else 1e3) / (runs * CHAIN)
+    return measured.value * (1 if counts else 1e3) / (runs * CHAIN)
 
 
 def asked(tree: Path, *, counts: bool, runs: int) -> float:

@@ -50,9 +50,9 @@ def ordinary_user() -> tuple[int, int] | None:
 
 def free_port() -> int:
     """Return a port of loopback that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
@@ -104,11 +104,11 @@ def running_pid(folder: Path, name: str) -> int | None:
 
 def command_of(program: str | Path, *arguments: str, death: int = 0) -> list[str]:
     """Return the command that runs a program as the ordinary user; `death` is its signal when we die."""
-    found = shutil.which(program)
-    if found is None:
+    executable = shutil.which(program)
+    if executable is None:
         raise ServerFailed(f"There is no program {program}.")
     user, group = ordinary_user() or ("-", "-")
-    become = [str(os.getpid()), str(user), str(group), str(int(death)), found]
+    become = [str(os.getpid()), str(user), str(group), str(int(death)), executable]
     return [sys.executable, "-I", "-S", "-c", _BECOME, *become, *arguments]
 
 

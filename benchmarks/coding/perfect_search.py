@@ -80,14 +80,14 @@ class Perfect:
 
 
 def _entries(seen: str) -> list[tuple[str, int, int]]:
-    found, file = [], ""
+    entries, file = [], ""
     for line in seen.splitlines():
         span = line.partition(" ")[0].split("-")
         if line.endswith(":") and " " not in line:
             file = line[:-1]
         elif file and len(span) == 2 and all(part.isdigit() for part in span):
-            found.append((file, int(span[0]), int(span[1])))
-    return found
+            entries.append((file, int(span[0]), int(span[1])))
+    return entries
 
 
 def _function(root: Path, gold: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,9 +95,9 @@ class _Room:
 
 def _best_first(lines: Sequence[Line], asked: Set[str]) -> list[Line]:
     """Return the lines by how many rare words of the question they and those beside them have."""
-    found = [asked & set(words(line.names)) for line in lines]
-    having = Counter(word for each in found for word in each)
-    own = [sum(1 / having[word] for word in each) for each in found]
+    hits = [asked & set(words(line.names)) for line in lines]
+    having = Counter(word for each in hits for word in each)
+    own = [sum(1 / having[word] for word in each) for each in hits]
     beside = [max(own[max(0, place - 1) : place + 2]) for place in range(len(own))]
     order = sorted(range(len(lines)), key=lambda place: -own[place] - beside[place] / 2)
     return [lines[place] for place in order]
@@ -115,8 +115,8 @@ def _definitions(kept: Mapping[Line, Part], ranked: Sequence[Part]) -> Iterator[
             if line.kind is Kind.IMPORT:
                 for name in line.names:
                     defined.setdefault(name, (part, [line]))
-            elif line.kind is Kind.CODE and not line.indent and (found := _ASSIGNED.match(line.text)):
-                defined.setdefault(found[1], (part, [line]))
+            elif line.kind is Kind.CODE and not line.indent and (match := _ASSIGNED.match(line.text)):
+                defined.setdefault(match[1], (part, [line]))
     for line in list(kept):
         if line.kind is not Kind.IMPORT:
             for name in line.names:

@@ -112,8 +112,8 @@ def _candidates(root: Path, names: Sequence[str], expression: re.Pattern[str], p
         if done.returncode > 1:
             yield from part
             continue
-        found = set(done.stdout.decode("utf-8", "replace").split("\n"))
-        yield from (name for name in part if name in found or not name.isprintable())
+        paths = set(done.stdout.decode("utf-8", "replace").split("\n"))
+        yield from (name for name in part if name in paths or not name.isprintable())
 
 
 def _plain_text(pattern: str, *, literal: bool) -> str:

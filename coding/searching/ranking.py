@@ -111,10 +111,10 @@ def _meaning(question: str, pieces: Sequence[Piece], lexical: Sequence[float]) -
     """Return the nearness in meaning of the pieces that words speak for, 0 for the rest of a large folder."""
     chosen = sorted(range(len(pieces)), key=lambda k: -lexical[k])[:_MOST_VECTORS]
     near = nearness(question, [pieces[k] for k in chosen])
-    found = [0.0] * len(pieces)
+    scores = [0.0] * len(pieces)
     for place, score in zip(chosen, near, strict=True):
-        found[place] = score
-    return found
+        scores[place] = score
+    return scores
 
 
 def _files(
@@ -161,7 +161,7 @@ def _stem_words(path: str) -> set[str]:
 
 def _by_tests(asked: Mapping[str, float], paths: Sequence[str], tests: Sequence[Piece]) -> list[float]:
     """Return how much the tests that fit the question speak for each file: `test_url.py` for `url.py`."""
-    found = [0.0] * len(paths)
+    support = [0.0] * len(paths)
     scores = to_one(bm25(asked, [one.words for one in tests], [one.length for one in tests]))
     best = sorted(range(len(tests)), key=lambda k: -scores[k])[:15]
     stems = [_stem_words(path) for path in paths]
@@ -169,15 +169,15 @@ def _by_tests(asked: Mapping[str, float], paths: Sequence[str], tests: Sequence[
         words = _stem_words(tests[place].file)
         for number, other in enumerate(stems):
             if words & other:
-                found[number] += scores[place] * len(words & other) / len(words | other)
-    return found
+                support[number] += scores[place] * len(words & other) / len(words | other)
+    return support
 
 
 def _by_imports(scores: Mapping[str, float], imports: Mapping[str, Iterable[str]]) -> list[float]:
     """Return how much the files that use a file speak for it."""
-    found = dict.fromkeys(scores, 0.0)
+    support = dict.fromkeys(scores, 0.0)
     for path, used in imports.items():
-        known = [other for other in used if other in found and other != path]
+        known = [other for other in used if other in support and other != path]
         for other in known:
-            found[other] += scores.get(path, 0.0) ** 2 / len(known) ** 0.5
-    return list(found.values())
+            support[other] += scores.get(path, 0.0) ** 2 / len(known) ** 0.5
+    return list(support.values())

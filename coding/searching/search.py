@@ -78,19 +78,19 @@ def rank_folder(query: str, index: CodeIndex, *, kinds: Sequence[str] = ("source
             f"There is no kind of files {unknown[0]!r}; these are known: {', '.join(FILE_KINDS)}."
         )
     index.refresh()
-    found = index.candidates(query, kinds)
-    if not found.pieces:
-        found = index.candidates(query, FILE_KINDS)
+    candidates = index.candidates(query, kinds)
+    if not candidates.pieces:
+        candidates = index.candidates(query, FILE_KINDS)
     tests = index.candidates(query, ("test",), 40).pieces if "test" not in kinds else []
-    return rank(query, found.pieces, tests=tests, imports=found.imports)
+    return rank(query, candidates.pieces, tests=tests, imports=candidates.imports)
 
 
 def index_of(folder: str | os.PathLike[str]) -> CodeIndex:
     """Return the index of a folder: one of the last few is used again."""
-    made = CodeIndex(folder)
+    fresh = CodeIndex(folder)
     with _lock:
-        index = _indexes.pop(made.root, made)
-        _indexes[made.root] = index
+        index = _indexes.pop(fresh.root, fresh)
+        _indexes[fresh.root] = index
         while len(_indexes) > _KEPT:
             _indexes.popitem(last=False)
     return index
