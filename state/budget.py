@@ -253,10 +253,10 @@ class Ledger:
             spent |= {"estimated_tokens": cost.estimated_tokens, "estimated_usd": cost.estimated_usd}
         if limit == "seconds":
             spent["seconds"] = round(self._seconds(), 3)
-        said = shown if limit == "usd" else "{:g}".format
-        used = f" {said(spent[limit])} of it is spent." if limit in spent else ""
+        form = shown if limit == "usd" else "{:g}".format
+        used = f" {form(spent[limit])} of it is spent." if limit in spent else ""
         return BudgetExceeded(
-            f"The budget of {self.scope} ended: {limit} = {said(budget[limit])}.{used} What was done is "
+            f"The budget of {self.scope} ended: {limit} = {form(budget[limit])}.{used} What was done is "
             "kept; go on with a larger budget.",
             limit=limit,
             scope=self.scope,

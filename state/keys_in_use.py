@@ -97,18 +97,18 @@ def _marked(text: str, data: bytes, mark: str) -> str:
     if len(exact) < len(data) and len(hits) > MOST_MARKED:  # a flood: one mark from the first to the last
         hits = [(hits[0][0], max(end for _, end, _ in hits), hits[0][2])]
     spans: list[int] = []
-    taken: list[int] = []
+    lengths: list[int] = []
     last = -1
     for start, end, digits in hits:
         if start > last:
             spans += (start, end)
-            taken.append(digits)
+            lengths.append(digits)
             last = end
     as_it_stands = len(exact) == len(data)
     place = iter(spans) if as_it_stands else places(data, spans)
     parts: list[str] = []
     done = 0
-    for start, end, digits in zip(place, place, taken, strict=True):
+    for start, end, digits in zip(place, place, lengths, strict=True):
         begin = start if as_it_stands else max(done, start_of(text, data, start) - digits)
         parts += (text[done:begin], mark)
         done = end + 1

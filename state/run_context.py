@@ -174,8 +174,8 @@ class RunContext:
         if type(saver).alist in (BaseCheckpointSaver.alist, SqliteSaver.alist):  # which only raise
             checkpoints = await in_thread(lambda: list(saver.list(place)))
         else:
-            checkpoints = [kept async for kept in saver.alist(place)]
-        return {task for kept in checkpoints for task, *_ in kept.pending_writes or ()}
+            checkpoints = [checkpoint async for checkpoint in saver.alist(place)]
+        return {task for checkpoint in checkpoints for task, *_ in checkpoint.pending_writes or ()}
 
     def outer_checkpoint(self) -> RunnableConfig:
         """Return the place of the checkpoint from which the graph around this one runs."""

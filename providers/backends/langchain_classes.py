@@ -198,11 +198,13 @@ class ChatMaker:
     def _openais(self, params: Mapping[str, Any], completions: bool) -> dict[str, Any]:
         """Return what OpenAI's classes are given beside: no probing of sockets, no state kept at OpenAI."""
         arguments: dict[str, Any] = {"http_socket_options": ()}
-        asked = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
-        if asked is None:
-            asked = not completions and self._fits_responses()
-        arguments["use_responses_api"] = asked
-        if asked:  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
+        use_responses = params.get("use_responses_api", True if params.keys() & _OF_RESPONSES else None)
+        if use_responses is None:
+            use_responses = not completions and self._fits_responses()
+        arguments["use_responses_api"] = use_responses
+        if (
+            use_responses
+        ):  # the reasoning goes back encrypted, so that nothing hangs on what a server remembers
             arguments |= {"output_version": "responses/v1"}
             if not params.get("use_previous_response_id"):
                 arguments |= {"store": False, "include": ["reasoning.encrypted_content"]}

@@ -110,7 +110,7 @@ class LangChainEndpoint(Backend):
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                reply = await self._asked(chat, names.request(request), context.sink)
+                reply = await self._ask(chat, names.request(request), context.sink)
         except Exception as error:
             failed = self._explain(error)
         else:
@@ -119,7 +119,7 @@ class LangChainEndpoint(Backend):
             return replace(names.reply(reply), latency_s=time.perf_counter() - started)
         raise failed  # out here: the client's own error, as its context, holds the request with the key
 
-    async def _asked(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
+    async def _ask(self, chat: BaseChatModel, request: Request, sink: TokenSink | None) -> Reply:
         """Ask; again without the strict form, or a parameter, that the model says it does not take."""
         try:
             return await self._asked_so(chat, request, sink)
@@ -247,10 +247,10 @@ class LangChainEndpoint(Backend):
         if limit is not None:
             options |= self._limited(limit)
         fields = type(chat).model_fields
-        taken = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
-        taken -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
+        names = {*fields, *(field.alias for field in fields.values()), *known.dials, "stop"}
+        names -= NOT_OF_RESPONSES if self._is_openais and _uses_responses(chat) else set()
         for name, value in {**self._dials, **(request.dials or {})}.items():
-            if name not in taken:
+            if name not in names:
                 warnings.warn(
                     f"{known.name} takes no {name}: {self.name} is asked without. Leave it out of the "
                     "question, or bind another model.",

@@ -28,8 +28,8 @@ def standard_block(part: Any) -> Any:
     block = _block(part)
     if block is None:
         return part
-    kept = {name: value for name, value in part.items() if name not in (part["type"], "type")}
-    return {**block, **kept}
+    rest = {name: value for name, value in part.items() if name not in (part["type"], "type")}
+    return {**block, **rest}
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -100,8 +100,8 @@ class AudioDraft:
             if isinstance(piece, str):
                 with suppress(binascii.Error, ValueError):  # what was said stays
                     self._data.append(base64.b64decode(piece))
-        said = audio.get("transcript")
-        return said if isinstance(said, str) else ""
+        transcript = audio.get("transcript")
+        return transcript if isinstance(transcript, str) else ""
 
     def blocks(self) -> list[Block]:
         data = b"".join(self._data)

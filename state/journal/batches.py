@@ -148,9 +148,9 @@ async def keep_results(
     journal: Journal, batch_id: str, results: Mapping[str, str], problem: str | None
 ) -> None:
     """Record the results of a batch, all at once, and that it has ended."""
-    kept = "UPDATE batch_requests SET result = ? WHERE id = ? AND batch = ?"
+    sql = "UPDATE batch_requests SET result = ? WHERE id = ? AND batch = ?"
     ended = "UPDATE batches SET status = 'ended', problem = ?, ended_at = ? WHERE id = ?"
-    rows = [(kept, (result, request, batch_id)) for request, result in results.items()]
+    rows = [(sql, (result, request, batch_id)) for request, result in results.items()]
     await journal.awrite([*rows, (ended, (problem, time.time(), batch_id))])
 
 

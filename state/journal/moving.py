@@ -266,8 +266,8 @@ class Copy:
             (thread,),
         )
         for row in rows:
-            kept = fitting(table, row, f"The batch {row['id']!r}")
-            self._target(f"{_insert(table)} ON CONFLICT (id) DO NOTHING", list(kept.values()))
+            values = fitting(table, row, f"The batch {row['id']!r}")
+            self._target(f"{_insert(table)} ON CONFLICT (id) DO NOTHING", list(values.values()))
         self.copied.count("batches", len(rows))
 
     def _copy_blobs(self) -> None:

@@ -112,9 +112,9 @@ class FileOwner(Owner):
 
     def sweep(self, owners: Iterable[str]) -> None:
         """Delete the signs of the dead but for those of `owners`, whose claims still say that they lived."""
-        kept = {self._sign(name.partition(".")[0]) for name in owners}
+        alive = {self._sign(name.partition(".")[0]) for name in owners}
         for sign in self._database.parent.glob(f"{escape(self._database.name)}.owner-*"):
-            if sign not in kept and fcntl is not None:
+            if sign not in alive and fcntl is not None:
                 with suppress(OSError):
                     handle = _locked(sign)
                     sign.unlink(missing_ok=True)  # while it is locked, so that nobody begins to live by it

@@ -92,10 +92,10 @@ async def heard_since(journal: Journal, cursors: Mapping[str, Cursor]) -> list[W
     threads = list(cursors)
     for start in range(0, len(threads), AT_ONCE):
         some = threads[start : start + AT_ONCE]
-        heard = ", ".join(["(?, ?, ?)"] * len(some))
+        marks = ", ".join(["(?, ?, ?)"] * len(some))
         values = [v for thread in some for v in (thread, *cursors[thread])]
         sql = (
-            f"WITH heard (thread_id, epoch, number) AS (VALUES {heard}) "
+            f"WITH heard (thread_id, epoch, number) AS (VALUES {marks}) "
             "SELECT e.thread_id, e.epoch, e.number, e.events FROM heard h JOIN stream_events e "
             "ON e.thread_id = h.thread_id AND (e.epoch, e.number) > (h.epoch, h.number) "
             "ORDER BY e.thread_id, e.epoch, e.number"
@@ -109,9 +109,9 @@ async def heard_since(journal: Journal, cursors: Mapping[str, Cursor]) -> list[W
 async def standings(journal: Journal, threads: Collection[str]) -> dict[str, Standing]:
     """Return how jobs stand."""
     by_thread: dict[str, Standing] = {}
-    asked = list(threads)
-    for start in range(0, len(asked), AT_ONCE):
-        some = asked[start : start + AT_ONCE]
+    ids = list(threads)
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
         sql = f"SELECT thread_id, status, epoch FROM jobs WHERE thread_id IN ({', '.join('?' * len(some))})"
         for row in await journal.aquery(sql, some):
             by_thread[row["thread_id"]] = Standing(row["status"], row["epoch"])

@@ -67,9 +67,9 @@ class AttachedRuns(RunObserver):
             return () if budget is None else self._beside(session, thread_id, budget)
         if budget is not None and not run.has_own_budget:
             run.has_own_budget = True
-            run.ledgers, kept = _ledgers(run.session, thread_id, budget, run.scopes)
-            if kept is not None:
-                run.session.journal.start_run(thread_id, budget=kept)
+            run.ledgers, budget_json = _ledgers(run.session, thread_id, budget, run.scopes)
+            if budget_json is not None:
+                run.session.journal.start_run(thread_id, budget=budget_json)
         return run.ledgers
 
     def _beside(self, session: Session, thread_id: str, new_budgets: Budgets) -> tuple[Ledger, ...]:
@@ -160,14 +160,14 @@ class AttachedRuns(RunObserver):
             raise SettingsError("The session that the settings named is gone; they were changed meanwhile.")
         thread = text_of_id(thread_id)
         budget = None if session.budget_of(thread) is not None else session_table().budget
-        ledgers, kept = _ledgers(session, thread, budget, scopes)
+        ledgers, budget_json = _ledgers(session, thread, budget, scopes)
         recorder = Recorder(
             session.journal,
             session.claims,
             thread,
             labels=session.labels,
             ledgers=ledgers,
-            budgets=kept,
+            budgets=budget_json,
             can_wait=False,
         )
         return _Run(session, thread, root, recorder, CallObserver(session.journal, thread), ledgers, scopes)
@@ -189,8 +189,8 @@ def _ledgers(
     session: Session, thread: str, new_budgets: Budgets | None, scopes: list[str]
 ) -> tuple[tuple[Ledger, ...], str | None]:
     """Return what counts a thread's spending, and what of its budgets is new on record."""
-    budgets, kept = session.budgets_for(thread, new_budgets, scopes)
-    return _checked(session.ledgers(thread, budgets)), kept
+    budgets, budget_json = session.budgets_for(thread, new_budgets, scopes)
+    return _checked(session.ledgers(thread, budgets)), budget_json
 
 
 def _checked(ledgers: tuple[Ledger, ...]) -> tuple[Ledger, ...]:

@@ -370,10 +370,10 @@ def _statements(session: Keeper, plan: Plan) -> list[Statement]:
     thread, saver = plan.thread_id, session.checkpointer
     statements: list[Statement] = []
     for level in plan.levels:
-        kept = _id_before(session, thread, level)
-        statements += standing.archived(thread, level.old_ns, (level.ns, kept), level.id)
+        checkpoint_id = _id_before(session, thread, level)
+        statements += standing.archived(thread, level.old_ns, (level.ns, checkpoint_id), level.id)
         statements.append(standing.cleared(thread, level.ns, level.id))
-        place = _at(thread, level.ns, kept)
+        place = _at(thread, level.ns, checkpoint_id)
         statements += saver.put_statements(place, level.saved.checkpoint, level.saved.metadata)
         by_task: dict[str, list[tuple[str, Any]]] = {}
         for task, channel, value in level.saved.pending_writes or ():

@@ -183,7 +183,7 @@ class Session:
         scopes = scopes_of(
             user=user, graph=None if graph is None else graph.get_name(), tags=labels, metadata=about
         )
-        budgets, kept = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
+        budgets, budget_json = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
         ledgers = self.ledgers(thread, budgets, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
@@ -191,7 +191,7 @@ class Session:
             thread,
             labels=self.labels,
             ledgers=ledgers,
-            budgets=kept,
+            budgets=budget_json,
             description=description,
             allow_changed_graph=allow_changed_graph,
             restart=restart,
