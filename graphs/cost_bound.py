@@ -144,8 +144,8 @@ def _step(
         except Exception:  # a prompt that needs what earlier steps write
             request = None
     prompt, source = _prompt(asks.name, request, journal)
-    asked = request.max_tokens if request else None
-    answers = [asked or member.settings.max_tokens or member.backend.max_tokens for member in members]
+    max_tokens = request.max_tokens if request else None
+    answers = [max_tokens or member.settings.max_tokens or member.backend.max_tokens for member in members]
     answer = None if not members or None in answers else max(n for n in answers if n is not None)
     prices = [_price(member, prompt, answer, lane) for member in members]
     known = [price for price in prices if price is not None]

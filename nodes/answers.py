@@ -128,8 +128,8 @@ class MessageForm(AnswerForm):
 
     def taken(self, reply: Reply, *, whole: bool) -> AIMessage:
         if reply.media:
-            said: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
-            return AIMessage([*said, *map(dict, reply.media)])
+            content: list[Any] = [{"type": "text", "text": reply.text}] if reply.text.strip() else []
+            return AIMessage([*content, *map(dict, reply.media)])
         return self.parse(reply.text, reply.finish_reason, whole=whole)
 
     def parse(self, text: str, finish_reason: str | None = None, *, whole: bool = False) -> AIMessage:

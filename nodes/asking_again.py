@@ -13,7 +13,7 @@ MORE = 2  # times the tokens, for an answer whose tokens went into reasoning
 
 
 def asked_again(
-    asked: tuple[Message, ...], last: Request, replies: Sequence[Reply], problems: str, model: Model
+    question: tuple[Message, ...], last: Request, replies: Sequence[Reply], problems: str, model: Model
 ) -> Request | None:
     """Return the next request, None where it would only be paid for: it would be the one before.
 
@@ -27,7 +27,7 @@ def asked_again(
         temperature = last.temperature if last.temperature is not None else _set(model, "temperature")
         if temperature == 0:
             return None
-    return replace(last, messages=(*asked, *correction(reply.text, problems)))
+    return replace(last, messages=(*question, *correction(reply.text, problems)))
 
 
 def correction(answer: str, problems: str) -> tuple[Message, ...]:

@@ -65,8 +65,8 @@ def _readable(part: Any, *, failed: bool) -> Any:
         known = form in _IMAGES or form == "application/pdf" or form.startswith("audio/")
         if failed or not data or not known:
             return _placeholder(f"the file {part.resource.uri}", form, data)
-        kept = part.resource.model_copy(update={"mimeType": form, "blob": _encoded(data)})
-        return part.model_copy(update={"resource": kept})
+        resource = part.resource.model_copy(update={"mimeType": form, "blob": _encoded(data)})
+        return part.model_copy(update={"resource": resource})
     return part
 
 

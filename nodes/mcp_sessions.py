@@ -130,12 +130,12 @@ class ServerSession:
         call = _OpenCall()
         self._calls.append(call)
         call_task = asyncio.ensure_future(self._make_call(call, tool, arguments))
-        asked = asyncio.ensure_future(call.questions.get())
+        question_task = asyncio.ensure_future(call.questions.get())
         over = asyncio.ensure_future(self.over.wait())
         try:
             while True:
                 wait = PING_S if self.server.url else None
-                waiting = {call_task, asked, over}
+                waiting = {call_task, question_task, over}
                 done, _ = await asyncio.wait(waiting, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 if not done:
                     self._send(
@@ -147,10 +147,10 @@ class ServerSession:
                     if call.again:
                         raise MadeAgain
                     return result
-                if not asked.done():
+                if not question_task.done():
                     raise ClosedResourceError
-                question, answer = asked.result()
-                asked = asyncio.ensure_future(call.questions.get())
+                question, answer = question_task.result()
+                question_task = asyncio.ensure_future(call.questions.get())
                 try:
                     answer.set_result(ask(question))
                 except BaseException:
@@ -166,7 +166,7 @@ class ServerSession:
             self._calls.remove(call)
             if not call_task.done():
                 self._leave(call)
-            for task in (call_task, asked, over):
+            for task in (call_task, question_task, over):
                 task.cancel()
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -193,7 +193,7 @@ class ServerSession:
         if not task.cancelled():
             task.exception()  # a server that is gone need not be told
 
-    async def asked(self, _: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+    async def on_question(self, _: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         """Take a question of the server's to the call during which it comes."""
         from mcp.types import INVALID_REQUEST, ElicitResult, ErrorData
 
@@ -221,7 +221,7 @@ class _ServerLog:
         self.garbage = ""
         self._secret = secret
 
-    async def heard(self, message: Any) -> None:
+    async def on_message(self, message: Any) -> None:
         if isinstance(message, ValidationError) and not self.garbage:
             self.garbage = str(message.errors(include_url=False)[0]["input"])[:200]
 
@@ -263,7 +263,7 @@ async def opened(server: MCPServer) -> AsyncIterator[ServerSession]:
     headers, more = server.sent_headers()
     log = _ServerLog([*secret, *more])
     session = ServerSession(server, log)
-    options: Any = {"elicitation_callback": session.asked, "message_handler": log.heard}
+    options: Any = {"elicitation_callback": session.on_question, "message_handler": log.on_message}
     ready = False
     starting = asyncio.timeout(server.start_s)
     try:

@@ -34,18 +34,18 @@ def prompt_messages(prompt: Sequence[Any]) -> tuple[Message, ...]:
     Raises InputError for what is neither.
     """
     messages: list[BaseMessage] = []
-    said: list[str | dict[str, Any]] = []
+    blocks: list[str | dict[str, Any]] = []
 
     def spoken() -> None:
-        if said:
-            messages.append(HumanMessage(list(said)))
-            said.clear()
+        if blocks:
+            messages.append(HumanMessage(list(blocks)))
+            blocks.clear()
 
     for part in prompt:
         if isinstance(part, str):
-            said.append({"type": "text", "text": part})
+            blocks.append({"type": "text", "text": part})
         elif isinstance(part, Mapping) and "type" in part and "role" not in part:
-            said.append(dict(part))
+            blocks.append(dict(part))
         else:
             spoken()
             messages.append(_message(part))
@@ -112,5 +112,5 @@ def _marked(part: Any, target: Any) -> Any:
     if not isinstance(part, Mapping) or not isinstance(target, Mapping):
         return target
     same = part.get("type") == target.get("type")
-    kept = part.keys() - _LANGCHAINS if same else part.keys() & {"cache_control"}
-    return {**{name: part[name] for name in part if name in kept}, **target}
+    names = part.keys() - _LANGCHAINS if same else part.keys() & {"cache_control"}
+    return {**{name: part[name] for name in part if name in names}, **target}

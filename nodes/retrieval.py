@@ -80,11 +80,11 @@ class Retrieve(AnswerNode[StateT, list[Passage]], Generic[StateT]):
             return (await self._ask(query, config)).passages
         journal = session.journal
         await journal.until_free()
-        asked = json_text([query, self.retriever_name, self._k, self._max_chars])
-        request_hash = hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest()
-        kept = await find_retrieval(journal, here.thread_id, here.task, self.name, request_hash)
-        if kept is not None:
-            return [Passage.model_validate(row) for row in kept]
+        text = json_text([query, self.retriever_name, self._k, self._max_chars])
+        request_hash = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        rows = await find_retrieval(journal, here.thread_id, here.task, self.name, request_hash)
+        if rows is not None:
+            return [Passage.model_validate(row) for row in rows]
         await session.claims.acheck(here.thread_id)
         record = Retrieval(
             id=secrets.token_hex(8),

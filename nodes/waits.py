@@ -52,12 +52,12 @@ class Wait(Node[StateT]):
         if wait.status != "waiting":
             return {}
         due = wait.until.isoformat()
-        asked: dict[str, Any] = {"kind": WAIT, "wait": self.name, "due": due, "path": here.path}
+        question: dict[str, Any] = {"kind": WAIT, "wait": self.name, "due": due, "path": here.path}
         early: str | None = None
         while session.now() < wait.until and early is None:
-            answer = interrupt(asked)
+            answer = interrupt(question)
             early = _early(answer)
-            asked["problem"] = (
+            question["problem"] = (
                 f"It is not time yet. To go on all the same, answer {NOW!r}, or "
                 f'{{"decision": {NOW!r}, "by": …, "reason": …}}.'
             )

@@ -83,13 +83,15 @@ def check_roles(roles: Iterable[str], graph: Compiled) -> None:
     if not roles:
         return
     steps = [asks.step for asks in asks_in(cost_of(graph))]
-    seen = {(step.role or DEFAULT_ROLE).lower() for step in steps if getattr(step, "own_model", None) is None}
-    known = {*seen, *bound_roles(), DEFAULT_ROLE, EVERY_ROLE}
+    in_use = {
+        (step.role or DEFAULT_ROLE).lower() for step in steps if getattr(step, "own_model", None) is None
+    }
+    known = {*in_use, *bound_roles(), DEFAULT_ROLE, EVERY_ROLE}
     for role in roles:
-        if role.lower() not in known and difflib.get_close_matches(role.lower(), seen, n=1, cutoff=0.75):
+        if role.lower() not in known and difflib.get_close_matches(role.lower(), in_use, n=1, cutoff=0.75):
             raise InputError(
                 f"--model {role}=…: no step of {graph.get_name()!r} has the role {role!r}. "
-                f"{did_you_mean(role.lower(), seen)} A role that only functions and tools use is bound in "
+                f"{did_you_mean(role.lower(), in_use)} A role that only functions and tools use is bound in "
                 f"{FILE_NAME} instead."
             )
 

@@ -151,9 +151,9 @@ class DeployCheck:
         return "somebody to go on with it" if thread.status != "failed" else "another try"
 
 
-def _question(asked: Any, path: str) -> str:
-    kind = "a time" if is_wait(asked) else "an answer"
-    due = due_of(asked)
+def _question(question: Any, path: str) -> str:
+    kind = "a time" if is_wait(question) else "an answer"
+    due = due_of(question)
     until = f", until {due.isoformat(timespec='minutes')}" if due else ""
     return f"{kind} at {path!r}{until}"
 

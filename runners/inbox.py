@@ -30,13 +30,13 @@ async def put_answers(session: Session, thread: str, answer: Any, *, by_id: bool
 def _put(session: Session, thread: str, value: Any, by_id: bool) -> list[str]:
     answers = checked_answers(session, thread, value, by_id=by_id)
     try:
-        kept = {name: json.loads(json.dumps(answer)) for name, answer in answers.items()}
+        plain = {name: json.loads(json.dumps(answer)) for name, answer in answers.items()}
     except (TypeError, ValueError) as error:
         raise InputError(f"An answer is kept as JSON, which cannot say it: {error}.") from None
-    give_answers(session.journal, thread, kept)
+    give_answers(session.journal, thread, plain)
     stands = given_answers(session.journal, thread)
     wake_job(session.journal, thread)
-    for name, answer in kept.items():
+    for name, answer in plain.items():
         if stands.get(name, answer) != answer:
             raise InputError(
                 f"The question {name} on the thread {thread!r} has another answer already, which a worker "
@@ -57,22 +57,24 @@ def checked_answers(session: Session, thread: str, answer: Any, *, by_id: bool) 
     return answers
 
 
-def _check(asked: Any, answer: Any) -> None:
+def _check(question: Any, answer: Any) -> None:
     """Raise InputError for an answer that a review could not take, whatever its field is."""
-    if not isinstance(asked, Mapping) or asked.get("kind") != REVIEW:
+    if not isinstance(question, Mapping) or question.get("kind") != REVIEW:
         return
     try:
         parsed = parsed_answer(answer)
     except InvalidVerdict as problem:
-        raise InputError(f"The review {asked.get('review')!r} cannot take that: {problem}") from None
+        raise InputError(f"The review {question.get('review')!r} cannot take that: {problem}") from None
     if parsed.decision == "reject" and not parsed.reason.strip():
-        raise InputError(f"The review {asked.get('review')!r} cannot take that: a rejection needs a reason.")
+        raise InputError(
+            f"The review {question.get('review')!r} cannot take that: a rejection needs a reason."
+        )
 
 
 def _snapshot(session: Session, thread: str) -> StateSnapshot:
     """Return what a thread waits for as its graph would, which need not be known here."""
     record = find_thread(session.journal, thread)
-    asked = tuple(Interrupt(item.value, id=item.id) for item in read_waiting(session, thread))
+    interrupts = tuple(Interrupt(item.value, id=item.id) for item in read_waiting(session, thread))
     has_begun = None if record.status == "queued" else "begun"
     under_way: Any = () if record.status == "done" else ("",)
-    return StateSnapshot({}, (), {}, None, has_begun, None, under_way, asked)
+    return StateSnapshot({}, (), {}, None, has_begun, None, under_way, interrupts)

@@ -87,13 +87,13 @@ class JobSpreader:
         if place is None:
             return False
         try:
-            kept = [_SERIALIZER.dumps_typed(chunk)[1] for chunk in chunks(items, plan.parts)]
+            contents = [_SERIALIZER.dumps_typed(chunk)[1] for chunk in chunks(items, plan.parts)]
         except StepgraphError as error:
             raise InputError(f"Items that workers share are kept in the database: {error}") from None
         options = await in_thread(self._options, task)
         parent, digest = self._record.thread_id, hashlib.sha256(task.encode()).hexdigest()[:8]
         parts, first = [], 0
-        for number, (chunk, content) in enumerate(zip(chunks(items, plan.parts), kept, strict=True)):
+        for number, (chunk, content) in enumerate(zip(chunks(items, plan.parts), contents, strict=True)):
             thread = f"{parent}.{digest}.{number}"
             part = PartRecord(thread, parent, task, str(place), first, content)
             job = JobRecord(thread, self._record.graph, 0, {}, options=options, engine=self._record.engine)

@@ -165,10 +165,10 @@ class RunHandle:
             saved = checkpoints.get_tuple(checkpoint_at(self.thread_id))
         tasks = {} if saved is None else read_task_statuses(saved.pending_writes or [])
         limit = budget_end_in([item for task in tasks.values() for item in task.pending_interrupts])
-        asked = read_waiting(self._session, self.thread_id)
+        questions = read_waiting(self._session, self.thread_id)
         stands = find_thread(self._session.journal, self.thread_id).status
-        status: RunStatus = "done" if stands == "done" else "interrupted" if asked else "partial"
-        waiting = tuple(Interrupt(item.value, id=item.id) for item in asked)
+        status: RunStatus = "done" if stands == "done" else "interrupted" if questions else "partial"
+        waiting = tuple(Interrupt(item.value, id=item.id) for item in questions)
         spent = self._session.spent(self.thread_id)
         return RunResult(self.thread_id, status, values, spent, budget_end=limit, waiting=waiting)
 

@@ -281,19 +281,19 @@ class Turn:
             if begun >= 0:  # the next thing that is said on a thread; what it knows stays
                 state = {name: value for name, value in values_of(state).items() if name in record.input}
             return await arun(graph, state, session, thread, **options)
-        came = await in_thread(given_answers, session.journal, thread)
+        new_answers = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}
-        if came:
+        if new_answers:
             snapshot = await graph.aget_state(for_reading(session.config(thread)), subgraphs=True)
             waiting = {item.id for item in unanswered(session, thread, snapshot.interrupts)}
-            answers = {name: answer for name, answer in came.items() if name in waiting}
+            answers = {name: answer for name, answer in new_answers.items() if name in waiting}
         try:
             result = await aresume(
                 graph, session, thread, state=part_input, answers=answers or None, **options
             )
         except AnswerTooLate:
             result = await aresume(graph, session, thread, state=part_input, **options)
-        await in_thread(drop_answers, session.journal, thread, came)
+        await in_thread(drop_answers, session.journal, thread, new_answers)
         return result
 
     def _ended(self, result: RunResult) -> Outcome:

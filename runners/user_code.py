@@ -189,9 +189,9 @@ def other_checkout(folder: Path) -> Iterator[None]:
         file = getattr(module, "__file__", None)
         return bool(file) and name.partition(".")[0] != "stepgraph" and is_inside(Path(str(file)))
 
-    kept = {name: module for name, module in list(sys.modules.items()) if is_ours(module)}
-    before, paths = {*sys.modules} - {*kept}, list(sys.path)
-    for name in kept:
+    modules = {name: module for name, module in list(sys.modules.items()) if is_ours(module)}
+    before, paths = {*sys.modules} - {*modules}, list(sys.path)
+    for name in modules:
         del sys.modules[name]
     sys.path[:] = [str(there), *(path for path in paths if path and Path(path).resolve() != here)]
     importlib.invalidate_caches()
@@ -211,7 +211,7 @@ def other_checkout(folder: Path) -> Iterator[None]:
         for name, module in list(sys.modules.items()):
             if name not in before and (is_ours(module) or _lies_in(module, there)):
                 del sys.modules[name]
-        sys.modules.update(kept)
+        sys.modules.update(modules)
         sys.path[:] = paths
 
 

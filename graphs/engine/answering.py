@@ -183,7 +183,11 @@ def _listed(waiting: Iterable[Interrupt]) -> str:
     return "; ".join(f"{question.id} ({_shown(question.value)})" for question in waiting)
 
 
-def _shown(asked: Any) -> str:
-    if is_wait(asked):
-        return f"{asked['wait']}, until {asked['due']}"
-    return f"{asked['review']}" if isinstance(asked, Mapping) and "review" in asked else f"{asked!r:.60}"
+def _shown(question: Any) -> str:
+    if is_wait(question):
+        return f"{question['wait']}, until {question['due']}"
+    return (
+        f"{question['review']}"
+        if isinstance(question, Mapping) and "review" in question
+        else f"{question!r:.60}"
+    )

@@ -31,7 +31,7 @@ def delivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
     Raises InputError where an input would reset what the thread knows.
     """
     state = undelivered(input, config)
-    saver = _asked(graph, state, config)
+    saver = _saver_of(graph, state, config)
     if saver is None:
         return state
     new = _new(graph, state, saver.get_tuple(_place(config)), config)
@@ -43,14 +43,14 @@ async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
     if await is_untouched(config):
         return input
     state = await aundelivered(input, config)
-    saver = _asked(graph, state, config)
+    saver = _saver_of(graph, state, config)
     if saver is None:
         return state
     new = _new(graph, state, await saver.aget_tuple(_place(config)), config)
     return state if new is state else await aundelivered(new, config)
 
 
-def _asked(graph: Any, state: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+def _saver_of(graph: Any, state: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
     """Return who knows what the thread knows, if the input is a whole state, and not to begin anew."""
     whole = isinstance(state, BaseModel) or (dataclasses.is_dataclass(state) and not isinstance(state, type))
     if not whole or RunContext.of(config).restarts:

@@ -110,8 +110,8 @@ class Nested:
                 update[name] = value
             elif name in written or (name not in self._fields and not same(value, before.get(name, ABSENT))):
                 update[name] = _replacing(self._channels[name], value, written.get(name))
-        kept = [(name, each) for name, updates in written.items() for each in updates]
-        return {**update, WRITTEN: kept} if kept else update
+        writes = [(name, each) for name, updates in written.items() for each in updates]
+        return {**update, WRITTEN: writes} if writes else update
 
     def beside(
         self, before: Mapping[str, Any], after: Mapping[str, Any], channels: list[Written]

@@ -137,11 +137,11 @@ class _Turn(Node[Any]):
         number = values[TURNS].number + 1
         served: tuple[ServerTool, ...] = values.get(TOOLBOX, ())
         tools = (*self._tools, *(tool.schema for tool in served), *self._final)
-        asked = replace(self._step.request(restored(input, self._step.state)), tools=tools)
+        full_request = replace(self._step.request(restored(input, self._step.state)), tools=tools)
         is_last = number > self._limit
 
         def request_of(shown: Sequence[AnyMessage]) -> Request:
-            request = replace(asked, messages=to_openai(shown), schema=None)
+            request = replace(full_request, messages=to_openai(shown), schema=None)
             return self._last(request) if is_last else request
 
         out: Update = {}
@@ -247,8 +247,8 @@ def sent(call: ToolCall, state: Mapping[str, Any]) -> ToolInput:
     served = next((tool for tool in tools if tool.name == call["name"]), None)
     if served is None:
         return ToolInput(stepgraph_call=call)
-    asked = [[m.type, m.content] for m in state[MESSAGES] if str(m.id).startswith("question-")]
-    digest = hashlib.sha256(json_text(asked).encode("utf-8", "replace")).hexdigest()[:20]
+    questions = [[m.type, m.content] for m in state[MESSAGES] if str(m.id).startswith("question-")]
+    digest = hashlib.sha256(json_text(questions).encode("utf-8", "replace")).hexdigest()[:20]
     return ToolInput(stepgraph_call=call, stepgraph_toolbox=served, stepgraph_question=digest)
 
 

@@ -66,7 +66,7 @@ class Activities:
         wait_s, most_s = AGAIN_S
         while await self._free.acquire() and not self._turn.is_draining:
             try:
-                task = await self._asked()
+                task = await self._next_task()
             except RPCError as error:
                 self._free.release()
                 if error.status not in _TOO_LATE:
@@ -88,7 +88,7 @@ class Activities:
         self._running.discard(working)
         self._free.release()
 
-    async def _asked(self) -> Task:
+    async def _next_task(self) -> Task:
         kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
         queue = TaskQueue(name=self._queue, kind=kind)
         request = PollActivityTaskQueueRequest(task_queue=queue, **self._who)
@@ -156,13 +156,13 @@ class Activities:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                heard = await self._service.record_activity_task_heartbeat(request, timeout=HEARTBEAT)
+                response = await self._service.record_activity_task_heartbeat(request, timeout=HEARTBEAT)
             except RPCError as error:
                 if error.status in _FOR_NOTHING:
                     asyncio.get_running_loop().call_later(FORSAKEN_S, self._turn.forsake, thread, token)
                     return
                 continue
-            if heard.cancel_requested:
+            if response.cancel_requested:
                 self._turn.cancel(thread)
 
     # A schedule

@@ -175,7 +175,7 @@ def _answer(call: Answered, named: str) -> Part:
         "stepgraph_step": call.step,
         CALL: named,
     }
-    asked = [{**each, "index": number} for number, each in enumerate(call.tool_calls)]
+    tool_calls = [{**each, "index": number} for number, each in enumerate(call.tool_calls)]
     message = AIMessageChunk(
         content=call.answer or "",
         id=f"run-{call.id}",
@@ -187,7 +187,7 @@ def _answer(call: Answered, named: str) -> Part:
         },
         tool_calls=[
             {"name": each["name"], "args": each.get("arguments") or {}, "id": each.get("id")}
-            for each in asked
+            for each in tool_calls
         ],
         chunk_position="last",
     )

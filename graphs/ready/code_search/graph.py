@@ -114,8 +114,8 @@ def ask(question: CodeQuestion) -> Ask[Turn]:
             f"Task:\n{question.query}\n\nBest files and definitions, by words:\n\n{question.overview}"
         )
     ]
-    for said, result in looked.talk:
-        messages += [AIMessage(said), HumanMessage(result)]
+    for turn_text, result in looked.talk:
+        messages += [AIMessage(turn_text), HumanMessage(result)]
     if looked.number == TURNS - 1:
         messages[-1] = HumanMessage(
             f"{messages[-1].text}\n\nThis is the last turn: no calls, name the ranges."
@@ -136,7 +136,7 @@ def answer(question: CodeQuestion) -> Looked:
         )
         if (turn.ranges and not problems) or number >= TURNS:
             return Looked(number, True, before.talk, before.shown, ranges)
-        return Looked(number, False, [*before.talk, (_said(turn), result)], before.shown, ranges)
+        return Looked(number, False, [*before.talk, (_turn_text(turn), result)], before.shown, ranges)
     browser = CodeBrowser(index_of(question.folder), before.shown)
     answers, used = [], 0
     first: dict[str, int] = {}  # small models make one call again and again
@@ -153,7 +153,7 @@ def answer(question: CodeQuestion) -> Looked:
             used += count_tokens(text)
         answers.append(f"[{place}] {text}")
     shown = {path: sorted(lines) for path, lines in browser.shown.items()}
-    return Looked(number, False, [*before.talk, (_said(turn), "\n\n".join(answers))], shown, ranges)
+    return Looked(number, False, [*before.talk, (_turn_text(turn), "\n\n".join(answers))], shown, ranges)
 
 
 def _result_of(browser: CodeBrowser, call: Call, tokens: int) -> str:
@@ -167,7 +167,7 @@ def _result_of(browser: CodeBrowser, call: Call, tokens: int) -> str:
     return browser.find(call.target)
 
 
-def _said(turn: Turn) -> str:
+def _turn_text(turn: Turn) -> str:
     """Return a turn as the model wrote it, without defaults: it reads it again each turn."""
     return json.dumps(turn.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":"))
 

@@ -166,13 +166,13 @@ def total(items):
 @step("answer", model="edit")
 def edit(job: CodingTask) -> Ask[str]:
     """Ask for the change; after a round that did not do, for what is still to change."""
-    said = [f"Task: {job.task}", f"Plan:\n{job.plan}", f"What the files say now:\n{job.context}"]
+    parts = [f"Task: {job.task}", f"Plan:\n{job.plan}", f"What the files say now:\n{job.context}"]
     if job.diff:
-        said.append(f"Changed so far (it is in the files above already):\n{job.diff[:MAX_DIFF]}")
-    said += [_shown(refusal) for refusal in job.refused]
-    said.append(_failures(job.report or job.before))
-    said.append("Answer with the blocks that are to change now.")
-    return Ask("\n\n".join(filter(None, said)), system=EDITOR, temperature=0, max_tokens=4000)
+        parts.append(f"Changed so far (it is in the files above already):\n{job.diff[:MAX_DIFF]}")
+    parts += [_shown(refusal) for refusal in job.refused]
+    parts.append(_failures(job.report or job.before))
+    parts.append("Answer with the blocks that are to change now.")
+    return Ask("\n\n".join(filter(None, parts)), system=EDITOR, temperature=0, max_tokens=4000)
 
 
 def apply_edits(job: CodingTask) -> dict[str, object]:

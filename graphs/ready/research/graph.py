@@ -83,7 +83,7 @@ EXAMPLES = [
 @step("plan", model="small")
 def plan(study: Study) -> Ask[Annotated[list[ResearchQuestion], Field(min_length=1, max_length=MAX_ITEMS)]]:
     examples = [
-        (_about(question, topics), [{"question": asked} for asked in questions])
+        (_about(question, topics), [{"question": text} for text in questions])
         for question, topics, questions in EXAMPLES
     ]
     return Ask(
