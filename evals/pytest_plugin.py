@@ -92,12 +92,12 @@ class SuiteFile(pytest.File):
             folder, token = _folder(self.config)
             bound = parse_models(self.config.getoption("--eval-model") or ())
             database = self.config.getoption("--eval-db") or folder / "evals.sqlite"
-            kept = self.config.getoption("--eval-results")
+            results_folder = self.config.getoption("--eval-results")
             run = f"{self.path.name.split('.')[0]}-{token}"
             session = Session(database)
             self.config.add_cleanup(session.close)
             target = target_of(load_target(self.suite).graph, self.suite.node)
-            results = begin(self.suite, target, run, Path(kept or folder) / f"{run}.jsonl", bound)
+            results = begin(self.suite, target, run, Path(results_folder or folder) / f"{run}.jsonl", bound)
             self._runner = Runner(self.suite, target, session, results)
         return self._runner
 

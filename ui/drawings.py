@@ -211,10 +211,10 @@ def _drawn(shape: Shape, path: str, passage: _Passage, *, outermost: bool = Fals
     first = [target for source, target in shape["edges"] if source == START and target in shape["nodes"]]
     for name in dict.fromkeys((*first, *shape["nodes"])):
         done = passage.nodes.get(below + name)
-        said = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
-        wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * said + 18)
+        facts_width = len(one_line(done.facts, LONGEST_FACTS)) if done else 0
+        wide = max(116.0, 7.4 * len(one_line(name, LONGEST)) + 28, 6.2 * facts_width + 18)
         if name in inner:
-            title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(said, 11) + 40
+            title = 7.8 * len(one_line(name, LONGEST)) + 6.2 * max(facts_width, 11) + 40
             sizes[name] = (max(title, inner[name].width + 2 * PAD), inner[name].height + HEAD + PAD)
         else:
             sizes[name] = (wide, NODE_HEIGHT)

@@ -129,7 +129,7 @@ class Launcher:
         """Run a command to its end, and return what went wrong."""
         with (
             tempfile.TemporaryFile() as stdin,
-            tempfile.TemporaryFile() as said,
+            tempfile.TemporaryFile() as stdout,
             tempfile.TemporaryFile() as complained,
         ):
             stdin.write(json.dumps(list(launch.arguments)).encode())
@@ -138,7 +138,7 @@ class Launcher:
             ended = subprocess.run(  # noqa: S603 -- our own command line, without a shell
                 self._command,
                 stdin=stdin,
-                stdout=said,
+                stdout=stdout,
                 stderr=complained,
                 env=self._environment,
                 start_new_session=True,
@@ -146,7 +146,7 @@ class Launcher:
             )
             if ended.returncode in FINE:
                 return ""
-            return _problem(_end_of(complained), _end_of(said)) or f"Exit code {ended.returncode}."
+            return _problem(_end_of(complained), _end_of(stdout)) or f"Exit code {ended.returncode}."
 
 
 def _end_of(file: IO[bytes]) -> str:
@@ -155,12 +155,12 @@ def _end_of(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _problem(complained: str, said: str) -> str:
+def _problem(complained: str, stdout: str) -> str:
     """Return why a command failed: what it says as its error, or as that of the run."""
     _, separator, error = complained.rpartition("Error: ")
     if separator:
         return _fit_to_show(error.strip())
-    for line in reversed(said.splitlines()):
+    for line in reversed(stdout.splitlines()):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -76,7 +76,7 @@ def _names(value: Any) -> Iterator[tuple[str, str]]:
 
 def file_name(name: str, sha256: str, ending: str) -> str:
     """Return a name under which every system saves a file, and opens it as what its bytes are."""
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name.replace("\\", "/")).name).strip("-.")[-80:]
-    if not kept:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name.replace("\\", "/")).name).strip("-.")[-80:]
+    if not stem:
         return f"{sha256[:12]}{ending}"
-    return kept if _ENDINGS.search(kept.lower()) else f"{kept}{ending or '.bin'}"
+    return stem if _ENDINGS.search(stem.lower()) else f"{stem}{ending or '.bin'}"

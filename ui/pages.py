@@ -297,5 +297,5 @@ def _lead(to: str) -> Page:
 
 def file_name(thread_id: str) -> str:
     """Return a name for the file of a run that every system takes."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in thread_id)[:80]
-    return f"{PurePath(kept).name.strip('.') or 'run'}.html"
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in thread_id)[:80]
+    return f"{PurePath(stem).name.strip('.') or 'run'}.html"

@@ -215,10 +215,10 @@ class Reader:
         """Return a run as it is now. Raises InputError for an unknown one."""
         version = self.version(thread_id)
         with self._lock:
-            kept_version, kept = self._kept.get(thread_id, ("", None))
-            if kept is not None and kept_version == version and not kept.live:
+            kept_version, known = self._kept.get(thread_id, ("", None))
+            if known is not None and kept_version == version and not known.live:
                 self._kept.move_to_end(thread_id)
-                return kept
+                return known
         run = read_run(self._session, thread_id)
         with self._lock:
             self._kept[thread_id] = version, run

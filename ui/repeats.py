@@ -34,8 +34,8 @@ class Repeats(Generic[T]):
         """
         if not any(name == "once" and value for name, value in pairs):
             return act()
-        said = json.dumps([list(pair) for pair in pairs]).encode()
-        key = hashlib.sha256(said).hexdigest()  # a form can be long
+        data = json.dumps([list(pair) for pair in pairs]).encode()
+        key = hashlib.sha256(data).hexdigest()  # a form can be long
         with self._lock:
             before = self._done.get(key)
             if before is None:

@@ -96,8 +96,8 @@ class StepView:
 
         Replays of these are left out, and the call that was asked for an answer that a fork put in its place.
         """
-        asked = {call.row.get("origin") for call in self.calls if call.span.source == OVERRIDE}
-        own = [call for call in self.calls if call.span.source != REPLAYED and call.row["id"] not in asked]
+        origins = {call.row.get("origin") for call in self.calls if call.span.source == OVERRIDE}
+        own = [call for call in self.calls if call.span.source != REPLAYED and call.row["id"] not in origins]
         return own or self.calls
 
     @property
@@ -144,7 +144,7 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         bar = run.by_id.get(bar.span.parent_id or "")
     if bar is None:
         return None
-    fields, asked = list(_fields(bar.span)), bar.span.row.get("interrupts")
+    fields, interrupts = list(_fields(bar.span)), bar.span.row.get("interrupts")
     return StepView(
         run=run,
         bar=bar,
@@ -152,8 +152,8 @@ def step_view(run: Run, span_id: str) -> StepView | None:
         private=[item for item in fields if item.name.startswith(PRIVATE)],
         calls=[call_view(inner.span) for inner in bar.children if inner.span.kind == "call"],
         retrievals=[_retrieval(inner.span) for inner in bar.children if inner.span.kind == "retrieval"],
-        asked=text_of("asked", read_json(asked)) if asked else None,
-        waits=asked is not None and f'"{WAIT}"' in asked,
+        asked=text_of("asked", read_json(interrupts)) if interrupts else None,
+        waits=interrupts is not None and f'"{WAIT}"' in interrupts,
     )
 
 
@@ -214,8 +214,8 @@ def call_view(span: Span) -> CallView:
 def _last_asked(span: Span) -> str:
     """Return the last message of the user, nothing for one that is no text, or too long for a form."""
     messages = read_json(span.row["messages"])
-    asked = [each for each in messages or () if isinstance(each, dict) and each.get("role") == "user"]
-    text = asked[-1].get("content") if asked else None
+    questions = [each for each in messages or () if isinstance(each, dict) and each.get("role") == "user"]
+    text = questions[-1].get("content") if questions else None
     return text if isinstance(text, str) and len(text) <= LONGEST_PROMPT else ""
 
 

@@ -82,8 +82,8 @@ class PendingQuestion:
     def question(self) -> str:
         if self.is_review:
             return str(self.details.get("question") or "")
-        asked = self.waiting.value
-        return asked if isinstance(asked, str) else ""
+        value = self.waiting.value
+        return value if isinstance(value, str) else ""
 
     @property
     def field(self) -> str:
@@ -122,8 +122,8 @@ class PendingQuestion:
     @property
     def asked_before(self) -> list[tuple[str, str]]:
         """Who was asked before, and when."""
-        asked = self.details.get("asked")
-        known = [each for each in asked if isinstance(each, Mapping)] if isinstance(asked, list) else []
+        earlier = self.details.get("asked")
+        known = [each for each in earlier if isinstance(each, Mapping)] if isinstance(earlier, list) else []
         return [(str(each.get("to")), str(each.get("at"))) for each in known]
 
     @cached_property

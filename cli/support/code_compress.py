@@ -53,7 +53,7 @@ def _standard_input() -> str:
 def _object(text: str) -> tuple[str, list[Read]]:
     try:
         request = json.loads(text)
-        return _said(request, "query", str), [_read(read) for read in _said(request, "reads", list)]
+        return _field(request, "query", str), [_read(read) for read in _field(request, "reads", list)]
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"Standard input: {error}. Expected {FORM}, or a QUERY on the command line."
@@ -61,10 +61,10 @@ def _object(text: str) -> tuple[str, list[Read]]:
 
 
 def _read(fields: Any) -> Read:
-    return Read(_said(fields, "file", str), _said(fields, "start", int), _said(fields, "text", str))
+    return Read(_field(fields, "file", str), _field(fields, "start", int), _field(fields, "text", str))
 
 
-def _said(fields: Any, name: str, form: type) -> Any:
+def _field(fields: Any, name: str, form: type) -> Any:
     value = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(value, form) or isinstance(value, bool):
         raise ValueError(f"{name!r} is missing, or not what it should be")  # noqa: TRY004 - told as bad JSON is

@@ -58,7 +58,7 @@ def blame_runs(
     beside = None if old is None else _old_version(old)
     theirs = {} if old is None else known_models(before.header.models, f"The run {before.header.run!r}")
     with open_session(database) as session:
-        asked = ablame(
+        work = ablame(
             before,
             after,
             suite,
@@ -70,7 +70,7 @@ def blame_runs(
             old=beside,
             old_models=theirs,
         )
-        result = asyncio.run(asked)
+        result = asyncio.run(work)
     show_sections(blame_sections(result), asdict(result), as_json, files)
     return ExitCode.DONE if result.complete else ExitCode.PARTIAL
 

@@ -143,10 +143,10 @@ def _ended(result: RunResult) -> RunOutcome:
         missing = f" Missing: {', '.join(result.missing)}." if result.missing else ""
         outcome.code, outcome.error = ExitCode.PARTIAL, f"{result.limit}{missing}"
     elif result.status == "interrupted":
-        asked = "; ".join(show_question(item.value) for item in result.waiting)
+        questions = "; ".join(show_question(item.value) for item in result.waiting)
         timed = all(is_wait(item.value) for item in result.waiting)
         what = "waits" if timed and result.waiting else "waits for an answer to"
-        outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {asked}"
+        outcome.code, outcome.error = ExitCode.WAITING, f"{what}: {questions}"
         outcome.asked = [item.value for item in result.waiting if is_review(item.value)]
         outcome.reviews = sum(is_review(item.value) for item in result.waiting)
         outcome.timed = timed

@@ -240,14 +240,14 @@ class _Call:
         )
         if answered.action != "accept" or answered.content is None:
             return None
-        said = dict(answered.content)
+        content = dict(answered.content)
         if not is_reviewed:
-            return json_or_text(str(said.get("answer", "")))
-        answer: dict[str, Any] = {"decision": said.get("decision", "approve")}
-        if said.get("reason"):
-            answer["reason"] = str(said["reason"])
+            return json_or_text(str(content.get("answer", "")))
+        answer: dict[str, Any] = {"decision": content.get("decision", "approve")}
+        if content.get("reason"):
+            answer["reason"] = str(content["reason"])
         if answer["decision"] == "edit":
-            text = str(said.get("value", ""))
+            text = str(content.get("value", ""))
             is_text = item.value.get("schema", {}).get("type") == "string"
             answer["value"] = text if is_text else json_or_text(text)
         return answer
@@ -270,12 +270,12 @@ ANSWER_FORM: Final[dict[str, Any]] = {
 
 
 def _question(item: Interrupt) -> str:
-    asked = item.value
-    if not is_review(asked):
-        return clean(show_question(asked))
-    shown = json.dumps(plain(asked.get("value")), ensure_ascii=False)
-    problem = f" ({asked['problem']})" if asked.get("problem") else ""
-    return clean(f"{asked.get('question')}{problem}\n{asked.get('field')}: {shown}")
+    value = item.value
+    if not is_review(value):
+        return clean(show_question(value))
+    shown = json.dumps(plain(value.get("value")), ensure_ascii=False)
+    problem = f" ({value['problem']})" if value.get("problem") else ""
+    return clean(f"{value.get('question')}{problem}\n{value.get('field')}: {shown}")
 
 
 def _command(answers: Any) -> Any:

@@ -63,13 +63,13 @@ def show_pending(*, full: bool, database: Database, as_json: bool) -> None:
 
 def _row(item: Waiting) -> dict[str, Any]:
     known = is_review(item.value) or is_wait(item.value)
-    asked = item.value if known else {"value": plain(item.value)}
+    question = item.value if known else {"value": plain(item.value)}
     names = ("review", "question", "field", "value", "schema", "problem")
-    fields = {name: asked.get(name) for name in names}
-    fields |= {name: asked[name] for name in ("to", "asked", "escalates") if name in asked}
+    fields = {name: question.get(name) for name in names}
+    fields |= {name: question[name] for name in ("to", "asked", "escalates") if name in question}
     due = None if item.due is None else item.due.timestamp()
     place = {"thread": item.thread_id, "id": item.id, "path": item.path, "since": item.since, "due": due}
-    return {**place, "wait": asked.get("wait") if known else None, **fields}
+    return {**place, "wait": question.get("wait") if known else None, **fields}
 
 
 def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bool) -> None:
@@ -80,7 +80,7 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     click.echo(
         f"    {show_question(item.value, full=full)}{'' if item.due is None else _left(item.due - now)}"
     )
-    for line in _asked(item.value):
+    for line in _escalation_lines(item.value):
         click.echo(f"    {line}")
     is_over = item.due is not None and item.due <= now
     if is_over or is_wait(item.value):
@@ -96,14 +96,14 @@ def _print(item: Waiting, option: str, now: datetime, *, several: bool, full: bo
     click.echo(f"    stepgraph approve {one_line(item.thread_id, 1000)}{which}{option}, or reject, or edit")
 
 
-def _asked(asked: Any) -> Iterator[str]:
+def _escalation_lines(question: Any) -> Iterator[str]:
     """Yield whom a review asks, who was asked before, and when it asks the next one."""
-    if not is_review(asked) or not asked.get("to"):
+    if not is_review(question) or not question.get("to"):
         return
-    for each in asked["asked"]:
+    for each in question["asked"]:
         yield f"asks {one_line(str(each['to']), 100)} since {show_time(datetime.fromisoformat(each['at']))}"
-    if asked.get("escalates"):
-        yield f"asks the next one at {show_time(datetime.fromisoformat(asked['escalates']))}"
+    if question.get("escalates"):
+        yield f"asks the next one at {show_time(datetime.fromisoformat(question['escalates']))}"
 
 
 def _left(left: timedelta) -> str:
@@ -209,12 +209,12 @@ def _is_named(item: Waiting, name: str) -> bool:
     return name in (own, item.path, item.id) or (len(name) >= SHORT_ID and item.id.startswith(name))
 
 
-def edited(edit: Edit, asked: dict[str, Any]) -> Any:
+def edited(edit: Edit, question: dict[str, Any]) -> Any:
     """Return the new value that a person gives. Raises InputError where none can be made."""
     ways = [option for option in (edit.value, edit.sets or None, edit.file) if option is not None]
     if len(ways) > 1:
         raise InputError("Give one of --value, --set and --file.")
-    now, is_text = asked.get("value"), asked.get("schema", {}).get("type") == "string"
+    now, is_text = question.get("value"), question.get("schema", {}).get("type") == "string"
     if edit.value is not None:
         return edit.value if is_text else json_or_text(edit.value)
     if edit.file is not None:

@@ -202,7 +202,7 @@ def resume_threads(
             try:
                 version = _loaded(thread, graph, loaded)
                 check_roles(bound, version.graph)
-                asked = bound or _recorded(thread)
+                bindings = bound or _recorded(thread)
                 data = read_input(session.journal, thread.thread_id)
             except Exception as error:  # whatever a damaged record leads to; the other threads go on
                 if threads:
@@ -215,7 +215,7 @@ def resume_threads(
                     thread.thread_id,
                     version,
                     "resumed",
-                    asked,
+                    bindings,
                     data=data,
                     options=options,
                     answer=value,

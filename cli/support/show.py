@@ -201,8 +201,8 @@ def _row(node: SpanNode, remarks: Iterator[str]) -> str:
     mark = "→" if span.kind in ("call", "retrieval") else MARKS[span.status]
     name = span.model if span.kind == "call" else span.name
     cost = f"  {money(node.cost)}" if node.cost.calls else ""
-    said = "".join(f"  {remark}" for remark in remarks)
-    return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{said}"
+    suffix = "".join(f"  {remark}" for remark in remarks)
+    return f"{mark} {one_line(name, 60)}  {duration(span.seconds)}{cost}{suffix}"
 
 
 def _job_json(job: JobRecord) -> dict[str, Any]:
@@ -270,8 +270,8 @@ def _details(
     if not whole and not node.holds_nodes and (output := public(span.row.get("output"))):
         yield from _labelled("wrote", output, inner, limit)
     if span.row.get("interrupts"):
-        asked = show_asked(public(span.row["interrupts"]), full=limit is None)
-        yield from _labelled("asks", asked, inner, None)
+        questions = show_asked(public(span.row["interrupts"]), full=limit is None)
+        yield from _labelled("asks", questions, inner, None)
     if span.error:
         yield from _labelled("error", printed.once(span.error), inner, limit and CUT_STEP)
         printed.add(span.error)

@@ -120,9 +120,11 @@ def _path(case: Case, record: Record) -> Iterator[Divergence]:
     wanted, path = list(expected.nodes), record.path
     if expected.match in ("order", "strict"):
         place, due = _departure(wanted, path, strict=expected.match == "strict")
-        came = path[place + 1] if place + 1 < len(path) else "the end"
+        target = path[place + 1] if place + 1 < len(path) else "the end"
         node = path[place] if place >= 0 else "(the beginning)"
-        message = f"expected {due} next, went to {came}" if due else f"expected the end, went on to {came}"
+        message = (
+            f"expected {due} next, went to {target}" if due else f"expected the end, went on to {target}"
+        )
         if expected.match == "order":
             message = f"expected {due} some time after it, which did not come"
         yield Divergence(max(place, 0), node, "path", message)

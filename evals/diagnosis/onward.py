@@ -49,9 +49,9 @@ class Onward:
                 self._stages[trial.key] = stages
         nodes = self._nodes()
         self.announce(GraftPlan("onward", tuple(nodes), len(LOOKS) * len(self._points(nodes))))
-        asked: Sequence[str] = nodes
+        candidates: Sequence[str] = nodes
         for number, share in enumerate(LOOKS, 1):
-            scores = await self.grafting.from_places(self._points(asked), self.metric, number)
+            scores = await self.grafting.from_places(self._points(candidates), self.metric, number)
             if self.grafting.ended:
                 return None
             for place, score in scores.items():
@@ -59,7 +59,7 @@ class Onward:
             chosen = self._judged(nodes, share, number)
             if chosen is not None or not self.among:
                 return chosen
-            asked = [node for label in self.among for node in label.split(" + ")]
+            candidates = [node for label in self.among for node in label.split(" + ")]
         return None
 
     def _nodes(self) -> list[str]:

@@ -151,9 +151,9 @@ def _inside(path: str, node: str | None) -> str | None:
 
 def _routes(record: Record, node: str | None) -> dict[str, str] | str | None:
     choices: dict[str, str] = {}
-    for taken in record.routes:
-        if (path := _inside(taken.path, node)) is not None:
-            choices.setdefault(path, taken.choice)
+    for route in record.routes:
+        if (path := _inside(route.path, node)) is not None:
+            choices.setdefault(path, route.choice)
     return next(iter(choices.values())) if len(choices) == 1 else choices or None
 
 

@@ -84,10 +84,10 @@ def template_of(step: Step[Any, Any], states: Sequence[Any], part: Part | None =
     questions = [step.ask(state) for state in states]
     templates: list[PromptTemplate] = []
     for each in PARTS if part is None else (part,):
-        asked = [getattr(question, each) for question in questions]
-        if questions and all(isinstance(text, str) for text in asked):
+        texts = [getattr(question, each) for question in questions]
+        if questions and all(isinstance(text, str) for text in texts):
             guesses = (_guess(step, states[0], each, with_empty=flag) for flag in (True, False))
-            fitting = (g for g in guesses if g and [g.rendered(state) for state in states] == asked)
+            fitting = (g for g in guesses if g and [g.rendered(state) for state in states] == texts)
             templates += [next(fitting, None) or PromptTemplate(each, "", adds=True)]
     whole = [template for template in templates if not template.adds]
     adding = PromptTemplate("system", "", adds=True)

@@ -166,12 +166,12 @@ def _stopped(session: Session, thread: str, side: Side) -> tuple[str | None, boo
         return side.error, False
     last = {row["task"]: row for row in read_node_runs(session.journal, thread)}
     waiting = [row for row in last.values() if row["status"] == "interrupted" and row["interrupts"]]
-    for asked in (asked for row in waiting for asked in json.loads(row["interrupts"])):
-        kind = asked.get("kind") if isinstance(asked, Mapping) else None
+    for interrupt in (each for row in waiting for each in json.loads(row["interrupts"])):
+        kind = interrupt.get("kind") if isinstance(interrupt, Mapping) else None
         if kind == DEPARTED:
-            return str(asked["problem"]), False
-        if kind == BUDGET_ENDED and asked.get("scope") == SCOPE:
-            dry = asked.get("limit") == "calls"
+            return str(interrupt["problem"]), False
+        if kind == BUDGET_ENDED and interrupt.get("scope") == SCOPE:
+            dry = interrupt.get("limit") == "calls"
             why = (
                 "its next call is a new one, and a dry run makes none" if dry else "the replay's budget ended"
             )

@@ -114,7 +114,7 @@ class PairJudge:
                 return
             shown = shown_whole({"input": pair.shared_values, "first": pair.first, "second": pair.second})
             try:
-                taken = await step.answer(PairExhibit(self.question, shown), judging.get())
+                verdict = await step.answer(PairExhibit(self.question, shown), judging.get())
             except UnboundRole:
                 raise
             except BudgetExceeded:
@@ -123,16 +123,16 @@ class PairJudge:
             except (InvalidAnswer, ModelError) as error:
                 decided[pair.case.origin] = (None, f"the judge did not decide: {error}")
                 return
-            decided[pair.case.origin] = (pair.preference(taken.better), taken.reason)
+            decided[pair.case.origin] = (pair.preference(verdict.better), verdict.reason)
 
         pairs = list(pairs_of(cases, self.seed, self.fields))
         await spread(pairs, one, jobs, lambda: bool(self.left))
-        asked = {pair.case.origin for pair in pairs}
+        origins = {pair.case.origin for pair in pairs}
         return [
             replace(case, preferred=decided[case.origin][0], reason=decided[case.origin][1])
             if case.origin in decided
             else replace(case, preferred="tie", reason="the two are equal")
-            if case.origin not in asked and case.ended and case.preferred is None
+            if case.origin not in origins and case.ended and case.preferred is None
             else case
             for case in cases
         ]

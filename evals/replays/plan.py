@@ -78,7 +78,7 @@ def plan_of(
     if threads is not None:
         runs = f"{runs} of {len(threads)} named threads {digest(list(threads))[:8]}".lstrip()
     mark, bound = change_digest(graph), dict(models or {})
-    answering = {role: digest(asked) for role, asked in answering_models(graph, session).items()}
+    answering = {role: digest(identity) for role, identity in answering_models(graph, session).items()}
     if name is None:
         name = f"{_plain(graph.get_name())}-{digest([runs, seed, mark, bound, answering])[:8]}"
     if not NAME.fullmatch(name):
@@ -175,7 +175,7 @@ def _same(begun: Plan, now: Plan) -> Plan:
         "another selection": begun.runs != now.runs,
         "another seed": begun.seed != now.seed,
         "other models": dict(begun.models) != dict(now.models)
-        or any(begun.answering.get(role, asked) != asked for role, asked in now.answering.items()),
+        or any(begun.answering.get(role, identity) != identity for role, identity in now.answering.items()),
         "another version of the graph": begun.digest != now.digest,
     }
     for what, other in differs.items():

@@ -156,11 +156,11 @@ class ReplayRunner:
         calls = read_calls(self.session.journal, case.thread)
         answers: dict[str, Any] = {}
         for item in waiting:
-            asked = _key(Question(item.path, item.value, (), None))
-            same = [question for question in questions if _key(question) == asked][used[asked] :]
+            key = _key(Question(item.path, item.value, (), None))
+            same = [question for question in questions if _key(question) == key][used[key] :]
             if same and _unchanged(same[0], item, rows, calls):
                 answers[item.id] = same[0].answers[-1]
-                used[asked] += 1
+                used[key] += 1
         return answers
 
 
@@ -169,8 +169,8 @@ def _is_ours(ended: Any) -> bool:
 
 
 def _key(question: Question) -> tuple[str, str]:
-    asked = without_waiting_again(question.asked)
-    return question.path, json.dumps(asked, sort_keys=True, default=repr)
+    value = without_waiting_again(question.asked)
+    return question.path, json.dumps(value, sort_keys=True, default=repr)
 
 
 def _unchanged(question: Question, item: Waiting, rows: Sequence[Row], calls: Sequence[Row]) -> bool:

@@ -168,12 +168,12 @@ def sentence(difference: Difference) -> str:
     if difference.verdict != "undecided":
         how = f"p = {difference.corrected:.2g}, {difference.test}"
         return f"{difference.metric} got {difference.verdict}: {moved} ({how})."
-    seen = (
+    note = (
         ""
         if difference.smallest is None
         else f"; these cases would show a change of {difference.smallest:.2f} or more"
     )
-    return f"{difference.metric} is undecided: {moved}{seen}."
+    return f"{difference.metric} is undecided: {moved}{note}."
 
 
 def _bad(report: Report) -> Iterator[Section]:

@@ -89,8 +89,8 @@ async def run_trial(
     if ended is not None:
         return TrialOutcome("cut", values, ended.message, limit=ended.limit, missing=result.missing)
     if result.status == "interrupted":
-        asked = result.waiting[0].value if result.waiting else "a breakpoint"
-        return TrialOutcome("waiting", values, f"waits for an answer to: {asked}", WAITS)
+        question = result.waiting[0].value if result.waiting else "a breakpoint"
+        return TrialOutcome("waiting", values, f"waits for an answer to: {question}", WAITS)
     return TrialOutcome("done", values)
 
 

@@ -101,8 +101,8 @@ def _own(case: Case, outcome: TrialOutcome, record: Record) -> Iterator[tuple[st
         yield "output", fits(expect.output, outcome.values, "")
     for path, branch in expect.branches.items():
         took = [r.choice for r in record.routes if not path or r.path == path]
-        came = took[0] if took else "no route"
-        score = Score.of(came == branch, f"expected {branch}, took {came}")
+        choice = took[0] if took else "no route"
+        score = Score.of(choice == branch, f"expected {branch}, took {choice}")
         yield ("route" if not path else f"route:{path}"), score
     if expect.path is not None:
         problem = path_problem(expect.path, record.path)

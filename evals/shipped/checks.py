@@ -71,11 +71,11 @@ def names_found(values: Mapping[str, Any], expected: Mapping[str, Sequence[str]]
 
 def quotes_hold(values: Mapping[str, Any]) -> tuple[float, str] | None:
     """Give the share of a review's remarks that quote what the contract says; None where there are none."""
-    kept = sum(len(values.get(name) or ()) for name in ("legal", "financial", "technical"))
+    count = sum(len(values.get(name) or ()) for name in ("legal", "financial", "technical"))
     left_out = list(values.get("left_out") or ())
-    if not kept + len(left_out):
+    if not count + len(left_out):
         return None
-    return kept / (kept + len(left_out)), "; ".join(left_out)
+    return count / (count + len(left_out)), "; ".join(left_out)
 
 
 def conflicts_named(summary: str, values: Mapping[str, Any]) -> tuple[bool, str]:

@@ -36,12 +36,12 @@ def lines_found(
     missing = [
         f"{file}: {text}"
         for file, text in wanted
-        if not any(text in said for said in _said(Path(values["folder"], file), file, places))
+        if not any(text in passage for passage in _texts_of(Path(values["folder"], file), file, places))
     ]
     return 1 - len(missing) / len(wanted), f"missing: {'; '.join(missing)}" if missing else ""
 
 
-def _said(path: Path, file: str, places: Iterable[Mapping[str, Any]]) -> list[str]:
+def _texts_of(path: Path, file: str, places: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     return ["\n".join(lines[place["start"] - 1 : place["end"]]) for place in places if place["file"] == file]
 

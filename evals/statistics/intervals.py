@@ -207,7 +207,7 @@ def _chance(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     """Return how often chance alone would agree; None where it always would."""
     if not pairs:
         return None
-    yes, also = (sum(said) / len(pairs) for said in zip(*pairs, strict=True))
+    yes, also = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
     chance = yes * also + (1 - yes) * (1 - also)
     return None if chance >= 1 else chance
 

@@ -96,7 +96,7 @@ def compared(
 
 def verdict_of(scores: Sequence[Kept], metrics: Sequence[str]) -> Literal["keeps", "loses", "undecided"]:
     """Every score must be kept; one that is lost is enough to lose."""
-    verdicts = [kept.verdict for kept in scores]
+    verdicts = [score.verdict for score in scores]
     if "loses" in verdicts:
         return "loses"
     return "keeps" if len(verdicts) == len(metrics) and set(verdicts) == {"keeps"} else "undecided"
@@ -180,10 +180,10 @@ def _rows(option: Option) -> list[tuple[str, ...]]:
     cost = "-" if change is None else f"[{change[0]:+.3g}, {change[1]:+.3g}]"
     mark = "yes" if option.on_frontier else ""
     rows: list[tuple[str, ...]] = []
-    for number, kept in enumerate(option.scores):
+    for number, score in enumerate(option.scores):
         own = (shown(option.models), usd, cost) if number == 0 else ("", "", "")
-        moved: tuple[str, ...] = (f"{kept.change:+.3f}", between(kept.interval, "+"), kept.verdict)
+        moved: tuple[str, ...] = (f"{score.change:+.3f}", between(score.interval, "+"), score.verdict)
         if option.verdict == "reference":
             moved = ("", "", "reference")
-        rows.append((*own, kept.metric, f"{kept.mean:.3f}", *moved, mark if number == 0 else ""))
+        rows.append((*own, score.metric, f"{score.mean:.3f}", *moved, mark if number == 0 else ""))
     return rows or [(shown(option.models), usd, cost, "-", "-", "-", "-", option.verdict, mark)]

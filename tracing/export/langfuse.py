@@ -234,9 +234,9 @@ def _level(span: Span) -> tuple[str, str | None]:
 
 def _halted(span: Span) -> str:
     """Return what an interrupted run or node stands for: a person, a time, or a budget that has ended."""
-    asked = json.loads(span.row.get("interrupts") or "[]")
-    kinds = {each.get("kind") if isinstance(each, dict) else None for each in asked}
-    if asked and kinds == {BUDGET_ENDED}:
+    interrupts = json.loads(span.row.get("interrupts") or "[]")
+    kinds = {each.get("kind") if isinstance(each, dict) else None for each in interrupts}
+    if interrupts and kinds == {BUDGET_ENDED}:
         return "a budget ended"
     return "waits for a time" if kinds == {WAIT} else "waits for an answer"
 

@@ -137,9 +137,9 @@ def body_of(trace: Trace, score: Row, mask: Masker) -> Row:
 def _reason(body: Any) -> str:
     """Return what a server said of a request that it refused, in one line."""
     if isinstance(body, dict):
-        said = body.get("message") or body.get("error") or body
+        message = body.get("message") or body.get("error") or body
         details = body.get("error") if isinstance(body.get("error"), list) else None
-        text = f"{said}: {details}" if details else str(said)
+        text = f"{message}: {details}" if details else str(message)
     else:
         text = str(body)
     return " ".join(text.split())[:MAX_REASON]

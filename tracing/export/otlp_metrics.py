@@ -68,9 +68,9 @@ class CallMetrics:
         self._provider: MeterProvider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("stepgraph", own_version())
 
-        def histogram(name: str, unit: str, said: str, boundaries: tuple[float, ...]) -> Any:
+        def histogram(name: str, unit: str, description: str, boundaries: tuple[float, ...]) -> Any:
             return meter.create_histogram(
-                f"gen_ai.client.{name}", unit, said, explicit_bucket_boundaries_advisory=boundaries
+                f"gen_ai.client.{name}", unit, description, explicit_bucket_boundaries_advisory=boundaries
             )
 
         self._tokens = histogram("token.usage", "{token}", "Number of input and output tokens used.", TOKENS)

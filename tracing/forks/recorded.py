@@ -102,7 +102,7 @@ class RecordedRun:
         while (left := min(most, self._last + QUIET_S) - loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
 
-    async def charge(self, ledgers: Iterable[Ledger], taken: RecordedCall | None = None) -> None:
+    async def charge(self, ledgers: Iterable[Ledger], call: RecordedCall | None = None) -> None:
         """Count a recorded answer in the budgets that the recorded run had, as it counted there.
 
         So the replay of a run that its budget ended stops where that one did.
@@ -113,8 +113,8 @@ class RecordedRun:
                 self._charged.add(ledger)
                 if ledger.scope == "the run":
                     ledger.settle(NOTHING, spent_on(self._taken_before))
-            if taken is not None:
-                ledger.settle(NOTHING, taken.cost)
+            if call is not None:
+                ledger.settle(NOTHING, call.cost)
 
     async def tool(self, path: str, name: str, arguments: str) -> ToolResult | None:
         """Return what an equal tool call brought, if one is left: arguments are JSON."""
@@ -183,10 +183,10 @@ class RecordedRun:
                 return
             session, journal = self._session, self._session.journal
             journal.flush()
-            taken = set(read_origins(journal, self._thread))
+            origins = set(read_origins(journal, self._thread))
             calls = read_recorded_calls(journal, self.origin)
-            self._calls = [call for call in calls if call.id not in taken]
-            self._taken_before = [call for call in calls if call.id in taken]
+            self._calls = [call for call in calls if call.id not in origins]
+            self._taken_before = [call for call in calls if call.id in origins]
             mine = read_tool_results(session, self._thread)
             self._tools = _without(
                 read_tool_results(session, self.origin), mine, lambda result: (result.name, result.arguments)

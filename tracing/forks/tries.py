@@ -30,7 +30,7 @@ def key_of(call: Row) -> Key:
 
 def _try_before(calls: Sequence[Row], call: Row) -> Row | None:
     messages = json.loads(call["messages"])
-    asked, correction = messages[:-2], messages[-2:]
+    before, correction = messages[:-2], messages[-2:]
     if [message["role"] for message in correction] != ["assistant", "user"]:
         return None
     earlier = calls[: next(place for place, other in enumerate(calls) if other["id"] == call["id"])]
@@ -40,7 +40,7 @@ def _try_before(calls: Sequence[Row], call: Row) -> Row | None:
         if (other["task"], other["step"]) == (call["task"], call["step"])
         and other["problem"] is not None
         and other["answer"] == correction[0].get("content")
-        and asked in (first := json.loads(other["messages"]), first[:-2])
+        and before in (first := json.loads(other["messages"]), first[:-2])
     ]
     beside = [other for other in candidates if other["occurrence"] == call["occurrence"]]
     return next(reversed(beside or candidates), None)

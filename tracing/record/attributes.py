@@ -165,8 +165,8 @@ def own_facts(span: Span, prefix: str = "stepgraph.") -> dict[str, Any]:
             "interrupts": row.get("interrupts"),
         }
         if span.decision:
-            said = ("kind", "choice", "confidence", "reason")
-            facts |= {f"decision.{name}": span.decision[name] for name in said}
+            names = ("kind", "choice", "confidence", "reason")
+            facts |= {f"decision.{name}": span.decision[name] for name in names}
     elif span.kind == "retrieval":
         facts |= {
             name: row.get(name) for name in ("step", "retriever", "kept", "found", "left_out", "problem")

@@ -151,9 +151,9 @@ def _finished(value: Any) -> bool:
 
 
 def _wrote(item: CheckpointTuple, parent: CheckpointTuple | None) -> tuple[str, ...]:
-    seen = item.checkpoint["versions_seen"]
+    versions = item.checkpoint["versions_seen"]
     before = parent.checkpoint["versions_seen"] if parent else {}
-    ran = [node for node in seen if not node.startswith("__") and seen[node] != before.get(node)]
+    ran = [node for node in versions if not node.startswith("__") and versions[node] != before.get(node)]
     sent = _sends(parent) if parent and item.metadata.get("source") == "loop" else []
     return (*sent, *sorted(set(ran) - set(sent)))
 

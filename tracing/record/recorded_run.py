@@ -184,12 +184,12 @@ def read_questions(session: Session, thread_id: str) -> list[Question]:
     if not rows:
         return []
     recorded = _Answers(session, thread_id)
-    asked: dict[str, list[Row]] = defaultdict(list)
+    by_task: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        asked[row["task"]].append(row)
+        by_task[row["task"]].append(row)
     questions = []
-    for task, tries in asked.items():
-        if any(other.startswith(f"{task}|") for other in asked):
+    for task, tries in by_task.items():
+        if any(other.startswith(f"{task}|") for other in by_task):
             continue  # a graph around the node that asks
         answers = recorded.to(task, [row["ended_at"] for row in tries])
         if answers:
@@ -218,18 +218,18 @@ class _Answers:
                 self._by_id |= {name: each for name, each in value.items() if cut_text(each) is None}
             elif cut_text(value) is None:
                 self._bare.append((row["started_at"], value))
-        for ns, task_id, said in _written(session, thread_id, _RESUME):
-            self._by_task[ns, task_id] = tuple(said) if isinstance(said, (list, tuple)) else (said,)
+        for ns, task_id, answer in _written(session, thread_id, _RESUME):
+            self._by_task[ns, task_id] = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
 
     def to(self, task: str, asked_at: list[float]) -> tuple[Any, ...]:
         """Return the answers to what a task asked, so far as they are known, in their order."""
         ns, _, name = task.rpartition("|")
-        kept = self._by_task.get((ns, name.rpartition(":")[2]), ())
+        known = self._by_task.get((ns, name.rpartition(":")[2]), ())
         answers: list[Any] = []
         for number, at in enumerate(asked_at):
             by_id = interrupt_id(task, number)
-            if number < len(kept):
-                answers.append(kept[number])
+            if number < len(known):
+                answers.append(known[number])
             elif by_id in self._by_id:
                 answers.append(self._by_id[by_id])
             else:
@@ -272,12 +272,14 @@ def _part(message: Any, name: str) -> Any:
     return message.get(name) if isinstance(message, Mapping) else getattr(message, name, None)
 
 
-def without_waiting_again(asked: Any) -> Any:
+def without_waiting_again(question: Any) -> Any:
     """Return a question without what a clock, or another try at it, says in it."""
-    if not isinstance(asked, Mapping):
-        return asked
+    if not isinstance(question, Mapping):
+        return question
     return {
-        name: value for name, value in asked.items() if name not in ("due", "escalates", "again", "problem")
+        name: value
+        for name, value in question.items()
+        if name not in ("due", "escalates", "again", "problem")
     }
 
 

@@ -30,11 +30,11 @@ def tool_run_of(span: Span) -> ToolRun | None:
     call = object_in(span.row.get("input")).get(CALL)
     if not isinstance(call, dict):
         return None
-    said = object_in(span.row.get("output"))
-    messages = said.get(MESSAGES)
+    output = object_in(span.row.get("output"))
+    messages = output.get(MESSAGES)
     message = messages[-1] if isinstance(messages, list) and messages else messages
     message = message if isinstance(message, dict) else {}
-    content = _whole(said) or _whole(message) or message.get("content")
+    content = _whole(output) or _whole(message) or message.get("content")
     cut = _whole(call)
     return ToolRun(
         name=_name_in(cut) if cut else str(call.get("name")),

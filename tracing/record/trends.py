@@ -122,7 +122,7 @@ def trends_of(journal: Journal, search: Search, buckets: int) -> Trends:
 def _add_calls(
     journal: Journal, chosen: str, values: Sequence[object], of_run: Mapping[str, dict[str, Moment]]
 ) -> None:
-    for thread_id, step, status, source, picos, input_tokens, said, latency in journal.rows(
+    for thread_id, step, status, source, picos, input_tokens, output_tokens, latency in journal.rows(
         "SELECT c.thread_id, c.step, c.status, c.source, c.cost_picos, c.input_tokens, c.output_tokens, "
         f"c.latency_s FROM runs r JOIN calls c ON c.thread_id = r.thread_id WHERE {chosen}",
         [*values],
@@ -145,8 +145,8 @@ def _add_calls(
             part.picos += picos
         if input_tokens:
             part.input_tokens += input_tokens
-        if said:
-            part.output_tokens += said
+        if output_tokens:
+            part.output_tokens += output_tokens
 
 
 def _invoked(
