@@ -99,8 +99,8 @@ def _run(
         messages = json.dumps(
             [{"role": "system", "content": text[:400]}, {"role": "user", "content": text[:1000]}]
         )
-        input_tokens, said = 200 + dice.randrange(600), 50 + dice.randrange(300)
-        picos = input_tokens * 3_000_000 + said * 15_000_000
+        input_tokens, output_tokens = 200 + dice.randrange(600), 50 + dice.randrange(300)
+        picos = input_tokens * 3_000_000 + output_tokens * 15_000_000
         failed = status == "failed" and place == 2
         yield (
             "INSERT INTO calls (id, thread_id, task, path, step, role, request_hash, occurrence, attempt, "
@@ -118,7 +118,7 @@ def _run(
                 messages,
                 None if failed else answer,
                 None if failed else input_tokens,
-                None if failed else said,
+                None if failed else output_tokens,
                 None if failed else picos / 1e12,
                 None if failed else picos,
                 took,

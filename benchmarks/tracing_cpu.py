@@ -93,7 +93,7 @@ def work(counts: bool, runs: int) -> float:
     return measured.value * (1 if counts else 1e3) / (runs * CHAIN)
 
 
-def asked(tree: Path, *, counts: bool, runs: int) -> float:
+def measure(tree: Path, *, counts: bool, runs: int) -> float:
     """Measure a tree in a process of its own."""
     words = [sys.executable, "-c", _CHILD, "count" if counts else "cpu", str(runs)]
     # Python looks into its folder first, so that must be the tree, too.
@@ -120,8 +120,8 @@ def main() -> None:
     for number in range(options.rounds):
         print(f"round {number + 1}", file=sys.stderr)
         for name, tree in trees.items():
-            times[name].append(asked(tree, counts=False, runs=options.runs))
-    counts = {name: asked(tree, counts=True, runs=options.runs) for name, tree in trees.items()}
+            times[name].append(measure(tree, counts=False, runs=options.runs))
+    counts = {name: measure(tree, counts=True, runs=options.runs) for name, tree in trees.items()}
     print(f"sending a trace, for each model call (chains of {CHAIN}, {options.runs} runs)")
     for name, values in times.items():
         middle, low, high = statistics.median(values), min(values), max(values)

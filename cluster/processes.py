@@ -62,10 +62,10 @@ def own_folder() -> Path:
     It also removes the folders of processes that were killed before they could.
     """
     base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{_PREFIX}*"):
-        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+    for leftover in base.glob(f"{_PREFIX}*"):
+        owner = leftover.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
     return give(Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")))
 
 
@@ -149,8 +149,10 @@ class Server:
         while not is_ready():
             if self.process.poll() is not None or time.monotonic() > ends:
                 self.signal(signal.SIGKILL)
-                said = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
-                raise ServerFailed(f"The server {self.name} does not start. The end of {self.log}:\n{said}")
+                log_end = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
+                raise ServerFailed(
+                    f"The server {self.name} does not start. The end of {self.log}:\n{log_end}"
+                )
             time.sleep(0.02)
 
     @property

@@ -19,8 +19,8 @@ def search(query: str, folder: str) -> list[dict[str, Any]]:
 def compress(query: str, reads: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is kept of the reads, at most 40 % of their tokens."""
     windows = [coding.Read(one["file"], one["start"], one["text"]) for one in reads]
-    kept = coding.compress(query, windows, keep=0.4)
-    return {"ranges": [{"file": one.file, "start": one.start, "end": one.end} for one in kept.ranges]}
+    result = coding.compress(query, windows, keep=0.4)
+    return {"ranges": [{"file": one.file, "start": one.start, "end": one.end} for one in result.ranges]}
 
 
 def apply(path: str, text: str, snippet: str) -> str | None:

@@ -65,8 +65,8 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     if ordered:
         choices = _in_order(choices)
     chosen = _single(path, index, hunks, choices)
-    taken = sorted(zip(chosen, hunks, strict=True), key=lambda pair: pair[0].start)
-    for (one, _), (other, hunk) in pairwise(taken):
+    pairs = sorted(zip(chosen, hunks, strict=True), key=lambda pair: pair[0].start)
+    for (one, _), (other, hunk) in pairwise(pairs):
         if other.start < one.end:
             raise ApplyRefused(
                 f"two edits change line {other.start + 1}: `{shown(hunk.old[0])}`",
@@ -75,7 +75,7 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     out: list[tuple[str, str]] = []
     new: list[str] = []
     done = 0
-    for fit, hunk in taken:
+    for fit, hunk in pairs:
         out += zip(lines.bodies[done : fit.start], lines.ends[done : fit.start], strict=True)
         out += _written(index, hunk, fit, new)
         done = fit.end
@@ -84,7 +84,7 @@ def merge_hunks(path: str, lines: Lines, hunks: list[Hunk], *, ordered: bool) ->
     bare = next(
         (
             hunk.ends_bare
-            for fit, hunk in taken
+            for fit, hunk in pairs
             if hunk.ends_bare is not None and fit.end == len(lines.bodies)
         ),
         None,

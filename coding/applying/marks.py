@@ -60,9 +60,9 @@ def is_mark(line: str) -> bool:
     match = COMMENT.match(text)
     if match is None or not match["open"]:
         return False
-    said = match["said"].strip()
-    dotted = len(ELLIPSIS.findall(said))
-    words = said.strip(".… \t")
+    comment = match["said"].strip()
+    dotted = len(ELLIPSIS.findall(comment))
+    words = comment.strip(".… \t")
     if not words:
         return dotted > 0
     if not dotted:
@@ -70,7 +70,7 @@ def is_mark(line: str) -> bool:
     names = re.findall(r"[A-Za-z]+", words.lower())
     if len(names) <= 10 and CORE & set(names) and WORDS.issuperset(names):
         return True
-    both = len(re.findall(r"^(?:\.{3,}|…)", said)) and len(re.findall(r"(?:\.{3,}|…)$", said))
+    both = len(re.findall(r"^(?:\.{3,}|…)", comment)) and len(re.findall(r"(?:\.{3,}|…)$", comment))
     return bool(both) and len(names) <= 10 and not re.search(r"[=;{}]", words)
 
 

@@ -26,7 +26,7 @@ def chosen(
     worth: Mapping[Part, float],
     room: int,
     *,
-    asked: Set[str],
+    query_words: Set[str],
     length: float,
     first: Sequence[Mapping[Line, Part]],
 ) -> dict[Line, Part]:
@@ -53,7 +53,7 @@ def chosen(
                 taken.take(own, [line], most)
     for place, part in enumerate(ranked):
         if not taken.take(part, [*_heads(part), *carrying[part]], most) and place < BEST:
-            for line in _best_first(carrying[part], asked):
+            for line in _best_first(carrying[part], query_words):
                 if not taken.take(part, [*_heads(part), line], most):
                     taken.take(part, [line], most)
     for part, lines in _definitions(taken.kept, ranked):
@@ -93,9 +93,9 @@ class _Room:
         return True
 
 
-def _best_first(lines: Sequence[Line], asked: Set[str]) -> list[Line]:
+def _best_first(lines: Sequence[Line], query_words: Set[str]) -> list[Line]:
     """Return the lines by how many rare words of the question they and those beside them have."""
-    hits = [asked & set(words(line.names)) for line in lines]
+    hits = [query_words & set(words(line.names)) for line in lines]
     having = Counter(word for each in hits for word in each)
     own = [sum(1 / having[word] for word in each) for each in hits]
     beside = [max(own[max(0, place - 1) : place + 2]) for place in range(len(own))]

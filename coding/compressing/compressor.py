@@ -75,12 +75,12 @@ def compress(
         return _compressed(flat, {}, {}, whole)
     weights = Weights()
     worth = worth_of(query, [block for lines in every for block in blocks_of(lines)], weights)
-    asked = frozenset(words(identifiers(query)))
+    query_words = frozenset(words(identifiers(query)))
     before = _within(worth, first)
-    kept = chosen(worth, room, asked=asked, length=weights.length, first=before)
+    kept = chosen(worth, room, query_words=query_words, length=weights.length, first=before)
     spare = room - count_tokens(_text([line for line in flat if line in kept]))
     if spare > room * SLACK:  # the marks are fewer than was set aside for them
-        kept = chosen(worth, room + spare // 2, asked=asked, length=weights.length, first=before)
+        kept = chosen(worth, room + spare // 2, query_words=query_words, length=weights.length, first=before)
     ahead = {part for lines in before for part in lines.values()}
     for part in sorted(dict.fromkeys(kept.values()), key=lambda part: (part in ahead, worth[part])):
         lines = [line for line in flat if line in kept]

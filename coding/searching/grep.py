@@ -78,8 +78,8 @@ def _may_take_for_ever(pattern: str) -> bool:
         inner, repeat = group[1], group[2]
         if repeat and re.search(r"[*+|{]", inner):
             return True
-        kept = "x+" if re.search(r"[*+{]", inner) else "x|x" if "|" in inner else "x"
-        bare = bare[: group.start()] + kept + bare[group.end() - len(repeat) :]
+        stand_in = "x+" if re.search(r"[*+{]", inner) else "x|x" if "|" in inner else "x"
+        bare = bare[: group.start()] + stand_in + bare[group.end() - len(repeat) :]
     return False
 
 

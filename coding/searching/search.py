@@ -127,7 +127,7 @@ class _Chosen:
 
 def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
     chosen: dict[str, _Chosen] = {}
-    taken: dict[str, list[tuple[Piece, float]]] = defaultdict(list)
+    by_file: dict[str, list[tuple[Piece, float]]] = defaultdict(list)
     gone: set[str] = set()
     used = misses = 0
     least = _LEAST * ranked.pieces[0][1] if ranked.pieces else 0.0
@@ -152,9 +152,11 @@ def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
             continue
         used += more
         file.spans = spans
-        taken[piece.file].append((piece, score))
-    asked = question_words(query)
-    ranges = [_range(path, span, taken[path], asked) for path, file in chosen.items() for span in file.spans]
+        by_file[piece.file].append((piece, score))
+    query_words = question_words(query)
+    ranges = [
+        _range(path, span, by_file[path], query_words) for path, file in chosen.items() for span in file.spans
+    ]
     ranges.sort(key=lambda one: (-one.score, one.file, one.start))
     text = "\n".join(
         f"{one}\n" + "\n".join(chosen[one.file].lines[one.start - 1 : one.end]) for one in ranges
@@ -163,14 +165,14 @@ def _cut(query: str, ranked: Ranked, root: Path, tokens: int) -> SearchResult:
 
 
 def _range(
-    path: str, span: tuple[int, int], taken: Iterable[tuple[Piece, float]], asked: Iterable[str]
+    path: str, span: tuple[int, int], pieces: Iterable[tuple[Piece, float]], query_words: Iterable[str]
 ) -> LineRange:
     here = [
         (score, piece)
-        for piece, score in taken
+        for piece, score in pieces
         if any(start <= span[1] and span[0] <= end for start, end in piece.spans)
     ]
     score, best = max(here, key=lambda one: one[0])
-    words = [word for word in asked if any(word in piece.words for _, piece in here)]
+    words = [word for word in query_words if any(word in piece.words for _, piece in here)]
     what = f"{best.kind} {best.name}" if best.name else "module level"
     return LineRange(path, *span, f"{what}: {', '.join(words[:8])}" if words else what, round(score, 4))
