@@ -17,7 +17,7 @@ def asked_again(
 ) -> Request | None:
     """Return the next request, None where it would only be paid for: it would be the one before.
 
-    `asked` are the messages of the first one, `last` is the one that got the last of the replies.
+    `question` are the messages of the first one, `last` is the one that got the last of the replies.
     """
     reply = replies[-1]
     if reply.finish_reason == CUT and (reply.usage.reasoning or not reply.text.strip()):

@@ -32,7 +32,7 @@ def chosen(
 ) -> dict[Line, Part]:
     """Return the lines to keep within so many tokens, each with the part that it is kept for.
 
-    `asked` are the words of the question: the best parts are cut down to their lines if they do not fit.
+    `query_words` are those of the question: the best parts are cut down to their lines if they do not fit.
     `first` are lines that come before all others, one mapping for those that belong together.
     """
     taken = _Room()

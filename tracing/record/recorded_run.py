@@ -43,7 +43,7 @@ class RecordedCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool call brought, with the arguments that it was made with; `told` is the outcome on record."""
+    """What a tool call brought, with the arguments that it was made with; `outcome` is the one on record."""
 
     path: str
     name: str
