@@ -95,10 +95,10 @@ async def astream_run(
     run: close the stream then (`contextlib.aclosing`); the thread goes on later.
     """
     run = await _Run.begin(graph, session, thread_id, options)
-    given = await run.input(state)
+    run_input = await run.input(state)
     modes = [stream_mode] if isinstance(stream_mode, str) else list(stream_mode)
     parts: Any = graph.astream(
-        cast("Any", given),
+        cast("Any", run_input),
         with_checked_input(run.config),
         stream_mode=modes,
         subgraphs=subgraphs,
@@ -226,17 +226,17 @@ class _Run(Generic[OutputT]):
         ledgers = (*options.get("ledgers", ()), *RunContext.of(config).ledgers)
         return cls(graph, session, thread, with_ledgers(config, *ledgers))
 
-    async def input(self, given: Any) -> Any:
+    async def input(self, state: Any) -> Any:
         """Return what LangGraph is given. Raises InputError for what is no input, or answers nothing."""
-        check_input(self.graph.builder.input_schema, given)
+        check_input(self.graph.builder.input_schema, state)
         with told_of_changes(self.graph, self.config):
-            given = await acheck_answer(self.graph, given, self.config, ours=True)
-            return await adelivered(self.graph, given, self.config)
+            state = await acheck_answer(self.graph, state, self.config, ours=True)
+            return await adelivered(self.graph, state, self.config)
 
-    async def finish(self, given: Any) -> RunResult[OutputT]:
+    async def finish(self, run_input: Any) -> RunResult[OutputT]:
         """Run to the end, or to where the run stops."""
         try:
-            output: Any = await self.graph.ainvoke(given, with_checked_input(self.config))
+            output: Any = await self.graph.ainvoke(run_input, with_checked_input(self.config))
         except GraphRecursionError:
             result = await self.out_of_supersteps()
             if result is None:
@@ -315,8 +315,8 @@ def _superstep_end(config: RunnableConfig) -> BudgetEnd | None:
 
 def budget_end_in(waiting: Sequence[Interrupt]) -> BudgetEnd | None:
     ended = budget_end(waiting)
-    told = ("message", "limit", "scope", "is_shared", "per", "ends_at")
-    return None if ended is None else BudgetEnd(**{name: ended[name] for name in told if name in ended})
+    fields = ("message", "limit", "scope", "is_shared", "per", "ends_at")
+    return None if ended is None else BudgetEnd(**{name: ended[name] for name in fields if name in ended})
 
 
 async def aread_values(graph: Graph, session: Session, thread_id: str) -> dict[str, Any]:

@@ -158,8 +158,8 @@ class Turn:
         known = find_job(journal, job.thread)
         version = None if known is None else known.version
         if self.served.find(job.graph, version) is None:  # another worker of the queue may serve it
-            told = "" if version is None else f" in version {version!r}"
-            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, told)
+            in_version = "" if version is None else f" in version {version!r}"
+            LOGGER.warning("%s: the graph %r is not served here%s", job.thread, job.graph, in_version)
             return Outcome("failed", kind="NotServed", retryable=True, after_s=NOT_SERVED_WAIT_S)
         record = begin_turn(journal, job.thread, self.owner, token)
         if record is not None:
@@ -272,26 +272,28 @@ class Turn:
         return find_part(journal, thread), last_trace(journal, thread)
 
     async def _heard(
-        self, record: JobRecord, graph: Compiled, given: Any, begun: int, options: RunOptions
+        self, record: JobRecord, graph: Compiled, part_input: Any, begun: int, options: RunOptions
     ) -> RunResult:
-        """Begin or go on with a thread; a part is `given` its input, which is no plain data."""
+        """Begin or go on with a thread; `part_input` is that of a part, which is no plain data."""
         session, thread = self.session, record.thread_id
         if begun < record.trace:
-            state = given or parse_input(graph.builder.input_schema, record.input)
+            state = part_input or parse_input(graph.builder.input_schema, record.input)
             if begun >= 0:  # the next thing that is said on a thread; what it knows stays
                 state = {name: value for name, value in values_of(state).items() if name in record.input}
             return await arun(graph, state, session, thread, **options)
-        came = await in_thread(given_answers, session.journal, thread)
+        new_answers = await in_thread(given_answers, session.journal, thread)
         answers: dict[str, Any] = {}
-        if came:
+        if new_answers:
             snapshot = await graph.aget_state(for_reading(session.config(thread)), subgraphs=True)
             waiting = {item.id for item in unanswered(session, thread, snapshot.interrupts)}
-            answers = {name: answer for name, answer in came.items() if name in waiting}
+            answers = {name: answer for name, answer in new_answers.items() if name in waiting}
         try:
-            result = await aresume(graph, session, thread, state=given, answers=answers or None, **options)
+            result = await aresume(
+                graph, session, thread, state=part_input, answers=answers or None, **options
+            )
         except AnswerTooLate:
-            result = await aresume(graph, session, thread, state=given, **options)
-        await in_thread(drop_answers, session.journal, thread, came)
+            result = await aresume(graph, session, thread, state=part_input, **options)
+        await in_thread(drop_answers, session.journal, thread, new_answers)
         return result
 
     def _ended(self, result: RunResult) -> Outcome:
@@ -308,14 +310,14 @@ class Turn:
         return Outcome("canceled" if record.stop or halt.reason == CANCELED else "handed_over")
 
     async def _failed(self, record: JobRecord, error: Exception) -> Outcome:
-        told = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
-        LOGGER.warning("%s: %s", record.thread_id, told)
+        message = self.session.journal.mask.text(f"{type(error).__name__}: {error}")
+        LOGGER.warning("%s: %s", record.thread_id, message)
         again = is_retryable(error) and record.attempts < MAX_ATTEMPTS
         wait_s = min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(record.attempts - 1, 10))
         if isinstance(error, ThreadBusy):  # its worker may have died just now: its claim ends soon
             again, wait_s = True, FIRST_WAIT_S
         if not again:
-            await in_thread(fail_unbegun, self.session.journal, record.thread_id, told)
+            await in_thread(fail_unbegun, self.session.journal, record.thread_id, message)
         kind = type(error).__name__
         return Outcome("failed", kind=kind, retryable=again, after_s=wait_s if again else 0.0)
 
@@ -375,11 +377,11 @@ async def _nobody(_: Job) -> None:
 
 
 def _options(record: JobRecord, description: Description, halt: Halt, tap: Tap) -> RunOptions:
-    given = dict(record.options)
-    limits = given.pop("budget", None)
+    plain = dict(record.options)
+    limits = plain.pop("budget", None)
     extra = {HALT_KEY: halt, **tap.configurable}
     options = RunOptions(description=description, extra=extra, callbacks=[tap.handler])
     if limits is not None:
         options["budget"] = tuple(Budget(**each) for each in limits)
-    options.update(given)  # type: ignore[typeddict-item]
+    options.update(plain)  # type: ignore[typeddict-item]
     return options

@@ -233,13 +233,13 @@ def parse_input(state: StateType, data: Mapping[str, Any]) -> Any:
         raise InputError(f"The input does not fit {state.__name__}: {error}") from None
 
 
-def check_input(state: StateType, given: Any) -> None:
+def check_input(state: StateType, value: Any) -> None:
     """Raise InputError for what cannot be the input of a graph over that state."""
-    if given is None or isinstance(given, (Mapping, Command)) or not is_state_type(state):
+    if value is None or isinstance(value, (Mapping, Command)) or not is_state_type(state):
         return
-    if not is_state_type(type(given)):
+    if not is_state_type(type(value)):
         raise InputError(
-            f"The input is {given!r:.80}, of the type {type(given).__name__}; expected {state.__name__}, a "
+            f"The input is {value!r:.80}, of the type {type(value).__name__}; expected {state.__name__}, a "
             "dict with some of its fields, None to go on, or Command(resume=…) to answer."
         )
 

@@ -136,9 +136,9 @@ class _Gather(Node[Any]):
             f"level {number}",
             reason=f"{len(items)} results in {len(groups)} groups: {', '.join(str(len(g)) for g in groups)}",
         )
-        kept = {place: group[0] for place, group in enumerate(groups) if len(group) == 1}
+        singles = {place: group[0] for place, group in enumerate(groups) if len(group) == 1}
         joined = [self._joined(group) for group in groups if len(group) > 1]
-        return {ITEMS: joined, CHANNEL: Level(number, kept)}
+        return {ITEMS: joined, CHANNEL: Level(number, singles)}
 
     def _groups(self, items: list[Any]) -> list[list[Any]]:
         """Return neighbours in groups, each as large as fits."""
@@ -155,11 +155,11 @@ class _Gather(Node[Any]):
         return check_items(getattr(self.join, "__name__", "join"), [joined], self.worker_state)[0]
 
 
-def _merged(results: list[Any], kept: dict[int, Any]) -> list[Any]:
+def _merged(results: list[Any], singles: dict[int, Any]) -> list[Any]:
     """Return a level's outcome in the order of its groups: the group's result, or what it kept."""
     queue = iter(results)
-    places = range(len(results) + len(kept))
-    return [kept[place] if place in kept else next(queue) for place in places]
+    places = range(len(results) + len(singles))
+    return [singles[place] if place in singles else next(queue) for place in places]
 
 
 def map_reduce(

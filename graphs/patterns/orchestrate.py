@@ -300,6 +300,6 @@ def orchestrate(
 def _round(
     plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int, least: int = 1
 ) -> Cost:
-    asked = All((cost_of(plan), *([check.cost] if check is not None else [])))
+    planning = All((cost_of(plan), *([check.cost] if check is not None else [])))
     work = (Times(cost_of(worker), least, max_items), Times(cost_of(synthesise), least, 1))
-    return All((Times(asked, 1, tries if isinstance(plan, Step) else 1), *work))
+    return All((Times(planning, 1, tries if isinstance(plan, Step) else 1), *work))

@@ -59,10 +59,10 @@ class Capacity:
 
     def ceiling(self, limit: int) -> Ceiling:
         """Return a ceiling for calls that take their turns here."""
-        made = Ceiling(limit)
+        ceiling = Ceiling(limit)
         with self._lock:
-            self._ceilings.add(made)
-        return made
+            self._ceilings.add(ceiling)
+        return ceiling
 
     def forget(self) -> None:
         """Drop all calls under way and in line."""

@@ -231,8 +231,8 @@ def _prompt(request: Request, context: CallContext) -> str:
 
 
 def _params(request: Request, beside: Mapping[str, Any] | None = None) -> str:
-    told = {"prompt": request.prompt, **(beside or {})}
-    return repr_json({**request.params(), **{n: v for n, v in told.items() if v}})
+    fields = {"prompt": request.prompt, **(beside or {})}
+    return repr_json({**request.params(), **{n: v for n, v in fields.items() if v}})
 
 
 def _masked(context: CallContext, text: str) -> str:

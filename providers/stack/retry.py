@@ -64,9 +64,9 @@ class RetryLayer(Layer):
             await asyncio.sleep(wait)
 
     def _wait_s(self, error: ModelError, attempt: int) -> float:
-        asked = error.retry_after if isinstance(error, ModelUnavailable) else None
-        if asked is not None:
-            return asked if asked > MAX_WAIT_S else asked * random.uniform(1.0, 1.25)
+        pause_s = error.retry_after if isinstance(error, ModelUnavailable) else None
+        if pause_s is not None:
+            return pause_s if pause_s > MAX_WAIT_S else pause_s * random.uniform(1.0, 1.25)
         wait = min(self._first_wait_s * 2.0 ** (attempt - 1), MAX_WAIT_S)
         return wait * random.uniform(0.5, 1.5)
 

@@ -310,7 +310,7 @@ async def find_model_async(role: str | None, run: RunContext = NOWHERE) -> Model
         return await asyncio.to_thread(find_model, role, run)
     wanted = (role or DEFAULT_ROLE).lower()
     overrides, block = _overrides(wanted, run)
-    found = _overriding(wanted, overrides)
-    if found is not None:
-        return found
+    override = _overriding(wanted, overrides)
+    if override is not None:
+        return override
     return await asyncio.to_thread(_by_settings, wanted, overrides, block)

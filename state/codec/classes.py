@@ -39,7 +39,7 @@ OWN = frozenset(
 MORE = (("langgraph.checkpoint.serde.types", "_DeltaSnapshot"),)
 
 _declared: dict[Key, type[Any]] = {}
-_found: dict[Key, type[Any] | None] = {}
+_classes: dict[Key, type[Any] | None] = {}
 _allowed: dict[type[Any], bool] = {}
 
 
@@ -51,7 +51,7 @@ def declare(classes: Iterable[type[Any]]) -> None:
         key = key_of(cls)
         if _declared.get(key) is not cls:
             _declared[key] = cls
-            _found.clear()
+            _classes.clear()
             _allowed.clear()
 
 
@@ -108,14 +108,14 @@ def find(module: str, name: str) -> type[Any] | None:
     cls = _declared.get(key)
     if cls is not None:
         return cls
-    if key not in _found:
+    if key not in _classes:
         if key in OWN or key in MORE:
-            _found[key] = _import(key)
+            _classes[key] = _import(key)
         else:
-            _found[key] = next((c for c in _subclasses() if key_of(c) == key and is_allowed(c)), None)
-            if _found[key] is None:
-                return _found.pop(key)  # whoever imports it later finds it
-    return _found[key]
+            _classes[key] = next((c for c in _subclasses() if key_of(c) == key and is_allowed(c)), None)
+            if _classes[key] is None:
+                return _classes.pop(key)  # whoever imports it later finds it
+    return _classes[key]
 
 
 def _subclasses() -> Iterator[type[Any]]:

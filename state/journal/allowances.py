@@ -76,7 +76,7 @@ class Allowances:
         self, wanted: Mapping[AccountKey, tuple[Limits, Amount]], owner: str
     ) -> dict[AccountKey, Ahead]:
         """Return what to set aside ahead in accounts; what is left of the stocks there goes into it."""
-        now, found = time.monotonic(), {}
+        now, allowances = time.monotonic(), {}
         with self._lock:
             for key, (limits, bound) in wanted.items():
                 calls = self._paces.setdefault(key, _Pace()).next(now)
@@ -85,8 +85,8 @@ class Allowances:
                 if stock is not None and stock.owner == owner:
                     left = self._stocks.pop(key).left
                 if calls or any(left):
-                    found[key] = Ahead(left, bound, calls, limits)
-        return found
+                    allowances[key] = Ahead(left, bound, calls, limits)
+        return allowances
 
     def put(self, stocks: Mapping[AccountKey, Ahead], owner: str) -> None:
         """Keep what was set aside ahead."""
@@ -99,17 +99,17 @@ class Allowances:
 
     def unused(self, *, whole: bool = False) -> list[Settlement]:
         """Return what gives back the stocks whose time is over, or the whole of them."""
-        now, given = time.monotonic(), []
+        now, settlements = time.monotonic(), []
         with self._lock:
             for key, stock in list(self._stocks.items()):
                 if whole or stock.until < now:
                     del self._stocks[key]
                     if any(stock.left):
-                        given.append(Settlement(key, stock.owner, stock.left, Amount()))
+                        settlements.append(Settlement(key, stock.owner, stock.left, Amount()))
             for key, pace in list(self._paces.items()):
                 if now - pace.at > KEPT_S:
                     del self._paces[key]
-        return given
+        return settlements
 
     def forget(self) -> None:
         """Take note that somebody gave all of it back."""

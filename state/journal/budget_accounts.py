@@ -194,14 +194,14 @@ def reserve(
     for number, call in enumerate(wanted):
         if call.owner is not None and (left := list(_left_by(db, call.owner))):
             outcomes[number] = Granted(tuple(left))
-    asked = {number: call for number, call in enumerate(wanted) if number not in outcomes}
-    keys = sorted({key for call in asked.values() for key in call.accounts})
-    stand = {key: _opened(db, key, asked.values(), now) for key in keys}
+    open_calls = {number: call for number, call in enumerate(wanted) if number not in outcomes}
+    keys = sorted({key for call in open_calls.values() for key in call.accounts})
+    stand = {key: _opened(db, key, open_calls.values(), now) for key in keys}
     for key, more in ahead.items():
         stand[key].reserved = stand[key].reserved.minus(more.left)
     excess: dict[AccountKey, Amount] = {}
     granted: dict[tuple[AccountKey, str], Amount] = {}
-    for number, call in asked.items():
+    for number, call in open_calls.items():
         refused = _refusal(db, call, stand, now)
         if refused is not None:
             outcomes[number] = refused
@@ -213,8 +213,8 @@ def reserve(
             stand[key].reserved = stand[key].reserved.plus(call.bound)
             granted[key, holder] = granted.get((key, holder), Amount()).plus(call.bound)
         outcomes[number] = Granted(tuple((key, holder, call.bound) for key in call.accounts))
-    kept = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
-    for key, more in kept.items():
+    stocks = {key: replace(more, left=stand[key].part_of(more)) for key, more in ahead.items()}
+    for key, more in stocks.items():
         added = more.left.minus(ahead[key].left)
         excess[key] = excess.get(key, Amount()).minus(added)
         granted[key, owner] = granted.get((key, owner), Amount()).plus(added)
@@ -224,7 +224,7 @@ def reserve(
     for (key, holder), amount in sorted(granted.items()):
         db.execute(_HOLD.format(now=now), (*key, holder, *amount, LIFETIME_S))
     clock = max((here.now for here in stand.values()), default=None)
-    return [outcomes[number] for number in range(len(wanted))], kept, clock
+    return [outcomes[number] for number in range(len(wanted))], stocks, clock
 
 
 @dataclass(slots=True)
@@ -250,15 +250,15 @@ class _Standing:
 
 def _opened(db: Transaction, key: AccountKey, calls: Iterable[Wanted], now: str) -> _Standing:
     """Lock an account, with all that is asked of it set aside, and return how it stood before."""
-    asked, limits, ends_at = Amount(), Limits(), None
+    total, limits, ends_at = Amount(), Limits(), None
     for call in calls:
         if key in call.accounts:
-            asked = asked.plus(call.bound)
+            total = total.plus(call.bound)
             ends_at, limits = call.accounts[key]
-    (row,) = db.execute(_OPEN.format(now=now), (*key, ends_at, *asked, *limits))
+    (row,) = db.execute(_OPEN.format(now=now), (*key, ends_at, *total, *limits))
     spent, held = _amount(row), _amount(row, "held_")
     by_hand = Limits(row["set_calls"], row["set_tokens"], row["set_picos"])
-    return _Standing(ends_at, spent, held.minus(asked), by_hand, float(row["now"]))
+    return _Standing(ends_at, spent, held.minus(total), by_hand, float(row["now"]))
 
 
 def _amount(row: Mapping[str, Any], prefix: str = "") -> Amount:
@@ -269,7 +269,7 @@ def _refusal(
     db: Transaction, call: Wanted, stand: Mapping[AccountKey, _Standing], now: str
 ) -> Declined | None:
     """Return why a call does not fit, None if it does: an account that never will comes first."""
-    found: Declined | None = None
+    refusal: Declined | None = None
     for key, (_, named) in call.accounts.items():
         here = stand[key]
         limits = named.replaced(here.by_hand)
@@ -282,8 +282,8 @@ def _refusal(
         account = Account(key, here.ends_at, limits, here.spent, live, here.dead)
         if ended is not None:
             return Declined(account, ended)
-        found = found or Declined(account, None)
-    return found
+        refusal = refusal or Declined(account, None)
+    return refusal
 
 
 def _dead(db: Transaction, key: AccountKey, now: str) -> Amount:

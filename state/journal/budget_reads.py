@@ -74,14 +74,14 @@ def accounts(
         f"AND (? = 1 OR a.ends_at IS NULL OR a.ends_at > {now})"
     )
     period = None if per == "any" else per or ""
-    found = journal.query(sql, (scope, scope, period, period, int(past)))
+    rows = journal.query(sql, (scope, scope, period, period, int(past)))
     only_set = (  # limits of which nothing has been spent yet
         f"SELECT l.scope, l.per, {hand} FROM budget_limits l WHERE (CAST(? AS TEXT) IS NULL OR l.scope = ?) "
         "AND (CAST(? AS TEXT) IS NULL OR l.per = ?) AND NOT EXISTS (SELECT 1 FROM budget_accounts a WHERE "
         f"a.scope = l.scope AND a.per = l.per AND (a.ends_at IS NULL OR a.ends_at > {now}))"
     )
-    found += journal.query(only_set, (scope, scope, period, period))
-    return sorted(map(_account, found), key=lambda each: (each.scope, each.per or "", -each.starts_at))
+    rows += journal.query(only_set, (scope, scope, period, period))
+    return sorted(map(_account, rows), key=lambda each: (each.scope, each.per or "", -each.starts_at))
 
 
 def accounts_of(journal: Journal, budgets: ThreadBudgets) -> list[BudgetAccount]:

@@ -229,8 +229,8 @@ def end_turn(
         sql,
         (status, when, kind, int(attempts != "none"), int(attempts == "one less"), job.thread_id, job.epoch),
     )
-    found: JobStatus | None = rows[0]["status"] if rows else None
-    return found
+    new_status: JobStatus | None = rows[0]["status"] if rows else None
+    return new_status
 
 
 def forgive_turn(journal: Journal, job: JobRecord) -> None:
@@ -291,8 +291,8 @@ def wake_job(journal: Journal, thread_id: str, options: Mapping[str, Any] | None
         "UPDATE job_parts SET is_told = 1 WHERE parent = ? AND thread_id IN "
         "(SELECT thread_id FROM jobs WHERE status IN ('partial', 'failed', 'canceled'))"
     )
-    given = json.dumps({**job.options, **(options or {})})
-    journal.write([(sql, (given, thread_id)), (parts, (thread_id,))])
+    text = json.dumps({**job.options, **(options or {})})
+    journal.write([(sql, (text, thread_id)), (parts, (thread_id,))])
     return job
 
 
@@ -320,8 +320,8 @@ def stop_job(journal: Journal, thread_id: str) -> JobStatus | None:
         "WHERE thread_id = ? RETURNING status"
     )
     rows = _returned(journal, sql, (thread_id,))
-    found: JobStatus | None = rows[0]["status"] if rows else None
-    return found
+    status: JobStatus | None = rows[0]["status"] if rows else None
+    return status
 
 
 def fail_job(journal: Journal, thread_id: str, kind: str) -> None:
@@ -365,5 +365,5 @@ def drop_answers(journal: Journal, thread_id: str, questions: Iterable[str]) -> 
 
 def _returned(journal: Journal, sql: str, values: Iterable[Any]) -> list[dict[str, Any]]:
     """Run one statement in a transaction of its own, and return the rows that it returns."""
-    given = list(values)
-    return journal.transact(lambda transaction: transaction.execute(sql, given))
+    parameters = list(values)
+    return journal.transact(lambda transaction: transaction.execute(sql, parameters))

@@ -95,8 +95,8 @@ class Reservations(Forked):
         line = self._lines.get(loop)
         if line is None:
             line = self._lines[loop] = _Line()
-        asked = _Asked(wanted, loop.create_future())
-        line.asked.append(asked)
+        request = _Asked(wanted, loop.create_future())
+        line.asked.append(request)
         if not line.serving:
             line.serving = True
             # Who asks alone, as a chain's steps do, would gain nothing by waiting.
@@ -105,32 +105,32 @@ class Reservations(Forked):
                 loop.call_later(wait, self._start, loop, line)
             else:
                 loop.call_soon(self._start, loop, line)
-        return await asked.outcome
+        return await request.outcome
 
     def _start(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
         line.task = loop.create_task(self._serve(loop, line))
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, line: _Line) -> None:
         """Serve all that asks; what comes while the transaction runs is served by the next one."""
-        asked, line.asked = [each for each in line.asked if not each.outcome.done()], []
+        requests, line.asked = [each for each in line.asked if not each.outcome.done()], []
         try:
-            if asked:
-                await self._serve_these(asked)
+            if requests:
+                await self._serve_these(requests)
         except BaseException as error:
-            for each in asked:
+            for each in requests:
                 if not each.outcome.done():
                     each.outcome.set_exception(error)
                     each.outcome.exception()
             if not isinstance(error, Exception):
                 raise
         finally:
-            line.served_at, line.had = loop.time(), len(asked)
+            line.served_at, line.had = loop.time(), len(requests)
             line.serving = bool(line.asked)
             if line.serving:
                 loop.call_later(SLICE_S, self._start, loop, line)
 
-    async def _serve_these(self, asked: Sequence[_Asked]) -> None:
-        wanted = [each.wanted for each in asked]
+    async def _serve_these(self, requests: Sequence[_Asked]) -> None:
+        wanted = [each.wanted for each in requests]
         owner = self._owner
 
         here = {
@@ -149,12 +149,12 @@ class Reservations(Forked):
         if self.journal.dialect.for_update:  # what settles locks accounts too, and in an order of its own
             await self.journal.aflush()
         began = time.time()
-        outcomes, kept, clock = await self.journal.atransact(work, alone=False)
+        outcomes, stocks, clock = await self.journal.atransact(work, alone=False)
         self._prolonged()
-        self._allowances.put(kept, owner)
+        self._allowances.put(stocks, owner)
         if clock is not None:
             self._ahead_s = clock - (began + time.time()) / 2
-        for each, outcome in zip(asked, outcomes, strict=True):
+        for each, outcome in zip(requests, outcomes, strict=True):
             if isinstance(outcome, Granted):
                 self._took()
             if not each.outcome.done():

@@ -172,11 +172,11 @@ class SqliteCheckpointer(UpkeepSaver):
         """Return what a method of the base class gives, and the statements that it would have run."""
         self._collecting.collector = collector = Collector()
         try:
-            given = method(self, *args)
+            result = method(self, *args)
         finally:
             del self._collecting.collector
         thread = str(thread_id)
-        return given, [ThreadStatement(item, thread, of_run=of_run) for item in collector.statements]
+        return result, [ThreadStatement(item, thread, of_run=of_run) for item in collector.statements]
 
     def _put_statements(
         self,

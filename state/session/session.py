@@ -183,7 +183,7 @@ class Session:
         scopes = scopes_of(
             user=user, graph=None if graph is None else graph.get_name(), tags=labels, metadata=about
         )
-        budgets, kept = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
+        budgets, budget_json = self.budgets_for(thread, budget, scopes, is_new=thread_id is None)
         ledgers = self.ledgers(thread, budgets, is_new=thread_id is None)
         recorder = Recorder(
             self.journal,
@@ -191,7 +191,7 @@ class Session:
             thread,
             labels=self.labels,
             ledgers=ledgers,
-            budgets=kept,
+            budgets=budget_json,
             description=description,
             allow_changed_graph=allow_changed_graph,
             restart=restart,
@@ -244,9 +244,9 @@ class Session:
         `checkpointer` is who keeps its checkpoints, if that is not this session. `budget` holds for a thread
         that has none yet, and is given none in the config.
         """
-        given = config.get("configurable", {})
-        thread = text_of_id(str(given["thread_id"]))
-        own = given.get(BUDGET)
+        configurable = config.get("configurable", {})
+        thread = text_of_id(str(configurable["thread_id"]))
+        own = configurable.get(BUDGET)
         if own is not None:
             budget = read_budgets(own, f"configurable {BUDGET!r}")
         elif self.journal.budget_of(thread) is not None:
@@ -255,7 +255,7 @@ class Session:
             thread,
             budget=budget,
             graph=graph,
-            restart=bool(given.get(RESTART)),
+            restart=bool(configurable.get(RESTART)),
             checkpointer=checkpointer,
             user=(config.get("metadata") or {}).get("user_id"),
             tags=config.get("tags") or (),
@@ -264,24 +264,24 @@ class Session:
         return merge_configs(joined, config, {"configurable": {"thread_id": thread}})
 
     def budgets_for(
-        self, thread_id: str, given: Budgets | None, scopes: Iterable[str], *, is_new: bool = False
+        self, thread_id: str, new_budgets: Budgets | None, scopes: Iterable[str], *, is_new: bool = False
     ) -> tuple[ThreadBudgets, str | None]:
         """Return the budgets of a thread with those that are given now, and what is new of that on record.
 
         `scopes` are those of the run, for the budgets that the settings have.
         """
         recorded = ThreadBudgets.from_json(None if is_new else self.journal.budget_of(thread_id))
-        now = recorded.changed(ThreadBudgets.of(given))
+        now = recorded.changed(ThreadBudgets.of(new_budgets))
         now = replace(now, ruled=ruled(scopes, recorded.ruled))
         return now, None if now == recorded else now.to_json()
 
     def ledgers(self, thread_id: str, budgets: ThreadBudgets, *, is_new: bool = False) -> tuple[Ledger, ...]:
         """Return what counts a thread's spending against its budgets."""
-        found: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
-        found += [self.shared_ledger(each) for each in budgets.shared]
+        ledgers: list[Ledger] = [self.shared_ledger(each) for each in rule_budgets(budgets.ruled)]
+        ledgers += [self.shared_ledger(each) for each in budgets.shared]
         if budgets.own is not None:
-            found.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
-        return tuple(found)
+            ledgers.append(Ledger(budgets.own, self.journal.spent(thread_id), ran_s=self.ran_s(thread_id)))
+        return tuple(ledgers)
 
     def shared_ledger(self, budget: Budget) -> SharedLedger:
         """Return the ledger of a budget that threads of this session's database share."""

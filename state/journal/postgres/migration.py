@@ -24,14 +24,14 @@ def migrate(connection: Connection, address: PostgresAddress) -> None:
         version, is_listed = _version(connection, address)
         if version == VERSION and is_listed:  # another process was faster
             return
-        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
-        made = [] if found.fetchone() else [f"CREATE SCHEMA {address.schema}"]
+        result = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,))
+        statements = [] if result.fetchone() else [f"CREATE SCHEMA {address.schema}"]
         if version:
-            made += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
-            made += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
-        made += [*table_statements(), *view_statements()]
-        made += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
-        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in made).encode())
+            statements += [*column_statements(), *(f"DROP VIEW IF EXISTS {view}" for view in VIEWS)]
+            statements += [f"DROP INDEX IF EXISTS {address.schema}.{index}" for index in FORMER_INDEXES]
+        statements += [*table_statements(), *view_statements()]
+        statements += ["DELETE FROM format", f"INSERT INTO format (version) VALUES ({VERSION})"]
+        connection.execute("; ".join(translated(each).strip().rstrip(";") for each in statements).encode())
 
 
 def _version(connection: Connection, address: PostgresAddress) -> tuple[int, bool]:
@@ -43,8 +43,8 @@ def _version(connection: Connection, address: PostgresAddress) -> tuple[int, boo
         "ON n.oid = c.relnamespace "
         f"WHERE n.nspname = $1 AND c.relname IN ('format', '{LISTED}')"
     )
-    found = {name for (name,) in connection.execute(sql, (address.schema,)).fetchall()}
-    if "format" not in found:
+    tables = {name for (name,) in connection.execute(sql, (address.schema,)).fetchall()}
+    if "format" not in tables:
         return 0, False
     row = connection.execute(f"SELECT max(version) FROM {table}".encode()).fetchone()
     version = int(row[0] or 0) if row else 0
@@ -53,4 +53,4 @@ def _version(connection: Connection, address: PostgresAddress) -> tuple[int, boo
             f"{address} was written by a newer stepgraph (format {version}, this one knows "
             f"{VERSION}). Upgrade stepgraph, or name another database."
         )
-    return version, LISTED in found
+    return version, LISTED in tables

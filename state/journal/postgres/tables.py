@@ -55,21 +55,21 @@ def types() -> Mapping[str, Mapping[str, str]]:
     today = sqlite3.connect(":memory:")
     today.executescript(CHECKPOINTS + TABLES)
     tables = [name for (name,) in today.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    found = {
+    by_table = {
         table: {
             name: TYPES.get(kind, kind) for _, name, kind, *_ in today.execute(f"PRAGMA table_info({table})")
         }
         for table in tables
     }
     today.close()
-    return found
+    return by_table
 
 
 def column_statements() -> list[str]:
     """Return the statements that give tables of an earlier version the columns that they lack."""
     today = sqlite3.connect(":memory:")
     today.executescript(CHECKPOINTS + TABLES)
-    found: list[str] = []
+    statements: list[str] = []
     for (table,) in today.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         columns = [
             f'ADD COLUMN IF NOT EXISTS "{name}" {TYPES.get(kind, kind)}'
@@ -77,9 +77,9 @@ def column_statements() -> list[str]:
             for _, name, kind, required, default, key in today.execute(f"PRAGMA table_info({table})")
             if not key
         ]
-        found.append(f"ALTER TABLE IF EXISTS {table} {', '.join(columns)}")
+        statements.append(f"ALTER TABLE IF EXISTS {table} {', '.join(columns)}")
     today.close()
-    return found
+    return statements
 
 
 def view_statements() -> list[str]:
@@ -89,8 +89,8 @@ def view_statements() -> list[str]:
 
 def names() -> frozenset[str]:
     """Return the names of all tables and views."""
-    found = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", FORMAT + CHECKPOINTS + TABLES)
-    return frozenset({*found, *VIEWS})
+    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", FORMAT + CHECKPOINTS + TABLES)
+    return frozenset({*tables, *VIEWS})
 
 
 def _converted(sql: str) -> str:

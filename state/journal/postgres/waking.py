@@ -66,22 +66,22 @@ class Waking:
             self._unwatch(loop)
             return
         wanted = (wire, wire.has_unsent)
-        seen = self._watched.get(loop)
-        if seen == wanted:
+        entry = self._watched.get(loop)
+        if entry == wanted:
             return
-        if seen is None or seen[0] is not wire:
+        if entry is None or entry[0] is not wire:
             loop.add_reader(wire.handle, look_after, loop)
         if wire.has_unsent:
             loop.add_writer(wire.handle, look_after, loop)
-        elif seen is not None and seen[1]:
+        elif entry is not None and entry[1]:
             loop.remove_writer(wire.handle)
         self._watched[loop] = wanted
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen = self._watched.pop(loop, None)
-        if seen is not None:
-            loop.remove_reader(seen[0].handle)
-            loop.remove_writer(seen[0].handle)
+        entry = self._watched.pop(loop, None)
+        if entry is not None:
+            loop.remove_reader(entry[0].handle)
+            loop.remove_writer(entry[0].handle)
 
     def part(self, wire: Wire) -> None:
         """Close a connection; its handle once no event loop watches it any more."""
