@@ -134,3 +134,45 @@ def test_a_block_without_models_hides_what_session_and_graph_bind_and_one_with_m
             app.invoke(Post(), session.config("b"))
         with using(), using(small=says("small")), pytest.raises(UnboundRole):
             app.invoke(Post(), session.config("c"))
+
+
+def test_a_settings_file_binds_a_chain(tmp_path: Path) -> None:
+    (tmp_path / "stepgraph.toml").write_text(
+        '[models]\nlarge = ["vllm:a", { base_url = "http://h/v1", model = "b" }]\n'
+        '[models.small]\nmodels = ["vllm:c", "ollama:d"]\non = ["busy", "invalid"]\n'
+    )
+    assert find_model("large").name == "a"
+    assert find_model("small").name == "c"
+
+
+def test_the_environment_binds_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPGRAPH_MODEL_LARGE", "vllm:a, ollama:b")
+    assert find_model("large").name == "a"
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (
+            {"models": ["local"], "onn": ["busy"]},
+            r"unknown setting 'onn' of a chain of models\. Did you mean 'on'",
+        ),
+        ({"models": ["local"], "on": ["bussy"]}, r"unknown reason 'bussy' in on\. Did you mean 'busy'"),
+        ({"models": ["local"], "on": ["unsure"]}, "needs min_confidence"),
+        ({"models": ["local"], "min_confidence": 2}, "min_confidence: Input should be less"),
+        ({"models": "local"}, "models must be a list"),
+        ({"models": []}, "models: Tuple should have at least 1 item"),
+        ({"models": ["vllm:a", "opnai:b"]}, "model 2: unknown provider 'opnai'"),
+        ({"provider": "vllm", "model": "a", "capabilities": {"tool": "native"}}, "unknown capability 'tool'"),
+    ],
+)
+def test_a_chain_that_cannot_be_used_is_explained(table: dict[str, object], problem: str) -> None:
+    with pytest.raises(SettingsError, match=f"^here.*{problem}"):
+        as_model(table, "here")
+
+
+async def test_a_full_stack_is_not_wrapped_again(session: Session) -> None:
+    model = as_model(as_model([ScriptedModel(["Boil."])], "here"), "there")
+    with using(model):
+        await chain(write).compile().ainvoke(Post(), session.config())
+    assert len(session.journal.query("SELECT id FROM calls")) == 1
