@@ -352,7 +352,8 @@ def test_an_answer_right_before_a_crash_is_doubted_where_another_model_may_do_be
         finish_reason=finish_reason,
     )
     context = CallContext("step", check=lambda reply: ReplyCheck("no number"))
-    assert FallbackChain([weak, strong], ["invalid"]).doubt(call, context) == doubt
+    models = FallbackChain([weak, strong], ["invalid"])
+    assert (models.name, models.doubt(call, context)) == ("weak", doubt)
 
 
 @pytest.mark.parametrize(
