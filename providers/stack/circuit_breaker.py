@@ -38,14 +38,16 @@ class CircuitBreaker:
             if self._opened_at is None:
                 return None
             left = self._left(self._opened_at)
-            if left <= 0 and not self._probing:
-                self._probing = True
-                return None
-            return left if left > 0 else min(1.0, self.pause_s)
+            if left > 0:
+                return left
+            if self._probing:
+                return min(1.0, self.pause_s)
+            self._probing = True
+            return None
 
     def succeeded(self) -> None:
         with self._lock:
-            self.failures, self._opened_at, self._probing = 0, None, False
+            self.failures, self._opened_at = 0, None
 
     def failed(self) -> None:
         with self._lock:

@@ -91,15 +91,21 @@ def test_with_no_limit_it_never_opens() -> None:
     assert breaker.state == "closed"
 
 
-@pytest.mark.parametrize(("pause_s", "again_s"), [(50, 1.0), (0.2, 0.2)], ids=["a long pause", "a short one"])
+@pytest.mark.parametrize(
+    ("pause_s", "again_s"), [(50, 1.0), (0.25, 0.25)], ids=["a long pause", "a short one"]
+)
 def test_half_open_lets_one_call_try_and_tells_the_others_to_come_back_soon(
     clock: Clock, pause_s: float, again_s: float
 ) -> None:
     breaker = CircuitBreaker(1, pause_s)
     breaker.failed()
     assert breaker.enter() == pytest.approx(pause_s)
-    clock.now += pause_s + 1
-    assert breaker.enter() is None
+    clock.now += pause_s - 0.125
+    assert (breaker.state, breaker.enter()) == ("open", pytest.approx(0.125))
+    clock.now += 0.125
+    assert (breaker.state, breaker.enter()) == ("half-open", None)
+    assert breaker.enter() == again_s
+    clock.now += 0.5
     assert breaker.enter() == again_s
     breaker.left()
     assert breaker.enter() is None

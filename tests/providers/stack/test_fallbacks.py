@@ -11,7 +11,6 @@ from stepgraph.providers.model import CallContext, ReplyCheck, Request
 from stepgraph.providers.settings import Trigger
 from stepgraph.providers.stack.fallbacks import FallbackChain, trigger_of
 from stepgraph.providers.stack.journal import call_record
-from stepgraph.providers.stack.roles import as_model
 from stepgraph.state.errors import (
     AuthenticationFailed,
     CircuitOpen,
@@ -182,27 +181,6 @@ async def test_an_unsure_answer_goes_on_below_the_floor(server: ChatServer, sess
     assert second["reason"] == "fallback: served: its confidence is 0.2, below 0.7"
 
 
-async def test_an_answer_of_the_second_is_replayed(session: Session) -> None:
-    second = ScriptedModel(["Boil."])
-    model = as_model([ScriptedModel([ModelRefused("no")]), second], "here")
-    fails = [True]
-
-    async def both(post: Post) -> dict[str, str]:
-        draft = await write.answer(post)
-        if fails.pop():
-            raise RuntimeError("stop")
-        return {"draft": draft}
-
-    config = session.config("t")
-    graph = chain(both).compile()
-    with using(model):
-        with pytest.raises(RuntimeError):
-            await graph.ainvoke(Post(), config)
-        fails.append(False)
-        assert (await graph.ainvoke(None, config))["draft"] == "Boil."
-    assert len(second.asks) == 1
-
-
 async def test_a_long_wait_that_a_server_asks_for_goes_to_the_next(server: ChatServer) -> None:
     server.always = Fault(429, headers={"Retry-After": "30"})
     with using([server.spec(), ScriptedModel(["a", "b"])]):
@@ -327,6 +305,13 @@ async def test_an_answer_is_passed_on_for_the_named_reasons_only(
     models = FallbackChain([ScriptedModel(["first"]), ScriptedModel(["second"])], on, 0.7)
     reply = await models.complete(HELLO, CallContext("step", check=lambda _: check))
     assert reply.text == ("second" if is_passed_on else "first")
+
+
+@pytest.mark.parametrize("on", [["busy"], ["invalid"]], ids=["no reason to look", "nothing to look with"])
+async def test_an_answer_is_looked_at_only_where_that_may_be_a_reason(on: list[Trigger]) -> None:
+    models = FallbackChain([ScriptedModel(["first"]), ScriptedModel(["second"])], on)
+    context = CallContext("step", check=pytest.fail if on == ["busy"] else None)  # type: ignore[arg-type]
+    assert (await models.complete(HELLO, context)).text == "first"
 
 
 @pytest.mark.parametrize(

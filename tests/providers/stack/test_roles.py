@@ -10,7 +10,7 @@ import pytest
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
 from stepgraph.providers.settings import file_bindings
 from stepgraph.providers.stack.roles import as_model, find_model, find_model_async
-from stepgraph.state.errors import DefinitionError, SettingsError, UnboundRole
+from stepgraph.state.errors import DefinitionError, ModelRefused, SettingsError, UnboundRole
 
 
 @dataclass
@@ -176,3 +176,24 @@ async def test_a_full_stack_is_not_wrapped_again(session: Session) -> None:
     with using(model):
         await chain(write).compile().ainvoke(Post(), session.config())
     assert len(session.journal.query("SELECT id FROM calls")) == 1
+
+
+async def test_an_answer_of_the_second_is_replayed(session: Session) -> None:
+    second = ScriptedModel(["Boil."])
+    model = as_model([ScriptedModel([ModelRefused("no")]), second], "here")
+    fails = [True]
+
+    async def both(post: Post) -> dict[str, str]:
+        draft = await write.answer(post)
+        if fails.pop():
+            raise RuntimeError("stop")
+        return {"draft": draft}
+
+    config = session.config("t")
+    graph = chain(both).compile()
+    with using(model):
+        with pytest.raises(RuntimeError):
+            await graph.ainvoke(Post(), config)
+        fails.append(False)
+        assert (await graph.ainvoke(None, config))["draft"] == "Boil."
+    assert len(second.asks) == 1
