@@ -140,7 +140,7 @@ class JournalLayer(Layer):
             price_source=reply.price_source,
             price_date=reply.price_date,
             estimated_tokens=reply.estimated_tokens or None,
-            estimated_picos=picos(reply.estimated_usd) or None if reply.estimated_usd else None,
+            estimated_picos=picos(reply.estimated_usd) or None,
             batch_request=outcome.batch_request,
         )
         await _commit(session, call, outcome)
