@@ -26,6 +26,7 @@ from stepgraph.state.errors import (
     ModelUnreachable,
     SettingsError,
 )
+from stepgraph.state.journal.records import CallKey
 from stepgraph.state.run_context import with_ledgers
 from stepgraph.state.session.shared_ledger import NoRoom
 
@@ -229,6 +230,31 @@ async def test_what_was_set_aside_in_a_shared_budget_is_settled_however_the_call
     assert isinstance(await call(outcomes[2]), BudgetExceeded)
     assert [outcome.held for outcome in outcomes] == [None] * 3
     assert len(inner.requests) == 2
+
+
+@pytest.mark.parametrize("outlives", [True, False], ids=["it goes on", "it ended"])
+async def test_a_call_that_goes_on_without_its_process_is_set_aside_once(
+    session: Session, outlives: bool
+) -> None:
+    """As in a batch: the next process asks for the same call, whose first asking was never settled."""
+
+    class Killed(Inner):
+        async def complete(self, request: Request, context: CallContext) -> Reply:
+            assert context.outcome is not None
+            context.outcome.held = None
+            return await super().complete(request, context)
+
+    async def call(model: Inner, number: int) -> Any:
+        config = session.config("t", budget=Budget(scope="user:ada", calls=1))
+        outcome, key = AttemptOutcome(bound=Cost(calls=1)), CallKey("t", "", "hash", number)
+        made = SharedBudgetLayer(model, outlives=outlives).complete(
+            HELLO, CallContext("step", config=config, key=key, outcome=outcome)
+        )
+        return (await asyncio.gather(made, return_exceptions=True))[0]
+
+    assert isinstance(await call(Killed(), 0), Reply)
+    assert isinstance(await call(Inner(), 1), NoRoom)
+    assert isinstance(await call(Inner(), 0), Reply if outlives else NoRoom)
 
 
 async def test_without_a_shared_budget_nothing_is_set_aside() -> None:
