@@ -227,7 +227,7 @@ def _shown(tool_call: ToolCall) -> dict[str, Any]:
 
 
 def _prompt(request: Request, context: CallContext) -> str:
-    return prompt_of(_masked(context, json_text(request.messages)), _params(request))
+    return prompt_of(messages_kept(request, context), _params(request))
 
 
 def _params(request: Request, beside: Mapping[str, Any] | None = None) -> str:
@@ -235,8 +235,9 @@ def _params(request: Request, beside: Mapping[str, Any] | None = None) -> str:
     return repr_json({**request.params(), **{n: v for n, v in told.items() if v}})
 
 
-def _masked(context: CallContext, text: str) -> str:
-    text = referring(text)
+def messages_kept(request: Request, context: CallContext) -> str:
+    """Return a request's messages as the journal keeps them, as JSON."""
+    text = referring(json_text(request.messages))
     return text if context.session is None else context.session.journal.mask.json(text)
 
 
@@ -275,7 +276,7 @@ def call_columns(
         "attempt": context.attempt,
         "status": "answered",
         "model_asked": model,
-        "messages": _masked(context, json_text(request.messages)),
+        "messages": messages_kept(request, context),
         "reserved": context.reserved,
         "params": _params(request, beside),
         "latency_s": 0.0,
