@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -217,6 +218,17 @@ async def test_what_is_forgotten_holds_nobody_up() -> None:
     await turn()
     await line.join("c", ceiling)
     assert line.sent == ["a", "c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_begins_with_none_of_its_parents_calls() -> None:
+    capacity = Capacity(AdaptiveLimit(1))
+    asyncio.run(capacity.enter(capacity.ceiling(1)))
+    child = os.fork()
+    if child == 0:
+        os._exit(capacity.running)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert capacity.running == 1
 
 
 @pytest.mark.parametrize(

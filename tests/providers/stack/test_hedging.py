@@ -107,6 +107,7 @@ class Twice:
         self.outcomes: list[asyncio.Future[str]] = []
         self.contexts: list[CallContext] = []
         self.both = asyncio.Event()
+        self.ended = 0
 
     async def complete(self, request: Request, context: CallContext) -> Reply:
         assert isinstance(request, Request)
@@ -115,7 +116,11 @@ class Twice:
         self.contexts.append(context)
         if len(self.outcomes) == 2:
             self.both.set()
-        return Reply(await outcome, self.name)
+        try:
+            return Reply(await outcome, self.name)
+        finally:
+            await asyncio.sleep(0)  # it goes on record
+            self.ended += 1
 
 
 async def both_under_way(context: CallContext) -> tuple[Twice, asyncio.Task[Reply]]:
@@ -133,6 +138,7 @@ async def test_the_first_answer_counts_and_the_other_call_is_cancelled(quick: in
     model.outcomes[quick].set_result("ok")
     assert (await call).text == "ok"
     assert model.outcomes[1 - quick].cancelled()
+    assert model.ended == 2
 
 
 @pytest.mark.parametrize("failed", [0, 1], ids=["the first", "the second"])

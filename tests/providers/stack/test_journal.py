@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from stepgraph import Session
-from stepgraph.providers.model import AttemptOutcome, CallContext, Reply, Request, ToolCall, Usage
+from stepgraph.providers.model import AttemptOutcome, CallContext, Reply, Request, Usage
 from stepgraph.providers.stack.journal import (
     JournalLayer,
     ReplayLayer,
@@ -28,53 +27,8 @@ from stepgraph.providers.stack.journal import (
 from stepgraph.state.errors import ModelRefused
 from stepgraph.state.journal.records import Call, CallKey
 from stepgraph.state.session.foreign_calls import COUNTED, under_way
-from stepgraph.state.session.internals import CONFIG_KEY_READ
 
-HELLO = Request(({"role": "user", "content": "Hello"},))
-FULL = Reply(
-    "It boils.",
-    "answering",
-    tool_calls=(
-        ToolCall("look", {"where": "here"}, "1", extra={"signature": "x"}),
-        ToolCall("look", {}, "2", problem="no JSON"),
-    ),
-    usage=Usage(10, 20, 3, 4, 5),
-    reasoning="Water is hot.",
-    finish_reason="stop",
-    cost_usd=0.25,
-    cost_parts={"input": 0.125, "output": 0.125},
-    price_source="settings",
-    price_date="2026-10-01",
-    latency_s=1.5,
-    state={"signature": "abc"},
-    media=({"type": "image", "base64": "AAAA"},),
-)
-BARE = Reply("ok", "answering")
-
-
-class Answers:
-    """Answers in turn; keeps the contexts in which it was asked."""
-
-    name = "asked"
-
-    def __init__(self, *outcomes: Reply | BaseException) -> None:
-        self.outcomes = list(outcomes)
-        self.contexts: list[CallContext] = []
-
-    async def complete(self, request: Request, context: CallContext) -> Reply:
-        assert isinstance(request, Request)
-        self.contexts.append(context)
-        outcome = self.outcomes.pop(0)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-
-def in_a_node(session: Session) -> CallContext:
-    """Return where a node makes a call, in an execution of its own."""
-    config = session.config("t")
-    values = {**config.get("configurable", {}), CONFIG_KEY_READ: lambda: None}
-    return CallContext("step", role="large", config={**config, "configurable": values})
+from .journal_cases import BARE, FULL, HELLO, Answers, in_a_node, rows
 
 
 @pytest.fixture
@@ -92,11 +46,6 @@ def resumed(session: Session) -> Iterator[CallContext]:
 
 def never(call: Call, context: CallContext) -> None:
     return None
-
-
-def rows(session: Session) -> list[dict[str, Any]]:
-    session.journal.flush()
-    return session.journal.query("SELECT * FROM calls ORDER BY rowid")
 
 
 async def test_all_that_a_reply_says_goes_on_record_and_comes_back(
@@ -219,7 +168,7 @@ async def test_a_failed_attempt_says_why_and_is_of_no_use_to_a_resume(
     stack = ReplayLayer(JournalLayer(model), "identity", never)
     with pytest.raises(ModelRefused):
         await stack.complete(HELLO, replace(here, outcome=outcome))
-    (row,) = rows(session)
+    (row,) = session.journal.query("SELECT * FROM calls")  # before anyone sees the error
     assert (row["status"], row["problem"], row["answer"]) == ("failed", "ModelRefused: no", None)
     assert 0 <= row["latency_s"] < 600
     assert outcome.sent
