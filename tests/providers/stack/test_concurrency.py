@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +81,20 @@ def test_every_wrapper_is_a_model_under_the_same_name() -> None:
     model = stacked(Member(PlainBackend(Held()), ModelSettings(model="m", provider="given")))
     assert isinstance(model, Model)
     assert model.name == "held"
+
+
+async def test_where_nobody_says_how_many_256_calls_run_at_once_at_most() -> None:
+    model = Held()
+    model.address = "http://here/v1"  # type: ignore[attr-defined]
+    set_here, unset = (ModelSettings(model="m", provider="given", max_concurrency=n) for n in (999, None))
+    stacked(Member(PlainBackend(model), set_here))  # so the endpoint is expected to take more
+    plain = stacked(Member(PlainBackend(model), unset))
+    calls = [asyncio.create_task(plain.complete(HELLO, HERE)) for _ in range(260)]
+    await turn()
+    assert model.now == 256
+    model.gate.set()
+    await asyncio.gather(*calls)
+    assert model.most == 256
 
 
 @pytest.mark.parametrize("queue_s", [0, 0.01], ids=["at once", "soon"])
@@ -187,10 +200,12 @@ async def test_a_turn_of_a_call_whose_event_loop_is_closed_is_the_next_ones() ->
     line = Line(capacity)
     await line.join("a", ceiling)
 
+    abandoned = capacity.enter(ceiling)
+
     def abandon() -> None:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda *_: None)  # it complains of the call that nobody awaits
-        task = loop.create_task(capacity.enter(ceiling))
+        task = loop.create_task(abandoned)
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.close()
@@ -200,7 +215,7 @@ async def test_a_turn_of_a_call_whose_event_loop_is_closed_is_the_next_ones() ->
     await line.join("b", ceiling)
     capacity.leave(ceiling)
     await turn()
-    gc.collect()  # the abandoned call ends here, at the latest
+    abandoned.close()  # as Python does once nobody refers to it
     assert line.sent == ["a", "b"]
     assert capacity.running == ceiling.running == 1
 
