@@ -168,7 +168,7 @@ async def test_a_failed_attempt_says_why_and_is_of_no_use_to_a_resume(
     stack = ReplayLayer(JournalLayer(model), "identity", never)
     with pytest.raises(ModelRefused):
         await stack.complete(HELLO, replace(here, outcome=outcome))
-    (row,) = session.journal.query("SELECT * FROM calls")  # before anyone sees the error
+    (row,) = rows(session)
     assert (row["status"], row["problem"], row["answer"]) == ("failed", "ModelRefused: no", None)
     assert 0 <= row["latency_s"] < 600
     assert outcome.sent

@@ -16,7 +16,7 @@ from stepgraph.providers.stack.journal import (
     ReplayLayer,
 )
 from stepgraph.state.cost import Cost
-from stepgraph.state.errors import ClaimLost, StoreError
+from stepgraph.state.errors import ClaimLost, ModelRefused, StoreError
 from stepgraph.state.journal.records import Call, CallKey
 from stepgraph.state.run_context import RunContext
 
@@ -86,7 +86,7 @@ class Held:
 async def committed_with(session: Session, held: Any) -> AttemptOutcome:
     outcome = AttemptOutcome(held=held)
     context = CallContext("step", config=session.config("t"), outcome=outcome)
-    await asyncio.gather(JournalLayer(Answers(FULL)).complete(HELLO, context), return_exceptions=True)
+    await JournalLayer(Answers(FULL)).complete(HELLO, context)
     return outcome
 
 
@@ -118,6 +118,35 @@ async def test_an_answer_that_could_not_be_kept_settles_when_it_can(
         raise error
 
     monkeypatch.setattr(session.journal, "commit_call", commit)
-    held = Held(session.journal)
-    outcome = await committed_with(session, held)
+    held: Any = Held(session.journal)
+    outcome = AttemptOutcome(held=held)
+    context = CallContext("step", config=session.config("t"), outcome=outcome)
+    with pytest.raises(type(error)):
+        await JournalLayer(Answers(FULL)).complete(HELLO, context)
     assert (outcome.held, held.ends) == ((held, 0) if is_kept else (None, 1))
+
+
+@pytest.mark.parametrize(
+    ("error", "committed"),
+    [(ModelRefused("no"), ["failed"]), (asyncio.CancelledError(), [])],
+    ids=["failed", "cancelled"],
+)
+async def test_a_failure_is_committed_before_anyone_sees_it_and_a_cancellation_waits_for_nothing(
+    session: Session,
+    here: CallContext,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    committed: list[str],
+) -> None:
+    commits: list[str] = []
+    commit = session.journal.commit_call
+
+    async def noted(call: Call, *settlements: Any) -> None:
+        await commit(call, *settlements)
+        commits.append(call.status)
+
+    monkeypatch.setattr(session.journal, "commit_call", noted)
+    with pytest.raises(type(error)):
+        await JournalLayer(Answers(error)).complete(HELLO, here)
+    assert commits == committed
+    assert [row["status"] for row in rows(session)] == ["failed"]

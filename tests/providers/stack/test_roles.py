@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 
 from stepgraph import Ask, ScriptedModel, Session, chain, step, using
+from stepgraph.providers.backends.langchain import ChatModel
 from stepgraph.providers.settings import ChainSettings, ModelSettings, file_bindings
 from stepgraph.providers.stack.roles import MARK, as_model, bindings_here, find_model, find_model_async
 from stepgraph.state.errors import DefinitionError, ModelRefused, SettingsError, UnboundRole
@@ -355,3 +357,15 @@ async def test_what_a_session_binds_is_read_once_outside_of_the_event_loop(
         find_model("small")  # reads the file
     assert (await find_model_async("large")).name == "large"
     assert threads == ["find_model", "_by_settings"]
+
+
+def test_a_list_may_mix_all_that_is_or_names_a_model() -> None:
+    chat = FakeListChatModel(responses=["x"])
+    models = [says("x"), "vllm:a", {"provider": "vllm", "model": "b"}, chat]
+    for given in (models, tuple(models), {"models": models, "on": ["busy"]}):
+        members = as_model(given, "here").members
+        assert [member.backend.name for member in members[:3]] == ["scripted", "a", "b"]
+        assert isinstance(members[3].backend, ChatModel)
+        assert members[3].settings.provider == "given"
+    with pytest.raises(SettingsError, match="here: unknown reason 'bussy'"):
+        as_model({"models": models, "on": ["bussy"]}, "here")
