@@ -101,7 +101,7 @@ def _block_here() -> _Block | None:
             "using() without models stands for the settings. Models for all threads are bound at the start: "
             "Session(models=…) or compile(models=…)."
         )
-    return innermost[0] if innermost else None
+    return next(iter(innermost), None)
 
 
 @contextmanager
