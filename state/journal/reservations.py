@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.002
 RENEW_S = LIFETIME_S / 3
-WAITS_S = (0.05, 1.0)  # for the calls of other processes to end: at first, and at most
+
+
+def pause_s(tries: int) -> float:
+    """Return for how long to wait for the calls of other processes to end, after so many tries."""
+    return min(1.0, 0.05 * 2.0**tries)
 
 
 @dataclass(slots=True)
@@ -120,7 +124,6 @@ class Reservations(Forked):
             for each in asked:
                 if not each.outcome.done():
                     each.outcome.set_exception(error)
-                    each.outcome.exception()
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -175,9 +178,8 @@ class Reservations(Forked):
         freed: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiters.append((loop, freed))
-        shortest, longest = WAITS_S
         with suppress(TimeoutError):
-            await asyncio.wait_for(freed, min(longest, shortest * 2**tries))
+            await asyncio.wait_for(freed, pause_s(tries))
 
     # Settling
 
