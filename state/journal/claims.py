@@ -117,13 +117,14 @@ class Claims(Forked):
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
             self._owner.sweep(row["owner"] for row in transaction.execute(held))
-        taken = transaction.execute(
-            *taking([Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead)
+        statement = taking(
+            [Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead
         )
-        if not taken:
+        taken = next(iter(transaction.execute(*statement)), None)
+        if taken is None:
             raise _busy(self._row(transaction, thread_id))
-        claim.epoch = taken[0]["epoch"]
-        return claim, taken[0]["is_new"] == 1
+        claim.epoch = taken["epoch"]
+        return claim, taken["is_new"] == 1
 
     async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
         return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from ..errors import StoreError
@@ -54,17 +54,18 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Line:
-    """What asks in one event loop, and when the last ones were served."""
+    """What asks in one event loop, and until when the next ones are gathered."""
 
     asked: list[_Asked] = field(default_factory=list)
-    served_at: float = 0.0
-    had: int = 0  # how many these were
+    next_at: float = 0.0
     serving: bool = False
     task: asyncio.Task[None] | None = None
 
 
 class Reservations(Forked):
     """What this process has set aside in one database; safe to use from several threads and event loops."""
+
+    _alive_at: tuple[float, float]  # by both clocks, once it has set something aside
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -73,12 +74,11 @@ class Reservations(Forked):
         track(self)
 
     def _begin(self) -> None:
-        self._owner = secrets.token_hex(6)
+        self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._open = 0
-        self._alive_at = 0.0, 0.0
         self._allowances = Allowances(self._is_alive)
         self._given_back: set[str] = set()
         self._stop = threading.Event()
@@ -103,10 +103,8 @@ class Reservations(Forked):
         line.asked.append(asked)
         if not line.serving:
             line.serving = True
-            # Who asks alone, as a chain's steps do, would gain nothing by waiting.
-            wait = line.served_at + SLICE_S - loop.time() if line.had > 1 else 0.0
-            if wait > 0:
-                loop.call_later(wait, self._start, loop, line)
+            if loop.time() < line.next_at:
+                loop.call_at(line.next_at, self._start, loop, line)
             else:
                 loop.call_soon(self._start, loop, line)
         return await asked.outcome
@@ -127,7 +125,8 @@ class Reservations(Forked):
             if not isinstance(error, Exception):
                 raise
         finally:
-            line.served_at, line.had = loop.time(), len(asked)
+            if len(asked) > 1:  # who asks alone, as a chain's steps do, would gain nothing by waiting
+                line.next_at = loop.time() + SLICE_S
             line.serving = bool(line.asked)
             if line.serving:
                 loop.call_later(SLICE_S, self._start, loop, line)
@@ -250,7 +249,7 @@ class Reservations(Forked):
         else:
             with self._lock:
                 self._given_back.add(owner)
-                self._owner = secrets.token_hex(6)
+                self._owner = uuid4().hex
             self._allowances.forget()
         self._prolonged()
 

@@ -133,14 +133,14 @@ async def test_after_several_at_once_the_next_ones_are_gathered_for_a_moment(
 ) -> None:
     loop, waits = asyncio.get_running_loop(), []
 
-    def call_later(delay: float, start: Any, *values: Any) -> Any:
+    def call_at(when: float, start: Any, *values: Any, **options: Any) -> Any:
         if start.__name__ == "_start":
-            waits.append(delay)
+            waits.append(when - loop.time())
             return loop.call_soon(start, *values)
-        return real(delay, start, *values)
+        return real(when, start, *values, **options)
 
-    real = loop.call_later
-    monkeypatch.setattr(loop, "call_later", call_later)
+    real = loop.call_at
+    monkeypatch.setattr(loop, "call_at", call_at)
     monkeypatch.setattr(module, "SLICE_S", 3600.0)
     several = [session.reservations.reserve(want(None, f"{n}")) for n in range(2)]
     assert {type(each) for each in await within_limit(*several)} == {Granted}
@@ -340,41 +340,21 @@ async def test_a_stock_is_used_while_both_clocks_show_that_its_process_lives(
     assert len(seen) == looks
 
 
-async def test_a_call_under_way_keeps_its_process_alive(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RENEW_S", 0.01)
-    await within_limit(session.reservations.reserve(want()))
-    session.journal.write([("UPDATE budget_holds SET expires_at = 1", ())])
-    for _ in range(3000):
-        if expiry(session) > 1:
-            break
-        await asyncio.sleep(0.01)
-    assert expiry(session) > 1
+async def test_a_forked_child_is_an_owner_of_its_own(session: Session) -> None:
+    child = Reservations(session.journal)
+    (before,) = await within_limit(child.reserve(want()))
+    child.close()
+    child.after_fork()
+    (own,) = await within_limit(child.reserve(want()))
+    child.close()
+    assert own.held[0][1] != before.held[0][1]
 
 
 async def test_the_end_leaves_what_is_under_way_and_no_row_that_holds_nothing(session: Session) -> None:
-    def owners() -> list[Any]:
-        return session.journal.query("SELECT calls FROM budget_holds ORDER BY calls")
-
     with Session(session.database) as one, Session(session.database) as other:
         for _ in range(3):
             (granted,) = await within_limit(one.reservations.reserve(want(100_000)))
             one.reservations.settle(one.reservations.settlements(granted, ONE))
         await within_limit(other.reservations.reserve(want(100_000)))
-    assert owners() == [{"calls": 1}]
+    assert session.journal.query("SELECT calls FROM budget_holds") == [{"calls": 1}]
     assert (stand(session).spent["calls"], stand(session).reserved["calls"]) == (3, 1)
-
-
-def test_a_session_that_is_closed_shows_no_signs_of_life_any_more(session: Session) -> None:
-    def renewers() -> list[threading.Thread]:
-        return [each for each in threading.enumerate() if each.name == "stepgraph-reservations"]
-
-    before = renewers()
-    mine = Reservations(session.journal)
-    asyncio.run(mine.reserve(want()))
-    (renewer,) = (each for each in renewers() if each not in before)
-    assert renewer.daemon  # it holds up the end of no process
-    mine.close()
-    assert renewer not in renewers()
-    mine.close()
