@@ -99,8 +99,6 @@ class CallCommits(Forked):
 
     def _end(self, batch: _Batch, written: Future[None]) -> None:
         self._keep(written)
-        if batch.done.done():
-            return
         if batch.error is None:
             batch.done.set_result(None)
         else:
