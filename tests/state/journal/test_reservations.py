@@ -113,11 +113,33 @@ async def test_who_asks_while_a_transaction_runs_is_served_by_the_next(
     first = asyncio.create_task(session.reservations.reserve(want()))
     await asyncio.wait_for(runs.wait(), ENOUGH_S)
     others = [asyncio.create_task(session.reservations.reserve(want())) for _ in range(2)]
-    await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
     assert len(seen) == 1
     go_on.set()
     assert {type(each) for each in await within_limit(first, *others)} == {Granted}
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("for_update", "flushes"), [("", 0), (" FOR UPDATE", 1)], ids=["file", "server"])
+async def test_where_rows_are_locked_what_settles_is_written_first(
+    session: Session, monkeypatch: pytest.MonkeyPatch, for_update: str, flushes: int
+) -> None:
+    order: list[str] = []
+
+    async def aflush() -> None:
+        order.append("flush")
+
+    async def note(work: Callable[[], Awaitable[Any]]) -> Any:
+        order.append("transaction")
+        return await work()
+
+    transactions(session, monkeypatch, note)
+    monkeypatch.setattr(session.journal, "aflush", aflush)
+    monkeypatch.setattr(type(session.journal.dialect), "for_update", for_update)
+    await within_limit(session.reservations.reserve(want()))
+    monkeypatch.undo()
+    assert order == ["flush"] * flushes + ["transaction"]
 
 
 async def test_who_asks_alone_waits_for_nobody(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
