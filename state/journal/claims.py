@@ -200,7 +200,7 @@ class Claims(Forked):
             if state != (first or state):
                 return
             first = state
-            await asyncio.sleep(min(LOOK_S, max(0.01, row["left_s"])))
+            await asyncio.sleep(LOOK_S)
 
     def _is_live(self, row: Mapping[str, Any]) -> bool:
         return row["left_s"] > 0 and self._owner.lives(row)
@@ -270,8 +270,6 @@ class Claims(Forked):
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
-        if not rows and not self._lost and not self.may_be_ended:
-            return {}
         of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
         found = {row["thread_id"]: row for row in rows}

@@ -85,6 +85,7 @@ async def begun(store: Written, *awaitables: Any) -> list[asyncio.Task[Any]]:
 async def test_what_arrives_together_is_written_together_and_then_told(
     store: Written, commits: CallCommits, elsewhere: bool
 ) -> None:
+    asyncio.get_running_loop().set_debug(elsewhere)  # in which a loop is told from its own thread only
     tasks = await begun(store, *(commits.commit(call, [SETTLEMENT] * (call.id != "1")) for call in CALLS))
     wanted = [*(insert(call)[1] for call in CALLS), *(each[1] for each in settling([SETTLEMENT] * 2))]
     assert [values for _, values in store.begun[0][0]] == wanted
@@ -177,6 +178,17 @@ async def test_the_end_begins_what_was_not_and_waits_for_all(store: Written, com
     assert store.spilled == []
     commits.close()
     assert flushed == [2]  # nothing is under way
+
+
+async def test_the_end_waits_for_what_another_thread_writes(store: Written, commits: CallCommits) -> None:
+    tasks = await begun(store, commits.commit(CALL))
+    writes = threading.Thread(target=store.end)
+    store.on_flush = writes.start
+    await asyncio.to_thread(commits.close)
+    assert store.begun[0][1].done()
+    writes.join()
+    assert await outcomes(*tasks) == [None]
+    assert store.spilled == []
 
 
 @pytest.mark.parametrize("fails", [False, True])
