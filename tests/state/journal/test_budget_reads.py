@@ -107,6 +107,9 @@ def test_nothing_is_left_where_more_was_spent_and_dollars_are_exact() -> None:
     here = BudgetAccount("ada", None, 0, None, {"calls": 3, "usd": 0.7}, spent, {**NEVER, "usd": 0.2}, NEVER)
     assert here.left == {"calls": 0, "usd": 0.4}
     assert (here.name, here.by_hand) == ("ada", ())
+    for limit, used, left in [(8000.1, 7999.9, 0.2), (3e-12, 1e-12, 2e-12)]:
+        here = BudgetAccount("ada", None, 0, None, {"usd": limit}, {**NEVER, "usd": used}, NEVER, NEVER)
+        assert here.left == {"usd": left}
 
 
 def test_limits_by_hand_are_told_before_anything_is_spent(session: Session) -> None:

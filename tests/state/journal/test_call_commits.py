@@ -144,6 +144,8 @@ async def test_a_failure_that_nobody_waits_for_any_more_makes_no_noise(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert [calls for calls, _ in store.spilled] == [[CALL]]
+    del tasks
+    store.begun.clear()
     gc.collect()
     assert noise == []
 

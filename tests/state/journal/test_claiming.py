@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from stepgraph import Session
 from stepgraph.errors import ClaimLost, InputError, ThreadBusy
 from stepgraph.state.journal import claims as module
 from stepgraph.state.journal.claims import Claims
-from stepgraph.state.journal.owners import process_of, this_machine
 from stepgraph.state.journal.records import ThreadStatement
 
 pytestmark = pytest.mark.sqlite_file("the same statements run in Postgres in test_leases.py")
@@ -317,75 +315,3 @@ async def test_whether_an_owner_lives_is_known_once_its_claim_changes_or_ends(
         assert not waiting.done()
         two.set_left(left_s)
         await asyncio.wait_for(waiting, ENOUGH_S)
-
-
-def dead_claim(two: Two, thread_id: str, owner: str, expires_at: float) -> None:
-    sql = (
-        "INSERT INTO claims (thread_id, owner, host, pid, machine, process, epoch, expires_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, 1, ?)"
-    )
-    told = (socket.gethostname(), 2**22 + 1, this_machine(), process_of())
-    two.journal.write([(sql, (thread_id, owner, *told, expires_at))])
-
-
-@pytest.mark.parametrize("two", ["file"], indirect=True)
-def test_the_signs_of_dead_owners_are_swept_away_once_for_a_session(two: Two, tmp_path: Path) -> None:
-    def signs() -> list[str]:
-        return [
-            name for name in ("dead", "held", "over") if (tmp_path / f"runs.sqlite.owner-{name}").exists()
-        ]
-
-    def leave() -> None:
-        for name in ("dead", "held", "over"):
-            (tmp_path / f"runs.sqlite.owner-{name}").touch()
-
-    dead_claim(two, "a", "held.1", 9e9)
-    dead_claim(two, "b", "over.1", 0)
-    leave()
-    two.one.acquire("t")
-    assert signs() == ["held"]
-    leave()
-    two.one.acquire("u")
-    assert signs() == ["dead", "held", "over"]
-
-
-@pytest.mark.parametrize("way", ["sync", "async"])
-@pytest.mark.parametrize("two", ["file"], indirect=True)
-async def test_beside_a_file_a_dead_owners_thread_is_taken_at_once(
-    two: Two, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    transact, seen = two.journal.transact, list[Any]()
-    monkeypatch.setattr(two.journal, "transact", lambda work: seen.append(work) or transact(work))
-    sign = tmp_path / "runs.sqlite.owner-held"
-    sign.touch()
-    dead_claim(two, "t", "held.1", 9e9)
-    assert not two.one.is_run("t")
-    await acquire(two.one, "t", way)
-    assert len(seen) == 1  # so that nobody takes it between the look and the claim
-    assert two.one.epoch_of("t") == 2
-    assert not sign.exists()
-
-
-@pytest.mark.parametrize("two", ["file"], indirect=True)
-def test_who_takes_a_thread_that_was_released_leaves_its_last_owners_sign(two: Two, tmp_path: Path) -> None:
-    two.one.acquire("t")
-    two.one.release("t")
-    two.other.acquire("t")
-    assert len(list(tmp_path.glob("runs.sqlite.owner-*"))) == 2
-
-
-@pytest.mark.parametrize("two", ["leases"], indirect=True)
-async def test_leases_that_begin_at_once_are_one_statement(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute, seen = two.journal.store.aexecute, list[Any]()
-    monkeypatch.setattr(two.journal.store, "aexecute", lambda *asked: seen.append(asked) or execute(*asked))
-    assert await asyncio.gather(*(two.one.aacquire(f"t{number}") for number in range(3))) == [True] * 3
-    assert len(seen) == 1
-    assert [two.one.epoch_of(f"t{number}") for number in range(3)] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("two", ["leases"], indirect=True)
-def test_a_dead_owners_lease_holds_until_it_ends(two: Two) -> None:
-    dead_claim(two, "t", "held.1", 9e9)
-    assert two.one.is_run("t")
-    with pytest.raises(ThreadBusy):
-        two.one.acquire("t")

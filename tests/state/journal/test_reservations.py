@@ -372,11 +372,26 @@ async def test_a_forked_child_is_an_owner_of_its_own(session: Session) -> None:
     assert own.held[0][1] != before.held[0][1]
 
 
-async def test_the_end_leaves_what_is_under_way_and_no_row_that_holds_nothing(session: Session) -> None:
+async def test_a_stock_that_others_gave_back_is_used_no_more(
+    session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = session.reservations
+    (granted, _) = [(await within_limit(mine.reserve(want(None))))[0] for _ in range(2)]
+    gone(session)
+    clocks.forward(10.1)
+    mine.settle(mine.settlements(granted, ONE))
+    seen = transactions(session, monkeypatch)
+    await within_limit(mine.reserve(want(None)))
+    assert len(seen) == 1
+
+
+async def test_the_end_leaves_what_is_under_way_and_no_row_that_holds_nothing(
+    session: Session, clocks: Clocks
+) -> None:
     with Session(session.database) as one, Session(session.database) as other:
-        for _ in range(3):
+        for _ in range(4):  # for the last of which two more are set aside ahead
             (granted,) = await within_limit(one.reservations.reserve(want(100_000)))
             one.reservations.settle(one.reservations.settlements(granted, ONE))
         await within_limit(other.reservations.reserve(want(100_000)))
     assert session.journal.query("SELECT calls FROM budget_holds") == [{"calls": 1}]
-    assert (stand(session).spent["calls"], stand(session).reserved["calls"]) == (3, 1)
+    assert (stand(session).spent["calls"], held(session)) == (4, 1)

@@ -31,10 +31,15 @@ async def test_a_call_under_way_keeps_its_process_alive(
 ) -> None:
     monkeypatch.setattr(module, "RENEW_S", 0.01)
     monkeypatch.setattr(allowances, "time", stocks := Clocks())
-    calls = [(await within_limit(session.reservations.reserve(want(None))))[0] for _ in range(3)]
-    for granted in calls[:2] if of_stock else calls[1:]:
+    calls = [(await within_limit(session.reservations.reserve(want(None))))[0] for _ in range(4)]
+    calls.pop(2 if of_stock else 0)  # the third is the first one that has of what is ahead
+    for granted in calls:
         session.reservations.settle(session.reservations.settlements(granted, ONE))
+    monkeypatch.setattr(module, "pause_s", lambda tries: 3600.0)
+    waiting = asyncio.create_task(session.reservations.freed(0))
+    await asyncio.sleep(0)
     stocks.forward(60)  # what is ahead is given back
+    assert await within_limit(waiting) == [None]
     await until(lambda: held(session) == 1)
     session.journal.write([("UPDATE budget_holds SET expires_at = 1", ())])
     await until(lambda: expiry(session) > 1)
@@ -62,7 +67,9 @@ async def test_who_has_nothing_under_way_shows_no_signs_of_life(
     assert proofs == []
 
 
-def test_a_session_that_is_closed_shows_no_signs_of_life_any_more(session: Session) -> None:
+def test_a_session_that_is_closed_shows_no_signs_of_life_any_more(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def renewers() -> list[threading.Thread]:
         return [each for each in threading.enumerate() if each.name == "stepgraph-reservations"]
 
@@ -73,4 +80,8 @@ def test_a_session_that_is_closed_shows_no_signs_of_life_any_more(session: Sessi
     assert renewer.daemon  # it holds up the end of no process
     mine.close()
     assert renewer not in renewers()
+    written: list[Any] = []
+    monkeypatch.setattr(session.journal, "write", written.append)
     mine.close()
+    monkeypatch.undo()
+    assert written == []

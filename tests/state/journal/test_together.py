@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -92,3 +93,38 @@ async def test_who_was_cancelled_keeps_the_others_from_nothing(fails: bool) -> N
     work.go_on.set()
     told = [type(each) for each in await outcomes(*tasks)]
     assert told == [asyncio.CancelledError, ValueError if fails else int]
+
+
+async def test_work_under_way_is_kept_until_it_ends_and_no_longer() -> None:
+    begun, waits, tasks = asyncio.Event(), list[Any](), list[Any]()
+
+    async def work(wanted: Sequence[int]) -> list[int]:
+        tasks.append(weakref.ref(asyncio.current_task()))
+        waits.append(weakref.ref(freed := asyncio.get_running_loop().create_future()))
+        begun.set()
+        await freed  # which nothing else holds
+        return [*wanted]
+
+    asking = asyncio.create_task(Together(work)(1))
+    await asyncio.wait_for(begun.wait(), ENOUGH_S)
+    gc.collect()
+    freed = waits[0]()
+    assert freed is not None
+    freed.set_result(None)
+    del freed
+    assert await outcomes(asking) == [1]
+    gc.collect()
+    assert tasks[0]() is None
+
+
+async def test_work_that_is_cut_off_ends_so() -> None:
+    tasks: list[Any] = []
+
+    async def work(wanted: Sequence[int]) -> list[int]:
+        tasks.append(asyncio.current_task())
+        raise asyncio.CancelledError
+
+    together = Together(work)
+    assert [type(each) for each in await outcomes(together(1))] == [asyncio.CancelledError]
+    await asyncio.sleep(0)
+    assert tasks[0].cancelled()
