@@ -105,7 +105,8 @@ class Journal(Spending):
         """
         if execution is None:
             sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
-            return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
+            (row,) = self.query(sql, (thread_id, task, request_hash))
+            return int(row["n"])
         with self._counting:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash, attempt]

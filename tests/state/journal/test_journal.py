@@ -111,6 +111,23 @@ async def test_listeners_hear_of_every_record_once_it_is_kept(session: Session) 
     assert heard == [CALL]
 
 
+async def test_listeners_hear_of_what_is_added_and_of_what_is_committed_at_once(session: Session) -> None:
+    heard: list[Any] = []
+    session.journal.listeners.append(heard.append)
+    decision = Decision("t", "pick:1", "pick", "route", "tea", 0.5, None, 1.0)
+    session.journal.add(decision)
+    await session.journal.aadd(other := replace(decision, task="pick:2"))
+    assert heard == [decision, other]
+    assert session.journal.query("SELECT count(*) AS n FROM decisions") == [{"n": 2}]
+
+
+async def test_a_thread_is_touched_once_it_was_claimed(session: Session) -> None:
+    session.claims.acquire("t")
+    session.claims.release("t")
+    found = await asyncio.gather(*map(session.journal.is_touched, ("t", "u")))
+    assert found == [True, False]
+
+
 def test_a_run_has_a_beginning_and_an_end(session: Session) -> None:
     journal = session.journal
     journal.start_run("t", description=Description("flow.py:app", {"default": "local"}, {"topic": "tea"}))

@@ -197,12 +197,16 @@ async def test_a_transaction_that_fails_is_told_to_all_and_the_next_is_tried(
 async def test_one_that_is_cut_off_leaves_nobody_waiting(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tasks: list[Any] = []
+
     async def cut_off(work: Callable[[], Awaitable[Any]]) -> Any:
+        tasks.append(asyncio.current_task())
         raise asyncio.CancelledError
 
     transactions(session, monkeypatch, cut_off)
     outcomes = await within_limit(*(session.reservations.reserve(want()) for _ in range(2)))
     assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 2
+    assert tasks[0].cancelled()
     assert [type(each) for each in await within_limit(session.reservations.reserve(want()))] == [Granted]
 
 
@@ -302,8 +306,7 @@ async def test_a_loop_that_was_closed_keeps_nobody_else_waiting(
 
 
 def expiry(session: Session) -> float:
-    (row,) = session.journal.query("SELECT expires_at FROM budget_holds")
-    return float(row["expires_at"])
+    return float(session.journal.query("SELECT expires_at FROM budget_holds")[0]["expires_at"])
 
 
 def gone(session: Session) -> None:
@@ -376,7 +379,7 @@ async def test_a_stock_that_others_gave_back_is_used_no_more(
     session: Session, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = session.reservations
-    (granted, _) = [(await within_limit(mine.reserve(want(None))))[0] for _ in range(2)]
+    granted, _ = [(await within_limit(mine.reserve(want(None))))[0] for _ in range(2)]
     gone(session)
     clocks.forward(10.1)
     mine.settle(mine.settlements(granted, ONE))

@@ -105,7 +105,8 @@ async def test_work_under_way_is_kept_until_it_ends_and_no_longer() -> None:
         await freed  # which nothing else holds
         return [*wanted]
 
-    asking = asyncio.create_task(Together(work)(1))
+    together = Together(work)
+    asking = asyncio.create_task(together(1))
     await asyncio.wait_for(begun.wait(), ENOUGH_S)
     gc.collect()
     freed = waits[0]()
@@ -113,8 +114,10 @@ async def test_work_under_way_is_kept_until_it_ends_and_no_longer() -> None:
     freed.set_result(None)
     del freed
     assert await outcomes(asking) == [1]
+    await asyncio.sleep(0)
     gc.collect()
     assert tasks[0]() is None
+    del together
 
 
 async def test_work_that_is_cut_off_ends_so() -> None:
