@@ -138,3 +138,17 @@ def test_an_end_that_others_tell_says_nothing_while_the_thread_is_run(session: S
         other.journal.flush()
         assert journal.query("SELECT status FROM runs") == [{"status": "done"}]
         other.claims.release("t")
+
+
+async def test_new_input_has_nothing_to_do_with_what_was_asked_before(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, clock = session.journal, Clock.of(monkeypatch)
+    journal.begin_invocation("t", {"input_digest": "tea"}, going_on=False)
+    await journal.commit_call(replace(CALL, messages='["a b"]', started_at=clock.time()))
+    journal.begin_invocation("t", {"input_digest": "tea"}, going_on=False)
+    assert journal.earlier_try("t") is not None
+    journal.begin_invocation("t", {"input_digest": "milk"}, going_on=False)
+    assert journal.earlier_try("t") is None
+    key, prompt = replace(KEY, request_hash="other"), prompt_of('["b a"]', "{}")
+    await journal.check_unanswered(key, CALL.path, CALL.step, lambda: prompt)
