@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -144,7 +145,7 @@ class ThreadBudgets:
                 "A run has one budget of its own; these are two. Put their limits into one, or give all but "
                 "one a scope."
             )
-        return cls(own[0] if own else None, tuple(budget for budget in all_budgets if budget.is_shared))
+        return cls(next(iter(own), None), tuple(budget for budget in all_budgets if budget.is_shared))
 
     @classmethod
     def from_json(cls, text: str | None) -> ThreadBudgets:
@@ -231,10 +232,8 @@ class Ledger:
                 loop = asyncio.get_running_loop()
                 freed: asyncio.Future[None] = loop.create_future()
                 self._waiters.append((loop, freed))
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(freed, self.seconds_left())
-            except TimeoutError:
-                continue
 
     def settle(self, bound: Cost, spent: Cost) -> None:
         """Give a reservation back and note what was spent in its place."""

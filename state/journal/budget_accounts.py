@@ -23,7 +23,6 @@ SHARES = 50  # of what is left, a process has at most one ahead
 RENEW = "UPDATE budget_holds SET expires_at = {now} + ? WHERE owner = ?"
 FORGET = "DELETE FROM budget_holds WHERE owner = ? AND calls = 0 AND tokens = 0 AND picos = 0"
 HOLDS = "SELECT count(*) AS n FROM budget_holds WHERE owner = ?"
-RESOURCES = ("calls", "tokens", "usd")
 Resource = Literal["calls", "tokens", "usd"]
 
 
@@ -46,7 +45,7 @@ class Amount(NamedTuple):
     def of(cls, cost: Cost) -> Amount:
         """Return what budgets are charged for a cost."""
         usd = cost.charged_usd if cost.known_usd or cost.estimated_usd else 0.0  # the exact sum is slow
-        return cls(cost.calls, cost.charged_tokens, picos(usd, up=True))
+        return cls(cost.calls, cost.charged_tokens, picos(usd))
 
     def plus(self, other: Amount) -> Amount:
         return Amount(self.calls + other.calls, self.tokens + other.tokens, self.picos + other.picos)
@@ -63,19 +62,31 @@ class Limits(NamedTuple):
     picos: int | None = None
 
     def tightest(self, other: Limits) -> Limits:
-        pairs = zip(self, other, strict=True)
-        return Limits(*(min(both, default=None) for both in ([n for n in p if n is not None] for p in pairs)))
+        return Limits(*map(_tighter, self, other))
 
     def replaced(self, by_hand: Limits) -> Limits:
         """Return these, with those that somebody set by hand in their place."""
-        return Limits(*(named if hand is None else hand for named, hand in zip(self, by_hand, strict=True)))
+        return Limits(*map(_first, by_hand, self))
 
     def broken_by(self, total: Amount) -> Resource | None:
         """Return the first limit that a sum is beyond."""
-        for resource, limit, amount in zip(RESOURCES, self, total, strict=True):
-            if limit is not None and amount > limit:
-                return resource  # type: ignore[return-value]
+        if self.calls is not None and total.calls > self.calls:
+            return "calls"
+        if self.tokens is not None and total.tokens > self.tokens:
+            return "tokens"
+        if self.picos is not None and total.picos > self.picos:
+            return "usd"
         return None
+
+
+def _first(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one
+
+
+def _tighter(one: int | None, other: int | None) -> int | None:
+    if one is None:
+        return other
+    return one if other is None else min(one, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +255,7 @@ class _Standing:
         total = self.spent.plus(self.reserved)
         for limit, amount, bound in zip(limits, total, ahead.bound, strict=True):
             if limit is not None and bound:
-                calls = min(calls, max(0, limit - amount) // (SHARES * bound))
+                calls = max(0, min(calls, (limit - amount) // (SHARES * bound)))
         return Amount(*(calls * bound for bound in ahead.bound))
 
 
@@ -332,8 +343,9 @@ def settling(settlements: Iterable[Settlement]) -> Iterator[Statement]:
         if known is None:
             sums[place] = each
         else:
-            bound, spent = known.bound.plus(each.bound), known.spent.plus(each.spent)
-            sums[place] = Settlement(each.key, each.owner, bound, spent)
+            sums[place] = replace(
+                known, bound=known.bound.plus(each.bound), spent=known.spent.plus(each.spent)
+            )
     for (key, owner), settled in sorted(sums.items(), key=itemgetter(0)):
         yield SettlingStatement((_SETTLE, (*settled.spent, *settled.bound, *key)), settled)
         yield SettlingStatement((_LET_GO, (*settled.bound, *key, owner)), settled)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..budget import ThreadBudgets
-from ..money import dollars
+from ..money import PICOS, dollars, picos
 from ..periods import PERIODS, Period
 from .budget_accounts import AccountKey, Amount, Limits
 from .dialect import Transaction
@@ -46,10 +46,11 @@ class BudgetAccount:
     def left(self) -> dict[str, float]:
         """What can still be set aside, of what is limited."""
         used = (self.spent, self.reserved, self.unsettled)
-        return {
-            name: max(0, round(limit - sum(amounts[name] for amounts in used), 12))
+        exact = {
+            name: max(0, picos(limit) - sum(picos(amounts[name]) for amounts in used))
             for name, limit in self.limits.items()
         }
+        return {name: dollars(n) if name == "usd" else n // PICOS for name, n in exact.items()}
 
 
 def accounts(
@@ -86,7 +87,7 @@ def accounts(
 
 def accounts_of(journal: Journal, budgets: ThreadBudgets) -> list[BudgetAccount]:
     """Return how those accounts stand that a thread's calls are paid from."""
-    scopes = dict.fromkeys([*budgets.ruled, *(budget.scope or "" for budget in budgets.shared)])
+    scopes = dict.fromkeys([*budgets.ruled, *(budget.scope for budget in budgets.shared if budget.scope)])
     return [account for scope in scopes for account in accounts(journal, scope)]
 
 

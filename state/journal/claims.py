@@ -117,13 +117,14 @@ class Claims(Forked):
         if self._is_file and name.endswith(".1"):  # the first one of this session
             held = "SELECT owner FROM claims WHERE expires_at > 0"
             self._owner.sweep(row["owner"] for row in transaction.execute(held))
-        rows = transaction.execute(
-            *taking([Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead)
+        statement = taking(
+            [Wish(thread_id, name)], self._owner.row(), self.lifetime_s, self._dialect.now, dead
         )
-        if not rows:
+        row = next(iter(transaction.execute(*statement)), None)
+        if row is None:
             raise _busy(self._row(transaction, thread_id))
-        claim.epoch = rows[0]["epoch"]
-        return claim, rows[0]["is_new"] == 1
+        claim.epoch = row["epoch"]
+        return claim, row["is_new"] == 1
 
     async def _take_all(self, wishes: Sequence[Wish]) -> list[dict[str, Any] | None]:
         return await take_all(self._journal, wishes, self._owner.row(), self.lifetime_s)
@@ -199,7 +200,7 @@ class Claims(Forked):
             if state != (first or state):
                 return
             first = state
-            await asyncio.sleep(min(LOOK_S, max(0.01, row["left_s"])))
+            await asyncio.sleep(LOOK_S)
 
     def _is_live(self, row: Mapping[str, Any]) -> bool:
         return row["left_s"] > 0 and self._owner.lives(row)
@@ -269,8 +270,6 @@ class Claims(Forked):
 
     def refused(self, statements: Sequence[Statement], rows: Rows) -> dict[str, ThreadBusy]:
         """Return why threads may not be written to."""
-        if not rows and not self._lost and not self.may_be_ended:
-            return {}
         of_run, of_others = _threads(statements)
         problems: dict[str, ThreadBusy] = {}
         by_thread = {row["thread_id"]: row for row in rows}

@@ -105,7 +105,8 @@ class Journal(Spending):
         """
         if execution is None:
             sql = "SELECT count(*) AS n FROM calls WHERE thread_id = ? AND task = ? AND request_hash = ?"
-            return int(self.query(sql, (thread_id, task, request_hash))[0]["n"])
+            (row,) = self.query(sql, (thread_id, task, request_hash))
+            return int(row["n"])
         with self._counting:
             counter = self._occurrences.setdefault(execution, Counter())
             number = counter[task, request_hash, attempt]
@@ -329,8 +330,8 @@ class Journal(Spending):
             "SELECT trace FROM invocations WHERE thread_id = i.thread_id AND status <> 'done' AND id = ("
             "SELECT max(id) FROM invocations WHERE thread_id = i.thread_id)) ORDER BY id LIMIT 1"
         )
-        rows = self.query(sql, (thread_id, input_digest))
-        return float(rows[0]["started_at"]) if rows else None
+        row = next(iter(self.query(sql, (thread_id, input_digest))), None)
+        return None if row is None else float(row["started_at"])
 
     async def claim_answer(self, key: CallKey, path: str, written_by: WrittenBy) -> Call | None:
         """Return an answer that an earlier try at the same input paid for, and make it this call's own.

@@ -46,7 +46,6 @@ class Together(Generic[W, D]):
             for _, done in some:
                 if not done.done():
                     done.set_exception(error)
-                    done.exception()  # nobody may be there to see it
             if not isinstance(error, Exception):
                 raise
         else:
