@@ -18,6 +18,7 @@ except ImportError as missing:
 from .values import LOADERS
 
 CONNECT_S = 10
+READ_ONLY, CANCELED = "25006", "57014"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -42,7 +43,8 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether the connection went, not the statement."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57") or error.sqlstate == "25006"
+    state = error.sqlstate
+    return state is None or state == READ_ONLY or (state[:2] in ("08", "57") and state != CANCELED)
 
 
 def is_deadlock(error: psycopg.Error) -> bool:
@@ -69,9 +71,18 @@ def explained(error: Exception, address: PostgresAddress) -> StoreError:
             f"{address}: {_reason(text)}. Its user needs CREATE on the database, or on the schema "
             f"{address.schema!r}."
         )
+    if state == READ_ONLY:
+        return takes_no_writes(address)
     if is_lost(error):
         return StoreError(f"{address}: the connection was lost ({_reason(text)}). Resume the thread.")
     return StoreError(f"{address}: {_reason(text)}.")
+
+
+def takes_no_writes(address: PostgresAddress) -> StoreError:
+    return StoreError(
+        f"{address} takes no writes: it is a standby, or set to be read only. Promote it, or name the server "
+        "that can be written to; with several in the address, target_session_attrs=read-write finds it."
+    )
 
 
 def _reason(text: str) -> str:

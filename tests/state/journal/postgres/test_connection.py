@@ -203,6 +203,61 @@ async def test_without_a_database_no_model_is_asked_and_what_is_paid_is_kept_her
     assert list((tmp_path / "state").rglob("*.spill")) == []
 
 
+@pytest.fixture
+def read_only(postgres_url: str, postgres_server: PostgresServer) -> Iterator[Callable[[bool], None]]:
+    """What has the database take no writes, as the first server of a pair after a failover."""
+    name = postgres_url.rpartition("/")[2]
+
+    def change(to: bool) -> None:
+        postgres_server.admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {to}")
+        for pid in connections(postgres_server, postgres_url):
+            postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    yield change
+    change(False)
+
+
+async def test_a_server_that_takes_no_writes_is_waited_for(
+    postgres_url: str, read_only: Callable[[bool], None]
+) -> None:
+    with Session(postgres_url) as session:
+        read_only(True)
+        waiting = [asyncio.create_task(session.journal.commit_call(call_of(n))) for n in range(2)]
+        waiting.append(asyncio.create_task(session.claims.aacquire("t")))
+        assert await asyncio.wait(waiting, timeout=1.0) == (set(), {*waiting})
+        read_only(False)
+        await asyncio.gather(*waiting)
+        assert len(await session.journal.aquery("SELECT id FROM calls")) == 2
+
+
+async def test_a_server_that_takes_no_writes_for_long_is_told(
+    postgres_url: str, read_only: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnecting, "WAIT_S", 0.1)
+    told = "takes no writes: it is a standby, or set to be read only"
+    with Session(postgres_url) as session:
+        read_only(True)
+        with pytest.raises(StoreError, match=told):
+            await session.claims.aacquire("t")
+        read_only(False)
+
+
+async def test_what_the_server_ends_after_a_time_says_so(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    with Session(postgres_url) as session:
+        name = postgres_url.rpartition("/")[2]
+        postgres_server.admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '1s'")
+        for pid in connections(postgres_server, postgres_url):
+            postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+        try:
+            with pytest.raises(StoreError, match="statement timeout"):
+                await session.journal.aquery("SELECT pg_sleep(60)")
+            await session.journal.commit_call(call_of(0))
+        finally:
+            postgres_server.admin.execute(f"ALTER DATABASE {name} RESET statement_timeout")
+
+
 def test_a_forked_child_has_a_connection_of_its_own(session: Session) -> None:
     session.journal.add(call_of(0))
 
