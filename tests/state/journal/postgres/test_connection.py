@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import select
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -256,6 +257,40 @@ async def test_what_the_server_ends_after_a_time_says_so(
             await session.journal.commit_call(call_of(0))
         finally:
             postgres_server.admin.execute(f"ALTER DATABASE {name} RESET statement_timeout")
+
+
+class Hiding:
+    """A libpq over TLS: what its socket had is there only after some more reads, of OpenSSL's own buffer."""
+
+    ssl_in_use = True
+
+    def __init__(self, link: Any, reads: int) -> None:
+        self._link, self._reads, self._left = link, reads, 0
+
+    def consume_input(self) -> None:
+        has_news = select.select([self._link.socket], [], [], 0)[0]
+        self._left = self._reads if has_news else max(0, self._left - 1)
+        self._link.consume_input()
+
+    def is_busy(self) -> bool:
+        return self._left > 0 or self._link.is_busy()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+
+@pytest.mark.parametrize("reads", [1, 3], ids=["one more read", "three more reads"])
+async def test_an_answer_that_tls_has_decrypted_already_is_not_waited_for(
+    postgres_url: str, reads: int
+) -> None:
+    with Session(postgres_url) as session:
+        store: Any = session.journal.store
+        wire = store._traffic._wire
+        wire._link = Hiding(wire._link, reads)
+        async with asyncio.timeout(60):
+            for number in range(3):
+                assert await session.journal.aquery(f"SELECT {number} AS n") == [{"n": number}]
+        wire._link = wire._link._link
 
 
 def test_a_forked_child_has_a_connection_of_its_own(session: Session) -> None:
