@@ -18,6 +18,7 @@ except ImportError as missing:
 from .values import LOADERS
 
 CONNECT_S = 10
+_FULL = ("too many clients", "too many connections", "connection slots", "no more connections allowed")
 READ_ONLY, CANCELED = "25006", "57014"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -58,6 +59,11 @@ def explained(error: Exception, address: PostgresAddress) -> StoreError:
     state = getattr(error, "sqlstate", None) or ""
     if "password authentication failed" in text or state == "28P01":
         return StoreError(f"{address}: the password is wrong, or missing. Check the address.")
+    if state == "53300" or any(words in text for words in _FULL):
+        return StoreError(
+            f"{address} has no connection left: {_reason(text)}. End some, raise max_connections, or connect "
+            "through PgBouncer."
+        )
     if "does not exist" in text and ("database" in text or "role" in text) and not state.startswith("42"):
         return StoreError(f"{address}: {_reason(text)}. Create it, or check the address.")
     if "SSL" in text or "TLS" in text or "certificate" in text:

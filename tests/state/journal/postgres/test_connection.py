@@ -362,9 +362,9 @@ def test_what_keeps_it_from_connecting_is_said_in_one_line(
     assert password not in f"{told.value!r} {told.value.__cause__!r}"
 
 
-def test_many_processes_make_the_tables_at_once(postgres_url: str) -> None:
+def test_many_processes_make_the_tables_at_once(url: str) -> None:
     def open_it() -> None:
-        with Session(postgres_url) as session:
+        with Session(url) as session:
             session.journal.add(call_of(0, thread=multiprocessing.current_process().name))
 
     context = multiprocessing.get_context("fork")
@@ -374,7 +374,7 @@ def test_many_processes_make_the_tables_at_once(postgres_url: str) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 10
-    with Session(postgres_url) as session:
+    with Session(url) as session:
         assert session.journal.query("SELECT count(*) AS n FROM calls")[0]["n"] == 10
 
 
