@@ -210,7 +210,9 @@ def read_only(postgres_url: str, postgres_server: PostgresServer) -> Iterator[Ca
     name = postgres_url.rpartition("/")[2]
 
     def change(to: bool) -> None:
-        postgres_server.admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {to}")
+        postgres_server.admin.execute(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = {to}".encode()
+        )
         for pid in connections(postgres_server, postgres_url):
             postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
 
@@ -223,8 +225,8 @@ async def test_a_server_that_takes_no_writes_is_waited_for(
 ) -> None:
     with Session(postgres_url) as session:
         read_only(True)
-        waiting = [asyncio.create_task(session.journal.commit_call(call_of(n))) for n in range(2)]
-        waiting.append(asyncio.create_task(session.claims.aacquire("t")))
+        works: list[Any] = [session.journal.commit_call(call_of(n)) for n in range(2)]
+        waiting = [asyncio.create_task(work) for work in (*works, session.claims.aacquire("t"))]
         assert await asyncio.wait(waiting, timeout=1.0) == (set(), {*waiting})
         read_only(False)
         await asyncio.gather(*waiting)
@@ -248,7 +250,7 @@ async def test_what_the_server_ends_after_a_time_says_so(
 ) -> None:
     with Session(postgres_url) as session:
         name = postgres_url.rpartition("/")[2]
-        postgres_server.admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '1s'")
+        postgres_server.admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '1s'".encode())
         for pid in connections(postgres_server, postgres_url):
             postgres_server.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
         try:
@@ -256,7 +258,7 @@ async def test_what_the_server_ends_after_a_time_says_so(
                 await session.journal.aquery("SELECT pg_sleep(60)")
             await session.journal.commit_call(call_of(0))
         finally:
-            postgres_server.admin.execute(f"ALTER DATABASE {name} RESET statement_timeout")
+            postgres_server.admin.execute(f"ALTER DATABASE {name} RESET statement_timeout".encode())
 
 
 class Hiding:

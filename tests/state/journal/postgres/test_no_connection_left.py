@@ -11,7 +11,7 @@ import pytest
 from cluster.postgres import PostgresServer
 from stepgraph import Session
 from stepgraph.errors import StoreError
-from stepgraph.state.database import database_of
+from stepgraph.state.database import PostgresAddress, database_of
 from stepgraph.state.journal.postgres.connecting import explained
 
 
@@ -22,9 +22,9 @@ def only_one(
     """The address of a database that takes one connection."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     limit = f"ALTER DATABASE {postgres_url.rpartition('/')[2]} CONNECTION LIMIT"
-    postgres_server.admin.execute(f"{limit} 1")
+    postgres_server.admin.execute(f"{limit} 1".encode())
     yield postgres_url
-    postgres_server.admin.execute(f"{limit} -1")
+    postgres_server.admin.execute(f"{limit} -1".encode())
 
 
 def test_who_comes_too_late_is_told_so(only_one: str) -> None:
@@ -46,6 +46,7 @@ def test_who_comes_too_late_is_told_so(only_one: str) -> None:
 )
 def test_each_way_to_say_it_is_understood(said: str) -> None:
     address = database_of("postgresql://stepgraph@db.example.org/runs")
+    assert isinstance(address, PostgresAddress)
     told = str(explained(psycopg.OperationalError(f"connection failed: {said}"), address))
     assert "has no connection left" in told
     assert said.partition("FATAL:")[2].strip() in told
