@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from ...event_loops import running_loop
 from .wire import Wire
 
-SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by
+SLEEP_S = 0.1  # of a thread whom another one's waking may have passed by, or of a loop that sees no news
 LookAfter = Callable[[asyncio.AbstractEventLoop], None]
 
 
@@ -25,6 +25,7 @@ class Waking:
         os.set_blocking(self._rousing, False)
         self._sleepers = 0
         self._watched: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Wire, bool]] = WeakKeyDictionary()
+        self._later: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look once more soon
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # that look after the connection
 
     def begin(self) -> None:
@@ -65,6 +66,9 @@ class Waking:
         if wire is None:
             self._unwatch(loop)
             return
+        if wire.hides_news and loop not in self._later:
+            self._later.add(loop)
+            loop.call_later(SLEEP_S, self._look_later, loop, look_after)
         wanted = (wire, wire.has_unsent)
         entry = self._watched.get(loop)
         if entry == wanted:
@@ -76,6 +80,10 @@ class Waking:
         elif entry is not None and entry[1]:
             loop.remove_writer(wire.handle)
         self._watched[loop] = wanted
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop, look_after: LookAfter) -> None:
+        self._later.discard(loop)
+        look_after(loop)
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         entry = self._watched.pop(loop, None)
