@@ -245,7 +245,6 @@ class _Run(Generic[OutputT]):
 
     async def ended(self, output: dict[str, Any], waiting: Sequence[Interrupt]) -> RunResult[OutputT]:
         """Return the result of a run that has stopped by itself."""
-        await self.session.journal.until_free()
         limit = budget_end_in(waiting)
         if waiting:
             return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
