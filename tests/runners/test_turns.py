@@ -165,6 +165,32 @@ async def test_an_answer_that_comes_while_its_turn_ends_has_a_turn_of_its_own(
     assert status(session) == "done"
 
 
+async def test_a_turn_is_begun_once_more_by_its_own_worker_alone_and_not_by_one_that_does_not_serve_it(
+    session: Session,
+) -> None:
+    """As where the connection is lost before the worker hears that its turn has begun."""
+    submit(session)
+    assert await begin_turn(session.journal, "t", "one", 5, ["other"]) is None
+    assert status(session) == "queued"
+    begun = [await begin_turn(session.journal, "t", "one", 5, ["mail"]) for _ in range(2)]
+    assert [record and (record.owner, record.epoch, record.begun) for record in begun] == [("one", 5, -1)] * 2
+    assert await begin_turn(session.journal, "t", "two", 5, ["mail"]) is None
+
+
+async def test_a_turn_learns_what_was_begun_of_its_thread_before(session: Session) -> None:
+    model = session.models = Held()
+    model.may.set()
+    turn = worker(session, chain(write))
+    submit(session)
+    assert (await turn.take(taken(session, turn))).status == "done"
+    submit_job(session.journal, JobRecord("t", "mail", 1, {"to": "Bob"}))
+    record = taken(session, turn)
+    assert (record.begun, record.is_part, record.is_heard) == (0, False, False)
+    outcome = await turn.take(record)
+    assert (outcome.status, outcome.calls) == ("done", 2)
+    assert model.asked == {"Write to Ada": 1, "Write to Bob": 1}
+
+
 @pytest.mark.parametrize("lives", [True, False], ids=["it is slow", "it died"])
 async def test_only_turns_of_workers_that_died_count(session: Session, lives: bool) -> None:
     model = session.models = Held()
