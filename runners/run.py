@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -19,7 +19,6 @@ from ..nodes.ends import ENDED
 from ..state.budget import Budgets, Ledger, limiting_supersteps
 from ..state.event_loops import in_thread, sync_stream, sync_version
 from ..state.journal.records import Description
-from ..state.journal.sums import cached_tokens
 from ..state.run_context import RunContext, for_reading, with_checked_input, with_ledgers
 from ..state.schema import check_input, parse_input
 from ..state.session.foreign_calls import handlers_of
@@ -246,14 +245,13 @@ class _Run(Generic[OutputT]):
 
     async def ended(self, output: dict[str, Any], waiting: Sequence[Interrupt]) -> RunResult[OutputT]:
         """Return the result of a run that has stopped by itself."""
-        await self.session.journal.until_free()
         limit = budget_end_in(waiting)
         if waiting:
             return await self.stopped("partial" if limit else "interrupted", None, waiting, limit)
         breakpoints = self.graph.interrupt_before_nodes or self.graph.interrupt_after_nodes
         if breakpoints and (await self.graph.aget_state(for_reading(self.config))).tasks:
             self.session.journal.end_run(self.thread, "interrupted")
-            return self.result("interrupted", output)
+            return await self.result("interrupted", output)
         return await self.done(output)
 
     async def done(self, values: dict[str, Any]) -> RunResult[OutputT]:
@@ -261,7 +259,7 @@ class _Run(Generic[OutputT]):
         early: str | None = None
         if getattr(self.graph.builder, "ending", None):
             early = (await self.graph.aget_state(for_reading(self.config))).values.get(ENDED)
-        return self.result("done", values, ended_early=early)
+        return await self.result("done", values, ended_early=early)
 
     async def out_of_supersteps(self) -> RunResult[OutputT] | None:
         """Return the result of a run whose supersteps ended; None if no budget has any."""
@@ -282,7 +280,7 @@ class _Run(Generic[OutputT]):
         if snapshot is None:
             snapshot = await self.graph.aget_state(for_reading(self.config), subgraphs=True)
         values, unmerged = await _so_far(self.graph, self.session, self.thread, snapshot)
-        return self.result(
+        return await self.result(
             status,
             values,
             missing=() if limit is None else tuple(dict.fromkeys(missing(snapshot))),
@@ -296,11 +294,9 @@ class _Run(Generic[OutputT]):
         shown = self.graph.output_channels
         return {name: snapshot.values[name] for name in shown if name in snapshot.values}
 
-    def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
-        read = cached_tokens(self.session.journal.query, self.thread)
-        spent = replace(self.session.spent(self.thread), cached_tokens=read)
+    async def result(self, status: RunStatus, values: dict[str, Any], **more: Any) -> RunResult[OutputT]:
+        spent, cut = await self.session.journal.spent_and_cut(self.thread)
         state = self.graph.builder.output_schema
-        cut = tuple(self.session.journal.cut_answers(self.thread))
         return RunResult(self.thread, status, values, spent, cut=cut, state_type=state, **more)
 
 

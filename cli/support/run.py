@@ -14,7 +14,6 @@ from ...runners.loading import Loaded, load_graph, load_recorded
 from ...runners.run import NO_ANSWER, RunOptions
 from ...state.database import Database, is_missing
 from ...state.errors import InputError, StepgraphError
-from ...state.journal.batches import lane_of
 from ...state.journal.jobs import find_job
 from ...state.journal.records import Description
 from ...state.schema import values_of
@@ -234,7 +233,7 @@ def _printing(work: Sequence[ThreadJob], as_json: bool) -> list[ThreadJob]:
 
 def _at_once(session: Session, work: Sequence[ThreadJob]) -> int:
     """Return how many threads run at a time: all of them where one's calls are to meet in a batch."""
-    lanes = (job.options.get("lane") or lane_of(session.journal, job.thread) for job in work)
+    lanes = (job.options.get("lane") or session.journal.terms_of(job.thread)[1] for job in work)
     return max(1, len(work)) if "batch" in lanes else 1
 
 

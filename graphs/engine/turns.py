@@ -39,7 +39,9 @@ def delivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
 
 
 async def adelivered(graph: Any, input: Any, config: RunnableConfig) -> Any:
-    """Like `delivered`, for checkpointers that are async."""
+    """Like `delivered`, for checkpointers that are async; whoever has called it already is given the same."""
+    if RunContext.of(config).has_checked_input:
+        return input
     if await is_untouched(config):
         return input
     state = await aundelivered(input, config)

@@ -165,7 +165,8 @@ class Broadcast:
         """Return the stream of a turn, which is open already if somebody listens."""
         stream = ThreadStream(record.thread_id, record.epoch)
         self._streams.add(stream)
-        await self._look()
+        if record.is_heard:
+            await self._look()
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(self._run())
         return stream

@@ -43,9 +43,12 @@ _classes: dict[Key, type[Any] | None] = {}
 _allowed: dict[type[Any], bool] = {}
 
 
-def declare(classes: Iterable[type[Any]]) -> None:
-    """Let checkpoints hold objects of these classes. Of two with one name the later counts."""
-    named = list(classes)
+def declare(classes: Iterable[type[Any]]) -> bool:
+    """Let checkpoints hold objects of these classes, and tell whether any is new.
+
+    Of two with one name the later counts.
+    """
+    named, is_new = list(classes), False
     origins = [parts[0] for cls in named if (parts := generic_parts(cls))]
     for cls in (*origins, *named):
         key = key_of(cls)
@@ -53,6 +56,8 @@ def declare(classes: Iterable[type[Any]]) -> None:
             _declared[key] = cls
             _classes.clear()
             _allowed.clear()
+            is_new = True
+    return is_new
 
 
 def declared() -> Iterable[type[Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
-from ..statuses import BatchStatus, Lane
+from ..statuses import BatchStatus
 from .journal import Journal
 from .lost import WrittenBy
 from .records import CallKey, ThreadStatement
@@ -61,12 +61,6 @@ _OPEN = (
     "FROM batch_requests r JOIN batches b ON b.id = r.batch WHERE b.status <> 'void' "
     "AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.batch_request = r.id)"
 )
-
-
-def lane_of(journal: Journal, thread_id: str) -> Lane | None:
-    """Return the lane in which a thread ran last, None if it never had to choose one."""
-    rows = journal.query("SELECT lane FROM runs WHERE thread_id = ?", (thread_id,))
-    return rows[0]["lane"] if rows else None
 
 
 async def gather(journal: Journal, batch: Batch, requests: Sequence[BatchRequest]) -> None:

@@ -101,7 +101,8 @@ class SqliteStore(Store):
 
     def flush(self) -> None:
         """Write what waits, waiting for the lock."""
-        retrying(lambda: self._write([]), self.path)
+        if self._waiting:
+            retrying(lambda: self._write([]), self.path)
 
     def _write(
         self,

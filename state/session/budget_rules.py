@@ -10,10 +10,11 @@ all = { usd = 1000, per = "month" }         # every run
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from ..budget import Budget, read_budgets
+from ..budget import Budget, Budgets, ThreadBudgets, read_budgets
 from ..errors import SettingsError
 from ..settings_file import read_tables, working_folders_file
 
@@ -36,6 +37,19 @@ def scopes_of(
         if isinstance(value, (str, int)) and not isinstance(value, bool) and name != "user_id":
             scopes.append(f"{name}:{value}")
     return scopes
+
+
+def changed_budgets(
+    recorded: str | None, given: Budgets | None, scopes: Iterable[str]
+) -> tuple[ThreadBudgets, str | None]:
+    """Return the budgets of a thread, of which `recorded` is on record, with those that are given now.
+
+    And what is new of that on record. `scopes` are those of the run, for the budgets that the settings have.
+    """
+    before = ThreadBudgets.from_json(recorded)
+    now = before.changed(ThreadBudgets.of(given))
+    now = replace(now, ruled=ruled(scopes, before.ruled))
+    return now, None if now == before else now.to_json()
 
 
 def ruled(scopes: Iterable[str], earlier: Iterable[str] = ()) -> tuple[str, ...]:

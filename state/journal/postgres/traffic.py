@@ -94,10 +94,10 @@ class Traffic:
 
     # Waiting for it
 
-    async def until(self, work: Read | Write) -> None:
-        """Return once the work is done. Raises its error."""
+    async def until(self, work: Read | Write, *, starts: bool = True) -> None:
+        """Return once the work is done; somebody else may start it. Raises its error."""
         work.future = asyncio.get_running_loop().create_future()
-        self.begin(work)
+        (self.begin if starts else self._add)(work)
         await work.future
 
     def begin(self, work: Read | Write) -> None:
