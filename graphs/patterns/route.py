@@ -29,7 +29,7 @@ FALLBACK = "fallback"
 WHY = "stepgraph_why"
 
 
-class RouteState(TypedDict, total=False):
+class RouteState(TypedDict):
     """The route's private channels: the name of the branch that was chosen, and why."""
 
     stepgraph_branch: str
