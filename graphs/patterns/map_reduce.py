@@ -93,7 +93,7 @@ class _Gather(Node[Any]):
     missing: str | None
     levels: int
     sizes: PromptSizes
-    is_shared: bool = False
+    is_shared: bool
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         level: Level = values_of(input)[CHANNEL]

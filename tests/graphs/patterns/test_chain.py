@@ -73,12 +73,12 @@ def test_a_gate_names_the_last_part_before_it_that_is_no_gate() -> None:
         return len(post.draft) > 2
 
     app = chain(gate(is_short), plan, write, gate(is_short), gate(is_long)).compile()
-    with pytest.raises(GateFailed, match="after 'the input'.* Intermediate state was"):
+    with pytest.raises(GateFailed, match=r"after 'the input'.* Intermediate state was"):
         app.invoke(Post("tea", draft="much too long"))
     with ScriptedModel(["1. Boil", "x"]) as model, using(model), pytest.raises(GateFailed) as caught:
         app.invoke(Post("tea"))
     assert caught.value.step == "is_short_2"
-    assert "Intermediate draft was: \"x\"" in str(caught.value)
+    assert 'Intermediate draft was: "x"' in str(caught.value)
 
 
 def test_a_chain_that_cannot_work_is_refused() -> None:
