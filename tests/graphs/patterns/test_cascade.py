@@ -193,3 +193,9 @@ def test_a_cascade_that_cannot_work_is_refused() -> None:
         cascade(topic, *rungs, accept=bool)
     with pytest.raises(DefinitionError, match="asked twice of the same model"):
         cascade(*rungs, rungs[1], accept=bool)
+
+    def elsewhere(grade: Grade) -> dict[str, int]:
+        return {}
+
+    with pytest.raises(DefinitionError, match="cascade: all parts must work on one state type"):
+        cascade(answer, elsewhere, check=judge, accept=bool)  # type: ignore[arg-type]

@@ -166,6 +166,13 @@ PATTERNS: Mapping[str, Told] = {
         "draft",
         {"draft", "grade"},
     ),
+    "cascade of unlike parts": Told(
+        lambda **o: cascade(write, look, check=judge, accept=is_good, **o),
+        "cascade_write",
+        (2, 3),
+        None,
+        {"draft", "grade", "seen"},
+    ),
     "vote": Told(lambda **o: vote(sort_out, 5, needed=4, **o), "vote_kind", (4, 5), "kind", {"kind"}),
     "vote of several": Told(
         lambda **o: vote([sort_out, sort_out.on("large")], 2, **o), "vote_kind", (0, 4), "kind", {"kind"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from stepgraph import Ask, ScriptedModel, Session, chain, guard, step, using
+from stepgraph.graphs.engine.race import Race
 from stepgraph.state.errors import DefinitionError, GuardTripped
 
 
@@ -165,6 +167,17 @@ def test_guards_nest(session: Session) -> None:
     app = guard(guard(answer, screen, safe), polite, otherwise=decline).compile()
     with ScriptedModel({"answer": ["Ten."], "screen": [{"safe": True}]}) as model, using(model):
         assert app.invoke(Chat(), session.config("t"))["reply"] == "Ten."
+
+
+def test_a_guard_that_is_over_leaves_nothing_in_memory(session: Session) -> None:
+    def races() -> int:
+        gc.collect()
+        return sum(isinstance(each, Race) for each in gc.get_objects())
+
+    before = races()
+    with ScriptedModel(["Ten minutes."]) as model, using(model):
+        guard(answer, polite).compile().invoke(Chat(), session.config("t"))
+    assert races() == before
 
 
 def test_a_step_needs_passes() -> None:

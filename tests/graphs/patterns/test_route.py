@@ -223,3 +223,20 @@ def test_labels_are_known_from_the_type_of_an_answer() -> None:
         with pytest.raises(DefinitionError, match="never answers 'poem'"):
             route(classifier, {"poem": howto}, fallback=other)
     route(maybe, {"howto": howto, "opinion": opinion})  # None is no label, so it needs no branch
+
+
+def test_labels_of_several_literals_are_all_known_and_text_may_be_any() -> None:
+    @rule("kind")
+    def either(post: Post) -> Literal["howto"] | Literal["opinion"] | None:
+        return "opinion"
+
+    app = route(either, {"howto": howto, "opinion": opinion}).compile()
+    assert app.invoke(Post("tea"))["by"] == "opinion"
+    with pytest.raises(DefinitionError, match="no branch for 'opinion', which 'either' can answer"):
+        route(either, {"howto": howto})
+
+    @rule("by")
+    def loose(post: Post) -> Literal["howto"] | str:
+        return "other"
+
+    assert route(loose, {"howto": howto, "other": other}).compile().invoke(Post("tea"))["by"] == "other"

@@ -143,6 +143,8 @@ def test_a_verification_that_cannot_work_is_refused() -> None:
         verify(solve, by_code, agrees=agrees)
     with pytest.raises(DefinitionError, match="tries=-1"):
         verify(solve, check, agrees=agrees, tries=-1)
+    with pytest.raises(DefinitionError, match=r"tries=0\.5"):
+        verify(solve, check, agrees=agrees, tries=0.5)  # type: ignore[call-overload]
 
 
 def test_the_cost_in_calls() -> None:
