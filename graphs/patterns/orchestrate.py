@@ -292,14 +292,12 @@ def orchestrate(
 
     graph.add_conditional_edges(finish, is_over, {"more": anew, "done": END})
     send_items(graph, again, work, END)
-    later = _round(further, None, worker, synthesise, max_items, rules.tries, least=0)
+    later = _round(further, None, worker, synthesise, max_items, rules.tries)
     graph.cost = All((graph.cost, Times(later, 0, rounds - 1)))
     return graph
 
 
-def _round(
-    plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int, least: int = 1
-) -> Cost:
+def _round(plan: Any, check: Any, worker: Any, synthesise: Any, max_items: int, tries: int) -> Cost:
     asked = All((cost_of(plan), *([check.cost] if check is not None else [])))
-    work = (Times(cost_of(worker), least, max_items), Times(cost_of(synthesise), least, 1))
-    return All((Times(asked, 1, tries if isinstance(plan, Step) else 1), *work))
+    planned = Times(asked, 1, tries) if isinstance(plan, Step) else asked
+    return All((planned, Times(cost_of(worker), 1, max_items), cost_of(synthesise)))

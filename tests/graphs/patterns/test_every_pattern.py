@@ -44,6 +44,7 @@ class Post:
     grade: int = 0
     seen: str = ""
     parts: list[Post] = field(default_factory=list)
+    others: list[Post] = field(default_factory=list)
     whole: Post | None = None
     gaps: dict[str, str] = field(default_factory=dict)
 
@@ -75,6 +76,11 @@ def look(post: Post) -> Ask[str]:
 
 def cut(post: Post) -> list[Post]:
     return [post]
+
+
+@step("others")
+def add_parts(post: Post) -> Ask[list[Post]]:
+    return Ask("More?")
 
 
 def join(posts: list[Post]) -> Post:
@@ -253,12 +259,19 @@ PATTERNS: Mapping[str, Told] = {
         "draft",
         {"draft", "grade", "seen"},
     ),
+    "verify by a pattern, once": Told(
+        lambda **o: verify(write, chain(judge), agrees=is_good, **o),
+        "verify_write",
+        (2, 2),
+        "draft",
+        {"draft", "grade"},
+    ),
     "within": Told(
         lambda **o: within(write, Budget(calls=5), **o), "within_write", (1, 1), "draft", {"draft"}
     ),
     "attempt": Told(
-        lambda **o: attempt(write, otherwise=chain(look, write), reason="seen", **o),
-        "attempt_write",
+        lambda **o: attempt(chain(look, write), otherwise=write, reason="seen", **o),
+        "attempt_chain_look",
         (1, 3),
         "draft",
         {"draft", "seen"},
@@ -277,6 +290,27 @@ PATTERNS: Mapping[str, Told] = {
         (3, 3 + 4 + 1),
         "seen",
         {"parts", "seen", "gaps"},
+    ),
+    "orchestrate by a pattern": Told(
+        lambda **o: orchestrate(chain(plan), write, look, into="parts", max_items=4, **o),
+        "orchestrate_write",
+        (3, 1 + 4 + 1),
+        "seen",
+        {"parts", "seen"},
+    ),
+    "orchestrate by default": Told(
+        lambda **o: orchestrate(plan, write, look, into="parts", more=cut, **o),
+        "orchestrate_write",
+        (3, (3 + 8 + 1) + (8 + 1)),
+        "seen",
+        {"parts", "seen"},
+    ),
+    "orchestrate in one round": Told(
+        lambda **o: orchestrate(plan, write, look, into="parts", max_items=4, more=add_parts, rounds=1, **o),
+        "orchestrate_write",
+        (3, 3 + 4 + 1),
+        "seen",
+        {"parts", "seen"},
     ),
     "orchestrate in rounds": Told(
         lambda **o: orchestrate(plan, write, look, into="parts", max_items=4, more=plan, rounds=3, **o),

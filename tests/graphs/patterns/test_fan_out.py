@@ -99,6 +99,8 @@ def test_a_failed_item_is_left_out_and_named(session: Session) -> None:
 
 def test_without_workers_shared_items_run_here(session: Session) -> None:
     app = fan_out(split, grade, into="pages", failed="skip", missing="missing", spread=2).compile()
+    assert "share" in app.nodes
+    assert "share" not in fan_out(split, grade, into="pages").nodes
     for thread, text in (("a", "one two three"), ("a", "four"), ("b", "")):
         result = app.invoke({"text": text}, session.config(thread))
         scored = [page.score for page in result["pages"]]

@@ -249,6 +249,8 @@ def test_as_many_levels_as_allowed_and_ten_by_default(levels: int) -> None:
 
 def test_without_workers_shared_pieces_run_here(session: Session) -> None:
     app = map_reduce(split, sum_up, parts="passages", spread=2, **OPTIONS).compile()
+    assert "share" in app.nodes
+    assert "share" not in notes.nodes
     for text, digest in (("a b c d", "(((a)(b)(c))(d))"), ("x", "(x)")):
         with using(ScriptedModel(wrap)):
             result = app.invoke({"text": text}, session.config("t"))
