@@ -13,6 +13,7 @@ from langgraph.graph import END
 from stepgraph import (
     Ask,
     Budget,
+    Tally,
     Workflow,
     attempt,
     cascade,
@@ -44,6 +45,7 @@ class Post:
     grade: int = 0
     seen: str = ""
     parts: list[Post] = field(default_factory=list)
+    tally: Tally | None = None
     others: list[Post] = field(default_factory=list)
     whole: Post | None = None
     gaps: dict[str, str] = field(default_factory=dict)
@@ -181,7 +183,11 @@ PATTERNS: Mapping[str, Told] = {
     ),
     "vote": Told(lambda **o: vote(sort_out, 5, needed=4, **o), "vote_kind", (4, 5), "kind", {"kind"}),
     "vote of several": Told(
-        lambda **o: vote([sort_out, sort_out.on("large")], 2, **o), "vote_kind", (0, 4), "kind", {"kind"}
+        lambda **o: vote([sort_out, sort_out.on("large")], 2, tally="tally", **o),
+        "vote_kind",
+        (0, 4),
+        "kind",
+        {"kind", "tally"},
     ),
     "fan-out": Told(
         lambda **o: fan_out(plan, write, into="parts", max_items=9, missing="gaps", **o),
