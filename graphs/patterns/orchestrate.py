@@ -128,7 +128,8 @@ class _Plan(Node[Any]):
         brief = self.brief
         if brief is None:
             return task
-        return check_items("orchestrate(brief=…)", [brief(state, task)], self.worker_state)[0]
+        (briefed,) = check_items("orchestrate(brief=…)", [brief(state, task)], self.worker_state)
+        return briefed
 
     async def _sound(self, state: Any, config: RunnableConfig | None) -> tuple[list[Any], list[str]]:
         """Return a sound plan, and what was wrong with those before it."""

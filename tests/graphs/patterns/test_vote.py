@@ -332,6 +332,7 @@ def test_a_second_run_on_the_thread(session: Session) -> None:
         (mood, {"n": 4, "needed": 2}, "more than half of 4"),
         (mood, {"n": 3, "needed": 2.5}, "more than half of 3"),
         (fails, {"n": 3, "field": "log"}, "'log' has a reducer"),
+        (fails, {"n": 3, "field": "moood"}, "Did you mean 'mood'"),
         (mood, {"n": 3, "uncertain": "unsure"}, "cannot be 'unsure'"),
         (think, {"n": 3}, None),
         (mood, {"n": 3, "tally": "thoughts"}, "expected Tally"),
