@@ -14,9 +14,9 @@ from stepgraph import Ask, ScriptedModel, Session, Tally, chain, estimate, secti
 from stepgraph.graphs.patterns.vote import is_decided
 from stepgraph.state.errors import DefinitionError, StepgraphError
 
-Mood = Literal["good", "bad", "mixed"]
-
 from .races import come_down_to, races
+
+Mood = Literal["good", "bad", "mixed"]
 
 
 @dataclass
