@@ -90,7 +90,8 @@ def test_without_approval_the_best_round_is_restored(session: Session) -> None:
     result = run(polish.compile(), answers, session.config("t"))
     assert (result["draft"], result["grade"]) == ("two", Grade(score=3, fix="best"))
     assert choices_in(session) == ["again", "again", "rounds used up"]
-    (last,) = session.journal.query("SELECT reason FROM decisions ORDER BY id DESC LIMIT 1")
+    (last,) = session.journal.query("SELECT path, reason FROM decisions ORDER BY id DESC LIMIT 1")
+    assert last["path"] == "judge"
     assert last["reason"].startswith("kept round 2 of 3: ")
 
 
