@@ -20,6 +20,7 @@ from stepgraph import (
     guard,
     map_reduce,
     refine,
+    rule,
     run,
     section,
     step,
@@ -62,8 +63,9 @@ def join(posts: list[Post]) -> Post:
     return Post()
 
 
-def fine(post: Post) -> bool:
-    return True
+@rule("grade")
+def rated(post: Post) -> int:
+    return 5
 
 
 def keep(post: Post) -> dict[str, str]:
@@ -117,7 +119,7 @@ STOPPED: dict[str, tuple[Callable[[], Any], int, dict[str, Any], set[str]]] = {
         set(),
     ),
     "vote": (lambda: vote(write, 3, uncertain="?", needed=3), 2, {}, {"write"}),
-    "guard": (lambda: guard(chain(write, extend), fine), 1, {"draft": "1"}, set()),
+    "guard": (lambda: guard(chain(write, extend), rated, bool), 1, {"draft": "1", "grade": 5}, set()),
     "guard that has not passed": (lambda: guard(write, chain(judge, extend), bool), 2, {}, {"chain_judge"}),
     "section": (lambda: section({"a": chain(write, extend), "b": keep}), 1, {"draft": "1"}, set()),
     "attempt": (lambda: attempt(chain(write, extend), otherwise={}), 1, {"draft": "1"}, set()),
