@@ -53,7 +53,7 @@ LEFT_OUT = ("graphs/ready/", "evals/shipped/")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "dist", "*.sqlite*")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not local")
 PAIRS = "Eq NotEq, Lt LtE, Gt GtE, In NotIn, Is IsNot, And Or".split(", ")
-ORDERLESS = ("min", "max", "_same")
+ORDERLESS = ("min", "max", "same", "_same")
 MEASURE = 100  # where one more or less means nothing
 FLIPS = {getattr(ast, a): getattr(ast, b) for p in PAIRS for a, b in (p.split(), p.split()[::-1])}
 

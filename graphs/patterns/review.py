@@ -36,7 +36,7 @@ ANSWERED, OTHERWISE = "answered", "otherwise"
 Default = Literal["approve", "reject"]
 
 
-class ReviewState(TypedDict, total=False):
+class ReviewState(TypedDict):
     """The review's private channel: that nobody answered in time, in words; empty where somebody did."""
 
     stepgraph_review: str

@@ -103,7 +103,7 @@ def _steps_in(cost: Cost) -> list[Step[Any, Any]]:
 def _refuse_self(makers: list[Step[Any, Any]], checkers: list[Step[Any, Any]]) -> None:
     models, checked = ({step.model_label for step in steps} for steps in (makers, checkers))
     if models and models <= checked:
-        first = checkers[0]
+        first = next(step for step in checkers if step.model_label in models)
         raise DefinitionError(
             f"verify: {first.name!r} would ask the model that gave the answer ({', '.join(sorted(models))}), "
             f'which repeats its own mistakes. Give it a role of its own: {first.name}.on("judge").'
