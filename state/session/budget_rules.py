@@ -40,14 +40,14 @@ def scopes_of(
 
 
 def changed_budgets(
-    recorded: str | None, given: Budgets | None, scopes: Iterable[str]
+    recorded: str | None, new_budgets: Budgets | None, scopes: Iterable[str]
 ) -> tuple[ThreadBudgets, str | None]:
     """Return the budgets of a thread, of which `recorded` is on record, with those that are given now.
 
     And what is new of that on record. `scopes` are those of the run, for the budgets that the settings have.
     """
     before = ThreadBudgets.from_json(recorded)
-    now = before.changed(ThreadBudgets.of(given))
+    now = before.changed(ThreadBudgets.of(new_budgets))
     now = replace(now, ruled=ruled(scopes, before.ruled))
     return now, None if now == before else now.to_json()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,23 +14,21 @@ from stepgraph.state.database import PostgresAddress, database_of
 from stepgraph.state.journal.postgres.connecting import explained
 
 
-@pytest.fixture
-def only_one(
+def test_who_comes_too_late_is_told_so(
     postgres_url: str, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """The address of a database that takes one connection."""
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     limit = f"ALTER DATABASE {postgres_url.rpartition('/')[2]} CONNECTION LIMIT"
-    postgres_server.admin.execute(f"{limit} 1".encode())
-    yield postgres_url
-    postgres_server.admin.execute(f"{limit} -1".encode())
-
-
-def test_who_comes_too_late_is_told_so(only_one: str) -> None:
-    with Session(only_one) as session:
-        with pytest.raises(StoreError, match=r"has no connection left: .*raise max_connections, or connect"):
-            Session(only_one)
-        assert session.journal.query("SELECT 1 AS n") == [{"n": 1}]
+    with Session(postgres_url) as session:
+        postgres_server.admin.execute(f"{limit} 1".encode())  # the one that this session has
+        try:
+            with pytest.raises(
+                StoreError, match=r"has no connection left: .*raise max_connections, or connect"
+            ):
+                Session(postgres_url)
+            assert session.journal.query("SELECT 1 AS n") == [{"n": 1}]
+        finally:
+            postgres_server.admin.execute(f"{limit} -1".encode())
 
 
 @pytest.mark.parametrize(
